@@ -1,0 +1,44 @@
+# Two commands: `make demo` and `make test`. Everything they need is made on the way.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+export HF_HUB_OFFLINE := 1
+export DO_NOT_TRACK := 1
+
+.PHONY: help venv demo test lint encoders clean
+
+help:
+	@echo "make demo       the whole pipeline on rendered videos, under data/demo/"
+	@echo "make test       the tests"
+	@echo "make lint       ruff, pyright, import-linter"
+	@echo "make venv       the environment in $(VENV)"
+	@echo "make encoders   train the small encoders again (about 20 minutes)"
+	@echo "make clean      remove $(VENV) and data/demo"
+
+venv: $(VENV)/.installed
+
+$(VENV)/.installed: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; (3, 11) <= v <= (3, 13) or sys.exit("vaflow needs Python 3.11, 3.12 or 3.13; $(PYTHON) is %d.%d: give one with make PYTHON=python3.12" % v)'
+	rm -rf $(VENV)
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check --upgrade 'pip>=25.1'
+	$(BIN)/pip install --quiet -c constraints.txt --editable . --group dev
+	@touch $@
+
+demo: venv
+	$(BIN)/vaflow demo
+
+test: venv
+	$(BIN)/python -m pytest --quiet --durations=10
+
+lint: venv
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/basedpyright
+	$(BIN)/lint-imports
+
+encoders: venv
+	$(BIN)/python -m features.encoders.training
+
+clean:
+	rm -rf $(VENV) data/demo

@@ -1,0 +1,94 @@
+"""The manifest: JSON lines, one clip each, that every stage reads."""
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from features.durable import write_whole
+from features.errors import InputError
+from features.records import Clip, Source, Split
+from features.validation import describe
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """Clips, and the folder their paths are relative to."""
+
+    root: Path
+    clips: tuple[Clip, ...]
+
+    def path(self, inner: str) -> Path:
+        """Where a path of the manifest lies on this machine."""
+        return self.root / inner
+
+    def source(self, clip: Clip) -> Source:
+        """Where the clip's media lies on this machine."""
+        return Source(
+            clip_id=clip.id,
+            video=self.path(clip.video) if clip.video else None,
+            frames=self.path(clip.frames) if clip.frames else None,
+            audio=self.path(clip.audio) if clip.audio else None,
+            fps=clip.fps,
+        )
+
+    def of_split(self, split: Split) -> tuple[Clip, ...]:
+        """The clips of one split, in the manifest's order."""
+        return tuple(clip for clip in self.clips if clip.split == split)
+
+
+def read_manifest(path: Path) -> Manifest:
+    """The manifest in a file; `InputError` names the first line that breaks a rule."""
+    if not path.is_file():
+        raise InputError(
+            f"there is no manifest at {path}; `vaflow index affwild2 ROOT -o {path}` writes one"
+        )
+    clips: dict[str, Clip] = {}
+    line_of: dict[str, int] = {}
+    try:
+        with path.open(encoding="utf-8") as lines:
+            for number, line in enumerate(lines, 1):
+                if not line.strip():
+                    continue
+                clip = _clip(path, number, line)
+                folded = clip.id.casefold()  # ids name folders, and some file systems fold case
+                if folded in line_of:
+                    raise InputError(
+                        f"{path}, line {number}: the id {clip.id!r} stands already in line "
+                        f"{line_of[folded]}; ids must differ in more than case"
+                    )
+                clips[clip.id], line_of[folded] = clip, number
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path} is no text file (UTF-8): {error}") from error
+    if not clips:
+        raise InputError(f"{path} has no line; a manifest holds one JSON object per clip")
+    return Manifest(path.resolve().parent, tuple(clips.values()))
+
+
+def write_manifest(path: Path, clips: Iterable[Clip]) -> None:
+    """Write a manifest whole or not at all."""
+    lines = [json.dumps(clip.model_dump(), ensure_ascii=False) + "\n" for clip in clips]
+    write_whole(path, "".join(lines).encode())
+
+
+def _clip(path: Path, number: int, line: str) -> Clip:
+    """The clip of one line."""
+    try:
+        fields = json.loads(line)
+    except json.JSONDecodeError as error:
+        raise InputError(
+            f"{path}, line {number}: not JSON ({error.msg} at column {error.colno}); "
+            'each line must be one object such as {"id": "12", "video": "12.mp4"}'
+        ) from None
+    if not isinstance(fields, dict):
+        raise InputError(
+            f"{path}, line {number}: a {type(fields).__name__}, but each line must be one object "
+            'such as {"id": "12", "video": "12.mp4"}'
+        )
+    try:
+        return Clip.model_validate(fields)
+    except ValidationError as error:
+        raise InputError(f"{path}, line {number}: {describe(error, Clip)}") from None
+

@@ -1,0 +1,270 @@
+"""Frames with timestamps, sound, pictures: the only file that touches a decoder."""
+
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import av
+import av.container
+import av.error
+import numpy as np
+from jaxtyping import Float32, Float64, UInt8
+from PIL import Image, UnidentifiedImageError
+
+from features.errors import MediaError
+
+WHOLE = 0.95  # least part of what a container promises that must decode
+GAP_S = 0.05  # sound that jumps by more is placed anew; below it, jitter of timestamps
+DEMUXERS = "mov,matroska,webm,avi,mpeg,mpegts,flv,asf,wav,mp3,flac,ogg,aac"
+# a text in disguise (ffconcat, HLS) makes FFmpeg open other files: held by test_media.py
+SAFE = {"protocol_whitelist": "file", "format_whitelist": DEMUXERS}
+CROP_NAME = re.compile(r"(\d{5,})\.jpg", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class Clock:
+    """When each frame of a video is shown."""
+
+    time_s: Float64[np.ndarray, "T"]
+    constant_rate: bool
+    """True where the timestamps were unusable and a constant rate stands in."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sound:
+    """Mono sound on the video's clock."""
+
+    samples: Float32[np.ndarray, "S"]
+    start_s: float
+    """Presentation time of the first sample."""
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """What a container lists, without decoding."""
+
+    n_frames: int
+    """Video packets; each holds one frame."""
+    mean_fps: float
+    variable_rate: bool
+    """Whether the time from frame to frame differs by more than the container's rounding."""
+    has_sound: bool
+
+
+def probe(path: Path) -> Probe:
+    """What the container of a video lists; `MediaError` where it is no video."""
+    with _opened(path) as container:
+        stream = _video_stream(path, container)
+        stamps = sorted(
+            float(packet.pts * packet.time_base)
+            for packet in container.demux(stream)
+            if packet.pts is not None and packet.size
+        )
+        rate = float(stream.average_rate or 0)
+        has_sound = bool(container.streams.audio)
+        n_frames = len(stamps)
+    if n_frames == 0:  # packets without presentation times, as in some AVI files
+        with _opened(path) as container:
+            n_frames = sum(1 for p in container.demux(_video_stream(path, container)) if p.size)
+    steps = np.diff(stamps)
+    jitter_s = 0.002  # containers round to a millisecond at the coarsest
+    variable = len(steps) > 1 and float(steps.max() - steps.min()) > 2 * jitter_s
+    return Probe(n_frames, rate, variable, has_sound)
+
+
+def decoded_frames(path: Path) -> Iterator[av.VideoFrame]:
+    """Every frame of a video in the order shown; `frame.time` is its presentation time or None.
+
+    Raises `MediaError` at the end when fewer than 95 % of the frames that the container promises
+    decoded without damage: that is a broken file, not a short clip.
+    """
+    n_whole, n_damaged, last_s = 0, 0, 0.0
+    with _opened(path) as container:
+        stream = _video_stream(path, container)
+        stream.thread_type = "AUTO"
+        for packet in container.demux(stream):
+            try:
+                frames = stream.decode(packet)
+            except av.error.InvalidDataError:
+                n_damaged += 1
+                continue
+            for frame in frames:
+                if frame.is_corrupt:
+                    n_damaged += 1
+                else:
+                    n_whole += 1
+                last_s = max(last_s, frame.time or 0.0)
+                yield frame
+        promised, got, unit = stream.frames, float(n_whole), "frames"
+        if not promised and stream.average_rate:  # no count in the container: go by its length
+            promised, unit = _duration_s(container, stream), "seconds"
+            got = (last_s + 1 / float(stream.average_rate)) * n_whole / max(1, n_whole + n_damaged)
+    if n_whole == 0:
+        raise MediaError(f"{path}: no frame decodes; replace the file")
+    if got < WHOLE * promised:
+        raise MediaError(
+            f"{path}: {got:.6g} of the {promised:.6g} {unit} that the container promises decode, "
+            f"fewer than {WHOLE:.0%}: the file is truncated or damaged; replace it"
+        )
+
+
+def clock(stamps_s: Sequence[float | None], declared_fps: float | None, path: Path) -> Clock:
+    """When each frame is shown: its own timestamp, as the container gives it.
+
+    Where one is missing or does not increase, all are k / fps of the declared rate, else of the
+    container's mean rate.
+    """
+    usable = None not in stamps_s
+    if usable:
+        time_s = np.array(stamps_s, dtype=np.float64)
+        if np.all(np.diff(time_s) > 0):
+            return Clock(time_s, constant_rate=False)
+    fps = declared_fps or probe(path).mean_fps
+    if not fps:
+        raise MediaError(
+            f"{path}: timestamps are missing or fall back and no rate is known; "
+            "declare one as `fps` in the manifest"
+        )
+    return Clock(np.arange(len(stamps_s)) / fps, constant_rate=True)
+
+
+def frame_clock(path: Path, declared_fps: float | None) -> Clock:
+    """When each frame of a video is shown; decodes all of it, which is what proves it whole."""
+    return clock([frame.time for frame in decoded_frames(path)], declared_fps, path)
+
+
+def pixels(frame: av.VideoFrame) -> UInt8[np.ndarray, "H W 3"]:
+    """A decoded frame as RGB."""
+    return frame.to_ndarray(format="rgb24", threads=1)  # pyright: ignore[reportCallIssue]
+
+
+def read_sound(path: Path, rate_hz: int) -> Sound | None:
+    """The first sound track, mono at `rate_hz`, on the container's clock; None if there is none.
+
+    Gaps in the track are silence of the same length. Raises `MediaError` where less than 95 % of
+    the promised length is there, or more than 5 % of the packets are damaged.
+    """
+    runs: list[tuple[float, list[np.ndarray]]] = []
+    n_packets, n_damaged, end_s = 0, 0, 0.0
+    with _opened(path) as container:
+        if not container.streams.audio:
+            return None
+        stream = container.streams.audio[0]
+        resampler = _resampler(rate_hz)
+        expected_s = None
+        for packet in container.demux():
+            if packet.pts is not None and packet.time_base is not None:
+                end_s = max(end_s, float((packet.pts + (packet.duration or 0)) * packet.time_base))
+            if packet.stream is not stream:
+                continue
+            n_packets += 1
+            try:
+                frames = stream.decode(packet)
+            except av.error.InvalidDataError:
+                n_damaged += 1
+                continue
+            for frame in frames:
+                time_s = frame.time if frame.time is not None else expected_s or 0.0
+                if expected_s is None or abs(time_s - expected_s) > GAP_S:
+                    if runs:
+                        runs[-1][1].extend(_samples(resampler, None))
+                        resampler = _resampler(rate_hz)
+                    runs.append((time_s, []))
+                expected_s = time_s + frame.samples / frame.sample_rate
+                frame.pts = None  # the resampler must not act on timestamps a second time
+                runs[-1][1].extend(_samples(resampler, frame))
+        if runs:
+            runs[-1][1].extend(_samples(resampler, None))
+        own_s = float((stream.duration or 0) * (stream.time_base or 0))
+        whole_s = (container.duration or 0) / av.time_base
+    sound = _on_one_clock(runs, rate_hz)
+    if own_s:
+        got_s, promised_s = len(sound.samples) / rate_hz, own_s
+    else:  # no length of its own in the container: go by where the file ends
+        got_s, promised_s = end_s, whole_s
+    if got_s < WHOLE * promised_s or n_damaged > (1 - WHOLE) * n_packets:
+        raise MediaError(
+            f"{path}: {got_s:.2f} of the {promised_s:.2f} seconds of sound that the container "
+            f"promises are there, {n_damaged} of {n_packets} packets damaged: the file is "
+            "truncated or damaged; replace it"
+        )
+    return sound
+
+
+def crop_files(folder: Path) -> dict[int, Path]:
+    """Face crops by frame number, from 1; `MediaError` where a name is not `{k:05d}.jpg`."""
+    if not folder.is_dir():
+        raise MediaError(f"{folder}: there is no such folder of crops; correct `frames`")
+    crops: dict[int, Path] = {}
+    for path in sorted(folder.iterdir()):
+        if path.name.startswith(".") or path.is_dir():
+            continue
+        match = CROP_NAME.fullmatch(path.name)
+        number = int(match[1]) if match else 0
+        if number < 1:
+            raise MediaError(
+                f"{path}: crops are named 00001.jpg, 00002.jpg, ... after their frame, "
+                "counted from 1; rename or remove it"
+            )
+        crops[number] = path
+    return crops
+
+
+def read_picture(path: Path) -> UInt8[np.ndarray, "H W 3"]:
+    """A picture file as RGB; `MediaError` where it is damaged."""
+    try:
+        with Image.open(path) as image:
+            return np.asarray(image.convert("RGB"))
+    except (OSError, UnidentifiedImageError, Image.DecompressionBombError, SyntaxError) as error:
+        raise MediaError(f"{path} is no whole picture ({error}); replace or remove it") from None
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[av.container.InputContainer]:
+    """An open container; every failure to read it is a `MediaError` in the decoder's words."""
+    if not path.is_file():
+        raise MediaError(f"{path}: there is no such file; correct the manifest")
+    if path.stat().st_size == 0:
+        raise MediaError(f"{path} is empty (0 bytes); replace the file")
+    try:
+        with av.open(str(path), options=dict(SAFE)) as container:
+            yield container
+    except (av.error.FFmpegError, UnicodeDecodeError) as error:
+        raise MediaError(f"{path} cannot be decoded ({error}); replace the file") from None
+
+
+def _video_stream(path: Path, container: av.container.InputContainer) -> av.VideoStream:
+    if not container.streams.video:
+        raise MediaError(f"{path} has no picture; give a file with video, or face crops")
+    return container.streams.video[0]
+
+
+def _duration_s(container: av.container.InputContainer, stream: av.VideoStream) -> float:
+    if stream.duration and stream.time_base:
+        return float(stream.duration * stream.time_base)
+    return (container.duration or 0) / av.time_base
+
+
+def _resampler(rate_hz: int) -> av.AudioResampler:
+    return av.AudioResampler(format="flt", layout="mono", rate=rate_hz)
+
+
+def _samples(resampler: av.AudioResampler, frame: av.AudioFrame | None) -> list[np.ndarray]:
+    return [out.to_ndarray()[0] for out in resampler.resample(frame)]
+
+
+def _on_one_clock(runs: list[tuple[float, list[np.ndarray]]], rate_hz: int) -> Sound:
+    """Runs of samples with the time each begins, joined: silence between, the later one on top."""
+    if not runs:
+        return Sound(np.zeros(0, np.float32), 0.0)
+    start_s = min(time_s for time_s, _ in runs)
+    placed = [
+        (round((time_s - start_s) * rate_hz), np.concatenate([*parts, np.zeros(0, np.float32)]))
+        for time_s, parts in runs
+    ]
+    samples = np.zeros(max(at + len(run) for at, run in placed), np.float32)
+    for at, run in placed:
+        samples[at : at + len(run)] = run
+    return Sound(samples, start_s)

@@ -1,0 +1,48 @@
+"""What a clip's media holds: a digest for each part, so that one changed byte is seen."""
+
+import hashlib
+from pathlib import Path
+
+from features.durable import sha256_of
+from features.encoders.base import Modality
+from features.errors import MediaError
+from features.media import crop_files
+from features.records import JsonObject, Source
+
+
+class SourceDigests:
+    """Digests of media files, each file read once."""
+
+    def __init__(self) -> None:
+        self._of_file: dict[Path, str] = {}
+
+    def of(self, source: Source, modality: Modality) -> JsonObject:
+        """What the features of one modality are made from, by part; blind to where it lies.
+
+        Raises `MediaError` where a part is not there.
+        """
+        if modality == "audio":
+            heard = source.audio or source.video
+            return {"sound": self._file(heard) if heard else None}
+        return {
+            "video": self._file(source.video) if source.video else None,
+            "frames": self._crops(source.frames) if source.frames else None,
+            "fps": source.fps,
+        }
+
+    def _file(self, path: Path) -> str:
+        if path not in self._of_file:
+            try:
+                self._of_file[path] = sha256_of(path)
+            except OSError as error:
+                raise MediaError(
+                    f"{path} cannot be read ({error.strerror}); correct the manifest"
+                ) from None
+        return self._of_file[path]
+
+    def _crops(self, folder: Path) -> str:
+        """One digest for all crops of a folder, with their numbers."""
+        whole = hashlib.sha256()
+        for number, path in crop_files(folder).items():
+            whole.update(f"{number}:{sha256_of(path)}\n".encode())
+        return whole.hexdigest()

@@ -1,0 +1,54 @@
+"""A complaint of pydantic in one line: which field, which value, which rule, what is near."""
+
+from difflib import get_close_matches
+from typing import Annotated, Any, get_args, get_origin
+
+from pydantic import BaseModel, ValidationError
+
+
+def describe(error: ValidationError, model: type[BaseModel]) -> str:
+    """The first complaint; an unknown key comes with the nearest valid one."""
+    first = error.errors(include_url=False)[0]
+    field = ".".join(str(part) for part in first["loc"])
+    if first["type"] == "extra_forbidden":
+        near = get_close_matches(
+            str(first["loc"][-1]), keys_at(model, first["loc"][:-1]), n=1, cutoff=0.0
+        )
+        hint = f"; the nearest valid one is {near[0]!r}" if near else ""
+        return f"unknown key {field!r}{hint}"
+    if first["type"] == "missing":
+        return f"the key {field!r} is missing"
+    if first["type"] == "string_pattern_mismatch" and field == "id":
+        return (
+            f"the id {first['input']!r} is not safe as a name: 1 to 128 letters, digits, '.', '_' "
+            "or '-', beginning with a letter or digit"
+        )
+    message = first["msg"].removeprefix("Value error, ")
+    return f"{field} = {first['input']!r}: {message}"
+
+
+def keys_at(model: type[BaseModel], location: tuple[int | str, ...]) -> list[str]:
+    """The keys that are valid at a place in a model, as pydantic names places."""
+    here: list[Any] = [model]
+    for part in location:
+        models = [m for m in here if isinstance(m, type) and issubclass(m, BaseModel)]
+        tagged = [m for m in models if part == _kind(m)]
+        fields = [m.model_fields[part].annotation for m in models if part in m.model_fields]
+        here = tagged or [leaf for annotation in fields for leaf in _leaves(annotation)] or here
+    models = [m for m in here if isinstance(m, type) and issubclass(m, BaseModel)]
+    return list(dict.fromkeys(name for m in models for name in m.model_fields))
+
+
+def _kind(model: type[BaseModel]) -> Any:
+    """The tag by which a union tells this model from others, if it has one."""
+    field = model.model_fields.get("kind")
+    return field.default if field else None
+
+
+def _leaves(annotation: Any) -> list[Any]:
+    """The types inside unions, sequences and annotations."""
+    if get_origin(annotation) is Annotated:
+        return _leaves(get_args(annotation)[0])
+    if get_args(annotation) and not isinstance(annotation, str):
+        return [leaf for inner in get_args(annotation) for leaf in _leaves(inner)]
+    return [annotation]
