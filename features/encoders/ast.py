@@ -1,0 +1,307 @@
+"""AST embeddings of sound, ten a second, through transformers."""
+
+import json
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass
+from math import ceil
+from pathlib import Path
+from typing import ClassVar, Literal
+
+import numpy as np
+import torch
+from jaxtyping import Float32, Float64, Int64
+from pydantic import Field
+from safetensors import SafetensorError
+from torch import Tensor
+from torchaudio.compliance.kaldi import fbank
+from transformers import ASTConfig as AstNetworkConfig
+from transformers import ASTFeatureExtractor, ASTModel
+from transformers.utils import logging as progress
+from transformers.utils.hub import cached_file
+
+from features.durable import sha256_of
+from features.encoders.base import DTYPES, EncoderConfig, Modality, Precision
+from features.errors import InputError, MediaError, WeightsError
+from features.media import Sound, read_sound
+from features.records import Source, Track
+from features.spec import FeatureSpec
+
+SHIPPED = Path(__file__).parent / "weights"  # small encoders of this project, for trying
+FBANK_HOP_S = 0.010  # Kaldi's frame shift, as AST was trained (Gong et al., 2021)
+FBANK_WINDOW_S = 0.025
+SPECIAL_TOKENS = 2  # class and distillation, before the patches
+FBANK_BLOCK = 6000  # spectrogram frames made at a time: a minute, 0.1 GB at work
+READ_WINDOWS = 8
+EPOCH = 1  # of the code below, see FeatureSpec.epoch
+
+
+class AstConfig(EncoderConfig):
+    """An AST model with its weights, and how its windows overlap."""
+
+    kind: Literal["ast"] = "ast"
+    modality: ClassVar[Modality] = "audio"
+    model: str = "MIT/ast-finetuned-audioset-10-10-0.4593"
+    """A name on the Hugging Face hub, or a local folder with config and weights."""
+    hop_s: float = Field(default=5.12, gt=0)
+    """From one window's start to the next; at most a window, a multiple of 10 ms."""
+    keep: Literal["centre", "last"] = "centre"
+    """Which of the windows that hold a step gives it: the one where it lies nearest the centre,
+    or (causal: no step hears past its hop) the first that holds all of it."""
+    precision: Precision = "float32"
+
+    def spec(self) -> FeatureSpec:
+        """Everything that decides the numbers; hashes the weights, builds no network."""
+        files = _find(self.model)
+        network, extractor = _network_config(files), _extractor(files)
+        _hop_frames(self, extractor.max_length)
+        return FeatureSpec(
+            kind=self.kind,
+            model={
+                "name": "ASTModel",
+                "hidden_size": network.hidden_size,
+                "num_hidden_layers": network.num_hidden_layers,
+                "num_attention_heads": network.num_attention_heads,
+                "patch_size": network.patch_size,
+                "frequency_stride": network.frequency_stride,
+                "time_stride": network.time_stride,
+            },
+            weights_sha256=sha256_of(files.weights),
+            preprocessing={
+                "rate_hz": extractor.sampling_rate,
+                "mel_bins": extractor.num_mel_bins,
+                "frames": extractor.max_length,
+                "mean": extractor.mean,
+                "std": extractor.std,
+            },
+            sampling={"hop_s": self.hop_s, "keep": self.keep, "pool": "mean over frequency"},
+            precision=self.precision,
+            epoch=EPOCH,
+        )
+
+    def build(self, device: torch.device) -> "AstEncoder":
+        """Load the encoder; `WeightsError` where the weights are not an AST's."""
+        return AstEncoder(self, device)
+
+
+@dataclass(frozen=True, slots=True)
+class _Files:
+    """The three files of an AST."""
+
+    config: Path
+    preprocessor: Path
+    weights: Path
+
+
+def _find(model: str) -> _Files:
+    """The files of a model: shipped, in a local folder, or in the cache of the hub."""
+    shipped = SHIPPED / model
+    folder = shipped if shipped.is_dir() else Path(model)
+    names = ("config.json", "preprocessor_config.json", "model.safetensors")
+    if folder.is_dir():
+        if missing := [name for name in names if not (folder / name).is_file()]:
+            raise WeightsError(
+                f"encoders.ast.model = {model!r}: the folder lacks {', '.join(missing)}; an AST "
+                f"is the three files {', '.join(names)}"
+            )
+        return _Files(*(folder / name for name in names))
+    try:
+        return _Files(*(Path(str(cached_file(model, name))) for name in names))
+    except (OSError, ValueError) as error:
+        raise WeightsError(
+            f"encoders.ast.model = {model!r} is no local folder, and its files are not in the "
+            f"hub's cache and cannot be fetched ({str(error).splitlines()[0]}). They are "
+            f"{', '.join(names)} of {model}: fetch them once with a network and HF_HUB_OFFLINE "
+            "unset, or point at a local copy with model=FOLDER"
+        ) from error
+
+
+def _network_config(files: _Files) -> AstNetworkConfig:
+    return AstNetworkConfig.from_dict(_json(files.config))
+
+
+def _extractor(files: _Files) -> ASTFeatureExtractor:
+    return ASTFeatureExtractor.from_dict(_json(files.preprocessor))
+
+
+def _json(path: Path) -> dict:
+    try:
+        return json.loads(path.read_bytes())
+    except ValueError as error:
+        raise WeightsError(f"{path} is not JSON ({error}); fetch the file again") from None
+
+
+def _hop_frames(config: AstConfig, max_length: int) -> int:
+    """The hop in spectrogram frames; `InputError` where windows would not tile the sound."""
+    frames = round(config.hop_s / FBANK_HOP_S)
+    if abs(frames * FBANK_HOP_S - config.hop_s) > 1e-9 or not 1 <= frames <= max_length:
+        raise InputError(
+            f"encoders.ast.hop_s = {config.hop_s}: must be a multiple of {FBANK_HOP_S} s and at "
+            f"most a window of {max_length * FBANK_HOP_S:g} s"
+        )
+    return frames
+
+
+@dataclass(frozen=True, slots=True)
+class WindowLayout:
+    """How the encoded windows of a clip lie in its sound."""
+
+    start_s: float
+    """Presentation time of the first sample."""
+    duration_s: float
+    first_frame: Int64[np.ndarray, "N"]
+    """The spectrogram frame that each window begins with."""
+    note: str | None
+    """Why there is no window, if there is none."""
+
+
+class AstEncoder:
+    """An AST behind its feature extractor's spectrogram."""
+
+    modality: Modality = "audio"
+
+    def __init__(self, config: AstConfig, device: torch.device) -> None:
+        files = _find(config.model)
+        self.spec = config.spec()
+        self.keep = config.keep
+        self.device = device
+        self.dtype = DTYPES[config.precision]
+        self.extractor = _extractor(files)
+        self.hop_frames = _hop_frames(config, self.extractor.max_length)
+        self.model = _load(files).to(device=device, dtype=self.dtype)
+        network = self.model.config
+        patch, bins = network.patch_size, network.num_mel_bins
+        self.n_mel_patches = 1 + (bins - patch) // network.frequency_stride
+        self.n_steps = 1 + (network.max_length - patch) // network.time_stride
+        # centre of step i: the middle of its patch's frames, each the middle of its 25 ms
+        first_s = (patch - 1) / 2 * FBANK_HOP_S + FBANK_WINDOW_S / 2
+        self.step_s = network.time_stride * FBANK_HOP_S
+        self.centre_s: Float64[np.ndarray, N] = first_s + self.step_s * np.arange(self.n_steps)
+
+    def read(self, source: Source) -> Generator[Float32[Tensor, "N T M"], None, WindowLayout]:
+        """Yield normalised spectrogram windows; return where each lies."""
+        path = source.audio or source.video
+        sound = read_sound(path, self.extractor.sampling_rate) if path else None
+        if sound is None:
+            return _silent("the clip has no sound")
+        spectrogram = self.spectrogram(sound)
+        if len(spectrogram) == 0:
+            return _silent(f"the sound is shorter than {FBANK_WINDOW_S * 1000:g} ms")
+        firsts = self.window_starts(len(spectrogram))
+        for at in range(0, len(firsts), READ_WINDOWS):
+            yield torch.stack([self.window(spectrogram, f) for f in firsts[at : at + READ_WINDOWS]])
+        duration_s = len(sound.samples) / self.extractor.sampling_rate
+        return WindowLayout(sound.start_s, duration_s, np.array(firsts), None)
+
+    def spectrogram(self, sound: Sound) -> Float32[Tensor, "T M"]:
+        """Kaldi's log mel filter bank of the whole sound, 10 ms a frame.
+
+        Frames do not look beyond their own 25 ms, so a slice equals that of a window alone.
+        """
+        rate_hz = self.extractor.sampling_rate
+        hop, width = round(FBANK_HOP_S * rate_hz), round(FBANK_WINDOW_S * rate_hz)
+        samples = torch.from_numpy(sound.samples)
+        n_frames = max(0, 1 + (len(samples) - width) // hop)
+        blocks = [
+            fbank(
+                samples[None, first * hop : (min(first + FBANK_BLOCK, n_frames) - 1) * hop + width],
+                sample_frequency=rate_hz,
+                window_type="hanning",
+                num_mel_bins=self.extractor.num_mel_bins,
+            )
+            for first in range(0, n_frames, FBANK_BLOCK)
+        ]
+        return torch.cat([torch.zeros(0, self.extractor.num_mel_bins), *blocks])
+
+    def window_starts(self, n_frames: int) -> list[int]:
+        """First frames of windows a hop apart, until one reaches the end of the sound."""
+        beyond_first = max(0, n_frames - self.real_frames)
+        return [i * self.hop_frames for i in range(1 + ceil(beyond_first / self.hop_frames))]
+
+    @property
+    def real_frames(self) -> int:
+        """Spectrogram frames that a window's length of sound gives: two fewer than its rows."""
+        return self.extractor.max_length + 1 - ceil(FBANK_WINDOW_S / FBANK_HOP_S)
+
+    def window(self, spectrogram: Float32[Tensor, "_ M"], first: int) -> Float32[Tensor, "T M"]:
+        """One window as `ASTFeatureExtractor` makes it of the same stretch of sound."""
+        frames = spectrogram[first : first + self.real_frames]
+        padded = torch.nn.functional.pad(frames, (0, 0, 0, self.extractor.max_length - len(frames)))
+        return (padded - self.extractor.mean) / (self.extractor.std * 2)
+
+    @torch.inference_mode()
+    def encode(self, items: Float32[Tensor, "N T M"]) -> Tensor:
+        """Embeddings (N, steps, D): patch tokens, averaged over frequency; float32 on the CPU."""
+        windows = items.to(self.device, self.dtype, non_blocking=True)
+        tokens = self.model(input_values=windows).last_hidden_state[:, SPECIAL_TOKENS:]
+        grid = tokens.unflatten(1, (self.n_mel_patches, self.n_steps))  # frequency is the outer
+        return grid.mean(dim=1).float().cpu()
+
+    def assemble(self, outputs: Sequence[Tensor], layout: WindowLayout) -> tuple[Track, str | None]:
+        """One row per step inside the sound, each from the window where it lies best."""
+        if layout.note is not None:
+            empty = np.zeros((0, self.model.config.hidden_size), np.float16)
+            return Track(empty, np.zeros(0), np.zeros(0, bool)), layout.note
+        found = torch.cat(list(outputs)).numpy()  # (N, steps, D)
+        if not np.isfinite(found).all():
+            raise MediaError("the encoder gave a value that is not finite; try precision float32")
+        window, step = self.kept_steps(layout)
+        time_s = layout.start_s + layout.first_frame[window] * FBANK_HOP_S + self.centre_s[step]
+        values = found[window, step].astype(np.float16)
+        return Track(values, time_s, np.ones(len(values), bool)), None
+
+    def kept_steps(
+        self, layout: WindowLayout
+    ) -> tuple[Int64[np.ndarray, "T"], Int64[np.ndarray, "T"]]:
+        """The window and the step in it that each row of the track is taken from.
+
+        Where windows overlap, their steps lie within half a step of each other; a window gives
+        those that are its own: nearest its centre, or the latest that no earlier window held.
+        """
+        starts_s = layout.first_frame * FBANK_HOP_S
+        centres_s = starts_s[:, None] + self.centre_s[None, :]  # (N, steps)
+        inside = centres_s < max(layout.duration_s, self.centre_s[0] + 1e-9)
+        half_hop_s = self.hop_frames * FBANK_HOP_S / 2
+        middle_s = starts_s + (self.centre_s[0] + self.centre_s[-1]) / 2
+        if self.keep == "centre":
+            lower, upper = middle_s - half_hop_s, middle_s + half_hop_s
+        else:
+            upper = starts_s + self.centre_s[-1] + self.step_s / 2
+            lower = upper - 2 * half_hop_s
+        lower[0], upper[-1] = -np.inf, np.inf
+        own = (centres_s >= lower[:, None]) & (centres_s < upper[:, None])
+        window, step = np.nonzero(own & inside)
+        return window, step
+
+
+def _silent(note: str) -> WindowLayout:
+    return WindowLayout(0.0, 0.0, np.zeros(0, np.int64), note)
+
+
+def _load(files: _Files) -> ASTModel:
+    """The network with its weights, frozen, in float32."""
+    with_bar = progress.is_progress_bar_enabled()
+    progress.disable_progress_bar()  # it would break into ours
+    try:
+        model, report = ASTModel.from_pretrained(
+            files.weights.parent,
+            config=_network_config(files),
+            dtype=torch.float32,
+            use_safetensors=True,
+            output_loading_info=True,
+            local_files_only=True,
+        )
+    except (RuntimeError, OSError, ValueError, SafetensorError) as error:
+        raise WeightsError(
+            f"{files.weights} holds no weights of the AST in {files.config} ({str(error)[:300]}); "
+            "config and weights must be of one model"
+        ) from error
+    finally:
+        if with_bar:
+            progress.enable_progress_bar()
+    if report["missing_keys"] or report.get("mismatched_keys"):
+        raise WeightsError(
+            f"{files.weights} lacks weights of the AST in {files.config}, "
+            f"{sorted(report['missing_keys'])[:3]} among others; "
+            "config and weights must be of one model"
+        )
+    return model.eval().requires_grad_(False)

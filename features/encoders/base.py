@@ -1,0 +1,50 @@
+"""What an encoder promises: to say what decides its numbers, and to turn clips into tracks."""
+
+from collections.abc import Generator, Sequence
+from typing import Generic, Literal, Protocol, TypeVar, runtime_checkable
+
+import torch
+from pydantic import BaseModel, ConfigDict
+from torch import Tensor
+
+from features.records import Source, Track
+from features.spec import FeatureSpec
+
+Modality = Literal["visual", "audio"]
+Precision = Literal["float32", "bfloat16"]
+DTYPES: dict[Precision, torch.dtype] = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+
+LayoutT = TypeVar("LayoutT")
+
+
+class EncoderConfig(BaseModel):
+    """Settings of an encoder. Every field decides numbers; where it runs is not a setting."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+@runtime_checkable
+class Encoder(Protocol, Generic[LayoutT]):
+    """A frozen network with what belongs before and after it.
+
+    `read` runs on readers' threads and may decode; `encode` runs on the device with batches that
+    mix clips; `assemble` joins the outputs of one clip. None of them keeps state between calls.
+    """
+
+    spec: FeatureSpec
+    modality: Modality
+
+    def read(self, source: Source) -> Generator[Tensor, None, LayoutT]:
+        """Yield the clip's items, (N, ...) at a time; return how they lie in time.
+
+        Raises `MediaError` where the clip cannot be decoded.
+        """
+        ...
+
+    def encode(self, items: Tensor) -> Tensor:
+        """Outputs (N, ...) in float32 on the CPU, one per item."""
+        ...
+
+    def assemble(self, outputs: Sequence[Tensor], layout: LayoutT) -> tuple[Track, str | None]:
+        """The clip's track, with a note that says why if it is empty."""
+        ...

@@ -1,0 +1,339 @@
+"""CLIP embeddings of face crops, or of whole frames, one per video frame, through open_clip."""
+
+import json
+import pickle
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from difflib import get_close_matches
+from itertools import islice
+from pathlib import Path
+from typing import ClassVar, Literal, TypeVar
+
+import numpy as np
+import open_clip
+import torch
+from jaxtyping import Float64, Int64, UInt8
+from open_clip.transform import PreprocessCfg, merge_preprocess_dict
+from safetensors import SafetensorError
+from torch import Tensor
+from torchvision.transforms import InterpolationMode
+from torchvision.transforms.v2 import functional as image_functional
+
+from features.durable import sha256_of
+from features.encoders.base import DTYPES, EncoderConfig, Modality, Precision
+from features.errors import InputError, MediaError, WeightsError
+from features.media import (
+    Clock,
+    clock,
+    crop_files,
+    decoded_frames,
+    frame_clock,
+    pixels,
+    read_picture,
+)
+from features.records import JsonObject, Source, Track
+from features.spec import FeatureSpec
+
+SHIPPED = Path(__file__).parent / "weights"  # small encoders of this project, for trying
+SHIPPED_TAG = "rendered"
+READ_FRAMES = 64  # frames decoded and resized at a time
+MAX_ROWS_BEYOND = 3  # Aff-Wild2 has crops for up to two frames more than decode
+EPOCH = 1  # of the code below, see FeatureSpec.epoch
+
+# what open_clip raises when a file and a model do not fit; an assertion where widths differ
+LOADING_ERRORS = (
+    RuntimeError,
+    AssertionError,
+    KeyError,
+    OSError,
+    SafetensorError,
+    pickle.UnpicklingError,
+)
+
+ItemT = TypeVar("ItemT")
+
+
+class ClipConfig(EncoderConfig):
+    """A CLIP model with its weights."""
+
+    kind: Literal["clip"] = "clip"
+    modality: ClassVar[Modality] = "visual"
+    model: str = "ViT-B-16-quickgelu"
+    """A name that open_clip knows, or the path of a model config (`.json`)."""
+    pretrained: str = "openai"
+    """A tag that open_clip knows for the model, or the path of a file of weights."""
+    precision: Precision = "float32"
+
+    def spec(self) -> FeatureSpec:
+        """Everything that decides the numbers; hashes the weights, builds no network."""
+        found = _find(self)
+        return FeatureSpec(
+            kind=self.kind,
+            model={
+                "name": found.name,
+                "embed_dim": found.model_config["embed_dim"],
+                "activation": "quick_gelu" if found.model_config.get("quick_gelu") else "gelu",
+            },
+            weights_sha256=sha256_of(found.weights),
+            preprocessing={**_settings(found.preprocessing), "antialias": True},
+            sampling={"rows": "every frame", "time": "presentation"},
+            precision=self.precision,
+            epoch=EPOCH,
+        )
+
+    def build(self, device: torch.device) -> "ClipEncoder":
+        """Load the encoder; `WeightsError` where the weights are not those of the model."""
+        return ClipEncoder(self, device)
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedClip:
+    """Both towers of a CLIP, frozen, in float32, with their tokenizer."""
+
+    model: open_clip.CLIP
+    tokenizer: open_clip.SimpleTokenizer
+    weights_sha256: str
+
+
+def load_clip(config: ClipConfig) -> LoadedClip:
+    """The whole model, as the text side of stage two needs it."""
+    found = _find(config)
+    tokenizer = open_clip.get_tokenizer(found.name)
+    return LoadedClip(_load(found), tokenizer, sha256_of(found.weights))
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """A config with its names looked up."""
+
+    name: str
+    model_config: JsonObject
+    weights: Path
+    preprocessing: PreprocessCfg
+
+
+def _find(config: ClipConfig) -> _Found:
+    """Look the model and its weights up; `InputError` or `WeightsError` where there are none."""
+    name = _register(config.model)
+    model_config = open_clip.get_model_config(name)
+    if model_config is None:
+        known = open_clip.list_models()
+        near = ", ".join(get_close_matches(name, known, n=3, cutoff=0.3))
+        raise InputError(
+            f"encoders.clip.model = {name!r}: open_clip knows no such model; the nearest are "
+            f"{near} ({len(known)} in all: open_clip.list_models())"
+        )
+    tag = open_clip.get_pretrained_cfg(name, config.pretrained)
+    if tag and bool(tag.get("quick_gelu")) != bool(model_config.get("quick_gelu")):
+        plain = name.removesuffix("-quickgelu")
+        other = plain if plain != name else f"{name}-quickgelu"
+        raise InputError(
+            f"encoders.clip.model = {name!r} has another activation than its weights "
+            f"{config.pretrained!r} were trained with; use {other!r}"
+        )
+    sides = model_config["vision_cfg"]["image_size"]
+    known_preprocessing = merge_preprocess_dict(asdict(PreprocessCfg()), {**tag, "size": sides})
+    preprocessing = PreprocessCfg(**known_preprocessing)
+    if preprocessing.resize_mode not in ("shortest", "squash"):
+        raise InputError(
+            f"encoders.clip.pretrained = {config.pretrained!r} wants resize mode "
+            f"{preprocessing.resize_mode!r}; only 'shortest' and 'squash' are supported"
+        )
+    return _Found(name, model_config, _weights_file(name, config.pretrained, tag), preprocessing)
+
+
+def _register(model: str) -> str:
+    """Tell open_clip of a model config that is a file, and return the model's name."""
+    path = Path(model) if model.endswith(".json") else SHIPPED / f"{model}.json"
+    if path.is_file():
+        if path.stem not in open_clip.list_models():
+            open_clip.add_model_config(path)
+        return path.stem
+    if model.endswith(".json"):
+        raise InputError(f"encoders.clip.model = {model!r}: there is no such file")
+    return model
+
+
+def _weights_file(name: str, pretrained: str, tag: dict[str, str]) -> Path:
+    """The file of weights: shipped, local, or from the cache of the hub."""
+    if pretrained == SHIPPED_TAG and (SHIPPED / f"{name}.safetensors").is_file():
+        return SHIPPED / f"{name}.safetensors"
+    if Path(pretrained).is_file():
+        return Path(pretrained)
+    if not tag:
+        tags = ", ".join(open_clip.list_pretrained_tags_by_model(name)) or "none"
+        raise InputError(
+            f"encoders.clip.pretrained = {pretrained!r} is neither a file nor a tag of {name!r} "
+            f"(tags: {tags})"
+        )
+    try:
+        return Path(open_clip.download_pretrained(tag))
+    except Exception as error:  # the hub's client raises of many kinds; all mean the same here
+        origin = tag.get("hf_hub", "").strip("/") or tag.get("url")
+        raise WeightsError(
+            f"the weights {pretrained!r} of {name!r} are not on this machine and cannot be "
+            f"fetched ({type(error).__name__}: {error}). They are open_clip_model.safetensors of "
+            f"{origin}: fetch them once with a network and HF_HUB_OFFLINE unset, or point at a "
+            "local copy with pretrained=PATH"
+        ) from error
+
+
+def _load(found: _Found) -> open_clip.CLIP:
+    """The network with its weights, frozen."""
+    wanted = _settings(found.preprocessing)
+    try:
+        model = open_clip.create_model(
+            found.name, pretrained=str(found.weights), force_preprocess_cfg=wanted
+        )
+    except LOADING_ERRORS as error:
+        raise WeightsError(
+            f"{found.weights} holds no weights of {found.name!r} ({str(error)[:300]}); "
+            "give the weights of this model, or the model of these weights"
+        ) from error
+    if (built := _settings(PreprocessCfg(**model.visual.preprocess_cfg))) != wanted:
+        raise WeightsError(
+            f"open_clip built {found.name!r} for the preprocessing {built}, its config says "
+            f"{wanted}; this version of open_clip is not one that vaflow knows"
+        )
+    return model.eval().requires_grad_(False)
+
+
+def _settings(preprocessing: PreprocessCfg) -> JsonObject:
+    """The preprocessing as JSON, with both sides of the picture."""
+    settings = json.loads(json.dumps(asdict(preprocessing)))
+    size = settings["size"]
+    return {**settings, "size": size if isinstance(size, list) else [size, size]}
+
+
+@dataclass(frozen=True, slots=True)
+class FrameLayout:
+    """How the encoded pictures of a clip lie in time."""
+
+    clock: Clock
+    """Of every row, with or without a picture."""
+    rows: Int64[np.ndarray, "N"]
+    """The row of each picture that was encoded."""
+
+
+class ClipEncoder:
+    """The visual tower of a CLIP, behind open_clip's own preprocessing."""
+
+    modality: Modality = "visual"
+
+    def __init__(self, config: ClipConfig, device: torch.device) -> None:
+        found = _find(config)
+        self.spec = config.spec()
+        self.device = device
+        self.dtype = DTYPES[config.precision]
+        self.preprocessing = found.preprocessing
+        self.size: tuple[int, int] = tuple(_settings(found.preprocessing)["size"])
+        self.model = _load(found).to(device=device, dtype=self.dtype)
+        self.mean = torch.tensor(found.preprocessing.mean, device=device).view(1, 3, 1, 1)
+        self.std = torch.tensor(found.preprocessing.std, device=device).view(1, 3, 1, 1)
+
+    def read(self, source: Source) -> Generator[UInt8[Tensor, "N 3 H W"], None, FrameLayout]:
+        """Yield resized pictures; return the row of each and the time of every row."""
+        if source.frames is not None:
+            return (yield from self._read_crops(source, source.frames))
+        if source.video is None:
+            raise MediaError(
+                f"clip {source.clip_id!r} has neither `video` nor `frames`; add one to its line"
+            )
+        stamps_s: list[float | None] = []
+        for frames in _batches(_kept(decoded_frames(source.video), stamps_s)):
+            yield self.preprocess(frames)
+        times = clock(stamps_s, source.fps, source.video)
+        return FrameLayout(times, np.arange(len(stamps_s)))
+
+    def _read_crops(
+        self, source: Source, folder: Path
+    ) -> Generator[UInt8[Tensor, "N 3 H W"], None, FrameLayout]:
+        crops = crop_files(folder)
+        if not crops:
+            raise MediaError(f"{folder} holds no crop; extract faces first, or set `frames` null")
+        times = _crop_clock(source, folder, last_crop=max(crops))
+        for paths in _batches(crops.values()):
+            yield self.preprocess([read_picture(path) for path in paths])
+        return FrameLayout(times, np.array(list(crops)) - 1)
+
+    def preprocess(
+        self, pictures: Sequence[UInt8[np.ndarray, "_ _ 3"]]
+    ) -> UInt8[Tensor, "N 3 H W"]:
+        """Pictures resized and cropped as the model wants them; within 2 grey levels of PIL."""
+        by_shape: dict[tuple[int, ...], list[int]] = {}
+        for index, picture in enumerate(pictures):
+            by_shape.setdefault(picture.shape, []).append(index)
+        height, width = self.size
+        resized = torch.empty((len(pictures), 3, height, width), dtype=torch.uint8)
+        for indices in by_shape.values():
+            stack = torch.from_numpy(np.stack([pictures[i] for i in indices]))
+            resized[indices] = self._resize(stack.permute(0, 3, 1, 2), height, width)
+        return resized
+
+    def _resize(self, images: UInt8[Tensor, "N 3 _ _"], height: int, width: int) -> Tensor:
+        squash = self.preprocessing.resize_mode == "squash"
+        images = image_functional.resize(
+            images,
+            [height, width] if squash else [min(height, width)],
+            interpolation=InterpolationMode(self.preprocessing.interpolation),
+            antialias=True,
+        )
+        return images if squash else image_functional.center_crop(images, [height, width])
+
+    @torch.inference_mode()
+    def encode(self, items: UInt8[Tensor, "N 3 H W"]) -> Tensor:
+        """Embeddings (N, D) in the joint space, not made unit, float32 on the CPU."""
+        pictures = items.to(self.device, non_blocking=True).float().div_(255)
+        pictures = ((pictures - self.mean) / self.std).to(self.dtype)
+        return self.model.encode_image(pictures, normalize=False).float().cpu()
+
+    def assemble(self, outputs: Sequence[Tensor], layout: FrameLayout) -> tuple[Track, str | None]:
+        """One row per frame of the video; 0 and not valid where there was no picture."""
+        found = torch.cat(list(outputs)).numpy()
+        if not np.isfinite(found).all():
+            raise MediaError("the encoder gave a value that is not finite; try precision float32")
+        n_rows = len(layout.clock.time_s)
+        values = np.zeros((n_rows, found.shape[1]), dtype=np.float16)
+        valid = np.zeros(n_rows, dtype=bool)
+        values[layout.rows] = found
+        valid[layout.rows] = True
+        note = "timestamps unusable: constant rate" if layout.clock.constant_rate else None
+        return Track(values, layout.clock.time_s, valid), note
+
+
+def _kept(frames: Iterable, stamps_s: list[float | None]) -> Iterator[np.ndarray]:
+    """The pixels of frames, with each timestamp put aside."""
+    for frame in frames:
+        stamps_s.append(frame.time)
+        yield pixels(frame)
+
+
+def _batches(items: Iterable[ItemT]) -> Iterator[list[ItemT]]:
+    """The items in lists of `READ_FRAMES`; the last may be shorter."""
+    rest = iter(items)
+    return iter(lambda: list(islice(rest, READ_FRAMES)), [])
+
+
+def _crop_clock(source: Source, folder: Path, *, last_crop: int) -> Clock:
+    """The time of every row of a clip with crops: its video's frames, and at most three more."""
+    if source.video is None:
+        if source.fps is None:
+            raise MediaError(
+                f"clip {source.clip_id!r} has crops but no `video` to time them and no `fps`; "
+                "add one of them to its line"
+            )
+        return Clock(np.arange(last_crop) / source.fps, constant_rate=True)
+    times = frame_clock(source.video, source.fps)
+    beyond = last_crop - len(times.time_s)
+    if beyond > MAX_ROWS_BEYOND:
+        raise MediaError(
+            f"{folder} has crop {last_crop}, but {source.video} has {len(times.time_s)} frames; at "
+            f"most {MAX_ROWS_BEYOND} more are accepted: are these the crops of this video?"
+        )
+    return Clock(extended(times.time_s, max(0, beyond)), times.constant_rate)
+
+
+def extended(time_s: Float64[np.ndarray, "T"], n_more: int) -> Float64[np.ndarray, "_"]:
+    """The times with more behind the last, the median step apart."""
+    step_s = float(np.median(np.diff(time_s))) if len(time_s) > 1 else 1.0
+    return np.concatenate([time_s, time_s[-1] + step_s * np.arange(1, n_more + 1)])

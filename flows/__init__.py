@@ -1,0 +1,1 @@
+"""Order, retries, logs and the command line: the only place that imports Prefect."""

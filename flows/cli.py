@@ -1,0 +1,147 @@
+"""The command `vaflow`. What it does not need for a call it does not import."""
+
+import argparse
+import json
+import logging
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+INTERRUPTED = 130  # what a shell makes of Ctrl-C
+
+DESCRIPTION = """\
+Valence and arousal, frame by frame, from video and sound.
+Stage one encodes video and sound once into a feature store; stage two trains light heads on it.
+"""
+EPILOG = """\
+exit status: 0 all done, 1 something could not be done (it is listed), 2 wrong input
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit status."""
+    arguments = parser().parse_args(argv)
+    if arguments.command is None:
+        parser().print_help()
+        return 2
+    try:
+        return arguments.command(arguments)
+    except KeyboardInterrupt:
+        print("interrupted; what is done is kept, the rest resumes", file=sys.stderr)
+        return INTERRUPTED
+    except Exception as error:
+        from features.errors import VaflowError
+
+        if not isinstance(error, VaflowError):
+            raise
+        print(f"vaflow: {error}", file=sys.stderr)
+        return error.exit_status
+
+
+def parser() -> argparse.ArgumentParser:
+    """The arguments of every command."""
+    whole = argparse.ArgumentParser(
+        prog="vaflow",
+        description=DESCRIPTION,
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    whole.set_defaults(command=None)
+    commands = whole.add_subparsers(title="commands", metavar="COMMAND")
+
+    demo = commands.add_parser("demo", help="everything on the rendered set, under data/demo/")
+    demo.add_argument("--folder", type=Path, default=Path("data/demo"))
+    demo.set_defaults(command=_demo)
+
+    render = commands.add_parser("render", help="write the rendered set, in Aff-Wild2's shape")
+    render.add_argument("folder", type=Path, metavar="DIR")
+    render.add_argument("--clips", type=int, metavar="N", help="annotated people")
+    render.add_argument("--seconds", type=float, metavar="S", help="about, per clip")
+    render.add_argument("--seed", type=int, metavar="K")
+    render.set_defaults(command=_render)
+
+    index = commands.add_parser("index", help="write a manifest of a data set, and report")
+    index.add_argument("dataset", metavar="DATASET", help="affwild2")
+    index.add_argument("root", type=Path, metavar="ROOT")
+    index.add_argument("-o", "--output", type=Path, required=True, metavar="MANIFEST")
+    index.add_argument("--json", action="store_true", help="the report as JSON")
+    index.set_defaults(command=_index)
+
+    run = commands.add_parser(
+        "run",
+        help="run a stage: extract-features, train-head, score-head, pipeline",
+        description="Run a stage in this process. Keys: see configs/README.md.",
+    )
+    run.add_argument("stage", metavar="STAGE")
+    run.add_argument("overrides", nargs="*", metavar="key=value")
+    run.add_argument("-c", "--config", type=Path, metavar="CONFIG.yaml")
+    run.set_defaults(command=_run)
+
+    status = commands.add_parser("status", help="what the store has of a manifest")
+    status.add_argument("store", metavar="STORE")
+    status.add_argument("manifest", type=Path, metavar="MANIFEST")
+    status.add_argument("--json", action="store_true")
+    status.set_defaults(command=_status)
+    return whole
+
+
+def _demo(arguments: argparse.Namespace) -> int:
+    from flows.demo import demo
+
+    return demo(arguments.folder)
+
+
+def _render(arguments: argparse.Namespace) -> int:
+    from features import rendered
+
+    clips = rendered.DEFAULT_CLIPS if arguments.clips is None else arguments.clips
+    seconds = rendered.DEFAULT_SECONDS if arguments.seconds is None else arguments.seconds
+    seed = rendered.DEFAULT_SEED if arguments.seed is None else arguments.seed
+    from flows.reports import counting
+
+    with counting("render") as on_clip:
+        rendered.render(arguments.folder, clips=clips, seconds=seconds, seed=seed, on_clip=on_clip)
+    print(f"render: {clips} clips of about {seconds:g} s, seed {seed}, in {arguments.folder}")
+    return 0
+
+
+def _index(arguments: argparse.Namespace) -> int:
+    from features.datasets import dataset
+    from features.datasets.base import described
+    from features.manifest import write_manifest
+
+    indexed = dataset(arguments.dataset, arguments.root).index(arguments.output.parent)
+    if indexed.clips:
+        write_manifest(arguments.output, indexed.clips)
+    report = [json.dumps(indexed.as_json(), indent=2)] if arguments.json else described(indexed)
+    print("\n".join(report))
+    if not arguments.json:
+        print(f"index: {len(indexed.clips)} clips in {arguments.output}")
+    return 1 if indexed.left_out else 0
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    from rich.console import Console
+
+    from flows.reports import describe, progress
+    from flows.settings import settings
+    from flows.stages import complete_or_raise, hooks_of, stage
+
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
+    function = stage(arguments.stage)
+    keys = settings(function, arguments.config, arguments.overrides)
+    console = Console(highlight=False, soft_wrap=True)
+    with progress(Console(stderr=True)) as hooks:
+        result = function(**keys, **hooks_of(function, hooks))
+    complete_or_raise(result)
+    for said in describe(result):
+        console.print(said)
+    return 0
+
+
+def _status(arguments: argparse.Namespace) -> int:
+    from features.status import described, status
+
+    found = status(arguments.store, arguments.manifest)
+    print(json.dumps(found.as_json(), indent=2) if arguments.json else "\n".join(described(found)))
+    return 0 if found.is_complete else 1

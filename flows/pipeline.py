@@ -1,0 +1,35 @@
+"""The flow `pipeline`: the three stages in a row."""
+
+from pathlib import Path
+
+from prefect import flow
+
+from features.encoders import AnyEncoderConfig
+from flows.extract import extract_features
+from flows.score import score_head
+from flows.stages import feature_sets_of
+from flows.train import train_head
+from models.fitting import TrainConfig
+from models.heads import AnyHeadConfig
+from models.heads.dspl import DsplConfig
+
+
+@flow(name="pipeline", persist_result=False)
+def pipeline(
+    manifest: Path,
+    store: str,
+    run: Path,
+    encoders: tuple[AnyEncoderConfig, ...],
+    head: AnyHeadConfig = DsplConfig(),
+    train: TrainConfig = TrainConfig(),
+    split: str = "val",
+    device: str = "auto",
+    batch_size: int = 64,
+    readers: int = 2,
+    force: bool = False,
+) -> dict[str, float] | None:
+    """Extract, train, score; a clip that fails to extract stops it before training."""
+    extract_features(manifest, store, encoders, device, batch_size, readers, force)
+    sets = feature_sets_of(encoders)
+    train_head(manifest, store, run, head, train, force=force, **sets)
+    return score_head(run, manifest, store, split, force)

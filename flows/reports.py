@@ -1,0 +1,118 @@
+"""What stages say to a person: progress, tables, one line at the end."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from features.extraction import Extraction, Outcome
+from flows.stages import PipelineResult
+from models.fitting import Epoch
+from models.scoring import ScoreResult
+from models.training import TrainResult
+
+
+@contextmanager
+def progress(console: Console) -> Iterator[dict[str, Callable[..., None]]]:
+    """Hooks for a stage that show how far it is; on a terminal as bars that go away."""
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[detail]}"),
+    )
+    with Progress(
+        *columns, console=console, transient=True, disable=not console.is_terminal
+    ) as bars:
+        extracting = bars.add_task("extract-features", total=None, visible=False, detail="")
+        training = bars.add_task("train-head", total=None, visible=False, detail="")
+
+        def on_outcome(outcome: Outcome, total: int) -> None:
+            detail = f"{outcome.clip} {outcome.state}"
+            bars.update(extracting, advance=1, total=total, visible=True, detail=detail)
+
+        def on_epoch(epoch: Epoch) -> None:
+            detail = f"val mean CCC {epoch.ccc_mean:.3f}"
+            bars.update(training, completed=epoch.index + 1, visible=True, detail=detail)
+
+        yield {"on_outcome": on_outcome, "on_epoch": on_epoch}
+
+
+@contextmanager
+def counting(what: str) -> Iterator[Callable[[int, int], None]]:
+    """A hook that shows how many of a total are done."""
+    console = Console(stderr=True)
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task(what, total=None)
+
+        def on_step(done: int, total: int) -> None:
+            bar.update(task, completed=done, total=total)
+
+        yield on_step
+
+
+def describe(
+    result: Extraction | TrainResult | ScoreResult | PipelineResult,
+) -> Iterator[str | Table]:
+    """What a stage's result says to a person."""
+    match result:
+        case Extraction():
+            yield result.summary()
+            yield from (f"  note: {o.clip}: {o.detail}" for o in _odd(result))
+        case TrainResult():
+            yield training_line(result)
+        case ScoreResult():
+            yield score_line(result)
+            yield clip_table(result)
+        case PipelineResult():
+            yield from describe(result.extraction)
+            yield from describe(result.training)
+            yield from describe(result.score)
+
+
+def _odd(extraction: Extraction) -> list[Outcome]:
+    """What was extracted, or was there, with something to say about it."""
+    plain = ("", "new", "source changed", "corrupt", "forced")
+    return [o for o in extraction.outcomes if o.state != "failed" and o.detail not in plain]
+
+
+def training_line(result: TrainResult) -> str:
+    """How a training ended, in one line."""
+    best = result.best
+    if result.state == "present":
+        return (
+            f"train-head: {result.run} holds this very head already; nothing to train "
+            f"(val mean CCC {best.ccc_mean:.3f})"
+        )
+    return (
+        f"train-head: {len(result.epochs)} epochs, the best is {best.index + 1} with val mean "
+        f"CCC {best.ccc_mean:.3f}; in {result.run}"
+    )
+
+
+def score_line(result: ScoreResult) -> str:
+    """The score of a split in one line."""
+    again = "; nothing to score again" if result.state == "present" else ""
+    score = result.score
+    if score is None:
+        return f"score-head: {result.split} has no labels: predictions only, in {result.run}{again}"
+    return (
+        f"score-head: {result.split}: CCC valence {score.ccc_valence:.3f}, arousal "
+        f"{score.ccc_arousal:.3f}, mean {score.ccc_mean:.3f} over {score.n_frames} frames of "
+        f"{score.n_clips} clips ({score.n_interpolated} interpolated){again}"
+    )
+
+
+def clip_table(result: ScoreResult) -> Table:
+    """Each clip by itself: a diagnostic, for the score is of all frames together."""
+    table = Table(title=f"{result.split}, clip by clip (a diagnostic, not the score)")
+    table.add_column("clip")
+    for name in ("frames", "interpolated", "CCC valence", "CCC arousal"):
+        table.add_column(name, justify="right")
+    for clip in result.clips:
+        cells = ["-" if c is None else f"{c:.3f}" for c in (clip.ccc_valence, clip.ccc_arousal)]
+        table.add_row(clip.clip, str(clip.n_frames), str(clip.n_interpolated), *cells)
+    return table

@@ -1,0 +1,26 @@
+"""The flow `score-head`."""
+
+from dataclasses import asdict
+from pathlib import Path
+
+from prefect import flow, get_run_logger, task
+from prefect.cache_policies import NO_CACHE
+
+from flows.reports import score_line
+from models.scoring import score_head as score_plainly
+
+score_task = task(name="score", cache_policy=NO_CACHE, persist_result=False)(score_plainly)
+
+
+@flow(name="score-head", persist_result=False)
+def score_head(
+    run: Path,
+    manifest: Path | None = None,
+    store: str | None = None,
+    split: str = "val",
+    force: bool = False,
+) -> dict[str, float] | None:
+    """Predict a split and score it; returns the scores, or None where there are no labels."""
+    result = score_task(run=run, manifest=manifest, store=store, split=split, force=force)
+    get_run_logger().info(score_line(result))
+    return asdict(result.score) if result.score else None

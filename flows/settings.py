@@ -1,0 +1,80 @@
+"""From a YAML file and `key=value` overrides to the keys of a stage."""
+
+from collections.abc import Callable, Mapping, Sequence
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from features.errors import InputError
+from features.validation import describe
+from flows.stages import known_keys, parameters
+
+
+def settings(function: Callable, config: Path | None, overrides: Sequence[str]) -> dict[str, Any]:
+    """What to call a stage with; `InputError` names the first key that is wrong.
+
+    The file may be that of a whole experiment: keys of other stages are left out. Overrides are
+    for this stage alone.
+    """
+    model = parameters(function)
+    given = {k: v for k, v in _from_file(config).items() if k in model.model_fields}
+    for override in overrides:
+        _set(given, override, model)
+    try:
+        checked = model.model_validate(given)
+    except ValidationError as error:
+        raise InputError(describe(error, model)) from None
+    return {name: getattr(checked, name) for name in model.model_fields}
+
+
+def _from_file(path: Path | None) -> Mapping[str, Any]:
+    """The keys in a YAML file."""
+    if path is None:
+        return {}
+    try:
+        found = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"the config {path} cannot be read: {error}") from None
+    except yaml.YAMLError as error:
+        raise InputError(f"the config {path} is not YAML: {error}") from None
+    if not isinstance(found, dict):
+        raise InputError(f"the config {path} must hold keys and values, such as `store: ...`")
+    known = known_keys()
+    for key in found:
+        if key not in known:
+            near = get_close_matches(str(key), known, n=1, cutoff=0.0)[0]
+            raise InputError(f"{path}: unknown key {key!r}; the nearest valid one is {near!r}")
+    return found
+
+
+def _set(given: dict[str, Any], override: str, model: type[BaseModel]) -> None:
+    """Put one `a.b=value` into the keys; the value is read as YAML."""
+    key, equals, text = override.partition("=")
+    if not equals or not key:
+        raise InputError(f"{override!r} is no override; write key=value, such as train.epochs=5")
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise InputError(f"the value of {override!r} is not YAML: {error}") from None
+    first, *inner = key.split(".")
+    if inner and first not in given and first in model.model_fields:
+        default = model.model_fields[first].default
+        given[first] = default.model_dump() if isinstance(default, BaseModel) else {}
+    place: Any = given
+    for part, following in zip([first, *inner], [*inner, None], strict=True):
+        index: Any = part
+        if isinstance(place, list):
+            if not (part.isdigit() and int(part) < len(place)):
+                raise InputError(f"{key}: {part!r} is no place in a list of {len(place)}")
+            index = int(part)
+        if following is None:
+            place[index] = value
+            return
+        if isinstance(place, dict):
+            place.setdefault(index, {})
+        place = place[index]
+        if not isinstance(place, dict | list):
+            raise InputError(f"{key}: {part!r} holds {place!r}, which has no key {following!r}")

@@ -1,0 +1,148 @@
+"""The stages by name: what runs each in this process, and the keys that it takes.
+
+The keys are the parameters of the plain function, so the command, YAML and the flows of the
+same names share one schema (held by test_flows.py). Nothing here imports Prefect.
+"""
+
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, create_model
+
+from features.encoders import AnyEncoderConfig
+from features.errors import Incomplete, InputError
+from features.extraction import Extraction, Outcome, extract_features
+from models.fitting import Epoch, TrainConfig
+from models.heads import AnyHeadConfig
+from models.heads.dspl import DsplConfig
+from models.scoring import ScoreResult, score_head
+from models.training import TrainResult, train_head
+
+HOOK = "on_"  # how parameters begin that are called back, and are no keys
+NAMED_AT_MOST = 20  # failures that a message lists before it only counts
+
+
+@dataclass(frozen=True, slots=True)
+class PipelineResult:
+    """The results of the three stages in a row."""
+
+    extraction: Extraction
+    training: TrainResult
+    score: ScoreResult
+
+
+def pipeline(
+    manifest: Path,
+    store: str,
+    run: Path,
+    encoders: tuple[AnyEncoderConfig, ...],
+    head: AnyHeadConfig = DsplConfig(),
+    train: TrainConfig = TrainConfig(),
+    split: str = "val",
+    device: str = "auto",
+    batch_size: int = 64,
+    readers: int = 2,
+    force: bool = False,
+    on_outcome: Callable[[Outcome, int], None] | None = None,
+    on_epoch: Callable[[Epoch], None] | None = None,
+) -> PipelineResult:
+    """Extract, train, score; a clip that fails to extract stops it before training."""
+    extraction = extract_features(
+        manifest,
+        store,
+        encoders,
+        device=device,
+        batch_size=batch_size,
+        readers=readers,
+        force=force,
+        on_outcome=on_outcome,
+    )
+    complete(extraction)
+    sets = feature_sets_of(encoders)
+    training = train_head(
+        manifest=manifest,
+        store=store,
+        run=run,
+        head=head,
+        train=train,
+        force=force,
+        on_epoch=on_epoch,
+        **sets,
+    )
+    score = score_head(run=run, manifest=manifest, store=store, split=split, force=force)
+    return PipelineResult(extraction, training, score)
+
+
+def feature_sets_of(encoders: tuple[AnyEncoderConfig, ...]) -> dict[str, str]:
+    """The names of the visual and the audio set that encoders make, as `train-head` takes them.
+
+    Left out where there is not exactly one of a modality, for `train-head` to choose or refuse.
+    """
+    names: dict[str, list[str]] = {}
+    for encoder in encoders:
+        names.setdefault(encoder.modality, []).append(encoder.spec().name)
+    return {modality: found[0] for modality, found in names.items() if len(found) == 1}
+
+
+def complete(extraction: Extraction) -> Extraction:
+    """The extraction, if nothing failed; else `Incomplete` lists what did."""
+    failed = extraction.failed
+    if failed:
+        listed = [f"  {o.clip} ({o.feature_set}): {o.detail}" for o in failed[:NAMED_AT_MOST]]
+        more = len(failed) - NAMED_AT_MOST
+        listed += [f"  and {more} more"] if more > 0 else []
+        raise Incomplete("\n".join([f"{extraction.summary()}; these failed:", *listed]))
+    return extraction
+
+
+def complete_or_raise(result: object) -> None:
+    """Raise `Incomplete` where a stage's result holds failures."""
+    if isinstance(result, Extraction):
+        complete(result)
+
+
+STAGES: dict[str, Callable] = {
+    "extract-features": extract_features,
+    "train-head": train_head,
+    "score-head": score_head,
+    "pipeline": pipeline,
+}
+
+
+def parameters(function: Callable) -> type[BaseModel]:
+    """The keys that a stage takes, as a model that forbids others; hooks are left out."""
+    fields: dict[str, Any] = {}
+    for name, parameter in inspect.signature(function).parameters.items():
+        if name.startswith(HOOK):
+            continue
+        required = parameter.default is parameter.empty
+        annotation = parameter.annotation
+        if name == "encoders":  # a sequence in code, a list in YAML
+            annotation = Annotated[tuple[AnyEncoderConfig, ...], Field(min_length=1)]
+        fields[name] = (annotation, ... if required else parameter.default)
+    return create_model("Parameters", __config__=ConfigDict(extra="forbid"), **fields)
+
+
+def hooks_of(function: Callable, hooks: Mapping[str, Callable]) -> dict[str, Callable]:
+    """Those of the hooks that a stage calls."""
+    taken = inspect.signature(function).parameters
+    return {name: hook for name, hook in hooks.items() if name in taken}
+
+
+def known_keys() -> set[str]:
+    """The keys of all stages: what the config of a whole experiment may hold."""
+    return {key for function in STAGES.values() for key in parameters(function).model_fields}
+
+
+def stage(name: str) -> Callable:
+    """The plain function of a stage; `InputError` offers the nearest name."""
+    if name not in STAGES:
+        near = get_close_matches(name, STAGES, n=1, cutoff=0.0)[0]
+        raise InputError(
+            f"there is no stage {name!r}; did you mean {near!r}? The stages are {', '.join(STAGES)}"
+        )
+    return STAGES[name]

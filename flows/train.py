@@ -1,0 +1,66 @@
+"""The flow `train-head`."""
+
+import time
+from dataclasses import asdict
+from pathlib import Path
+
+from prefect import flow, get_run_logger, task
+from prefect.cache_policies import NO_CACHE
+
+from flows.reports import training_line
+from models.fitting import Epoch, TrainConfig
+from models.heads import AnyHeadConfig
+from models.heads.dspl import DsplConfig
+from models.training import TrainResult
+from models.training import train_head as train_plainly
+
+LOGGED_EPOCHS = 5
+
+
+@task(name="train", cache_policy=NO_CACHE, persist_result=False)
+def train_task(
+    manifest: Path,
+    store: str,
+    run: Path,
+    head: AnyHeadConfig,
+    train: TrainConfig,
+    visual: str | None,
+    audio: str | None,
+    force: bool,
+) -> TrainResult:
+    """Train a head; every fifth epoch is logged."""
+    log = get_run_logger()
+
+    def on_epoch(epoch: Epoch) -> None:
+        if (epoch.index + 1) % LOGGED_EPOCHS == 0:
+            log.info("epoch %d: val mean CCC %.3f", epoch.index + 1, epoch.ccc_mean)
+
+    return train_plainly(
+        manifest=manifest,
+        store=store,
+        run=run,
+        head=head,
+        train=train,
+        visual=visual,
+        audio=audio,
+        force=force,
+        on_epoch=on_epoch,
+    )
+
+
+@flow(name="train-head", persist_result=False)
+def train_head(
+    manifest: Path,
+    store: str,
+    run: Path,
+    head: AnyHeadConfig = DsplConfig(),
+    train: TrainConfig = TrainConfig(),
+    visual: str | None = None,
+    audio: str | None = None,
+    force: bool = False,
+) -> dict[str, float]:
+    """Train a head on the store alone; returns the val scores of the epoch that was kept."""
+    began = time.monotonic()
+    result = train_task(manifest, store, run, head, train, visual, audio, force)
+    get_run_logger().info("%s, in %.1f s", training_line(result), time.monotonic() - began)
+    return asdict(result.best)

@@ -1,0 +1,45 @@
+"""Pictures and sound for test files, and the sizes of the seeded encoders."""
+
+import numpy as np
+
+RATE_HZ = 44_100  # of the sound in test files
+
+TINY_CLIP = {
+    "embed_dim": 16,
+    "vision_cfg": {"image_size": 32, "layers": 2, "width": 64, "patch_size": 8},
+    "text_cfg": {
+        "context_length": 77,
+        "vocab_size": 49408,
+        "width": 64,
+        "heads": 2,
+        "layers": 2,
+    },
+}
+TINY_AST = {
+    "hidden_size": 32,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "intermediate_size": 64,
+    "max_length": 128,
+}
+
+
+def draw_frames(n_frames: int, seed: int = 0, side_px: int = 64) -> np.ndarray:
+    """Moving colours with fine detail (T, H, W, 3), each frame unlike the one before."""
+    rng = np.random.default_rng(seed)
+    y, x = np.mgrid[0:side_px, 0:side_px] / side_px
+    phase = rng.uniform(0, 6, 3) + np.arange(n_frames)[:, None] * 0.7
+    waves = [np.sin(5 * x + 3 * c * y + phase[:, c, None, None]) for c in range(3)]
+    detail = rng.uniform(-60, 60, (side_px // 2, side_px // 2, 1)).repeat(2, 0).repeat(2, 1)
+    return np.clip(127 + 70 * np.stack(waves, axis=-1) + detail, 0, 255).astype(np.uint8)
+
+
+def tone(seconds: float, seed: int = 0) -> np.ndarray:
+    """A voice-like mixture of tones that changes all the time (S,)."""
+    rng = np.random.default_rng(seed)
+    t = np.arange(int(seconds * RATE_HZ)) / RATE_HZ
+    pitch = 150 + 60 * np.sin(2 * np.pi * rng.uniform(0.3, 1.5) * t)
+    phase = 2 * np.pi * np.cumsum(pitch) / RATE_HZ
+    loud = 0.3 + 0.2 * np.sin(2 * np.pi * 2.3 * t)
+    voice = sum(np.sin(k * phase) / k for k in range(1, 8))
+    return (loud * voice * 0.2 + 0.01 * rng.standard_normal(len(t))).astype(np.float32)

@@ -1,0 +1,367 @@
+"""Every row equals what the reference implementations give, picture by picture."""
+
+from pathlib import Path
+
+import numpy as np
+import open_clip
+import pytest
+import torch
+from open_clip.model import CLIP
+from PIL import Image
+from safetensors.torch import save_file
+from small_media import RATE_HZ, TINY_AST, tone
+from torch import Tensor
+from transformers import ASTFeatureExtractor, ASTModel
+
+from features.encoders.ast import SHIPPED as SHIPPED_AST
+from features.encoders.ast import AstConfig
+from features.encoders.clip import SHIPPED_TAG, ClipConfig, load_clip
+from features.errors import InputError, MediaError, WeightsError
+from features.media import frame_clock, read_sound
+from features.records import Source, Track
+
+CPU = torch.device("cpu")
+ALIKE = 0.99999  # least cosine of a row to the reference's
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+
+def encoded(encoder, source: Source) -> tuple[Track, str | None]:
+    """The track of one clip, encoded in one batch."""
+    pieces = []
+    reading = encoder.read(source)
+    while True:
+        try:
+            pieces.append(next(reading))
+        except StopIteration as end:
+            outputs = [encoder.encode(piece) for piece in pieces]
+            return encoder.assemble(outputs, end.value)
+
+
+def source(**parts) -> Source:
+    empty = {"clip_id": "a", "video": None, "frames": None, "audio": None, "fps": None}
+    return Source(**{**empty, **parts})
+
+
+def least_cosine(found: np.ndarray, wanted: np.ndarray) -> float:
+    return float(
+        torch.cosine_similarity(
+            torch.from_numpy(np.asarray(found, np.float64)),
+            torch.from_numpy(np.asarray(wanted, np.float64)),
+        ).min()
+    )
+
+
+def seeded_vit_b_32(folder: Path) -> ClipConfig:
+    torch.manual_seed(1)
+    cfg = open_clip.get_model_config("ViT-B-32")
+    save_file(CLIP(**cfg).state_dict(), folder / "seeded.safetensors")
+    return ClipConfig(model="ViT-B-32", pretrained=str(folder / "seeded.safetensors"))
+
+
+@pytest.fixture(scope="module", params=["shipped", "ViT-B-32"])
+def clip_config(request, tmp_path_factory) -> ClipConfig:
+    if request.param == "shipped":
+        return ClipConfig(model="vaflow-rn-small", pretrained=SHIPPED_TAG)
+    return seeded_vit_b_32(tmp_path_factory.mktemp("vit"))
+
+
+def reference_rows(config: ClipConfig, folder: Path, **preprocessing) -> np.ndarray:
+    """open_clip's own preprocess and encode_image, one PIL image at a time."""
+    loaded = load_clip(config)
+    settings = {**loaded.model.visual.preprocess_cfg, **preprocessing}
+    preprocess = open_clip.transform.image_transform_v2(
+        open_clip.transform.PreprocessCfg(**settings), is_train=False
+    )
+    with torch.inference_mode():
+        rows = [
+            loaded.model.encode_image(preprocess(Image.open(path))[None])
+            for path in sorted(folder.glob("*.jpg"))
+        ]
+    return torch.cat(rows).numpy()
+
+
+def test_clip_rows_equal_open_clips_own_and_nothing_else(clip_config, make_crops, make_video):
+    folder = make_crops(list(range(1, 9)))
+    video = make_video(time_s=np.arange(8) / 25)
+    track, _ = encoded(clip_config.build(CPU), source(frames=folder, video=video))
+
+    assert least_cosine(track.values, reference_rows(clip_config, folder)) >= ALIKE
+    # the same assertion fails for the mistakes that are easy to make
+    imagenet = reference_rows(clip_config, folder, mean=IMAGENET_MEAN, std=IMAGENET_STD)
+    assert least_cosine(track.values, imagenet) < ALIKE
+    bilinear = reference_rows(clip_config, folder, interpolation="bilinear")
+    assert least_cosine(track.values, bilinear) < ALIKE
+    shifted = np.roll(reference_rows(clip_config, folder), 1, axis=0)
+    assert least_cosine(track.values, shifted) < ALIKE
+
+
+def test_whole_frames_equal_open_clips_own(tiny_clip, make_video):
+    config = ClipConfig(**tiny_clip)
+    video = make_video()
+    track, note = encoded(config.build(CPU), source(video=video))
+    loaded = load_clip(config)
+    preprocess = open_clip.transform.image_transform_v2(
+        open_clip.transform.PreprocessCfg(**loaded.model.visual.preprocess_cfg), is_train=False
+    )
+    import av
+
+    with av.open(str(video)) as container, torch.inference_mode():
+        rows = [
+            loaded.model.encode_image(preprocess(frame.to_image())[None])
+            for frame in container.decode(video=0)
+        ]
+    assert least_cosine(track.values, torch.cat(rows).numpy()) >= ALIKE
+    assert track.valid.all()
+    assert note is None
+
+
+def test_a_frame_without_a_crop_is_a_row_that_is_not_valid(tiny_clip, make_crops, make_video):
+    folder, video = make_crops([1, 2, 5, 7]), make_video(time_s=np.arange(6) / 25)
+    track, _ = encoded(ClipConfig(**tiny_clip).build(CPU), source(frames=folder, video=video))
+    # six frames, and crop 7: one row beyond the last frame, the median step later
+    np.testing.assert_array_equal(track.valid, [1, 1, 0, 0, 1, 0, 1])
+    np.testing.assert_allclose(track.time_s, np.arange(7) / 25, atol=1e-4)
+    assert not track.values[~track.valid].any()
+
+
+def test_rows_have_the_presentation_times_of_their_frames_exactly(tiny_clip, make_video):
+    steps = np.random.default_rng(3).integers(100, 900, 40)
+    uneven_s = (np.cumsum(steps) - steps[0]) / 10_000
+    video = make_video(time_s=uneven_s)
+    track, _ = encoded(ClipConfig(**tiny_clip).build(CPU), source(video=video))
+    np.testing.assert_array_equal(track.time_s, uneven_s)
+
+
+def test_crops_of_several_sizes_are_encoded_each_as_alone(tiny_clip, make_crops):
+    folder, other = make_crops([1, 3]), make_crops([2], "other", side_px=80)
+    (other / "00002.jpg").rename(folder / "00002.jpg")
+    config = ClipConfig(**tiny_clip)
+    track, note = encoded(config.build(CPU), source(frames=folder, fps=10.0))
+    assert least_cosine(track.values, reference_rows(config, folder)) >= ALIKE
+    np.testing.assert_array_equal(track.time_s, [0, 0.1, 0.2])
+    assert note == "timestamps unusable: constant rate"
+
+
+def test_bfloat16_is_another_feature_set_of_nearly_the_same_rows(tiny_clip, make_video):
+    video = make_video(time_s=np.arange(4) / 25)
+    exact = ClipConfig(**tiny_clip)
+    rough = ClipConfig(**tiny_clip, precision="bfloat16")
+    tracks = [encoded(c.build(CPU), source(video=video))[0].values for c in (exact, rough)]
+    assert 0.999 < least_cosine(*tracks) < 1
+    assert exact.spec().name != rough.spec().name
+
+
+@pytest.fixture(scope="module", params=["shipped", "tiny"])
+def ast_folder(request, tiny_ast) -> str:
+    return str(SHIPPED_AST / "vaflow-ast-small") if request.param == "shipped" else tiny_ast
+
+
+def reference_windows(folder: str, samples: np.ndarray, hop: int, layout=None) -> Tensor:
+    """transformers' extractor and model, one window of samples at a time (N, steps, D)."""
+    extractor = ASTFeatureExtractor.from_pretrained(folder)
+    model = ASTModel.from_pretrained(folder, dtype=torch.float32).eval()
+    window = extractor.max_length * 160
+    n_steps = 1 + (extractor.max_length - 16) // 10
+    rows = []
+    for at in range(0, max(1, len(samples) - 400), hop):
+        inputs = extractor(samples[at : at + window], sampling_rate=16_000, return_tensors="pt")
+        with torch.inference_mode():
+            tokens = model(**inputs).last_hidden_state[0, 2:]
+        shape = (12, n_steps) if layout is None else (n_steps, 12)
+        rows.append(tokens.unflatten(0, shape).mean(0 if layout is None else 1))
+    return torch.stack(rows)
+
+
+def test_ast_rows_equal_transformers_own_and_nothing_else(ast_folder, make_video):
+    video = make_video(time_s=np.arange(175) / 25, sound=tone(7))
+    encoder = AstConfig(model=ast_folder, hop_s=0.64).build(CPU)
+    track, note = encoded(encoder, source(video=video))
+    sound = read_sound(video, 16_000)
+    assert sound is not None
+    wanted = reference_windows(ast_folder, sound.samples, hop=round(0.64 * 16_000))
+
+    starts_s = np.arange(len(wanted)) * 0.64
+    centres_s = starts_s[:, None] + 0.0875 + 0.1 * np.arange(wanted.shape[1])
+    window, step = np.nonzero(np.abs(track.time_s[:, None, None] - centres_s).min(axis=0) < 1e-6)
+    row_of = np.abs(track.time_s[:, None] - centres_s[window, step]).argmin(axis=0)
+    assert sorted(set(row_of.tolist())) == list(range(len(track.time_s)))  # every row is found
+    # more than one window can have a step at the same time: the row is one of them
+    best = np.full(len(track.time_s), -1.0)
+    for row, w, s in zip(row_of, window, step, strict=True):
+        best[row] = max(best[row], least_cosine(track.values[row][None], wanted[w, s][None]))
+    assert best.min() >= ALIKE
+    assert note is None
+    assert track.valid.all()
+
+
+def test_ast_windows_of_one_track_have_the_frequency_outside(ast_folder, make_video):
+    extractor = ASTFeatureExtractor.from_pretrained(ast_folder)
+    window_s = extractor.max_length / 100
+    video = make_video(time_s=np.arange(150) / 25, sound=tone(6))
+    track, _ = encoded(AstConfig(model=ast_folder, hop_s=window_s).build(CPU), source(video=video))
+    sound = read_sound(video, 16_000)
+    assert sound is not None
+    hop = extractor.max_length * 160
+    n_steps = 1 + (extractor.max_length - 16) // 10
+
+    def rows(layout=None) -> np.ndarray:
+        return reference_windows(ast_folder, sound.samples, hop, layout).flatten(0, 1).numpy()
+
+    wanted = rows()[: n_steps * 2]  # the windows that lie in the sound as a whole
+    assert least_cosine(track.values[: len(wanted)], wanted) >= ALIKE
+    wrong = rows("time outside")[: n_steps * 2]  # the 101x12 reading of the tokens
+    assert least_cosine(track.values[: len(wanted)], wrong) < ALIKE
+    shifted = np.roll(wanted, 1, axis=0)
+    assert least_cosine(track.values[: len(wanted)], shifted) < ALIKE
+
+
+@pytest.mark.parametrize("keep", ["centre", "last"])
+def test_overlapping_windows_give_each_step_once(tiny_ast, make_video, keep):
+    video = make_video(time_s=np.arange(125) / 25, sound=tone(5))
+    config = AstConfig(model=tiny_ast, hop_s=0.4, keep=keep)
+    encoder = config.build(CPU)
+    track, _ = encoded(encoder, source(video=video))
+    np.testing.assert_allclose(np.diff(track.time_s), 0.1, atol=0.051)
+    assert track.time_s[0] == pytest.approx(0.0875)
+    assert track.time_s[-1] > 4.8
+
+
+def test_a_causal_track_does_not_hear_past_its_hop(tiny_ast, make_video):
+    hop_s = 0.4
+    sound = tone(5)
+    changed = sound.copy()
+    changed[int(3 * RATE_HZ) :] = tone(5, seed=9)[int(3 * RATE_HZ) :]
+    config = AstConfig(model=tiny_ast, hop_s=hop_s, keep="last")
+    encoder = config.build(CPU)
+    times = np.arange(125) / 25
+    a, _ = encoded(encoder, source(video=make_video("a.mp4", time_s=times, sound=sound)))
+    b, _ = encoded(encoder, source(video=make_video("b.mp4", time_s=times, sound=changed)))
+    window_s = TINY_AST["max_length"] / 100
+    # the first window has no past; after it no step differs that lies a hop and a frame before
+    early = (a.time_s > window_s) & (a.time_s < 3 - hop_s - 0.15)
+    assert early.sum() > 5
+    assert least_cosine(a.values[early], b.values[early]) > 0.9999  # AAC smears a little
+    late = a.time_s > 3.1
+    assert least_cosine(a.values[late], b.values[late]) < 0.9999
+
+
+def test_a_click_lies_where_the_sound_track_has_it(tiny_ast, make_video):
+    sound = np.zeros(3 * RATE_HZ, np.float32)
+    sound[int(1.7 * RATE_HZ) : int(1.7 * RATE_HZ) + 200] = 0.9
+    video = make_video(time_s=np.arange(75) / 25, sound=sound)
+    silent = make_video("silent.mp4", time_s=np.arange(75) / 25, sound=np.zeros_like(sound))
+    encoder = AstConfig(model=tiny_ast, hop_s=0.16).build(CPU)
+    track, _ = encoded(encoder, source(video=video))
+    quiet, _ = encoded(encoder, source(video=silent))
+    found = read_sound(video, 16_000)
+    assert found is not None
+    click_s = found.start_s + np.abs(found.samples).argmax() / 16_000
+    assert click_s == pytest.approx(1.7, abs=0.01)
+    change = np.linalg.norm(track.values.astype(float) - quiet.values.astype(float), axis=1)
+    assert track.time_s[change.argmax()] == pytest.approx(1.7, abs=0.1)
+
+
+def test_a_clip_without_sound_is_an_empty_track_with_the_reason(tiny_ast, make_video):
+    track, note = encoded(
+        AstConfig(model=tiny_ast, hop_s=0.64).build(CPU), source(video=make_video())
+    )
+    assert track.values.shape == (0, TINY_AST["hidden_size"])
+    assert note == "the clip has no sound"
+
+
+def test_sound_shorter_than_a_window_of_analysis_is_empty_too(tiny_ast, make_video):
+    video = make_video(time_s=np.arange(2) / 25, sound=np.zeros(300, np.float32))
+    encoder = AstConfig(model=tiny_ast, hop_s=0.64).build(CPU)
+    from features.media import Sound
+
+    assert len(encoder.spectrogram(Sound(np.zeros(399, np.float32), 0.0))) == 0
+    assert len(encoder.spectrogram(Sound(np.zeros(400, np.float32), 0.0))) == 1
+    assert video.exists()
+
+
+def test_a_long_spectrogram_is_the_same_in_blocks(tiny_ast, monkeypatch):
+    from features.encoders import ast
+    from features.media import Sound
+
+    encoder = AstConfig(model=tiny_ast, hop_s=0.64).build(CPU)
+    sound = Sound(tone(3)[::3].copy(), 0.0)
+    whole = encoder.spectrogram(sound)
+    monkeypatch.setattr(ast, "FBANK_BLOCK", 77)
+    torch.testing.assert_close(encoder.spectrogram(sound), whole, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize(
+    ("config", "error", "message"),
+    [
+        (ClipConfig(model="ViT-B-61"), InputError, "knows no such model; the nearest are ViT-B-16"),
+        (ClipConfig(model="ViT-B-16"), InputError, "use 'ViT-B-16-quickgelu'"),
+        (ClipConfig(model="none.json"), InputError, "there is no such file"),
+        (ClipConfig(pretrained="opnai"), InputError, "neither a file nor a tag"),
+        (ClipConfig(), WeightsError, "not on this machine .* point at a local copy"),
+        (AstConfig(model="nobody/no-ast"), WeightsError, "point at a local copy with model=FOLDER"),
+    ],
+)
+def test_encoders_that_cannot_be_had(config, error, message):
+    with pytest.raises(error, match=message):
+        config.spec()
+
+
+def test_a_hop_that_does_not_tile_the_sound_is_refused(tiny_ast):
+    for hop_s in (0.005, 99.0):
+        with pytest.raises(InputError, match="must be a multiple of 0.01 s and at most a window"):
+            AstConfig(model=tiny_ast, hop_s=hop_s).spec()
+
+
+def test_weights_of_another_architecture_are_refused(tiny_clip, tiny_ast, tmp_path):
+    with pytest.raises(WeightsError, match="holds no weights of 'ViT-B-32'"):
+        ClipConfig(model="ViT-B-32", pretrained=tiny_clip["pretrained"]).build(CPU)
+    (tmp_path / "text.safetensors").write_text("no weights")
+    with pytest.raises(WeightsError, match="holds no weights of 'tiny-clip'"):
+        ClipConfig(model=tiny_clip["model"], pretrained=str(tmp_path / "text.safetensors")).build(
+            CPU
+        )
+    folder = tmp_path / "ast"
+    folder.mkdir()
+    for path in Path(tiny_ast).iterdir():
+        (folder / path.name).write_bytes(path.read_bytes())
+    config = (folder / "config.json").read_text()
+    (folder / "config.json").write_text(
+        config.replace('"num_hidden_layers": 2', '"num_hidden_layers": 3')
+    )
+    with pytest.raises(WeightsError, match="lacks weights of the AST"):
+        AstConfig(model=str(folder), hop_s=0.64).build(CPU)
+    (folder / "model.safetensors").unlink()
+    with pytest.raises(WeightsError, match="the folder lacks model.safetensors"):
+        AstConfig(model=str(folder)).spec()
+
+
+@pytest.mark.parametrize("field", ["precision", "hop_s", "keep"])
+def test_each_setting_is_in_the_spec(tiny_ast, field):
+    changed = {"precision": "bfloat16", "hop_s": 0.32, "keep": "last"}[field]
+    config = AstConfig(model=tiny_ast, hop_s=0.64)
+    assert config.model_copy(update={field: changed}).spec().digest != config.spec().digest
+
+
+def test_the_same_weights_elsewhere_are_the_same_spec(tiny_ast, tmp_path):
+    copy = tmp_path / "copy"
+    copy.mkdir()
+    for path in Path(tiny_ast).iterdir():
+        (copy / path.name).write_bytes(path.read_bytes())
+    assert (
+        AstConfig(model=str(copy), hop_s=0.64).spec()
+        == AstConfig(model=tiny_ast, hop_s=0.64).spec()
+    )
+
+
+def test_crops_that_cannot_be_timed_or_are_of_another_video_are_refused(
+    tiny_clip, make_crops, make_video
+):
+    encoder = ClipConfig(**tiny_clip).build(CPU)
+    folder, video = make_crops([1, 9]), make_video(time_s=np.arange(5) / 25)
+    with pytest.raises(MediaError, match="has crop 9, but .* has 5 frames; at most 3 more"):
+        encoded(encoder, source(frames=folder, video=video))
+    with pytest.raises(MediaError, match="no `video` to time them and no `fps`"):
+        encoded(encoder, source(frames=folder))
+    with pytest.raises(MediaError, match="neither `video` nor `frames`"):
+        encoded(encoder, source())
+    assert len(frame_clock(video, None).time_s) == 5

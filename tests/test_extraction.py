@@ -1,0 +1,250 @@
+import shutil
+import threading
+
+import numpy as np
+import pytest
+import torch
+from small_media import tone
+
+from features import extraction
+from features.encoders.ast import AstConfig
+from features.encoders.clip import ClipConfig, ClipEncoder
+from features.errors import MediaError
+from features.extraction import extract_features
+from features.manifest import write_manifest
+from features.records import Clip
+from features.status import described, status
+from features.store import FeatureStore
+
+
+@pytest.fixture
+def encoders(tiny_clip, tiny_ast):
+    return (ClipConfig(**tiny_clip), AstConfig(model=tiny_ast, hop_s=0.64))
+
+
+@pytest.fixture
+def manifest(tmp_path, make_video, make_crops):
+    """Four clips: whole frames, crops with gaps, no sound, 5 frames only."""
+    clips = []
+    for number, (n_frames, crops, sound) in enumerate(
+        [(40, None, True), (70, [1, 2, 40, 69], True), (33, None, False), (5, None, True)]
+    ):
+        name = f"c{number}"
+        make_video(
+            f"{name}.mp4",
+            time_s=np.arange(n_frames) / 25,
+            sound=tone(n_frames / 25, seed=number) if sound else None,
+        )
+        frames = make_crops(crops, f"crops-{name}", seed=number).name if crops else None
+        clips.append(Clip(id=name, video=f"{name}.mp4", frames=frames, split="train"))
+    write_manifest(tmp_path / "m.jsonl", clips)
+    return tmp_path / "m.jsonl"
+
+
+def ends(result) -> dict[str, int]:
+    return dict(result.counts)
+
+
+def tracks(store, clip_ids=("c0", "c1", "c2", "c3")):
+    opened = FeatureStore.open(store)
+    return {
+        (name, clip): opened.read(name, clip) for name in opened.feature_sets() for clip in clip_ids
+    }
+
+
+def test_every_clip_has_a_track_in_every_set_and_a_second_run_encodes_nothing(
+    manifest, encoders, tmp_path, monkeypatch
+):
+    store = str(tmp_path / "s.zarr")
+    result = extract_features(manifest, store, encoders)
+    assert ends(result) == {"extracted": 8}
+    assert {o.detail for o in result.outcomes if o.clip == "c2"} == {
+        "new",
+        "new; the clip has no sound",
+    }
+    found = tracks(store)
+    clip_set, ast_set = (encoder.spec().name for encoder in encoders)
+    assert [len(found[clip_set, f"c{k}"].values) for k in range(4)] == [40, 70, 33, 5]
+    assert found[clip_set, "c1"].valid.sum() == 4
+    assert len(found[ast_set, "c2"].values) == 0
+
+    def never(*_):
+        raise AssertionError("an encoder was built though nothing is missing")
+
+    monkeypatch.setattr(ClipConfig, "build", never)
+    monkeypatch.setattr(AstConfig, "build", never)
+    again = extract_features(manifest, store, encoders)
+    assert ends(again) == {"present": 8}
+    assert "nothing to encode" in again.summary()
+
+
+@pytest.mark.parametrize("batch_size", [1, 7, 1000])
+def test_batches_that_run_across_clips_change_nothing(
+    manifest, encoders, tmp_path, batch_size, monkeypatch
+):
+    sizes = []
+    encode = ClipEncoder.encode
+
+    def counted(self, items):
+        sizes.append(len(items))
+        return encode(self, items)
+
+    monkeypatch.setattr(ClipEncoder, "encode", counted)
+    extract_features(manifest, str(tmp_path / "a.zarr"), encoders[:1], batch_size=batch_size)
+    n_pictures = 40 + 4 + 33 + 5
+    full, rest = divmod(n_pictures, batch_size)
+    assert sizes == [batch_size] * full + [rest] * (rest > 0)  # none smaller but the last
+    encoder = encoders[0].build(torch.device("cpu"))
+    for (_, clip), track in tracks(tmp_path / "a.zarr").items():
+        alone = extract_alone(encoder, manifest, clip)
+        np.testing.assert_allclose(track.values, alone.values, atol=2e-3)
+        np.testing.assert_array_equal(track.time_s, alone.time_s)
+        np.testing.assert_array_equal(track.valid, alone.valid)
+
+
+def extract_alone(encoder, manifest, clip_id):
+    from features.manifest import read_manifest
+
+    listed = read_manifest(manifest)
+    reading = encoder.read(listed.source(next(c for c in listed.clips if c.id == clip_id)))
+    outputs = []
+    while True:
+        try:
+            outputs += [encoder.encode(item[None]) for item in next(reading)]
+        except StopIteration as end:
+            return encoder.assemble(outputs, end.value)[0]
+
+
+def test_a_broken_clip_is_named_and_the_others_go_on(manifest, encoders, tmp_path):
+    whole = (tmp_path / "c1.mp4").read_bytes()
+    (tmp_path / "c1.mp4").write_bytes(whole[: len(whole) // 2])
+    shutil.rmtree(tmp_path / "crops-c1")  # so the video is what is read
+    (tmp_path / "crops-c1").mkdir()
+    (tmp_path / "c3.mp4").unlink()
+    store = str(tmp_path / "s.zarr")
+    result = extract_features(manifest, store, encoders)
+    assert ends(result) == {"extracted": 4, "failed": 4}
+    assert {o.clip for o in result.failed} == {"c1", "c3"}
+    messages = " ".join(o.detail for o in result.failed)
+    assert "c3.mp4 cannot be read" in messages
+    assert "c1.mp4 cannot be decoded" in messages
+
+    (tmp_path / "c1.mp4").write_bytes(whole)  # mended: only what is missing is done
+    shutil.rmtree(tmp_path / "crops-c1")
+    (tmp_path / "m.jsonl").write_text(
+        "".join(
+            line.replace('"crops-c1"', "null") + "\n"
+            for line in manifest.read_text().splitlines()
+            if '"c3"' not in line
+        )
+    )
+    assert ends(extract_features(manifest, store, encoders)) == {"extracted": 2, "present": 4}
+
+
+def test_only_what_changed_is_extracted_again(manifest, encoders, tmp_path):
+    store = str(tmp_path / "s.zarr")
+    extract_features(manifest, store, encoders)
+    crop = tmp_path / "crops-c1" / "00002.jpg"
+    crop.write_bytes((tmp_path / "crops-c1" / "00040.jpg").read_bytes())
+    result = extract_features(manifest, store, encoders)
+    done = [o for o in result.outcomes if o.state == "extracted"]
+    assert [(o.clip, o.feature_set[:4], o.detail) for o in done] == [
+        ("c1", "clip", "source changed")
+    ]
+
+
+def test_relabelling_and_moving_cost_nothing(manifest, encoders, tmp_path):
+    store = str(tmp_path / "s.zarr")
+    extract_features(manifest, store, encoders)
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "c0.mp4").rename(tmp_path / "elsewhere" / "other-name.mp4")
+    text = manifest.read_text().replace('"c0.mp4"', '"elsewhere/other-name.mp4"')
+    manifest.write_text(text.replace('"split": "train"', '"split": "val"'))
+    assert ends(extract_features(manifest, store, encoders)) == {"present": 8}
+
+
+def test_a_record_that_lost_a_file_is_made_again_and_force_makes_all(manifest, encoders, tmp_path):
+    store = tmp_path / "s.zarr"
+    extract_features(manifest, str(store), encoders[:1])
+    (store / encoders[0].spec().name / "c0" / "values" / "c" / "0" / "0").unlink()
+    result = extract_features(manifest, str(store), encoders[:1])
+    assert [(o.clip, o.detail) for o in result.outcomes if o.state == "extracted"] == [
+        ("c0", "corrupt")
+    ]
+    forced = extract_features(manifest, str(store), encoders[:1], force=True)
+    assert [o.detail for o in forced.outcomes] == ["forced"] * 4
+
+
+def test_another_spec_is_another_set_beside_the_first(manifest, tiny_ast, tmp_path):
+    store = str(tmp_path / "s.zarr")
+    extract_features(manifest, store, [AstConfig(model=tiny_ast, hop_s=0.64)])
+    extract_features(manifest, store, [AstConfig(model=tiny_ast, hop_s=0.32)])
+    assert len(FeatureStore.open(store).feature_sets()) == 2
+
+
+def test_an_unexpected_failure_of_a_reader_stops_the_run_and_its_threads(
+    manifest, encoders, tmp_path, monkeypatch
+):
+    def read(self, source):
+        if source.clip_id == "c1":
+            raise ZeroDivisionError("a fault of the program")
+        yield torch.zeros((1, 3, 32, 32), dtype=torch.uint8)
+        raise MediaError("a fault of the clip")
+
+    monkeypatch.setattr(ClipEncoder, "read", read)
+    with pytest.raises(ZeroDivisionError):
+        extract_features(manifest, str(tmp_path / "s.zarr"), encoders[:1])
+    assert not [t for t in threading.enumerate() if t.name.startswith("reader")]
+
+
+def test_values_that_are_not_finite_are_a_failure(manifest, encoders, tmp_path, monkeypatch):
+    monkeypatch.setattr(
+        ClipEncoder, "encode", lambda self, items: torch.full((len(items), 16), float("nan"))
+    )
+    result = extract_features(manifest, str(tmp_path / "s.zarr"), encoders[:1])
+    assert ends(result) == {"failed": 4}
+    assert "not finite" in result.failed[0].detail
+
+
+def test_interrupted_it_keeps_what_is_done_and_resumes_with_the_rest(
+    manifest, encoders, tmp_path
+):
+    store, seen = str(tmp_path / "s.zarr"), []
+
+    def interrupt(outcome, total):
+        seen.append(outcome)
+        if len(seen) == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        extract_features(manifest, store, encoders[:1], on_outcome=interrupt)
+    assert not [t for t in threading.enumerate() if t.name.startswith("reader")]
+    assert ends(extract_features(manifest, store, encoders[:1])) == {"present": 2, "extracted": 2}
+
+
+def test_reading_is_bounded(manifest, encoders, tmp_path, monkeypatch):
+    monkeypatch.setattr(extraction, "QUEUE_PIECES", 1)
+    monkeypatch.setattr("features.encoders.clip.READ_FRAMES", 2)
+    result = extract_features(manifest, str(tmp_path / "s.zarr"), encoders[:1], readers=3)
+    assert ends(result) == {"extracted": 4}
+
+
+def test_status_says_complete_missing_stale_and_corrupt(manifest, encoders, tmp_path):
+    store = tmp_path / "s.zarr"
+    extract_features(manifest, str(store), encoders[:1])
+    assert status(str(store), manifest).is_complete
+    name = encoders[0].spec().name
+    shutil.rmtree(store / name / "c0")
+    (store / name / "c2" / "time_s" / "c" / "0").unlink()
+    (tmp_path / "c3.mp4").write_bytes((tmp_path / "c0.mp4").read_bytes())
+    found = status(str(store), manifest)
+    assert not found.is_complete
+    assert {c.clip: c.state for c in found.clips} == {
+        "c0": "missing",
+        "c1": "complete",
+        "c2": "corrupt",
+        "c3": "stale",
+    }
+    assert found.as_json()["counts"] == {"missing": 1, "complete": 1, "corrupt": 1, "stale": 1}
+    lines = "\n".join(described(found))
+    assert f"stale: c3 ({name}): source changed: video" in lines

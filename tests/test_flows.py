@@ -1,0 +1,118 @@
+"""Each flow once through a temporary Prefect server, and the schemas that it shares."""
+
+import inspect
+import json
+from importlib import import_module
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from prefect.testing.utilities import prefect_test_harness
+from small_media import tone
+
+from features.errors import Incomplete
+from features.manifest import write_manifest
+from features.records import Clip
+from flows.extract import extract_features
+from flows.pipeline import pipeline
+from flows.stages import HOOK, STAGES, parameters
+
+ROOT = Path(__file__).parents[1]
+DEPLOYMENTS = yaml.safe_load((ROOT / "prefect.yaml").read_text())["deployments"]
+
+
+@pytest.fixture(scope="module")
+def server():
+    with prefect_test_harness(server_startup_timeout=120):
+        yield
+
+
+def flow_of(entrypoint: str):
+    module, name = entrypoint.rsplit(".", 1)
+    return getattr(import_module(module), name)
+
+
+@pytest.mark.parametrize("deployment", DEPLOYMENTS, ids=lambda d: d["entrypoint"])
+def test_deployments_are_valid_and_flows_take_the_keys_of_the_command(deployment):
+    flow = flow_of(deployment["entrypoint"])
+    flow.validate_parameters(deployment["parameters"])
+    plain = STAGES[flow.name]
+    wanted = {
+        name: parameter.default
+        for name, parameter in inspect.signature(plain).parameters.items()
+        if not name.startswith(HOOK)
+    }
+    found = {name: p.default for name, p in inspect.signature(flow.fn).parameters.items()}
+    assert found == wanted
+    kinds = {name: field.annotation for name, field in parameters(plain).model_fields.items()}
+    hints = inspect.get_annotations(flow.fn)
+    assert {name: hints[name] for name in kinds if name not in ("encoders", "head")} == {
+        name: kind for name, kind in kinds.items() if name not in ("encoders", "head")
+    }
+
+
+def test_every_stage_is_deployed_by_a_module_path():
+    assert {flow_of(d["entrypoint"]).name for d in DEPLOYMENTS} == set(STAGES)
+    assert all(d["name"] == "local" for d in DEPLOYMENTS)
+    assert not any(":" in d["entrypoint"] or "/" in d["entrypoint"] for d in DEPLOYMENTS)
+
+
+@pytest.fixture
+def two_clips(tmp_path, make_video):
+    """One good clip and one whose video is a text."""
+    make_video("good.mp4", time_s=np.arange(20) / 25, sound=tone(0.8))
+    (tmp_path / "bad.mp4").write_text("no video")
+    clips = [Clip(id=name, video=f"{name}.mp4", split="train") for name in ("bad", "good")]
+    write_manifest(tmp_path / "m.jsonl", clips)
+    return tmp_path / "m.jsonl"
+
+
+def test_a_failed_clip_fails_the_flow_after_the_others_are_done(
+    server, two_clips, tiny_clip, tmp_path
+):
+    encoders = [{"kind": "clip", **tiny_clip}]
+    with pytest.raises(Incomplete, match="1 extracted, .* 1 failed"):
+        extract_features(two_clips, str(tmp_path / "s.zarr"), encoders)
+    assert (tmp_path / "s.zarr").exists()
+    write_manifest(two_clips, [Clip(id="good", video="good.mp4", split="train")])
+    assert extract_features(two_clips, str(tmp_path / "s.zarr"), encoders) == {"present": 1}
+
+
+def test_the_pipeline_leaves_a_run_and_a_second_one_does_nothing(
+    server, tmp_path, make_video, tiny_clip, tiny_ast
+):
+    rng = np.random.default_rng(0)
+    clips = []
+    for k in range(4):
+        make_video(f"c{k}.mp4", time_s=np.arange(30) / 25, sound=tone(1.2, seed=k))
+        rows = "".join(f"{v:.3f},{a:.3f}\n" for v, a in rng.uniform(-1, 1, (30, 2)))
+        (tmp_path / f"c{k}.txt").write_text("valence,arousal\n" + rows)
+        split = "train" if k < 2 else "val"
+        clips.append(Clip(id=f"c{k}", video=f"c{k}.mp4", labels=f"c{k}.txt", split=split))
+    write_manifest(tmp_path / "m.jsonl", clips)
+    keys = {
+        "manifest": tmp_path / "m.jsonl",
+        "store": str(tmp_path / "s.zarr"),
+        "run": tmp_path / "r",
+        "encoders": [
+            {"kind": "clip", **tiny_clip},
+            {"kind": "ast", "model": tiny_ast, "hop_s": 0.64},
+        ],
+        "head": {"kind": "dspl", "width": 16},
+        "train": {"epochs": 2},
+    }
+    scores = pipeline(**keys)
+    assert scores is not None
+    assert json.loads((tmp_path / "r" / "scores.json").read_text())["val"] == scores
+    before = {
+        p: p.stat().st_mtime_ns for p in (tmp_path / "r").iterdir() if p.name != "config.yaml"
+    }
+    assert {"predictions.csv", "metrics.jsonl", "head.safetensors"} <= {p.name for p in before}
+    assert pipeline(**keys) == scores
+    assert {p: p.stat().st_mtime_ns for p in before} == before
+
+
+def test_no_file_of_flows_is_named_after_a_library():
+    names = {path.stem for path in (ROOT / "flows").glob("*.py")}
+    assert not names & {"evaluate", "datasets", "features", "models", "prefect", "torch"}

@@ -1,0 +1,234 @@
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import zarr
+
+from features.errors import InputError, StoreError
+from features.records import Track
+from features.spec import FeatureSpec
+from features.store import FeatureStore
+
+SPEC = FeatureSpec(
+    kind="clip",
+    model={"name": "none"},
+    weights_sha256="0" * 64,
+    preprocessing={"size": 32},
+    sampling={"rows": "every frame"},
+    precision="float32",
+)
+SOURCE = {"video": "a" * 64}
+
+
+def make_track(n_rows: int = 5, width: int = 3, seed: int = 0) -> Track:
+    values = np.random.default_rng(seed).standard_normal((n_rows, width)).astype(np.float16)
+    valid = np.ones(n_rows, bool)
+    valid[1:2] = False
+    values[~valid] = 0
+    return Track(values, np.arange(n_rows) / 25, valid)
+
+
+@pytest.fixture
+def store(tmp_path) -> FeatureStore:
+    return FeatureStore.open(tmp_path / "s.zarr", create=True)
+
+
+def write(store: FeatureStore, clip: str = "a", track: Track | None = None, **changes):
+    source = {"source": SOURCE, "provenance": {"by": "a test"}}
+    return store.write(SPEC, clip, track or make_track(), **{**source, **changes})
+
+
+def same(a: Track, b: Track) -> bool:
+    return all(
+        np.array_equal(getattr(a, part), getattr(b, part)) for part in ("values", "time_s", "valid")
+    )
+
+
+def test_a_track_comes_back_bit_for_bit(store):
+    write(store)
+    assert same(store.read(SPEC.name, "a"), make_track())
+    assert store.feature_sets() == {SPEC.name: SPEC}
+    assert store.state(SPEC.name, "a", SOURCE) == ("complete", "")
+
+
+def test_plain_zarr_reads_it_without_a_warning(store):
+    write(store)
+    group = zarr.open_group(store.path, mode="r")
+    np.testing.assert_array_equal(group[f"{SPEC.name}/a/values"][:], make_track().values)
+    assert group[SPEC.name].attrs["weights_sha256"] == SPEC.weights_sha256
+    assert sorted(group[SPEC.name].group_keys()) == ["a"]  # nothing but records lies inside
+
+
+def test_a_large_track_has_chunks_of_at_most_four_mebibytes(store):
+    write(store, track=make_track(9000, 512))
+    files = [p for p in (store.path / SPEC.name / "a" / "values" / "c").rglob("*") if p.is_file()]
+    assert len(files) == 3
+    assert max(path.stat().st_size for path in files) <= 4 * 2**20 + 4
+    assert same(store.read(SPEC.name, "a"), make_track(9000, 512))
+
+
+def test_an_empty_track_is_a_record_with_its_reason(store):
+    empty = Track(np.zeros((0, 4), np.float16), np.zeros(0), np.zeros(0, bool))
+    write(store, track=empty, note="the clip has no sound")
+    assert store.read(SPEC.name, "a").values.shape == (0, 4)
+    assert store.state(SPEC.name, "a", SOURCE) == ("complete", "the clip has no sound")
+
+
+def test_an_all_zero_track_is_not_taken_for_a_loss(store):
+    zeros = Track(np.zeros((4, 2), np.float16), np.arange(4.0), np.zeros(4, bool))
+    write(store, track=zeros)
+    assert same(store.read(SPEC.name, "a"), zeros)
+
+
+def test_a_changed_source_is_stale_and_is_replaced(store):
+    write(store)
+    newer = {"video": "b" * 64}
+    assert store.state(SPEC.name, "a", newer) == ("stale", "source changed: video")
+    write(store, track=make_track(seed=1), source=newer)
+    assert store.state(SPEC.name, "a", newer)[0] == "complete"
+    assert same(store.read(SPEC.name, "a"), make_track(seed=1))
+    assert not list((store.work / "staging").iterdir())
+
+
+def test_a_moved_store_is_the_same_store(store, tmp_path):
+    write(store)
+    store.path.rename(tmp_path / "moved.zarr")
+    moved = FeatureStore.open(tmp_path / "moved.zarr")
+    assert moved.state(SPEC.name, "a", SOURCE)[0] == "complete"
+    assert same(moved.read(SPEC.name, "a"), make_track())
+
+
+def test_what_is_not_there_is_missing(store):
+    write(store)
+    assert store.state(SPEC.name, "b", SOURCE) == ("missing", "no record")
+    with pytest.raises(StoreError, match="holds no features .* of clip 'b'; run extract-features"):
+        store.read(SPEC.name, "b")
+
+
+def test_half_a_record_without_its_commit_is_missing(store):
+    write(store)
+    (store.path / SPEC.name / "a" / "zarr.json").unlink()
+    assert store.state(SPEC.name, "a", SOURCE)[0] == "missing"
+    write(store)
+    assert same(store.read(SPEC.name, "a"), make_track())
+
+
+def flips(n: int):
+    return [pytest.param(seed, id=f"flip{seed}") for seed in range(n)]
+
+
+@pytest.mark.parametrize("seed", flips(40))
+def test_a_flipped_bit_anywhere_in_a_record_is_found(store, seed):
+    write(store)
+    rng = np.random.default_rng(seed)
+    files = sorted(p for p in (store.path / SPEC.name / "a").rglob("*") if p.is_file())
+    path = files[seed % len(files)]
+    data = bytearray(path.read_bytes())
+    at = rng.integers(len(data))
+    data[at] ^= 1 << rng.integers(8)
+    path.write_bytes(bytes(data))
+    with pytest.raises(StoreError):
+        store.read(SPEC.name, "a")
+
+
+def test_each_missing_file_of_a_record_is_found(store):
+    write(store)
+    names = list(store.commit(SPEC.name, "a").files)
+    assert len(names) == 6
+    for name in names:
+        path = store.path / SPEC.name / "a" / name
+        content = path.read_bytes()
+        path.unlink()
+        assert store.state(SPEC.name, "a", SOURCE) == ("corrupt", f"{name} is missing")
+        with pytest.raises(StoreError, match="is missing"):
+            store.read(SPEC.name, "a")
+        path.write_bytes(content)
+    assert same(store.read(SPEC.name, "a"), make_track())
+
+
+KILLED = """
+import os, sys
+import numpy as np
+sys.path.insert(0, {tests!r})
+from test_store import SPEC, SOURCE, make_track
+from features.store import FeatureStore
+store = FeatureStore.open({path!r})
+for k in range(10_000):
+    store.write(SPEC, f"c{{k % 7}}", make_track(400, 64, seed=k), source=SOURCE, provenance={{}})
+    print(k, flush=True)
+"""
+
+
+@pytest.mark.parametrize("delay_s", [0.0, 0.004, 0.011, 0.023, 0.05])
+def test_a_writer_killed_at_any_moment_leaves_only_whole_records(store, tmp_path, delay_s):
+    code = KILLED.format(tests=os.path.dirname(__file__), path=str(store.path))
+    child = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE)
+    assert child.stdout is not None
+    for _ in range(9):  # some records are there, and are being replaced
+        child.stdout.readline()
+    time.sleep(delay_s)
+    child.send_signal(signal.SIGKILL)
+    child.wait()
+    child.stdout.close()
+    seen = 0
+    for clip in (f"c{k}" for k in range(7)):
+        state, _ = store.state(SPEC.name, clip, SOURCE)
+        assert state in ("complete", "missing")
+        if state == "complete":
+            seen += 1
+            assert store.read(SPEC.name, clip).values.shape == (400, 64)
+    assert seen >= 6  # at most the one being replaced
+    write(store, "c0")  # its lock is free again
+    assert same(store.read(SPEC.name, "c0"), make_track())
+
+
+def test_the_disk_is_asked_to_keep_files_before_the_rename_that_shows_them(store, monkeypatch):
+    calls = []
+    fsync, rename = os.fsync, os.rename
+    monkeypatch.setattr(
+        os, "fsync", lambda f: (calls.append(("sync", os.readlink(f"/proc/self/fd/{f}"))), fsync(f))
+    )
+    monkeypatch.setattr(os, "rename", lambda a, b: (calls.append(("rename", str(b))), rename(a, b)))
+    write(store)
+    shown = calls.index(("rename", str(store.path / SPEC.name / "a")))
+    synced = [name for what, name in calls[:shown] if what == "sync"]
+    assert sum("/staging/" in name and name.endswith("zarr.json") for name in synced) == 4
+    assert ("sync", str(store.path / SPEC.name)) in calls[shown:]
+
+
+def test_a_spec_that_was_changed_or_renamed_is_found(store):
+    write(store)
+    (store.path / SPEC.name).rename(store.path / "clip-000000000000")
+    with pytest.raises(StoreError, match="renamed or changed"):
+        store.feature_sets()
+    metadata = store.path / "clip-000000000000" / "zarr.json"
+    content = json.loads(metadata.read_text())
+    content["attributes"]["kind"] = 7
+    metadata.write_text(json.dumps(content))
+    with pytest.raises(StoreError, match="holds no feature spec"):
+        store.feature_sets()
+
+
+def test_a_path_that_is_no_store_is_refused(tmp_path):
+    with pytest.raises(InputError, match="there is no feature store at .*extract-features"):
+        FeatureStore.open(tmp_path / "none")
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "letter.txt").write_text("dear")
+    with pytest.raises(InputError, match="exists and is no feature store"):
+        FeatureStore.open(tmp_path / "full", create=True)
+    zarr.open_group(tmp_path / "other", mode="w")
+    with pytest.raises(InputError, match="is a zarr group but no feature store"):
+        FeatureStore.open(tmp_path / "other")
+    zarr.open_group(
+        tmp_path / "later", mode="w", attributes={"format": "vaflow-features", "version": 2}
+    )
+    with pytest.raises(InputError, match="version 2, this vaflow reads version 1"):
+        FeatureStore.open(tmp_path / "later")
+    (tmp_path / "later" / "zarr.json").write_text("{")
+    with pytest.raises(StoreError, match="cannot be read"):
+        FeatureStore.open(tmp_path / "later")
