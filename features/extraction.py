@@ -18,6 +18,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from features.devices import DeviceName, torch_device
 from features.encoders import AnyEncoderConfig
 from features.encoders.base import Encoder
 from features.errors import MediaError
@@ -41,8 +42,10 @@ class Outcome:
     clip: str
     feature_set: str
     state: Literal["extracted", "present", "failed"]
-    detail: str
-    """Why it was extracted, what is odd about it, or what failed."""
+    detail: str = ""
+    """Why it was extracted, or what failed."""
+    note: str | None = None
+    """What is odd about the record, such as why it is empty."""
     n_rows: int = 0
 
 
@@ -62,6 +65,10 @@ class Extraction:
     def failed(self) -> tuple[Outcome, ...]:
         """What could not be done."""
         return tuple(outcome for outcome in self.outcomes if outcome.state == "failed")
+
+    def notes(self) -> list[str]:
+        """What is odd about clips that have their features, a line each."""
+        return [f"{o.clip}: {o.note}" for o in self.outcomes if o.note]
 
     def summary(self) -> str:
         """One line for a log."""
@@ -90,7 +97,7 @@ def extract_features(
     store: str,
     encoders: Sequence[AnyEncoderConfig],
     *,
-    device: str = "auto",
+    device: DeviceName = "auto",
     batch_size: int = 64,
     readers: int = 2,
     force: bool = False,
@@ -124,13 +131,6 @@ def extract_features(
     return Extraction(tuple(outcomes), time.monotonic() - began)
 
 
-def torch_device(name: str) -> torch.device:
-    """The device of a name; `auto` is the GPU where there is one."""
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    return torch.device(name)
-
-
 def _missing(
     clips: Manifest,
     config: AnyEncoderConfig,
@@ -157,7 +157,7 @@ def _missing(
             continue
         state, why = store.state(spec.name, clip.id, digest)
         if state == "complete" and not force:
-            settle(Outcome(clip.id, spec.name, "present", why))
+            settle(Outcome(clip.id, spec.name, "present", note=why or None))
         else:
             yield Job(source, reasons[state], digest)
 
@@ -216,9 +216,15 @@ def _encode_all(
             note=note,
         )
         clip.outputs = []
-        detail = f"{job.reason}; {note}" if note else job.reason
         settle(
-            Outcome(job.source.clip_id, encoder.spec.name, "extracted", detail, len(track.time_s))
+            Outcome(
+                job.source.clip_id,
+                encoder.spec.name,
+                "extracted",
+                job.reason,
+                note,
+                len(track.time_s),
+            )
         )
 
     for clip, piece in _read_all(encoder, clips, readers):

@@ -91,4 +91,3 @@ def _clip(path: Path, number: int, line: str) -> Clip:
         return Clip.model_validate(fields)
     except ValidationError as error:
         raise InputError(f"{path}, line {number}: {describe(error, Clip)}") from None
-

@@ -7,8 +7,10 @@ from pydantic import BaseModel, ValidationError
 
 
 def describe(error: ValidationError, model: type[BaseModel]) -> str:
-    """The first complaint; an unknown key comes with the nearest valid one."""
-    first = error.errors(include_url=False)[0]
+    """The first complaint; an unknown key comes before others, with the nearest valid one."""
+    complaints = error.errors(include_url=False)
+    unknown = (c for c in complaints if c["type"] == "extra_forbidden")
+    first = next(unknown, complaints[0])  # a misspelt key makes another one missing, too
     field = ".".join(str(part) for part in first["loc"])
     if first["type"] == "extra_forbidden":
         near = get_close_matches(

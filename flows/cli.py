@@ -20,7 +20,7 @@ exit status: 0 all done, 1 something could not be done (it is listed), 2 wrong i
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit status."""
-    arguments = parser().parse_args(argv)
+    arguments = _parsed(argv)
     if arguments.command is None:
         parser().print_help()
         return 2
@@ -36,6 +36,17 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         print(f"vaflow: {error}", file=sys.stderr)
         return error.exit_status
+
+
+def _parsed(argv: Sequence[str] | None) -> argparse.Namespace:
+    """The arguments; overrides may stand behind options, where argparse does not look for more."""
+    whole = parser()
+    arguments, rest = whole.parse_known_args(argv)
+    if rest and (arguments.command is not _run or any(word.startswith("-") for word in rest)):
+        whole.error(f"unrecognized arguments: {' '.join(rest)}")
+    if rest:
+        arguments.overrides += rest
+    return arguments
 
 
 def parser() -> argparse.ArgumentParser:

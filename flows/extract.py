@@ -5,6 +5,7 @@ from pathlib import Path
 from prefect import flow, get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 
+from features.devices import DeviceName
 from features.encoders import AnyEncoderConfig
 from features.extraction import Extraction, Outcome
 from features.extraction import extract_features as extract
@@ -18,7 +19,7 @@ def extract_task(
     manifest: Path,
     store: str,
     encoders: tuple[AnyEncoderConfig, ...],
-    device: str,
+    device: DeviceName,
     batch_size: int,
     readers: int,
     force: bool,
@@ -52,7 +53,7 @@ def extract_features(
     manifest: Path,
     store: str,
     encoders: tuple[AnyEncoderConfig, ...],
-    device: str = "auto",
+    device: DeviceName = "auto",
     batch_size: int = 64,
     readers: int = 2,
     force: bool = False,
@@ -62,5 +63,8 @@ def extract_features(
     Returns how many clips met which end; fails, after all others are done, where one failed.
     """
     extraction = extract_task(manifest, store, encoders, device, batch_size, readers, force)
-    get_run_logger().info(extraction.summary())
+    log = get_run_logger()
+    for note in extraction.notes():
+        log.info("note: %s", note)
+    log.info(extraction.summary())
     return dict(complete(extraction).counts)

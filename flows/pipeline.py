@@ -4,6 +4,7 @@ from pathlib import Path
 
 from prefect import flow
 
+from features.devices import DeviceName
 from features.encoders import AnyEncoderConfig
 from flows.extract import extract_features
 from flows.score import score_head
@@ -23,7 +24,7 @@ def pipeline(
     head: AnyHeadConfig = DsplConfig(),
     train: TrainConfig = TrainConfig(),
     split: str = "val",
-    device: str = "auto",
+    device: DeviceName = "auto",
     batch_size: int = 64,
     readers: int = 2,
     force: bool = False,

@@ -61,7 +61,7 @@ def describe(
     match result:
         case Extraction():
             yield result.summary()
-            yield from (f"  note: {o.clip}: {o.detail}" for o in _odd(result))
+            yield from (f"  note: {note}" for note in result.notes())
         case TrainResult():
             yield training_line(result)
         case ScoreResult():
@@ -71,12 +71,6 @@ def describe(
             yield from describe(result.extraction)
             yield from describe(result.training)
             yield from describe(result.score)
-
-
-def _odd(extraction: Extraction) -> list[Outcome]:
-    """What was extracted, or was there, with something to say about it."""
-    plain = ("", "new", "source changed", "corrupt", "forced")
-    return [o for o in extraction.outcomes if o.state != "failed" and o.detail not in plain]
 
 
 def training_line(result: TrainResult) -> str:

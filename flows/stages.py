@@ -13,6 +13,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, create_model
 
+from features.devices import DeviceName
 from features.encoders import AnyEncoderConfig
 from features.errors import Incomplete, InputError
 from features.extraction import Extraction, Outcome, extract_features
@@ -43,7 +44,7 @@ def pipeline(
     head: AnyHeadConfig = DsplConfig(),
     train: TrainConfig = TrainConfig(),
     split: str = "val",
-    device: str = "auto",
+    device: DeviceName = "auto",
     batch_size: int = 64,
     readers: int = 2,
     force: bool = False,

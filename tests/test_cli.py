@@ -45,6 +45,18 @@ def test_without_a_command_the_help_is_shown(capsys):
     assert "extract-features" in capsys.readouterr().out
 
 
+def test_overrides_may_stand_before_and_behind_the_config(tmp_path, capsys):
+    (tmp_path / "e.yaml").write_text("store: s")
+    for words in (["batch_size=x", "-c"], ["-c"]):
+        arguments = ["run", "extract-features", *words, str(tmp_path / "e.yaml"), "reeders=2"]
+        assert main(arguments) == 2
+        assert (
+            "unknown key 'reeders'; the nearest valid one is 'readers'" in capsys.readouterr().err
+        )
+    with pytest.raises(SystemExit):
+        main(["run", "extract-features", "-c", "e.yaml", "--force"])
+
+
 @pytest.fixture
 def set_up(tmp_path, make_video, tiny_clip, tiny_ast) -> list[str]:
     """Three good clips, and the arguments that extract them."""

@@ -50,7 +50,7 @@ def folder(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("deployed")
     demo = folder / "data" / "demo"
     demo.mkdir(parents=True)
-    render(demo / "dataset", clips=4, seconds=2, seed=3)
+    render(demo / "dataset", clips=4, seconds=2.0, seed=3)
     indexed = AffWild2Config(root=demo / "dataset").index(demo)
     write_manifest(demo / "manifest.jsonl", indexed.clips)
     for name in ("prefect.yaml", "prefect.toml"):

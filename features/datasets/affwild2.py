@@ -129,8 +129,8 @@ def _indexed(found: _Found, base: Path) -> Indexed:
     reports: list[ClipReport] = []
     left_out: dict[str, str] = {}
     notes = list(found.notes)
-    splits = {name: split for name, (split, _) in found.annotations.items()}
-    splits |= {name: "test" for name in found.test_rows if name not in splits}
+    splits: dict[str, Split] = dict.fromkeys(found.test_rows, "test")
+    splits |= {name: split for name, (split, _) in found.annotations.items()}
     for name in sorted(splits):
         try:
             clip, report = _clip(name, splits[name], found, base, notes)

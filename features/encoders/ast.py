@@ -9,7 +9,7 @@ from typing import ClassVar, Literal
 
 import numpy as np
 import torch
-from jaxtyping import Float32, Float64, Int64
+from jaxtyping import Float32, Int64
 from pydantic import Field
 from safetensors import SafetensorError
 from torch import Tensor
@@ -120,7 +120,9 @@ def _network_config(files: _Files) -> AstNetworkConfig:
 
 
 def _extractor(files: _Files) -> ASTFeatureExtractor:
-    return ASTFeatureExtractor.from_dict(_json(files.preprocessor))
+    extractor = ASTFeatureExtractor.from_dict(_json(files.preprocessor))
+    assert isinstance(extractor, ASTFeatureExtractor)  # a pair only where unused keys are asked for
+    return extractor
 
 
 def _json(path: Path) -> dict:
@@ -167,15 +169,17 @@ class AstEncoder:
         self.dtype = DTYPES[config.precision]
         self.extractor = _extractor(files)
         self.hop_frames = _hop_frames(config, self.extractor.max_length)
-        self.model = _load(files).to(device=device, dtype=self.dtype)
+        self.model = _load(files)
+        self.model.to(device, self.dtype)  # pyright: ignore[reportCallIssue, reportArgumentType]
         network = self.model.config
         patch, bins = network.patch_size, network.num_mel_bins
+        assert isinstance(patch, int)  # AST's patches are square
         self.n_mel_patches = 1 + (bins - patch) // network.frequency_stride
         self.n_steps = 1 + (network.max_length - patch) // network.time_stride
         # centre of step i: the middle of its patch's frames, each the middle of its 25 ms
         first_s = (patch - 1) / 2 * FBANK_HOP_S + FBANK_WINDOW_S / 2
         self.step_s = network.time_stride * FBANK_HOP_S
-        self.centre_s: Float64[np.ndarray, N] = first_s + self.step_s * np.arange(self.n_steps)
+        self.centre_s = first_s + self.step_s * np.arange(self.n_steps)
 
     def read(self, source: Source) -> Generator[Float32[Tensor, "N T M"], None, WindowLayout]:
         """Yield normalised spectrogram windows; return where each lies."""
@@ -282,7 +286,7 @@ def _load(files: _Files) -> ASTModel:
     with_bar = progress.is_progress_bar_enabled()
     progress.disable_progress_bar()  # it would break into ours
     try:
-        model, report = ASTModel.from_pretrained(
+        model, report = ASTModel.from_pretrained(  # pyright: ignore[reportGeneralTypeIssues]
             files.weights.parent,
             config=_network_config(files),
             dtype=torch.float32,

@@ -2,12 +2,12 @@
 
 import json
 import pickle
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from difflib import get_close_matches
 from itertools import islice
 from pathlib import Path
-from typing import ClassVar, Literal, TypeVar
+from typing import Any, ClassVar, Literal, TypeVar
 
 import numpy as np
 import open_clip
@@ -90,8 +90,8 @@ class ClipConfig(EncoderConfig):
 class LoadedClip:
     """Both towers of a CLIP, frozen, in float32, with their tokenizer."""
 
-    model: open_clip.CLIP
-    tokenizer: open_clip.SimpleTokenizer
+    model: Any  # open_clip's classes share no base but Module, which hides what they have
+    tokenizer: Callable[[list[str]], Tensor]
     weights_sha256: str
 
 
@@ -178,11 +178,11 @@ def _weights_file(name: str, pretrained: str, tag: dict[str, str]) -> Path:
         ) from error
 
 
-def _load(found: _Found) -> open_clip.CLIP:
+def _load(found: _Found) -> Any:
     """The network with its weights, frozen."""
     wanted = _settings(found.preprocessing)
     try:
-        model = open_clip.create_model(
+        model: Any = open_clip.create_model(
             found.name, pretrained=str(found.weights), force_preprocess_cfg=wanted
         )
     except LOADING_ERRORS as error:

@@ -1,0 +1,1 @@
+"""Stage two: heads on cached features, their training, the official metric."""

@@ -1,0 +1,86 @@
+"""The bank: every row of many clips, end to end in one array per modality."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, fields, replace
+from itertools import pairwise
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float16, Float64, Int64
+from torch import Tensor
+
+from models.adapter import Statistics
+from models.heads.base import Batch
+from models.losses import Targets
+from models.windows import Windows
+
+STD_FLOOR = 1e-6  # a number that varies less is constant: it is left unscaled
+ROWS_AT_ONCE = 65536  # bounds the float64 copy that sums are made from
+
+
+@dataclass(frozen=True, slots=True)
+class Bank:
+    """Rows on the label clock. Clip c has rows [offsets[c], offsets[c + 1]), in frame order."""
+
+    clip_ids: tuple[str, ...]
+    offsets: Int64[np.ndarray, "C"]
+    """One more than there are clips."""
+    time_s: Float64[np.ndarray, "N"]
+    """On each video's own clock."""
+    visual: Float16[Tensor, "N Dv"]
+    visual_valid: Bool[Tensor, "N"]
+    audio: Float16[Tensor, "N Da"]
+    audio_valid: Bool[Tensor, "N"]
+    va: Float64[Tensor, "N 2"]
+    """0 where not annotated."""
+    va_valid: Bool[Tensor, "N"]
+
+    def spans(self) -> Iterator[tuple[str, slice]]:
+        """Each clip's id, and its rows."""
+        for clip_id, (start, stop) in zip(
+            self.clip_ids, pairwise(self.offsets.tolist()), strict=True
+        ):
+            yield clip_id, slice(start, stop)
+
+    def to(self, device: torch.device) -> "Bank":
+        """The bank with its tensors on a device."""
+        tensors = {
+            field.name: value.to(device)
+            for field in fields(self)
+            if isinstance(value := getattr(self, field.name), Tensor)
+        }
+        return replace(self, **tensors)
+
+    def gather(self, windows: Windows, chosen: Int64[np.ndarray, "B"]) -> tuple[Batch, Targets]:
+        """The chosen windows, padded to one size; by index, on the bank's device."""
+        device = self.visual.device
+        first = torch.from_numpy(windows.first_row[chosen]).to(device)
+        n_rows = torch.from_numpy(windows.n_rows[chosen]).to(device)
+        place = torch.arange(windows.size, device=device)
+        real = place < n_rows[:, None]  # (B, T)
+        rows = first[:, None] + torch.minimum(place, n_rows[:, None] - 1)  # (B, T)
+        visual_valid, audio_valid = self.visual_valid[rows] & real, self.audio_valid[rows] & real
+        batch = Batch(
+            self.visual[rows].float() * real.unsqueeze(-1),
+            visual_valid,
+            self.audio[rows].float() * real.unsqueeze(-1),
+            audio_valid,
+        )
+        # A row of which nothing was seen or heard teaches nothing.
+        known = self.va_valid[rows] & (visual_valid | audio_valid)
+        return batch, Targets(self.va[rows].float() * known.unsqueeze(-1), known)
+
+
+def statistics(values: Float16[Tensor, "N D"], valid: Bool[Tensor, "N"]) -> Statistics:
+    """Mean and deviation over the valid rows, summed in float64; 0 and 1 where there is none."""
+    width = values.shape[1]
+    weight = valid.double()
+    n = weight.sum().clamp(min=1)
+    mean, square = torch.zeros(2, width, dtype=torch.float64, device=values.device)
+    for rows, part in zip(values.split(ROWS_AT_ONCE), weight.split(ROWS_AT_ONCE), strict=True):
+        mean += part @ rows.double() / n
+    for rows, part in zip(values.split(ROWS_AT_ONCE), weight.split(ROWS_AT_ONCE), strict=True):
+        square += part @ (rows.double() - mean).square() / n
+    std = square.sqrt()
+    std = torch.where(std < STD_FLOOR, 1.0, std)
+    return Statistics(mean.float(), std.float())

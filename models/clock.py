@@ -1,0 +1,52 @@
+"""Tracks brought to the label clock: one row per video frame (pure)."""
+
+import numpy as np
+from jaxtyping import Float64
+
+from features.records import Track
+
+ROWS_APART_MAX = 3  # rows minus frames in Aff-Wild2 runs from -3 to +2; more is another video
+LONE_FRAME_S = 0.04  # step after a single frame, where there is no other to measure by: 25 fps
+LONE_STEP_S = 0.1  # reach of a single step of sound, where there is no other to measure by
+
+
+def hold_or_trim(track: Track, n_rows: int) -> Track:
+    """The visual track with exactly `n_rows` rows.
+
+    Rows beyond the last frame hold its embedding, each a median step later; frames beyond the
+    last row go. `ValueError` where the two are more than `ROWS_APART_MAX` apart.
+    """
+    n_frames = len(track.values)
+    if abs(n_rows - n_frames) > ROWS_APART_MAX or not n_frames:
+        raise ValueError(
+            f"{n_rows} label rows but {n_frames} video frames; they may differ by at most "
+            f"{ROWS_APART_MAX}, and there must be a frame"
+        )
+    if n_rows <= n_frames:
+        return Track(track.values[:n_rows], track.time_s[:n_rows], track.valid[:n_rows])
+    step_s = float(np.median(np.diff(track.time_s))) if n_frames > 1 else LONE_FRAME_S
+    held = np.minimum(np.arange(n_rows), n_frames - 1)
+    beyond_s = step_s * np.maximum(np.arange(n_rows) - (n_frames - 1), 0)
+    return Track(track.values[held], track.time_s[held] + beyond_s, track.valid[held])
+
+
+def interpolate(track: Track, at_s: Float64[np.ndarray, "N"]) -> Track:
+    """The sound at the given times, linear between the centres of its steps.
+
+    Up to one step before the first centre and after the last the end holds; farther out, and
+    between centres of which one is not valid, the row is invalid and 0.
+    """
+    n_steps, width = track.values.shape
+    if not n_steps:
+        return Track(
+            np.zeros((len(at_s), width), np.float16), at_s, np.zeros(len(at_s), dtype=bool)
+        )
+    reach_s = float(np.median(np.diff(track.time_s))) if n_steps > 1 else LONE_STEP_S
+    place = np.interp(at_s, track.time_s, np.arange(n_steps, dtype=np.float64))  # (N,), ends held
+    before = np.floor(place).astype(np.int64)
+    after = np.ceil(place).astype(np.int64)
+    weight = (place - before)[:, None].astype(np.float32)  # (N, 1) of `after`
+    heard = (at_s >= track.time_s[0] - reach_s) & (at_s <= track.time_s[-1] + reach_s)
+    valid = heard & track.valid[before] & track.valid[after]
+    values = (1 - weight) * track.values[before] + weight * track.values[after]  # float32
+    return Track(np.where(valid[:, None], values, 0).astype(np.float16), at_s, valid)

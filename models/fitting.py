@@ -1,0 +1,155 @@
+"""The training loop, from banks on a device to the best weights."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+import torch
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+from torch import Tensor, nn
+
+from features.devices import DeviceName
+from features.errors import VaflowError
+from models.bank import Bank
+from models.gradient_paths import check_gradient_paths
+from models.heads.base import Head, HeadConfig
+from models.losses import head_loss
+from models.prediction import batches, concordance, predict
+from models.windows import dense_windows
+
+
+class TrainConfig(BaseModel):
+    """Settings of the training. Device and threads decide no more than the last digits."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    epochs: int = Field(default=15, ge=1)
+    """At most; `patience` may end it before."""
+    patience: int = Field(default=5, ge=1)
+    """Epochs in a row without a better val mean CCC after which training stops."""
+    batch_size: int = Field(default=16, ge=1)
+    """Windows per step."""
+    learning_rate: float = Field(default=1e-4, gt=0)
+    """The peak, after the warm-up; a cosine leads from there to 0."""
+    weight_decay: float = Field(default=1e-4, ge=0)
+    warmup: float = Field(default=0.1, ge=0, lt=1)
+    """Share of all steps over which the rate rises."""
+    clip_grad_norm: float = Field(default=1.0, gt=0)
+    seed: int = Field(default=0, ge=0)
+    window: int = Field(default=300, ge=1)
+    """Rows of a window."""
+    stride: int = Field(default=200, ge=1)
+    """Rows from one window's start to the next."""
+    device: DeviceName = "auto"
+    threads: int | None = Field(default=None, ge=1)
+    """Of the CPU; None leaves it to torch. One is best for a small head on a busy machine."""
+
+    @model_validator(mode="after")
+    def _windows_overlap(self) -> "TrainConfig":
+        if self.stride > self.window:
+            raise ValueError(
+                f"stride ({self.stride}) must be at most window ({self.window}), "
+                "or rows are left out"
+            )
+        return self
+
+
+@dataclass(frozen=True, slots=True)
+class Epoch:
+    """One pass over the training windows, and the score after it."""
+
+    index: int
+    loss: float
+    """Mean over the steps."""
+    ccc_valence: float
+    """Of the val split, by the official protocol; so are the next two."""
+    ccc_arousal: float
+    ccc_mean: float
+
+
+@dataclass(frozen=True, slots=True)
+class Fit:
+    """What the loop found."""
+
+    epochs: tuple[Epoch, ...]
+    best: Epoch
+    """The one with the highest val mean CCC, the first of equals."""
+    state: dict[str, Tensor]
+    """The head's weights after that epoch."""
+
+
+def fit(
+    head: Head,
+    head_config: HeadConfig,
+    train: Bank,
+    val: Bank,
+    config: TrainConfig,
+    on_epoch: Callable[[Epoch], None] | None = None,
+) -> Fit:
+    """Train the head in place; its device is the banks'.
+
+    `ValueError` where the region loss could change nothing, `VaflowError` where the loss
+    is no number any more.
+    """
+    windows = dense_windows(train.offsets, size=config.window, stride=config.stride)
+    if head_config.region_weight:
+        spread = np.linspace(0, len(windows) - 1, config.batch_size).astype(np.int64)
+        check_gradient_paths(head, train.gather(windows, spread)[0])
+    optimizer = torch.optim.AdamW(
+        head.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
+    )
+    n_steps = math.ceil(len(windows) / config.batch_size)
+    schedule = torch.optim.lr_scheduler.LambdaLR(
+        optimizer, partial(rate, n_steps=n_steps * config.epochs, warmup=config.warmup)
+    )
+    shuffle = np.random.default_rng(config.seed)
+    epochs: list[Epoch] = []
+    best, state = None, {}
+    for index in range(config.epochs):
+        head.train()
+        total = torch.zeros((), device=train.visual.device)
+        for chosen in batches(shuffle.permutation(len(windows)), config.batch_size):
+            batch, targets = train.gather(windows, chosen)
+            prototypes = head.prototypes() if head_config.region_weight else None
+            loss = head_loss(head(batch, prototypes), targets, head_config)
+            optimizer.zero_grad()
+            loss.backward()
+            nn.utils.clip_grad_norm_(head.parameters(), config.clip_grad_norm)
+            optimizer.step()
+            schedule.step()
+            total += loss.detach()  # summed where it is: .item() would wait at every step
+        epochs.append(_scored(index, total.item() / n_steps, head, val, config))
+        if on_epoch:
+            on_epoch(epochs[-1])
+        if best is None or epochs[-1].ccc_mean > best.ccc_mean:
+            best = epochs[-1]
+            state = {name: tensor.clone() for name, tensor in head.state_dict().items()}
+        elif index - best.index >= config.patience:
+            break
+    assert best is not None  # there is an epoch
+    return Fit(tuple(epochs), best, state)
+
+
+def rate(step: int, *, n_steps: int, warmup: float) -> float:
+    """Share of the peak learning rate at a step: a line up, then half a cosine down."""
+    n_warmup = math.ceil(warmup * n_steps)
+    if step < n_warmup:
+        return (step + 1) / n_warmup
+    return (1 + math.cos(math.pi * (step - n_warmup) / max(1, n_steps - n_warmup))) / 2
+
+
+def _scored(index: int, loss: float, head: Head, val: Bank, config: TrainConfig) -> Epoch:
+    """The epoch with its val scores."""
+    if not math.isfinite(loss):
+        raise VaflowError(
+            f"the training loss is {loss} in epoch {index}: the training diverged; lower "
+            f"train.learning_rate (it is {config.learning_rate:g})"
+        )
+    prediction = predict(
+        head, val, size=config.window, stride=config.stride, batch_size=config.batch_size
+    )
+    score = concordance(prediction, val)
+    valence, arousal = score.valence.ccc(), score.arousal.ccc()
+    return Epoch(index, loss, valence, arousal, (valence + arousal) / 2)

@@ -1,0 +1,106 @@
+"""Fusion of the image and the audio stream: attention across them, then a gate between them."""
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+FFN_RATIO = 4  # inner width of the feed-forward part (Vaswani et al., 2017)
+
+
+class CrossModalAttention(nn.Module):
+    """The image stream asks the audio stream (Jung et al., 2026).
+
+    Multi-head attention, residual, LayerNorm; feed-forward, residual, LayerNorm. In a window
+    without any valid audio row nothing is attended to: the attention adds its output bias only.
+
+    Shapes: image (B, T, W), audio (B, S, W), audio_valid (B, S) -> (B, T, W).
+    """
+
+    def __init__(self, width: int, n_heads: int) -> None:
+        super().__init__()
+        if width % n_heads:
+            raise ValueError(
+                f"width ({width}) must be a multiple of the number of heads ({n_heads})"
+            )
+        self.n_heads = n_heads
+        self.query = nn.Linear(width, width)
+        self.key = nn.Linear(width, width)
+        self.value = nn.Linear(width, width)
+        self.out = nn.Linear(width, width)
+        self.norm_attended = nn.LayerNorm(width)
+        self.feed_forward = nn.Sequential(
+            nn.Linear(width, FFN_RATIO * width), nn.ReLU(), nn.Linear(FFN_RATIO * width, width)
+        )
+        self.norm_out = nn.LayerNorm(width)
+
+    def forward(
+        self,
+        image: Float[Tensor, "B T W"],
+        audio: Float[Tensor, "B S W"],
+        audio_valid: Bool[Tensor, "B S"],
+    ) -> Float[Tensor, "B T W"]:
+        """The image stream with what it found in the audio stream."""
+        silent = ~audio_valid.any(dim=1)  # (B,)
+        # Some kernels make NaN of a softmax over nothing: a silent window looks everywhere, then
+        # drops what it saw.
+        looked_at = audio_valid | silent.unsqueeze(1)  # (B, S)
+        attended = F.scaled_dot_product_attention(
+            self._split(self.query(image)),
+            self._split(self.key(audio)),
+            self._split(self.value(audio)),
+            attn_mask=looked_at[:, None, None, :],
+        )  # (B, H, T, W/H)
+        attended = attended.transpose(1, 2).flatten(2)  # (B, T, W)
+        attended = attended.masked_fill(silent[:, None, None], 0)
+        x = self.norm_attended(image + self.out(attended))
+        return self.norm_out(x + self.feed_forward(x))
+
+    def _split(self, x: Float[Tensor, "B T W"]) -> Float[Tensor, "B H T E"]:
+        """The heads apart."""
+        return x.unflatten(-1, (self.n_heads, -1)).transpose(1, 2)
+
+
+class GatedFusion(nn.Module):
+    """A mixture of the image and the audio stream, weighed anew at each number of each row.
+
+    g = sigmoid(MLP[Wi x ; Wa y]), mixture g * Wi x + (1 - g) * Wa y, then Linear, ReLU, dropout
+    (Jung et al., 2026; there y is the image stream, here it is the audio stream). Where only
+    one modality is valid the gate gives it everything; where neither is, the image stream,
+    which then speaks for the neighbouring rows.
+
+    Shapes: image, audio (B, T, W), image_valid, audio_valid (B, T) -> (B, T, W).
+    """
+
+    def __init__(self, width: int, dropout: float) -> None:
+        super().__init__()
+        self.image = nn.Linear(width, width)
+        self.audio = nn.Linear(width, width)
+        self.weigh = nn.Sequential(
+            nn.Linear(2 * width, width), nn.ReLU(), nn.Linear(width, width), nn.Sigmoid()
+        )
+        self.out = nn.Sequential(nn.Linear(width, width), nn.ReLU(), nn.Dropout(dropout))
+
+    def forward(
+        self,
+        image: Float[Tensor, "B T W"],
+        audio: Float[Tensor, "B T W"],
+        image_valid: Bool[Tensor, "B T"],
+        audio_valid: Bool[Tensor, "B T"],
+    ) -> Float[Tensor, "B T W"]:
+        """The fused stream."""
+        x, y = self.image(image), self.audio(audio)
+        gate = self.gate(x, y, image_valid, audio_valid)
+        return self.out(gate * x + (1 - gate) * y)
+
+    def gate(
+        self,
+        x: Float[Tensor, "B T W"],
+        y: Float[Tensor, "B T W"],
+        image_valid: Bool[Tensor, "B T"],
+        audio_valid: Bool[Tensor, "B T"],
+    ) -> Float[Tensor, "B T W"]:
+        """The weight of the image, in [0, 1], given both projected streams."""
+        gate = self.weigh(torch.cat([x, y], dim=-1))
+        gate = gate.masked_fill(~image_valid.unsqueeze(-1), 0)
+        return gate.masked_fill(~audio_valid.unsqueeze(-1), 1)

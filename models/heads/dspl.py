@@ -1,0 +1,92 @@
+"""Distance-aware soft prompt learning: the head this project recommends."""
+
+import math
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from pydantic import Field
+from torch import Tensor, nn
+
+from models.adapter import ResidualAdapter, Standardise
+from models.fusion import CrossModalAttention, GatedFusion
+from models.heads.base import Batch, Head, HeadConfig, HeadInputs, HeadOutput, Regions
+from models.temporal import BiGru
+
+SCALE_INIT = 1 / 0.07  # temperature of CLIP (Radford et al., 2021, sec. 2.5)
+SCALE_MAX = 100.0  # where CLIP clamps it
+
+
+class DsplConfig(HeadConfig):
+    """Settings of `DsplHead`."""
+
+    kind: Literal["dspl"] = "dspl"
+    width: int = Field(default=256, ge=2)
+    """Of every stream after the projections."""
+    n_heads: int = Field(default=4, ge=1)
+    """Of the cross-modal attention; divides `width`."""
+    dropout: float = Field(default=0.2, ge=0, lt=1)
+    region_on: Literal["adapted", "frozen"] = "adapted"
+    """Which CLIP embedding the region logits are read from; `frozen` is what V and A never see."""
+
+    def build(self, inputs: HeadInputs) -> "DsplHead":
+        """The head, its weights drawn from torch's generator."""
+        return DsplHead(self, inputs)
+
+
+class DsplHead(Head):
+    """Adapter, BiGRU per modality, image asks audio, gate, V and A per row (Jung et al., 2026).
+
+    One residual adapter on the CLIP embedding feeds both the temporal branch and the region
+    logits, so the region loss shapes what V and A are read from.
+
+        visual -> adapter -+-> BiGRU -> attention -> gate -> 2-layer head -> V, A
+                           |               ^          ^
+        audio -------------|---> BiGRU ----+----------+
+                           +-> scale * cos(., prototypes) -> region logits
+    """
+
+    def __init__(self, config: DsplConfig, inputs: HeadInputs) -> None:
+        super().__init__()
+        width = config.width
+        self.region_on = config.region_on
+        self.standard_visual = Standardise(inputs.visual)
+        self.standard_audio = Standardise(inputs.audio)
+        self.adapter = ResidualAdapter(len(inputs.visual.mean))
+        self.visual = BiGru(len(inputs.visual.mean), width)
+        self.audio = BiGru(len(inputs.audio.mean), width)
+        self.attention = CrossModalAttention(width, config.n_heads)
+        self.gate = GatedFusion(width, config.dropout)
+        self.va = nn.Sequential(
+            nn.Linear(width, width // 2),
+            nn.ReLU(),
+            nn.Dropout(config.dropout),
+            nn.Linear(width // 2, 2),
+        )
+        self.bank = inputs.bank(config.prompts)
+        self.log_scale = nn.Parameter(torch.tensor(math.log(SCALE_INIT)))
+
+    def prototypes(self) -> Float[Tensor, "R D"]:
+        """Unit text features of the regions under the current context."""
+        return self.bank()
+
+    def forward(self, batch: Batch, prototypes: Float[Tensor, "R D"] | None = None) -> HeadOutput:
+        """V and A of every row, and region logits where prototypes are given."""
+        adapted = self.adapter(self.standard_visual(batch.visual))  # (B, T, Dv)
+        image = self.visual(adapted, batch.visual_valid)  # (B, T, W)
+        audio = self.audio(self.standard_audio(batch.audio), batch.audio_valid)  # (B, T, W)
+        asked = self.attention(image, audio, batch.audio_valid)
+        fused = self.gate(asked, audio, batch.visual_valid, batch.audio_valid)
+        regions = None
+        if prototypes is not None:
+            on = batch.visual if self.region_on == "frozen" else self.standard_visual.back(adapted)
+            regions = Regions(self.region_logits(on, prototypes), batch.visual_valid)
+        return HeadOutput(self.va(fused), regions)
+
+    def region_logits(
+        self, embedding: Float[Tensor, "B T Dv"], prototypes: Float[Tensor, "R Dv"]
+    ) -> Float[Tensor, "B T R"]:
+        """Scaled cosine between each row's embedding and each prototype."""
+        scale = self.log_scale.exp().clamp(max=SCALE_MAX)
+        return scale * F.normalize(embedding, dim=-1) @ prototypes.T

@@ -1,0 +1,88 @@
+"""Predictions for every row of a bank, by the official protocol."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float64, Int64
+
+from models.bank import Bank
+from models.heads.base import Head
+from models.metrics import Concordance
+from models.windows import Windows, dense_windows
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """V and A of every row of a bank."""
+
+    va: Float64[np.ndarray, "N 2"]
+    """In [-1, 1]."""
+    interpolated: Bool[np.ndarray, "N"]
+    """Rows without a face whose values come from the clip's neighbouring rows."""
+
+
+@dataclass(frozen=True, slots=True)
+class VaConcordance:
+    """The sums of both dimensions."""
+
+    valence: Concordance
+    arousal: Concordance
+
+    def __add__(self, other: "VaConcordance") -> "VaConcordance":
+        return VaConcordance(self.valence + other.valence, self.arousal + other.arousal)
+
+
+def predict(head: Head, bank: Bank, *, size: int, stride: int, batch_size: int) -> Prediction:
+    """The head's V and A: overlapping windows merged by mean, clamped, gaps filled per clip."""
+    windows = dense_windows(bank.offsets, size=size, stride=stride)
+    va = np.clip(_merged(head, bank, windows, batch_size), -1, 1)
+    seen = bank.visual_valid.cpu().numpy()
+    interpolated = np.zeros(len(va), dtype=bool)
+    for _, span in bank.spans():
+        va[span] = fill_gaps(va[span], seen[span], bank.time_s[span])
+        interpolated[span] = ~seen[span] & seen[span].any()
+    return Prediction(va, interpolated)
+
+
+@torch.inference_mode()
+def _merged(
+    head: Head, bank: Bank, windows: Windows, batch_size: int
+) -> Float64[np.ndarray, "N 2"]:
+    """Mean over the windows that hold a row; the region branch does not run."""
+    head.eval()
+    total, count = np.zeros((len(bank.time_s), 2)), np.zeros((len(bank.time_s), 1))
+    for chosen in batches(np.arange(len(windows)), batch_size):
+        batch, _ = bank.gather(windows, chosen)
+        predicted = head(batch).va.double().cpu().numpy()  # (B, T, 2)
+        for index, window in zip(chosen, predicted, strict=True):
+            first, n_rows = windows.first_row[index], windows.n_rows[index]
+            total[first : first + n_rows] += window[:n_rows]
+            count[first : first + n_rows] += 1
+    return total / count
+
+
+def batches(order: Int64[np.ndarray, "N"], batch_size: int) -> list[Int64[np.ndarray, "B"]]:
+    """The order in pieces of at most `batch_size`."""
+    return np.split(order, range(batch_size, len(order), batch_size))
+
+
+def fill_gaps(
+    va: Float64[np.ndarray, "T 2"], seen: Bool[np.ndarray, "T"], time_s: Float64[np.ndarray, "T"]
+) -> Float64[np.ndarray, "T 2"]:
+    """V and A with the rows not seen interpolated in time between those that are.
+
+    Ends hold. Where no row is seen there are no neighbours: the values stand, read from the sound.
+    """
+    if seen.all() or not seen.any():
+        return va
+    columns = [np.interp(time_s, time_s[seen], column[seen]) for column in va.T]
+    return np.stack(columns, axis=1)
+
+
+def concordance(prediction: Prediction, bank: Bank, span: slice = slice(None)) -> VaConcordance:
+    """The sums over the annotated rows of a span of the bank."""
+    annotated = bank.va_valid[span].cpu().numpy()
+    truth = bank.va[span].cpu().numpy()[annotated]  # (N, 2)
+    predicted = prediction.va[span][annotated]
+    return VaConcordance(*(Concordance.of(truth[:, k], predicted[:, k]) for k in range(2)))

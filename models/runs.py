@@ -1,0 +1,118 @@
+"""A run's folder: the config that made it, what it read, what is stale when it is made again."""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+import yaml
+from pydantic import BaseModel, ConfigDict, JsonValue, ValidationError
+
+from features.durable import write_whole
+from features.errors import InputError
+from features.spec import canonical
+from models.checkpoint import FILE
+from models.fitting import Epoch, TrainConfig
+from models.heads import AnyHeadConfig
+
+CONFIG = "config.yaml"
+METRICS = "metrics.jsonl"
+PROVENANCE = "provenance.json"
+OF_A_HEAD = (FILE, "scores.json", "clips.json", "predictions.csv", "submission.txt", "report.html")
+"""What a new head makes stale; the head itself first, for it is the commit."""
+
+
+class RunConfig(BaseModel):
+    """The keys of `vaflow run train-head`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    manifest: Path
+    store: str
+    run: Path
+    head: AnyHeadConfig
+    train: TrainConfig
+    visual: str | None = None
+    audio: str | None = None
+
+
+class SetUsed(BaseModel):
+    """A feature set as a run read it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    digest: str
+    """sha256 of the spec."""
+    records_sha256: str
+    """Over what the store held of the clips."""
+
+
+class Inputs(BaseModel):
+    """Digests of all that a training reads: equal inputs and config give an equal head."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    visual: SetUsed
+    audio: SetUsed
+    clips: dict[str, list[str]]
+    """Ids by split."""
+    labels_sha256: str
+    texts_sha256: str | None
+    """Of the region texts; None for a head without prompts."""
+
+
+def run_key(config: RunConfig, inputs: Inputs) -> str:
+    """sha256 of everything that decides the head; where it runs and lies does not."""
+    decisive: dict[str, JsonValue] = {
+        "head": config.head.model_dump(mode="json"),
+        "train": config.train.model_dump(mode="json", exclude={"device", "threads"}),
+        "inputs": inputs.model_dump(mode="json"),
+    }
+    return hashlib.sha256(canonical(decisive)).hexdigest()
+
+
+def write_config(config: RunConfig) -> None:
+    """Put the resolved config into the run's folder, so that `-c` repeats the run."""
+    text = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
+    write_whole(config.run / CONFIG, text.encode())
+
+
+def read_config(run: Path) -> RunConfig:
+    """The config of a run; `InputError` where the folder has none that can be read."""
+    path = run / CONFIG
+    try:
+        return RunConfig.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
+    except OSError:
+        raise InputError(f"{run} is no run's folder (no {CONFIG}); run train-head first") from None
+    except (yaml.YAMLError, UnicodeDecodeError, ValidationError) as error:
+        raise InputError(f"{path} is no config of train-head: {error}; train again") from None
+
+
+def clear(run: Path) -> None:
+    """Take away what belongs to an older head."""
+    for name in OF_A_HEAD:
+        (run / name).unlink(missing_ok=True)
+
+
+def write_metrics(run: Path, epochs: Sequence[Epoch]) -> None:
+    """One JSON object per epoch, to the last digit; no times: equal runs are equal files."""
+    lines = "".join(json.dumps(asdict(epoch)) + "\n" for epoch in epochs)
+    write_whole(run / METRICS, lines.encode())
+
+
+def read_metrics(run: Path) -> tuple[Epoch, ...]:
+    """The epochs of a finished run."""
+    lines = (run / METRICS).read_text(encoding="utf-8").splitlines()
+    return tuple(Epoch(**json.loads(line)) for line in lines)
+
+
+def best_of(epochs: Sequence[Epoch]) -> Epoch:
+    """The epoch whose weights are kept: the first with the highest val mean CCC."""
+    return max(epochs, key=lambda epoch: epoch.ccc_mean)
+
+
+def write_json(path: Path, value: Mapping[str, object]) -> None:
+    """A JSON file for people: indented, whole or not at all."""
+    write_whole(path, (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode())

@@ -1,0 +1,88 @@
+"""The frozen text side of a CLIP, run on no more tokens than its prompts have."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor, nn
+
+POOLS = ("argmax", "eos")  # both read the feature at the end-of-text token
+
+
+class TextTower:
+    """Embeds token vectors with the text transformer of an open_clip model.
+
+    No module itself: what holds it neither saves, trains nor moves it. The model must be
+    frozen and in eval mode, and must lie on the device of the vectors.
+    """
+
+    def __init__(self, model: nn.Module, tokenizer: Callable[[list[str]], Tensor]) -> None:
+        text: Any = getattr(model, "text", model)  # open_clip's towers share no base class
+        needed = ("transformer", "token_embedding", "positional_embedding", "ln_final")
+        if missing := [name for name in needed if not hasattr(text, name)]:
+            raise ValueError(
+                f"{type(model).__name__} has no text transformer of open_clip's own kind "
+                f"(no {', '.join(missing)}); learned prompts need one"
+            )
+        self._pool: str = getattr(text, "text_pool_type", None) or getattr(text, "pool_type", "")
+        self._eos_id: int | None = getattr(text, "text_eos_id", getattr(text, "eos_id", None))
+        appends = getattr(text, "cls_emb", None) is not None or getattr(text, "use_pad_mask", False)
+        if self._pool not in POOLS or appends:
+            raise ValueError(
+                f"{type(model).__name__} pools its text by {self._pool!r}"
+                f"{' with a class token or padding mask' if appends else ''}; prompts need a tower "
+                "that reads its end-of-text token"
+            )
+        self._text = text
+        self._tokenizer = tokenizer
+        self._positions: Float[Tensor, "L W"] = text.positional_embedding
+        self._mask: Tensor | None = text.attn_mask
+        self.n_tokens_max: int = len(self._positions)
+        self.width: int = self._positions.shape[1]
+
+    def tokenise(self, texts: Sequence[str]) -> tuple[Int64[Tensor, "N L"], Int64[Tensor, "N"]]:
+        """Token ids, padded as the tokenizer does, and where each text's end token stands."""
+        tokens = self._tokenizer(list(texts)).to(self._positions.device)  # (N, L)
+        ends = (
+            tokens.argmax(-1)
+            if self._pool == "argmax"
+            else (tokens == self._eos_id).int().argmax(-1)
+        )
+        if len(cut := (ends == tokens.shape[1] - 1).nonzero().flatten()):
+            raise ValueError(
+                f"the prompt {texts[int(cut[0])]!r} fills all {tokens.shape[1]} tokens of the text "
+                "tower, so its end may be cut off; shorten it"
+            )
+        return tokens, ends
+
+    def look_up(self, tokens: Int64[Tensor, "N L"]) -> Float[Tensor, "N L W"]:
+        """The vectors that the tower begins with, without positions."""
+        return self._text.token_embedding(tokens)
+
+    def length_for(self, ends: Int64[Tensor, "N"]) -> int:
+        """How many tokens must be run for these end tokens.
+
+        Under a causal mask what follows the last end token changes nothing, so it is cut off;
+        `test_prompts.py::test_the_cut_tower_equals_encode_text` holds that. Without one, all count.
+        """
+        return self.n_tokens_max if self._mask is None else int(ends.max()) + 1
+
+    def encode(
+        self, vectors: Float[Tensor, "N L W"], ends: Int64[Tensor, "N"]
+    ) -> Float[Tensor, "N D"]:
+        """Text features, not of unit length; L is what `length_for` says, or more."""
+        n = vectors.shape[1]
+        mask = None if self._mask is None else self._mask[:n, :n]
+        x = self._text.transformer(vectors + self._positions[:n], attn_mask=mask)
+        pooled = self._text.ln_final(x)[torch.arange(len(x), device=x.device), ends]  # (N, W)
+        projection = self._text.text_projection
+        if projection is None:
+            return pooled
+        return projection(pooled) if isinstance(projection, nn.Linear) else pooled @ projection
+
+    @torch.no_grad()
+    def encode_texts(self, texts: Sequence[str]) -> Float[Tensor, "N D"]:
+        """Features of whole sentences, not of unit length."""
+        tokens, ends = self.tokenise(texts)
+        return self.encode(self.look_up(tokens[:, : self.length_for(ends)]), ends)

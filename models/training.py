@@ -1,0 +1,223 @@
+"""The stage `train-head`: manifest and store in, a run's folder with a trained head out."""
+
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Literal
+
+import torch
+
+from features.devices import torch_device
+from features.labels import Labels
+from features.manifest import Manifest, read_manifest
+from features.provenance import provenance
+from features.records import Clip
+from features.spec import FeatureSpec, canonical
+from models.bank import Bank, statistics
+from models.checkpoint import FILE, CheckpointMeta, read_meta, save_head
+from models.fitting import Epoch, Fit, TrainConfig, fit
+from models.heads import AnyHeadConfig
+from models.heads.base import Head, HeadInputs
+from models.heads.dspl import DsplConfig
+from models.loading import (
+    FeatureSets,
+    Modality,
+    clips_of_split,
+    digest_of_labels,
+    load_bank,
+    open_sets,
+    read_all_labels,
+    records_digest,
+)
+from models.prompts import AnyPrompts, PromptBank
+from models.runs import (
+    METRICS,
+    PROVENANCE,
+    Inputs,
+    RunConfig,
+    SetUsed,
+    best_of,
+    clear,
+    read_metrics,
+    run_key,
+    write_config,
+    write_json,
+    write_metrics,
+)
+from models.texts import read_texts
+from models.tower_loading import load_tower
+
+SPLITS = ("train", "val")  # trained on, and stopped by
+
+
+@dataclass(frozen=True, slots=True)
+class TrainResult:
+    """How a training ended."""
+
+    state: Literal["trained", "present"]
+    """`present`: the run's folder held this very result already, nothing was done."""
+    run: Path
+    epochs: tuple[Epoch, ...]
+    best: Epoch
+    """The one whose weights were kept."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Sources:
+    """What a training reads, before it is read in full."""
+
+    sets: FeatureSets
+    labels: dict[str, dict[str, Labels | None]]
+    """By split, then by clip."""
+    inputs: Inputs
+
+
+def train_head(
+    *,
+    manifest: Path,
+    store: str,
+    run: Path,
+    head: AnyHeadConfig = DsplConfig(),
+    train: TrainConfig = TrainConfig(),
+    visual: str | None = None,
+    audio: str | None = None,
+    force: bool = False,
+    on_epoch: Callable[[Epoch], None] | None = None,
+) -> TrainResult:
+    """Train a head on cached features alone, and leave it in the folder `run`.
+
+    No video is touched and no encoder runs but CLIP's text tower. A run that holds the result
+    of the same config and inputs is left as it is, unless `force`; another is replaced. Raises
+    `InputError` and its kin where the inputs do not fit, before anything is written.
+    """
+    sources = _look_up(read_manifest(manifest), head, store, visual, audio)
+    config = RunConfig(
+        manifest=manifest.resolve(),
+        store=store if "://" in store else str(Path(store).resolve()),
+        run=run.resolve(),
+        head=head,
+        train=train,
+        visual=sources.sets.visual.name,
+        audio=sources.sets.audio.name,
+    )
+    key = run_key(config, sources.inputs)
+    if not force and (epochs := _present(run, key)):
+        write_config(config)  # manifest or store may have moved
+        return TrainResult("present", run, epochs, best_of(epochs))
+    device = torch_device(train.device)
+    banks = {split: load_bank(sources.sets, labels) for split, labels in sources.labels.items()}
+    with settled(train.seed, train.threads):
+        network = build_head(head, sources.sets, banks["train"], device)
+        found = fit(
+            network,
+            head,
+            banks["train"].to(device),
+            banks["val"].to(device),
+            train,
+            on_epoch,
+        )
+    _write(config, sources, key, network, found, banks["train"])
+    return TrainResult("trained", run, found.epochs, found.best)
+
+
+def _look_up(
+    manifest: Manifest, head: AnyHeadConfig, store: str, visual: str | None, audio: str | None
+) -> _Sources:
+    """Sets, labels and digests; no features are read."""
+    sets = open_sets(store, visual, audio)
+    clips = {split: clips_of_split(manifest, split) for split in SPLITS}
+    every = [clip for split in SPLITS for clip in clips[split]]
+    labels = {split: read_all_labels(manifest, clips[split], required=True) for split in SPLITS}
+    texts = read_texts(head.prompts.texts)
+    inputs = Inputs(
+        visual=_used(sets, every, "visual"),
+        audio=_used(sets, every, "audio"),
+        clips={split: [clip.id for clip in clips[split]] for split in SPLITS},
+        labels_sha256=digest_of_labels(labels["train"] | labels["val"]),
+        texts_sha256=hashlib.sha256(canonical(texts.model_dump(mode="json"))).hexdigest(),
+    )
+    return _Sources(sets, labels, inputs)
+
+
+def _used(sets: FeatureSets, clips: Sequence[Clip], modality: Modality) -> SetUsed:
+    """What is read of one modality."""
+    spec: FeatureSpec = getattr(sets, modality)
+    digest = records_digest(sets, clips, modality)
+    return SetUsed(name=spec.name, digest=spec.digest, records_sha256=digest)
+
+
+def build_head(config: AnyHeadConfig, sets: FeatureSets, train: Bank, device: torch.device) -> Head:
+    """The head on the device, its inputs scaled by the training rows."""
+    inputs = HeadInputs(
+        statistics(train.visual, train.visual_valid),
+        statistics(train.audio, train.audio_valid),
+        partial(_bank_of, sets=sets, clip_id=train.clip_ids[0], device=device),
+    )
+    return config.build(inputs).to(device)
+
+
+def _bank_of(
+    prompts: AnyPrompts, *, sets: FeatureSets, clip_id: str, device: torch.device
+) -> PromptBank:
+    """The prompt bank on the text tower of the CLIP that made the visual features."""
+    return prompts.build(load_tower(sets, clip_id, device), read_texts(prompts.texts))
+
+
+@contextmanager
+def settled(seed: int, threads: int | None) -> Iterator[None]:
+    """Within, torch draws from this seed, on so many threads; after, all is as before."""
+    n_before = torch.get_num_threads()
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        torch.set_num_threads(threads or n_before)
+        try:
+            yield
+        finally:
+            torch.set_num_threads(n_before)
+
+
+def _present(run: Path, key: str) -> tuple[Epoch, ...]:
+    """The epochs of the finished run with this key; none where there is no such run."""
+    if not (run / FILE).is_file() or not (run / METRICS).is_file():
+        return ()
+    return read_metrics(run) if read_meta(run / FILE).key == key else ()
+
+
+def _write(
+    config: RunConfig, sources: _Sources, key: str, head: Head, found: Fit, train: Bank
+) -> None:
+    """Fill the run's folder; the head comes last and is the commit."""
+    run, sets = config.run, sources.sets
+    run.mkdir(parents=True, exist_ok=True)
+    clear(run)
+    write_config(config)
+    write_metrics(run, found.epochs)
+    made_by = {
+        "key": key,
+        "inputs": sources.inputs.model_dump(mode="json"),
+        "encoders": {
+            spec.kind: sets.encoder_config(spec, train.clip_ids[0])
+            for spec in (sets.visual, sets.audio)
+        },
+        "seed": config.train.seed,
+        "device": str(torch_device(config.train.device)),
+        "best_epoch": found.best.index,
+    }
+    write_json(run / PROVENANCE, provenance() | made_by)
+    head.load_state_dict(found.state)
+    with torch.no_grad():
+        prototypes = head.prototypes()
+    meta = CheckpointMeta(
+        head=config.head,
+        visual=sets.visual.name,
+        audio=sets.audio.name,
+        visual_width=train.visual.shape[1],
+        audio_width=train.audio.shape[1],
+        window=config.train.window,
+        stride=config.train.stride,
+        key=key,
+    )
+    save_head(run / FILE, found.state, prototypes, meta)

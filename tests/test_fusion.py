@@ -1,0 +1,118 @@
+import numpy as np
+import pytest
+import torch
+
+from models.fusion import CrossModalAttention, GatedFusion
+
+WIDTH = 8
+HEADS = 4
+
+
+@pytest.fixture
+def attention() -> CrossModalAttention:
+    torch.manual_seed(0)
+    return CrossModalAttention(WIDTH, HEADS).eval()
+
+
+@pytest.fixture
+def gate() -> GatedFusion:
+    torch.manual_seed(0)
+    return GatedFusion(WIDTH, dropout=0.5).eval()
+
+
+def weights_of(module) -> dict[str, np.ndarray]:
+    return {name: value.detach().numpy().copy() for name, value in module.named_parameters()}
+
+
+def linear(p, name, x):
+    return x @ p[f"{name}.weight"].T + p[f"{name}.bias"]
+
+
+def layer_norm(p, name, x):
+    centred = x - x.mean(axis=-1, keepdims=True)
+    scaled = centred / np.sqrt((centred**2).mean(axis=-1, keepdims=True) + 1e-5)
+    return scaled * p[f"{name}.weight"] + p[f"{name}.bias"]
+
+
+def attention_by_hand(p, image, audio, audio_valid):
+    """One window: image (T, W), audio (S, W), audio_valid (S,)."""
+    q, k, v = linear(p, "query", image), linear(p, "key", audio), linear(p, "value", audio)
+    size = WIDTH // HEADS
+    heads = []
+    for h in range(HEADS):
+        part = slice(h * size, (h + 1) * size)
+        scores = q[:, part] @ k[audio_valid][:, part].T / np.sqrt(size)
+        shares = np.exp(scores - scores.max(axis=1, keepdims=True))
+        heads.append(shares / shares.sum(axis=1, keepdims=True) @ v[audio_valid][:, part])
+    x = layer_norm(p, "norm_attended", image + linear(p, "out", np.concatenate(heads, axis=1)))
+    inner = np.maximum(linear(p, "feed_forward.0", x), 0)
+    return layer_norm(p, "norm_out", x + linear(p, "feed_forward.2", inner))
+
+
+def test_attention_equals_numpy_on_its_own_weights(attention):
+    image, audio = torch.randn(2, 5, WIDTH), torch.randn(2, 7, WIDTH)
+    valid = torch.rand(2, 7) > 0.3
+    found = attention(image, audio, valid).detach().numpy()
+    for b in range(2):
+        expected = attention_by_hand(
+            weights_of(attention), image[b].numpy(), audio[b].numpy(), valid[b].numpy()
+        )
+        np.testing.assert_allclose(found[b], expected, atol=1e-5)
+
+
+def test_attention_is_blind_to_what_is_behind_the_mask(attention):
+    image, audio = torch.randn(2, 5, WIDTH), torch.randn(2, 5, WIDTH)
+    valid = torch.tensor([[True, True, False, False, True], [False] * 5])
+    spoiled = audio.masked_fill(~valid.unsqueeze(-1), 1e6)
+    torch.testing.assert_close(
+        attention(image, spoiled, valid), attention(image, audio, valid), rtol=0, atol=0
+    )
+
+
+def test_a_silent_window_is_finite_and_has_finite_gradients(attention):
+    image = torch.randn(2, 5, WIDTH, requires_grad=True)
+    audio = torch.randn(2, 5, WIDTH, requires_grad=True)
+    valid = torch.tensor([[False] * 5, [True] * 5])
+    out = attention(image, audio, valid)
+    out.square().sum().backward()
+    assert out.isfinite().all()
+    assert image.grad.isfinite().all()
+    assert not audio.grad[0].any()
+    assert audio.grad[1].any()
+
+
+def test_a_width_that_the_heads_do_not_divide_is_refused():
+    with pytest.raises(ValueError, match=r"width \(10\) must be a multiple of the number of heads"):
+        CrossModalAttention(10, 4)
+
+
+def test_gate_equals_numpy_on_its_own_weights(gate):
+    p = weights_of(gate)
+    image, audio = torch.randn(1, 6, WIDTH), torch.randn(1, 6, WIDTH)
+    seen = torch.ones(1, 6, dtype=torch.bool)
+    x, y = linear(p, "image", image[0].numpy()), linear(p, "audio", audio[0].numpy())
+    inner = np.maximum(linear(p, "weigh.0", np.concatenate([x, y], axis=1)), 0)
+    g = 1 / (1 + np.exp(-linear(p, "weigh.2", inner)))
+    expected = np.maximum(linear(p, "out.0", g * x + (1 - g) * y), 0)
+    found = gate(image, audio, seen, seen)[0].detach().numpy()
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("image_valid", "audio_valid", "reads_image", "reads_audio"),
+    [
+        (True, True, True, True),
+        (True, False, True, False),
+        (False, True, False, True),
+        (False, False, True, False),
+    ],
+)
+def test_where_one_modality_is_absent_the_gate_reads_the_other(
+    gate, image_valid, audio_valid, reads_image, reads_audio
+):
+    image = torch.randn(1, 3, WIDTH, requires_grad=True)
+    audio = torch.randn(1, 3, WIDTH, requires_grad=True)
+    masks = torch.full((1, 3), image_valid), torch.full((1, 3), audio_valid)
+    gate(image, audio, *masks).sum().backward()
+    assert bool(image.grad.any()) is reads_image
+    assert bool(audio.grad.any()) is reads_audio

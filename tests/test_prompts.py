@@ -1,0 +1,211 @@
+import numpy as np
+import open_clip
+import pytest
+import torch
+import torch.nn.functional as F
+from planted import TINY_CLIP, tiny_model
+from pydantic import TypeAdapter, ValidationError
+from torch import nn
+
+from features.errors import InputError
+from models.prompts import AnyPrompts, CoopPrompts, FixedPrompts, RegionTexts, membership, pooled
+from models.text_tower import TextTower
+from models.texts import FOLDER, read_texts
+
+SENTENCES = ["happy", "a face that looks weary and sad", "startled, wide awake and rather loud!"]
+
+
+@pytest.fixture(scope="module")
+def model() -> open_clip.CLIP:
+    return tiny_model()
+
+
+@pytest.fixture(scope="module")
+def tower(model) -> TextTower:
+    return TextTower(model, open_clip.SimpleTokenizer())
+
+
+@pytest.fixture(scope="module")
+def texts() -> RegionTexts:
+    return read_texts("nine_regions")
+
+
+def test_the_cut_tower_equals_encode_text(model, tower):
+    tokens = open_clip.SimpleTokenizer()(SENTENCES)
+    assert tokens.shape == (3, 77)
+    lengths = []
+    original = model.transformer.forward
+
+    def watched(x, **kwargs):
+        lengths.append(x.shape[1])
+        return original(x, **kwargs)
+
+    model.transformer.forward = watched
+    try:
+        found, expected = tower.encode_texts(SENTENCES), model.encode_text(tokens)
+    finally:
+        del model.transformer.forward
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
+    assert lengths[1] == 77
+    assert lengths[0] < 15
+
+
+def test_one_token_less_would_not_do(tower):
+    # the cut is at the last end-of-text token; before it, the longest sentence is another
+    tokens, ends = tower.tokenise(SENTENCES)
+    n = tower.length_for(ends)
+    assert n == max(len(open_clip.SimpleTokenizer().encode(s)) for s in SENTENCES) + 2
+    changed = tokens.clone()
+    changed[:, n:] = 5
+    torch.testing.assert_close(
+        tower.encode(tower.look_up(changed), ends), tower.encode(tower.look_up(tokens), ends)
+    )
+
+
+def test_a_tower_without_a_causal_mask_is_not_cut():
+    text = {**TINY_CLIP["text_cfg"], "no_causal_mask": True}
+    two_way = open_clip.CLIP(**{**TINY_CLIP, "text_cfg": text}).eval().requires_grad_(False)
+    tower = TextTower(two_way, open_clip.SimpleTokenizer())
+    expected = two_way.encode_text(open_clip.SimpleTokenizer()(SENTENCES))
+    torch.testing.assert_close(tower.encode_texts(SENTENCES), expected, rtol=0, atol=1e-5)
+
+
+def test_a_custom_text_clip_has_a_tower_too():
+    custom = open_clip.CustomTextCLIP(**TINY_CLIP).eval().requires_grad_(False)
+    tower = TextTower(custom, open_clip.SimpleTokenizer())
+    expected = custom.encode_text(open_clip.SimpleTokenizer()(SENTENCES))
+    torch.testing.assert_close(tower.encode_texts(SENTENCES), expected, rtol=0, atol=1e-5)
+
+
+def test_a_model_without_text_is_refused():
+    with pytest.raises(ValueError, match="Linear has no text transformer of open_clip's own kind"):
+        TextTower(nn.Linear(2, 2), open_clip.SimpleTokenizer())
+
+
+def test_a_tower_that_pools_elsewhere_is_refused():
+    text = {**TINY_CLIP["text_cfg"], "pool_type": "last"}
+    last = open_clip.CLIP(**{**TINY_CLIP, "text_cfg": text})
+    with pytest.raises(ValueError, match="pools its text by 'last'; prompts need a tower that"):
+        TextTower(last, open_clip.SimpleTokenizer())
+
+
+def test_a_prompt_that_may_have_been_cut_off_is_refused(tower):
+    with pytest.raises(ValueError, match=r"the prompt 'so so .* fills all 77 tokens"):
+        tower.encode_texts(["so " * 90])
+
+
+def test_fixed_prototypes_by_the_slow_way(tower, model, texts):
+    found = FixedPrompts().build(tower, texts)()
+    tokenizer = open_clip.SimpleTokenizer()
+    for k, descriptions in enumerate(texts.by_region):
+        units = [
+            F.normalize(model.encode_text(tokenizer([template.format(text)]))[0], dim=0)
+            for text in descriptions
+            for template in texts.templates
+        ]
+        mean = torch.stack(units).mean(dim=0)
+        torch.testing.assert_close(found[k], mean / mean.norm(), rtol=0, atol=1e-5)
+
+
+def test_regions_with_unequal_numbers_of_texts():
+    features = torch.tensor([[2.0, 0.0], [0.0, 1.0], [0.0, 5.0]])
+    # region 0: unit mean of (1, 0) and (0, 1); region 1: (0, 1)
+    expected = torch.tensor([[0.5**0.5, 0.5**0.5], [0.0, 1.0]])
+    torch.testing.assert_close(pooled(features, membership([2, 1])), expected)
+
+
+@pytest.mark.parametrize("n_context", [4, 8, 16])
+def test_coop_equals_a_run_of_all_77_tokens(tower, model, texts, n_context):
+    torch.manual_seed(0)
+    bank = CoopPrompts(n_context=n_context, init_std=0.5).build(tower, texts)
+    tokens = open_clip.SimpleTokenizer()([t for region in texts.by_region for t in region])
+    embedded = model.token_embedding(tokens)
+    context = bank.context.expand(len(tokens), -1, -1)
+    whole = torch.cat([embedded[:, :1], context, embedded[:, 1 : 77 - n_context]], dim=1)
+    out = model.transformer(whole + model.positional_embedding, attn_mask=model.attn_mask)
+    ends = tokens.argmax(dim=-1) + n_context
+    features = model.ln_final(out)[torch.arange(len(tokens)), ends] @ model.text_projection
+    expected = pooled(features, membership([len(r) for r in texts.by_region]))
+    torch.testing.assert_close(bank(), expected, rtol=0, atol=1e-5)
+
+
+def test_only_the_context_is_learned_and_saved(tower, texts, model):
+    torch.manual_seed(0)
+    bank = CoopPrompts().build(tower, texts)
+    assert [name for name, _ in bank.named_parameters()] == ["context"]
+    assert list(bank.state_dict()) == ["context"]
+    assert bank.context.shape == (8, 16)
+    assert bank.context.std().item() == pytest.approx(0.02, rel=0.2)
+    bank()[0, 0].backward()
+    assert bank.context.grad.any(dim=-1).all()  # every word is read
+    assert all(parameter.grad is None for parameter in model.parameters())
+
+
+def test_prototypes_are_unit_and_differ(tower, texts):
+    for config in (FixedPrompts(), CoopPrompts()):
+        prototypes = config.build(tower, texts)().detach()
+        assert prototypes.shape == (9, 16)
+        torch.testing.assert_close(prototypes.norm(dim=-1), torch.ones(9))
+        assert torch.pdist(prototypes).min() > 1e-4
+
+
+def test_a_description_too_long_for_the_context_is_refused(tower, texts):
+    regions = {**texts.regions, "low": {**texts.regions["low"], "low": ("sad " * 70,)}}
+    long = RegionTexts(templates=texts.templates, regions=regions)
+    with pytest.raises(ValueError, match="8 context words and the longest description take 80"):
+        CoopPrompts(n_context=8).build(tower, long)
+
+
+def test_only_these_numbers_of_context_words():
+    with pytest.raises(ValidationError, match="4, 8 or 16"):
+        CoopPrompts(n_context=5)
+    with pytest.raises(ValidationError, match="'fixed', 'coop'"):
+        TypeAdapter(AnyPrompts).validate_python({"kind": "copo"})
+
+
+def test_every_file_of_texts_can_be_read():
+    files = sorted(FOLDER.glob("*.yaml"))
+    assert files
+    for file in files:
+        read = read_texts(file.stem)
+        assert len(read.by_region) == 9
+        assert read == read_texts(str(file))
+
+
+def test_the_order_is_that_of_the_regions(texts):
+    assert texts.by_region[2] == texts.regions["low"]["high"]
+    assert texts.by_region[3] == texts.regions["mid"]["low"]
+    assert "angry and tense" in texts.by_region[2]
+    words = [text for region in texts.by_region for text in region]
+    assert len(set(words)) == len(words)
+    assert np.all([template.count("{}") == 1 for template in texts.templates])
+
+
+def test_texts_that_are_not_there_are_refused_with_those_that_are(tmp_path):
+    with pytest.raises(InputError, match=r"no region texts 'ten_regions'.* give one of nine_reg"):
+        read_texts("ten_regions")
+    with pytest.raises(InputError, match="or the path of a YAML file"):
+        read_texts(str(tmp_path / "mine.yaml"))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("templates: [", "is not YAML"),
+        (
+            "templates: ['{}']\nregions: {low: {low: [sad]}}",
+            "no description of low valence with mid",
+        ),
+        ("templates: ['a face']\nregions: {}", r"templates\.0: String should match"),
+        (
+            "templates: ['{}']\nregion: {}",
+            r"region.*configs/prompts/nine_regions.yaml shows the form",
+        ),
+        ("just words", "the file: Input should be"),
+    ],
+)
+def test_texts_that_break_a_rule_are_refused(tmp_path, text, message):
+    path = tmp_path / "mine.yaml"
+    path.write_text(text)
+    with pytest.raises(InputError, match=message):
+        read_texts(str(path))

@@ -1,0 +1,272 @@
+import csv
+import json
+
+import numpy as np
+import pytest
+import torch
+from planted import AST_SPEC, N_FRAMES, Planted, plant
+
+from features.errors import InputError, SpecMismatch
+from features.labels import read_labels
+from features.manifest import read_manifest, write_manifest
+from features.store import FeatureStore
+from models.bank import Bank
+from models.checkpoint import FILE, load_head
+from models.fitting import TrainConfig
+from models.heads.base import Head, HeadOutput
+from models.heads.dspl import DsplConfig
+from models.metrics import Concordance
+from models.prediction import Prediction, batches, concordance, fill_gaps, predict
+from models.scoring import CLIPS, PREDICTIONS, SCORES, SUBMISSION, score_head
+from models.training import train_head
+
+TRAIN = TrainConfig(epochs=2, window=40, stride=30, batch_size=4, learning_rate=1e-2, threads=1)
+
+
+@pytest.fixture(scope="module")
+def planted(tmp_path_factory) -> Planted:
+    return plant(tmp_path_factory.mktemp("planted"), ("train", "train", "val", "val", "test"))
+
+
+@pytest.fixture(scope="module")
+def trained(planted, tmp_path_factory):
+    return train_head(
+        manifest=planted.manifest,
+        store=planted.store,
+        run=tmp_path_factory.mktemp("runs") / "trained",
+        head=DsplConfig(width=8),
+        train=TRAIN,
+    )
+
+
+@pytest.fixture
+def run(trained, tmp_path):
+    """A copy of the run that a test may spoil."""
+    folder = tmp_path / "run"
+    folder.mkdir()
+    for file in trained.run.iterdir():
+        if file.name not in (SCORES, CLIPS, PREDICTIONS, SUBMISSION):
+            (folder / file.name).write_bytes(file.read_bytes())
+    return folder
+
+
+def rows_of(run) -> list[dict[str, str]]:
+    with (run / PREDICTIONS).open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+class Echo(Head):
+    """Stands in for a head: V is the first visual number, A the row's place in its window."""
+
+    def prototypes(self):
+        return None
+
+    def forward(self, batch, prototypes=None):
+        place = torch.arange(batch.visual.shape[1]).expand(batch.visual.shape[:2]) / 100
+        return HeadOutput(torch.stack([batch.visual[..., 0], place.float()], dim=-1), None)
+
+
+def bank_of(values, lengths) -> Bank:
+    n = len(values)
+    visual = torch.tensor(values, dtype=torch.float16)[:, None]
+    yes = torch.ones(n, dtype=torch.bool)
+    return Bank(
+        tuple(f"c{k}" for k in range(len(lengths))),
+        np.concatenate([[0], np.cumsum(lengths)]),
+        np.arange(n) * 0.04,
+        visual=visual,
+        visual_valid=yes,
+        audio=visual,
+        audio_valid=yes,
+        va=torch.zeros(n, 2, dtype=torch.float64),
+        va_valid=yes,
+    )
+
+
+def test_overlapping_windows_are_merged_by_mean():
+    # one clip of 5 rows, windows [0, 3), [2, 5): row 2 is at place 2 and at place 0: mean .01
+    found = predict(Echo(), bank_of([0.0] * 5, [5]), size=3, stride=2, batch_size=1)
+    np.testing.assert_allclose(found.va[:, 1], [0, 0.01, 0.01, 0.01, 0.02], atol=1e-7)
+
+
+def test_each_row_gets_its_own_prediction_and_is_clamped():
+    values = [0.1, 0.2, 0.3, -0.5, 2.0, 0.25, -3.0]
+    found = predict(Echo(), bank_of(values, [3, 4]), size=4, stride=1, batch_size=2)
+    expected = np.clip(np.float16(values).astype(float), -1, 1)
+    np.testing.assert_allclose(found.va[:, 0], expected, atol=1e-7)
+
+
+def test_gaps_are_filled_in_time():
+    # between rows at 0 s and 4 s the row at 1 s lies a quarter of the way, though halfway in rows
+    va = np.array([[0.0, 1.0], [9, 9], [0.8, 0.2], [9, 9]])
+    seen = np.array([True, False, True, False])
+    filled = fill_gaps(va, seen, np.array([0.0, 1.0, 4.0, 5.0]))
+    np.testing.assert_allclose(filled, [[0, 1], [0.2, 0.8], [0.8, 0.2], [0.8, 0.2]])
+
+
+def test_gaps_are_filled_within_a_clip_only():
+    bank = bank_of([0.5, 0.5, 0.1, 0.1], [2, 2])
+    bank.visual_valid[:] = torch.tensor([True, False, False, True])
+    found = predict(Echo(), bank, size=2, stride=1, batch_size=2)
+    np.testing.assert_allclose(found.va[:, 0], [0.5, 0.5, 0.1, 0.1], atol=1e-3)
+    assert found.interpolated.tolist() == [False, True, True, False]
+
+
+def test_a_clip_without_any_face_keeps_what_the_sound_says():
+    bank = bank_of([0.5, 0.25], [2])
+    bank.visual_valid[:] = False
+    found = predict(Echo(), bank, size=2, stride=1, batch_size=2)
+    np.testing.assert_allclose(found.va[:, 0], [0.5, 0.25], atol=1e-3)
+    assert not found.interpolated.any()
+
+
+def test_only_annotated_rows_count():
+    bank = bank_of([0.0] * 4, [4])
+    bank.va_valid[:] = torch.tensor([True, False, True, True])
+    bank.va[:, 0] = torch.tensor([0.0, 0.9, 0.5, 1.0])
+    va = np.array([[0.0, 0], [-1, 0], [0.5, 0], [1, 0]])
+    found = concordance(Prediction(va, np.zeros(4, dtype=bool)), bank)
+    assert found.valence.n == 3
+    assert found.valence.ccc() == pytest.approx(1)
+
+
+def test_batches_cover_the_order():
+    assert [part.tolist() for part in batches(np.arange(5), 2)] == [[0, 1], [2, 3], [4]]
+    assert [part.tolist() for part in batches(np.arange(4), 2)] == [[0, 1], [2, 3]]
+
+
+def test_the_score_is_that_of_the_best_epoch(trained, run):
+    result = score_head(run=run)
+    assert result.state == "scored"
+    assert result.score.ccc_valence == trained.best.ccc_valence
+    assert result.score.ccc_mean == trained.best.ccc_mean
+    written = json.loads((run / SCORES).read_text())
+    assert list(written) == ["val"]
+    assert set(written["val"]) == {
+        "ccc_valence",
+        "ccc_arousal",
+        "ccc_mean",
+        "n_frames",
+        "n_clips",
+        "n_interpolated",
+    }
+    assert written["val"]["n_frames"] == 2 * N_FRAMES  # one row more, one of them unannotated
+    assert written["val"]["n_clips"] == 2
+    assert written["val"]["n_interpolated"] == 6
+
+
+def test_the_score_can_be_had_from_the_predictions_alone(planted, run):
+    result = score_head(run=run)
+    truth, predicted = [], []
+    rows = rows_of(run)
+    for clip in read_manifest(planted.manifest).of_split("val"):
+        labels = read_labels(planted.manifest.parent / clip.labels)
+        own = [row for row in rows if row["clip"] == clip.id]
+        assert [int(row["frame"]) for row in own] == list(range(1, len(labels.va) + 1))
+        values = np.array([[float(row["valence"]), float(row["arousal"])] for row in own])
+        truth.append(labels.va[labels.valid])
+        predicted.append(values[labels.valid])
+        clip_score = next(score for score in result.clips if score.clip == clip.id)
+        by_hand = Concordance.of(truth[-1][:, 1], predicted[-1][:, 1]).ccc()
+        assert clip_score.ccc_arousal == pytest.approx(by_hand, abs=1e-4)
+    all_truth, all_predicted = np.concatenate(truth), np.concatenate(predicted)
+    by_hand = Concordance.of(all_truth[:, 0], all_predicted[:, 0]).ccc()
+    assert result.score.ccc_valence == pytest.approx(by_hand, abs=1e-4)
+
+
+def test_predictions_carry_the_frames_times(run):
+    score_head(run=run)
+    assert (run / PREDICTIONS).read_text().startswith("clip,frame,time_s,valence,arousal\n")
+    assert [row["time_s"] for row in rows_of(run)[:2]] == ["0.000000", "0.040000"]
+    assert all(abs(float(row["valence"])) <= 1 for row in rows_of(run))
+
+
+def test_nothing_is_done_when_nothing_changed(run):
+    first = score_head(run=run)
+    before = {file: file.stat().st_mtime_ns for file in run.iterdir()}
+    second = score_head(run=run)
+    assert second.state == "present"
+    assert (second.score, second.clips) == (first.score, first.clips)
+    assert {file: file.stat().st_mtime_ns for file in run.iterdir()} == before
+    assert score_head(run=run, force=True).state == "scored"
+    (run / PREDICTIONS).unlink()
+    assert score_head(run=run).state == "scored"
+
+
+def test_new_labels_make_a_new_score(run, tmp_path):
+    planted = plant(tmp_path, ("train", "train", "val", "val", "test"))
+    score_head(run=run, manifest=planted.manifest, store=planted.store)
+    labels = tmp_path / "val-3.txt"
+    labels.write_text(labels.read_text().replace("0.", "0.0"))
+    again = score_head(run=run, manifest=planted.manifest, store=planted.store)
+    assert again.state == "scored"
+
+
+def test_the_test_split_gets_predictions_and_no_score(run):
+    score_head(run=run, split="val")
+    result = score_head(run=run, split="test")
+    assert result.score is None
+    assert result.clips[0].n_frames == 0
+    assert list(json.loads((run / SCORES).read_text())) == ["val"]
+    lines = (run / SUBMISSION).read_text().splitlines()
+    assert lines[0] == "image_location,valence,arousal"
+    assert len(lines) == 1 + N_FRAMES
+    assert lines[1].startswith("test-4/00001.jpg,")
+    assert lines[-1].startswith(f"test-4/{N_FRAMES:05d}.jpg,")
+    assert {row["clip"] for row in rows_of(run)} == {"val-2", "val-3", "test-4"}
+    assert score_head(run=run, split="test").state == "present"
+    assert score_head(run=run, split="val").state == "present"  # its rows are still there
+
+
+def test_scores_of_several_splits_stand_side_by_side(run):
+    score_head(run=run, split="val")
+    score_head(run=run, split="train")
+    score_head(run=run, split="train", force=True)
+    assert list(json.loads((run / SCORES).read_text())) == ["val", "train"]
+    assert len(rows_of(run)) == 4 * N_FRAMES + 1  # none twice
+
+
+def test_features_of_another_spec_are_refused(planted, run, tmp_path):
+    store = FeatureStore.open(tmp_path / "other.zarr", create=True)
+    track = FeatureStore.open(planted.store).read(AST_SPEC.name, "val-2")
+    store.write(AST_SPEC, "val-2", track, source={}, provenance={})
+    message = "the head was trained on clip-.*own encoder config .*provenance.json.*, or retrain"
+    with pytest.raises(SpecMismatch, match=message):
+        score_head(run=run, store=str(store.path))
+
+
+def test_a_folder_without_a_head_is_refused(run, tmp_path):
+    with pytest.raises(InputError, match=r"no trained head at .*; run train-head first"):
+        score_head(run=tmp_path)
+    (run / "config.yaml").unlink()
+    with pytest.raises(InputError, match="is no run's folder"):
+        score_head(run=run)
+
+
+def test_a_config_that_was_spoiled_is_refused(run):
+    (run / "config.yaml").write_text("manifest: [")
+    with pytest.raises(InputError, match="is no config of train-head"):
+        score_head(run=run)
+
+
+def test_scores_that_were_spoiled_are_refused(run):
+    (run / SCORES).write_text("{")
+    with pytest.raises(InputError, match=r"scores.json is not JSON .*delete it and score again"):
+        score_head(run=run)
+
+
+def test_an_empty_split_is_refused(run, planted, tmp_path):
+    clips = read_manifest(planted.manifest).of_split("train")
+    write_manifest(tmp_path / "m.jsonl", clips)
+    with pytest.raises(InputError, match="no clip of the split 'val', only of train"):
+        score_head(run=run, manifest=tmp_path / "m.jsonl")
+
+
+def test_scoring_loads_no_text_tower(run, monkeypatch):
+    def refuse(*_):
+        raise AssertionError("a CLIP was loaded")
+
+    monkeypatch.setattr("features.encoders.clip.load_clip", refuse)
+    monkeypatch.setattr("models.tower_loading.load_clip", refuse)
+    assert score_head(run=run).state == "scored"
+    assert load_head(run / FILE, torch.device("cpu")).head.prototypes().shape == (9, 16)
