@@ -1,5 +1,6 @@
 """Every row equals what the reference implementations give, picture by picture."""
 
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -65,9 +66,12 @@ def clip_config(request, tmp_path_factory) -> ClipConfig:
     return seeded_vit_b_32(tmp_path_factory.mktemp("vit"))
 
 
+loaded_once = cache(load_clip)
+
+
 def reference_rows(config: ClipConfig, folder: Path, **preprocessing) -> np.ndarray:
     """open_clip's own preprocess and encode_image, one PIL image at a time."""
-    loaded = load_clip(config)
+    loaded = loaded_once(config)
     settings = {**loaded.model.visual.preprocess_cfg, **preprocessing}
     preprocess = open_clip.transform.image_transform_v2(
         open_clip.transform.PreprocessCfg(**settings), is_train=False
@@ -197,7 +201,8 @@ def test_ast_rows_equal_transformers_own_and_nothing_else(ast_folder, make_video
 def test_ast_windows_of_one_track_have_the_frequency_outside(ast_folder, make_video):
     extractor = ASTFeatureExtractor.from_pretrained(ast_folder)
     window_s = extractor.max_length / 100
-    video = make_video(time_s=np.arange(150) / 25, sound=tone(6))
+    seconds = 2 * window_s + 1
+    video = make_video(time_s=np.arange(int(seconds * 25)) / 25, sound=tone(seconds))
     track, _ = encoded(AstConfig(model=ast_folder, hop_s=window_s).build(CPU), source(video=video))
     sound = read_sound(video, 16_000)
     assert sound is not None

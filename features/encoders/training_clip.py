@@ -36,7 +36,7 @@ CLIP_MODEL: dict[str, Any] = {
     },
 }
 PICTURE_CHUNKS = 70  # of 400 pictures
-CLIP_EPOCHS, CLIP_BATCH, CLIP_RATE = 7, 128, 1.2e-3
+CLIP_EPOCHS, CLIP_BATCH, CLIP_RATE = 7, 128, 2e-3
 FIT_SD = 0.6  # how far a face's feeling may lie from a caption's for the two to fit
 
 

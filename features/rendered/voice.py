@@ -34,8 +34,10 @@ VOWELS_HZ = np.array(
 PITCH_SEMITONES = 3.0  # per standard deviation of the cue, as the next four
 LOUDNESS_DB = 4.0
 TEMPO_SHARE = 0.22
+MELODY_SEMITONES, LILT_SEMITONES = 1.5, 2.2  # of a phrase: at rest, per standard deviation
 TILT_DB = 2.0
 FORMANT_SHARE = 0.05
+ROUGH_DEPTH, ROUGH_SHARE, ROUGH_LIMIT = 0.25, 0.28, 0.85  # of the flutter: rest, per sd, most
 ROUGH_HZ = 62.0  # of the flutter in a rough voice
 FADE_S = 0.03
 PHRASE_S = (1.0, 3.0)
@@ -102,7 +104,7 @@ def synthesise(
     cue = dict(zip(VOICE_CUES, cues.T, strict=True))
     jitter = rng.normal(0, 0.12, len(cues))
     semitones = PITCH_SEMITONES * cue["pitch"] + jitter
-    semitones += speech.melody * (1.5 + 2.2 * cue["lilt"])
+    semitones += speech.melody * (MELODY_SEMITONES + LILT_SEMITONES * cue["lilt"])
     f0_hz = voice.pitch_hz * 2 ** (semitones / 12)
     level = 10 ** ((LOUDNESS_DB * cue["loudness"] + voice.gain_db) / 20) * speech.envelope
     tilt_db = voice.tilt_db + TILT_DB * cue["brightness"]
@@ -112,7 +114,7 @@ def synthesise(
     sample = np.arange(n_samples)
     phase = 2 * np.pi * np.cumsum(np.interp(sample, grid, f0_hz)) / SYNTH_HZ
     voiced = _sum_of_harmonics(phase, gains * level[:, None], grid)
-    depth = np.clip(0.25 + 0.28 * cue["roughness"], 0, 0.85)
+    depth = np.clip(ROUGH_DEPTH + ROUGH_SHARE * cue["roughness"], 0, ROUGH_LIMIT)
     flutter = 0.5 + 0.5 * np.sin(2 * np.pi * ROUGH_HZ * sample / SYNTH_HZ)
     voiced *= 1 - np.interp(sample, grid, depth) * flutter
     noise = rng.standard_normal(n_samples + 1)
