@@ -220,6 +220,19 @@ def test_ast_windows_of_one_track_have_the_frequency_outside(ast_folder, make_vi
     assert least_cosine(track.values[: len(wanted)], shifted) < ALIKE
 
 
+def test_each_window_is_what_the_extractor_makes_of_its_stretch_of_sound(ast_folder, make_video):
+    video = make_video(time_s=np.arange(175) / 25, sound=tone(7))
+    encoder = AstConfig(model=ast_folder, hop_s=0.64).build(CPU)
+    sound = read_sound(video, 16_000)
+    assert sound is not None
+    extractor = ASTFeatureExtractor.from_pretrained(ast_folder)
+    spectrogram = encoder.spectrogram(sound)
+    for first in (0, 64, 128):
+        stretch = sound.samples[first * 160 :][: extractor.max_length * 160]
+        wanted = extractor(stretch, sampling_rate=16_000, return_tensors="pt").input_values[0]
+        torch.testing.assert_close(encoder.window(spectrogram, first), wanted)
+
+
 @pytest.mark.parametrize("keep", ["centre", "last"])
 def test_overlapping_windows_give_each_step_once(tiny_ast, make_video, keep):
     video = make_video(time_s=np.arange(125) / 25, sound=tone(5))

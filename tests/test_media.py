@@ -1,3 +1,7 @@
+from contextlib import suppress
+
+import av
+import av.error
 import numpy as np
 import pytest
 from small_media import RATE_HZ, tone
@@ -117,8 +121,6 @@ def test_what_is_no_video_is_refused(tmp_path, make_video, content, message):
 def test_a_missing_file_and_a_file_without_pictures_are_named(tmp_path, make_video):
     with pytest.raises(MediaError, match="there is no such file"):
         frame_clock(tmp_path / "none.mp4", None)
-    import av
-
     with av.open(str(tmp_path / "a.wav"), "w") as container:
         stream = container.add_stream("pcm_s16le", rate=16_000, layout="mono")
         block = av.AudioFrame.from_ndarray(np.zeros((1, 1600), np.int16), "s16", "mono")
@@ -162,3 +164,37 @@ def test_a_damaged_crop_is_named(make_crops):
         (path / "00001.jpg").write_bytes(content)
         with pytest.raises(MediaError, match=r"00001\.jpg is no whole picture"):
             read_picture(path / "00001.jpg")
+
+
+def test_a_gap_in_the_sound_is_silence_of_its_length(tmp_path):
+    beep = 0.5 * np.sin(2 * np.pi * 440 * np.arange(RATE_HZ) / RATE_HZ)[None].astype(np.float32)
+    path = tmp_path / "gap.mkv"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("pcm_s16le", rate=RATE_HZ, layout="mono")
+        for start_s in (0.0, 2.5):  # a second of tone, a second and a half of nothing, a second
+            block = av.AudioFrame.from_ndarray((beep * 32767).astype(np.int16), "s16", "mono")
+            block.rate, block.pts = RATE_HZ, int(start_s * RATE_HZ)
+            container.mux(stream.encode(block))
+        container.mux(stream.encode(None))
+    sound = read_sound(path, 16_000)
+    assert sound is not None
+    assert len(sound.samples) == pytest.approx(3.5 * 16_000, abs=200)
+    rms = np.sqrt([np.mean(sound.samples[int(t * 16_000) :][:1600] ** 2) for t in (0.4, 1.7, 3.0)])
+    np.testing.assert_allclose(rms, [0.35, 0, 0.35], atol=0.02)
+
+
+def test_frames_that_come_out_damaged_do_not_count_as_whole(make_video):
+    path = make_video(time_s=np.arange(100) / 25, options=FASTSTART)
+    data = bytearray(path.read_bytes())
+    start, stop = data.index(b"mdat") + 4, len(data)
+    for at in range(start + (stop - start) // 10, stop, 199):
+        data[at] ^= 0xFF
+    path.write_bytes(bytes(data))
+    n_frames = 0
+    with av.open(str(path)) as container:
+        for packet in container.demux(video=0):
+            with suppress(av.error.InvalidDataError):
+                n_frames += len(packet.decode())
+    assert n_frames >= 95  # a decoder conceals damage: counting frames would not find it
+    with pytest.raises(MediaError, match="of the 100 frames that the container promises decode"):
+        frame_clock(path, None)

@@ -124,7 +124,7 @@ def test_pitch_rises_by_three_semitones_per_standard_deviation():
         first = SYNTH_HZ // 400
         return SYNTH_HZ / (first + int(np.argmax(lags[first:])))
 
-    low, high = (pitch_hz(voiced(pitch=value, lilt=-0.68)) for value in (-1.0, 1.0))
+    low, high = (pitch_hz(voiced(pitch=value, lilt=-1.5 / 3.2)) for value in (-1.0, 1.0))
     assert 12 * np.log2(high / low) == pytest.approx(6, abs=1)
 
 

@@ -33,9 +33,9 @@ VOICE_WEIGHTS = {
     "loudness": (0.00, 0.75),
     "tempo": (0.05, 0.60),
     "brightness": (0.15, 0.60),  # strength of the high harmonics
-    "lilt": (0.55, 0.15),  # melody within a phrase: rising and lively, or falling and flat
-    "roughness": (-0.55, 0.25),  # a growl; its opposite is a clear voice
-    "spread": (0.45, 0.00),  # formants up, as when lips are drawn back in a smile
+    "lilt": (0.60, 0.15),  # melody within a phrase: rising and lively, or falling and flat
+    "roughness": (-0.60, 0.25),  # a growl; its opposite is a clear voice
+    "spread": (0.50, 0.00),  # formants up, as when lips are drawn back in a smile
 }
 VOICE_CUES = tuple(VOICE_WEIGHTS)
 

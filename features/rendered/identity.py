@@ -121,7 +121,7 @@ def draw_voice_identity(rng: np.random.Generator) -> Voice:
     height = float(rng.beta(0.8, 0.8))
     return Voice(
         pitch_hz=100.0 * 2 ** (height + float(rng.normal(0, 0.12))),
-        formant_scale=1.0 + 0.17 * height + float(rng.normal(0, 0.03)),
+        formant_scale=1.0 + 0.17 * height + float(rng.normal(0, 0.015)),
         breath=float(rng.uniform(0.02, 0.10)),
         tempo_hz=float(rng.uniform(3.8, 5.2)),
         tilt_db=float(rng.uniform(-8.5, -5.5)),
