@@ -12,7 +12,7 @@ help:
 	@echo "make test       the tests"
 	@echo "make lint       ruff, pyright, import-linter"
 	@echo "make venv       the environment in $(VENV)"
-	@echo "make encoders   train the small encoders again (about 20 minutes)"
+	@echo "make encoders   train the small encoders again"
 	@echo "make clean      remove $(VENV) and data/demo"
 
 venv: $(VENV)/.installed

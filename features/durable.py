@@ -9,9 +9,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 
-def write_whole(path: Path, data: bytes) -> None:
-    """Put `data` at `path` in one step: a reader sees the old file or the new one."""
-    part = path.with_name(f".{path.name}.{uuid.uuid4().hex}.part")
+def write_whole(path: Path, data: bytes, staging: Path | None = None) -> None:
+    """Put `data` at `path` in one step: a reader sees the old file or the new one.
+
+    Until then it lies in `staging`, on the same file system; by default beside `path`.
+    """
+    part = (staging or path.parent) / f".{path.name}.{uuid.uuid4().hex}.part"
     try:
         with part.open("xb") as file:
             file.write(data)

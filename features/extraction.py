@@ -13,9 +13,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from queue import Empty, Full, Queue
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import torch
+from pydantic import Field
 from torch import Tensor
 
 from features.devices import DeviceName, torch_device
@@ -32,6 +33,7 @@ from features.store import FeatureStore
 QUEUE_PIECES = 8  # pieces of up to 64 pictures that wait for the encoder: memory stays flat
 POLL_S = 0.2
 
+Count = Annotated[int, Field(ge=1)]
 Reason = Literal["new", "source changed", "corrupt", "forced"]
 
 
@@ -98,8 +100,8 @@ def extract_features(
     encoders: Sequence[AnyEncoderConfig],
     *,
     device: DeviceName = "auto",
-    batch_size: int = 64,
-    readers: int = 2,
+    batch_size: Count = 64,
+    readers: Count = 2,
     force: bool = False,
     on_outcome: Callable[[Outcome, int], None] | None = None,
 ) -> Extraction:
@@ -107,6 +109,7 @@ def extract_features(
     began = time.monotonic()
     clips = read_manifest(manifest)
     specs = [config.spec() for config in encoders]
+    place = torch_device(device)
     target = FeatureStore.open(store, create=True)
     digests = SourceDigests()
     total = len(clips.clips) * len(encoders)
@@ -120,11 +123,11 @@ def extract_features(
     for config, spec in zip(encoders, specs, strict=True):
         jobs = list(_missing(clips, config, spec, target, digests, settle, force=force))
         if jobs:
-            encoder = config.build(torch_device(device))
+            encoder = config.build(place)
             made_by = {
                 **provenance(),
                 "encoder": config.model_dump(mode="json"),
-                "device": str(torch_device(device)),
+                "device": str(place),
                 "batch_size": batch_size,
             }
             _encode_all(encoder, jobs, target, made_by, settle, batch_size, readers)
@@ -204,7 +207,7 @@ def _encode_all(
         job = clip.job
         try:
             track, note = encoder.assemble(clip.outputs, clip.layout)
-        except MediaError as error:
+        except (MediaError, ValueError) as error:  # a Track refuses what it cannot be
             settle(Outcome(job.source.clip_id, encoder.spec.name, "failed", str(error)))
             return
         store.write(
@@ -215,7 +218,7 @@ def _encode_all(
             provenance={**made_by, "reason": job.reason},
             note=note,
         )
-        clip.outputs = []
+        clip.outputs, clip.layout = [], None
         settle(
             Outcome(
                 job.source.clip_id,

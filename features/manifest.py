@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from features.durable import write_whole
 from features.errors import InputError
-from features.records import Clip, Source, Split
+from features.records import Clip, Source
 from features.validation import describe
 
 
@@ -33,10 +33,6 @@ class Manifest:
             audio=self.path(clip.audio) if clip.audio else None,
             fps=clip.fps,
         )
-
-    def of_split(self, split: Split) -> tuple[Clip, ...]:
-        """The clips of one split, in the manifest's order."""
-        return tuple(clip for clip in self.clips if clip.split == split)
 
 
 def read_manifest(path: Path) -> Manifest:

@@ -57,21 +57,14 @@ def probe(path: Path) -> Probe:
     """What the container of a video lists; `MediaError` where it is no video."""
     with _opened(path) as container:
         stream = _video_stream(path, container)
-        stamps = sorted(
-            float(packet.pts * packet.time_base)
-            for packet in container.demux(stream)
-            if packet.pts is not None and packet.size
-        )
+        packets = [packet for packet in container.demux(stream) if packet.size]
+        stamps = sorted(float(p.pts * p.time_base) for p in packets if p.pts is not None)
         rate = float(stream.average_rate or 0)
         has_sound = bool(container.streams.audio)
-        n_frames = len(stamps)
-    if n_frames == 0:  # packets without presentation times, as in some AVI files
-        with _opened(path) as container:
-            n_frames = sum(1 for p in container.demux(_video_stream(path, container)) if p.size)
     steps = np.diff(stamps)
     jitter_s = 0.002  # containers round to a millisecond at the coarsest
     variable = len(steps) > 1 and float(steps.max() - steps.min()) > 2 * jitter_s
-    return Probe(n_frames, rate, variable, has_sound)
+    return Probe(len(packets), rate, variable, has_sound)
 
 
 def decoded_frames(path: Path) -> Iterator[av.VideoFrame]:
@@ -136,8 +129,11 @@ def frame_clock(path: Path, declared_fps: float | None) -> Clock:
 
 
 def pixels(frame: av.VideoFrame) -> UInt8[np.ndarray, "H W 3"]:
-    """A decoded frame as RGB."""
-    return frame.to_ndarray(format="rgb24", threads=1)  # pyright: ignore[reportCallIssue]
+    """A decoded frame as RGB; `MediaError` where its format cannot be converted."""
+    try:
+        return frame.to_ndarray(format="rgb24", threads=1)  # pyright: ignore[reportCallIssue]
+    except (av.error.FFmpegError, ValueError) as error:
+        raise MediaError(f"a frame of format {frame.format.name} has no RGB ({error})") from None
 
 
 def read_sound(path: Path, rate_hz: int) -> Sound | None:
@@ -153,7 +149,7 @@ def read_sound(path: Path, rate_hz: int) -> Sound | None:
             return None
         stream = container.streams.audio[0]
         resampler = _resampler(rate_hz)
-        expected_s = None
+        expected_s, kind = None, None
         for packet in container.demux():
             if packet.pts is not None and packet.time_base is not None:
                 end_s = max(end_s, float((packet.pts + (packet.duration or 0)) * packet.time_base))
@@ -167,8 +163,9 @@ def read_sound(path: Path, rate_hz: int) -> Sound | None:
                 continue
             for frame in frames:
                 time_s = frame.time if frame.time is not None else expected_s or 0.0
-                if expected_s is None or abs(time_s - expected_s) > GAP_S:
-                    if runs:
+                before, kind = kind, (frame.format.name, frame.layout.name, frame.sample_rate)
+                if expected_s is None or kind != before or abs(time_s - expected_s) > GAP_S:
+                    if runs:  # broadcasts change from mono to stereo in the middle
                         runs[-1][1].extend(_samples(resampler, None))
                         resampler = _resampler(rate_hz)
                     runs.append((time_s, []))
@@ -194,7 +191,7 @@ def read_sound(path: Path, rate_hz: int) -> Sound | None:
 
 
 def crop_files(folder: Path) -> dict[int, Path]:
-    """Face crops by frame number, from 1; `MediaError` where a name is not `{k:05d}.jpg`."""
+    """Face crops by frame number, from 1; `MediaError` where a name is not one `{k:05d}.jpg`."""
     if not folder.is_dir():
         raise MediaError(f"{folder}: there is no such folder of crops; correct `frames`")
     crops: dict[int, Path] = {}
@@ -208,6 +205,8 @@ def crop_files(folder: Path) -> dict[int, Path]:
                 f"{path}: crops are named 00001.jpg, 00002.jpg, ... after their frame, "
                 "counted from 1; rename or remove it"
             )
+        if number in crops:
+            raise MediaError(f"{path} and {crops[number].name} are of one frame; remove one")
         crops[number] = path
     return crops
 

@@ -1,6 +1,6 @@
 """What passes between stages: a clip, where its media lies, and one modality of it encoded.
 
-Axis letters, everywhere in this project:
+Axis letters (a file that needs others says what they are):
     B  windows in a batch     T  steps in time      D  width of an embedding
     N  rows, points, items    L  tokens of a text   R  regions of the V/A plane
     C  channels   H, W  pixels   S  audio samples   M  mel bands

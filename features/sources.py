@@ -14,7 +14,7 @@ class SourceDigests:
     """Digests of media files, each file read once."""
 
     def __init__(self) -> None:
-        self._of_file: dict[Path, str] = {}
+        self._of_path: dict[Path, str] = {}
 
     def of(self, source: Source, modality: Modality) -> JsonObject:
         """What the features of one modality are made from, by part; blind to where it lies.
@@ -31,18 +31,24 @@ class SourceDigests:
         }
 
     def _file(self, path: Path) -> str:
-        if path not in self._of_file:
-            try:
-                self._of_file[path] = sha256_of(path)
-            except OSError as error:
-                raise MediaError(
-                    f"{path} cannot be read ({error.strerror}); correct the manifest"
-                ) from None
-        return self._of_file[path]
+        if path not in self._of_path:
+            self._of_path[path] = _sha256(path)
+        return self._of_path[path]
 
     def _crops(self, folder: Path) -> str:
         """One digest for all crops of a folder, with their numbers."""
-        whole = hashlib.sha256()
-        for number, path in crop_files(folder).items():
-            whole.update(f"{number}:{sha256_of(path)}\n".encode())
-        return whole.hexdigest()
+        if folder not in self._of_path:
+            whole = hashlib.sha256()
+            for number, path in crop_files(folder).items():
+                whole.update(f"{number}:{_sha256(path)}\n".encode())
+            self._of_path[folder] = whole.hexdigest()
+        return self._of_path[folder]
+
+
+def _sha256(path: Path) -> str:
+    try:
+        return sha256_of(path)
+    except OSError as error:
+        raise MediaError(
+            f"{path} cannot be read ({error.strerror}); correct the manifest or the file"
+        ) from None

@@ -62,12 +62,15 @@ class FeatureStore:
     @classmethod
     def open(cls, path: str | Path, *, create: bool = False) -> "FeatureStore":
         """The store at a path; `InputError` where there is none, unless it may be created."""
+        if "://" in str(path):
+            raise InputError(f"store = {str(path)!r}: only folders of this machine are supported")
         store = cls(Path(path))
         metadata = store.path / METADATA
         if not metadata.exists():
             store._refuse_unless_free(create)
-            store.path.mkdir(parents=True, exist_ok=True)
-            write_whole(metadata, _group({"format": FORMAT, "version": VERSION}))
+            with locked(store.work / "locks" / "store"):  # two first runs may be at it
+                store._refuse_unless_free(create)
+                store._put_group(store.path, {"format": FORMAT, "version": VERSION})
         attributes = _attributes(metadata)
         if attributes.get("format") != FORMAT:
             raise InputError(f"{path} is a zarr group but no feature store; give another path")
@@ -84,6 +87,8 @@ class FeatureStore:
             raise InputError(
                 f"there is no feature store at {self.path}; `vaflow run extract-features` makes one"
             )
+        if (self.path / METADATA).exists():
+            return
         if self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
             raise InputError(
                 f"{self.path} exists and is no feature store; give a path that is free"
@@ -126,7 +131,7 @@ class FeatureStore:
         except (FileNotFoundError, NotADirectoryError):
             return None
         try:
-            attributes = json.loads(raw)["attributes"]
+            attributes = dict(json.loads(raw)["attributes"])
             digest = attributes.pop("digest")
             commit = Commit(**attributes, digest=digest)
         except (ValueError, KeyError, TypeError) as error:
@@ -200,16 +205,26 @@ class FeatureStore:
             shutil.rmtree(staged, ignore_errors=True)
         return commit
 
+    def _put_group(self, folder: Path, attributes: JsonObject) -> None:
+        """Make a group's folder with its attributes, and have the disk keep its name."""
+        folder.mkdir(parents=True, exist_ok=True)
+        write_whole(folder / METADATA, _group(attributes), self.work)
+        sync_folder(folder.parent)
+
     def _publish(self, staged: Path, spec: FeatureSpec, clip_id: str) -> None:
         """Rename the staged record into place: the line that commits is the last rename."""
         parent = self.path / spec.name
-        parent.mkdir(exist_ok=True)
         if not (parent / METADATA).exists():
-            write_whole(parent / METADATA, _group(spec.model_dump(mode="json")))
+            self._put_group(parent, spec.model_dump(mode="json"))
         place, retired = parent / clip_id, staged.with_name(staged.name + ".old")
         if place.exists():  # a folder cannot be renamed over one that is not empty
             place.rename(retired)
-        os.rename(staged, place)
+        try:
+            os.rename(staged, place)
+        except OSError:
+            if retired.exists():
+                retired.rename(place)
+            raise
         sync_folder(parent)
         shutil.rmtree(retired, ignore_errors=True)
 

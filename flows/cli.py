@@ -124,10 +124,11 @@ def _index(arguments: argparse.Namespace) -> int:
     indexed = dataset(arguments.dataset, arguments.root).index(arguments.output.parent)
     if indexed.clips:
         write_manifest(arguments.output, indexed.clips)
+    said = f"{len(indexed.clips)} clips in {arguments.output}"
     report = [json.dumps(indexed.as_json(), indent=2)] if arguments.json else described(indexed)
     print("\n".join(report))
     if not arguments.json:
-        print(f"index: {len(indexed.clips)} clips in {arguments.output}")
+        print(f"index: {said if indexed.clips else 'no clip is usable; no manifest was written'}")
     return 1 if indexed.left_out else 0
 
 
@@ -141,7 +142,7 @@ def _run(arguments: argparse.Namespace) -> int:
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
     function = stage(arguments.stage)
     keys = settings(function, arguments.config, arguments.overrides)
-    console = Console(highlight=False, soft_wrap=True)
+    console = Console(highlight=False, soft_wrap=True, markup=False)
     with progress(Console(stderr=True)) as hooks:
         result = function(**keys, **hooks_of(function, hooks))
     complete_or_raise(result)

@@ -19,10 +19,9 @@ from flows.stages import pipeline as pipeline_plainly
 CONFIG = Path(__file__).parents[1] / "configs" / "experiments" / "demo.yaml"
 LEAST_MEAN = 0.50  # val CCC that a working pipeline reaches on this set with room to spare
 LEAST_EACH = 0.40
-QUIET = {  # no analytics, no hub: the demo needs no network
+QUIET = {  # no analytics: the demo needs no network
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
     "DO_NOT_TRACK": "1",
-    "HF_HUB_OFFLINE": "1",
     "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",
 }
 
@@ -31,7 +30,7 @@ def demo(folder: Path) -> int:
     """Render, index, extract, train and score; exit status 1 where the scores are too low."""
     for name, value in QUIET.items():
         os.environ.setdefault(name, value)
-    console = Console(highlight=False, soft_wrap=True)
+    console = Console(highlight=False, soft_wrap=True, markup=False)
     folder.mkdir(parents=True, exist_ok=True)
     _render(console, folder / "dataset")
     _index(console, folder / "dataset", folder / "manifest.jsonl")
@@ -47,7 +46,7 @@ def demo(folder: Path) -> int:
     from flows.pipeline import pipeline  # Prefect: a second, that a mistake above need not wait for
 
     pipeline(**keys)
-    return _judge(console, folder / "run")
+    return judge(console, folder / "run")
 
 
 def _render(console: Console, dataset: Path) -> None:
@@ -78,7 +77,7 @@ def _index(console: Console, dataset: Path, manifest: Path) -> None:
         raise Incomplete(f"{len(indexed.left_out)} clips of {dataset} were left out (see above)")
 
 
-def _judge(console: Console, run: Path) -> int:
+def judge(console: Console, run: Path) -> int:
     """Say how the scores stand to what they should be; the exit status."""
     scores = json.loads((run / "scores.json").read_text())["val"]
     valence, arousal, mean = (scores[f"ccc_{name}"] for name in ("valence", "arousal", "mean"))

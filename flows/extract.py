@@ -7,7 +7,7 @@ from prefect.cache_policies import NO_CACHE
 
 from features.devices import DeviceName
 from features.encoders import AnyEncoderConfig
-from features.extraction import Extraction, Outcome
+from features.extraction import Count, Extraction, Outcome
 from features.extraction import extract_features as extract
 from flows.stages import complete
 
@@ -54,8 +54,8 @@ def extract_features(
     store: str,
     encoders: tuple[AnyEncoderConfig, ...],
     device: DeviceName = "auto",
-    batch_size: int = 64,
-    readers: int = 2,
+    batch_size: Count = 64,
+    readers: Count = 2,
     force: bool = False,
 ) -> dict[str, int]:
     """Encode what the store lacks of the manifest.

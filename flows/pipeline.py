@@ -6,6 +6,7 @@ from prefect import flow
 
 from features.devices import DeviceName
 from features.encoders import AnyEncoderConfig
+from features.extraction import Count
 from flows.extract import extract_features
 from flows.score import score_head
 from flows.stages import feature_sets_of
@@ -25,8 +26,8 @@ def pipeline(
     train: TrainConfig = TrainConfig(),
     split: str = "val",
     device: DeviceName = "auto",
-    batch_size: int = 64,
-    readers: int = 2,
+    batch_size: Count = 64,
+    readers: Count = 2,
     force: bool = False,
 ) -> dict[str, float] | None:
     """Extract, train, score; a clip that fails to extract stops it before training."""

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -50,6 +50,13 @@ def _from_file(path: Path | None) -> Mapping[str, Any]:
     return found
 
 
+def _is_text(model: type[BaseModel], key: str) -> bool:
+    """Whether a key holds a text or a path."""
+    field = model.model_fields.get(key)
+    kinds = (*get_args(field.annotation), field.annotation) if field else ()
+    return str in kinds or Path in kinds
+
+
 def _set(given: dict[str, Any], override: str, model: type[BaseModel]) -> None:
     """Put one `a.b=value` into the keys; the value is read as YAML."""
     key, equals, text = override.partition("=")
@@ -60,6 +67,8 @@ def _set(given: dict[str, Any], override: str, model: type[BaseModel]) -> None:
     except yaml.YAMLError as error:
         raise InputError(f"the value of {override!r} is not YAML: {error}") from None
     first, *inner = key.split(".")
+    if not inner and isinstance(value, int | float) and _is_text(model, first):
+        value = text  # a folder may be called 2024
     if inner and first not in given and first in model.model_fields:
         default = model.model_fields[first].default
         given[first] = default.model_dump() if isinstance(default, BaseModel) else {}

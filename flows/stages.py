@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, create_model
 from features.devices import DeviceName
 from features.encoders import AnyEncoderConfig
 from features.errors import Incomplete, InputError
-from features.extraction import Extraction, Outcome, extract_features
+from features.extraction import Count, Extraction, Outcome, extract_features
 from models.fitting import Epoch, TrainConfig
 from models.heads import AnyHeadConfig
 from models.heads.dspl import DsplConfig
@@ -24,7 +24,6 @@ from models.scoring import ScoreResult, score_head
 from models.training import TrainResult, train_head
 
 HOOK = "on_"  # how parameters begin that are called back, and are no keys
-NAMED_AT_MOST = 20  # failures that a message lists before it only counts
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,8 +44,8 @@ def pipeline(
     train: TrainConfig = TrainConfig(),
     split: str = "val",
     device: DeviceName = "auto",
-    batch_size: int = 64,
-    readers: int = 2,
+    batch_size: Count = 64,
+    readers: Count = 2,
     force: bool = False,
     on_outcome: Callable[[Outcome, int], None] | None = None,
     on_epoch: Callable[[Epoch], None] | None = None,
@@ -91,11 +90,8 @@ def feature_sets_of(encoders: tuple[AnyEncoderConfig, ...]) -> dict[str, str]:
 
 def complete(extraction: Extraction) -> Extraction:
     """The extraction, if nothing failed; else `Incomplete` lists what did."""
-    failed = extraction.failed
-    if failed:
-        listed = [f"  {o.clip} ({o.feature_set}): {o.detail}" for o in failed[:NAMED_AT_MOST]]
-        more = len(failed) - NAMED_AT_MOST
-        listed += [f"  and {more} more"] if more > 0 else []
+    if extraction.failed:
+        listed = [f"  {o.clip} ({o.feature_set}): {o.detail}" for o in extraction.failed]
         raise Incomplete("\n".join([f"{extraction.summary()}; these failed:", *listed]))
     return extraction
 

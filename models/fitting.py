@@ -90,13 +90,9 @@ def fit(
 ) -> Fit:
     """Train the head in place; its device is the banks'.
 
-    `ValueError` where the region loss could change nothing, `VaflowError` where the loss
-    is no number any more.
+    `VaflowError` where the loss is no number any more. `check_head` comes before.
     """
     windows = dense_windows(train.offsets, size=config.window, stride=config.stride)
-    if head_config.region_weight:
-        spread = np.linspace(0, len(windows) - 1, config.batch_size).astype(np.int64)
-        check_gradient_paths(head, train.gather(windows, spread)[0])
     optimizer = torch.optim.AdamW(
         head.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
     )
@@ -130,6 +126,14 @@ def fit(
             break
     assert best is not None  # there is an epoch
     return Fit(tuple(epochs), best, state)
+
+
+def check_head(head: Head, head_config: HeadConfig, train: Bank, config: TrainConfig) -> None:
+    """Raise `ValueError` where the region loss could change nothing."""
+    windows = dense_windows(train.offsets, size=config.window, stride=config.stride)
+    if head_config.region_weight:
+        spread = np.linspace(0, len(windows) - 1, config.batch_size).astype(np.int64)
+        check_gradient_paths(head, train.gather(windows, spread)[0])
 
 
 def rate(step: int, *, n_steps: int, warmup: float) -> float:

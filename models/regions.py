@@ -6,7 +6,6 @@ from torch import Tensor
 
 CENTRE_HIGH = 0.66  # centre of the outer thirds of [-1, 1] (Jung et al., 2026)
 LEVELS = ("low", "mid", "high")  # of one axis, in the order of the index
-N_REGIONS = len(LEVELS) ** 2
 THIRD = 1 / 3  # thirds of [-1, 1] are cut at -1/3 and +1/3
 
 # Row k = 3 * valence level + arousal level: valence is the outer axis.

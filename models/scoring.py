@@ -177,7 +177,8 @@ def _write(
     """Write the files, each whole; `clips.json` comes last, for it says that all are there."""
     clips = _read_json(run / CLIPS)
     write_json(run / CLIPS, {name: entry for name, entry in clips.items() if name != split})
-    _write_predictions(run / PREDICTIONS, bank, prediction)
+    before = {row["clip"] for row in clips.get(split, {}).get("clips", [])}
+    _write_predictions(run / PREDICTIONS, bank, prediction, before)
     if split == "test":
         write_whole(run / SUBMISSION, _submission(bank, prediction).encode())
     scores = {name: entry for name, entry in _read_json(run / SCORES).items() if name != split}
@@ -197,22 +198,28 @@ def _rows(bank: Bank, prediction: Prediction) -> Iterator[tuple[str, int, float,
             yield clip_id, frame, time_s[row], *va[row]
 
 
-def _write_predictions(path: Path, bank: Bank, prediction: Prediction) -> None:
-    """The rows of these clips, after those of other splits' clips that the file has already."""
+def _write_predictions(path: Path, bank: Bank, prediction: Prediction, before: set[str]) -> None:
+    """The rows of these clips, after those that the file has of other splits.
+
+    `before` are the clips that the split had when it was scored before.
+    """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(HEADER)
-    own = set(bank.clip_ids)
+    gone = {*bank.clip_ids, *before, HEADER[0]}
     if path.is_file():
         with path.open(encoding="utf-8", newline="") as lines:
-            writer.writerows(row for row in csv.reader(lines) if row[0] not in own | {HEADER[0]})
+            writer.writerows(row for row in csv.reader(lines) if row and row[0] not in gone)
     for clip_id, frame, time_s, valence, arousal in _rows(bank, prediction):
         writer.writerow((clip_id, frame, f"{time_s:.6f}", f"{valence:.6f}", f"{arousal:.6f}"))
     write_whole(path, text.getvalue().encode())
 
 
 def _submission(bank: Bank, prediction: Prediction) -> str:
-    """The challenge's form: one line per frame, frames without a crop included."""
+    """The challenge's form: one line per frame, frames without a crop included.
+
+    The rows are the video's frames; they are not compared with a sample submission.
+    """
     lines = [
         f"{clip_id}/{frame:05d}.jpg,{valence:.6f},{arousal:.6f}\n"
         for clip_id, frame, _, valence, arousal in _rows(bank, prediction)

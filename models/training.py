@@ -11,6 +11,7 @@ from typing import Literal
 import torch
 
 from features.devices import torch_device
+from features.errors import InputError
 from features.labels import Labels
 from features.manifest import Manifest, read_manifest
 from features.provenance import provenance
@@ -18,7 +19,7 @@ from features.records import Clip
 from features.spec import FeatureSpec, canonical
 from models.bank import Bank, statistics
 from models.checkpoint import FILE, CheckpointMeta, read_meta, save_head
-from models.fitting import Epoch, Fit, TrainConfig, fit
+from models.fitting import Epoch, Fit, TrainConfig, check_head, fit
 from models.heads import AnyHeadConfig
 from models.heads.base import Head, HeadInputs
 from models.heads.dspl import DsplConfig
@@ -96,7 +97,7 @@ def train_head(
     sources = _look_up(read_manifest(manifest), head, store, visual, audio)
     config = RunConfig(
         manifest=manifest.resolve(),
-        store=store if "://" in store else str(Path(store).resolve()),
+        store=str(Path(store).resolve()),
         run=run.resolve(),
         head=head,
         train=train,
@@ -110,7 +111,11 @@ def train_head(
     device = torch_device(train.device)
     banks = {split: load_bank(sources.sets, labels) for split, labels in sources.labels.items()}
     with settled(train.seed, train.threads):
-        network = build_head(head, sources.sets, banks["train"], device)
+        try:
+            network = build_head(head, sources.sets, banks["train"], device)
+            check_head(network, head, banks["train"].to(device), train)
+        except ValueError as error:  # a config that is valid key by key, but not together
+            raise InputError(f"head: {error}") from error
         found = fit(
             network,
             head,
@@ -131,6 +136,12 @@ def _look_up(
     clips = {split: clips_of_split(manifest, split) for split in SPLITS}
     every = [clip for split in SPLITS for clip in clips[split]]
     labels = {split: read_all_labels(manifest, clips[split], required=True) for split in SPLITS}
+    for split in SPLITS:
+        if not any(item is not None and item.valid.any() for item in labels[split].values()):
+            raise InputError(
+                f"no row of the split {split!r} is annotated (-5 marks a row that is not); "
+                "give it clips with labels"
+            )
     texts = read_texts(head.prompts.texts)
     inputs = Inputs(
         visual=_used(sets, every, "visual"),
@@ -183,7 +194,10 @@ def _present(run: Path, key: str) -> tuple[Epoch, ...]:
     """The epochs of the finished run with this key; none where there is no such run."""
     if not (run / FILE).is_file() or not (run / METRICS).is_file():
         return ()
-    return read_metrics(run) if read_meta(run / FILE).key == key else ()
+    try:
+        return read_metrics(run) if read_meta(run / FILE).key == key else ()
+    except (InputError, ValueError, TypeError):
+        return ()  # damaged, or of another vaflow: to be made again
 
 
 def _write(

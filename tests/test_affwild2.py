@@ -77,11 +77,14 @@ def test_nothing_is_left_out_without_its_reason(root, tmp_path):
     (root / "batch1" / "video3_1.mp4").write_bytes((root / "batch1" / "7.mp4").read_bytes())
     annotate(root, "broken", 5)
     (root / "batch1" / "broken.mp4").write_text("no video")
+    annotate(root, "un safe", 10)
+    (root / "batch1" / "un safe.mp4").write_bytes((root / "batch1" / "7.mp4").read_bytes())
     annotate(root, "words", 5, last="happy,sad\n")
     (root / "batch1" / "words.mp4").write_bytes((root / "batch1" / "7.mp4").read_bytes())
     indexed = AffWild2Config(root=root).index(tmp_path)
     assert [clip.id for clip in indexed.clips] == ["10-60-64x64_left", "10-60-64x64_right", "7"]
-    assert set(indexed.left_out) == {"ghost", "video3_1", "broken", "words"}
+    assert set(indexed.left_out) == {"ghost", "video3_1", "broken", "words", "un safe"}
+    assert "'un safe' is not safe as a name" in indexed.left_out["un safe"]
     assert "its video is not there" in indexed.left_out["ghost"]
     assert "20 rows, but 10 frames (+10); at most 3 apart" in indexed.left_out["video3_1"]
     assert "cannot be decoded" in indexed.left_out["broken"]

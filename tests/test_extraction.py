@@ -204,6 +204,15 @@ def test_values_that_are_not_finite_are_a_failure(manifest, encoders, tmp_path, 
     assert "not finite" in result.failed[0].detail
 
 
+def test_a_crop_that_cannot_be_read_fails_its_clip_alone(manifest, encoders, tmp_path):
+    (tmp_path / "crops-c1" / "00002.jpg").unlink()
+    (tmp_path / "crops-c1" / "00002.jpg").symlink_to(tmp_path / "nowhere.jpg")
+    result = extract_features(manifest, str(tmp_path / "s.zarr"), encoders[:1])
+    assert ends(result) == {"extracted": 3, "failed": 1}
+    assert "00002.jpg cannot be read" in result.failed[0].detail
+    assert status(str(tmp_path / "s.zarr"), manifest).counts == {"complete": 3, "missing": 1}
+
+
 def test_interrupted_it_keeps_what_is_done_and_resumes_with_the_rest(manifest, encoders, tmp_path):
     store, seen = str(tmp_path / "s.zarr"), []
 

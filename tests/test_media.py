@@ -198,3 +198,34 @@ def test_frames_that_come_out_damaged_do_not_count_as_whole(make_video):
     assert n_frames >= 95  # a decoder conceals damage: counting frames would not find it
     with pytest.raises(MediaError, match="of the 100 frames that the container promises decode"):
         frame_clock(path, None)
+
+
+def test_sound_that_changes_from_mono_to_stereo_is_read_to_its_end(tmp_path):
+    path = tmp_path / "change.ts"
+    with path.open("wb") as both:  # as broadcasts do: two streams of packets, one after the other
+        for layout, start_s in (("mono", 0.0), ("stereo", 1.0)):
+            part = tmp_path / f"{layout}.ts"
+            with av.open(str(part), "w", options={"mpegts_copyts": "1"}) as container:
+                stream = container.add_stream("aac", rate=RATE_HZ, layout=layout)
+                channels = 1 if layout == "mono" else 2
+                wave = 0.5 * np.sin(2 * np.pi * 440 * np.arange(RATE_HZ) / RATE_HZ)
+                block = av.AudioFrame.from_ndarray(
+                    np.repeat(wave[None], channels, axis=0).astype(np.float32), "fltp", layout
+                )
+                block.rate, block.pts = RATE_HZ, int(start_s * RATE_HZ)
+                container.mux(stream.encode(block))
+                container.mux(stream.encode(None))
+            both.write(part.read_bytes())
+    with av.open(str(path)) as container:
+        layouts = {frame.layout.name for frame in container.decode(audio=0)}
+    assert layouts == {"mono", "stereo"}
+    sound = read_sound(path, 16_000)
+    assert sound is not None
+    assert len(sound.samples) == pytest.approx(2 * 16_000, rel=0.1)
+
+
+def test_two_crops_of_one_frame_are_refused(make_crops):
+    folder = make_crops([1])
+    (folder / "000001.jpg").write_bytes((folder / "00001.jpg").read_bytes())
+    with pytest.raises(MediaError, match="are of one frame; remove one"):
+        crop_files(folder)

@@ -159,7 +159,9 @@ def test_the_score_can_be_had_from_the_predictions_alone(planted, run):
     result = score_head(run=run)
     truth, predicted = [], []
     rows = rows_of(run)
-    for clip in read_manifest(planted.manifest).of_split("val"):
+    for clip in read_manifest(planted.manifest).clips:
+        if clip.split != "val":
+            continue
         labels = read_labels(planted.manifest.parent / clip.labels)
         own = [row for row in rows if row["clip"] == clip.id]
         assert [int(row["frame"]) for row in own] == list(range(1, len(labels.va) + 1))
@@ -270,3 +272,13 @@ def test_scoring_loads_no_text_tower(run, monkeypatch):
     monkeypatch.setattr("models.tower_loading.load_clip", refuse)
     assert score_head(run=run).state == "scored"
     assert load_head(run / FILE, torch.device("cpu")).head.prototypes().shape == (9, 16)
+
+
+def test_a_clip_that_left_the_split_leaves_the_predictions(planted, run):
+    score_head(run=run)
+    assert {row["clip"] for row in rows_of(run)} == {"val-2", "val-3"}
+    clips = [clip for clip in read_manifest(planted.manifest).clips if clip.id != "val-3"]
+    fewer = planted.manifest.with_name("fewer.jsonl")
+    write_manifest(fewer, clips)
+    assert score_head(run=run, manifest=fewer).score.n_clips == 1
+    assert {row["clip"] for row in rows_of(run)} == {"val-2"}

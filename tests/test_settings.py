@@ -51,6 +51,11 @@ def test_overrides_reach_into_configs_and_lists(config):
     assert trained["train"].epochs == 3  # what is not overridden stays
 
 
+def test_a_folder_may_have_a_number_for_a_name(config):
+    found = settings(train_head, config, ["run=2024", "store=7"])
+    assert (found["run"], found["store"]) == (Path("2024"), "7")
+
+
 def test_an_override_of_a_default_keeps_the_rest_of_the_default():
     given = ["manifest=m", "store=s", "run=r", "head.width=32", "train.seed=4"]
     found = settings(train_head, None, given)
@@ -69,6 +74,8 @@ def test_an_override_of_a_default_keeps_the_rest_of_the_default():
         ("stroe=x", "unknown key 'stroe'; the nearest valid one is 'store'"),
         ("store.x=1", "'store' holds 's.zarr', which has no key 'x'"),
         ("batch_size=many", "batch_size = 'many': Input should be a valid integer"),
+        ("batch_size=0", "batch_size = 0: Input should be greater than or equal to 1"),
+        ("readers=0", "readers = 0: Input should be greater than or equal to 1"),
         ("store", "'store' is no override; write key=value"),
         ("store={", "the value of 'store={' is not YAML"),
     ],

@@ -83,6 +83,8 @@ def test_an_all_zero_track_is_not_taken_for_a_loss(store):
     zeros = Track(np.zeros((4, 2), np.float16), np.arange(4.0), np.zeros(4, bool))
     write(store, track=zeros)
     assert same(store.read(SPEC.name, "a"), zeros)
+    chunks = ("values/c/0/0", "time_s/c/0", "valid/c/0")  # each is there, to be missed when lost
+    assert set(chunks) <= set(store.commit(SPEC.name, "a").files)
 
 
 def test_a_changed_source_is_stale_and_is_replaced(store):
@@ -214,7 +216,24 @@ def test_a_spec_that_was_changed_or_renamed_is_found(store):
         store.feature_sets()
 
 
+def test_a_maker_killed_before_the_store_was_one_locks_nobody_out(tmp_path):
+    (tmp_path / "s.zarr").mkdir()  # the folder is there, what makes it a store is not
+    (tmp_path / "s.zarr.work").mkdir()
+    (tmp_path / "s.zarr.work" / ".zarr.json.0.part").write_text("{")
+    write(FeatureStore.open(tmp_path / "s.zarr", create=True))
+    assert sorted(path.name for path in (tmp_path / "s.zarr").iterdir()) == [SPEC.name, "zarr.json"]
+
+
+def test_metadata_that_is_no_object_is_damage(store):
+    write(store)
+    for attributes in ("null", '"x"', "7", "[]"):
+        (store.path / SPEC.name / "a" / "zarr.json").write_text(f'{{"attributes": {attributes}}}')
+        assert store.state(SPEC.name, "a", SOURCE)[0] == "corrupt"
+
+
 def test_a_path_that_is_no_store_is_refused(tmp_path):
+    with pytest.raises(InputError, match="only folders of this machine are supported"):
+        FeatureStore.open("s3://bucket/x", create=True)
     with pytest.raises(InputError, match="there is no feature store at .*extract-features"):
         FeatureStore.open(tmp_path / "none")
     (tmp_path / "full").mkdir()

@@ -107,11 +107,34 @@ def test_the_region_loss_shapes_valence_and_arousal(planted, brief, tmp_path):
 
 def test_a_region_loss_that_moves_nothing_is_refused(planted, tmp_path):
     frozen = HEAD.model_copy(update={"region_on": "frozen"})
-    with pytest.raises(ValueError, match="region loss reaches no parameter of the V/A output"):
+    with pytest.raises(InputError, match="region loss reaches no parameter of the V/A output"):
         train(planted, tmp_path / "run", head=frozen)
     assert not (tmp_path / "run").exists()
     unweighted = frozen.model_copy(update={"region_weight": 0.0})
     assert train(planted, tmp_path / "run", head=unweighted).state == "trained"
+
+
+def test_a_split_without_an_annotated_row_is_refused(small, tmp_path):
+    for path in small.manifest.parent.glob("val-*.txt"):
+        n_rows = len(path.read_text().splitlines()) - 1
+        path.write_text("valence,arousal\n" + "-5,-5\n" * n_rows)
+    with pytest.raises(InputError, match="no row of the split 'val' is annotated"):
+        train(small, tmp_path / "run")
+
+
+@pytest.mark.parametrize("config", [{"width": 10}, {"width": 15, "n_heads": 3}])
+def test_a_width_that_cannot_be_divided_is_refused(config):
+    with pytest.raises(ValidationError, match="must be even and a multiple of n_heads"):
+        DsplConfig(**config)
+
+
+@pytest.mark.parametrize("name", [FILE, METRICS])
+def test_a_damaged_run_is_trained_again_by_the_same_command(planted, brief, tmp_path, name):
+    shutil.copytree(brief.run, tmp_path / "run")
+    (tmp_path / "run" / name).write_bytes(b"damaged")
+    again = train(planted, tmp_path / "run")
+    assert again.state == "trained"
+    assert again.epochs == brief.epochs
 
 
 def test_a_finished_run_is_left_alone(planted, brief):

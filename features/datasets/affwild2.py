@@ -8,11 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from pydantic import ValidationError
+
 from features.datasets.base import ClipReport, DatasetConfig, Indexed
 from features.errors import InputError, MediaError
 from features.labels import Labels, is_constant, read_labels
 from features.media import CROP_NAME, Probe, crop_files, probe
 from features.records import Clip, Split
+from features.validation import describe
 
 VIDEO_SUFFIXES = {".mp4", ".avi", ".mkv", ".mov", ".webm"}
 CHALLENGE = re.compile(r"VA_.*|Valence_Arousal_.*", re.IGNORECASE)  # the folder of the task
@@ -113,7 +116,7 @@ def _only(name: str, found: list, notes: list[str]):
 
 def _sample_rows(path: Path) -> dict[str, int]:
     """Rows per clip of a sample submission; nothing where the file is none."""
-    with path.open(encoding="utf-8", errors="replace") as lines:
+    with path.open(encoding="utf-8-sig", errors="replace") as lines:
         if next(lines, "").strip().lower() != SAMPLE_HEADER:
             return {}
         counts: dict[str, int] = defaultdict(int)
@@ -134,7 +137,9 @@ def _indexed(found: _Found, base: Path) -> Indexed:
     for name in sorted(splits):
         try:
             clip, report = _clip(name, splits[name], found, base, notes)
-        except (InputError, MediaError, ValueError) as error:
+        except ValidationError as error:
+            left_out[name] = describe(error, Clip)
+        except (InputError, MediaError) as error:
             left_out[name] = str(error)
         else:
             clips.append(clip)

@@ -20,8 +20,8 @@ from transformers.utils import logging as progress
 from transformers.utils.hub import cached_file
 
 from features.durable import sha256_of
-from features.encoders.base import DTYPES, EncoderConfig, Modality, Precision
-from features.errors import InputError, MediaError, WeightsError
+from features.encoders.base import DTYPES, EncoderConfig, Modality, Precision, stored
+from features.errors import InputError, WeightsError
 from features.media import Sound, read_sound
 from features.records import Source, Track
 from features.spec import FeatureSpec
@@ -32,6 +32,20 @@ FBANK_WINDOW_S = 0.025
 SPECIAL_TOKENS = 2  # class and distillation, before the patches
 FBANK_BLOCK = 6000  # spectrogram frames made at a time: a minute, 0.1 GB at work
 READ_WINDOWS = 8
+ARCHITECTURE = (  # every key of the network's config that decides numbers
+    "hidden_size",
+    "num_hidden_layers",
+    "num_attention_heads",
+    "intermediate_size",
+    "hidden_act",
+    "layer_norm_eps",
+    "qkv_bias",
+    "patch_size",
+    "frequency_stride",
+    "time_stride",
+    "max_length",
+    "num_mel_bins",
+)
 EPOCH = 1  # of the code below, see FeatureSpec.epoch
 
 
@@ -46,24 +60,28 @@ class AstConfig(EncoderConfig):
     """From one window's start to the next; at most a window, a multiple of 10 ms."""
     keep: Literal["centre", "last"] = "centre"
     """Which of the windows that hold a step gives it: the one where it lies nearest the centre,
-    or (causal: no step hears past its hop) the first that holds all of it."""
+    or (causal: after the first window, no step hears past its hop) the first that holds it."""
     precision: Precision = "float32"
 
     def spec(self) -> FeatureSpec:
         """Everything that decides the numbers; hashes the weights, builds no network."""
         files = _find(self.model)
         network, extractor = _network_config(files), _extractor(files)
+        if (network.max_length, network.num_mel_bins) != (
+            extractor.max_length,
+            extractor.num_mel_bins,
+        ):
+            raise WeightsError(
+                f"{files.preprocessor} makes windows of {extractor.max_length} x "
+                f"{extractor.num_mel_bins}, {files.config} wants {network.max_length} x "
+                f"{network.num_mel_bins}; both must be of one model"
+            )
         _hop_frames(self, extractor.max_length)
         return FeatureSpec(
             kind=self.kind,
             model={
                 "name": "ASTModel",
-                "hidden_size": network.hidden_size,
-                "num_hidden_layers": network.num_hidden_layers,
-                "num_attention_heads": network.num_attention_heads,
-                "patch_size": network.patch_size,
-                "frequency_stride": network.frequency_stride,
-                "time_stride": network.time_stride,
+                **{key: getattr(network, key) for key in ARCHITECTURE},
             },
             weights_sha256=sha256_of(files.weights),
             preprocessing={
@@ -122,6 +140,11 @@ def _network_config(files: _Files) -> AstNetworkConfig:
 def _extractor(files: _Files) -> ASTFeatureExtractor:
     extractor = ASTFeatureExtractor.from_dict(_json(files.preprocessor))
     assert isinstance(extractor, ASTFeatureExtractor)  # a pair only where unused keys are asked for
+    if not extractor.do_normalize:
+        raise WeightsError(
+            f"{files.preprocessor} says do_normalize: false, which no published AST does and "
+            "vaflow does not support; set mean and std"
+        )
     return extractor
 
 
@@ -245,12 +268,10 @@ class AstEncoder:
         if layout.note is not None:
             empty = np.zeros((0, self.model.config.hidden_size), np.float16)
             return Track(empty, np.zeros(0), np.zeros(0, bool)), layout.note
-        found = torch.cat(list(outputs)).numpy()  # (N, steps, D)
-        if not np.isfinite(found).all():
-            raise MediaError("the encoder gave a value that is not finite; try precision float32")
+        found = stored(torch.cat(list(outputs)))  # (N, steps, D)
         window, step = self.kept_steps(layout)
         time_s = layout.start_s + layout.first_frame[window] * FBANK_HOP_S + self.centre_s[step]
-        values = found[window, step].astype(np.float16)
+        values = found[window, step]
         return Track(values, time_s, np.ones(len(values), bool)), None
 
     def kept_steps(
@@ -261,18 +282,21 @@ class AstEncoder:
         Where windows overlap, their steps lie within half a step of each other; a window gives
         those that are its own: nearest its centre, or the latest that no earlier window held.
         """
-        starts_s = layout.first_frame * FBANK_HOP_S
-        centres_s = starts_s[:, None] + self.centre_s[None, :]  # (N, steps)
-        inside = centres_s < max(layout.duration_s, self.centre_s[0] + 1e-9)
-        half_hop_s = self.hop_frames * FBANK_HOP_S / 2
-        middle_s = starts_s + (self.centre_s[0] + self.centre_s[-1]) / 2
+        # in halves of a spectrogram frame, where all of it is whole numbers: no tie can be lost
+        stride = self.model.config.time_stride
+        first = 2 * layout.first_frame[:, None]
+        place = first + 2 * stride * np.arange(self.n_steps)  # (N, steps)
         if self.keep == "centre":
-            lower, upper = middle_s - half_hop_s, middle_s + half_hop_s
+            upper = first + stride * (self.n_steps - 1) + self.hop_frames
         else:
-            upper = starts_s + self.centre_s[-1] + self.step_s / 2
-            lower = upper - 2 * half_hop_s
-        lower[0], upper[-1] = -np.inf, np.inf
-        own = (centres_s >= lower[:, None]) & (centres_s < upper[:, None])
+            upper = first + stride * (2 * self.n_steps - 1)
+        lower = upper - 2 * self.hop_frames
+        own = (place >= lower) & (place < upper)
+        own[0] |= place[0] < lower[0]
+        own[-1] |= place[-1] >= upper[-1]
+        centres_s = layout.first_frame[:, None] * FBANK_HOP_S + self.centre_s
+        inside = centres_s < layout.duration_s
+        inside[0, 0] = True  # a sound too short to reach a centre still has one row
         window, step = np.nonzero(own & inside)
         return window, step
 

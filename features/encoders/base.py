@@ -3,10 +3,13 @@
 from collections.abc import Generator, Sequence
 from typing import Generic, Literal, Protocol, TypeVar, runtime_checkable
 
+import numpy as np
 import torch
+from jaxtyping import Float, Float16
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 
+from features.errors import MediaError
 from features.records import Source, Track
 from features.spec import FeatureSpec
 
@@ -21,6 +24,18 @@ class EncoderConfig(BaseModel):
     """Settings of an encoder. Every field decides numbers; where it runs is not a setting."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+def stored(values: Float[Tensor, "..."]) -> Float16[np.ndarray, "..."]:
+    """Outputs as the store keeps them; `MediaError` where one is not finite in float16."""
+    with np.errstate(over="ignore"):
+        halves = values.numpy().astype(np.float16)
+    if not np.isfinite(halves).all():
+        raise MediaError(
+            "the encoder gave a value that is not finite, or beyond float16; is the input sound, "
+            "the precision float32?"
+        )
+    return halves
 
 
 @runtime_checkable

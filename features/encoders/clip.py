@@ -20,7 +20,7 @@ from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional as image_functional
 
 from features.durable import sha256_of
-from features.encoders.base import DTYPES, EncoderConfig, Modality, Precision
+from features.encoders.base import DTYPES, EncoderConfig, Modality, Precision, stored
 from features.errors import InputError, MediaError, WeightsError
 from features.media import (
     Clock,
@@ -70,8 +70,8 @@ class ClipConfig(EncoderConfig):
         return FeatureSpec(
             kind=self.kind,
             model={
+                **found.model_config,
                 "name": found.name,
-                "embed_dim": found.model_config["embed_dim"],
                 "activation": "quick_gelu" if found.model_config.get("quick_gelu") else "gelu",
             },
             weights_sha256=sha256_of(found.weights),
@@ -145,13 +145,29 @@ def _find(config: ClipConfig) -> _Found:
 def _register(model: str) -> str:
     """Tell open_clip of a model config that is a file, and return the model's name."""
     path = Path(model) if model.endswith(".json") else SHIPPED / f"{model}.json"
-    if path.is_file():
-        if path.stem not in open_clip.list_models():
-            open_clip.add_model_config(path)
-        return path.stem
-    if model.endswith(".json"):
-        raise InputError(f"encoders.clip.model = {model!r}: there is no such file")
-    return model
+    if not path.is_file():
+        if model.endswith(".json"):
+            raise InputError(f"encoders.clip.model = {model!r}: there is no such file")
+        return model
+    try:
+        own = json.loads(path.read_bytes())
+    except ValueError as error:
+        raise InputError(f"encoders.clip.model = {model!r} is not JSON ({error})") from None
+    needed = ("embed_dim", "vision_cfg", "text_cfg")
+    if lacking := [key for key in needed if not isinstance(own, dict) or key not in own]:
+        raise InputError(
+            f"encoders.clip.model = {model!r} is no model config of open_clip: it lacks "
+            f"{', '.join(lacking)}"
+        )
+    known = open_clip.get_model_config(path.stem)
+    if known is None:
+        open_clip.add_model_config(path)
+    elif known != own:
+        raise InputError(
+            f"encoders.clip.model = {model!r}: open_clip knows another model by the name "
+            f"{path.stem!r}; rename the file"
+        )
+    return path.stem
 
 
 def _weights_file(name: str, pretrained: str, tag: dict[str, str]) -> Path:
@@ -289,9 +305,7 @@ class ClipEncoder:
 
     def assemble(self, outputs: Sequence[Tensor], layout: FrameLayout) -> tuple[Track, str | None]:
         """One row per frame of the video; 0 and not valid where there was no picture."""
-        found = torch.cat(list(outputs)).numpy()
-        if not np.isfinite(found).all():
-            raise MediaError("the encoder gave a value that is not finite; try precision float32")
+        found = stored(torch.cat(list(outputs)))
         n_rows = len(layout.clock.time_s)
         values = np.zeros((n_rows, found.shape[1]), dtype=np.float16)
         valid = np.zeros(n_rows, dtype=bool)

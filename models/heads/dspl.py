@@ -6,7 +6,7 @@ from typing import Literal
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from models.adapter import ResidualAdapter, Standardise
@@ -29,6 +29,14 @@ class DsplConfig(HeadConfig):
     dropout: float = Field(default=0.2, ge=0, lt=1)
     region_on: Literal["adapted", "frozen"] = "adapted"
     """Which CLIP embedding the region logits are read from; `frozen` is what V and A never see."""
+
+    @model_validator(mode="after")
+    def _heads_divide_width(self) -> "DsplConfig":
+        if self.width % self.n_heads or self.width % 2:
+            raise ValueError(
+                f"width ({self.width}) must be even and a multiple of n_heads ({self.n_heads})"
+            )
+        return self
 
     def build(self, inputs: HeadInputs) -> "DsplHead":
         """The head, its weights drawn from torch's generator."""
