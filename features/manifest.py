@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from pydantic import ValidationError
 
@@ -44,7 +45,7 @@ def read_manifest(path: Path) -> Manifest:
     clips: dict[str, Clip] = {}
     line_of: dict[str, int] = {}
     try:
-        with path.open(encoding="utf-8") as lines:
+        with path.open(encoding="utf-8-sig") as lines:
             for number, line in enumerate(lines, 1):
                 if not line.strip():
                     continue
@@ -72,12 +73,16 @@ def write_manifest(path: Path, clips: Iterable[Clip]) -> None:
 def _clip(path: Path, number: int, line: str) -> Clip:
     """The clip of one line."""
     try:
-        fields = json.loads(line)
+        fields = json.loads(line, object_pairs_hook=_once)
+    except RecursionError:
+        raise InputError(f"{path}, line {number}: nested too deeply for a line of JSON") from None
     except json.JSONDecodeError as error:
         raise InputError(
             f"{path}, line {number}: not JSON ({error.msg} at column {error.colno}); "
             'each line must be one object such as {"id": "12", "video": "12.mp4"}'
         ) from None
+    except ValueError as error:
+        raise InputError(f"{path}, line {number}: {error}") from None
     if not isinstance(fields, dict):
         raise InputError(
             f"{path}, line {number}: a {type(fields).__name__}, but each line must be one object "
@@ -87,3 +92,11 @@ def _clip(path: Path, number: int, line: str) -> Clip:
         return Clip.model_validate(fields)
     except ValidationError as error:
         raise InputError(f"{path}, line {number}: {describe(error, Clip)}") from None
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """The object of these pairs; `ValueError` where a key comes twice."""
+    keys = [key for key, _ in pairs]
+    if twice := {key for key in keys if keys.count(key) > 1}:
+        raise ValueError(f"the key {min(twice)!r} comes twice")
+    return dict(pairs)

@@ -10,7 +10,7 @@ import av
 import av.container
 import av.error
 import numpy as np
-from jaxtyping import Float32, Float64, UInt8
+from jaxtyping import Float32, Float64, Int64, UInt8
 from PIL import Image, UnidentifiedImageError
 
 from features.errors import MediaError
@@ -25,11 +25,13 @@ CROP_NAME = re.compile(r"(\d{5,})\.jpg", re.IGNORECASE)
 
 @dataclass(frozen=True, slots=True)
 class Clock:
-    """When each frame of a video is shown."""
+    """When each frame of a video is shown, frames that were lost included."""
 
     time_s: Float64[np.ndarray, "T"]
-    constant_rate: bool
-    """True where the timestamps were unusable and a constant rate stands in."""
+    rows: Int64[np.ndarray, "N"]
+    """The row of each frame that decoded."""
+    note: str | None = None
+    """What is odd about it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,23 +69,31 @@ def probe(path: Path) -> Probe:
     return Probe(len(packets), rate, variable, has_sound)
 
 
-def decoded_frames(path: Path) -> Iterator[av.VideoFrame]:
+def decoded_frames(path: Path, lost_s: list[float]) -> Iterator[av.VideoFrame]:
     """Every frame of a video in the order shown; `frame.time` is its presentation time or None.
 
+    Puts into `lost_s`, at the end, the times of frames that did not decode though frames before
+    and after them did: they are rows too, or all that follow would slip.
     Raises `MediaError` at the end when fewer than 95 % of the frames that the container promises
     decoded without damage: that is a broken file, not a short clip.
     """
     n_whole, n_damaged, last_s = 0, 0, 0.0
+    listed_s: set[float] = set()
+    decoded_s: set[float] = set()
     with _opened(path) as container:
         stream = _video_stream(path, container)
         stream.thread_type = "AUTO"
         for packet in container.demux(stream):
+            if packet.size and packet.pts is not None and not packet.is_discard:
+                listed_s.add(float(packet.pts * packet.time_base))
             try:
                 frames = stream.decode(packet)
             except av.error.InvalidDataError:
                 n_damaged += 1
                 continue
             for frame in frames:
+                if frame.time is not None:
+                    decoded_s.add(frame.time)
                 if frame.is_corrupt:
                     n_damaged += 1
                 else:
@@ -101,31 +111,48 @@ def decoded_frames(path: Path) -> Iterator[av.VideoFrame]:
             f"{path}: {got:.6g} of the {promised:.6g} {unit} that the container promises decode, "
             f"fewer than {WHOLE:.0%}: the file is truncated or damaged; replace it"
         )
+    if n_damaged and decoded_s:
+        first_s, after_s = min(decoded_s), max(decoded_s)
+        lost_s += sorted(t for t in listed_s - decoded_s if first_s < t < after_s)
 
 
-def clock(stamps_s: Sequence[float | None], declared_fps: float | None, path: Path) -> Clock:
+def clock(
+    stamps_s: Sequence[float | None],
+    lost_s: Sequence[float],
+    declared_fps: float | None,
+    path: Path,
+) -> Clock:
     """When each frame is shown: its own timestamp, as the container gives it.
 
     Where one is missing or does not increase, all are k / fps of the declared rate, else of the
     container's mean rate.
     """
-    usable = None not in stamps_s
-    if usable:
-        time_s = np.array(stamps_s, dtype=np.float64)
-        if np.all(np.diff(time_s) > 0):
-            return Clock(time_s, constant_rate=False)
+    if None not in stamps_s:
+        shown_s = np.array(stamps_s, dtype=np.float64)
+        if np.all(np.diff(shown_s) > 0):
+            time_s = np.sort(np.concatenate([shown_s, np.array(lost_s, dtype=np.float64)]))
+            note = f"{len(lost_s)} frames lost to damage" if lost_s else None
+            return Clock(time_s, np.searchsorted(time_s, shown_s), note)
     fps = declared_fps or probe(path).mean_fps
     if not fps:
         raise MediaError(
             f"{path}: timestamps are missing or fall back and no rate is known; "
             "declare one as `fps` in the manifest"
         )
-    return Clock(np.arange(len(stamps_s)) / fps, constant_rate=True)
+    return constant_clock(len(stamps_s), fps, "timestamps unusable")
+
+
+def constant_clock(n_frames: int, fps: float, why: str) -> Clock:
+    """Frames at a constant rate from 0, with the reason why."""
+    rows = np.arange(n_frames)
+    return Clock(rows / fps, rows, f"{why}: constant rate of {fps:g} frames a second")
 
 
 def frame_clock(path: Path, declared_fps: float | None) -> Clock:
     """When each frame of a video is shown; decodes all of it, which is what proves it whole."""
-    return clock([frame.time for frame in decoded_frames(path)], declared_fps, path)
+    lost_s: list[float] = []
+    stamps_s = [frame.time for frame in decoded_frames(path, lost_s)]
+    return clock(stamps_s, lost_s, declared_fps, path)
 
 
 def pixels(frame: av.VideoFrame) -> UInt8[np.ndarray, "H W 3"]:

@@ -32,6 +32,8 @@ def _free_of_reserved(name: str) -> str:
 def _inside(path: str) -> str:
     """The path, if it is relative, in POSIX form, and stays inside its folder."""
     pure = PurePosixPath(path)
+    if not path.isprintable():
+        raise ValueError(f"the path {path!r} has a character that no file name should have")
     if not path or pure.is_absolute() or ".." in pure.parts or "\\" in path or "\0" in path:
         raise ValueError(
             f"the path {path!r} must be relative to the manifest's folder and stay inside it"

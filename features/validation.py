@@ -11,7 +11,7 @@ def describe(error: ValidationError, model: type[BaseModel]) -> str:
     complaints = error.errors(include_url=False)
     unknown = (c for c in complaints if c["type"] == "extra_forbidden")
     first = next(unknown, complaints[0])  # a misspelt key makes another one missing, too
-    field = ".".join(str(part) for part in first["loc"])
+    field = ".".join(_typed(model, first["loc"]))
     if first["type"] == "extra_forbidden":
         near = get_close_matches(
             str(first["loc"][-1]), keys_at(model, first["loc"][:-1]), n=1, cutoff=0.0
@@ -29,16 +29,30 @@ def describe(error: ValidationError, model: type[BaseModel]) -> str:
     return f"{field} = {first['input']!r}: {message}"
 
 
+def _typed(model: type[BaseModel], location: tuple[int | str, ...]) -> list[str]:
+    """The place as one would write it: without the tags that pydantic puts in for unions."""
+    return [
+        str(part)
+        for index, part in enumerate(location)
+        if not any(part == _kind(m) for m in _models_at(model, location[:index]))
+    ]
+
+
 def keys_at(model: type[BaseModel], location: tuple[int | str, ...]) -> list[str]:
     """The keys that are valid at a place in a model, as pydantic names places."""
-    here: list[Any] = [model]
+    return list(dict.fromkeys(n for m in _models_at(model, location) for n in m.model_fields))
+
+
+def _models_at(model: type[BaseModel], location: tuple[int | str, ...]) -> list[type[BaseModel]]:
+    """The models that may stand at a place."""
+    here: list[type[BaseModel]] = [model]
     for part in location:
-        models = [m for m in here if isinstance(m, type) and issubclass(m, BaseModel)]
-        tagged = [m for m in models if part == _kind(m)]
-        fields = [m.model_fields[part].annotation for m in models if part in m.model_fields]
-        here = tagged or [leaf for annotation in fields for leaf in _leaves(annotation)] or here
-    models = [m for m in here if isinstance(m, type) and issubclass(m, BaseModel)]
-    return list(dict.fromkeys(name for m in models for name in m.model_fields))
+        tagged = [m for m in here if part == _kind(m)]
+        fields = [m.model_fields[part].annotation for m in here if part in m.model_fields]
+        inner = [leaf for annotation in fields for leaf in _leaves(annotation)]
+        models = [m for m in inner if isinstance(m, type) and issubclass(m, BaseModel)]
+        here = tagged or models or here
+    return here
 
 
 def _kind(model: type[BaseModel]) -> Any:

@@ -14,7 +14,8 @@ Valence and arousal, frame by frame, from video and sound.
 Stage one encodes video and sound once into a feature store; stage two trains light heads on it.
 """
 EPILOG = """\
-exit status: 0 all done, 1 something could not be done (it is listed), 2 wrong input
+exit status: 0 all done, 1 something could not be done (it is listed), 2 wrong input,
+130 interrupted
 """
 
 
@@ -32,6 +33,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except Exception as error:
         from features.errors import VaflowError
 
+        if isinstance(error, OSError) and error.filename is not None:
+            print(f"vaflow: {error.filename}: {error.strerror}", file=sys.stderr)
+            return 1
         if not isinstance(error, VaflowError):
             raise
         print(f"vaflow: {error}", file=sys.stderr)

@@ -53,6 +53,7 @@ def _render(console: Console, dataset: Path) -> None:
     if dataset.exists():
         console.print(f"render: {dataset} is there already; nothing to render")
         return
+    console.print(f"render: {DEFAULT_CLIPS} clips into {dataset}, a minute or two ...")
     began = time.monotonic()
     with counting("render") as on_clip:
         render(

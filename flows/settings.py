@@ -67,6 +67,8 @@ def _set(given: dict[str, Any], override: str, model: type[BaseModel]) -> None:
     except yaml.YAMLError as error:
         raise InputError(f"the value of {override!r} is not YAML: {error}") from None
     first, *inner = key.split(".")
+    if first not in model.model_fields and first in known_keys():
+        raise InputError(f"{override!r}: {first!r} is a key of other stages, not of this one")
     if not inner and isinstance(value, int | float) and _is_text(model, first):
         value = text  # a folder may be called 2024
     if inner and first not in given and first in model.model_fields:

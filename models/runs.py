@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -88,6 +89,18 @@ def read_config(run: Path) -> RunConfig:
         raise InputError(f"{run} is no run's folder (no {CONFIG}); run train-head first") from None
     except (yaml.YAMLError, UnicodeDecodeError, ValidationError) as error:
         raise InputError(f"{path} is no config of train-head: {error}; train again") from None
+
+
+def refuse_unless_run(run: Path) -> None:
+    """Raise `InputError` where a head cannot be put, or where other things lie."""
+    if run.exists() and not run.is_dir():
+        raise InputError(f"run = {run} is a file; give a folder")
+    found = {path.name for path in run.iterdir()} if run.is_dir() else set()
+    if found and not found & {PROVENANCE, FILE}:
+        raise InputError(f"run = {run} holds files that are no run's; give another folder")
+    above = next(folder for folder in (run, *run.resolve().parents) if folder.exists())
+    if not (above.is_dir() and os.access(above, os.W_OK)):
+        raise InputError(f"run = {run}: {above} is no folder one can write to; give another")
 
 
 def clear(run: Path) -> None:

@@ -43,6 +43,7 @@ from models.runs import (
     best_of,
     clear,
     read_metrics,
+    refuse_unless_run,
     run_key,
     write_config,
     write_json,
@@ -108,6 +109,7 @@ def train_head(
     if not force and (epochs := _present(run, key)):
         write_config(config)  # manifest or store may have moved
         return TrainResult("present", run, epochs, best_of(epochs))
+    refuse_unless_run(run)
     device = torch_device(train.device)
     banks = {split: load_bank(sources.sets, labels) for split, labels in sources.labels.items()}
     with settled(train.seed, train.threads):
@@ -207,8 +209,6 @@ def _write(
     run, sets = config.run, sources.sets
     run.mkdir(parents=True, exist_ok=True)
     clear(run)
-    write_config(config)
-    write_metrics(run, found.epochs)
     made_by = {
         "key": key,
         "inputs": sources.inputs.model_dump(mode="json"),
@@ -220,7 +220,9 @@ def _write(
         "device": str(torch_device(config.train.device)),
         "best_epoch": found.best.index,
     }
-    write_json(run / PROVENANCE, provenance() | made_by)
+    write_json(run / PROVENANCE, provenance() | made_by)  # first: it marks the folder as a run's
+    write_config(config)
+    write_metrics(run, found.epochs)
     head.load_state_dict(found.state)
     with torch.no_grad():
         prototypes = head.prototypes()

@@ -148,7 +148,7 @@ def test_crops_of_several_sizes_are_encoded_each_as_alone(tiny_clip, make_crops)
     track, note = encoded(config.build(CPU), source(frames=folder, fps=10.0))
     assert least_cosine(track.values, reference_rows(config, folder)) >= ALIKE
     np.testing.assert_array_equal(track.time_s, [0, 0.1, 0.2])
-    assert note == "timestamps unusable: constant rate"
+    assert note == "no video: constant rate of 10 frames a second"
 
 
 def test_bfloat16_is_another_feature_set_of_nearly_the_same_rows(tiny_clip, make_video):
@@ -331,8 +331,10 @@ def test_encoders_that_cannot_be_had(config, error, message):
 
 
 def test_a_hop_that_does_not_tile_the_sound_is_refused(tiny_ast):
-    for hop_s in (0.005, 99.0):
-        with pytest.raises(InputError, match="must be a multiple of 0.01 s and at most a window"):
+    for hop_s in (0.005, 0.09, 0.125, 99.0):
+        with pytest.raises(
+            InputError, match="must be a multiple of 0.01 s, at least a step of 0.1"
+        ):
             AstConfig(model=tiny_ast, hop_s=hop_s).spec()
 
 
@@ -392,7 +394,7 @@ def test_crops_that_cannot_be_timed_or_are_of_another_video_are_refused(
 
 
 @given(
-    hop=st.integers(1, 128),
+    hop=st.integers(10, 128),
     seconds=st.floats(0.03, 20),
     start_s=st.floats(-1, 1),
     keep=st.sampled_from(["centre", "last"]),
@@ -410,8 +412,7 @@ def test_the_steps_of_any_windows_follow_each_other_without_hole_or_double(
     outputs = [torch.zeros(len(firsts), encoder.n_steps, 32)]
     track, _ = encoder.assemble(outputs, layout)
     steps_s = np.diff(track.time_s)
-    assert np.all(steps_s > 0.045)
-    assert np.all(steps_s < 0.155)
+    assert np.all((steps_s > 0.009) & (steps_s < 0.2))  # 0.1, but where windows meet
     assert track.time_s[0] == pytest.approx(start_s + 0.0875)
     assert track.time_s[-1] > start_s + min(seconds, firsts[-1] / 100 + 1.28) - 0.2
     assert len(track.time_s) == 1 or track.time_s[-1] < start_s + seconds

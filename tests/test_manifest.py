@@ -26,6 +26,9 @@ def test_what_is_written_is_read(tmp_path):
     ("line", "message"),
     [
         ("{", "line 2: not JSON"),
+        ("[" * 100_000, "line 2: nested too deeply"),
+        ('{"id": "b", "id": "c"}', "line 2: the key 'id' comes twice"),
+        ('{"id": "b", "video": "\\ud800.mp4"}', "has a character that no file name should have"),
         ("[1]", "line 2: a list, but each line must be one object"),
         (json.dumps({**GOOD, "vidio": "x"}), "line 2: unknown key 'vidio'; .* is 'video'"),
         (json.dumps({"video": "x"}), "line 2: the key 'id' is missing"),

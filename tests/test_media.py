@@ -25,7 +25,7 @@ def test_a_variable_rate_is_kept_frame_by_frame(make_video):
     uneven_s = np.array([0.0, 0.1, 0.13, 0.5, 0.51, 2.0])
     found = frame_clock(make_video(time_s=uneven_s), 25.0)
     np.testing.assert_array_equal(found.time_s, uneven_s)
-    assert not found.constant_rate
+    assert found.note is None
 
 
 def test_an_avi_with_b_frames_falls_back_to_the_declared_rate(make_video, tmp_path):
@@ -33,25 +33,25 @@ def test_an_avi_with_b_frames_falls_back_to_the_declared_rate(make_video, tmp_pa
     still = rng.integers(0, 255, (64, 64, 3), dtype=np.uint8)
     frames = np.stack([np.roll(still, 2 * k, axis=1) for k in range(40)])  # a pan: B-frames
     path = make_video("b.avi", time_s=np.arange(40) / 25, frames=frames)
-    stamps = [frame.time for frame in decoded_frames(path)]
+    stamps = [frame.time for frame in decoded_frames(path, [])]
     assert None in stamps or np.any(np.diff(stamps) <= 0), "this file has no scrambled stamps"
     found = frame_clock(path, 30.0)
-    assert found.constant_rate
+    assert "constant rate" in found.note
     np.testing.assert_allclose(found.time_s, np.arange(40) / 30)
     np.testing.assert_allclose(frame_clock(path, None).time_s, np.arange(40) / 25)
 
 
 @pytest.mark.parametrize("stamps", [[0.0, None, 0.2], [0.0, 0.2, 0.1], [0.0, 0.1, 0.1]])
 def test_unusable_timestamps_give_the_constant_rate(stamps, make_video):
-    found = clock_of(stamps, 10.0, make_video())
-    assert found.constant_rate
+    found = clock_of(stamps, [], 10.0, make_video())
+    assert "constant rate" in found.note
     np.testing.assert_allclose(found.time_s, [0, 0.1, 0.2])
 
 
 def test_frames_come_in_order_with_their_own_picture(make_video):
     flat = np.repeat(np.arange(20, 220, 10, dtype=np.uint8), 64 * 64 * 3)
     path = make_video(time_s=np.arange(20) / 25, frames=flat.reshape(20, 64, 64, 3))
-    means = [pixels(frame).mean() for frame in decoded_frames(path)]
+    means = [pixels(frame).mean() for frame in decoded_frames(path, [])]
     np.testing.assert_allclose(means, np.arange(20, 220, 10), atol=3)
 
 
@@ -229,3 +229,19 @@ def test_two_crops_of_one_frame_are_refused(make_crops):
     (folder / "000001.jpg").write_bytes((folder / "00001.jpg").read_bytes())
     with pytest.raises(MediaError, match="are of one frame; remove one"):
         crop_files(folder)
+
+
+def test_a_frame_lost_to_damage_stays_a_row(make_video):
+    path = make_video(time_s=np.arange(100) / 25, options=FASTSTART)
+    data = bytearray(path.read_bytes())
+    middle = (data.index(b"mdat") + len(data)) // 2
+    data[middle : middle + 400] = bytes(400)
+    path.write_bytes(bytes(data))
+    lost_s: list[float] = []
+    stamps = [frame.time for frame in decoded_frames(path, lost_s)]
+    assert 0 < len(lost_s) < 5
+    assert len(stamps) + len(lost_s) == 100
+    found = frame_clock(path, None)
+    np.testing.assert_allclose(found.time_s, np.arange(100) / 25)  # nothing slips
+    np.testing.assert_allclose(found.time_s[found.rows], stamps)
+    assert found.note == f"{len(lost_s)} frames lost to damage"

@@ -66,12 +66,13 @@ def test_an_override_of_a_default_keeps_the_rest_of_the_default():
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("encoders.0.modle=x", "unknown key 'encoders.0.clip.modle'; the nearest .* is 'model'"),
+        ("encoders.0.modle=x", "unknown key 'encoders.0.modle'; the nearest .* is 'model'"),
         ("encoders.0.kind=clap", "Input tag 'clap' .* expected tags: 'clip', 'ast'"),
-        ("encoders.1.hop_s=-1", "encoders.1.ast.hop_s = -1: Input should be greater than 0"),
+        ("encoders.1.hop_s=-1", "encoders.1.hop_s = -1: Input should be greater than 0"),
         ("encoders.7.kind=clip", "'7' is no place in a list of 2"),
         ("encoders=[]", "encoders = .*: .*at least 1 item"),
         ("stroe=x", "unknown key 'stroe'; the nearest valid one is 'store'"),
+        ("train.epochs=3", "'train' is a key of other stages, not of this one"),
         ("store.x=1", "'store' holds 's.zarr', which has no key 'x'"),
         ("batch_size=many", "batch_size = 'many': Input should be a valid integer"),
         ("batch_size=0", "batch_size = 0: Input should be greater than or equal to 1"),

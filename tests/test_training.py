@@ -122,6 +122,15 @@ def test_a_split_without_an_annotated_row_is_refused(small, tmp_path):
         train(small, tmp_path / "run")
 
 
+def test_a_folder_with_other_things_in_it_is_left_alone(planted, tmp_path):
+    (tmp_path / "scores.json").write_text("mine")
+    with pytest.raises(InputError, match="holds files that are no run's; give another folder"):
+        train(planted, tmp_path)
+    assert (tmp_path / "scores.json").read_text() == "mine"
+    with pytest.raises(InputError, match="is a file; give a folder"):
+        train(planted, tmp_path / "scores.json")
+
+
 @pytest.mark.parametrize("config", [{"width": 10}, {"width": 15, "n_heads": 3}])
 def test_a_width_that_cannot_be_divided_is_refused(config):
     with pytest.raises(ValidationError, match="must be even and a multiple of n_heads"):

@@ -57,7 +57,7 @@ class AstConfig(EncoderConfig):
     model: str = "MIT/ast-finetuned-audioset-10-10-0.4593"
     """A name on the Hugging Face hub, or a local folder with config and weights."""
     hop_s: float = Field(default=5.12, gt=0)
-    """From one window's start to the next; at most a window, a multiple of 10 ms."""
+    """From one window's start to the next: a multiple of 10 ms, from a step to a window."""
     keep: Literal["centre", "last"] = "centre"
     """Which of the windows that hold a step gives it: the one where it lies nearest the centre,
     or (causal: after the first window, no step hears past its hop) the first that holds it."""
@@ -76,7 +76,7 @@ class AstConfig(EncoderConfig):
                 f"{extractor.num_mel_bins}, {files.config} wants {network.max_length} x "
                 f"{network.num_mel_bins}; both must be of one model"
             )
-        _hop_frames(self, extractor.max_length)
+        _hop_frames(self, network.max_length, network.time_stride)
         return FeatureSpec(
             kind=self.kind,
             model={
@@ -129,8 +129,12 @@ def _find(model: str) -> _Files:
             f"encoders.ast.model = {model!r} is no local folder, and its files are not in the "
             f"hub's cache and cannot be fetched ({str(error).splitlines()[0]}). They are "
             f"{', '.join(names)} of {model}: fetch them once with a network and HF_HUB_OFFLINE "
-            "unset, or point at a local copy with model=FOLDER"
+            f"unset, or point at a local copy with model=FOLDER. With vaflow comes {_shipped()}"
         ) from error
+
+
+def _shipped() -> str:
+    return ", ".join(repr(path.parent.name) for path in SHIPPED.glob("*/config.json"))
 
 
 def _network_config(files: _Files) -> AstNetworkConfig:
@@ -155,13 +159,15 @@ def _json(path: Path) -> dict:
         raise WeightsError(f"{path} is not JSON ({error}); fetch the file again") from None
 
 
-def _hop_frames(config: AstConfig, max_length: int) -> int:
-    """The hop in spectrogram frames; `InputError` where windows would not tile the sound."""
+def _hop_frames(config: AstConfig, max_length: int, time_stride: int) -> int:
+    """The hop in spectrogram frames; `InputError` where windows would leave holes in the sound."""
     frames = round(config.hop_s / FBANK_HOP_S)
-    if abs(frames * FBANK_HOP_S - config.hop_s) > 1e-9 or not 1 <= frames <= max_length:
+    off_grid = abs(frames * FBANK_HOP_S - config.hop_s) > 1e-9
+    if off_grid or not time_stride <= frames <= max_length:
         raise InputError(
-            f"encoders.ast.hop_s = {config.hop_s}: must be a multiple of {FBANK_HOP_S} s and at "
-            f"most a window of {max_length * FBANK_HOP_S:g} s"
+            f"encoders.ast.hop_s = {config.hop_s}: must be a multiple of {FBANK_HOP_S} s, at least "
+            f"a step of {time_stride * FBANK_HOP_S:g} s and at most a window of "
+            f"{max_length * FBANK_HOP_S:g} s"
         )
     return frames
 
@@ -191,10 +197,10 @@ class AstEncoder:
         self.device = device
         self.dtype = DTYPES[config.precision]
         self.extractor = _extractor(files)
-        self.hop_frames = _hop_frames(config, self.extractor.max_length)
         self.model = _load(files)
         self.model.to(device, self.dtype)  # pyright: ignore[reportCallIssue, reportArgumentType]
         network = self.model.config
+        self.hop_frames = _hop_frames(config, network.max_length, network.time_stride)
         patch, bins = network.patch_size, network.num_mel_bins
         assert isinstance(patch, int)  # AST's patches are square
         self.n_mel_patches = 1 + (bins - patch) // network.frequency_stride

@@ -25,6 +25,7 @@ from features.errors import InputError, MediaError, WeightsError
 from features.media import (
     Clock,
     clock,
+    constant_clock,
     crop_files,
     decoded_frames,
     frame_clock,
@@ -117,7 +118,7 @@ def _find(config: ClipConfig) -> _Found:
     name = _register(config.model)
     model_config = open_clip.get_model_config(name)
     if model_config is None:
-        known = open_clip.list_models()
+        known = [*open_clip.list_models(), *(path.stem for path in SHIPPED.glob("*.json"))]
         near = ", ".join(get_close_matches(name, known, n=3, cutoff=0.3))
         raise InputError(
             f"encoders.clip.model = {name!r}: open_clip knows no such model; the nearest are "
@@ -203,7 +204,7 @@ def _load(found: _Found) -> Any:
         )
     except LOADING_ERRORS as error:
         raise WeightsError(
-            f"{found.weights} holds no weights of {found.name!r} ({str(error)[:300]}); "
+            f"{found.weights} holds no weights of {found.name!r} ({_said(error)}); "
             "give the weights of this model, or the model of these weights"
         ) from error
     if (built := _settings(PreprocessCfg(**model.visual.preprocess_cfg))) != wanted:
@@ -212,6 +213,13 @@ def _load(found: _Found) -> Any:
             f"{wanted}; this version of open_clip is not one that vaflow knows"
         )
     return model.eval().requires_grad_(False)
+
+
+def _said(error: Exception) -> str:
+    """What went wrong in loading; torch's own words would advise to load what is not safe."""
+    if isinstance(error, pickle.UnpicklingError):
+        return "it is no safetensors file, nor a pickle of weights alone"
+    return " ".join(str(error).split())[:300]
 
 
 def _settings(preprocessing: PreprocessCfg) -> JsonObject:
@@ -256,10 +264,13 @@ class ClipEncoder:
                 f"clip {source.clip_id!r} has neither `video` nor `frames`; add one to its line"
             )
         stamps_s: list[float | None] = []
-        for frames in _batches(_kept(decoded_frames(source.video), stamps_s)):
-            yield self.preprocess(frames)
-        times = clock(stamps_s, source.fps, source.video)
-        return FrameLayout(times, np.arange(len(stamps_s)))
+        whole: list[int] = []
+        lost_s: list[float] = []
+        frames = decoded_frames(source.video, lost_s)
+        for pictures in _batches(_kept(frames, stamps_s, whole)):
+            yield self.preprocess(pictures)
+        times = clock(stamps_s, lost_s, source.fps, source.video)
+        return FrameLayout(times, times.rows[whole])
 
     def _read_crops(
         self, source: Source, folder: Path
@@ -311,15 +322,16 @@ class ClipEncoder:
         valid = np.zeros(n_rows, dtype=bool)
         values[layout.rows] = found
         valid[layout.rows] = True
-        note = "timestamps unusable: constant rate" if layout.clock.constant_rate else None
-        return Track(values, layout.clock.time_s, valid), note
+        return Track(values, layout.clock.time_s, valid), layout.clock.note
 
 
-def _kept(frames: Iterable, stamps_s: list[float | None]) -> Iterator[np.ndarray]:
-    """The pixels of frames, with each timestamp put aside."""
+def _kept(frames: Iterable, stamps_s: list[float | None], whole: list[int]) -> Iterator[np.ndarray]:
+    """The pixels of undamaged frames; each frame's timestamp, and which are whole, put aside."""
     for frame in frames:
         stamps_s.append(frame.time)
-        yield pixels(frame)
+        if not frame.is_corrupt:
+            whole.append(len(stamps_s) - 1)
+            yield pixels(frame)
 
 
 def _batches(items: Iterable[ItemT]) -> Iterator[list[ItemT]]:
@@ -336,7 +348,7 @@ def _crop_clock(source: Source, folder: Path, *, last_crop: int) -> Clock:
                 f"clip {source.clip_id!r} has crops but no `video` to time them and no `fps`; "
                 "add one of them to its line"
             )
-        return Clock(np.arange(last_crop) / source.fps, constant_rate=True)
+        return constant_clock(last_crop, source.fps, "no video")
     times = frame_clock(source.video, source.fps)
     beyond = last_crop - len(times.time_s)
     if beyond > MAX_ROWS_BEYOND:
@@ -344,7 +356,7 @@ def _crop_clock(source: Source, folder: Path, *, last_crop: int) -> Clock:
             f"{folder} has crop {last_crop}, but {source.video} has {len(times.time_s)} frames; at "
             f"most {MAX_ROWS_BEYOND} more are accepted: are these the crops of this video?"
         )
-    return Clock(extended(times.time_s, max(0, beyond)), times.constant_rate)
+    return Clock(extended(times.time_s, max(0, beyond)), times.rows, times.note)
 
 
 def extended(time_s: Float64[np.ndarray, "T"], n_more: int) -> Float64[np.ndarray, "_"]:
