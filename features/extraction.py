@@ -1,27 +1,22 @@
-"""Stage one: what the store lacks of a manifest is decoded, encoded in batches and stored.
-
-    readers (threads) -> bounded queue of items -> batches across clips -> encoder -> store
+"""Stage one: what the store lacks of a manifest is decoded, encoded and stored.
 
 A clip that cannot be decoded is an `Outcome`; the others go on.
 """
 
-import threading
 import time
-from collections import Counter, deque
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections import Counter
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from queue import Empty, Full, Queue
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-import torch
 from pydantic import Field
-from torch import Tensor
 
 from features.devices import DeviceName, torch_device
 from features.encoders import AnyEncoderConfig
 from features.encoders.base import Encoder
+from features.encoding import Failed, encode_all
 from features.errors import MediaError
 from features.manifest import Manifest, read_manifest
 from features.provenance import provenance
@@ -29,9 +24,6 @@ from features.records import JsonObject, Source
 from features.sources import SourceDigests
 from features.spec import FeatureSpec
 from features.store import FeatureStore
-
-QUEUE_PIECES = 8  # pieces of up to 64 pictures that wait for the encoder: memory stays flat
-POLL_S = 0.2
 
 Count = Annotated[int, Field(ge=1)]
 Reason = Literal["new", "source changed", "corrupt", "forced"]
@@ -130,7 +122,9 @@ def extract_features(
                 "device": str(place),
                 "batch_size": batch_size,
             }
-            _encode_all(encoder, jobs, target, made_by, settle, batch_size, readers)
+            with closing(_encode(encoder, jobs, target, made_by, batch_size, readers)) as ends:
+                for outcome in ends:
+                    settle(outcome)
     return Extraction(tuple(outcomes), time.monotonic() - began)
 
 
@@ -165,150 +159,31 @@ def _missing(
             yield Job(source, reasons[state], digest)
 
 
-@dataclass(slots=True)
-class _Open:
-    """A clip on its way through the encoder."""
-
-    job: Job
-    outputs: list[Tensor]
-    n_read: int = 0
-    n_encoded: int = 0
-    layout: Any = None
-
-
-def _encode_all(
+def _encode(
     encoder: Encoder,
     jobs: Sequence[Job],
     store: FeatureStore,
     made_by: JsonObject,
-    settle: Callable[[Outcome], None],
     batch_size: int,
     readers: int,
-) -> None:
-    """Encode all jobs with batches that run on from clip to clip; store each as it is whole."""
-    clips = [_Open(job, []) for job in jobs]
-    waiting: deque[tuple[_Open, Tensor]] = deque()
-
-    def encode(n_items: int) -> None:
-        """Encode the next items, of however many clips."""
-        parts = list(_take(waiting, n_items))
-        outputs = encoder.encode(torch.cat([items for _, items in parts]))
-        for (clip, items), output in zip(
-            parts, outputs.split([len(items) for _, items in parts]), strict=True
-        ):
-            clip.outputs.append(output)
-            clip.n_encoded += len(items)
-            finish(clip)
-
-    def finish(clip: _Open) -> None:
-        """Store a clip once it is read to its end and all of it is encoded."""
-        if clip.layout is None or clip.n_encoded < clip.n_read:
-            return
-        job = clip.job
-        try:
-            track, note = encoder.assemble(clip.outputs, clip.layout)
-        except (MediaError, ValueError) as error:  # a Track refuses what it cannot be
-            settle(Outcome(job.source.clip_id, encoder.spec.name, "failed", str(error)))
-            return
-        store.write(
-            encoder.spec,
-            job.source.clip_id,
-            track,
-            source=job.source_digest,
-            provenance={**made_by, "reason": job.reason},
-            note=note,
-        )
-        clip.outputs, clip.layout = [], None
-        settle(
-            Outcome(
-                job.source.clip_id,
-                encoder.spec.name,
-                "extracted",
-                job.reason,
-                note,
-                len(track.time_s),
-            )
-        )
-
-    for clip, piece in _read_all(encoder, clips, readers):
-        if isinstance(piece, Tensor):
-            waiting.append((clip, piece))
-            clip.n_read += len(piece)
-            while sum(len(items) for _, items in waiting) >= batch_size:
-                encode(batch_size)
-        elif isinstance(piece, MediaError):
-            for entry in [entry for entry in waiting if entry[0] is clip]:
-                waiting.remove(entry)
-            settle(Outcome(clip.job.source.clip_id, encoder.spec.name, "failed", str(piece)))
-        else:
-            clip.layout = piece
-            finish(clip)
-    while waiting:
-        encode(batch_size)
-
-
-def _take(waiting: deque[tuple[_Open, Tensor]], n_items: int) -> Iterator[tuple[_Open, Tensor]]:
-    """Up to `n_items` items from the head of the line."""
-    while n_items and waiting:
-        clip, items = waiting.popleft()
-        if len(items) > n_items:
-            waiting.appendleft((clip, items[n_items:]))
-            items = items[:n_items]
-        n_items -= len(items)
-        yield clip, items
-
-
-def _read_all(
-    encoder: Encoder, clips: Sequence[_Open], n_readers: int
-) -> Iterator[tuple[_Open, Any]]:
-    """What readers' threads make of the clips: items, then a layout or a `MediaError` each.
-
-    Any other failure of a reader is raised here.
-    """
-    queue: Queue[tuple[_Open | None, Any]] = Queue(QUEUE_PIECES)
-    stop = threading.Event()
-    turn = iter(clips)
-    lock = threading.Lock()
-
-    def put(clip: _Open | None, piece: Any) -> None:
-        while not stop.is_set():
-            try:
-                return queue.put((clip, piece), timeout=POLL_S)
-            except Full:
+) -> Generator[Outcome, None, None]:
+    """Encode all jobs, and store each clip as soon as it is whole."""
+    spec = encoder.spec
+    sources = [job.source for job in jobs]
+    with closing(encode_all(encoder, sources, batch_size=batch_size, readers=readers)) as results:
+        for result in results:
+            job = jobs[result.index]
+            clip_id = job.source.clip_id
+            if isinstance(result, Failed):
+                yield Outcome(clip_id, spec.name, "failed", result.why)
                 continue
-
-    def reader() -> None:
-        while not stop.is_set():
-            with lock:
-                clip = next(turn, None)
-            if clip is None:
-                break
-            try:
-                pieces = encoder.read(clip.job.source)
-                while not stop.is_set():
-                    put(clip, next(pieces))
-            except StopIteration as end:
-                put(clip, end.value)
-            except MediaError as error:
-                put(clip, error)
-        put(None, None)
-
-    n_readers = min(n_readers, len(clips))
-    with ThreadPoolExecutor(n_readers, thread_name_prefix="reader") as pool:
-        running = [pool.submit(reader) for _ in range(n_readers)]
-        try:
-            n_ended = 0
-            while n_ended < n_readers:
-                for future in running:
-                    if future.done() and (error := future.exception()):
-                        raise error
-                try:
-                    clip, piece = queue.get(timeout=POLL_S)
-                except Empty:
-                    continue
-                if clip is None:
-                    n_ended += 1
-                else:
-                    yield clip, piece
-        finally:
-            stop.set()
+            store.write(
+                spec,
+                clip_id,
+                result.track,
+                source=job.source_digest,
+                provenance={**made_by, "reason": job.reason},
+                note=result.note,
+            )
+            n_rows = len(result.track.time_s)
+            yield Outcome(clip_id, spec.name, "extracted", job.reason, result.note, n_rows)

@@ -4,9 +4,8 @@ import numpy as np
 from jaxtyping import Float64
 
 from features.records import Track
+from features.timeline import MAX_ROWS_APART, extended
 
-ROWS_APART_MAX = 3  # rows minus frames in Aff-Wild2 runs from -3 to +2; more is another video
-LONE_FRAME_S = 0.04  # step after a single frame, where there is no other to measure by: 25 fps
 LONE_STEP_S = 0.1  # reach of a single step of sound, where there is no other to measure by
 
 
@@ -14,20 +13,19 @@ def hold_or_trim(track: Track, n_rows: int) -> Track:
     """The visual track with exactly `n_rows` rows.
 
     Rows beyond the last frame hold its embedding, each a median step later; frames beyond the
-    last row go. `ValueError` where the two are more than `ROWS_APART_MAX` apart.
+    last row go. `ValueError` where the two are more than `MAX_ROWS_APART` apart.
     """
     n_frames = len(track.values)
-    if abs(n_rows - n_frames) > ROWS_APART_MAX or not n_frames:
+    if abs(n_rows - n_frames) > MAX_ROWS_APART or not n_frames:
         raise ValueError(
             f"{n_rows} label rows but {n_frames} video frames; they may differ by at most "
-            f"{ROWS_APART_MAX}, and there must be a frame"
+            f"{MAX_ROWS_APART}, and there must be a frame"
         )
     if n_rows <= n_frames:
         return Track(track.values[:n_rows], track.time_s[:n_rows], track.valid[:n_rows])
-    step_s = float(np.median(np.diff(track.time_s))) if n_frames > 1 else LONE_FRAME_S
     held = np.minimum(np.arange(n_rows), n_frames - 1)
-    beyond_s = step_s * np.maximum(np.arange(n_rows) - (n_frames - 1), 0)
-    return Track(track.values[held], track.time_s[held] + beyond_s, track.valid[held])
+    time_s = extended(track.time_s, n_rows - n_frames)
+    return Track(track.values[held], time_s, track.valid[held])
 
 
 def interpolate(track: Track, at_s: Float64[np.ndarray, "N"]) -> Track:

@@ -18,10 +18,10 @@ from small_media import RATE_HZ, TINY_AST, tone
 from torch import Tensor
 from transformers import ASTFeatureExtractor, ASTModel
 
-from features.encoders.ast import SHIPPED as SHIPPED_AST
 from features.encoders.ast import AstConfig, WindowLayout
 from features.encoders.base import stored
-from features.encoders.clip import SHIPPED_TAG, ClipConfig, load_clip
+from features.encoders.clip import ClipConfig, load_clip
+from features.encoders.clip_model import SHIPPED, SHIPPED_TAG
 from features.errors import InputError, MediaError, WeightsError
 from features.media import frame_clock, read_sound
 from features.records import Source, Track
@@ -162,7 +162,7 @@ def test_bfloat16_is_another_feature_set_of_nearly_the_same_rows(tiny_clip, make
 
 @pytest.fixture(scope="module", params=["shipped", "tiny"])
 def ast_folder(request, tiny_ast) -> str:
-    return str(SHIPPED_AST / "vaflow-ast-small") if request.param == "shipped" else tiny_ast
+    return str(SHIPPED / "vaflow-ast-small") if request.param == "shipped" else tiny_ast
 
 
 def reference_windows(folder: str, samples: np.ndarray, hop: int, layout=None) -> Tensor:

@@ -6,7 +6,7 @@ import pytest
 import torch
 from small_media import tone
 
-from features import extraction
+from features import encoding
 from features.encoders.ast import AstConfig
 from features.encoders.clip import ClipConfig, ClipEncoder
 from features.errors import MediaError
@@ -228,7 +228,7 @@ def test_interrupted_it_keeps_what_is_done_and_resumes_with_the_rest(manifest, e
 
 
 def test_reading_is_bounded(manifest, encoders, tmp_path, monkeypatch):
-    monkeypatch.setattr(extraction, "QUEUE_PIECES", 1)
+    monkeypatch.setattr(encoding, "QUEUE_PIECES", 1)
     monkeypatch.setattr("features.encoders.clip.READ_FRAMES", 2)
     result = extract_features(manifest, str(tmp_path / "s.zarr"), encoders[:1], readers=3)
     assert ends(result) == {"extracted": 4}

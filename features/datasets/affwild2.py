@@ -15,6 +15,7 @@ from features.errors import InputError, MediaError
 from features.labels import Labels, is_constant, read_labels
 from features.media import CROP_NAME, Probe, crop_files, probe
 from features.records import Clip, Split
+from features.timeline import MAX_ROWS_APART
 from features.validation import describe
 
 VIDEO_SUFFIXES = {".mp4", ".avi", ".mkv", ".mov", ".webm"}
@@ -23,7 +24,6 @@ SPLIT_FOLDERS: tuple[Split, ...] = ("train", "val", "test")  # how their names b
 SECOND_PERSON = re.compile(r"_(left|right)$")  # on annotation and crops, not on the video
 SAMPLE_HEADER = "image_location,valence,arousal"
 ALIGNED = "cropped_aligned"
-MAX_DIFFERENCE = 3  # rows minus frames: 0 to +2, -1 and -3 occur in the original
 ORIGINAL_CLIPS = {"train": 356, "val": 76, "test": 162}
 
 
@@ -177,10 +177,10 @@ def _clip(
     elif labels is not None and is_constant(labels):
         notes.append(f"{name}: every row has the same label; is it a placeholder?")
     report = _report(name, split, labels, found.test_rows.get(name, 0), listed, crops)
-    if report.n_rows and abs(report.difference) > MAX_DIFFERENCE:
+    if report.n_rows and abs(report.difference) > MAX_ROWS_APART:
         raise InputError(
             f"{report.n_rows} rows, but {report.n_frames} frames ({report.difference:+d}); at most "
-            f"{MAX_DIFFERENCE} apart are accepted: is this the video that was annotated?"
+            f"{MAX_ROWS_APART} apart are accepted: is this the video that was annotated?"
         )
     if crops is None:
         notes.append(f"{name}: no crops; whole frames are encoded")

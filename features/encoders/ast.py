@@ -1,32 +1,25 @@
 """AST embeddings of sound, ten a second, through transformers."""
 
-import json
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from math import ceil
-from pathlib import Path
 from typing import ClassVar, Literal
 
 import numpy as np
 import torch
 from jaxtyping import Float32, Int64
 from pydantic import Field
-from safetensors import SafetensorError
 from torch import Tensor
 from torchaudio.compliance.kaldi import fbank
-from transformers import ASTConfig as AstNetworkConfig
-from transformers import ASTFeatureExtractor, ASTModel
-from transformers.utils import logging as progress
-from transformers.utils.hub import cached_file
 
 from features.durable import sha256_of
+from features.encoders.ast_model import extractor_of, find_ast, load, network_config
 from features.encoders.base import DTYPES, EncoderConfig, Modality, Precision, stored
 from features.errors import InputError, WeightsError
 from features.media import Sound, read_sound
 from features.records import Source, Track
 from features.spec import FeatureSpec
 
-SHIPPED = Path(__file__).parent / "weights"  # small encoders of this project, for trying
 FBANK_HOP_S = 0.010  # Kaldi's frame shift, as AST was trained (Gong et al., 2021)
 FBANK_WINDOW_S = 0.025
 SPECIAL_TOKENS = 2  # class and distillation, before the patches
@@ -65,8 +58,8 @@ class AstConfig(EncoderConfig):
 
     def spec(self) -> FeatureSpec:
         """Everything that decides the numbers; hashes the weights, builds no network."""
-        files = _find(self.model)
-        network, extractor = _network_config(files), _extractor(files)
+        files = find_ast(self.model)
+        network, extractor = network_config(files), extractor_of(files)
         if (network.max_length, network.num_mel_bins) != (
             extractor.max_length,
             extractor.num_mel_bins,
@@ -101,64 +94,6 @@ class AstConfig(EncoderConfig):
         return AstEncoder(self, device)
 
 
-@dataclass(frozen=True, slots=True)
-class _Files:
-    """The three files of an AST."""
-
-    config: Path
-    preprocessor: Path
-    weights: Path
-
-
-def _find(model: str) -> _Files:
-    """The files of a model: shipped, in a local folder, or in the cache of the hub."""
-    shipped = SHIPPED / model
-    folder = shipped if shipped.is_dir() else Path(model)
-    names = ("config.json", "preprocessor_config.json", "model.safetensors")
-    if folder.is_dir():
-        if missing := [name for name in names if not (folder / name).is_file()]:
-            raise WeightsError(
-                f"encoders.ast.model = {model!r}: the folder lacks {', '.join(missing)}; an AST "
-                f"is the three files {', '.join(names)}"
-            )
-        return _Files(*(folder / name for name in names))
-    try:
-        return _Files(*(Path(str(cached_file(model, name))) for name in names))
-    except (OSError, ValueError) as error:
-        raise WeightsError(
-            f"encoders.ast.model = {model!r} is no local folder, and its files are not in the "
-            f"hub's cache and cannot be fetched ({str(error).splitlines()[0]}). They are "
-            f"{', '.join(names)} of {model}: fetch them once with a network and HF_HUB_OFFLINE "
-            f"unset, or point at a local copy with model=FOLDER. With vaflow comes {_shipped()}"
-        ) from error
-
-
-def _shipped() -> str:
-    return ", ".join(repr(path.parent.name) for path in SHIPPED.glob("*/config.json"))
-
-
-def _network_config(files: _Files) -> AstNetworkConfig:
-    return AstNetworkConfig.from_dict(_json(files.config))
-
-
-def _extractor(files: _Files) -> ASTFeatureExtractor:
-    extractor = ASTFeatureExtractor.from_dict(_json(files.preprocessor))
-    assert isinstance(extractor, ASTFeatureExtractor)  # a pair only where unused keys are asked for
-    if not extractor.do_normalize:
-        raise WeightsError(
-            f"{files.preprocessor} says do_normalize: false, which no published AST does and "
-            "vaflow does not support; set mean and std"
-        )
-    return extractor
-
-
-def _json(path: Path) -> dict:
-    try:
-        return json.loads(path.read_bytes())
-    except ValueError as error:
-        raise WeightsError(f"{path} is not JSON ({error}); fetch the file again") from None
-
-
 def _hop_frames(config: AstConfig, max_length: int, time_stride: int) -> int:
     """The hop in spectrogram frames; `InputError` where windows would leave holes in the sound."""
     frames = round(config.hop_s / FBANK_HOP_S)
@@ -191,13 +126,13 @@ class AstEncoder:
     modality: Modality = "audio"
 
     def __init__(self, config: AstConfig, device: torch.device) -> None:
-        files = _find(config.model)
+        files = find_ast(config.model)
         self.spec = config.spec()
         self.keep = config.keep
         self.device = device
         self.dtype = DTYPES[config.precision]
-        self.extractor = _extractor(files)
-        self.model = _load(files)
+        self.extractor = extractor_of(files)
+        self.model = load(files)
         self.model.to(device, self.dtype)  # pyright: ignore[reportCallIssue, reportArgumentType]
         network = self.model.config
         self.hop_frames = _hop_frames(config, network.max_length, network.time_stride)
@@ -309,33 +244,3 @@ class AstEncoder:
 
 def _silent(note: str) -> WindowLayout:
     return WindowLayout(0.0, 0.0, np.zeros(0, np.int64), note)
-
-
-def _load(files: _Files) -> ASTModel:
-    """The network with its weights, frozen, in float32."""
-    with_bar = progress.is_progress_bar_enabled()
-    progress.disable_progress_bar()  # it would break into ours
-    try:
-        model, report = ASTModel.from_pretrained(  # pyright: ignore[reportGeneralTypeIssues]
-            files.weights.parent,
-            config=_network_config(files),
-            dtype=torch.float32,
-            use_safetensors=True,
-            output_loading_info=True,
-            local_files_only=True,
-        )
-    except (RuntimeError, OSError, ValueError, SafetensorError) as error:
-        raise WeightsError(
-            f"{files.weights} holds no weights of the AST in {files.config} ({str(error)[:300]}); "
-            "config and weights must be of one model"
-        ) from error
-    finally:
-        if with_bar:
-            progress.enable_progress_bar()
-    if report["missing_keys"] or report.get("mismatched_keys"):
-        raise WeightsError(
-            f"{files.weights} lacks weights of the AST in {files.config}, "
-            f"{sorted(report['missing_keys'])[:3]} among others; "
-            "config and weights must be of one model"
-        )
-    return model.eval().requires_grad_(False)

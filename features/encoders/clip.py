@@ -1,10 +1,7 @@
 """CLIP embeddings of face crops, or of whole frames, one per video frame, through open_clip."""
 
-import json
-import pickle
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
-from difflib import get_close_matches
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any, ClassVar, Literal, TypeVar
@@ -12,16 +9,15 @@ from typing import Any, ClassVar, Literal, TypeVar
 import numpy as np
 import open_clip
 import torch
-from jaxtyping import Float64, Int64, UInt8
-from open_clip.transform import PreprocessCfg, merge_preprocess_dict
-from safetensors import SafetensorError
+from jaxtyping import Int64, UInt8
 from torch import Tensor
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional as image_functional
 
 from features.durable import sha256_of
 from features.encoders.base import DTYPES, EncoderConfig, Modality, Precision, stored
-from features.errors import InputError, MediaError, WeightsError
+from features.encoders.clip_model import find_clip, load, settings_of
+from features.errors import MediaError
 from features.media import (
     Clock,
     clock,
@@ -32,24 +28,12 @@ from features.media import (
     pixels,
     read_picture,
 )
-from features.records import JsonObject, Source, Track
+from features.records import Source, Track
 from features.spec import FeatureSpec
+from features.timeline import MAX_ROWS_APART, extended
 
-SHIPPED = Path(__file__).parent / "weights"  # small encoders of this project, for trying
-SHIPPED_TAG = "rendered"
 READ_FRAMES = 64  # frames decoded and resized at a time
-MAX_ROWS_BEYOND = 3  # Aff-Wild2 has crops for up to two frames more than decode
 EPOCH = 1  # of the code below, see FeatureSpec.epoch
-
-# what open_clip raises when a file and a model do not fit; an assertion where widths differ
-LOADING_ERRORS = (
-    RuntimeError,
-    AssertionError,
-    KeyError,
-    OSError,
-    SafetensorError,
-    pickle.UnpicklingError,
-)
 
 ItemT = TypeVar("ItemT")
 
@@ -67,7 +51,7 @@ class ClipConfig(EncoderConfig):
 
     def spec(self) -> FeatureSpec:
         """Everything that decides the numbers; hashes the weights, builds no network."""
-        found = _find(self)
+        found = find_clip(self.model, self.pretrained)
         return FeatureSpec(
             kind=self.kind,
             model={
@@ -76,7 +60,7 @@ class ClipConfig(EncoderConfig):
                 "activation": "quick_gelu" if found.model_config.get("quick_gelu") else "gelu",
             },
             weights_sha256=sha256_of(found.weights),
-            preprocessing={**_settings(found.preprocessing), "antialias": True},
+            preprocessing={**settings_of(found.preprocessing), "antialias": True},
             sampling={"rows": "every frame", "time": "presentation"},
             precision=self.precision,
             epoch=EPOCH,
@@ -98,135 +82,9 @@ class LoadedClip:
 
 def load_clip(config: ClipConfig) -> LoadedClip:
     """The whole model, as the text side of stage two needs it."""
-    found = _find(config)
+    found = find_clip(config.model, config.pretrained)
     tokenizer = open_clip.get_tokenizer(found.name)
-    return LoadedClip(_load(found), tokenizer, sha256_of(found.weights))
-
-
-@dataclass(frozen=True, slots=True)
-class _Found:
-    """A config with its names looked up."""
-
-    name: str
-    model_config: JsonObject
-    weights: Path
-    preprocessing: PreprocessCfg
-
-
-def _find(config: ClipConfig) -> _Found:
-    """Look the model and its weights up; `InputError` or `WeightsError` where there are none."""
-    name = _register(config.model)
-    model_config = open_clip.get_model_config(name)
-    if model_config is None:
-        known = [*open_clip.list_models(), *(path.stem for path in SHIPPED.glob("*.json"))]
-        near = ", ".join(get_close_matches(name, known, n=3, cutoff=0.3))
-        raise InputError(
-            f"encoders.clip.model = {name!r}: open_clip knows no such model; the nearest are "
-            f"{near} ({len(known)} in all: open_clip.list_models())"
-        )
-    tag = open_clip.get_pretrained_cfg(name, config.pretrained)
-    if tag and bool(tag.get("quick_gelu")) != bool(model_config.get("quick_gelu")):
-        plain = name.removesuffix("-quickgelu")
-        other = plain if plain != name else f"{name}-quickgelu"
-        raise InputError(
-            f"encoders.clip.model = {name!r} has another activation than its weights "
-            f"{config.pretrained!r} were trained with; use {other!r}"
-        )
-    sides = model_config["vision_cfg"]["image_size"]
-    known_preprocessing = merge_preprocess_dict(asdict(PreprocessCfg()), {**tag, "size": sides})
-    preprocessing = PreprocessCfg(**known_preprocessing)
-    if preprocessing.resize_mode not in ("shortest", "squash"):
-        raise InputError(
-            f"encoders.clip.pretrained = {config.pretrained!r} wants resize mode "
-            f"{preprocessing.resize_mode!r}; only 'shortest' and 'squash' are supported"
-        )
-    return _Found(name, model_config, _weights_file(name, config.pretrained, tag), preprocessing)
-
-
-def _register(model: str) -> str:
-    """Tell open_clip of a model config that is a file, and return the model's name."""
-    path = Path(model) if model.endswith(".json") else SHIPPED / f"{model}.json"
-    if not path.is_file():
-        if model.endswith(".json"):
-            raise InputError(f"encoders.clip.model = {model!r}: there is no such file")
-        return model
-    try:
-        own = json.loads(path.read_bytes())
-    except ValueError as error:
-        raise InputError(f"encoders.clip.model = {model!r} is not JSON ({error})") from None
-    needed = ("embed_dim", "vision_cfg", "text_cfg")
-    if lacking := [key for key in needed if not isinstance(own, dict) or key not in own]:
-        raise InputError(
-            f"encoders.clip.model = {model!r} is no model config of open_clip: it lacks "
-            f"{', '.join(lacking)}"
-        )
-    known = open_clip.get_model_config(path.stem)
-    if known is None:
-        open_clip.add_model_config(path)
-    elif known != own:
-        raise InputError(
-            f"encoders.clip.model = {model!r}: open_clip knows another model by the name "
-            f"{path.stem!r}; rename the file"
-        )
-    return path.stem
-
-
-def _weights_file(name: str, pretrained: str, tag: dict[str, str]) -> Path:
-    """The file of weights: shipped, local, or from the cache of the hub."""
-    if pretrained == SHIPPED_TAG and (SHIPPED / f"{name}.safetensors").is_file():
-        return SHIPPED / f"{name}.safetensors"
-    if Path(pretrained).is_file():
-        return Path(pretrained)
-    if not tag:
-        tags = ", ".join(open_clip.list_pretrained_tags_by_model(name)) or "none"
-        raise InputError(
-            f"encoders.clip.pretrained = {pretrained!r} is neither a file nor a tag of {name!r} "
-            f"(tags: {tags})"
-        )
-    try:
-        return Path(open_clip.download_pretrained(tag))
-    except Exception as error:  # the hub's client raises of many kinds; all mean the same here
-        origin = tag.get("hf_hub", "").strip("/") or tag.get("url")
-        raise WeightsError(
-            f"the weights {pretrained!r} of {name!r} are not on this machine and cannot be "
-            f"fetched ({type(error).__name__}: {error}). They are open_clip_model.safetensors of "
-            f"{origin}: fetch them once with a network and HF_HUB_OFFLINE unset, or point at a "
-            "local copy with pretrained=PATH"
-        ) from error
-
-
-def _load(found: _Found) -> Any:
-    """The network with its weights, frozen."""
-    wanted = _settings(found.preprocessing)
-    try:
-        model: Any = open_clip.create_model(
-            found.name, pretrained=str(found.weights), force_preprocess_cfg=wanted
-        )
-    except LOADING_ERRORS as error:
-        raise WeightsError(
-            f"{found.weights} holds no weights of {found.name!r} ({_said(error)}); "
-            "give the weights of this model, or the model of these weights"
-        ) from error
-    if (built := _settings(PreprocessCfg(**model.visual.preprocess_cfg))) != wanted:
-        raise WeightsError(
-            f"open_clip built {found.name!r} for the preprocessing {built}, its config says "
-            f"{wanted}; this version of open_clip is not one that vaflow knows"
-        )
-    return model.eval().requires_grad_(False)
-
-
-def _said(error: Exception) -> str:
-    """What went wrong in loading; torch's own words would advise to load what is not safe."""
-    if isinstance(error, pickle.UnpicklingError):
-        return "it is no safetensors file, nor a pickle of weights alone"
-    return " ".join(str(error).split())[:300]
-
-
-def _settings(preprocessing: PreprocessCfg) -> JsonObject:
-    """The preprocessing as JSON, with both sides of the picture."""
-    settings = json.loads(json.dumps(asdict(preprocessing)))
-    size = settings["size"]
-    return {**settings, "size": size if isinstance(size, list) else [size, size]}
+    return LoadedClip(load(found), tokenizer, sha256_of(found.weights))
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,13 +103,13 @@ class ClipEncoder:
     modality: Modality = "visual"
 
     def __init__(self, config: ClipConfig, device: torch.device) -> None:
-        found = _find(config)
+        found = find_clip(config.model, config.pretrained)
         self.spec = config.spec()
         self.device = device
         self.dtype = DTYPES[config.precision]
         self.preprocessing = found.preprocessing
-        self.size: tuple[int, int] = tuple(_settings(found.preprocessing)["size"])
-        self.model = _load(found).to(device=device, dtype=self.dtype)
+        self.size: tuple[int, int] = tuple(settings_of(found.preprocessing)["size"])
+        self.model = load(found).to(device=device, dtype=self.dtype)
         self.mean = torch.tensor(found.preprocessing.mean, device=device).view(1, 3, 1, 1)
         self.std = torch.tensor(found.preprocessing.std, device=device).view(1, 3, 1, 1)
 
@@ -351,15 +209,9 @@ def _crop_clock(source: Source, folder: Path, *, last_crop: int) -> Clock:
         return constant_clock(last_crop, source.fps, "no video")
     times = frame_clock(source.video, source.fps)
     beyond = last_crop - len(times.time_s)
-    if beyond > MAX_ROWS_BEYOND:
+    if beyond > MAX_ROWS_APART:
         raise MediaError(
             f"{folder} has crop {last_crop}, but {source.video} has {len(times.time_s)} frames; at "
-            f"most {MAX_ROWS_BEYOND} more are accepted: are these the crops of this video?"
+            f"most {MAX_ROWS_APART} more are accepted: are these the crops of this video?"
         )
     return Clock(extended(times.time_s, max(0, beyond)), times.rows, times.note)
-
-
-def extended(time_s: Float64[np.ndarray, "T"], n_more: int) -> Float64[np.ndarray, "_"]:
-    """The times with more behind the last, the median step apart."""
-    step_s = float(np.median(np.diff(time_s))) if len(time_s) > 1 else 1.0
-    return np.concatenate([time_s, time_s[-1] + step_s * np.arange(1, n_more + 1)])

@@ -1,0 +1,13 @@
+"""Where rows lie in time beyond the last frame, and how many of them there may be (pure)."""
+
+import numpy as np
+from jaxtyping import Float64
+
+MAX_ROWS_APART = 3  # rows minus frames in Aff-Wild2 runs from -3 to +2; more is another video
+LONE_FRAME_S = 0.04  # step after a single frame, where there is no other to measure by: 25 fps
+
+
+def extended(time_s: Float64[np.ndarray, "T"], n_more: int) -> Float64[np.ndarray, "_"]:
+    """The times with `n_more` behind the last, the median step apart."""
+    step_s = float(np.median(np.diff(time_s))) if len(time_s) > 1 else LONE_FRAME_S
+    return np.concatenate([time_s, time_s[-1] + step_s * np.arange(1, n_more + 1)])
