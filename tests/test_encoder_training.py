@@ -9,6 +9,7 @@ import pytest
 import torch
 import yaml
 from PIL import Image
+from safetensors.torch import load_file
 from torch.nn import functional
 from transformers import ASTConfig, ASTFeatureExtractor, ASTModel
 
@@ -216,6 +217,11 @@ def test_batches_visit_rows_once_and_the_rate_rises_then_falls():
 def test_all_weights_together_are_small_and_in_half_precision():
     files = [path for path in WEIGHTS.rglob("*") if path.is_file()]
     assert sum(path.stat().st_size for path in files) <= MAX_BYTES
+    weights = [path for path in files if path.suffix == ".safetensors"]
+    assert len(weights) == 2
+    for path in weights:
+        kinds = {tensor.dtype for tensor in load_file(path).values() if tensor.is_floating_point()}
+        assert kinds == {torch.float16}, path
 
 
 def test_the_card_names_the_weights_that_lie_beside_it():

@@ -21,7 +21,7 @@ from features.rendered.face import CROP_PX, Look, draw_single
 from features.rendered.identity import draw_face_identity, draw_voice_identity
 from features.rendered.performance import perform
 from features.rendered.scene import draw_scene
-from features.rendered.voice import SYNTH_HZ, background, plan_speech, synthesise
+from features.rendered.voice import SYNTH_HZ, plan_speech, synthesise
 
 NO_NOISE = replace(
     DEFAULT_DIFFICULTY,
@@ -128,11 +128,19 @@ def test_pitch_rises_by_three_semitones_per_standard_deviation():
     assert 12 * np.log2(high / low) == pytest.approx(6, abs=1)
 
 
-def test_light_and_background_are_drawn_without_knowing_v_or_a():
-    one, other = (draw_scene(np.random.default_rng(2), (320, 240), 1, 3.0) for _ in range(2))
-    np.testing.assert_array_equal(one.level, other.level)
-    assert "course" not in draw_scene.__annotations__
-    assert "course" not in background.__annotations__
+def test_beside_the_person_the_picture_knows_nothing_of_v_or_a():
+    def picture(valence: float, arousal: float) -> np.ndarray:
+        scene = draw_scene(np.random.default_rng(2), (320, 240), 1, 3.0)
+        course = still(valence, arousal)
+        person = perform(np.random.default_rng(3), course, SYNTH_HZ, DEFAULT_DIFFICULTY)
+        seen = person.at(1.0, scene.homes_px[0], scene.half_heights_px[0])
+        return scene.frame(np.random.default_rng(4), 1.0, ((person.face, *seen),))
+
+    sad, glad = picture(-0.8, -0.4), picture(0.9, 0.9)
+    differs = (sad != glad).any(axis=(0, 2))  # by column
+    assert differs[100:220].any()  # the face tells
+    assert not differs[:30].any()  # wall, light and camera do not
+    assert not differs[290:].any()
 
 
 def test_a_person_is_the_same_for_the_same_stream():
