@@ -20,6 +20,7 @@ GAP_S = 0.05  # sound that jumps by more is placed anew; below it, jitter of tim
 DEMUXERS = "mov,matroska,webm,avi,mpeg,mpegts,flv,asf,wav,mp3,flac,ogg,aac"
 # a text in disguise (ffconcat, HLS) makes FFmpeg open other files: held by test_media.py
 SAFE = {"protocol_whitelist": "file", "format_whitelist": DEMUXERS}
+GUESSED = ("aac", "mp3")  # bare streams: their length is a guess by bit rate, and no promise
 CROP_NAME = re.compile(r"(\d{5,})\.jpg", re.IGNORECASE)
 
 
@@ -201,8 +202,9 @@ def read_sound(path: Path, rate_hz: int) -> Sound | None:
                 runs[-1][1].extend(_samples(resampler, frame))
         if runs:
             runs[-1][1].extend(_samples(resampler, None))
-        own_s = float((stream.duration or 0) * (stream.time_base or 0))
-        whole_s = (container.duration or 0) / av.time_base
+        promises = container.format.name not in GUESSED
+        own_s = float((stream.duration or 0) * (stream.time_base or 0)) * promises
+        whole_s = (container.duration or 0) / av.time_base * promises
     sound = _on_one_clock(runs, rate_hz)
     if own_s:
         got_s, promised_s = len(sound.samples) / rate_hz, own_s

@@ -27,13 +27,18 @@ def test_every_folder_of_configs_is_loaded_by_a_test():
 
 @pytest.mark.parametrize("path", files("encoders"), ids=lambda path: path.stem)
 def test_encoder_configs_are_valid(path):
-    encoders = yaml.safe_load(path.read_text())["encoders"]
-    TypeAdapter(tuple[AnyEncoderConfig, ...]).validate_python(encoders)
+    written = yaml.safe_load(path.read_text())["encoders"]
+    read = TypeAdapter(tuple[AnyEncoderConfig, ...]).validate_python(written)
+    for config, keys in zip(read, written, strict=True):
+        assert keys.items() <= config.model_dump().items()
+    assert {config.modality for config in read} == {"visual", "audio"}
 
 
 @pytest.mark.parametrize("path", files("heads"), ids=lambda path: path.stem)
 def test_head_configs_are_valid(path):
-    TypeAdapter(AnyHeadConfig).validate_python(yaml.safe_load(path.read_text()))
+    written = yaml.safe_load(path.read_text())
+    read = TypeAdapter(AnyHeadConfig).validate_python(written).model_dump()
+    assert {key: read[key] for key in written} == written
 
 
 @pytest.mark.parametrize("path", files("experiments"), ids=lambda path: path.stem)

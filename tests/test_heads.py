@@ -104,7 +104,11 @@ def test_both_modalities_are_read(config_type, inputs):
 
 @pytest.mark.parametrize("config_type", MEMBERS, ids=lambda c: c.__name__)
 def test_the_region_loss_of_every_head_reaches_v_and_a(config_type, inputs):
-    check_gradient_paths(small(config_type).build(inputs), make_batch())
+    head = small(config_type).build(inputs)
+    check_gradient_paths(head, make_batch())  # raises where it reaches none
+    regions = head(make_batch(), head.prototypes()).regions
+    regions.logits[regions.valid].log_softmax(-1)[:, 0].sum().backward()
+    assert any(p.grad is not None and p.grad.any() for p in head.adapter.parameters())
 
 
 def test_a_region_loss_that_leaves_the_output_alone_is_refused(inputs):
@@ -198,11 +202,6 @@ def test_a_misspelt_kind_is_answered_with_the_valid_ones():
         HEAD_CONFIG.validate_python({"kind": "dpsl"})
     with pytest.raises(ValidationError, match="Extra inputs are not permitted"):
         HEAD_CONFIG.validate_python({"kind": "dspl", "widht": 8})
-
-
-@pytest.mark.parametrize("file", sorted(CONFIGS.glob("*.yaml")), ids=lambda file: file.stem)
-def test_every_head_config_is_accepted(file):
-    HEAD_CONFIG.validate_python(yaml.safe_load(file.read_text()))
 
 
 def test_the_recommended_head_is_the_default_one():

@@ -1,7 +1,7 @@
 """A CLIP by its name: config, file of weights, preprocessing, and the network that they make."""
 
 import json
-import pickle
+import pickle  # for the name of the error alone: weights are loaded by torch's safe loader
 from dataclasses import asdict, dataclass
 from difflib import get_close_matches
 from pathlib import Path
