@@ -15,6 +15,8 @@ from features.errors import InputError
 
 HEADER = "valence,arousal"
 UNANNOTATED = -5.0  # in both columns; Aff-Wild2's mark of an invalid frame
+INVALID_ROW = "-5,-5"
+DECIMALS = 3  # of a label that is written
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +47,15 @@ def read_labels(path: Path) -> Labels:
     valid = va[:, 0] != UNANNOTATED
     va[~valid] = 0
     return Labels(va, valid)
+
+
+def write_labels(path: Path, labels: Labels) -> None:
+    """Write the labels in the same format."""
+    rows = [
+        f"{valence:.{DECIMALS}f},{arousal:.{DECIMALS}f}" if valid else INVALID_ROW
+        for (valence, arousal), valid in zip(labels.va, labels.valid, strict=True)
+    ]
+    path.write_text("\n".join([HEADER, *rows]) + "\n", encoding="utf-8")
 
 
 def _row(path: Path, number: int, line: str) -> tuple[float, float]:

@@ -66,6 +66,11 @@ def parser() -> argparse.ArgumentParser:
 
     demo = commands.add_parser("demo", help="everything on the rendered set, under data/demo/")
     demo.add_argument("--folder", type=Path, default=Path("data/demo"))
+    demo.add_argument(
+        "--control",
+        choices=("labels", "face", "voice"),
+        help="train with this taken away; the score must be near nothing",
+    )
     demo.set_defaults(command=_demo)
 
     render = commands.add_parser("render", help="write the rendered set, in Aff-Wild2's shape")
@@ -101,6 +106,10 @@ def parser() -> argparse.ArgumentParser:
 
 
 def _demo(arguments: argparse.Namespace) -> int:
+    if arguments.control:
+        from flows.controls import control
+
+        return control(arguments.control, arguments.folder)
     from flows.demo import demo
 
     return demo(arguments.folder)

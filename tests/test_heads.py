@@ -102,6 +102,26 @@ def test_both_modalities_are_read(config_type, inputs):
     torch.testing.assert_close(head(quiet).va[1], seen[1])  # it had no sound before either
 
 
+def test_sight_alone_is_deaf_and_sound_alone_is_blind(inputs):
+    batch = make_batch()
+    quiet = replace(
+        batch, audio=torch.zeros_like(batch.audio), audio_valid=batch.audio_valid & False
+    )
+    dark = replace(batch, visual=batch.visual * 0, visual_valid=batch.visual_valid & False)
+    sight = DsplConfig(width=8, fusion="visual").build(inputs).eval()
+    assert torch.equal(sight(quiet).va, sight(batch).va)
+    assert (sight(dark).va[0] - sight(batch).va[0]).abs().max() > 1e-4
+    check_gradient_paths(sight, batch)
+    sound = DsplConfig(width=8, fusion="audio", region_weight=0).build(inputs).eval()
+    assert torch.equal(sound(dark).va, sound(batch).va)
+    assert (sound(quiet).va[0] - sound(batch).va[0]).abs().max() > 1e-4
+
+
+def test_sound_alone_leaves_nothing_for_a_region_loss():
+    with pytest.raises(ValidationError, match="set region_weight to 0"):
+        DsplConfig(fusion="audio")
+
+
 @pytest.mark.parametrize("config_type", MEMBERS, ids=lambda c: c.__name__)
 def test_the_region_loss_of_every_head_reaches_v_and_a(config_type, inputs):
     head = small(config_type).build(inputs)

@@ -19,7 +19,7 @@ from features.rendered.expression import (
 )
 from features.rendered.face import CROP_PX, Look, draw_single
 from features.rendered.identity import draw_face_identity, draw_voice_identity
-from features.rendered.performance import perform
+from features.rendered.performance import TURN_LIMIT, perform
 from features.rendered.scene import draw_scene
 from features.rendered.voice import SYNTH_HZ, plan_speech, synthesise
 
@@ -82,6 +82,38 @@ def test_a_blink_closes_the_eyes_and_a_hand_hides_the_mouth():
     assert np.abs(open_eyed - hidden)[70:].mean() > 5
 
 
+def test_a_head_that_turns_away_hides_its_face_bit_by_bit():
+    face = draw_face_identity(np.random.default_rng(3))
+    half, away = (replace(neutral(), turned=share) for share in (0.5, 1.0))
+
+    def told(look: Look) -> np.ndarray:
+        """How much a smile changes of the picture, by column."""
+        smiling = replace(neutral(smile=1.5, cheeks=1.5), turned=look.turned)
+        seen = [draw_single(face, x, (0.0, 0.0, 0.0), GREY).astype(int) for x in (look, smiling)]
+        return np.abs(seen[0] - seen[1]).mean(axis=(0, 2))
+
+    front = told(neutral())
+    assert front[:56].sum() > 1
+    assert front[56:].sum() > 1
+    assert told(half)[:52].sum() == 0  # the left half is behind hair and cheek
+    assert told(half)[60:].sum() > 1
+    assert told(away).sum() < 0.05 * front.sum()
+
+
+def test_a_head_turns_away_and_a_hand_comes_up_now_and_then():
+    difficulty = replace(DEFAULT_DIFFICULTY, turned_per_min=20.0, hands_per_min=20.0)
+    person = perform(np.random.default_rng(1), still(0.2, 0.3, 1500), SYNTH_HZ, difficulty)
+    for track in (np.abs(person.turned), person.hand):
+        assert track.max() == 1
+        assert 0.05 < (track > 0).mean() < 0.8
+    away = np.abs(person.turned) == 1
+    np.testing.assert_allclose(person.turn[away, 0], TURN_LIMIT * person.turned[away])
+    calm = replace(difficulty, turned_per_min=0.0, hands_per_min=0.0)
+    still_person = perform(np.random.default_rng(1), still(0.2, 0.3, 1500), SYNTH_HZ, calm)
+    assert not still_person.turned.any()
+    assert not still_person.hand.any()
+
+
 def test_blinks_are_short():
     open_share = blinks(np.random.default_rng(0), 3000)
     assert open_share.min() < 0.3
@@ -117,6 +149,19 @@ def test_a_voice_gets_louder_brighter_and_faster_by_its_cues():
     assert syllables(voiced(tempo=2.0)) > syllables(voiced(tempo=-2.0))
 
 
+def test_a_rough_voice_is_hoarse_and_a_smiling_one_bright_above():
+    def power(sound: np.ndarray, low_hz: float, high_hz: float) -> float:
+        hz = np.fft.rfftfreq(len(sound), 1 / SYNTH_HZ)
+        spectrum = np.abs(np.fft.rfft(sound)) ** 2
+        return float(spectrum[(hz >= low_hz) & (hz < high_hz)].sum())
+
+    clear, rough = voiced(roughness=-1.0), voiced(roughness=1.0)
+    assert power(rough, 7000, 8000) > 3 * power(clear, 7000, 8000)  # 12 dB, less what hisses anyway
+    plain, smiling = voiced(spread=-1.0), voiced(spread=1.0)
+    gain = power(smiling, 1600, 4000) / power(smiling, 0, 1000)
+    assert gain > 2 * power(plain, 1600, 4000) / power(plain, 0, 1000)
+
+
 def test_pitch_rises_by_three_semitones_per_standard_deviation():
     def pitch_hz(sound: np.ndarray) -> float:
         spectrum = np.fft.rfft(sound, 2 * len(sound))
@@ -124,7 +169,7 @@ def test_pitch_rises_by_three_semitones_per_standard_deviation():
         first = SYNTH_HZ // 400
         return SYNTH_HZ / (first + int(np.argmax(lags[first:])))
 
-    low, high = (pitch_hz(voiced(pitch=value, lilt=-1.5 / 3.2)) for value in (-1.0, 1.0))
+    low, high = (pitch_hz(voiced(pitch=value, lilt=-1.5 / 4.5)) for value in (-1.0, 1.0))
     assert 12 * np.log2(high / low) == pytest.approx(6, abs=1)
 
 

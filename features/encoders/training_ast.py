@@ -26,7 +26,7 @@ WINDOW_FRAMES, MEL_BINS = 320, 128
 PATCH, STRIDE = 16, 10  # in frames and in bands, as in the large AST
 AST_HOP_S, AST_WINDOW_S = 0.010, 0.025  # of the spectrogram, as AST was trained
 SOUND_CHUNKS = 90  # of 72 windows
-AST_EPOCHS, AST_BATCH, AST_RATE = 4, 32, 1e-3
+AST_EPOCHS, AST_BATCH, AST_RATE = 3, 16, 1e-3
 
 
 def ast_config() -> ASTConfig:

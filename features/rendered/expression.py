@@ -59,12 +59,18 @@ class Difficulty:
     mood_tau_s: float = 1.2
     slow_tau_s: float = 1.0
     quick_tau_s: float = 0.07
-    occluded_per_min: float = 2.0
-    """Times per minute that a hand or a turned head hides part of the face."""
+    hands_per_min: float = 2.0
+    """How often a hand comes up before the face."""
+    turned_per_min: float = 1.5
+    """How often the head turns away."""
     background_db: float = -36.0
     """Loudest background noise, below full scale; a clip's own lies up to 20 dB lower."""
     music_share: float = 0.25
     """Clips with soft music behind the voice."""
+    second_voice_share: float = 0.3
+    """Clips in which someone else is heard now and then."""
+    second_voice_db: float = -33.0
+    """Loudness of that voice below full scale; plain speech at rest is at -19."""
 
 
 DEFAULT_DIFFICULTY = Difficulty()

@@ -14,6 +14,7 @@ from features.rendered.head import (
     DARK,
     draw_beard,
     draw_body,
+    draw_far_side,
     draw_glasses,
     draw_hair_before,
     draw_hair_behind,
@@ -41,6 +42,8 @@ class Look:
     hand: float = 0.0
     """0 no hand before the face, 1 a hand fully up."""
     hand_x: float = 0.0
+    turned: float = 0.0
+    """0 faces the camera; -1 and 1 have turned away, to the left or the right of the picture."""
 
 
 def jaw_opening(look: Look) -> float:
@@ -67,6 +70,8 @@ def draw_person(canvas: Image.Image, origin_px: tuple[float, float], face: Face,
     _draw_mouth(pen, face, cue, jaw_open)
     draw_hair_before(pen, face)
     draw_glasses(pen, face)
+    if look.turned:
+        draw_far_side(pen, face, look.turned)
     if look.hand > 0:
         _draw_hand(pen, face, look)
 

@@ -111,3 +111,15 @@ def draw_glasses(pen: Pen, face: Face) -> None:
         )
         pen.line(edge, DARK, 0.024, 0.3)
     pen.line(arc((-0.11, -0.02), (0.0, -0.05), (0.11, -0.02)), DARK, 0.024)
+
+
+def draw_far_side(pen: Pen, face: Face, turned: float) -> None:
+    """Side and back of a head that turns away: they come over the face from the other side."""
+    edge = face.half_width * (2 * abs(turned) - 1)
+    toward = 1 if turned > 0 else -1
+    covered = outline(face, 0.10)
+    covered[:, 0] = toward * np.minimum(toward * covered[:, 0], edge)
+    pen.fill(covered, shade(face.skin, 0.80), 0.0)
+    if face.hair_style != "bald":
+        pen.fill(covered * np.array([1.0, 0.62]) - np.array([0.0, 0.36]), face.hair, 0.0)
+    pen.fill(ring(toward * (edge - 0.18), 0.05, 0.10, 0.19), shade(face.skin, 0.9), 0.0)

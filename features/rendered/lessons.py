@@ -16,6 +16,7 @@ import numpy as np
 from jaxtyping import Float32, Float64, Int8, Int16, UInt8
 from PIL import Image
 
+from features.rendered.ambience import background
 from features.rendered.course import GRID_HZ, draw_course
 from features.rendered.expression import (
     CUE_LIMIT,
@@ -27,7 +28,7 @@ from features.rendered.expression import (
 from features.rendered.face import Look, draw_single, jaw_opening
 from features.rendered.identity import Face, draw_face_identity, draw_voice_identity, shade
 from features.rendered.seeds import ENCODER_BRANCH, stream
-from features.rendered.voice import SYNTH_HZ, background, plan_speech, synthesise
+from features.rendered.voice import SYNTH_HZ, plan_speech, synthesise
 from features.rendered.words import Caption, describe, part_levels, tag_scores
 
 PICTURES, SOUNDS = 0, 1  # second spawn key

@@ -24,7 +24,7 @@ SWAY_SHARE = 0.045  # of the head's place, in half-heights
 NOD_RADIANS = -0.035  # pitch per standard deviation of the cue: up when it is high
 MOTION_SHARE = 0.25  # more movement per standard deviation of arousal
 TURN_LIMIT = 0.42  # beyond it a drawn face breaks
-HAND_S = (0.6, 1.8)
+HAND_S, TURNED_S = (0.6, 1.8), (0.7, 2.0)
 GAZE_TAU_S = 0.35
 
 
@@ -42,6 +42,8 @@ class Performance:
     gaze: Float64[np.ndarray, "T"]
     hand: Float64[np.ndarray, "T"]
     hand_x: float
+    turned: Float64[np.ndarray, "T"]
+    """0 faces the camera, -1 and 1 have turned away."""
     sound: Float32[np.ndarray, "S"]
 
     def at(
@@ -59,6 +61,7 @@ class Performance:
             open_share=float(self.open_share[i]),
             hand=float(self.hand[i]),
             hand_x=self.hand_x,
+            turned=float(self.turned[i]),
         )
         return pose, look
 
@@ -73,7 +76,9 @@ def perform(
     sounding = voice_cues(rng, course, temper, difficulty)
     speech = plan_speech(rng, sounding, voice)
     n_steps = len(cues)
+    turned = rng.choice((-1.0, 1.0)) * _bursts(rng, n_steps, difficulty.turned_per_min, TURNED_S)
     turn = _turns(rng, course, cues)
+    turn[:, 0] += (np.sign(turned) * TURN_LIMIT - turn[:, 0]) * np.abs(turned)
     sway = SWAY_SHARE * np.stack([smooth_noise(rng, n_steps, 1.5) for _ in range(2)], axis=1)
     return Performance(
         face=face,
@@ -83,8 +88,9 @@ def perform(
         turn=turn,
         sway=sway,
         gaze=np.clip(0.5 * smooth_noise(rng, n_steps, GAZE_TAU_S), -1, 1),
-        hand=_hands(rng, n_steps, difficulty),
+        hand=_bursts(rng, n_steps, difficulty.hands_per_min, HAND_S),
         hand_x=float(rng.uniform(-0.4, 0.4)),
+        turned=turned,
         sound=synthesise(rng, sounding, speech, voice, n_samples),
     )
 
@@ -102,14 +108,14 @@ def _turns(
     return np.clip(turn, -TURN_LIMIT, TURN_LIMIT)
 
 
-def _hands(
-    rng: np.random.Generator, n_steps: int, difficulty: Difficulty
+def _bursts(
+    rng: np.random.Generator, n_steps: int, per_min: float, lengths_s: tuple[float, float]
 ) -> Float64[np.ndarray, "T"]:
-    """0 mostly; now and then a hand comes up and goes down again."""
-    hand = np.zeros(n_steps)
-    for _ in range(rng.poisson(difficulty.occluded_per_min * n_steps / GRID_HZ / 60)):
-        length = int(rng.uniform(*HAND_S) * GRID_HZ)
+    """0 mostly; now and then it rises to 1, stays there and falls again."""
+    track = np.zeros(n_steps)
+    for _ in range(rng.poisson(per_min * n_steps / GRID_HZ / 60)):
+        length = int(rng.uniform(*lengths_s) * GRID_HZ)
         start = int(rng.integers(0, n_steps))
-        part = hand[start : start + length]
+        part = track[start : start + length]
         part[:] = np.clip(2.5 * np.sin(np.pi * np.arange(len(part)) / length), 0, 1)
-    return hand
+    return track

@@ -11,8 +11,9 @@ from features.rendered.face import Look, draw_person
 from features.rendered.identity import Face
 from features.rendered.pen import SUPERSAMPLE, Pose
 
-LIGHT_SD = 0.06  # of brightness over a clip: never a function of V or A
+LIGHT_SD = 0.10  # of brightness over a clip: never a function of V or A
 LIGHT_TAU_S = 2.0
+TINT = 0.06  # most that a lamp's colour takes from a channel, or gives
 SIDE_LIGHT = 0.35  # largest fall of light across the picture
 CAMERA_SD = (1.0, 4.0)  # grey levels of the sensor's noise
 BANK_PX = 48  # the noise is cut from a larger piece at a new place in each frame
@@ -26,7 +27,7 @@ class Scene:
     backdrop: Image.Image
     """At twice the picture's size."""
     still: Image.Image
-    light: Float32[np.ndarray, "H W 1"]
+    light: Float32[np.ndarray, "H W 3"]
     level: Float64[np.ndarray, "T"]
     """Brightness on the grid."""
     noise: Int16[np.ndarray, "H2 W2 3"]
@@ -68,7 +69,8 @@ def draw_scene(
     backdrop = _backdrop(rng, width * SUPERSAMPLE, height * SUPERSAMPLE)
     across = np.linspace(-0.5, 0.5, width) * rng.uniform(-SIDE_LIGHT, SIDE_LIGHT)
     down = np.linspace(-0.5, 0.5, height) * rng.uniform(-SIDE_LIGHT, SIDE_LIGHT) / 2
-    light = rng.uniform(0.78, 1.08) * (1 + across[None, :] + down[:, None])
+    lamp = rng.uniform(0.78, 1.08) * rng.uniform(1 - TINT, 1 + TINT, 3)
+    light = lamp * (1 + across[None, :, None] + down[:, None, None])
     level = 1 + LIGHT_SD * smooth_noise(rng, grid_steps(seconds), LIGHT_TAU_S)
     noise = rng.normal(0, rng.uniform(*CAMERA_SD), (height + BANK_PX, width + BANK_PX, 3))
     half_heights = rng.uniform(0.24, 0.29, n_people) * min(height, 270)
@@ -82,7 +84,7 @@ def draw_scene(
     return Scene(
         backdrop=backdrop,
         still=backdrop.reduce(SUPERSAMPLE),
-        light=light[:, :, None].astype(np.float32),
+        light=light.astype(np.float32),
         level=np.clip(level, 0.7, 1.3),
         noise=noise.astype(np.int16),
         homes_px=tuple(homes),

@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Float32, Float64
 
 from features.rendered.course import GRID_HZ
-from features.rendered.expression import VOICE_CUES, Difficulty
+from features.rendered.expression import VOICE_CUES
 from features.rendered.identity import Voice
 
 SYNTH_HZ = 16_000  # nothing lies above its half; the files carry three times as many samples
@@ -34,11 +34,13 @@ VOWELS_HZ = np.array(
 PITCH_SEMITONES = 3.0  # per standard deviation of the cue, as the next four
 LOUDNESS_DB = 4.0
 TEMPO_SHARE = 0.22
-MELODY_SEMITONES, LILT_SEMITONES = 1.5, 3.2  # of a phrase: at rest, per standard deviation
+MELODY_SEMITONES, LILT_SEMITONES = 1.5, 4.5  # of a phrase: at rest, per standard deviation
 TILT_DB = 2.0
-FORMANT_SHARE = 0.07
-ROUGH_DEPTH, ROUGH_SHARE, ROUGH_LIMIT = 0.30, 0.30, 0.90  # of the flutter: rest, per sd, most
+FORMANT_SHARE = 0.11
+ROUGH_DEPTH, ROUGH_SHARE, ROUGH_LIMIT = 0.40, 0.40, 0.95  # of the flutter: rest, per sd, most
 ROUGH_HZ = 22.0  # of the flutter in a rough voice
+HOARSE_DB = 6.0  # of the breath's noise in a rough voice, per standard deviation
+SMILE_DB, SMILE_HZ = 3.0, (1_600.0, 4_000.0)  # of the upper formants, per standard deviation
 FADE_S = 0.03
 PHRASE_S = (1.0, 3.0)
 PAUSE_S = (0.2, 0.9)
@@ -109,7 +111,8 @@ def synthesise(
     level = 10 ** ((LOUDNESS_DB * cue["loudness"] + voice.gain_db) / 20) * speech.envelope
     tilt_db = voice.tilt_db + TILT_DB * cue["brightness"]
     shift = voice.formant_scale * (1 + FORMANT_SHARE * cue["spread"])
-    gains = _harmonic_gains(f0_hz, tilt_db, speech.formants_hz * shift[:, None])
+    smile_db = SMILE_DB * cue["spread"]
+    gains = _harmonic_gains(f0_hz, tilt_db, smile_db, speech.formants_hz * shift[:, None])
     grid = np.arange(len(cues)) / GRID_HZ * SYNTH_HZ
     sample = np.arange(n_samples)
     phase = 2 * np.pi * np.cumsum(np.interp(sample, grid, f0_hz)) / SYNTH_HZ
@@ -118,7 +121,8 @@ def synthesise(
     flutter = 0.5 + 0.5 * np.sin(2 * np.pi * ROUGH_HZ * sample / SYNTH_HZ)
     voiced *= 1 - np.interp(sample, grid, depth) * flutter
     noise = rng.standard_normal(n_samples + 1)
-    breath = voice.breath * np.clip(1 - 0.3 * cue["loudness"], 0.3, 2.0) * level
+    hoarse = 10 ** (HOARSE_DB * cue["roughness"] / 20)
+    breath = voice.breath * hoarse * np.clip(1 - 0.3 * cue["loudness"], 0.3, 2.0) * level
     voiced += np.interp(sample, grid, breath) * noise[1:]
     voiced += np.interp(sample, grid, 0.35 * speech.hiss * level) * np.diff(noise)
     return (SPEECH_LEVEL * voiced).astype(np.float32)
@@ -127,6 +131,7 @@ def synthesise(
 def _harmonic_gains(
     f0_hz: Float64[np.ndarray, "T"],
     tilt_db: Float64[np.ndarray, "T"],
+    smile_db: Float64[np.ndarray, "T"],
     formants_hz: Float64[np.ndarray, "T 3"],
 ) -> Float64[np.ndarray, "T H"]:
     """Amplitude of each harmonic: tilt times resonances, of unit power where the tilt is -7 dB."""
@@ -136,6 +141,8 @@ def _harmonic_gains(
     for k, bandwidth_hz in enumerate(BANDWIDTHS_HZ):
         centre = formants_hz[:, k, None]
         gain *= centre**2 / np.sqrt((centre**2 - hz**2) ** 2 + (bandwidth_hz * hz) ** 2)
+    smiled = (hz > SMILE_HZ[0]) & (hz < SMILE_HZ[1])
+    gain *= np.where(smiled, 10 ** (smile_db[:, None] / 20), 1.0)
     gain *= hz < TOP_HZ
     plain = 10 ** (-7.0 * np.log2(number) / 20)
     return gain / np.sqrt((plain**2).sum()) / 2.0
@@ -155,29 +162,3 @@ def _sum_of_harmonics(
         total += np.interp(sample, grid, gains[:, k]) * now
         before, now = now, twice_cos * now - before
     return total
-
-
-def background(
-    rng: np.random.Generator, n_samples: int, difficulty: Difficulty
-) -> Float32[np.ndarray, "S"]:
-    """What else is heard: pink noise always, and in some clips soft music."""
-    level = 10 ** ((difficulty.background_db - rng.uniform(0, 20)) / 20)
-    hz = np.fft.rfftfreq(n_samples, 1 / SYNTH_HZ)
-    pink = np.fft.irfft(
-        np.fft.rfft(rng.standard_normal(n_samples)) / np.sqrt(np.maximum(hz, 40.0)), n_samples
-    )
-    sound = level * pink / pink.std()
-    if rng.random() < difficulty.music_share:
-        sound += level * _music(rng, n_samples)
-    return sound.astype(np.float32)
-
-
-def _music(rng: np.random.Generator, n_samples: int) -> Float64[np.ndarray, "S"]:
-    """Plucked notes of one scale, of about unit power."""
-    time_s = np.arange(n_samples) / SYNTH_HZ
-    beat_s = rng.uniform(0.3, 0.6)
-    scale = rng.uniform(180, 320) * 2 ** (np.array([0, 2, 4, 7, 9, 12]) / 12)
-    notes = rng.choice(scale, int(time_s[-1] / beat_s) + 1)
-    beat = np.minimum((time_s / beat_s).astype(int), len(notes) - 1)
-    since_s = time_s - beat * beat_s
-    return 1.8 * np.sin(2 * np.pi * notes[beat] * since_s) * np.exp(-4 * since_s)

@@ -15,10 +15,12 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float64
+from jaxtyping import Bool, Float64
 from PIL import Image
 
 from features.errors import InputError
+from features.labels import Labels, write_labels
+from features.rendered.ambience import background
 from features.rendered.course import draw_course
 from features.rendered.expression import DEFAULT_DIFFICULTY
 from features.rendered.face import CROP_PX, crop_box
@@ -27,7 +29,7 @@ from features.rendered.performance import Performance, perform
 from features.rendered.plan import VideoPlan, plan_set
 from features.rendered.scene import draw_scene
 from features.rendered.seeds import RENDERED_BRANCH, stream
-from features.rendered.voice import SYNTH_HZ, background
+from features.rendered.voice import SYNTH_HZ
 
 DEFAULT_CLIPS = 40  # 24 train, 13 val, 3 test
 DEFAULT_SECONDS = 17.0
@@ -36,9 +38,6 @@ DEFAULT_SEED = 7
 ANNOTATIONS = "annotations/VA_Estimation_Challenge"
 SPLIT_FOLDERS = {"train": "Train_Set", "val": "Validation_Set"}
 SAMPLE_NAME = "VA_test_set_sample.txt"
-HEADER = "valence,arousal"
-INVALID_ROW = "-5,-5"
-DECIMALS = 3  # of a label
 DEBRIS = b"\0\0\0\1Bud1"  # how a .DS_Store begins
 JPEG_QUALITY = 90
 GAP_FRAMES, GAPS_PER_MIN = (3, 16), 4.0
@@ -135,11 +134,11 @@ def write_video(folder: Path, plan: VideoPlan, seed: int) -> None:
             )
         )
         if plan.split != "test":
-            rows = _label_rows(course_rng, plan, course.at(row_times_s(times_s, plan.case.excess)))
+            va = course.at(row_times_s(times_s, plan.case.excess))
+            labels = Labels(va, _annotated(course_rng, plan, len(va)))
             target = folder / ANNOTATIONS / SPLIT_FOLDERS[plan.split]
             target.mkdir(parents=True, exist_ok=True)
-            text = "\n".join([HEADER, *rows]) + "\n"
-            (target / f"{plan.clip_names[person]}.txt").write_text(text)
+            write_labels(target / f"{plan.clip_names[person]}.txt", labels)
     sound = None
     if plan.case.sound:
         sound = background(rng, n_samples, DEFAULT_DIFFICULTY)
@@ -154,15 +153,13 @@ def row_times_s(times_s: Float64[np.ndarray, "T"], excess: int) -> Float64[np.nd
     return np.concatenate([times_s[: len(times_s) + min(excess, 0)], extra_s])
 
 
-def _label_rows(
-    rng: np.random.Generator, plan: VideoPlan, va: Float64[np.ndarray, "N 2"]
-) -> list[str]:
-    """The rows of an annotation file, a few short runs of them invalid."""
-    rows = [f"{v:.{DECIMALS}f},{a:.{DECIMALS}f}" for v, a in va]
+def _annotated(rng: np.random.Generator, plan: VideoPlan, n_rows: int) -> Bool[np.ndarray, "N"]:
+    """False in a few short runs of rows, if the video has such."""
+    annotated = np.ones(n_rows, dtype=bool)
     if plan.case.invalid:
-        for start, length in _runs(rng, len(rows), plan.seconds, INVALIDS_PER_MIN, INVALID_ROWS):
-            rows[start : start + length] = [INVALID_ROW] * len(rows[start : start + length])
-    return rows
+        for start, length in _runs(rng, n_rows, plan.seconds, INVALIDS_PER_MIN, INVALID_ROWS):
+            annotated[start : start + length] = False
+    return annotated
 
 
 def _runs(

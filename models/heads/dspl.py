@@ -27,6 +27,8 @@ class DsplConfig(HeadConfig):
     n_heads: int = Field(default=4, ge=1)
     """Of the cross-modal attention; divides `width`."""
     dropout: float = Field(default=0.2, ge=0, lt=1)
+    fusion: Literal["attention_gate", "visual", "audio"] = "attention_gate"
+    """How V and A are read from the two streams: of both, or of one alone."""
     region_on: Literal["adapted", "frozen"] = "adapted"
     """Which CLIP embedding the region logits are read from; `frozen` is what V and A never see."""
 
@@ -35,6 +37,15 @@ class DsplConfig(HeadConfig):
         if self.width % self.n_heads or self.width % 2:
             raise ValueError(
                 f"width ({self.width}) must be even and a multiple of n_heads ({self.n_heads})"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _regions_need_sight(self) -> "DsplConfig":
+        if self.fusion == "audio" and self.region_weight:
+            raise ValueError(
+                f"fusion 'audio' reads V and A from the sound alone, and region_weight "
+                f"({self.region_weight:g}) is of a loss on the picture: set region_weight to 0"
             )
         return self
 
@@ -47,7 +58,8 @@ class DsplHead(Head):
     """Adapter, BiGRU per modality, image asks audio, gate, V and A per row (Jung et al., 2026).
 
     One residual adapter on the CLIP embedding feeds both the temporal branch and the region
-    logits, so the region loss shapes what V and A are read from.
+    logits, so the region loss shapes what V and A are read from. With `fusion` `visual` or
+    `audio` the stream of that name goes to the 2-layer head as it is.
 
         visual -> adapter -+-> BiGRU -> attention -> gate -> 2-layer head -> V, A
                            |               ^          ^
@@ -59,13 +71,17 @@ class DsplHead(Head):
         super().__init__()
         width = config.width
         self.region_on = config.region_on
+        self.fusion = config.fusion
         self.standard_visual = Standardise(inputs.visual)
         self.standard_audio = Standardise(inputs.audio)
         self.adapter = ResidualAdapter(len(inputs.visual.mean))
-        self.visual = BiGru(len(inputs.visual.mean), width)
-        self.audio = BiGru(len(inputs.audio.mean), width)
-        self.attention = CrossModalAttention(width, config.n_heads)
-        self.gate = GatedFusion(width, config.dropout)
+        if self.fusion != "audio":
+            self.visual = BiGru(len(inputs.visual.mean), width)
+        if self.fusion != "visual":
+            self.audio = BiGru(len(inputs.audio.mean), width)
+        if self.fusion == "attention_gate":
+            self.attention = CrossModalAttention(width, config.n_heads)
+            self.gate = GatedFusion(width, config.dropout)
         self.va = nn.Sequential(
             nn.Linear(width, width // 2),
             nn.ReLU(),
@@ -82,15 +98,22 @@ class DsplHead(Head):
     def forward(self, batch: Batch, prototypes: Float[Tensor, "R D"] | None = None) -> HeadOutput:
         """V and A of every row, and region logits where prototypes are given."""
         adapted = self.adapter(self.standard_visual(batch.visual))  # (B, T, Dv)
-        image = self.visual(adapted, batch.visual_valid)  # (B, T, W)
-        audio = self.audio(self.standard_audio(batch.audio), batch.audio_valid)  # (B, T, W)
-        asked = self.attention(image, audio, batch.audio_valid)
-        fused = self.gate(asked, audio, batch.visual_valid, batch.audio_valid)
         regions = None
         if prototypes is not None:
             on = batch.visual if self.region_on == "frozen" else self.standard_visual.back(adapted)
             regions = Regions(self.region_logits(on, prototypes), batch.visual_valid)
-        return HeadOutput(self.va(fused), regions)
+        return HeadOutput(self.va(self._fused(adapted, batch)), regions)
+
+    def _fused(self, adapted: Float[Tensor, "B T Dv"], batch: Batch) -> Float[Tensor, "B T W"]:
+        """The stream that V and A are read from."""
+        if self.fusion == "visual":
+            return self.visual(adapted, batch.visual_valid)
+        audio = self.audio(self.standard_audio(batch.audio), batch.audio_valid)
+        if self.fusion == "audio":
+            return audio
+        image = self.visual(adapted, batch.visual_valid)
+        asked = self.attention(image, audio, batch.audio_valid)
+        return self.gate(asked, audio, batch.visual_valid, batch.audio_valid)
 
     def region_logits(
         self, embedding: Float[Tensor, "B T Dv"], prototypes: Float[Tensor, "R Dv"]
