@@ -13,6 +13,8 @@ from features.errors import InputError
 from features.records import Clip, Source
 from features.validation import describe
 
+KEYS = set(Clip.model_fields)
+
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
@@ -42,7 +44,7 @@ def read_manifest(path: Path) -> Manifest:
         raise InputError(
             f"there is no manifest at {path}; `vaflow index affwild2 ROOT -o {path}` writes one"
         )
-    clips: dict[str, Clip] = {}
+    clips: list[Clip] = []
     line_of: dict[str, int] = {}
     try:
         with path.open(encoding="utf-8-sig") as lines:
@@ -56,12 +58,13 @@ def read_manifest(path: Path) -> Manifest:
                         f"{path}, line {number}: the id {clip.id!r} stands already in line "
                         f"{line_of[folded]}; ids must differ in more than case"
                     )
-                clips[clip.id], line_of[folded] = clip, number
+                clips.append(clip)
+                line_of[folded] = number
     except UnicodeDecodeError as error:
         raise InputError(f"{path} is no text file (UTF-8): {error}") from error
     if not clips:
         raise InputError(f"{path} has no line; a manifest holds one JSON object per clip")
-    return Manifest(path.resolve().parent, tuple(clips.values()))
+    return Manifest(path.resolve().parent, tuple(clips))
 
 
 def write_manifest(path: Path, clips: Iterable[Clip]) -> None:
@@ -73,7 +76,7 @@ def write_manifest(path: Path, clips: Iterable[Clip]) -> None:
 def _clip(path: Path, number: int, line: str) -> Clip:
     """The clip of one line."""
     try:
-        fields = json.loads(line, object_pairs_hook=_once)
+        fields = DECODER.decode(line.strip())
     except RecursionError:
         raise InputError(f"{path}, line {number}: nested too deeply for a line of JSON") from None
     except json.JSONDecodeError as error:
@@ -89,14 +92,19 @@ def _clip(path: Path, number: int, line: str) -> Clip:
             'such as {"id": "12", "video": "12.mp4"}'
         )
     try:
-        return Clip.model_validate(fields)
+        clip = Clip.model_validate(fields)
     except ValidationError as error:
         raise InputError(f"{path}, line {number}: {describe(error, Clip)}") from None
+    object.__setattr__(clip, "__pydantic_fields_set__", KEYS)  # one set for a million clips
+    return clip
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """The object of these pairs; `ValueError` where a key comes twice."""
+    if len(found := dict(pairs)) == len(pairs):
+        return found
     keys = [key for key, _ in pairs]
-    if twice := {key for key in keys if keys.count(key) > 1}:
-        raise ValueError(f"the key {min(twice)!r} comes twice")
-    return dict(pairs)
+    raise ValueError(f"the key {min(k for k in keys if keys.count(k) > 1)!r} comes twice")
+
+
+DECODER = json.JSONDecoder(object_pairs_hook=_once)
