@@ -3,7 +3,16 @@
 from difflib import get_close_matches
 from typing import Annotated, Any, get_args, get_origin
 
+import yaml
 from pydantic import BaseModel, ValidationError
+
+
+def describe_yaml(error: yaml.YAMLError) -> str:
+    """What is wrong with a YAML text, in one line: where, and what was found there."""
+    if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark:
+        mark = error.problem_mark
+        return f"line {mark.line + 1}, column {mark.column + 1}: {error.problem}"
+    return str(error).splitlines()[0]
 
 
 def describe(error: ValidationError, model: type[BaseModel]) -> str:
@@ -18,6 +27,8 @@ def describe(error: ValidationError, model: type[BaseModel]) -> str:
         )
         hint = f"; the nearest valid one is {near[0]!r}" if near else ""
         return f"unknown key {field!r}{hint}"
+    if first["type"] in ("union_tag_invalid", "union_tag_not_found"):
+        return _wrong_kind(field, first)
     if first["type"] == "missing":
         return f"the key {field!r} is missing"
     if first["type"] == "string_pattern_mismatch" and field == "id":
@@ -27,6 +38,20 @@ def describe(error: ValidationError, model: type[BaseModel]) -> str:
         )
     message = first["msg"].removeprefix("Value error, ")
     return f"{field} = {first['input']!r}: {message}"
+
+
+def _wrong_kind(field: str, complaint: Any) -> str:
+    """Of a config that names no kind, or one that there is not: the kinds that there are."""
+    place = f"{field}.kind".removeprefix(".")
+    context = complaint.get("ctx", {})
+    if complaint["type"] == "union_tag_not_found":
+        return f"the key {place!r} is missing"
+    kinds = [kind.strip(" '") for kind in context["expected_tags"].split(",")]
+    near = get_close_matches(str(context["tag"]), kinds, n=1, cutoff=0.0)[0]
+    return (
+        f"{place} = {context['tag']!r}: there is no such kind; the kinds are {', '.join(kinds)}, "
+        f"the nearest is {near!r}"
+    )
 
 
 def _typed(model: type[BaseModel], location: tuple[int | str, ...]) -> list[str]:

@@ -9,7 +9,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from features.errors import InputError
-from features.validation import describe
+from features.validation import describe, describe_yaml
 from flows.stages import known_keys, parameters
 
 
@@ -37,9 +37,12 @@ def _from_file(path: Path | None) -> Mapping[str, Any]:
     try:
         found = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"the config {path} cannot be read: {error}") from None
+        why = error.strerror if isinstance(error, OSError) else "it is no text in UTF-8"
+        raise InputError(
+            f"the config {path} cannot be read ({why}); give -c a file of keys"
+        ) from None
     except yaml.YAMLError as error:
-        raise InputError(f"the config {path} is not YAML: {error}") from None
+        raise InputError(f"the config {path} is not YAML: {describe_yaml(error)}") from None
     if not isinstance(found, dict):
         raise InputError(f"the config {path} must hold keys and values, such as `store: ...`")
     known = known_keys()
@@ -65,7 +68,7 @@ def _set(given: dict[str, Any], override: str, model: type[BaseModel]) -> None:
     try:
         value = yaml.safe_load(text)
     except yaml.YAMLError as error:
-        raise InputError(f"the value of {override!r} is not YAML: {error}") from None
+        raise InputError(f"the value of {override!r} is not YAML: {describe_yaml(error)}") from None
     first, *inner = key.split(".")
     if first not in model.model_fields and first in known_keys():
         raise InputError(f"{override!r}: {first!r} is a key of other stages, not of this one")
