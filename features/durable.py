@@ -8,22 +8,50 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from features.errors import InputError, VaflowError
+
 
 def write_whole(path: Path, data: bytes, staging: Path | None = None) -> None:
     """Put `data` at `path` in one step: a reader sees the old file or the new one.
 
     Until then it lies in `staging`, on the same file system; by default beside `path`.
+    An `OSError` names `path`.
     """
     part = (staging or path.parent) / f".{path.name}.{uuid.uuid4().hex}.part"
+    with naming(path):
+        try:
+            with part.open("xb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            part.replace(path)
+        finally:
+            part.unlink(missing_ok=True)
+        sync_folder(path.parent)
+
+
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Within, an `OSError` names this path: a full disk names none, staging a name nobody knows."""
     try:
-        with part.open("xb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
-    sync_folder(path.parent)
+        yield
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from error
+
+
+def refuse_unless_writable(path: Path, what: str) -> None:
+    """Raise where nothing can come to be at a path: `what` is the key that gave it.
+
+    `InputError` where a part of the path is no folder, `VaflowError` where one may not write.
+    """
+    above = next(place for place in (path, *path.resolve().parents) if place.exists())
+    if not above.is_dir():
+        raise InputError(f"{what} = {path}: {above} is no folder; give another path")
+    if not os.access(above, os.W_OK):
+        raise VaflowError(
+            f"{what} = {path}: {above} cannot be written to (no right to, or a read-only disk); "
+            "give another path, or change that"
+        )
 
 
 def sync_tree(folder: Path) -> None:

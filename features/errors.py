@@ -13,6 +13,10 @@ class InputError(VaflowError):
     exit_status = 2
 
 
+class LaterVersion(InputError):
+    """A store, a record or a head that a later vaflow wrote: it is neither read nor replaced."""
+
+
 class MediaError(VaflowError):
     """One clip's media cannot be used; the clip fails, the others go on."""
 

@@ -102,7 +102,7 @@ def extract_features(
     clips = read_manifest(manifest)
     specs = [config.spec() for config in encoders]
     place = torch_device(device)
-    target = FeatureStore.open(store, create=True)
+    target = FeatureStore.at(store)
     digests = SourceDigests()
     total = len(clips.clips) * len(encoders)
     outcomes: list[Outcome] = []
@@ -112,19 +112,26 @@ def extract_features(
         if on_outcome:
             on_outcome(outcome, total)
 
-    for config, spec in zip(encoders, specs, strict=True):
-        jobs = list(_missing(clips, config, spec, target, digests, settle, force=force))
-        if jobs:
-            encoder = config.build(place)
-            made_by = {
-                **provenance(),
-                "encoder": config.model_dump(mode="json"),
-                "device": str(place),
-                "batch_size": batch_size,
-            }
-            with closing(_encode(encoder, jobs, target, made_by, batch_size, readers)) as ends:
-                for outcome in ends:
-                    settle(outcome)
+    for spec in specs:
+        target.mend(spec)
+    work = [
+        (config, list(_missing(clips, config, spec, target, digests, settle, force=force)))
+        for config, spec in zip(encoders, specs, strict=True)
+    ]
+    # all networks before the first clip: weights that do not fit should not show hours later
+    built = [(config.build(place), config, jobs) for config, jobs in work if jobs]
+    if built:
+        target.found()
+    for encoder, config, jobs in built:
+        made_by = {
+            **provenance(),
+            "encoder": config.model_dump(mode="json"),
+            "device": str(place),
+            "batch_size": batch_size,
+        }
+        with closing(_encode(encoder, jobs, target, made_by, batch_size, readers)) as ends:
+            for outcome in ends:
+                settle(outcome)
     return Extraction(tuple(outcomes), time.monotonic() - began)
 
 

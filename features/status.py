@@ -61,10 +61,17 @@ def status(store: str, manifest: Path) -> Status:
             try:
                 digest = digests.of(clips.source(clip), MODALITY[spec.kind])
             except MediaError as error:
-                found.append(ClipStatus(clip.id, name, "missing", str(error)))
+                found.append(ClipStatus(clip.id, name, *_unread(opened, name, clip.id, error)))
             else:
                 found.append(ClipStatus(clip.id, name, *opened.state(name, clip.id, digest)))
     return Status(tuple(found))
+
+
+def _unread(store: FeatureStore, set_name: str, clip_id: str, error: MediaError) -> tuple[str, str]:
+    """State and reason of a clip whose media cannot be read: its features may be there still."""
+    if store.commit(set_name, clip_id) is None:
+        return "missing", str(error)
+    return "stale", f"its features are there, but its media is not what they were made of: {error}"
 
 
 def described(found: Status) -> Iterator[str]:

@@ -24,10 +24,19 @@ import zarr
 from pydantic import ValidationError
 from zarr.codecs import BytesCodec, Crc32cCodec
 
-from features.durable import locked, sha256_of, sync_folder, sync_tree, write_whole
-from features.errors import InputError, StoreError
+from features.durable import (
+    locked,
+    naming,
+    refuse_unless_writable,
+    sha256_of,
+    sync_folder,
+    sync_tree,
+    write_whole,
+)
+from features.errors import InputError, LaterVersion, StoreError
 from features.records import JsonObject, Track
 from features.spec import FeatureSpec, canonical
+from features.validation import describe
 
 FORMAT = "vaflow-features"
 VERSION = 1
@@ -62,31 +71,49 @@ class FeatureStore:
     @classmethod
     def open(cls, path: str | Path, *, create: bool = False) -> "FeatureStore":
         """The store at a path; `InputError` where there is none, unless it may be created."""
+        store = cls.at(path)
+        if create:
+            store.found()
+        elif not (store.path / METADATA).exists():
+            raise InputError(
+                f"there is no feature store at {path}; `vaflow run extract-features` makes one"
+            )
+        return store
+
+    @classmethod
+    def at(cls, path: str | Path) -> "FeatureStore":
+        """The store at a path, or the one that `found` will make there; writes nothing.
+
+        `InputError` where the path holds something else.
+        """
         if "://" in str(path):
             raise InputError(f"store = {str(path)!r}: only folders of this machine are supported")
         store = cls(Path(path))
-        metadata = store.path / METADATA
-        if not metadata.exists():
-            store._refuse_unless_free(create)
-            with locked(store.work / "locks" / "store"):  # two first runs may be at it
-                store._refuse_unless_free(create)
-                store._put_group(store.path, {"format": FORMAT, "version": VERSION})
-        attributes = _attributes(metadata)
+        if not (store.path / METADATA).exists():
+            store._refuse_unless_free()
+            return store
+        attributes = _attributes(store.path / METADATA)
         if attributes.get("format") != FORMAT:
             raise InputError(f"{path} is a zarr group but no feature store; give another path")
         if attributes.get("version") != VERSION:
-            raise InputError(
+            raise LaterVersion(
                 f"{path} is a feature store of version {attributes.get('version')}, this vaflow "
                 f"reads version {VERSION}; use the vaflow that wrote it, or another path"
             )
         return store
 
-    def _refuse_unless_free(self, create: bool) -> None:
-        """Raise unless a new store may come to be at this path."""
-        if not create:
-            raise InputError(
-                f"there is no feature store at {self.path}; `vaflow run extract-features` makes one"
-            )
+    def found(self) -> None:
+        """Bring the store into being where it is not there yet; raises where one cannot write."""
+        refuse_unless_writable(self.path, "store")
+        if (self.path / METADATA).exists():
+            return
+        with locked(self.work / "locks" / "store"):  # two first runs may be at it
+            self._refuse_unless_free()
+            if not (self.path / METADATA).exists():
+                self._put_group(self.path, {"format": FORMAT, "version": VERSION})
+
+    def _refuse_unless_free(self) -> None:
+        """Raise unless a new store may come to be at this path, or one is there by now."""
         if (self.path / METADATA).exists():
             return
         if self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
@@ -107,14 +134,23 @@ class FeatureStore:
             if (folder / METADATA).is_file()
         }
 
+    def mend(self, spec: FeatureSpec) -> None:
+        """Give a feature set that lost its attributes them back; `StoreError` where they differ."""
+        folder = self.path / spec.name
+        if (folder / METADATA).exists():
+            self._spec(folder)
+        elif folder.is_dir():
+            self._put_group(folder, spec.model_dump(mode="json"))
+
     def _spec(self, folder: Path) -> FeatureSpec:
         """The spec in a feature set's attributes."""
         try:
             spec = FeatureSpec.model_validate(_attributes(folder / METADATA))
         except ValidationError as error:
-            raise StoreError(
-                f"{folder} holds no feature spec that this vaflow knows: {error.errors()[0]}; "
-                "move it out of the store"
+            raise LaterVersion(
+                f"{folder} holds no feature spec that this vaflow knows "
+                f"({describe(error, FeatureSpec)}); use the vaflow that wrote it, or move the "
+                "folder out of the store"
             ) from None
         if spec.name != folder.name:
             raise StoreError(
@@ -124,7 +160,10 @@ class FeatureStore:
         return spec
 
     def commit(self, set_name: str, clip_id: str) -> Commit | None:
-        """The clip's commit, or None where there is none; `StoreError` where it is damaged."""
+        """The clip's commit, or None where there is none.
+
+        `StoreError` where it is damaged, `LaterVersion` where it says what we do not know.
+        """
         path = self.path / set_name / clip_id / METADATA
         try:
             raw = path.read_bytes()
@@ -133,12 +172,18 @@ class FeatureStore:
         try:
             attributes = dict(json.loads(raw)["attributes"])
             digest = attributes.pop("digest")
-            commit = Commit(**attributes, digest=digest)
         except (ValueError, KeyError, TypeError) as error:
             raise StoreError(f"{path} is damaged ({error}); extract the clip again") from None
         if raw != _group({**attributes, "digest": _digest(attributes)}):
             raise StoreError(f"{path} is not what was committed; extract the clip again")
-        return commit
+        try:
+            return Commit(**attributes, digest=digest)
+        except TypeError:
+            known = ", ".join(sorted(set(attributes) ^ {*Commit.__slots__} - {"digest"}))
+            raise LaterVersion(
+                f"{path} was committed by another vaflow, which says more or less of a record "
+                f"({known}); use that one, or another store"
+            ) from None
 
     def state(self, set_name: str, clip_id: str, source: JsonObject) -> tuple[State, str]:
         """How the clip's record stands to the media it should be made from, and why.
@@ -181,7 +226,7 @@ class FeatureStore:
         except (ValueError, KeyError, OSError) as error:
             raise StoreError(
                 f"the features {set_name} of clip {clip_id!r} in {self.path} are damaged "
-                f"({error}); run extract-features again"
+                f"({error}); delete the folder {folder} and run extract-features"
             ) from error
 
     def write(
@@ -194,15 +239,20 @@ class FeatureStore:
         provenance: JsonObject,
         note: str | None = None,
     ) -> Commit:
-        """Publish a track as the clip's record, in the place of an older one."""
+        """Publish a track as the clip's record, in the place of an older one.
+
+        Where the disk does not take it, an `OSError` names the record's folder, and what was
+        there before stays.
+        """
         staged = self.work / "staging" / uuid.uuid4().hex
-        staged.mkdir(parents=True)
-        try:
-            commit = _stage(staged, track, source, provenance, note)
-            with locked(self.work / "locks" / f"{spec.name}.{clip_id}"):
-                self._publish(staged, spec, clip_id)
-        finally:
-            shutil.rmtree(staged, ignore_errors=True)
+        with naming(self.path / spec.name / clip_id):
+            try:
+                staged.mkdir(parents=True)
+                commit = _stage(staged, track, source, provenance, note)
+                with locked(self.work / "locks" / f"{spec.name}.{clip_id}"):
+                    self._publish(staged, spec, clip_id)
+            finally:
+                shutil.rmtree(staged, ignore_errors=True)
         return commit
 
     def _put_group(self, folder: Path, attributes: JsonObject) -> None:
@@ -221,8 +271,8 @@ class FeatureStore:
             place.rename(retired)
         try:
             os.rename(staged, place)
-        except OSError:
-            if retired.exists():
+        except BaseException:  # Ctrl-C, too
+            if retired.exists() and not place.exists():
                 retired.rename(place)
             raise
         sync_folder(parent)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import zarr
 
-from features.errors import InputError, StoreError
+from features.errors import InputError, LaterVersion, StoreError
 from features.records import Track
 from features.spec import FeatureSpec
 from features.store import FeatureStore
@@ -212,7 +212,7 @@ def test_a_spec_that_was_changed_or_renamed_is_found(store):
     content = json.loads(metadata.read_text())
     content["attributes"]["kind"] = 7
     metadata.write_text(json.dumps(content))
-    with pytest.raises(StoreError, match="holds no feature spec"):
+    with pytest.raises(LaterVersion, match="holds no feature spec"):
         store.feature_sets()
 
 
