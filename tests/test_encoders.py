@@ -451,7 +451,11 @@ def test_models_of_one_name_are_not_mixed_up(tiny_clip, tmp_path):
 
 @pytest.mark.parametrize(
     ("text", "message"),
-    [("{", "is not JSON"), ('{"embed_dim": 3}', "it lacks vision_cfg, text_cfg"), ("[]", "lacks")],
+    [
+        ("{", "is not JSON"),
+        ('{"embed_dim": 3}', "it lacks vision_cfg.image_size, text_cfg"),
+        ("[]", "lacks"),
+    ],
 )
 def test_a_model_config_that_is_none_is_refused_and_spoils_nothing(
     tmp_path, tiny_clip, text, message

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
 from transformers import ASTConfig as AstNetworkConfig
 from transformers import ASTFeatureExtractor, ASTModel
@@ -14,6 +15,8 @@ from transformers.utils.hub import cached_file
 from features.errors import WeightsError
 from features.records import JsonObject
 
+MODEL_TYPE = "audio-spectrogram-transformer"
+CLASSIFIER = "classifier."  # weights that a fine-tuned AST has and an encoder leaves aside
 SHIPPED = Path(__file__).parent / "weights"  # small encoders of this project, for trying
 
 
@@ -43,9 +46,10 @@ def find_ast(model: str) -> AstFiles:
     except (OSError, ValueError) as error:
         raise WeightsError(
             f"encoders.ast.model = {model!r} is no local folder, and its files are not in the "
-            f"hub's cache and cannot be fetched ({str(error).splitlines()[0]}). They are "
-            f"{', '.join(names)} of {model}: fetch them once with a network and HF_HUB_OFFLINE "
-            f"unset, or point at a local copy with model=FOLDER. With vaflow comes {_shipped()}"
+            f"hub's cache and cannot be fetched ({_line(error)}). They are {', '.join(names)} of "
+            f"https://huggingface.co/{model}: fetch them once with a network and HF_HUB_OFFLINE "
+            "unset, or point at a local copy with model=FOLDER (encoders.1.model=FOLDER where it "
+            f"is the second encoder). With vaflow comes {_shipped()}"
         ) from error
 
 
@@ -54,13 +58,30 @@ def _shipped() -> str:
 
 
 def network_config(files: AstFiles) -> AstNetworkConfig:
-    """The sizes of the network."""
-    return AstNetworkConfig.from_dict(_json(files.config))
+    """The sizes of the network; `WeightsError` where the config is no AST's."""
+    fields = _json(files.config)
+    if fields.get("model_type", MODEL_TYPE) != MODEL_TYPE:
+        raise WeightsError(
+            f"{files.config} is the config of a {fields['model_type']!r}, not of an AST "
+            f"({MODEL_TYPE!r}); give the folder of an AST"
+        )
+    try:
+        return AstNetworkConfig.from_dict(fields)
+    except (StrictDataclassError, TypeError, ValueError) as error:
+        raise WeightsError(
+            f"{files.config} is no config of an AST ({_line(error)}); fetch the file again"
+        ) from None
 
 
 def extractor_of(files: AstFiles) -> ASTFeatureExtractor:
     """What makes spectrograms for the network; `WeightsError` where it is not as published."""
-    extractor = ASTFeatureExtractor.from_dict(_json(files.preprocessor))
+    try:
+        extractor = ASTFeatureExtractor.from_dict(_json(files.preprocessor))
+    except (TypeError, ValueError) as error:
+        raise WeightsError(
+            f"{files.preprocessor} is no preprocessing of an AST ({_line(error)}); fetch the file "
+            "again"
+        ) from None
     assert isinstance(extractor, ASTFeatureExtractor)  # a pair only where unused keys are asked for
     if not extractor.do_normalize:
         raise WeightsError(
@@ -72,15 +93,24 @@ def extractor_of(files: AstFiles) -> ASTFeatureExtractor:
 
 def _json(path: Path) -> JsonObject:
     try:
-        return json.loads(path.read_bytes())
+        fields = json.loads(path.read_bytes())
     except ValueError as error:
         raise WeightsError(f"{path} is not JSON ({error}); fetch the file again") from None
+    if not isinstance(fields, dict):
+        raise WeightsError(f"{path} holds no JSON object; fetch the file again")
+    return fields
+
+
+def _line(error: Exception) -> str:
+    """What a library says, in one line of a length that one reads."""
+    return " ".join(str(error).split())[:300]
 
 
 def load(files: AstFiles) -> ASTModel:
     """The network with its weights, frozen, in float32."""
-    with_bar = progress.is_progress_bar_enabled()
+    with_bar, verbosity = progress.is_progress_bar_enabled(), progress.get_verbosity()
     progress.disable_progress_bar()  # it would break into ours
+    progress.set_verbosity_error()  # a table of what does not fit: our message says it
     try:
         model, report = ASTModel.from_pretrained(  # pyright: ignore[reportGeneralTypeIssues]
             files.weights.parent,
@@ -89,19 +119,27 @@ def load(files: AstFiles) -> ASTModel:
             use_safetensors=True,
             output_loading_info=True,
             local_files_only=True,
+            ignore_mismatched_sizes=True,  # they are reported, and refused below
         )
     except (RuntimeError, OSError, ValueError, SafetensorError) as error:
         raise WeightsError(
-            f"{files.weights} holds no weights of the AST in {files.config} ({str(error)[:300]}); "
+            f"{files.weights} holds no weights of the AST in {files.config} ({_line(error)}); "
             "config and weights must be of one model"
         ) from error
     finally:
+        progress.set_verbosity(verbosity)
         if with_bar:
             progress.enable_progress_bar()
-    if report["missing_keys"] or report.get("mismatched_keys"):
+    lacking = sorted([*report["missing_keys"], *(key for key, *_ in report["mismatched_keys"])])
+    if lacking:
         raise WeightsError(
-            f"{files.weights} lacks weights of the AST in {files.config}, "
-            f"{sorted(report['missing_keys'])[:3]} among others; "
-            "config and weights must be of one model"
+            f"{files.weights} lacks weights of the AST in {files.config}, or has them in another "
+            f"size, {lacking[0]} for one; config and weights must be of one model"
+        )
+    beyond = sorted(key for key in report["unexpected_keys"] if not key.startswith(CLASSIFIER))
+    if beyond:
+        raise WeightsError(
+            f"{files.weights} has weights that the AST in {files.config} does not have, "
+            f"{beyond[0]} for one; config and weights must be of one model"
         )
     return model.eval().requires_grad_(False)

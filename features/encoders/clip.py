@@ -212,6 +212,7 @@ def _crop_clock(source: Source, folder: Path, *, last_crop: int) -> Clock:
     if beyond > MAX_ROWS_APART:
         raise MediaError(
             f"{folder} has crop {last_crop}, but {source.video} has {len(times.time_s)} frames; at "
-            f"most {MAX_ROWS_APART} more are accepted: are these the crops of this video?"
+            f"most {MAX_ROWS_APART} more are accepted: are these the crops of this video? correct "
+            "`frames` or `video` in the manifest, or remove the crops that are too many"
         )
     return Clock(extended(times.time_s, max(0, beyond)), times.rows, times.note)

@@ -16,11 +16,14 @@ from features.records import JsonObject
 
 SHIPPED = Path(__file__).parent / "weights"  # small encoders of this project, for trying
 SHIPPED_TAG = "rendered"
+HUB_FILE = "open_clip_model.safetensors"  # of a repository of the hub that names no other
 # what open_clip raises when a file and a model do not fit; an assertion where widths differ
 LOADING_ERRORS = (
     RuntimeError,
     AssertionError,
     KeyError,
+    TypeError,
+    ValueError,
     OSError,
     SafetensorError,
     pickle.UnpicklingError,
@@ -78,8 +81,12 @@ def _register(model: str) -> str:
         own = json.loads(path.read_bytes())
     except ValueError as error:
         raise InputError(f"encoders.clip.model = {model!r} is not JSON ({error})") from None
-    needed = ("embed_dim", "vision_cfg", "text_cfg")
-    if lacking := [key for key in needed if not isinstance(own, dict) or key not in own]:
+    lacking = [
+        ".".join(place)
+        for place in (("embed_dim",), ("vision_cfg", "image_size"), ("text_cfg", "vocab_size"))
+        if not _holds(own, place)
+    ]
+    if lacking:
         raise InputError(
             f"encoders.clip.model = {model!r} is no model config of open_clip: it lacks "
             f"{', '.join(lacking)}"
@@ -93,6 +100,15 @@ def _register(model: str) -> str:
             f"{path.stem!r}; rename the file"
         )
     return path.stem
+
+
+def _holds(value: object, place: tuple[str, ...]) -> bool:
+    """Whether there is something at a place inside objects of JSON."""
+    for key in place:
+        if not isinstance(value, dict) or key not in value:
+            return False
+        value = value[key]
+    return True
 
 
 def _weights_file(name: str, pretrained: str, tag: dict[str, str]) -> Path:
@@ -110,12 +126,13 @@ def _weights_file(name: str, pretrained: str, tag: dict[str, str]) -> Path:
     try:
         return Path(open_clip.download_pretrained(tag))
     except Exception as error:  # the hub's client raises of many kinds; all mean the same here
-        origin = tag.get("hf_hub", "").strip("/") or tag.get("url")
+        repository, _, file = tag["hf_hub"].rpartition("/")  # every tag of open_clip 3 has one
         raise WeightsError(
-            f"the weights {pretrained!r} of {name!r} are not on this machine and cannot be "
-            f"fetched ({type(error).__name__}: {error}). They are open_clip_model.safetensors of "
-            f"{origin}: fetch them once with a network and HF_HUB_OFFLINE unset, or point at a "
-            "local copy with pretrained=PATH"
+            f"encoders.clip.pretrained = {pretrained!r}: the weights of {name!r} are not on this "
+            f"machine and cannot be fetched ({' '.join(str(error).split())[:200]}). They are "
+            f"{file or HUB_FILE} of https://huggingface.co/{repository}: fetch them once with a "
+            "network and HF_HUB_OFFLINE unset, or point at a local copy with pretrained=FILE "
+            "(encoders.0.pretrained=FILE where it is the first encoder)"
         ) from error
 
 
@@ -141,7 +158,7 @@ def load(found: FoundClip) -> Any:
 
 def _said(error: Exception) -> str:
     """What went wrong in loading; torch's own words would advise to load what is not safe."""
-    if isinstance(error, pickle.UnpicklingError):
+    if isinstance(error, pickle.UnpicklingError | KeyError):
         return "it is no safetensors file, nor a pickle of weights alone"
     return " ".join(str(error).split())[:300]
 
