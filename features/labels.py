@@ -33,7 +33,11 @@ def read_labels(path: Path) -> Labels:
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"the annotation {path} cannot be read: {error}") from error
+        why = error.strerror if isinstance(error, OSError) else "it is no text in UTF-8"
+        raise InputError(
+            f"the annotation {path} cannot be read ({why}); correct `labels` in the manifest, or "
+            "the file"
+        ) from error
     header = lines[0].replace(" ", "").lower() if lines else ""
     if header != HEADER:
         raise InputError(

@@ -167,11 +167,14 @@ def pixels(frame: av.VideoFrame) -> UInt8[np.ndarray, "H W 3"]:
 def read_sound(path: Path, rate_hz: int) -> Sound | None:
     """The first sound track, mono at `rate_hz`, on the container's clock; None if there is none.
 
-    Gaps in the track are silence of the same length. Raises `MediaError` where less than 95 % of
+    A track without a packet is none, where the file itself reaches its end.
+
+    Gaps in the track are silence of the same length; where its timestamps go back it goes on, as
+    the pictures do. Raises `MediaError` where less than 95 % of
     the promised length is there, or more than 5 % of the packets are damaged.
     """
     runs: list[tuple[float, list[np.ndarray]]] = []
-    n_packets, n_damaged, end_s = 0, 0, 0.0
+    n_packets, n_bytes, n_damaged, end_s = 0, 0, 0, 0.0
     with _opened(path) as container:
         if not container.streams.audio:
             return None
@@ -184,6 +187,7 @@ def read_sound(path: Path, rate_hz: int) -> Sound | None:
             if packet.stream is not stream:
                 continue
             n_packets += 1
+            n_bytes += packet.size
             try:
                 frames = stream.decode(packet)
             except av.error.InvalidDataError:
@@ -192,7 +196,7 @@ def read_sound(path: Path, rate_hz: int) -> Sound | None:
             for frame in frames:
                 time_s = frame.time if frame.time is not None else expected_s or 0.0
                 before, kind = kind, (frame.format.name, frame.layout.name, frame.sample_rate)
-                if expected_s is None or kind != before or abs(time_s - expected_s) > GAP_S:
+                if expected_s is None or kind != before or time_s - expected_s > GAP_S:
                     if runs:  # broadcasts change from mono to stereo in the middle
                         runs[-1][1].extend(_samples(resampler, None))
                         resampler = _resampler(rate_hz)
@@ -205,6 +209,9 @@ def read_sound(path: Path, rate_hz: int) -> Sound | None:
         promises = container.format.name not in GUESSED
         own_s = float((stream.duration or 0) * (stream.time_base or 0)) * promises
         whole_s = (container.duration or 0) / av.time_base * promises
+        is_listed_empty = not n_bytes and not stream.frames
+    if is_listed_empty and end_s >= WHOLE * whole_s:
+        return None  # a track without a packet, in a file that is whole
     sound = _on_one_clock(runs, rate_hz)
     if own_s:
         got_s, promised_s = len(sound.samples) / rate_hz, own_s
@@ -232,7 +239,7 @@ def crop_files(folder: Path) -> dict[int, Path]:
         if number < 1:
             raise MediaError(
                 f"{path}: crops are named 00001.jpg, 00002.jpg, ... after their frame, "
-                "counted from 1; rename or remove it"
+                "counted from 1; rename or remove it (where all are counted from 0, add 1 to each)"
             )
         if number in crops:
             raise MediaError(f"{path} and {crops[number].name} are of one frame; remove one")
@@ -260,7 +267,8 @@ def _opened(path: Path) -> Iterator[av.container.InputContainer]:
         with av.open(str(path), options=dict(SAFE)) as container:
             yield container
     except (av.error.FFmpegError, UnicodeDecodeError) as error:
-        raise MediaError(f"{path} cannot be decoded ({error}); replace the file") from None
+        why = error.strerror if isinstance(error, av.error.FFmpegError) else error
+        raise MediaError(f"{path} cannot be decoded ({why}); replace the file") from None
 
 
 def _video_stream(path: Path, container: av.container.InputContainer) -> av.VideoStream:

@@ -2,17 +2,14 @@
 
 import json
 from collections.abc import Callable
-from fractions import Fraction
 from pathlib import Path
 
-import av
-import numpy as np
 import pytest
 import torch
 from open_clip.model import CLIP
 from PIL import Image
 from safetensors.torch import save_file
-from small_media import RATE_HZ, TINY_AST, TINY_CLIP, draw_frames
+from small_media import TINY_AST, TINY_CLIP, draw_frames, write_video
 from transformers import ASTConfig, ASTFeatureExtractor, ASTModel
 
 
@@ -43,48 +40,8 @@ def tiny_ast(tmp_path_factory) -> str:
 def make_video(tmp_path) -> Callable[..., Path]:
     """Write an H.264 video with given timestamps, and AAC sound if samples are given."""
 
-    def make(
-        name: str = "clip.mp4",
-        *,
-        time_s: np.ndarray | None = None,
-        sound: np.ndarray | None = None,
-        sound_starts_s: float = 0.0,
-        frames: np.ndarray | None = None,
-        options: dict[str, str] | None = None,
-    ) -> Path:
-        time_s = np.arange(50) / 25 if time_s is None else time_s
-        frames = draw_frames(len(time_s)) if frames is None else frames
-        tick = Fraction(1, 10_000)
-        path = tmp_path / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with av.open(str(path), "w", options=options or {}) as container:
-            video = container.add_stream("libx264", rate=25, options={"preset": "veryfast"})
-            video.height, video.width = frames.shape[1:3]
-            video.pix_fmt = "yuv420p"
-            if not name.endswith(".avi"):
-                video.codec_context.time_base = tick
-            audio = (
-                container.add_stream("aac", rate=RATE_HZ, layout="mono")
-                if sound is not None
-                else None
-            )
-            for k, (picture, at_s) in enumerate(zip(frames, time_s, strict=True)):
-                frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
-                if not name.endswith(".avi"):
-                    frame.time_base, frame.pts = tick, round(at_s / tick)
-                else:
-                    frame.pts = k
-                container.mux(video.encode(frame))
-            container.mux(video.encode())
-            if audio is not None:
-                block = av.AudioFrame.from_ndarray(
-                    sound[None].astype(np.float32), format="fltp", layout="mono"
-                )
-                block.rate, block.pts = RATE_HZ, round(sound_starts_s * RATE_HZ)
-                block.time_base = Fraction(1, RATE_HZ)
-                container.mux(audio.encode(block))
-                container.mux(audio.encode())
-        return path
+    def make(name: str = "clip.mp4", **contents) -> Path:
+        return write_video(tmp_path / name, **contents)
 
     return make
 

@@ -183,6 +183,19 @@ def test_a_gap_in_the_sound_is_silence_of_its_length(tmp_path):
     np.testing.assert_allclose(rms, [0.35, 0, 0.35], atol=0.02)
 
 
+def test_timestamps_that_go_back_lose_neither_pictures_nor_sound(make_video):
+    path = make_video("part.ts", time_s=np.arange(30) / 25, sound=tone(1.2))
+    one, once = frame_clock(path, None), read_sound(path, 16_000)
+    path.write_bytes(path.read_bytes() * 2)  # the second half begins at 0 again
+    both, twice = frame_clock(path, None), read_sound(path, 16_000)
+    assert len(one.time_s) == 30
+    assert len(both.time_s) == 60
+    assert both.note == "timestamps unusable: constant rate of 25 frames a second"
+    assert once is not None
+    assert twice is not None
+    assert len(twice.samples) == pytest.approx(2 * len(once.samples), abs=1600)
+
+
 def test_frames_that_come_out_damaged_do_not_count_as_whole(make_video):
     path = make_video(time_s=np.arange(100) / 25, options=FASTSTART)
     data = bytearray(path.read_bytes())
