@@ -1,9 +1,13 @@
 """Where rows lie in time beyond the last frame, and how many of them there may be (pure)."""
 
+from typing import Annotated
+
 import numpy as np
 from jaxtyping import Float64
+from pydantic import Field
 
 MAX_ROWS_APART = 3  # rows minus frames in Aff-Wild2 runs from -3 to +2; more is another video
+RowsApart = Annotated[int, Field(ge=0)]  # how many are allowed
 LONE_FRAME_S = 0.04  # step after a single frame, where there is no other to measure by: 25 fps
 
 

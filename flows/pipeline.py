@@ -7,6 +7,7 @@ from prefect import flow
 from features.devices import DeviceName
 from features.encoders import AnyEncoderConfig
 from features.extraction import Count
+from features.timeline import MAX_ROWS_APART, RowsApart
 from flows.extract import extract_features
 from flows.score import score_head
 from flows.stages import feature_sets_of
@@ -25,6 +26,7 @@ def pipeline(
     head: AnyHeadConfig = DsplConfig(),
     train: TrainConfig = TrainConfig(),
     split: str = "val",
+    max_rows_apart: RowsApart = MAX_ROWS_APART,
     device: DeviceName = "auto",
     batch_size: Count = 64,
     readers: Count = 2,
@@ -33,5 +35,6 @@ def pipeline(
     """Extract, train, score; a clip that fails to extract stops it before training."""
     extract_features(manifest, store, encoders, device, batch_size, readers, force)
     sets = feature_sets_of(encoders)
-    train_head(manifest, store, run, head, train, force=force, **sets)
-    return score_head(run, manifest, store, split, force)
+    apart = max_rows_apart
+    train_head(manifest, store, run, head, train, max_rows_apart=apart, force=force, **sets)
+    return score_head(run, manifest, store, split, apart, force)

@@ -64,8 +64,10 @@ def describe(
             yield from (f"  note: {note}" for note in result.notes())
         case TrainResult():
             yield training_line(result)
+            yield from (f"  note: {note}" for note in result.notes)
         case ScoreResult():
             yield score_line(result)
+            yield from (f"  note: {note}" for note in result.notes)
             yield clip_table(result)
         case PipelineResult():
             yield from describe(result.extraction)

@@ -6,6 +6,7 @@ from pathlib import Path
 from prefect import flow, get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 
+from features.timeline import RowsApart
 from flows.reports import score_line
 from models.scoring import score_head as score_plainly
 
@@ -18,9 +19,19 @@ def score_head(
     manifest: Path | None = None,
     store: str | None = None,
     split: str = "val",
+    max_rows_apart: RowsApart | None = None,
     force: bool = False,
 ) -> dict[str, float] | None:
     """Predict a split and score it; returns the scores, or None where there are no labels."""
-    result = score_task(run=run, manifest=manifest, store=store, split=split, force=force)
+    result = score_task(
+        run=run,
+        manifest=manifest,
+        store=store,
+        split=split,
+        max_rows_apart=max_rows_apart,
+        force=force,
+    )
+    for note in result.notes:
+        get_run_logger().info("note: %s", note)
     get_run_logger().info(score_line(result))
     return asdict(result.score) if result.score else None

@@ -17,6 +17,7 @@ from features.devices import DeviceName
 from features.encoders import AnyEncoderConfig
 from features.errors import Incomplete, InputError
 from features.extraction import Count, Extraction, Outcome, extract_features
+from features.timeline import MAX_ROWS_APART, RowsApart
 from models.fitting import Epoch, TrainConfig
 from models.heads import AnyHeadConfig
 from models.heads.dspl import DsplConfig
@@ -43,6 +44,7 @@ def pipeline(
     head: AnyHeadConfig = DsplConfig(),
     train: TrainConfig = TrainConfig(),
     split: str = "val",
+    max_rows_apart: RowsApart = MAX_ROWS_APART,
     device: DeviceName = "auto",
     batch_size: Count = 64,
     readers: Count = 2,
@@ -69,11 +71,19 @@ def pipeline(
         run=run,
         head=head,
         train=train,
+        max_rows_apart=max_rows_apart,
         force=force,
         on_epoch=on_epoch,
         **sets,
     )
-    score = score_head(run=run, manifest=manifest, store=store, split=split, force=force)
+    score = score_head(
+        run=run,
+        manifest=manifest,
+        store=store,
+        split=split,
+        max_rows_apart=max_rows_apart,
+        force=force,
+    )
     return PipelineResult(extraction, training, score)
 
 

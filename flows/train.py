@@ -7,6 +7,7 @@ from pathlib import Path
 from prefect import flow, get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 
+from features.timeline import MAX_ROWS_APART, RowsApart
 from flows.reports import training_line
 from models.fitting import Epoch, TrainConfig
 from models.heads import AnyHeadConfig
@@ -26,6 +27,7 @@ def train_task(
     train: TrainConfig,
     visual: str | None,
     audio: str | None,
+    max_rows_apart: int,
     force: bool,
 ) -> TrainResult:
     """Train a head; every fifth epoch is logged."""
@@ -43,6 +45,7 @@ def train_task(
         train=train,
         visual=visual,
         audio=audio,
+        max_rows_apart=max_rows_apart,
         force=force,
         on_epoch=on_epoch,
     )
@@ -57,10 +60,13 @@ def train_head(
     train: TrainConfig = TrainConfig(),
     visual: str | None = None,
     audio: str | None = None,
+    max_rows_apart: RowsApart = MAX_ROWS_APART,
     force: bool = False,
 ) -> dict[str, float]:
     """Train a head on the store alone; returns the val scores of the epoch that was kept."""
     began = time.monotonic()
-    result = train_task(manifest, store, run, head, train, visual, audio, force)
+    result = train_task(manifest, store, run, head, train, visual, audio, max_rows_apart, force)
+    for note in result.notes:
+        get_run_logger().info("note: %s", note)
     get_run_logger().info("%s, in %.1f s", training_line(result), time.monotonic() - began)
     return asdict(result.best)

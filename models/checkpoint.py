@@ -12,7 +12,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from features.durable import write_whole
-from features.errors import InputError
+from features.errors import InputError, LaterVersion
 from models.adapter import Statistics
 from models.heads import AnyHeadConfig
 from models.heads.base import Head, HeadInputs
@@ -75,9 +75,10 @@ def read_meta(path: Path) -> CheckpointMeta:
             f"{path} is no head of vaflow, or is damaged ({error}); run train-head again"
         ) from None
     if fields.get("format") != FORMAT:
-        raise InputError(
+        raise LaterVersion(
             f"{path} is a head of format {fields.get('format')!r}, this vaflow reads {FORMAT!r}; "
-            "use the vaflow that wrote it, or run train-head again"
+            "use the vaflow that wrote it, give another folder, or replace it with "
+            "`run train-head` and force=true"
         )
     try:
         return CheckpointMeta.model_validate(fields)

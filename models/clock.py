@@ -9,17 +9,17 @@ from features.timeline import MAX_ROWS_APART, extended
 LONE_STEP_S = 0.1  # reach of a single step of sound, where there is no other to measure by
 
 
-def hold_or_trim(track: Track, n_rows: int) -> Track:
+def hold_or_trim(track: Track, n_rows: int, max_rows_apart: int = MAX_ROWS_APART) -> Track:
     """The visual track with exactly `n_rows` rows.
 
     Rows beyond the last frame hold its embedding, each a median step later; frames beyond the
-    last row go. `ValueError` where the two are more than `MAX_ROWS_APART` apart.
+    last row go. `ValueError` where the two are more than `max_rows_apart` apart.
     """
     n_frames = len(track.values)
-    if abs(n_rows - n_frames) > MAX_ROWS_APART or not n_frames:
+    if abs(n_rows - n_frames) > max_rows_apart or not n_frames:
         raise ValueError(
             f"{n_rows} label rows but {n_frames} video frames; they may differ by at most "
-            f"{MAX_ROWS_APART}, and there must be a frame"
+            f"{max_rows_apart}, and there must be a frame"
         )
     if n_rows <= n_frames:
         return Track(track.values[:n_rows], track.time_s[:n_rows], track.valid[:n_rows])

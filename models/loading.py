@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from typing import Literal
 
 import numpy as np
@@ -11,11 +12,12 @@ from pydantic import JsonValue
 
 from features.encoders import MODALITY
 from features.errors import InputError, SpecMismatch, StoreError
-from features.labels import Labels, labels_digest, read_labels
+from features.labels import Labels, is_constant, labels_digest, read_labels
 from features.manifest import Manifest
 from features.records import Clip, Track
 from features.spec import FeatureSpec, canonical
 from features.store import FeatureStore
+from features.timeline import MAX_ROWS_APART
 from models.bank import Bank
 from models.clock import hold_or_trim, interpolate
 
@@ -55,13 +57,12 @@ def open_sets(store: str, visual: str | None, audio: str | None) -> FeatureSets:
 def open_sets_of_head(store: str, visual: str, audio: str) -> FeatureSets:
     """The sets that a head was trained on; `SpecMismatch` where the store has others."""
     found = sorted(FeatureStore.open(store).feature_sets())
-    for wanted in (visual, audio):
-        if wanted not in found:
-            raise SpecMismatch(
-                f"{store} holds features of {', '.join(found) or 'no encoder'}, the head was "
-                f"trained on {wanted}; extract with the head's own encoder config (it is in the "
-                "run's provenance.json), or retrain"
-            )
+    if lacking := [name for name in (visual, audio) if name not in found]:
+        raise SpecMismatch(
+            f"{store} holds features of {', '.join(found) or 'no encoder'}, the head was trained "
+            f"on {' and '.join(lacking)}; extract with the head's own encoder config (it is in "
+            "the run's provenance.json), or retrain"
+        )
     return open_sets(store, visual, audio)
 
 
@@ -90,9 +91,15 @@ def clips_of_split(manifest: Manifest, split: str) -> tuple[Clip, ...]:
     clips = tuple(clip for clip in manifest.clips if clip.split == split)
     if not clips:
         known = sorted({clip.split for clip in manifest.clips if clip.split})
+        if not known:
+            raise InputError(
+                f"the manifest has no clip of the split {split!r}: none of its clips has a "
+                "`split`; give them one in the manifest"
+            )
+        near = get_close_matches(split, known, n=1, cutoff=0.0)[0]
         raise InputError(
-            f"the manifest has no clip of the split {split!r}, only of "
-            f"{', '.join(known) or 'none'}; give the clips a split in the manifest"
+            f"the manifest has no clip of the split {split!r}, only of {', '.join(known)}; the "
+            f"nearest is {near!r}; or give clips this split in the manifest"
         )
     return clips
 
@@ -129,17 +136,30 @@ def read_all_labels(
     }
 
 
+def constant_labels(labels: dict[str, Labels | None]) -> tuple[str, ...]:
+    """A note on each clip whose annotated rows are all the same point."""
+    return tuple(
+        f"{clip_id}: every annotated row has the same label; is it a placeholder?"
+        for clip_id, item in labels.items()
+        if item and is_constant(item)
+    )
+
+
 def digest_of_labels(labels: dict[str, Labels | None]) -> str:
     """sha256 of the labels of all clips."""
     digests = {clip_id: item and labels_digest(item) for clip_id, item in labels.items()}
     return hashlib.sha256(canonical(dict(digests))).hexdigest()
 
 
-def load_bank(sets: FeatureSets, labels: dict[str, Labels | None]) -> Bank:
+def load_bank(
+    sets: FeatureSets,
+    labels: dict[str, Labels | None],
+    max_rows_apart: int = MAX_ROWS_APART,
+) -> Bank:
     """The rows of the clips that `labels` names, in its order; without labels, a row per frame.
 
     Every row goes straight to its place in one array per modality. `InputError` where label
-    rows and frames do not belong together, `StoreError` where a record cannot be read.
+    rows and frames are further apart than allowed, `StoreError` where a record cannot be read.
     """
     n_rows = [
         len(item.va) if item else _n_frames(sets, clip_id) for clip_id, item in labels.items()
@@ -150,7 +170,7 @@ def load_bank(sets: FeatureSets, labels: dict[str, Labels | None]) -> Bank:
     va, va_valid = np.zeros((n, 2)), np.zeros(n, dtype=bool)
     arrays: dict[str, np.ndarray] = {}
     for (clip_id, item), start, stop in zip(labels.items(), offsets[:-1], offsets[1:], strict=True):
-        for modality, track in _on_label_clock(sets, clip_id, int(stop - start)):
+        for modality, track in _on_label_clock(sets, clip_id, int(stop - start), max_rows_apart):
             values, valid = f"{modality}", f"{modality}_valid"
             arrays.setdefault(values, np.zeros((n, track.values.shape[1]), np.float16))
             arrays.setdefault(valid, np.zeros(n, dtype=bool))
@@ -173,15 +193,16 @@ def _n_frames(sets: FeatureSets, clip_id: str) -> int:
 
 
 def _on_label_clock(
-    sets: FeatureSets, clip_id: str, n_rows: int
+    sets: FeatureSets, clip_id: str, n_rows: int, max_rows_apart: int
 ) -> Iterator[tuple[Modality, Track]]:
     """Both tracks of a clip with one row per label row."""
     try:
-        visual = hold_or_trim(sets.store.read(sets.visual.name, clip_id), n_rows)
+        frames = sets.store.read(sets.visual.name, clip_id)
+        visual = hold_or_trim(frames, n_rows, max_rows_apart)
     except ValueError as error:
         raise InputError(
-            f"clip {clip_id!r}: {error}; is this the annotation of another video? correct it, or "
-            "take the clip out of the manifest"
+            f"clip {clip_id!r}: {error}; is this the annotation of another video? correct it, "
+            "take the clip out of the manifest, or allow more with max_rows_apart=N"
         ) from None
     yield "visual", visual
     yield "audio", interpolate(sets.store.read(sets.audio.name, clip_id), visual.time_s)

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -10,9 +9,11 @@ from pathlib import Path
 import yaml
 from pydantic import BaseModel, ConfigDict, JsonValue, ValidationError
 
-from features.durable import write_whole
+from features.durable import refuse_unless_writable, write_whole
 from features.errors import InputError
 from features.spec import canonical
+from features.timeline import MAX_ROWS_APART, RowsApart
+from features.validation import describe, describe_yaml
 from models.checkpoint import FILE
 from models.fitting import Epoch, TrainConfig
 from models.heads import AnyHeadConfig
@@ -36,6 +37,7 @@ class RunConfig(BaseModel):
     train: TrainConfig
     visual: str | None = None
     audio: str | None = None
+    max_rows_apart: RowsApart = MAX_ROWS_APART
 
 
 class SetUsed(BaseModel):
@@ -70,14 +72,17 @@ def run_key(config: RunConfig, inputs: Inputs) -> str:
         "head": config.head.model_dump(mode="json"),
         "train": config.train.model_dump(mode="json", exclude={"device", "threads"}),
         "inputs": inputs.model_dump(mode="json"),
+        "max_rows_apart": config.max_rows_apart,
     }
     return hashlib.sha256(canonical(decisive)).hexdigest()
 
 
 def write_config(config: RunConfig) -> None:
     """Put the resolved config into the run's folder, so that `-c` repeats the run."""
-    text = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
-    write_whole(config.run / CONFIG, text.encode())
+    text = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False).encode()
+    path = config.run / CONFIG
+    if not path.is_file() or path.read_bytes() != text:  # its disk may be read-only
+        write_whole(path, text)
 
 
 def read_config(run: Path) -> RunConfig:
@@ -87,20 +92,21 @@ def read_config(run: Path) -> RunConfig:
         return RunConfig.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
     except OSError:
         raise InputError(f"{run} is no run's folder (no {CONFIG}); run train-head first") from None
-    except (yaml.YAMLError, UnicodeDecodeError, ValidationError) as error:
-        raise InputError(f"{path} is no config of train-head: {error}; train again") from None
+    except yaml.YAMLError as error:
+        why = describe_yaml(error)
+    except UnicodeDecodeError:
+        why = "it is no text in UTF-8"
+    except ValidationError as error:
+        why = describe(error, RunConfig) if error.errors()[0]["loc"] else "it holds no keys"
+    raise InputError(f"{path} is no config of train-head: {why}; train again")
 
 
 def refuse_unless_run(run: Path) -> None:
-    """Raise `InputError` where a head cannot be put, or where other things lie."""
-    if run.exists() and not run.is_dir():
-        raise InputError(f"run = {run} is a file; give a folder")
+    """Raise where a head cannot be put; `InputError` where other things lie."""
+    refuse_unless_writable(run, "run")
     found = {path.name for path in run.iterdir()} if run.is_dir() else set()
     if found and not found & {PROVENANCE, FILE}:
         raise InputError(f"run = {run} holds files that are no run's; give another folder")
-    above = next(folder for folder in (run, *run.resolve().parents) if folder.exists())
-    if not (above.is_dir() and os.access(above, os.W_OK)):
-        raise InputError(f"run = {run}: {above} is no folder one can write to; give another")
 
 
 def clear(run: Path) -> None:

@@ -5,7 +5,7 @@ import hashlib
 import io
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,10 +14,12 @@ from features.durable import sha256_of, write_whole
 from features.errors import InputError
 from features.manifest import read_manifest
 from features.spec import canonical
+from features.timeline import RowsApart
 from models.bank import Bank
 from models.checkpoint import FILE, load_head, read_meta
 from models.loading import (
     clips_of_split,
+    constant_labels,
     digest_of_labels,
     load_bank,
     open_sets_of_head,
@@ -71,6 +73,8 @@ class ScoreResult:
     score: SplitScore | None
     """None where no frame of the split is annotated."""
     clips: tuple[ClipScore, ...]
+    notes: tuple[str, ...] = ()
+    """What is odd about the labels."""
 
 
 def score_head(
@@ -79,14 +83,16 @@ def score_head(
     manifest: Path | None = None,
     store: str | None = None,
     split: str = "val",
+    max_rows_apart: RowsApart | None = None,
     force: bool = False,
 ) -> ScoreResult:
     """Predict every row of a split, and score it where it is annotated.
 
     Into the run's folder go `predictions.csv`, `scores.json`, `clips.json` and, for the test
-    split, `submission.txt`; what other splits left there stays. Manifest and store default to
-    those the head was trained with. `SpecMismatch` where the store's features are others than
-    the head's; `InputError` and `StoreError` where something else is missing.
+    split, `submission.txt`; what other splits left there stays. Manifest, store and
+    `max_rows_apart` default to those the head was trained with. `SpecMismatch` where the store's
+    features are others than the head's; `InputError` and `StoreError` where something else is
+    missing.
     """
     meta = read_meta(run / FILE)
     config = read_config(run)
@@ -94,6 +100,8 @@ def score_head(
     clips = clips_of_split(listed, split)
     sets = open_sets_of_head(store or config.store, meta.visual, meta.audio)
     labels = read_all_labels(listed, clips, required=False)
+    notes = constant_labels(labels)
+    apart = config.max_rows_apart if max_rows_apart is None else max_rows_apart
     key = hashlib.sha256(
         canonical(
             {
@@ -101,13 +109,14 @@ def score_head(
                 "visual": records_digest(sets, clips, "visual"),
                 "audio": records_digest(sets, clips, "audio"),
                 "labels": digest_of_labels(labels),
+                "max_rows_apart": apart,
             }
         )
     ).hexdigest()
     if not force and (found := _present(run, split, key)):
-        return found
+        return replace(found, notes=notes)
     device = torch_device(config.train.device)
-    bank = load_bank(sets, labels).to(device)
+    bank = load_bank(sets, labels, apart).to(device)
     prediction = predict(
         load_head(run / FILE, device).head,
         bank,
@@ -117,7 +126,7 @@ def score_head(
     )
     score, table = _score(prediction, bank), tuple(_per_clip(prediction, bank))
     _write(run, split, key, bank, prediction, score, table)
-    return ScoreResult("scored", run, split, score, table)
+    return ScoreResult("scored", run, split, score, table, notes)
 
 
 def _score(prediction: Prediction, bank: Bank) -> SplitScore | None:
@@ -159,10 +168,22 @@ def _present(run: Path, split: str, key: str) -> ScoreResult | None:
     if not all((run / name).is_file() for name in needed):
         return None
     score = _read_json(run / SCORES).get(split)
-    table = tuple(ClipScore(**row) for row in entry["clips"])
-    if score is None and any(row.n_frames for row in table):
+    table = _table(entry)
+    if not table or (score is None and any(row.n_frames for row in table)):
         return None
-    return ScoreResult("present", run, split, SplitScore(**score) if score else None, table)
+    try:
+        found = SplitScore(**score) if score else None
+    except TypeError:
+        return None  # of another vaflow: to be scored again
+    return ScoreResult("present", run, split, found, table)
+
+
+def _table(entry: dict[str, Any]) -> tuple[ClipScore, ...]:
+    """The clips of an entry of `clips.json`; none where another vaflow wrote it."""
+    try:
+        return tuple(ClipScore(**row) for row in entry["clips"])
+    except (KeyError, TypeError):
+        return ()
 
 
 def _write(
@@ -177,7 +198,7 @@ def _write(
     """Write the files, each whole; `clips.json` comes last, for it says that all are there."""
     clips = _read_json(run / CLIPS)
     write_json(run / CLIPS, {name: entry for name, entry in clips.items() if name != split})
-    before = {row["clip"] for row in clips.get(split, {}).get("clips", [])}
+    before = {row.clip for row in _table(clips.get(split, {}))}
     _write_predictions(run / PREDICTIONS, bank, prediction, before)
     if split == "test":
         write_whole(run / SUBMISSION, _submission(bank, prediction).encode())

@@ -11,12 +11,13 @@ from typing import Literal
 import torch
 
 from features.devices import torch_device
-from features.errors import InputError
+from features.errors import InputError, LaterVersion
 from features.labels import Labels
 from features.manifest import Manifest, read_manifest
 from features.provenance import provenance
 from features.records import Clip
 from features.spec import FeatureSpec, canonical
+from features.timeline import MAX_ROWS_APART, RowsApart
 from models.bank import Bank, statistics
 from models.checkpoint import FILE, CheckpointMeta, read_meta, save_head
 from models.fitting import Epoch, Fit, TrainConfig, check_head, fit
@@ -27,6 +28,7 @@ from models.loading import (
     FeatureSets,
     Modality,
     clips_of_split,
+    constant_labels,
     digest_of_labels,
     load_bank,
     open_sets,
@@ -65,6 +67,8 @@ class TrainResult:
     epochs: tuple[Epoch, ...]
     best: Epoch
     """The one whose weights were kept."""
+    notes: tuple[str, ...] = ()
+    """What is odd about the labels."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,14 +90,16 @@ def train_head(
     train: TrainConfig = TrainConfig(),
     visual: str | None = None,
     audio: str | None = None,
+    max_rows_apart: RowsApart = MAX_ROWS_APART,
     force: bool = False,
     on_epoch: Callable[[Epoch], None] | None = None,
 ) -> TrainResult:
     """Train a head on cached features alone, and leave it in the folder `run`.
 
     No video is touched and no encoder runs but CLIP's text tower. A run that holds the result
-    of the same config and inputs is left as it is, unless `force`; another is replaced. Raises
-    `InputError` and its kin where the inputs do not fit, before anything is written.
+    of the same config and inputs is left as it is, unless `force`; another is replaced. Label
+    rows and frames of a clip may be `max_rows_apart` apart. Raises `InputError` and its kin
+    where the inputs do not fit, before anything is written.
     """
     sources = _look_up(read_manifest(manifest), head, store, visual, audio)
     config = RunConfig(
@@ -104,14 +110,19 @@ def train_head(
         train=train,
         visual=sources.sets.visual.name,
         audio=sources.sets.audio.name,
+        max_rows_apart=max_rows_apart,
     )
+    notes = constant_labels(sources.labels["train"] | sources.labels["val"])
     key = run_key(config, sources.inputs)
     if not force and (epochs := _present(run, key)):
         write_config(config)  # manifest or store may have moved
-        return TrainResult("present", run, epochs, best_of(epochs))
+        return TrainResult("present", run, epochs, best_of(epochs), notes)
     refuse_unless_run(run)
     device = torch_device(train.device)
-    banks = {split: load_bank(sources.sets, labels) for split, labels in sources.labels.items()}
+    banks = {
+        split: load_bank(sources.sets, labels, max_rows_apart)
+        for split, labels in sources.labels.items()
+    }
     with settled(train.seed, train.threads):
         try:
             network = build_head(head, sources.sets, banks["train"], device)
@@ -127,7 +138,7 @@ def train_head(
             on_epoch,
         )
     _write(config, sources, key, network, found, banks["train"])
-    return TrainResult("trained", run, found.epochs, found.best)
+    return TrainResult("trained", run, found.epochs, found.best, notes)
 
 
 def _look_up(
@@ -198,6 +209,8 @@ def _present(run: Path, key: str) -> tuple[Epoch, ...]:
         return ()
     try:
         return read_metrics(run) if read_meta(run / FILE).key == key else ()
+    except LaterVersion:
+        raise  # not ours to replace
     except (InputError, ValueError, TypeError):
         return ()  # damaged, or of another vaflow: to be made again
 

@@ -241,7 +241,9 @@ def test_labels_are_required_for_training(planted):
 def test_an_empty_split_is_refused(planted):
     manifest = read_manifest(planted.manifest)
     only_train = Manifest(manifest.root, manifest.clips[:1])
-    with pytest.raises(InputError, match="no clip of the split 'val', only of train; give the"):
+    with pytest.raises(
+        InputError, match="no clip of the split 'val', only of train; the nearest is"
+    ):
         clips_of_split(only_train, "val")
 
 

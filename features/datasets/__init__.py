@@ -11,10 +11,12 @@ from features.errors import InputError
 AnyDatasetConfig = Annotated[AffWild2Config, Field(discriminator="kind")]
 
 
-def dataset(kind: str, root: Path) -> AnyDatasetConfig:
+def dataset(kind: str, root: Path, **settings: object) -> AnyDatasetConfig:
     """The data set of a kind; `InputError` lists the kinds there are."""
+    given = {"kind": kind, "root": root, **settings}
     try:
-        return TypeAdapter(AnyDatasetConfig).validate_python({"kind": kind, "root": root})
+        return TypeAdapter(AnyDatasetConfig).validate_python(given)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
-        raise InputError(f"data set {kind!r}: {first['msg']}") from None
+        field = "".join(f", {part}" for part in first["loc"][-1:])
+        raise InputError(f"data set {kind!r}{field}: {first['msg']}") from None

@@ -15,7 +15,7 @@ from features.errors import InputError, MediaError
 from features.labels import Labels, is_constant, read_labels
 from features.media import CROP_NAME, Probe, crop_files, probe
 from features.records import Clip, Split
-from features.timeline import MAX_ROWS_APART
+from features.timeline import MAX_ROWS_APART, RowsApart
 from features.validation import describe
 
 VIDEO_SUFFIXES = {".mp4", ".avi", ".mkv", ".mov", ".webm"}
@@ -31,6 +31,8 @@ class AffWild2Config(DatasetConfig):
     """Aff-Wild2, or a set in its shape."""
 
     kind: Literal["affwild2"] = "affwild2"
+    max_rows_apart: RowsApart = MAX_ROWS_APART
+    """How far rows and frames of a clip may be apart before it is left out."""
 
     def index(self, base: Path) -> Indexed:
         """The clips, with paths relative to `base`; `InputError` where there is nothing."""
@@ -48,7 +50,7 @@ class AffWild2Config(DatasetConfig):
                 f"{self.root} holds no annotation: expected text files below a folder such as "
                 "VA_Estimation_Challenge/Train_Set"
             )
-        return _indexed(found, base)
+        return _indexed(found, base, self.max_rows_apart)
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +128,7 @@ def _sample_rows(path: Path) -> dict[str, int]:
         return dict(counts)
 
 
-def _indexed(found: _Found, base: Path) -> Indexed:
+def _indexed(found: _Found, base: Path, max_rows_apart: int) -> Indexed:
     """A clip for each annotation and each test name, or the reason why there is none."""
     clips: list[Clip] = []
     reports: list[ClipReport] = []
@@ -136,7 +138,7 @@ def _indexed(found: _Found, base: Path) -> Indexed:
     splits |= {name: split for name, (split, _) in found.annotations.items()}
     for name in sorted(splits):
         try:
-            clip, report = _clip(name, splits[name], found, base, notes)
+            clip, report = _clip(name, splits[name], found, base, max_rows_apart, notes)
         except ValidationError as error:
             left_out[name] = describe(error, Clip)
         except (InputError, MediaError) as error:
@@ -160,7 +162,12 @@ def _unused(what: str, found: dict[str, Path], used: Iterable[str]) -> list[str]
 
 
 def _clip(
-    name: str, split: Split, found: _Found, base: Path, notes: list[str]
+    name: str,
+    split: Split,
+    found: _Found,
+    base: Path,
+    max_rows_apart: int,
+    notes: list[str],
 ) -> tuple[Clip, ClipReport]:
     """One clip and what was found for it; raises with the reason to leave it out."""
     video, crops = found.videos.get(_media_name(name, found.videos)), found.crops.get(name)
@@ -177,10 +184,11 @@ def _clip(
     elif labels is not None and is_constant(labels):
         notes.append(f"{name}: every row has the same label; is it a placeholder?")
     report = _report(name, split, labels, found.test_rows.get(name, 0), listed, crops)
-    if report.n_rows and abs(report.difference) > MAX_ROWS_APART:
+    if report.n_rows and abs(report.difference) > max_rows_apart:
         raise InputError(
             f"{report.n_rows} rows, but {report.n_frames} frames ({report.difference:+d}); at most "
-            f"{MAX_ROWS_APART} apart are accepted: is this the video that was annotated?"
+            f"{max_rows_apart} apart are accepted: is this the video that was annotated? Allow "
+            "more with --max-rows-apart N, here, and with max_rows_apart=N of the stages"
         )
     if crops is None:
         notes.append(f"{name}: no crops; whole frames are encoded")
