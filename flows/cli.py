@@ -1,13 +1,23 @@
 """The command `vaflow`. What it does not need for a call it does not import."""
 
 import argparse
+import errno
 import json
 import logging
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-INTERRUPTED = 130  # what a shell makes of Ctrl-C
+from flows.__main__ import INTERRUPTED, SAID
+
+REMEDIES = {
+    errno.ENOSPC: "make room on this disk",
+    errno.EDQUOT: "make room within the quota of this disk",
+    errno.EFBIG: "files may not grow so large here: see `ulimit -f`, or use another disk",
+    errno.EROFS: "this disk is read-only: give a path on another",
+    errno.EACCES: "give a path that you may use, or change its rights",
+    errno.EPERM: "give a path that you may use, or change its rights",
+}
 
 DESCRIPTION = """\
 Valence and arousal, frame by frame, from video and sound.
@@ -28,13 +38,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return arguments.command(arguments)
     except KeyboardInterrupt:
-        print("interrupted; what is done is kept, the rest resumes", file=sys.stderr)
+        print(SAID, file=sys.stderr)
         return INTERRUPTED
     except Exception as error:
         from features.errors import VaflowError
 
         if isinstance(error, OSError) and error.filename is not None:
-            print(f"vaflow: {error.filename}: {error.strerror}", file=sys.stderr)
+            remedy = REMEDIES.get(error.errno or 0, "see to this path")
+            print(
+                f"vaflow: {error.filename}: {error.strerror}; {remedy}, and run the same again: "
+                "what is done is kept",
+                file=sys.stderr,
+            )
             return 1
         if not isinstance(error, VaflowError):
             raise
@@ -84,6 +99,12 @@ def parser() -> argparse.ArgumentParser:
     index.add_argument("dataset", metavar="DATASET", help="affwild2")
     index.add_argument("root", type=Path, metavar="ROOT")
     index.add_argument("-o", "--output", type=Path, required=True, metavar="MANIFEST")
+    index.add_argument(
+        "--max-rows-apart",
+        type=int,
+        metavar="N",
+        help="how far the label rows and the frames of a clip may be apart (3)",
+    )
     index.add_argument("--json", action="store_true", help="the report as JSON")
     index.set_defaults(command=_index)
 
@@ -134,7 +155,9 @@ def _index(arguments: argparse.Namespace) -> int:
     from features.datasets.base import described
     from features.manifest import write_manifest
 
-    indexed = dataset(arguments.dataset, arguments.root).index(arguments.output.parent)
+    apart = arguments.max_rows_apart
+    chosen = {} if apart is None else {"max_rows_apart": apart}
+    indexed = dataset(arguments.dataset, arguments.root, **chosen).index(arguments.output.parent)
     if indexed.clips:
         write_manifest(arguments.output, indexed.clips)
     said = f"{len(indexed.clips)} clips in {arguments.output}"
