@@ -111,6 +111,12 @@ def all_but(*clips: str) -> Callable[[Before], None]:
     return check
 
 
+def both_sets(was: Before) -> None:
+    """Both feature sets have their attributes; no record and nothing of the run is other."""
+    all_but("zarr.json")(was)
+    assert len(list(was.folder.glob("s.zarr/*/zarr.json"))) == 2
+
+
 def the_store(was: Before) -> None:
     """The store is as it was; the run is another."""
     kept = [{p: d for p, d in f.items() if p[0] != "r"} for f in (was.files, _files(was.folder))]

@@ -22,6 +22,7 @@ from bad_input import (
     all_but,
     attributes,
     before,
+    both_sets,
     can_mount,
     constant,
     crop,
@@ -303,7 +304,7 @@ STORE = (
         EXTRACT,
         0,
         "nothing to encode",
-        all_but("zarr.json"),
+        both_sets,
     ),
     Row(
         "record half written",
