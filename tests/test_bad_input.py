@@ -611,7 +611,17 @@ def test_a_read_only_store_and_run_serve_what_is_there_and_refuse_the_rest(folde
 
 # Ctrl-C -------------------------------------------------------------------------------------------
 
-STARTED = "import sys; from flows.__main__ import run; print('up', flush=True); sys.exit(run())"
+STARTED = """
+import signal, sys
+from flows.__main__ import run
+set_handler = signal.signal
+def say_so(*handler):
+    set_handler(*handler)
+    signal.signal = set_handler
+    print("up", flush=True)
+signal.signal = say_so
+sys.exit(run())
+"""  # before its handler is there, Ctrl-C is Python's own affair
 MOMENTS_S = (0.0, 0.7, 2.0)  # after the start: the libraries are being imported
 
 
