@@ -3,10 +3,13 @@
 import fcntl
 import hashlib
 import os
+import signal
+import threading
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 
 from features.errors import InputError, VaflowError
 
@@ -37,6 +40,22 @@ def naming(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise OSError(error.errno, error.strerror, str(path)) from error
+
+
+@contextmanager
+def finishing() -> Iterator[None]:
+    """Within, a Ctrl-C waits: what was begun is finished first. In other threads none arrives."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    came: list[FrameType | None] = []
+    before = signal.signal(signal.SIGINT, lambda _, frame: came.append(frame))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+        if came and callable(before):
+            before(signal.SIGINT, came[0])
 
 
 def refuse_unless_writable(path: Path, what: str) -> None:

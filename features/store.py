@@ -25,6 +25,7 @@ from pydantic import ValidationError
 from zarr.codecs import BytesCodec, Crc32cCodec
 
 from features.durable import (
+    finishing,
     locked,
     naming,
     refuse_unless_writable,
@@ -242,10 +243,11 @@ class FeatureStore:
         """Publish a track as the clip's record, in the place of an older one.
 
         Where the disk does not take it, an `OSError` names the record's folder, and what was
-        there before stays.
+        there before stays. Ctrl-C waits for its end: zarr's own thread would go on writing into
+        staging (test_store.py).
         """
         staged = self.work / "staging" / uuid.uuid4().hex
-        with naming(self.path / spec.name / clip_id):
+        with finishing(), naming(self.path / spec.name / clip_id):
             try:
                 staged.mkdir(parents=True)
                 commit = _stage(staged, track, source, provenance, note)

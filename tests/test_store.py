@@ -3,12 +3,14 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 import numpy as np
 import pytest
 import zarr
 
+from features import store as store_module
 from features.errors import InputError, LaterVersion, StoreError
 from features.records import Track
 from features.spec import FeatureSpec
@@ -187,6 +189,28 @@ def test_a_writer_killed_at_any_moment_leaves_only_whole_records(store, tmp_path
     assert seen >= 6  # at most the one being replaced
     write(store, "c0")  # its lock is free again
     assert same(store.read(SPEC.name, "c0"), make_track())
+
+
+def test_ctrl_c_in_the_middle_of_a_record_waits_until_it_is_whole(store, monkeypatch):
+    before = signal.getsignal(signal.SIGINT)
+    writing = np.asarray(make_track().values)
+    monkeypatch.setattr(
+        "features.store.locked",
+        lambda path, real=store_module.locked: (os.kill(os.getpid(), signal.SIGINT), real(path))[1],
+    )
+    with pytest.raises(KeyboardInterrupt):
+        write(store)
+    monkeypatch.undo()
+    assert np.array_equal(store.read(SPEC.name, "a").values, writing)
+    assert not list((store.work / "staging").iterdir())
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_a_record_can_be_written_from_another_thread(store):
+    thread = threading.Thread(target=write, args=(store,))
+    thread.start()
+    thread.join()
+    assert same(store.read(SPEC.name, "a"), make_track())
 
 
 def test_the_disk_is_asked_to_keep_files_before_the_rename_that_shows_them(store, monkeypatch):
