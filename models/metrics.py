@@ -1,5 +1,6 @@
 """The concordance correlation coefficient, as sums that add up (Lin, 1989)."""
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -75,3 +76,33 @@ class Concordance:
             return 0.0
         apart = self.n * (self.mean_truth - self.mean_predicted) ** 2
         return 2 * self.products / (sum(squares) + apart)
+
+    def agreement(self) -> "Agreement":
+        """What the CCC is made of; `ValueError` where there are no pairs."""
+        if not self.n:
+            raise ValueError("no rows agree or disagree; is any row annotated?")
+        squares = (self.squares_truth, self.squares_predicted)
+        flat = min(squares) < self.n * VARIANCE_FLOOR
+        return Agreement(
+            correlation=0.0 if flat else self.products / math.sqrt(squares[0] * squares[1]),
+            mean_truth=self.mean_truth,
+            mean_predicted=self.mean_predicted,
+            std_truth=math.sqrt(self.squares_truth / self.n),
+            std_predicted=math.sqrt(self.squares_predicted / self.n),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Agreement:
+    """How truth and prediction go together, lie, and spread.
+
+    CCC = 2 * correlation * s * t / (s^2 + t^2 + (difference of the means)^2), for deviations s, t.
+    """
+
+    correlation: float
+    """Pearson's; 0 where one of the two is constant."""
+    mean_truth: float
+    mean_predicted: float
+    std_truth: float
+    """Biased, as in the CCC; so is the next."""
+    std_predicted: float

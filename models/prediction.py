@@ -4,7 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float64, Int64
+from jaxtyping import Bool, Float, Float64, Int64
+from torch import Tensor
 
 from models.bank import Bank
 from models.heads.base import Head
@@ -20,6 +21,16 @@ class Prediction:
     """In [-1, 1]."""
     interpolated: Bool[np.ndarray, "N"]
     """Rows without a face whose values come from the clip's neighbouring rows."""
+
+
+@dataclass(frozen=True, slots=True)
+class RegionPosterior:
+    """What a head says of the regions in every row of a bank."""
+
+    posterior: Float64[np.ndarray, "N R"]
+    """Sums to 1; 0 where not valid."""
+    valid: Bool[np.ndarray, "N"]
+    """False where it would be read from nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +71,39 @@ def _merged(
             total[first : first + n_rows] += window[:n_rows]
             count[first : first + n_rows] += 1
     return total / count
+
+
+@torch.inference_mode()
+def region_posterior(
+    head: Head,
+    prototypes: Float[Tensor, "R D"],
+    bank: Bank,
+    *,
+    size: int,
+    stride: int,
+    batch_size: int,
+) -> RegionPosterior | None:
+    """The softmax of the region logits, overlapping windows merged by mean of the valid rows.
+
+    None where the head has no region branch.
+    """
+    head.eval()
+    windows = dense_windows(bank.offsets, size=size, stride=stride)
+    n = len(bank.time_s)
+    total, count = np.zeros((n, len(prototypes))), np.zeros((n, 1))
+    for chosen in batches(np.arange(len(windows)), batch_size):
+        batch, _ = bank.gather(windows, chosen)
+        regions = head(batch, prototypes).regions
+        if regions is None:
+            return None
+        shares = regions.logits.double().softmax(dim=-1)
+        shares = torch.where(regions.valid.unsqueeze(-1), shares, 0)  # (B, T, R)
+        found, known = shares.cpu().numpy(), regions.valid.cpu().numpy()
+        for index, window, valid in zip(chosen, found, known, strict=True):
+            first, n_rows = windows.first_row[index], windows.n_rows[index]
+            total[first : first + n_rows] += window[:n_rows]
+            count[first : first + n_rows, 0] += valid[:n_rows]
+    return RegionPosterior(total / np.maximum(count, 1), count[:, 0] > 0)
 
 
 def batches(order: Int64[np.ndarray, "N"], batch_size: int) -> list[Int64[np.ndarray, "B"]]:

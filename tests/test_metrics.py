@@ -83,3 +83,30 @@ def test_the_ccc_of_nothing_is_refused():
     with pytest.raises(ValueError, match="the CCC of no rows is undefined; is any row annotated"):
         Concordance().ccc()
     assert Concordance() + Concordance() == Concordance()
+
+
+def test_agreement_by_hand():
+    # truth 0 1 2, predicted 2 4 6: they go together, twice as wide, means 1 and 4
+    found = of([(0, 2), (1, 4), (2, 6)]).agreement()
+    assert found.correlation == pytest.approx(1)
+    assert (found.mean_truth, found.mean_predicted) == (1, 4)
+    assert found.std_truth**2 == pytest.approx(2 / 3)
+    assert found.std_predicted**2 == pytest.approx(8 / 3)
+
+
+@given(PAIRS)
+def test_the_ccc_is_made_of_correlation_means_and_deviations(pairs):
+    sums = of(pairs)
+    found = sums.agreement()
+    if min(pairs[:, 0].var(), pairs[:, 1].var()) > 1e-6:
+        assert found.correlation == pytest.approx(np.corrcoef(pairs.T)[0, 1], abs=1e-9)
+        above = 2 * found.correlation * found.std_truth * found.std_predicted
+        apart = (found.mean_truth - found.mean_predicted) ** 2
+        below = found.std_truth**2 + found.std_predicted**2 + apart
+        assert sums.ccc() == pytest.approx(above / below, abs=1e-9)
+
+
+def test_a_constant_goes_together_with_nothing():
+    assert of([(0.1, 0.7)] * 30).agreement().correlation == 0
+    with pytest.raises(ValueError, match="is any row annotated"):
+        Concordance().agreement()
