@@ -118,6 +118,14 @@ def parser() -> argparse.ArgumentParser:
     run.add_argument("-c", "--config", type=Path, metavar="CONFIG.yaml")
     run.set_defaults(command=_run)
 
+    report = commands.add_parser("report", help="make a run's report again: one HTML file")
+    report.add_argument("run", type=Path, metavar="RUN")
+    report.add_argument("--split", default="val", metavar="SPLIT", help="val, unless told")
+    report.add_argument("-o", "--output", type=Path, metavar="FILE", help="not RUN/report.html")
+    report.add_argument("--manifest", type=Path, help="not that of the training")
+    report.add_argument("--store", help="not that of the training")
+    report.set_defaults(command=_report)
+
     status = commands.add_parser("status", help="what the store has of a manifest")
     status.add_argument("store", metavar="STORE")
     status.add_argument("manifest", type=Path, metavar="MANIFEST")
@@ -184,6 +192,20 @@ def _run(arguments: argparse.Namespace) -> int:
     complete_or_raise(result)
     for said in describe(result):
         console.print(said)
+    return 0
+
+
+def _report(arguments: argparse.Namespace) -> int:
+    from models.report.writing import report
+
+    path = report(
+        arguments.run,
+        split=arguments.split,
+        output=arguments.output,
+        manifest=arguments.manifest,
+        store=arguments.store,
+    )
+    print(f"report: {path} shows the split {arguments.split}")
     return 0
 
 

@@ -31,7 +31,7 @@ def pipeline(
     batch_size: Count = 64,
     readers: Count = 2,
     force: bool = False,
-) -> dict[str, float] | None:
+) -> dict[str, float | None] | None:
     """Extract, train, score; a clip that fails to extract stops it before training."""
     extract_features(manifest, store, encoders, device, batch_size, readers, force)
     sets = feature_sets_of(encoders)

@@ -95,10 +95,16 @@ def score_line(result: ScoreResult) -> str:
     score = result.score
     if score is None:
         return f"score-head: {result.split} has no labels: predictions only, in {result.run}{again}"
+    sure = ""
+    if score.ccc_mean_low is not None:
+        sure = (
+            f"; 95 % interval of the mean {score.ccc_mean_low:.3f} to {score.ccc_mean_high:.3f} "
+            f"over {score.n_subjects} subjects"
+        )
     return (
         f"score-head: {result.split}: CCC valence {score.ccc_valence:.3f}, arousal "
         f"{score.ccc_arousal:.3f}, mean {score.ccc_mean:.3f} over {score.n_frames} frames of "
-        f"{score.n_clips} clips ({score.n_interpolated} interpolated){again}"
+        f"{score.n_clips} clips ({score.n_interpolated} interpolated){sure}{again}"
     )
 
 

@@ -21,7 +21,7 @@ def score_head(
     split: str = "val",
     max_rows_apart: RowsApart | None = None,
     force: bool = False,
-) -> dict[str, float] | None:
+) -> dict[str, float | None] | None:
     """Predict a split and score it; returns the scores, or None where there are no labels."""
     result = score_task(
         run=run,

@@ -21,7 +21,8 @@ from models.heads import AnyHeadConfig
 CONFIG = "config.yaml"
 METRICS = "metrics.jsonl"
 PROVENANCE = "provenance.json"
-OF_A_HEAD = (FILE, "scores.json", "clips.json", "predictions.csv", "submission.txt", "report.html")
+REPORT = "report.html"
+OF_A_HEAD = (FILE, "scores.json", "clips.json", "predictions.csv", "submission.txt", REPORT)
 """What a new head makes stale; the head itself first, for it is the commit."""
 
 

@@ -1,7 +1,6 @@
 """The stage `score-head`: predictions of one split, and their CCC by the official protocol."""
 
 import csv
-import hashlib
 import io
 import json
 from collections.abc import Iterator, Sequence
@@ -9,57 +8,22 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from features.devices import torch_device
-from features.durable import sha256_of, write_whole
+from features.durable import write_whole
 from features.errors import InputError
-from features.manifest import read_manifest
-from features.spec import canonical
 from features.timeline import RowsApart
 from models.bank import Bank
-from models.checkpoint import FILE, load_head, read_meta
-from models.loading import (
-    clips_of_split,
-    constant_labels,
-    digest_of_labels,
-    load_bank,
-    open_sets_of_head,
-    read_all_labels,
-    records_digest,
-)
-from models.prediction import Prediction, concordance, predict
-from models.runs import read_config, write_json
+from models.loading import constant_labels
+from models.prediction import Prediction
+from models.runs import REPORT, write_json
+from models.scores import ClipScore, SplitScore, clip_scores, split_score
+from models.split import open_split, read_split
 
 SCORES = "scores.json"
 CLIPS = "clips.json"
 PREDICTIONS = "predictions.csv"
 SUBMISSION = "submission.txt"
 HEADER = ("clip", "frame", "time_s", "valence", "arousal")
-
-
-@dataclass(frozen=True, slots=True)
-class SplitScore:
-    """The score of a split: its annotated frames, end to end."""
-
-    ccc_valence: float
-    ccc_arousal: float
-    ccc_mean: float
-    n_frames: int
-    """Annotated frames."""
-    n_clips: int
-    n_interpolated: int
-    """Frames without a face, predicted from their neighbours; annotated or not."""
-
-
-@dataclass(frozen=True, slots=True)
-class ClipScore:
-    """One clip of the table: a diagnostic, never the score."""
-
-    clip: str
-    n_frames: int
-    """Annotated frames; without any, the CCC are None."""
-    n_interpolated: int
-    ccc_valence: float | None
-    ccc_arousal: float | None
+REPORT_HEAD_BYTES = 2000  # of the report; the key of what it shows stands within
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,75 +52,28 @@ def score_head(
 ) -> ScoreResult:
     """Predict every row of a split, and score it where it is annotated.
 
-    Into the run's folder go `predictions.csv`, `scores.json`, `clips.json` and, for the test
-    split, `submission.txt`; what other splits left there stays. Manifest, store and
-    `max_rows_apart` default to those the head was trained with. `SpecMismatch` where the store's
-    features are others than the head's; `InputError` and `StoreError` where something else is
-    missing.
+    Into the run's folder go `predictions.csv`, `scores.json`, `clips.json`, for the test split
+    `submission.txt`, and last, for an annotated split, `report.html`; what other splits left
+    there stays, but the report is of one split. Manifest, store and `max_rows_apart` default to
+    those the head was trained with. `SpecMismatch` where the store's features are others than
+    the head's; `InputError` and `StoreError` where something else is missing.
     """
-    meta = read_meta(run / FILE)
-    config = read_config(run)
-    listed = read_manifest(manifest or config.manifest)
-    clips = clips_of_split(listed, split)
-    sets = open_sets_of_head(store or config.store, meta.visual, meta.audio)
-    labels = read_all_labels(listed, clips, required=False)
-    notes = constant_labels(labels)
-    apart = config.max_rows_apart if max_rows_apart is None else max_rows_apart
-    key = hashlib.sha256(
-        canonical(
-            {
-                "head": sha256_of(run / FILE),
-                "visual": records_digest(sets, clips, "visual"),
-                "audio": records_digest(sets, clips, "audio"),
-                "labels": digest_of_labels(labels),
-                "max_rows_apart": apart,
-            }
-        )
-    ).hexdigest()
-    if not force and (found := _present(run, split, key)):
+    source = open_split(run, manifest, store, split, max_rows_apart)
+    key, notes = source.key(), constant_labels(source.labels)
+    found = None if force else _present(run, split, key)
+    if found and (found.score is None or _is_report_of(run / REPORT, key)):
         return replace(found, notes=notes)
-    device = torch_device(config.train.device)
-    bank = load_bank(sets, labels, apart).to(device)
-    prediction = predict(
-        load_head(run / FILE, device).head,
-        bank,
-        size=meta.window,
-        stride=meta.stride,
-        batch_size=config.train.batch_size,
-    )
-    score, table = _score(prediction, bank), tuple(_per_clip(prediction, bank))
-    _write(run, split, key, bank, prediction, score, table)
-    return ScoreResult("scored", run, split, score, table, notes)
+    reading = read_split(source)
+    if found is None:
+        score = split_score(reading.prediction, reading.bank, source.subject_of)
+        table = tuple(clip_scores(reading.prediction, reading.bank))
+        _write(run, split, key, reading.bank, reading.prediction, score, table)
+        found = ScoreResult("scored", run, split, score, table)
+    if found.score:
+        from models.report.writing import write_report  # matplotlib: half a second
 
-
-def _score(prediction: Prediction, bank: Bank) -> SplitScore | None:
-    """The score over all clips together."""
-    sums = concordance(prediction, bank)
-    if not sums.valence.n:
-        return None
-    valence, arousal = sums.valence.ccc(), sums.arousal.ccc()
-    return SplitScore(
-        valence,
-        arousal,
-        (valence + arousal) / 2,
-        sums.valence.n,
-        len(bank.clip_ids),
-        int(prediction.interpolated.sum()),
-    )
-
-
-def _per_clip(prediction: Prediction, bank: Bank) -> Iterator[ClipScore]:
-    """Each clip by itself."""
-    for clip_id, span in bank.spans():
-        sums = concordance(prediction, bank, span)
-        n = sums.valence.n
-        yield ClipScore(
-            clip_id,
-            n,
-            int(prediction.interpolated[span].sum()),
-            sums.valence.ccc() if n else None,
-            sums.arousal.ccc() if n else None,
-        )
+        write_report(reading, run / REPORT, key)
+    return replace(found, notes=notes)
 
 
 def _present(run: Path, split: str, key: str) -> ScoreResult | None:
@@ -184,6 +101,15 @@ def _table(entry: dict[str, Any]) -> tuple[ClipScore, ...]:
         return tuple(ClipScore(**row) for row in entry["clips"])
     except (KeyError, TypeError):
         return ()
+
+
+def _is_report_of(path: Path, key: str) -> bool:
+    """Whether the report shows the split of this key, and not another or an older one."""
+    try:
+        with path.open("rb") as file:
+            return key.encode() in file.read(REPORT_HEAD_BYTES)
+    except FileNotFoundError:
+        return False
 
 
 def _write(

@@ -1,6 +1,8 @@
 """The stage `train-head`: manifest and store in, a run's folder with a trained head out."""
 
 import hashlib
+import shlex
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -231,6 +233,7 @@ def _write(
         },
         "seed": config.train.seed,
         "device": str(torch_device(config.train.device)),
+        "started_as": shlex.join(sys.orig_argv),
         "best_epoch": found.best.index,
     }
     write_json(run / PROVENANCE, provenance() | made_by)  # first: it marks the folder as a run's

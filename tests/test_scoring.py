@@ -13,12 +13,22 @@ from features.store import FeatureStore
 from models.bank import Bank
 from models.checkpoint import FILE, load_head
 from models.fitting import TrainConfig
-from models.heads.base import Head, HeadOutput
+from models.heads.base import Head, HeadOutput, Regions
 from models.heads.dspl import DsplConfig
 from models.metrics import Concordance
-from models.prediction import Prediction, batches, concordance, fill_gaps, predict
+from models.prediction import (
+    Prediction,
+    batches,
+    concordance,
+    fill_gaps,
+    predict,
+    region_posterior,
+)
+from models.runs import REPORT
 from models.scoring import CLIPS, PREDICTIONS, SCORES, SUBMISSION, score_head
+from models.split import open_split, read_split
 from models.training import train_head
+from models.windows import dense_windows
 
 TRAIN = TrainConfig(epochs=2, window=40, stride=30, batch_size=4, learning_rate=1e-2, threads=1)
 
@@ -45,7 +55,7 @@ def run(trained, tmp_path):
     folder = tmp_path / "run"
     folder.mkdir()
     for file in trained.run.iterdir():
-        if file.name not in (SCORES, CLIPS, PREDICTIONS, SUBMISSION):
+        if file.name not in (SCORES, CLIPS, PREDICTIONS, SUBMISSION, REPORT):
             (folder / file.name).write_bytes(file.read_bytes())
     return folder
 
@@ -64,6 +74,26 @@ class Echo(Head):
     def forward(self, batch, prototypes=None):
         place = torch.arange(batch.visual.shape[1]).expand(batch.visual.shape[:2]) / 100
         return HeadOutput(torch.stack([batch.visual[..., 0], place.float()], dim=-1), None)
+
+
+class EchoRegions(Head):
+    """Region logits: the first visual number for the first region, the place in the window
+    for the second, and 0 for the third; against prototypes that only count."""
+
+    def __init__(self, branch: bool = True) -> None:
+        super().__init__()
+        self.branch = branch
+
+    def prototypes(self):
+        return torch.eye(3)
+
+    def forward(self, batch, prototypes=None):
+        place = torch.arange(batch.visual.shape[1]).expand(batch.visual.shape[:2]).float()
+        logits = torch.stack([batch.visual[..., 0], place, torch.zeros_like(place)], dim=-1)
+        # where nothing was seen the logits are nonsense, and must not count
+        logits = torch.where(batch.visual_valid.unsqueeze(-1), logits, torch.nan)
+        va = torch.zeros(*place.shape, 2)
+        return HeadOutput(va, Regions(logits, batch.visual_valid) if self.branch else None)
 
 
 def bank_of(values, lengths) -> Bank:
@@ -87,6 +117,43 @@ def test_overlapping_windows_are_merged_by_mean():
     # one clip of 5 rows, windows [0, 3), [2, 5): row 2 is at place 2 and at place 0: mean .01
     found = predict(Echo(), bank_of([0.0] * 5, [5]), size=3, stride=2, batch_size=1)
     np.testing.assert_allclose(found.va[:, 1], [0, 0.01, 0.01, 0.01, 0.02], atol=1e-7)
+
+
+def test_region_posteriors_are_merged_by_mean_over_the_rows_that_were_seen():
+    # one clip of 5 rows, windows [0, 3), [2, 5): row 2 is at places 2 and 0, row 3 is not seen;
+    # a second clip of 2 rows is padded to 3
+    bank = bank_of([0.0, 1.0, 2.0, 0.0, 1.0, 3.0, 0.5], [5, 2])
+    bank.visual_valid[3] = False
+    found = region_posterior(EchoRegions(), torch.eye(3), bank, size=3, stride=2, batch_size=2)
+    assert found.valid.tolist() == [True, True, True, False, True, True, True]
+
+    def share(value, place):
+        return np.exp([value, place, 0]) / np.exp([value, place, 0]).sum()
+
+    expected = [
+        share(0, 0),
+        share(1, 1),
+        (share(2, 2) + share(2, 0)) / 2,
+        np.zeros(3),
+        share(1, 2),
+        share(3, 0),
+        share(0.5, 1),
+    ]
+    np.testing.assert_allclose(found.posterior, expected, atol=1e-7)
+
+
+def test_a_head_without_a_region_branch_has_no_posterior():
+    head = EchoRegions(branch=False)
+    bank = bank_of([0.0] * 5, [5])
+    assert region_posterior(head, torch.eye(3), bank, size=3, stride=2, batch_size=1) is None
+
+
+def test_the_region_branch_leaves_the_predictions_alone(trained):
+    reading = read_split(open_split(trained.run, None, None, "val"))
+    head, bank = reading.head, reading.bank
+    batch, _ = bank.gather(dense_windows(bank.offsets, size=40, stride=30), np.arange(3))
+    with torch.inference_mode():
+        assert torch.equal(head(batch).va, head(batch, head.prototypes()).va)
 
 
 def test_each_row_gets_its_own_prediction_and_is_clamped():
@@ -149,7 +216,18 @@ def test_the_score_is_that_of_the_best_epoch(trained, run):
         "n_frames",
         "n_clips",
         "n_interpolated",
+        "n_subjects",
+        "ccc_valence_low",
+        "ccc_valence_high",
+        "ccc_arousal_low",
+        "ccc_arousal_high",
+        "ccc_mean_low",
+        "ccc_mean_high",
     }
+    for name in ("valence", "arousal", "mean"):
+        low, score, high = (written["val"][f"ccc_{name}{end}"] for end in ("_low", "", "_high"))
+        assert low <= score <= high
+    assert written["val"]["n_subjects"] == 2
     assert written["val"]["n_frames"] == 2 * N_FRAMES  # one row more, one of them unannotated
     assert written["val"]["n_clips"] == 2
     assert written["val"]["n_interpolated"] == 6

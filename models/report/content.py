@@ -1,0 +1,130 @@
+"""What a report shows: numbers and courses of a split, before anything is drawn."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool, Float64
+
+from features.errors import InputError
+from models.fitting import Epoch
+from models.metrics import Agreement
+from models.prediction import concordance
+from models.report.making import commands_of, facts_of, provenance_of
+from models.report.regions import RegionReading, regions_of
+from models.runs import CONFIG, METRICS, read_metrics
+from models.scores import ClipScore, SplitScore, clip_scores, split_score
+from models.split import Reading, SplitOfRun
+
+
+@dataclass(frozen=True, slots=True)
+class Course:
+    """One clip over time."""
+
+    score: ClipScore
+    time_s: Float64[np.ndarray, "T"]
+    truth: Float64[np.ndarray, "T 2"]
+    """NaN where not annotated."""
+    predicted: Float64[np.ndarray, "T 2"]
+    seen: Bool[np.ndarray, "T"]
+    """False where there is no face."""
+    heard: Bool[np.ndarray, "T"]
+
+    @property
+    def annotated(self) -> Bool[np.ndarray, "T"]:
+        """Rows that have a truth."""
+        return ~np.isnan(self.truth[:, 0])
+
+    @property
+    def n_unseen(self) -> int:
+        """Frames without a face."""
+        return int((~self.seen).sum())
+
+    @property
+    def badness(self) -> float:
+        """By what clips are put in order, worst first; those without a truth come last."""
+        if self.score.ccc_valence is None or self.score.ccc_arousal is None:
+            return float("inf")
+        return self.score.ccc_valence + self.score.ccc_arousal
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """All that a report shows."""
+
+    run: str
+    split: str
+    score: SplitScore
+    valence: Agreement
+    arousal: Agreement
+    epochs: tuple[Epoch, ...]
+    """Empty where the run's folder has lost them."""
+    truth: Float64[np.ndarray, "N 2"]
+    """Annotated frames of all clips."""
+    predicted: Float64[np.ndarray, "N 2"]
+    regions: RegionReading | str
+    """Or why there is nothing to show."""
+    courses: tuple[Course, ...]
+    """Worst first."""
+    config: str
+    commands: tuple[tuple[str, str], ...]
+    """What each does, and the line to type."""
+    started_as: str | None
+    """How the process that trained the head was started."""
+    facts: tuple[tuple[str, str], ...]
+    """Name and value of what is known of the making."""
+
+
+def content_of(reading: Reading) -> Content:
+    """The content for a split; `InputError` where no frame of it is annotated."""
+    source, bank, prediction = reading.source, reading.bank, reading.prediction
+    score = split_score(prediction, bank, source.subject_of)
+    if score is None:
+        raise InputError(
+            f"no frame of the split {source.name!r} is annotated, so there is nothing to hold "
+            "its predictions against; give a split with labels"
+        )
+    sums = concordance(prediction, bank)
+    annotated = bank.va_valid.cpu().numpy()
+    made_by = provenance_of(source)
+    return Content(
+        run=source.run.resolve().name,
+        split=source.name,
+        score=score,
+        valence=sums.valence.agreement(),
+        arousal=sums.arousal.agreement(),
+        epochs=_epochs(source),
+        truth=bank.va.cpu().numpy()[annotated],
+        predicted=prediction.va[annotated],
+        regions=regions_of(reading),
+        courses=tuple(sorted(_courses(reading), key=lambda course: course.badness)),
+        config=(source.run / CONFIG).read_text(encoding="utf-8"),
+        commands=commands_of(source),
+        started_as=made_by.get("started_as"),
+        facts=tuple(facts_of(made_by)),
+    )
+
+
+def _courses(reading: Reading) -> Iterator[Course]:
+    """Each clip, in the manifest's order."""
+    bank, prediction = reading.bank, reading.prediction
+    annotated = bank.va_valid.cpu().numpy()
+    truth = np.where(annotated[:, None], bank.va.cpu().numpy(), np.nan)
+    seen, heard = bank.visual_valid.cpu().numpy(), bank.audio_valid.cpu().numpy()
+    scores = clip_scores(prediction, bank)
+    for score, (_, rows) in zip(scores, bank.spans(), strict=True):
+        yield Course(
+            score, bank.time_s[rows], truth[rows], prediction.va[rows], seen[rows], heard[rows]
+        )
+
+
+def _epochs(source: SplitOfRun) -> tuple[Epoch, ...]:
+    """The epochs of the training; none where the file is gone."""
+    try:
+        return read_metrics(source.run)
+    except FileNotFoundError:
+        return ()
+    except (ValueError, TypeError) as error:
+        raise InputError(
+            f"{source.run / METRICS} is damaged ({error}); delete it to do without, or train again"
+        ) from None

@@ -1,0 +1,121 @@
+"""From a matplotlib figure to SVG that stands in a page among others."""
+
+import io
+import re
+import xml.etree.ElementTree as ElementTree
+from collections.abc import Callable
+
+import matplotlib
+from markupsafe import Markup
+from matplotlib.backends.backend_svg import FigureCanvasSVG
+from matplotlib.figure import Figure
+
+# Okabe and Ito (2008): told apart with every kind of colour vision, and by lightness in grey.
+TRUTH = "#000000"
+PREDICTED = "#0072B2"
+VALENCE = "#0072B2"
+AROUSAL = "#D55E00"
+UNSEEN = "#F0E442"
+UNHEARD = "#CC79A7"
+UNLABELLED = "#999999"
+FAINT = "#D0D0D0"
+INK = "#333333"
+SHADES = "Blues"  # one hue from white to dark: reads alike with and without colour vision
+
+POINTS_PER_INCH = 72  # SVG user units of matplotlib: a figure of n / 72 inches is n px wide
+SHRINKS_TO = 0.85  # of its own width; narrower, the card scrolls instead
+GROWS_TO = 1.3
+DRAWN_FONT = "DejaVu Sans"  # comes with matplotlib, wider than what browsers put in its place
+PAGE_FONT = "system-ui, sans-serif"
+
+STYLE = {
+    "axes.edgecolor": INK,
+    "axes.labelcolor": INK,
+    "axes.labelsize": 12,
+    "axes.linewidth": 0.8,
+    "axes.spines.right": False,
+    "axes.spines.top": False,
+    "axes.titlesize": 12,
+    "font.family": DRAWN_FONT,
+    "font.size": 11,
+    "legend.fontsize": 11,
+    "legend.frameon": False,
+    "path.simplify": False,  # courses are thinned before they come here
+    "svg.fonttype": "none",  # text stays text
+    "svg.hashsalt": "vaflow",  # equal figures are equal bytes
+    "text.color": INK,
+    "xtick.color": INK,
+    "xtick.labelsize": 11,
+    "ytick.color": INK,
+    "ytick.labelsize": 11,
+}
+
+_FRACTION = re.compile(r"-?\d+\.\d{3,}")
+_REFERENCE = re.compile(r"(^#|url\(#)([\w-]+)")
+_GEOMETRY = ("d", "x", "y", "width", "height")
+
+
+def svg(
+    name: str, label: str, width_px: int, height_px: int, draw: Callable[[Figure], None]
+) -> Markup:
+    """What `draw` puts on a figure, as an SVG element; equal calls give equal text.
+
+    Every id begins with `name`, so that names that differ keep figures apart in one page.
+    `label` is what is read aloud in its place.
+    """
+    written = io.StringIO()
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(width_px / POINTS_PER_INCH, height_px / POINTS_PER_INCH))
+        FigureCanvasSVG(figure)
+        draw(figure)
+        figure.savefig(written, format="svg", metadata={"Date": None})
+    root = ElementTree.fromstring(written.getvalue())
+    _inline(root, name)
+    for attribute in ("width", "height", "version"):
+        root.attrib.pop(attribute, None)
+    least, most = round(SHRINKS_TO * width_px), round(GROWS_TO * width_px)
+    root.attrib |= {
+        "role": "img",
+        "aria-label": label,
+        "style": f"min-width:{least}px;max-width:{most}px",
+    }
+    return Markup(ElementTree.tostring(root, encoding="unicode"))
+
+
+def _inline(root: ElementTree.Element, name: str) -> None:
+    """Rid the tree of namespaces, of what HTML does not want, and of ids that others may have."""
+    used = {
+        found
+        for element in root.iter()
+        for value in element.attrib.values()
+        for _, found in _REFERENCE.findall(value)
+    }
+    for element in root.iter():
+        element.tag = _local(element.tag)
+        element.attrib = {
+            _local(key): _attribute(_local(key), value, name)
+            for key, value in element.attrib.items()
+            if key != "id" or value in used
+        }
+        for child in list(element):
+            if _local(child.tag) in ("metadata", "style"):  # its style would be the whole page's
+                element.remove(child)
+        element.tail = None
+        if element.tag not in ("text", "tspan"):
+            element.text = None
+
+
+def _attribute(key: str, value: str, name: str) -> str:
+    """The attribute's value, its ids under the figure's name and without needless digits."""
+    if key == "id":
+        return f"{name}-{value}"
+    if key in _GEOMETRY:
+        return " ".join(_FRACTION.sub(lambda found: f"{float(found[0]):.2f}", value).split())
+    if key == "style":
+        value = value.replace(f"'{DRAWN_FONT}'", PAGE_FONT)
+    return _REFERENCE.sub(rf"\g<1>{name}-\g<2>", value)
+
+
+def _local(name: str) -> str:
+    """The name without its namespace."""
+    return name.rpartition("}")[2]

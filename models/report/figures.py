@@ -1,0 +1,238 @@
+"""The figures of a split as a whole: learning curves, the V/A plane, the regions."""
+
+from collections.abc import Sequence
+from functools import partial
+
+import numpy as np
+from jaxtyping import Float64, Int64
+from markupsafe import Markup
+from matplotlib import colormaps
+from matplotlib.axes import Axes
+from matplotlib.collections import PolyCollection
+from matplotlib.colors import ListedColormap, LogNorm, Normalize
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator, NullLocator
+
+from models.fitting import Epoch
+from models.regions import CENTRES, LEVELS, THIRD
+from models.report.content import Content
+from models.report.drawing import AROUSAL, FAINT, INK, SHADES, VALENCE, svg
+from models.report.regions import N_REGIONS, REGION_NAMES, RegionReading
+from models.runs import best_of
+
+CURVES_PX = (380, 260)
+PLANE_PX = (380, 316)
+GRID_PX = (380, 330)
+CONFUSION_PX = (400, 400)
+CELLS = 36  # of the plane, along each axis; a multiple of 3, so the regions' cuts are cell edges
+N_SHADES = 40  # of the plane; with more than 50, matplotlib makes the colour bar a bitmap
+FAINTEST = 0.22  # of the scale of shades, for a cell of one frame: it must show on white
+LIGHT_BELOW = 0.68  # share of the scale up to which a cell is light, and its text dark
+LEAST_SHOWN = 0.005  # shares that round to 0 % are left out
+
+
+def learning_curves(epochs: Sequence[Epoch]) -> tuple[Markup, Markup]:
+    """Training loss, and the scores on val, both by epoch; the kept one is marked."""
+    kept = best_of(epochs)
+    return (
+        svg(
+            "loss",
+            f"Training loss over {len(epochs)} epochs",
+            *CURVES_PX,
+            partial(_loss, epochs=epochs, kept=kept),
+        ),
+        svg(
+            "val-ccc",
+            f"CCC on the split val over {len(epochs)} epochs; {kept.ccc_mean:.3f} at epoch "
+            f"{kept.index + 1}, which is kept",
+            *CURVES_PX,
+            partial(_val_ccc, epochs=epochs, kept=kept),
+        ),
+    )
+
+
+def _loss(figure: Figure, epochs: Sequence[Epoch], kept: Epoch) -> None:
+    axes = _by_epoch(figure, epochs, kept, "training loss")
+    axes.plot([e.index + 1 for e in epochs], [e.loss for e in epochs], "o-", color=INK, ms=3.5)
+    axes.set_ylim(bottom=min(0.0, *(e.loss for e in epochs)))
+    _mark(axes, kept)
+
+
+def _val_ccc(figure: Figure, epochs: Sequence[Epoch], kept: Epoch) -> None:
+    axes = _by_epoch(figure, epochs, kept, "CCC on val")
+    at = [e.index + 1 for e in epochs]
+    axes.plot(at, [e.ccc_valence for e in epochs], "s--", color=VALENCE, ms=3.5, label="valence")
+    axes.plot(at, [e.ccc_arousal for e in epochs], "^--", color=AROUSAL, ms=3.5, label="arousal")
+    axes.plot(at, [e.ccc_mean for e in epochs], "o-", color=INK, ms=3.5, lw=2, label="mean")
+    low = min(min(e.ccc_valence, e.ccc_arousal) for e in epochs)
+    axes.set_ylim(min(0.0, np.floor(10 * low) / 10), 1)
+    axes.legend(
+        loc="lower left", bbox_to_anchor=(0, 1), ncols=3, columnspacing=1.2, borderaxespad=0.2
+    )
+    _mark(axes, kept)
+
+
+def _by_epoch(figure: Figure, epochs: Sequence[Epoch], kept: Epoch, ylabel: str) -> Axes:
+    """Axes over the epochs, with a line at the one that is kept."""
+    figure.set_layout_engine("constrained")
+    axes = figure.subplots()
+    axes.set(xlabel="epoch", ylabel=ylabel, xlim=(0.5, max(len(epochs), 2) + 0.5))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8))
+    axes.grid(axis="y", color=FAINT, lw=0.6)
+    axes.set_axisbelow(True)
+    axes.axvline(kept.index + 1, color=INK, lw=1, ls=":")
+    return axes
+
+
+def _mark(axes: Axes, kept: Epoch) -> None:
+    """Say at the foot of the line that this epoch is kept, on the side where there is room."""
+    at, (first, last) = kept.index + 1, axes.get_xlim()
+    left = at - first > last - at
+    axes.annotate(
+        "kept",
+        (at, 0.03),
+        xycoords=("data", "axes fraction"),
+        xytext=(-4 if left else 4, 0),
+        textcoords="offset points",
+        ha="right" if left else "left",
+    )
+
+
+def planes(content: Content) -> tuple[Markup, Markup]:
+    """Where truth and prediction lie on the V/A plane, on the same scale."""
+    edges = np.linspace(-1, 1, CELLS + 1)
+    counts = [
+        np.histogram2d(*points.T, bins=(edges, edges))[0]  # (V, A)
+        for points in (content.truth, content.predicted)
+    ]
+    most = max(2.0, *(float(each.max()) for each in counts))
+    return (
+        svg("plane-truth", "Density of the truth", *PLANE_PX, partial(_plane, counts[0], most)),
+        svg(
+            "plane-predicted",
+            "Density of the predictions",
+            *PLANE_PX,
+            partial(_plane, counts[1], most),
+        ),
+    )
+
+
+def _plane(counts: Float64[np.ndarray, "V A"], most: float, figure: Figure) -> None:
+    figure.set_layout_engine("constrained")
+    axes = figure.subplots()
+    v, a = np.nonzero(counts)
+    side = 2 / CELLS
+    corners = side * np.array([(0, 0), (1, 0), (1, 1), (0, 1)])  # (4, 2)
+    lower = -1 + side * np.stack([v, a], axis=1)  # (N, 2)
+    cells = PolyCollection(
+        [*(lower[:, None] + corners)],
+        array=counts[v, a],
+        norm=LogNorm(1, most),
+        cmap=ListedColormap(colormaps[SHADES](np.linspace(FAINTEST, 1, N_SHADES))),
+        linewidths=0,
+    )
+    axes.add_collection(cells, autolim=False)
+    for cut in (-THIRD, THIRD):
+        axes.axvline(cut, color=INK, lw=0.8, ls="--")
+        axes.axhline(cut, color=INK, lw=0.8, ls="--")
+    axes.plot(*CENTRES.numpy().T, "+", color=INK, ms=6, mew=1)
+    _va_axes(axes)
+    bar = figure.colorbar(cells, ax=axes, shrink=0.85, pad=0.03, label="frames per cell")
+    decades = 10 ** np.arange(np.floor(np.log10(most)) + 1)
+    bar.set_ticks(decades.tolist(), labels=[f"{n:g}" for n in decades])
+    bar.ax.yaxis.set_minor_locator(NullLocator())
+    bar.outline.set_visible(False)
+
+
+def _va_axes(axes: Axes) -> None:
+    """Valence to the right, arousal upward, both from -1 to 1, at the same scale."""
+    axes.set(xlim=(-1, 1), ylim=(-1, 1), aspect="equal", xlabel="valence", ylabel="arousal")
+    ticks = [-1, -0.5, 0, 0.5, 1]
+    axes.set_xticks(ticks, ["−1", "−0.5", "0", "0.5", "1"])  # noqa: RUF001
+    axes.set_yticks(ticks, ["−1", "−0.5", "0", "0.5", "1"])  # noqa: RUF001
+
+
+def region_grids(regions: RegionReading) -> tuple[Markup, Markup]:
+    """Mean soft label and mean posterior over the nine regions, on the same scale."""
+    most = float(max(regions.mean_label.max(), regions.mean_posterior.max()))
+    return (
+        svg(
+            "grid-label",
+            "Mean soft label of each region",
+            *GRID_PX,
+            partial(_grid, regions.mean_label, most),
+        ),
+        svg(
+            "grid-posterior",
+            "Mean posterior of each region",
+            *GRID_PX,
+            partial(_grid, regions.mean_posterior, most),
+        ),
+    )
+
+
+def _grid(shares: Float64[np.ndarray, "9"], most: float, figure: Figure) -> None:
+    figure.set_layout_engine("constrained")
+    axes = figure.subplots()
+    upward = shares.reshape(3, 3).T  # index k = 3v + a: rows are now arousal
+    _cells(axes, upward, most, size=14)
+    axes.invert_yaxis()
+    axes.set(xlabel="valence", ylabel="arousal")
+    axes.set_xticks(range(3), LEVELS)
+    axes.set_yticks(range(3), LEVELS, rotation=90, va="center")
+
+
+def confusion(regions: RegionReading) -> Markup:
+    """Which region the branch takes the frames of each region for."""
+    return svg(
+        "confusion",
+        "Share of the frames of each true region that is read as each region",
+        *CONFUSION_PX,
+        partial(_confusion, counts=regions.confusion),
+    )
+
+
+def _confusion(figure: Figure, counts: Int64[np.ndarray, "9 9"]) -> None:
+    figure.set_layout_engine("constrained")
+    axes = figure.subplots()
+    n = counts.sum(axis=1, keepdims=True)
+    _cells(axes, counts / np.maximum(n, 1), 1.0, size=10)
+    axes.set_xticks(range(N_REGIONS), REGION_NAMES, rotation=90)
+    axes.set_yticks(range(N_REGIONS), REGION_NAMES)
+    for between in (2.5, 5.5):
+        axes.axvline(between, color=INK, lw=0.8)
+        axes.axhline(between, color=INK, lw=0.8)
+    axes.set(xlabel="region of most weight", ylabel="region of the truth")
+
+
+def _cells(axes: Axes, shares: Float64[np.ndarray, "Y X"], most: float, size: int) -> None:
+    """A cell per share, as percent; row 0 is at the top."""
+    n_rows, n_columns = shares.shape
+    y, x = np.mgrid[:n_rows, :n_columns]
+    corners = np.array([(-0.5, -0.5), (0.5, -0.5), (0.5, 0.5), (-0.5, 0.5)])
+    centres = np.stack([x.ravel(), y.ravel()], axis=1)
+    axes.add_collection(
+        PolyCollection(
+            [*(centres[:, None] + corners)],
+            array=shares.ravel(),
+            norm=Normalize(0, most),
+            cmap=SHADES,
+            edgecolors=FAINT,
+            linewidths=1,
+        ),
+        autolim=False,
+    )
+    for (row, column), share in np.ndenumerate(shares):
+        if share >= LEAST_SHOWN:
+            axes.text(
+                column,
+                row,
+                f"{100 * share:.0f}" if size < 12 else f"{100 * share:.1f} %",
+                ha="center",
+                va="center",
+                size=size,
+                color="black" if share < LIGHT_BELOW * most else "white",
+            )
+    axes.set(xlim=(-0.5, n_columns - 0.5), ylim=(n_rows - 0.5, -0.5), aspect="equal")
+    axes.tick_params(length=0)
+    axes.spines[:].set_visible(False)

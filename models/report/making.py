@@ -1,0 +1,64 @@
+"""How a run came about, and what to type to make it again."""
+
+import json
+import shlex
+from collections.abc import Iterator
+
+from features.errors import InputError
+from features.records import JsonObject
+from models.checkpoint import FILE
+from models.runs import CONFIG, PROVENANCE
+from models.split import SplitOfRun
+
+
+def provenance_of(source: SplitOfRun) -> JsonObject:
+    """What was written down when the head was made; empty where the file is gone."""
+    path = source.run / PROVENANCE
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except ValueError as error:
+        raise InputError(
+            f"{path} is not JSON ({error}); delete it to do without, or train again"
+        ) from None
+    return found if isinstance(found, dict) else {}
+
+
+def commands_of(source: SplitOfRun) -> tuple[tuple[str, str], ...]:
+    """What each does, and the line to type, for head, score and report of this split."""
+    run, config = source.run.resolve(), source.config
+    used = {"manifest": str(source.manifest), "store": source.store}
+    trained = {"manifest": str(config.manifest), "store": config.store}
+    moved = {key: value for key, value in used.items() if value != trained[key]}
+    keys = [f"{key}={value}" for key, value in moved.items()]
+    options = [word for key, value in moved.items() for word in (f"--{key}", value)]
+    train = ["run", "train-head", "-c", str(run / CONFIG), f"run={run}-again"]
+    score = ["run", "score-head", f"run={run}", f"split={source.name}", *keys]
+    report = ["report", str(run), "--split", source.name, *options]
+    return (
+        ("Train the same head again, beside this one", shlex.join(["vaflow", *train])),
+        ("Score this one", shlex.join(["vaflow", *score])),
+        ("Make this report again", shlex.join(["vaflow", *report])),
+    )
+
+
+def facts_of(made_by: JsonObject) -> Iterator[tuple[str, str]]:
+    """What is known of the making, name by name."""
+    inputs, versions = made_by.get("inputs") or {}, made_by.get("versions") or {}
+    for modality in ("visual", "audio"):
+        used = inputs.get(modality) or {}
+        yield f"{modality} features", str(used.get("name"))
+        yield f"sha256 of the {modality} records", str(used.get("records_sha256"))
+    yield "sha256 of the labels", str(inputs.get("labels_sha256"))
+    yield "sha256 of the region texts", str(inputs.get("texts_sha256"))
+    for split, clips in (inputs.get("clips") or {}).items():
+        yield f"clips of the split {split}", str(len(clips))
+    for kind, encoder in (made_by.get("encoders") or {}).items():
+        yield f"encoder {kind}", json.dumps(encoder, sort_keys=True, ensure_ascii=False)
+    yield "seed", str(made_by.get("seed"))
+    yield "device", str(made_by.get("device"))
+    yield "git commit", str(made_by.get("git_commit"))
+    yield "trained at", str(made_by.get("made_at"))
+    yield f"key of {FILE}", str(made_by.get("key"))
+    yield "versions", ", ".join(f"{name} {number}" for name, number in versions.items())

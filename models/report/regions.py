@@ -1,0 +1,105 @@
+"""What the region branch says of a split, against the soft labels."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float64, Int64
+from torch import Tensor
+
+from models.prediction import RegionPosterior, region_posterior
+from models.regions import region_index, soft_labels
+from models.split import Reading
+
+N_REGIONS = 9
+SIGNS = ("\N{MINUS SIGN}", "0", "+")  # low, mid, high
+REGION_NAMES = tuple(f"V{valence} A{arousal}" for valence in SIGNS for arousal in SIGNS)
+SMALLEST = 1e-300  # keeps the logarithm of a share that underflowed finite
+
+
+@dataclass(frozen=True, slots=True)
+class RegionRow:
+    """One region in a table."""
+
+    name: str
+    n_frames: int
+    """Whose truth lies in it."""
+    recall: float | None
+    """Share of these that the branch gives most weight to it; None where there are none."""
+
+
+@dataclass(frozen=True, slots=True)
+class RegionReading:
+    """What the region branch says of the annotated frames with a face, against the truth."""
+
+    mean_label: Float64[np.ndarray, "9"]
+    """Mean soft label; index k = 3v + a."""
+    mean_posterior: Float64[np.ndarray, "9"]
+    confusion: Int64[np.ndarray, "9 9"]
+    """Frames by the region the truth lies in (row) and the region of most weight (column)."""
+    kl: float
+    """Mean KL divergence of the posterior from the soft label, in nats."""
+    kl_constant: float
+    """The same of the best constant: the mean soft label of these very frames."""
+
+    @property
+    def relative_kl(self) -> float:
+        """`kl` as a share of the constant's; 1 is no better than that."""
+        return self.kl / self.kl_constant if self.kl_constant else float("nan")
+
+    @property
+    def rows(self) -> tuple[RegionRow, ...]:
+        """The regions one by one."""
+        counts, right = self.confusion.sum(axis=1), self.confusion.diagonal()
+        return tuple(
+            RegionRow(name, int(n), float(hit / n) if n else None)
+            for name, n, hit in zip(REGION_NAMES, counts, right, strict=True)
+        )
+
+
+def regions_of(reading: Reading) -> RegionReading | str:
+    """The region branch over the split, or why there is nothing to show of it."""
+    head, bank, meta = reading.head, reading.bank, reading.source.meta
+    if not meta.head.region_weight:
+        return "The region branch of this head was not trained: head.region_weight is 0."
+    with torch.inference_mode():
+        prototypes = head.prototypes()
+    found = prototypes is not None and region_posterior(
+        head,
+        prototypes,
+        bank,
+        size=meta.window,
+        stride=meta.stride,
+        batch_size=reading.source.config.train.batch_size,
+    )
+    if not found:
+        return "This head has no region branch."
+    known = found.valid & bank.va_valid.cpu().numpy()
+    if not known.any():
+        return "No annotated frame of this split has a face to read the regions from."
+    return read_regions(found, bank.va.cpu(), known, meta.head.sigma)
+
+
+def read_regions(
+    found: RegionPosterior, va: Float64[Tensor, "N 2"], known: Bool[np.ndarray, "N"], sigma: float
+) -> RegionReading:
+    """The posteriors of the known rows against the soft labels of their truth."""
+    truth = va[torch.from_numpy(known)]
+    posterior = found.posterior[known]
+    labels = soft_labels(truth, sigma).numpy()
+    mean_label = labels.mean(axis=0)
+    confusion = np.zeros((N_REGIONS, N_REGIONS), dtype=np.int64)
+    np.add.at(confusion, (region_index(truth).numpy(), posterior.argmax(axis=1)), 1)
+    return RegionReading(
+        mean_label=mean_label,
+        mean_posterior=posterior.mean(axis=0),
+        confusion=confusion,
+        kl=_mean_kl(labels, posterior),
+        kl_constant=_mean_kl(labels, np.broadcast_to(mean_label, labels.shape)),
+    )
+
+
+def _mean_kl(labels: Float64[np.ndarray, "N R"], shares: Float64[np.ndarray, "N R"]) -> float:
+    """Mean over the rows of the sum of p log(p / q), in nats."""
+    logarithms = np.log(np.maximum(labels, SMALLEST)) - np.log(np.maximum(shares, SMALLEST))
+    return float((labels * logarithms).sum(axis=1).mean())

@@ -1,0 +1,39 @@
+"""Long courses made short enough to draw (pure)."""
+
+from itertools import pairwise
+
+import numpy as np
+from jaxtyping import Bool, Float64, Int64
+
+from features.timeline import extended
+
+BUCKETS = 300  # about one per pixel of a figure's width; two or three points are kept of each
+
+
+def kept_rows(values: Float64[np.ndarray, "T"], buckets: int = BUCKETS) -> Int64[np.ndarray, "K"]:
+    """The rows that draw the same curve as all: of each bucket the highest and the lowest.
+
+    NaN is a gap: of a bucket that has any, the first is kept, so no gap closes. The first and
+    the last row are always among them. At most `3 * buckets + 2`; all where there are no more.
+    """
+    n = len(values)
+    if n <= 2 * buckets:
+        return np.arange(n)
+    kept = {0, n - 1}
+    for start, stop in pairwise(np.linspace(0, n, buckets + 1).astype(int).tolist()):
+        part = values[start:stop]
+        missing = np.isnan(part)
+        if missing.any():
+            kept.add(start + int(missing.argmax()))
+        if not missing.all():
+            kept |= {start + int(np.nanargmin(part)), start + int(np.nanargmax(part))}
+    return np.array(sorted(kept))
+
+
+def stretches(
+    rows: Bool[np.ndarray, "T"], time_s: Float64[np.ndarray, "T"]
+) -> list[tuple[float, float]]:
+    """Runs of true rows as half-open spans of time; a row lasts until the next one."""
+    ends_s = extended(time_s, 1)
+    turns = np.flatnonzero(np.diff(rows.astype(np.int8), prepend=0, append=0))
+    return [(float(ends_s[a]), float(ends_s[b])) for a, b in turns.reshape(-1, 2)]

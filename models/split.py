@@ -1,0 +1,119 @@
+"""A split as a trained head is to see it: the run, the clips, their features and labels."""
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+from features.devices import torch_device
+from features.durable import sha256_of
+from features.labels import Labels
+from features.manifest import read_manifest
+from features.records import Clip
+from features.spec import canonical
+from models.bank import Bank
+from models.checkpoint import FILE, CheckpointMeta, load_head, read_meta
+from models.heads.base import Head
+from models.loading import (
+    FeatureSets,
+    clips_of_split,
+    digest_of_labels,
+    load_bank,
+    open_sets_of_head,
+    read_all_labels,
+    records_digest,
+)
+from models.prediction import Prediction, predict
+from models.runs import RunConfig, read_config
+
+
+@dataclass(frozen=True, slots=True)
+class SplitOfRun:
+    """What a scoring reads, before features are read."""
+
+    run: Path
+    name: str
+    manifest: Path
+    store: str
+    meta: CheckpointMeta
+    config: RunConfig
+    clips: tuple[Clip, ...]
+    sets: FeatureSets
+    labels: dict[str, Labels | None]
+    """By clip; None where there are none."""
+    max_rows_apart: int
+
+    @property
+    def subject_of(self) -> dict[str, str]:
+        """Whom each clip shows; a clip that does not say shows someone of its own."""
+        return {
+            clip.id: f"clip {clip.id}" if clip.subject is None else f"subject {clip.subject}"
+            for clip in self.clips
+        }
+
+    def key(self) -> str:
+        """sha256 of all that decides the scores."""
+        decisive = {
+            "head": sha256_of(self.run / FILE),
+            "visual": records_digest(self.sets, self.clips, "visual"),
+            "audio": records_digest(self.sets, self.clips, "audio"),
+            "labels": digest_of_labels(self.labels),
+            "max_rows_apart": self.max_rows_apart,
+            "subjects": dict(self.subject_of),
+        }
+        return hashlib.sha256(canonical(decisive)).hexdigest()
+
+
+def open_split(
+    run: Path,
+    manifest: Path | None,
+    store: str | None,
+    split: str,
+    max_rows_apart: int | None = None,
+) -> SplitOfRun:
+    """The split as the run's head reads it; what is None is as it was in the training.
+
+    `SpecMismatch` where the store's features are others than the head's; `InputError` and
+    `StoreError` where something else is missing.
+    """
+    meta = read_meta(run / FILE)
+    config = read_config(run)
+    listed = read_manifest(manifest or config.manifest)
+    clips = clips_of_split(listed, split)
+    return SplitOfRun(
+        run=run,
+        name=split,
+        manifest=manifest.resolve() if manifest else config.manifest,
+        store=str(Path(store).resolve()) if store else config.store,
+        meta=meta,
+        config=config,
+        clips=clips,
+        sets=open_sets_of_head(store or config.store, meta.visual, meta.audio),
+        labels=read_all_labels(listed, clips, required=False),
+        max_rows_apart=config.max_rows_apart if max_rows_apart is None else max_rows_apart,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """A split as its head read it."""
+
+    source: SplitOfRun
+    bank: Bank
+    """On the head's device."""
+    head: Head
+    prediction: Prediction
+
+
+def read_split(source: SplitOfRun) -> Reading:
+    """Load features and head, and predict every row."""
+    device = torch_device(source.config.train.device)
+    bank = load_bank(source.sets, source.labels, source.max_rows_apart).to(device)
+    head = load_head(source.run / FILE, device).head
+    prediction = predict(
+        head,
+        bank,
+        size=source.meta.window,
+        stride=source.meta.stride,
+        batch_size=source.config.train.batch_size,
+    )
+    return Reading(source, bank, head, prediction)
