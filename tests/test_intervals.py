@@ -42,9 +42,14 @@ def test_a_resample_scores_as_the_added_sums_do(people, data):
 
 
 def test_a_resample_of_people_who_do_not_vary_scores_zero():
-    # .1 and .7 have no exact binary form: what rounding leaves of their variance must not count
-    still, moving = of([(0.1, 0.7)] * 30), of([(0, 0.0), (0.5, 0.4)])
-    assert resampled([still, moving], np.array([[2.0, 0.0]])) == 0
+    # -.6 has no exact binary form: without a floor, what rounding leaves of the variance of these
+    # two people gives a CCC of 1.6
+    people = [
+        of([(-0.6, -0.6)] * 3),
+        of([(-0.6, -0.6)] * 11),
+        of([(0, 0), (0.5, 0.4), (0.3, -0.7)]),
+    ]
+    assert resampled(people, np.array([[1.0, 1.0, 0.0]])) == 0
 
 
 def test_two_people_give_an_interval_by_hand():
