@@ -25,6 +25,7 @@ from models.prediction import (
     region_posterior,
 )
 from models.runs import REPORT
+from models.scores import sums_by_subject
 from models.scoring import CLIPS, PREDICTIONS, SCORES, SUBMISSION, score_head
 from models.split import open_split, read_split
 from models.training import train_head
@@ -195,6 +196,19 @@ def test_only_annotated_rows_count():
     found = concordance(Prediction(va, np.zeros(4, dtype=bool)), bank)
     assert found.valence.n == 3
     assert found.valence.ccc() == pytest.approx(1)
+
+
+def test_the_sums_of_a_subject_are_those_of_all_their_clips():
+    bank = bank_of([0.0] * 6, [2, 2, 2])
+    rng = np.random.default_rng(0)
+    bank.va[:] = torch.from_numpy(rng.uniform(-1, 1, (6, 2)))
+    prediction = Prediction(rng.uniform(-1, 1, (6, 2)), np.zeros(6, dtype=bool))
+    found = sums_by_subject(prediction, bank, {"c0": "one", "c1": "other", "c2": "one"})
+    assert list(found) == ["one", "other"]
+    rows = [0, 1, 4, 5]
+    together = Concordance.of(bank.va[rows, 1].numpy(), prediction.va[rows, 1])
+    assert found["one"].arousal.n == 4
+    assert found["one"].arousal.ccc() == pytest.approx(together.ccc())
 
 
 def test_batches_cover_the_order():
