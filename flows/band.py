@@ -8,7 +8,7 @@ from models.baselines import load_banks, score_ridge
 from models.loading import Modality
 from models.prediction import VaConcordance
 from models.runs import RunConfig
-from models.scoring import SplitScore
+from models.scores import SplitScore
 
 SIGHT, SOUND = (0.35, 0.65), (0.20, 0.50)  # val mean CCC of ridge: neither hopeless nor done
 MOST = 0.90  # above it a set is a toy

@@ -20,7 +20,7 @@ from features.manifest import read_manifest
 from flows.demo import demo_keys, prepared
 from flows.reports import describe
 from flows.stages import PipelineResult, complete, pipeline
-from models.scoring import SplitScore
+from models.scores import SplitScore
 
 ControlName = Literal["labels", "face", "voice"]
 BELOW = 0.10  # val mean CCC

@@ -18,7 +18,8 @@ from flows.reports import counting
 from flows.settings import settings
 from flows.stages import pipeline as pipeline_plainly
 from models.runs import read_config
-from models.scoring import SCORES, SplitScore
+from models.scores import SplitScore
+from models.scoring import SCORES
 
 CONFIG = Path(__file__).parents[1] / "configs" / "experiments" / "demo.yaml"
 QUIET = {  # no analytics: the demo needs no network

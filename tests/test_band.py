@@ -10,7 +10,7 @@ from models.baselines import load_banks, score_ridge
 from models.fitting import TrainConfig
 from models.heads.dspl import DsplConfig
 from models.runs import RunConfig
-from models.scoring import SplitScore
+from models.scores import SplitScore
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +26,8 @@ def config(tmp_path_factory) -> RunConfig:
 
 
 def score(valence: float, arousal: float) -> SplitScore:
-    return SplitScore(valence, arousal, (valence + arousal) / 2, 100, 2, 0)
+    no_interval = (None,) * 6
+    return SplitScore(valence, arousal, (valence + arousal) / 2, 100, 2, 0, 1, *no_interval)
 
 
 @pytest.mark.parametrize(
