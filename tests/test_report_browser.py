@@ -59,6 +59,17 @@ def test_every_section_is_there_and_nothing_juts_out(window, page, width_px, mob
     assert jutting == []
 
 
+def test_the_longest_name_of_a_clip_does_not_widen_the_page(window, page):
+    resize(window, PHONE_PX, mobile=True)
+    window.get(page)
+    whole = window.execute_script(
+        "document.querySelectorAll('#clips a, #clips h3, h1')"
+        ".forEach(e => e.textContent = 'x'.repeat(128));"  # ids have at most 128 characters
+        "return document.documentElement.scrollWidth"
+    )
+    assert whole == PHONE_PX
+
+
 def test_figures_are_drawn_and_their_text_can_be_read(window, page):
     for width_px, mobile in ((1280, False), (PHONE_PX, True)):
         resize(window, width_px, mobile=mobile)

@@ -10,7 +10,7 @@ import pytest
 from models.fitting import Epoch
 from models.metrics import Agreement
 from models.report.content import Content, Course
-from models.report.drawing import PREDICTED, TRUTH, UNHEARD, UNLABELLED, UNSEEN
+from models.report.drawing import INK, PREDICTED, TRUTH, UNHEARD, UNLABELLED, UNSEEN
 from models.report.figures import confusion, learning_curves, planes, region_grids
 from models.report.regions import RegionReading
 from models.report.timeline import WIDE_PX, timeline
@@ -181,4 +181,9 @@ def test_the_kept_epoch_is_the_best_and_is_marked():
     for figure in learning_curves(epochs):
         at = texts(figure)
         assert abs(at["kept"][0] - at["2"][0]) < 12  # px; epochs are counted from 1
+        upright = [line for line in shapes(figure, INK) if np.ptp(line[:, 0]) == 0]
+        tallest = max(upright, key=lambda line: np.ptp(line[:, 1]))
+        others = [line for line in upright if np.ptp(line[:, 1]) > 0.9 * np.ptp(tallest[:, 1])]
+        marks = [line[0, 0] for line in others]
+        assert any(mark == pytest.approx(at["2"][0], abs=1) for mark in marks)
     assert "0.300 at epoch 2, which is kept" in learning_curves(epochs)[1]
