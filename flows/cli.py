@@ -124,6 +124,7 @@ def parser() -> argparse.ArgumentParser:
     report.add_argument("-o", "--output", type=Path, metavar="FILE", help="not RUN/report.html")
     report.add_argument("--manifest", type=Path, help="not that of the training")
     report.add_argument("--store", help="not that of the training")
+    report.add_argument("--max-rows-apart", type=int, metavar="N", help="not that of the training")
     report.set_defaults(command=_report)
 
     status = commands.add_parser("status", help="what the store has of a manifest")
@@ -204,6 +205,7 @@ def _report(arguments: argparse.Namespace) -> int:
         output=arguments.output,
         manifest=arguments.manifest,
         store=arguments.store,
+        max_rows_apart=arguments.max_rows_apart,
     )
     print(f"report: {path} shows the split {arguments.split}")
     return 0

@@ -28,11 +28,19 @@ def provenance_of(source: SplitOfRun) -> JsonObject:
 def commands_of(source: SplitOfRun) -> tuple[tuple[str, str], ...]:
     """What each does, and the line to type, for head, score and report of this split."""
     run, config = source.run.resolve(), source.config
-    used = {"manifest": str(source.manifest), "store": source.store}
-    trained = {"manifest": str(config.manifest), "store": config.store}
+    used, trained = (
+        {
+            "manifest": str(each.manifest),
+            "store": each.store,
+            "max_rows_apart": str(each.max_rows_apart),
+        }
+        for each in (source, config)
+    )
     moved = {key: value for key, value in used.items() if value != trained[key]}
     keys = [f"{key}={value}" for key, value in moved.items()]
-    options = [word for key, value in moved.items() for word in (f"--{key}", value)]
+    options = [
+        word for key, value in moved.items() for word in (f"--{key.replace('_', '-')}", value)
+    ]
     train = ["run", "train-head", "-c", str(run / CONFIG), f"run={run}-again"]
     score = ["run", "score-head", f"run={run}", f"split={source.name}", *keys]
     report = ["report", str(run), "--split", source.name, *options]

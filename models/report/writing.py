@@ -17,17 +17,18 @@ def report(
     output: Path | None = None,
     manifest: Path | None = None,
     store: str | None = None,
+    max_rows_apart: int | None = None,
 ) -> Path:
     """Make the report of a scored or unscored run again; returns where it lies.
 
-    That is `report.html` in the run's folder, or `output`. Manifest and store default to those
-    the head was trained with. Raises as `score_head` does, and `InputError` for a split
-    without labels.
+    That is `report.html` in the run's folder, or `output`. Manifest, store and `max_rows_apart`
+    default to those the head was trained with. Raises as `score_head` does, and `InputError`
+    for a split without labels.
     """
     if output and not output.parent.is_dir():
         raise InputError(f"there is no folder {output.parent} to put the report in; make it first")
     path = output or run / REPORT
-    source = open_split(run, manifest, store, split)
+    source = open_split(run, manifest, store, split, max_rows_apart)
     write_report(read_split(source), path, source.key())
     return path
 
