@@ -5,10 +5,13 @@ BIN := $(VENV)/bin
 export HF_HUB_OFFLINE := 1
 export DO_NOT_TRACK := 1
 
-.PHONY: help venv demo test lint encoders clean
+CONTROLS := control-labels control-face control-voice
+
+.PHONY: help venv demo controls $(CONTROLS) test lint encoders clean
 
 help:
 	@echo "make demo       the whole pipeline on rendered videos, under data/demo/"
+	@echo "make controls   the demo with labels, faces or voices taken away: the score must go"
 	@echo "make test       the tests"
 	@echo "make lint       ruff, pyright, import-linter"
 	@echo "make venv       the environment in $(VENV)"
@@ -27,6 +30,11 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 
 demo: venv
 	$(BIN)/vaflow demo
+
+controls: $(CONTROLS)
+
+$(CONTROLS): control-%: venv
+	$(BIN)/vaflow demo --control $*
 
 test: venv
 	$(BIN)/python -m pytest --quiet --durations=10

@@ -4,6 +4,7 @@ import io
 import re
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Callable
+from typing import Any
 
 import matplotlib
 from markupsafe import Markup
@@ -28,7 +29,7 @@ GROWS_TO = 1.3
 DRAWN_FONT = "DejaVu Sans"  # comes with matplotlib, wider than what browsers put in its place
 PAGE_FONT = "system-ui, sans-serif"
 
-STYLE = {
+STYLE: dict[Any, Any] = {
     "axes.edgecolor": INK,
     "axes.labelcolor": INK,
     "axes.labelsize": 12,
