@@ -12,6 +12,7 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 import open_clip
 import torch
@@ -23,7 +24,7 @@ from features.encoders.training import WEIGHTS
 from features.encoders.training_ast import AST_NAME
 from features.encoders.training_clip import CLIP_MODEL, CLIP_NAME
 from features.manifest import write_manifest
-from features.rendered import DEFAULT_CLIPS, DEFAULT_SECONDS, render
+from features.rendered import DEFAULT_CLIPS, DEFAULT_SECONDS, is_rendered, render
 from flows.band import Row, rows_of
 from flows.demo import demo_keys
 from flows.stages import pipeline
@@ -62,8 +63,9 @@ def main() -> None:
 def _rendered(folder: Path, seed: int) -> None:
     """The set of a seed, with its manifest."""
     folder.mkdir(parents=True, exist_ok=True)
-    if not (folder / "dataset").exists():
-        render(folder / "dataset", clips=DEFAULT_CLIPS, seconds=DEFAULT_SECONDS, seed=seed)
+    numbers: Any = {"clips": DEFAULT_CLIPS, "seconds": DEFAULT_SECONDS, "seed": seed}
+    if not is_rendered(folder / "dataset", **numbers):
+        render(folder / "dataset", **numbers)  # refuses where another set lies
     write_manifest(
         folder / "manifest.jsonl", AffWild2Config(root=folder / "dataset").index(folder).clips
     )

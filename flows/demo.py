@@ -10,9 +10,9 @@ from rich.console import Console
 
 from features.datasets.affwild2 import AffWild2Config
 from features.datasets.base import described
-from features.errors import Incomplete
+from features.errors import Incomplete, InputError
 from features.manifest import write_manifest
-from features.rendered import DEFAULT_CLIPS, DEFAULT_SECONDS, DEFAULT_SEED, render
+from features.rendered import DEFAULT_CLIPS, DEFAULT_SECONDS, DEFAULT_SEED, is_rendered, render
 from flows.band import rows_of, table
 from flows.reports import counting
 from flows.settings import settings
@@ -22,6 +22,7 @@ from models.scores import SplitScore
 from models.scoring import SCORES
 
 CONFIG = Path(__file__).parents[1] / "configs" / "experiments" / "demo.yaml"
+SET: Any = {"clips": DEFAULT_CLIPS, "seconds": DEFAULT_SECONDS, "seed": DEFAULT_SEED}
 QUIET = {  # no analytics: the demo needs no network
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
     "DO_NOT_TRACK": "1",
@@ -56,19 +57,18 @@ def demo_keys(folder: Path, manifest: str, store: str, run: str, *overrides: str
 
 
 def _render(console: Console, dataset: Path) -> None:
-    if dataset.exists():
+    if is_rendered(dataset, **SET):
         console.print(f"render: {dataset} is there already; nothing to render")
         return
+    if dataset.exists():
+        raise InputError(
+            f"{dataset} holds another set than the demo's, or one of another vaflow; remove it, or "
+            "give another --folder"
+        )
     console.print(f"render: {DEFAULT_CLIPS} clips into {dataset}, a minute or two ...")
     began = time.monotonic()
     with counting("render") as on_clip:
-        render(
-            dataset,
-            clips=DEFAULT_CLIPS,
-            seconds=DEFAULT_SECONDS,
-            seed=DEFAULT_SEED,
-            on_clip=on_clip,
-        )
+        render(dataset, **SET, on_clip=on_clip)
     console.print(
         f"render: {DEFAULT_CLIPS} clips of about {DEFAULT_SECONDS:g} s, seed {DEFAULT_SEED}, in "
         f"{time.monotonic() - began:.1f} s"
@@ -92,7 +92,7 @@ def judge(console: Console, run: Path) -> int:
     console.print(f"ridge: the same rows, without a head, in {time.monotonic() - began:.1f} s")
     console.print(table(rows))
     holds = all(row.holds for row in rows)
-    console.print(f"demo: scores, predictions and the head are in {run}")
+    console.print(f"demo: scores, predictions, the head and report.html are in {run}")
     console.print(
         f"demo: val CCC valence {score.ccc_valence:.3f}, arousal {score.ccc_arousal:.3f}, mean "
         f"{score.ccc_mean:.3f}; the band {'holds' if holds else 'does NOT hold (see the table)'}"

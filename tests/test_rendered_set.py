@@ -13,10 +13,11 @@ import pytest
 from PIL import Image
 
 from features.errors import InputError
-from features.rendered import render, writer
+from features.rendered import is_rendered, render, writer
 from features.rendered.files import frame_times_s
 from features.rendered.plan import CASES, plan_set
 from features.rendered.writer import ANNOTATIONS, SAMPLE_NAME, row_times_s, write_video
+from flows.cli import main
 
 CLIPS, SECONDS, SEED = 12, 1.2, 5
 
@@ -250,6 +251,27 @@ def test_numbers_that_no_set_can_have_are_refused_before_anything_is_written(
     with pytest.raises(InputError, match=message):
         render(tmp_path / "set", **numbers)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_set_of_other_numbers_or_of_another_edition_is_not_taken_for_this_one(
+    rendered, monkeypatch
+):
+    numbers = {"clips": CLIPS, "seconds": SECONDS, "seed": SEED}
+    assert is_rendered(rendered.folder, **numbers)
+    for name in numbers:
+        assert not is_rendered(rendered.folder, **{**numbers, name: numbers[name] + 1})
+    monkeypatch.setattr("features.rendered.writer.EDITION", 99)
+    assert not is_rendered(rendered.folder, **numbers)
+    assert not is_rendered(rendered.folder / "nowhere", **numbers)
+
+
+def test_the_demo_refuses_a_set_that_is_not_its_own(tmp_path, capsys):
+    (tmp_path / "dataset").mkdir()
+    (tmp_path / "dataset" / "mine.txt").write_text("mine")
+    for words in (["demo"], ["demo", "--control", "face"]):
+        assert main([*words, "--folder", str(tmp_path)]) == 2
+        assert "holds another set than the demo's" in capsys.readouterr().err
+    assert (tmp_path / "dataset" / "mine.txt").read_text() == "mine"
 
 
 def test_a_folder_that_exists_is_left_alone(tmp_path):

@@ -34,6 +34,8 @@ from features.rendered.voice import SYNTH_HZ
 DEFAULT_CLIPS = 40  # 24 train, 13 val, 3 test
 DEFAULT_SECONDS = 17.0
 DEFAULT_SEED = 7
+EDITION = 2  # one more when drawing, voice or plan changes what a seed gives
+README_NAME = "README.txt"
 
 ANNOTATIONS = "annotations/VA_Estimation_Challenge"
 SPLIT_FOLDERS = {"train": "Train_Set", "val": "Validation_Set"}
@@ -73,7 +75,7 @@ def render(
     try:
         _write_all(part, plans, seed, workers or len(os.sched_getaffinity(0)), on_clip)
         _write_sample(part, plans, seed)
-        _write_readme(part, clips, seconds, seed)
+        (part / README_NAME).write_text(_readme(clips, seconds, seed))
         (part / "cropped_aligned" / ".DS_Store").write_bytes(DEBRIS)
         part.rename(folder)
     except BaseException:
@@ -242,11 +244,18 @@ def _write_sample(folder: Path, plans: tuple[VideoPlan, ...], seed: int) -> None
     (folder / SAMPLE_NAME).write_text("\n".join(lines) + "\n")
 
 
-def _write_readme(folder: Path, clips: int, seconds: float, seed: int) -> None:
+def is_rendered(folder: Path, *, clips: int, seconds: float, seed: int) -> bool:
+    """Whether `folder` holds the very set that `render` would write there now."""
+    readme = folder / README_NAME
+    return readme.is_file() and readme.read_text() == _readme(clips, seconds, seed)
+
+
+def _readme(clips: int, seconds: float, seed: int) -> str:
     """What this is, and the command that makes it again."""
-    (folder / "README.txt").write_text(
+    return (
         "A data set in the shape of Aff-Wild2, rendered: drawn faces and synthetic voices,\n"
         "not real people. It is for trying and testing vaflow, and says nothing about how well\n"
         "anything works on people.\n\n"
-        f"    vaflow render DIR --clips {clips} --seconds {seconds:g} --seed {seed}\n"
+        f"    vaflow render DIR --clips {clips} --seconds {seconds:g} --seed {seed}\n\n"
+        f"Edition {EDITION}: what the same numbers give changes with it.\n"
     )
