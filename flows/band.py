@@ -56,7 +56,7 @@ def rows_of(config: RunConfig, head: SplitScore) -> tuple[Row, ...]:
         sight,
         sound,
         both,
-        ridge("both, with neighbouring frames", both.mean, MOST, near),
+        ridge("both, with neighbours", both.mean, MOST, near),
         Row(
             config.head.kind,
             head.ccc_valence,
