@@ -44,7 +44,9 @@ def read_labels(path: Path) -> Labels:
             f"{path}: the first line must be {HEADER!r}, it is {header[:60]!r}; "
             "is this a valence-arousal annotation?"
         )
-    rows = [_row(path, number, line) for number, line in enumerate(lines[1:], 2) if line.strip()]
+    while lines and not lines[-1].strip():
+        lines.pop()  # at the end alone: elsewhere it would move all rows after it by a frame
+    rows = [_row(path, number, line) for number, line in enumerate(lines[1:], 2)]
     if not rows:
         raise InputError(f"{path} has a header but no row; expected one row per frame")
     va = np.array(rows, dtype=np.float64)  # (N, 2)

@@ -124,7 +124,7 @@ def parser() -> argparse.ArgumentParser:
     report.add_argument("-o", "--output", type=Path, metavar="FILE", help="not RUN/report.html")
     report.add_argument("--manifest", type=Path, help="not that of the training")
     report.add_argument("--store", help="not that of the training")
-    report.add_argument("--max-rows-apart", type=int, metavar="N", help="not that of the training")
+    report.add_argument("--max-rows-apart", type=_count, metavar="N", help="not as in training")
     report.set_defaults(command=_report)
 
     status = commands.add_parser("status", help="what the store has of a manifest")
@@ -133,6 +133,13 @@ def parser() -> argparse.ArgumentParser:
     status.add_argument("--json", action="store_true")
     status.set_defaults(command=_status)
     return whole
+
+
+def _count(text: str) -> int:
+    """The number, if it is 0 or above."""
+    if (number := int(text)) < 0:
+        raise ValueError(text)
+    return number
 
 
 def _demo(arguments: argparse.Namespace) -> int:

@@ -5,11 +5,12 @@ Each trains anew and says its score last; a score that is not below `BELOW` is a
 
 import multiprocessing
 import os
-from collections.abc import Callable
+import signal
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from statistics import fmean
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from rich.console import Console
 
@@ -21,6 +22,9 @@ from flows.demo import demo_keys, prepared
 from flows.reports import describe
 from flows.stages import PipelineResult, complete, pipeline
 from models.scores import SplitScore
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 ControlName = Literal["labels", "face", "voice"]
 BELOW = 0.10  # val mean CCC
@@ -46,24 +50,39 @@ def _labels(console: Console, folder: Path, keys: dict[str, Any]) -> tuple[str, 
     extraction = complete(extract_features(keys["manifest"], store, encoders))
     console.print(extraction.summary())
     manifest = read_manifest(keys["manifest"])
+    deals: list[dict[str, Any]] = []
+    for deal in range(DERANGEMENTS):
+        name = f"control-labels-{deal + 1}"
+        deal_labels(manifest, folder / f"{name}.jsonl", SEED + deal)
+        deals.append(demo_keys(folder, f"{name}.jsonl", Path(store).name, f"{name}-run"))
+    scores = []
+    for deal, score in enumerate(in_processes(_trained, deals), 1):
+        scores.append(score.ccc_mean)
+        console.print(
+            f"control labels: derangement {deal} of {DERANGEMENTS}: val CCC valence "
+            f"{score.ccc_valence:.3f}, arousal {score.ccc_arousal:.3f}, mean {score.ccc_mean:.3f}"
+        )
+    return f"whole curves dealt to other clips, mean of {DERANGEMENTS} deals", fmean(scores)
+
+
+def in_processes(function: Callable[[Item], Result], items: Sequence[Item]) -> Iterator[Result]:
+    """What the function makes of each item, in order; a process per core.
+
+    Ctrl-C is the caller's alone: it ends the processes at once.
+    """
     spawn = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(len(os.sched_getaffinity(0)), mp_context=spawn) as pool:
-        jobs = []
-        for deal in range(DERANGEMENTS):
-            name = f"control-labels-{deal + 1}"
-            deal_labels(manifest, folder / f"{name}.jsonl", SEED + deal)
-            dealt = demo_keys(folder, f"{name}.jsonl", Path(store).name, f"{name}-run")
-            jobs.append(pool.submit(_trained, dealt))
-        scores = []
-        for deal, job in enumerate(jobs):
-            score = job.result()
-            scores.append(score.ccc_mean)
-            console.print(
-                f"control labels: derangement {deal + 1} of {DERANGEMENTS}: val CCC valence "
-                f"{score.ccc_valence:.3f}, arousal {score.ccc_arousal:.3f}, mean "
-                f"{score.ccc_mean:.3f}"
-            )
-    return f"whole curves dealt to other clips, mean of {DERANGEMENTS} deals", fmean(scores)
+        before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # what they are born with
+        jobs = [pool.submit(function, item) for item in items]
+        signal.signal(signal.SIGINT, before)
+        try:
+            for job in jobs:
+                yield job.result()
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            for child in multiprocessing.active_children():
+                child.terminate()
+            raise
 
 
 def _trained(keys: dict[str, Any]) -> SplitScore:

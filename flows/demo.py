@@ -10,6 +10,7 @@ from rich.console import Console
 
 from features.datasets.affwild2 import AffWild2Config
 from features.datasets.base import described
+from features.durable import locked
 from features.errors import Incomplete, InputError
 from features.manifest import write_manifest
 from features.rendered import DEFAULT_CLIPS, DEFAULT_SECONDS, DEFAULT_SEED, is_rendered, render
@@ -45,8 +46,9 @@ def demo(folder: Path) -> int:
 def prepared(console: Console, folder: Path) -> dict[str, Any]:
     """The keys of the whole pipeline on the rendered set, once that is there and indexed."""
     folder.mkdir(parents=True, exist_ok=True)
-    _render(console, folder / "dataset")
-    _index(console, folder / "dataset", folder / "manifest.jsonl")
+    with locked(folder / ".lock"):  # several controls may begin at once
+        _render(console, folder / "dataset")
+        _index(console, folder / "dataset", folder / "manifest.jsonl")
     return demo_keys(folder, "manifest.jsonl", "features.zarr", "run")
 
 

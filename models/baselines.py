@@ -13,6 +13,7 @@ from sklearn.preprocessing import StandardScaler
 
 from features.errors import InputError
 from features.manifest import read_manifest
+from features.timeline import extended
 from models.bank import Bank
 from models.loading import (
     Modality,
@@ -45,8 +46,9 @@ def score_ridge(
 ) -> VaConcordance:
     """The score of ridge regression per row, from the train bank to the val bank.
 
-    A modality that a row lacks counts as its mean over the training rows. With `neighbours` a
-    row also has the mean features of the spans about it.
+    A modality that a row lacks counts as its mean over the training rows. A row that has none of
+    them is read from its neighbours in time; the head reads every row without a face so. With
+    `neighbours` a row also has the mean features of the spans about it.
     """
     fit_rows = train.va_valid.numpy() & _any_valid(train, modalities)
     clips = np.repeat(np.arange(len(train.clip_ids)), np.diff(train.offsets))[fit_rows]
@@ -80,6 +82,8 @@ def _features(
     columns = []
     for modality in modalities:
         known = getattr(train, f"{modality}_valid").numpy()
+        if not known.any():
+            raise InputError(f"no row of the training clips has {modality} features to learn from")
         mean = getattr(train, modality).numpy()[known].astype(np.float64).mean(axis=0)
         valid = getattr(bank, f"{modality}_valid").numpy()[:, None]
         values = np.where(valid, getattr(bank, modality).numpy().astype(np.float64), mean)
@@ -95,6 +99,7 @@ def _smoothed(
     """Each row's mean over a span about it, within its clip."""
     smooth = np.empty_like(values)
     for _, span in bank.spans():
-        n_rows = round(span_s / float(np.median(np.diff(bank.time_s[span]))))
+        step_s = extended(bank.time_s[span], 1)[-1] - bank.time_s[span][-1]
+        n_rows = round(span_s / float(step_s))
         smooth[span] = uniform_filter1d(values[span], max(1, n_rows), axis=0, mode="nearest")
     return smooth

@@ -153,10 +153,12 @@ def _write_predictions(path: Path, bank: Bank, prediction: Prediction, before: s
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(HEADER)
-    gone = {*bank.clip_ids, *before, HEADER[0]}
+    gone = {*bank.clip_ids, *before}
     if path.is_file():
         with path.open(encoding="utf-8", newline="") as lines:
-            writer.writerows(row for row in csv.reader(lines) if row and row[0] not in gone)
+            rows = csv.reader(lines)
+            next(rows, None)  # the header
+            writer.writerows(row for row in rows if row and row[0] not in gone)
     for clip_id, frame, time_s, valence, arousal in _rows(bank, prediction):
         writer.writerow((clip_id, frame, f"{time_s:.6f}", f"{valence:.6f}", f"{arousal:.6f}"))
     write_whole(path, text.getvalue().encode())

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from features.devices import torch_device
 from features.durable import sha256_of
+from features.errors import InputError
 from features.labels import Labels
 from features.manifest import read_manifest
 from features.records import Clip
@@ -23,7 +24,7 @@ from models.loading import (
     records_digest,
 )
 from models.prediction import Prediction, predict
-from models.runs import RunConfig, read_config
+from models.runs import CONFIG, RunConfig, read_config
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +107,10 @@ class Reading:
 
 def read_split(source: SplitOfRun) -> Reading:
     """Load features and head, and predict every row."""
-    device = torch_device(source.config.train.device)
+    try:
+        device = torch_device(source.config.train.device)
+    except InputError as error:
+        raise InputError(f"{error} (it is train.device in {source.run / CONFIG})") from None
     bank = load_bank(source.sets, source.labels, source.max_rows_apart).to(device)
     head = load_head(source.run / FILE, device).head
     prediction = predict(

@@ -5,7 +5,18 @@ from planted import plant
 from rich.console import Console
 
 from flows import demo
-from flows.band import BOTH, MARGIN, Row, rows_of, table
+from flows.band import (
+    BOTH,
+    LEAST_EACH,
+    LEAST_MEAN,
+    MARGIN,
+    MOST,
+    SIGHT,
+    SOUND,
+    Row,
+    rows_of,
+    table,
+)
 from models.baselines import load_banks, score_ridge
 from models.fitting import TrainConfig
 from models.heads.dspl import DsplConfig
@@ -38,6 +49,11 @@ def test_a_row_holds_within_its_range_and_above_the_least_of_each(valence, arous
     assert Row("x", valence, arousal, 0.6, 0.8, least_each=0.4).holds == holds
 
 
+def test_the_band_is_what_the_set_was_made_for():
+    assert (SIGHT, SOUND, MOST) == ((0.35, 0.65), (0.20, 0.50), 0.90)
+    assert (MARGIN, LEAST_MEAN, LEAST_EACH) == (0.08, 0.50, 0.40)
+
+
 def test_the_rows_are_ridge_and_the_head_each_against_what_came_before(config):
     sight, sound, both, near, head = rows_of(config, score(0.7, 0.72))
     banks = load_banks(config.manifest, config.store)
@@ -47,6 +63,7 @@ def test_the_rows_are_ridge_and_the_head_each_against_what_came_before(config):
     assert both.low == max(sight.mean, sound.mean)
     assert near.low == both.mean
     assert head.low == max(max(sight.mean, sound.mean) + MARGIN, 0.5)
+    assert head.least_each == LEAST_EACH
     assert (head.valence, head.arousal, head.mean) == pytest.approx((0.7, 0.72, 0.71))
     assert table((sight, head)).row_count == 2
 

@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 import torch
 from planted import plant
+from sklearn.linear_model import Ridge
 
 from features.errors import InputError
+from models import baselines
 from models.bank import Bank
 from models.baselines import load_banks, score_ridge
 
@@ -56,6 +58,37 @@ def test_neighbouring_frames_help_where_a_frame_is_noisy(banks):
     pair = (noisy(banks[0]), noisy(banks[1]))
     alone, near = both(pair, ("visual",))[0], both(pair, ("visual",), neighbours=True)[0]
     assert near > alone + 0.1
+
+
+def test_rows_that_are_not_annotated_teach_nothing(banks):
+    train, val = banks
+    marked = train.va_valid.clone()
+    marked[::2] = False
+    blank = train.va * marked.unsqueeze(-1)  # as a bank has it: 0 where not annotated
+    found = both((replace(train, va=blank, va_valid=marked), val), ("visual", "audio"))
+    assert min(found) > 0.95  # taught by half zeros it is below .85
+
+
+def test_strength_is_chosen_on_clips_that_were_not_fitted(banks, monkeypatch):
+    seen = []
+    monkeypatch.setattr(
+        baselines,
+        "RidgeCV",
+        lambda alphas, cv: seen.append(cv) or Ridge(1.0),
+    )
+    both(banks, ("visual",))
+    clips = np.repeat(np.arange(len(banks[0].clip_ids)), np.diff(banks[0].offsets))
+    clips = clips[banks[0].va_valid.numpy() & banks[0].visual_valid.numpy()]
+    assert len(seen[0]) == 5
+    for fitted, tried in seen[0]:
+        assert not set(clips[fitted]) & set(clips[tried])
+
+
+def test_training_clips_without_sound_are_refused(banks):
+    train, val = banks
+    mute = replace(train, audio_valid=torch.zeros_like(train.audio_valid))
+    with pytest.raises(InputError, match="no row of the training clips has audio features"):
+        both((mute, val), ("visual", "audio"))
 
 
 def test_one_clip_is_too_few_to_choose_by_folds(banks):

@@ -1,8 +1,17 @@
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
+from rich.console import Console
 from small_media import draw_frames
 
 from features.controls import deal_labels, deal_sound, dealt, paint_faces, stretched
@@ -12,6 +21,7 @@ from features.manifest import read_manifest, write_manifest
 from features.records import Clip
 from flows import controls
 from flows.cli import main
+from models.scores import SplitScore
 
 ROWS = {"a": 40, "b": 50, "c": 60, "v": 30, "w": 45}
 SPLITS = {"a": "train", "b": "train", "c": "train", "v": "val", "w": "val"}
@@ -127,6 +137,74 @@ def test_a_clip_without_media_has_no_sound_to_deal(tmp_path):
     write_manifest(tmp_path / "m.jsonl", [Clip(id="a", split="val"), Clip(id="b", split="val")])
     with pytest.raises(InputError, match="'a' has neither video nor audio"):
         deal_sound(read_manifest(tmp_path / "m.jsonl"), tmp_path / "control.jsonl", 0)
+
+
+WAITS = """
+import multiprocessing, sys, time
+from flows.controls import in_processes
+if __name__ == "__main__":
+    print("begun", flush=True)
+    try:
+        list(in_processes(time.sleep, [1, 60, 60, 60]))
+    except KeyboardInterrupt:
+        print("left", len(multiprocessing.active_children()), flush=True)
+        raise SystemExit(130)
+"""
+
+
+def test_ctrl_c_ends_the_processes_at_once(tmp_path):
+    (tmp_path / "waits.py").write_text(WAITS)
+    child = subprocess.Popen(
+        [sys.executable, str(tmp_path / "waits.py")],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        cwd=Path(controls.__file__).parents[1],
+        env={**os.environ, "PYTHONPATH": str(Path(controls.__file__).parents[1])},
+    )
+    assert child.stdout.readline() == "begun\n"
+    time.sleep(2)
+    os.killpg(child.pid, signal.SIGINT)  # as a terminal does
+    out, error = child.communicate(timeout=30)
+    assert child.returncode == 130
+    assert out.startswith("left ")
+    assert "Traceback" not in error
+
+
+def test_each_control_trains_on_what_it_says(manifest, tmp_path, monkeypatch):
+    asked: list[dict] = []
+
+    def pipeline(**keys):
+        asked.append(keys)
+        result = SplitScore(0.1, 0.3, 0.2, 9, 2, 0, 1, *[None] * 6)
+        return SimpleNamespace(score=SimpleNamespace(score=result))
+
+    means = iter([0.0, 0.1, 0.2, 0.3, 0.9])
+    monkeypatch.setattr(controls, "pipeline", pipeline)
+    monkeypatch.setattr(controls, "describe", lambda _: [])
+    monkeypatch.setattr(controls, "extract_features", lambda *_: None)
+    monkeypatch.setattr(controls, "complete", lambda _: SimpleNamespace(summary=lambda: "done"))
+    monkeypatch.setattr(
+        controls,
+        "in_processes",
+        lambda _, deals: (
+            asked.append(keys) or SplitScore(0.0, 0.0, next(means), 9, 2, 0, 1, *[None] * 6)
+            for keys in deals
+        ),
+    )
+    keys = {"manifest": tmp_path / "manifest.jsonl", "store": "s.zarr", "encoders": ()}
+    console = Console(quiet=True)
+    assert controls.CONTROLS["face"](console, tmp_path, keys)[1] == 0.2
+    assert asked[-1]["head"].fusion == "visual"
+    assert asked[-1]["manifest"] == tmp_path / "control-face.jsonl"
+    assert controls.CONTROLS["voice"](console, tmp_path, keys)[1] == 0.2
+    assert (asked[-1]["head"].fusion, asked[-1]["head"].region_weight) == ("audio", 0)
+    assert controls.CONTROLS["labels"](console, tmp_path, keys)[1] == pytest.approx(0.3)
+    deals = [asked[k]["manifest"] for k in range(-5, 0)]
+    assert len({path.read_text() for path in deals}) == 5
+    dealt_texts = {(path.with_suffix("") / "a.txt").read_text() for path in deals}
+    assert len(dealt_texts) > 1  # the seeds differ
 
 
 @pytest.mark.parametrize(("score", "status"), [(0.0999, 0), (0.10, 1), (-0.3, 0)])

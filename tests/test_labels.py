@@ -25,6 +25,7 @@ def test_rows_are_read_in_order_and_marks_are_not_valid(tmp_path):
         ("valence,arousal\n", "no row"),
         ("valence,arousal\n0.1,0.2\n0.1,happy\n", "line 3: expected two numbers .* 'happy'|happy"),
         ("valence,arousal\n0.1,0.2,0.3\n", "line 2: expected two numbers"),
+        ("valence,arousal\n0.1,0.2\n\n0.1,0.3\n", "line 3: expected two numbers"),
         ("valence,arousal\n-5,0.2\n", "line 2: .* marks one value as unannotated"),
         ("valence,arousal\n0.1,1.2\n", r"line 2: .* outside \[-1, 1\]"),
         ("valence,arousal\n0.1,nan\n", r"line 2: .* outside \[-1, 1\]"),
@@ -53,3 +54,7 @@ def test_the_digest_sees_numbers_and_marks_but_not_spelling(tmp_path):
     assert plain == digest("valence,arousal\r\n.50,0.0\r\n0,0\r\n\r\n")
     assert plain != digest("valence,arousal\n0.5,0\n-5,-5\n")
     assert plain != digest("valence,arousal\n0.5,0.001\n0,0\n")
+
+
+def test_blank_lines_at_the_end_are_no_rows(tmp_path):
+    assert len(read_labels(written(tmp_path, "valence,arousal\n0.1,0.2\n\n  \n")).va) == 1

@@ -304,6 +304,29 @@ def test_the_marginal_costs_as_much_as_the_constant_and_the_truth_nothing():
     assert read_regions(RegionPosterior(labels, known), va, known, 0.45).kl == pytest.approx(0)
 
 
+@pytest.mark.parametrize("n_rows", [1, 50])
+def test_frames_of_one_soft_label_leave_nothing_to_compare_with(n_rows, content):
+    va = torch.full((n_rows, 2), 0.3).double()
+    known = np.ones(n_rows, dtype=bool)
+    uniform = np.full((n_rows, 9), 1 / 9)
+    found = read_regions(RegionPosterior(uniform, known), va, known, 0.45)
+    assert found.relative_kl is None
+    text = page(replace(content, regions=found), KEY)
+    assert "there is nothing to compare with" in text
+    assert "the head is at" not in text
+
+
+def test_a_record_of_the_making_of_another_shape_is_named(run):
+    (run / PROVENANCE).write_text(json.dumps({"inputs": [1], "versions": 3}))
+    with pytest.raises(InputError, match=r"provenance.json of the run is damaged .*delete it"):
+        report(run)
+
+
+def test_a_folder_is_no_place_for_a_report(run, tmp_path):
+    with pytest.raises(InputError, match="is a folder; name the file"):
+        report(run, output=tmp_path)
+
+
 def test_the_region_branch_is_read_with_the_prototypes_it_was_trained_with(content):
     found = content.regions
     assert isinstance(found, RegionReading)

@@ -10,6 +10,7 @@ from features.errors import InputError, SpecMismatch
 from features.labels import read_labels
 from features.manifest import read_manifest, write_manifest
 from features.store import FeatureStore
+from models import scoring
 from models.bank import Bank
 from models.checkpoint import FILE, load_head
 from models.fitting import TrainConfig
@@ -364,6 +365,28 @@ def test_scoring_loads_no_text_tower(run, monkeypatch):
     monkeypatch.setattr("models.tower_loading.load_clip", refuse)
     assert score_head(run=run).state == "scored"
     assert load_head(run / FILE, torch.device("cpu")).head.prototypes().shape == (9, 16)
+
+
+def test_a_clip_called_like_the_header_keeps_its_predictions(tmp_path):
+    path = tmp_path / "predictions.csv"
+    for names in (("clip", "b"), ("c",)):
+        n_rows = 2 * len(names)
+        some = torch.ones(n_rows, dtype=torch.bool)
+        bank = Bank(
+            names,
+            np.arange(0, n_rows + 1, 2),
+            np.arange(n_rows) / 25.0,
+            visual=torch.zeros(n_rows, 3).half(),
+            visual_valid=some,
+            audio=torch.zeros(n_rows, 3).half(),
+            audio_valid=some,
+            va=torch.zeros(n_rows, 2).double(),
+            va_valid=some,
+        )
+        prediction = Prediction(np.zeros((n_rows, 2)), np.zeros(n_rows, dtype=bool))
+        scoring._write_predictions(path, bank, prediction, set())
+    found = [line.split(",")[0] for line in path.read_text().splitlines()]
+    assert found == ["clip", "clip", "clip", "b", "b", "c", "c"]
 
 
 def test_a_clip_that_left_the_split_leaves_the_predictions(planted, run):

@@ -30,7 +30,7 @@ def background(
 
 
 def _music(rng: np.random.Generator, n_samples: int) -> Float64[np.ndarray, "S"]:
-    """Plucked notes of one scale, of about unit power."""
+    """Plucked notes of one scale, of about half of unit power."""
     time_s = np.arange(n_samples) / SYNTH_HZ
     beat_s = rng.uniform(0.3, 0.6)
     scale = rng.uniform(180, 320) * 2 ** (np.array([0, 2, 4, 7, 9, 12]) / 12)

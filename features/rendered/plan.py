@@ -17,7 +17,7 @@ from features.rendered.course import clip_levels
 from features.rendered.seeds import RENDERED_BRANCH, check_seed, stream
 
 FEWEST_CLIPS = 2  # one to train on, one to validate on
-SHORTEST_S = 1.0
+SHORTEST_S, LONGEST_S = 1.0, 3600.0
 TRAIN_SHARE, VAL_SHARE = 0.60, 1 / 3
 PAIR_FROM = 7  # clips; in a smaller set a pair would leave too little for the other cases
 LENGTH_SPREAD = 0.10  # a clip's own length lies within this share of what was asked for
@@ -106,9 +106,10 @@ def plan_set(*, clips: int, seconds: float, seed: int) -> tuple[VideoPlan, ...]:
             f"clips is {clips}; it must be at least {FEWEST_CLIPS}, one to train on and one to "
             "validate on: ask for more"
         )
-    if not SHORTEST_S <= seconds < float("inf"):
+    if not SHORTEST_S <= seconds <= LONGEST_S:
         raise InputError(
-            f"seconds is {seconds}; a clip must last at least {SHORTEST_S:g} s: ask for longer"
+            f"seconds is {seconds}; a clip must last {SHORTEST_S:g} to {LONGEST_S:g} s: "
+            "ask for that"
         )
     check_seed(seed)
     rng = stream(seed, RENDERED_BRANCH, 0)

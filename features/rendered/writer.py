@@ -247,7 +247,7 @@ def _write_sample(folder: Path, plans: tuple[VideoPlan, ...], seed: int) -> None
 def is_rendered(folder: Path, *, clips: int, seconds: float, seed: int) -> bool:
     """Whether `folder` holds the very set that `render` would write there now."""
     readme = folder / README_NAME
-    return readme.is_file() and readme.read_text() == _readme(clips, seconds, seed)
+    return readme.is_file() and readme.read_bytes() == _readme(clips, seconds, seed).encode()
 
 
 def _readme(clips: int, seconds: float, seed: int) -> str:

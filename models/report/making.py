@@ -52,7 +52,21 @@ def commands_of(source: SplitOfRun) -> tuple[tuple[str, str], ...]:
 
 
 def facts_of(made_by: JsonObject) -> Iterator[tuple[str, str]]:
-    """What is known of the making, name by name."""
+    """What is known of the making, name by name.
+
+    `InputError` where the record is not of the shape that a training leaves.
+    """
+    try:
+        yield from _facts_of(made_by)
+    except (AttributeError, TypeError) as error:
+        raise InputError(
+            f"the {PROVENANCE} of the run is damaged ({error}); delete it to do without, or train "
+            "again"
+        ) from None
+
+
+def _facts_of(made_by: JsonObject) -> Iterator[tuple[str, str]]:
+    """The same of a record of the right shape."""
     inputs, versions = made_by.get("inputs") or {}, made_by.get("versions") or {}
     for modality in ("visual", "audio"):
         used = inputs.get(modality) or {}

@@ -17,6 +17,9 @@ REGION_NAMES = tuple(f"V{valence} A{arousal}" for valence in SIGNS for arousal i
 SMALLEST = 1e-300  # keeps the logarithm of a share that underflowed finite
 
 
+KL_FLOOR = 1e-9  # nats; what float64 leaves of equal soft labels is under 1e-15
+
+
 @dataclass(frozen=True, slots=True)
 class RegionRow:
     """One region in a table."""
@@ -43,9 +46,9 @@ class RegionReading:
     """The same of the best constant: the mean soft label of these very frames."""
 
     @property
-    def relative_kl(self) -> float:
-        """`kl` as a share of the constant's; 1 is no better than that."""
-        return self.kl / self.kl_constant if self.kl_constant else float("nan")
+    def relative_kl(self) -> float | None:
+        """`kl` as a share of the constant's; None where all frames have one soft label."""
+        return self.kl / self.kl_constant if self.kl_constant > KL_FLOOR else None
 
     @property
     def rows(self) -> tuple[RegionRow, ...]:

@@ -27,6 +27,8 @@ def report(
     """
     if output and not output.parent.is_dir():
         raise InputError(f"there is no folder {output.parent} to put the report in; make it first")
+    if output and output.is_dir():
+        raise InputError(f"{output} is a folder; name the file to put the report in")
     path = output or run / REPORT
     source = open_split(run, manifest, store, split, max_rows_apart)
     write_report(read_split(source), path, source.key())
