@@ -42,7 +42,9 @@ class Row:
 
 def rows_of(config: RunConfig, head: SplitScore) -> tuple[Row, ...]:
     """Ridge on the features of a run, by itself and with neighbouring frames, and its head."""
-    train, val = load_banks(config.manifest, config.store, config.visual, config.audio)
+    train, val = load_banks(
+        config.manifest, config.store, config.visual, config.audio, config.max_rows_apart
+    )
 
     def ridge(name: str, low: float, high: float, score: VaConcordance) -> Row:
         return Row(f"ridge, {name}", score.valence.ccc(), score.arousal.ccc(), low, high)

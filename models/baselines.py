@@ -13,7 +13,7 @@ from sklearn.preprocessing import StandardScaler
 
 from features.errors import InputError
 from features.manifest import read_manifest
-from features.timeline import extended
+from features.timeline import MAX_ROWS_APART, extended
 from models.bank import Bank
 from models.loading import (
     Modality,
@@ -30,12 +30,20 @@ NEIGHBOURS_S = (1.0, 4.0)  # spans about a row whose mean features tell of its n
 
 
 def load_banks(
-    manifest: Path, store: str, visual: str | None = None, audio: str | None = None
+    manifest: Path,
+    store: str,
+    visual: str | None = None,
+    audio: str | None = None,
+    max_rows_apart: int = MAX_ROWS_APART,
 ) -> tuple[Bank, Bank]:
     """The banks of the train and the val split; errors as of `train_head`."""
     listed, sets = read_manifest(manifest), open_sets(store, visual, audio)
     train, val = (
-        load_bank(sets, read_all_labels(listed, clips_of_split(listed, split), required=True))
+        load_bank(
+            sets,
+            read_all_labels(listed, clips_of_split(listed, split), required=True),
+            max_rows_apart,
+        )
         for split in ("train", "val")
     )
     return train, val

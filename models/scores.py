@@ -18,6 +18,7 @@ class SplitScore:
     n_frames: int
     """Annotated frames."""
     n_clips: int
+    """Clips with annotated frames."""
     n_interpolated: int
     """Frames without a face, predicted from their neighbours; annotated or not."""
     n_subjects: int
@@ -61,7 +62,7 @@ def split_score(
         ccc_arousal=arousal,
         ccc_mean=(valence + arousal) / 2,
         n_frames=sums.valence.n,
-        n_clips=len(bank.clip_ids),
+        n_clips=sum(bool(bank.va_valid[span].any()) for _, span in bank.spans()),
         n_interpolated=int(prediction.interpolated.sum()),
         n_subjects=sum(bool(each.valence.n) for each in subjects),
         ccc_valence_low=found and found.valence.low,

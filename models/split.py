@@ -78,17 +78,19 @@ def open_split(
     """
     meta = read_meta(run / FILE)
     config = read_config(run)
-    listed = read_manifest(manifest or config.manifest)
+    manifest = manifest.resolve() if manifest else config.manifest
+    store = str(Path(store).resolve()) if store else config.store
+    listed = read_manifest(manifest)
     clips = clips_of_split(listed, split)
     return SplitOfRun(
         run=run,
         name=split,
-        manifest=manifest.resolve() if manifest else config.manifest,
-        store=str(Path(store).resolve()) if store else config.store,
+        manifest=manifest,
+        store=store,
         meta=meta,
         config=config,
         clips=clips,
-        sets=open_sets_of_head(store or config.store, meta.visual, meta.audio),
+        sets=open_sets_of_head(store, meta.visual, meta.audio),
         labels=read_all_labels(listed, clips, required=False),
         max_rows_apart=config.max_rows_apart if max_rows_apart is None else max_rows_apart,
     )

@@ -506,15 +506,13 @@ def test_an_ast_that_is_none_is_refused_before_anything_is_written(
 
 
 def test_a_long_manifest_is_read_to_its_first_bad_line(folder, capsys):
-    n_lines = 20_000  # a million take about 15 s and 0.9 GB
+    n_lines = 20_000
     lines = (
         f'{{"id": "c{k}", "video": "videos/{k}.mp4", "split": "train"}}\n' for k in range(n_lines)
     )
     (folder / "m.jsonl").write_text("".join(lines) + '{"id": "x", "video": "/x"}\n')
-    began = time.process_time()
     row = Row("", nothing, EXTRACT, 2, f"line {n_lines + 1}: video = '/x': .* must be relative")
     test_bad_input(row, folder, capsys)
-    assert time.process_time() - began < 20
 
 
 def test_a_clip_whose_rows_are_far_from_its_frames_is_left_out_of_the_index_unless_allowed(

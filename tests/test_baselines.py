@@ -84,6 +84,14 @@ def test_strength_is_chosen_on_clips_that_were_not_fitted(banks, monkeypatch):
         assert not set(clips[fitted]) & set(clips[tried])
 
 
+def test_predictions_stay_within_the_scale(banks):
+    train, val = banks
+    wide = replace(val, visual=(5 * (val.visual - 3) + 3) * val.visual_valid.unsqueeze(-1))
+    clipped = score_ridge(train, wide, ("visual",)).valence
+    assert abs(clipped.mean_predicted) <= 1
+    assert clipped.squares_predicted <= clipped.n  # each within 1 of 0; unclipped it is several
+
+
 def test_training_clips_without_sound_are_refused(banks):
     train, val = banks
     mute = replace(train, audio_valid=torch.zeros_like(train.audio_valid))

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from models.intervals import resampled, score_intervals
+from models.intervals import _middle, resampled, score_intervals
 from models.metrics import Concordance
 from models.prediction import VaConcordance
 
@@ -59,6 +59,12 @@ def test_two_people_give_an_interval_by_hand():
     assert found is not None
     for each in (found.valence, found.arousal, found.mean):
         assert (each.low, each.high) == pytest.approx((-1, 1))
+
+
+def test_an_interval_leaves_two_and_a_half_percent_beyond_each_end():
+    scores = np.arange(1001.0)
+    found = _middle(scores)
+    assert (found.low, found.high) == pytest.approx((25, 975))
 
 
 def test_equal_people_leave_no_doubt():

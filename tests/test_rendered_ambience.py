@@ -29,6 +29,15 @@ def test_noise_is_never_louder_than_its_limit():
     assert np.ptp(levels) > 8
 
 
+def test_noise_is_pink_and_music_no_louder_than_it():
+    noise, music = heard(), heard(music_share=1.0)
+    power = np.abs(np.fft.rfft(noise)) ** 2
+    hz = np.fft.rfftfreq(len(noise), 1 / SYNTH_HZ)
+    low, high = (power[(hz > a) & (hz < 2 * a)].sum() for a in (100, 3000))
+    assert low == pytest.approx(high, rel=0.2)  # equal power in each octave
+    assert level_db(music) - level_db(noise) < 6
+
+
 def test_music_is_tones_and_noise_is_not():
     def peak(sound: np.ndarray) -> float:
         power = np.abs(np.fft.rfft(sound)) ** 2

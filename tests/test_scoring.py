@@ -1,5 +1,7 @@
 import csv
 import json
+import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -26,7 +28,7 @@ from models.prediction import (
     region_posterior,
 )
 from models.runs import REPORT
-from models.scores import sums_by_subject
+from models.scores import split_score, sums_by_subject
 from models.scoring import CLIPS, PREDICTIONS, SCORES, SUBMISSION, score_head
 from models.split import open_split, read_split
 from models.training import train_head
@@ -365,6 +367,44 @@ def test_scoring_loads_no_text_tower(run, monkeypatch):
     monkeypatch.setattr("models.tower_loading.load_clip", refuse)
     assert score_head(run=run).state == "scored"
     assert load_head(run / FILE, torch.device("cpu")).head.prototypes().shape == (9, 16)
+
+
+def test_other_sound_makes_another_key(planted, run, tmp_path):
+    before = open_split(run, None, None, "val").key()
+    shutil.copytree(planted.store, tmp_path / "features.zarr")
+    shutil.copy(planted.manifest, tmp_path)
+    for labels in planted.manifest.parent.glob("*.txt"):
+        shutil.copy(labels, tmp_path)
+    moved = (tmp_path / "manifest.jsonl", str(tmp_path / "features.zarr"))
+    assert open_split(run, *moved, "val").key() == before
+    store = FeatureStore.open(moved[1])
+    sound = store.read(AST_SPEC.name, "val-2")
+    louder = replace(sound, values=sound.values * np.float16(2))
+    store.write(AST_SPEC, "val-2", louder, source={"video": "2"}, provenance={})
+    assert open_split(run, *moved, "val").key() != before
+
+
+def test_a_subject_named_like_a_clip_is_someone_else(planted, run, tmp_path):
+    clips = [
+        clip.model_copy(update={"subject": "val-3"}) if clip.id == "val-2" else clip
+        for clip in read_manifest(planted.manifest).clips
+    ]
+    write_manifest(tmp_path / "manifest.jsonl", clips)
+    for labels in planted.manifest.parent.glob("*.txt"):
+        shutil.copy(labels, tmp_path)
+    source = open_split(run, tmp_path / "manifest.jsonl", None, "val")
+    assert len(set(source.subject_of.values())) == 2
+
+
+def test_clips_and_people_without_annotated_rows_do_not_count(run):
+    reading = read_split(open_split(run, None, None, "val"))
+    span = dict(reading.bank.spans())["val-3"]
+    marked = reading.bank.va_valid.clone()
+    marked[span] = False
+    bank = replace(reading.bank, va_valid=marked)
+    found = split_score(reading.prediction, bank, reading.source.subject_of)
+    assert (found.n_clips, found.n_subjects) == (1, 1)
+    assert found.ccc_mean_low is None
 
 
 def test_a_clip_called_like_the_header_keeps_its_predictions(tmp_path):

@@ -10,6 +10,14 @@ from models.checkpoint import FILE
 from models.runs import CONFIG, PROVENANCE
 from models.split import SplitOfRun
 
+OF_THE_MAKING = {
+    "seed": "seed",
+    "device": "device",
+    "git commit": "git_commit",
+    "trained at": "made_at",
+    f"key of {FILE}": "key",
+}
+
 
 def provenance_of(source: SplitOfRun) -> JsonObject:
     """What was written down when the head was made; empty where the file is gone."""
@@ -52,12 +60,12 @@ def commands_of(source: SplitOfRun) -> tuple[tuple[str, str], ...]:
 
 
 def facts_of(made_by: JsonObject) -> Iterator[tuple[str, str]]:
-    """What is known of the making, name by name.
+    """What is known of the making, name by name; what is not known is left out.
 
     `InputError` where the record is not of the shape that a training leaves.
     """
     try:
-        yield from _facts_of(made_by)
+        yield from ((name, str(value)) for name, value in _facts_of(made_by) if value is not None)
     except (AttributeError, TypeError) as error:
         raise InputError(
             f"the {PROVENANCE} of the run is damaged ({error}); delete it to do without, or train "
@@ -65,22 +73,19 @@ def facts_of(made_by: JsonObject) -> Iterator[tuple[str, str]]:
         ) from None
 
 
-def _facts_of(made_by: JsonObject) -> Iterator[tuple[str, str]]:
-    """The same of a record of the right shape."""
+def _facts_of(made_by: JsonObject) -> Iterator[tuple[str, object]]:
+    """The same of a record of the right shape, with None where it says nothing."""
     inputs, versions = made_by.get("inputs") or {}, made_by.get("versions") or {}
     for modality in ("visual", "audio"):
         used = inputs.get(modality) or {}
-        yield f"{modality} features", str(used.get("name"))
-        yield f"sha256 of the {modality} records", str(used.get("records_sha256"))
-    yield "sha256 of the labels", str(inputs.get("labels_sha256"))
-    yield "sha256 of the region texts", str(inputs.get("texts_sha256"))
+        yield f"{modality} features", used.get("name")
+        yield f"sha256 of the {modality} records", used.get("records_sha256")
+    yield "sha256 of the labels", inputs.get("labels_sha256")
+    yield "sha256 of the region texts", inputs.get("texts_sha256")
     for split, clips in (inputs.get("clips") or {}).items():
-        yield f"clips of the split {split}", str(len(clips))
+        yield f"clips of the split {split}", len(clips)
     for kind, encoder in (made_by.get("encoders") or {}).items():
         yield f"encoder {kind}", json.dumps(encoder, sort_keys=True, ensure_ascii=False)
-    yield "seed", str(made_by.get("seed"))
-    yield "device", str(made_by.get("device"))
-    yield "git commit", str(made_by.get("git_commit"))
-    yield "trained at", str(made_by.get("made_at"))
-    yield f"key of {FILE}", str(made_by.get("key"))
-    yield "versions", ", ".join(f"{name} {number}" for name, number in versions.items())
+    for name, key in OF_THE_MAKING.items():
+        yield name, made_by.get(key)
+    yield "versions", ", ".join(f"{name} {number}" for name, number in versions.items()) or None

@@ -13,7 +13,7 @@ BUCKETS = 300  # about one per pixel of a figure's width; two or three points ar
 def kept_rows(values: Float64[np.ndarray, "T"], buckets: int = BUCKETS) -> Int64[np.ndarray, "K"]:
     """The rows that draw the same curve as all: of each bucket the highest and the lowest.
 
-    NaN is a gap: of a bucket that has any, the first is kept, so no gap closes. The first and
+    NaN is a gap: of a bucket that has any, the first is kept, so a gap stays one. The first and
     the last row are always among them. At most `3 * buckets + 2`; all where there are no more.
     """
     n = len(values)

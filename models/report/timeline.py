@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from features.timeline import extended
 from models.report.content import Course
 from models.report.drawing import (
     FAINT,
@@ -59,8 +60,8 @@ def _draw(figure: Figure, course: Course, width: int) -> None:
     def axes_at(bottom_px: float, height_px: float) -> Axes:
         return figure.add_axes((left, bottom_px / HEIGHT_PX, across, height_px / HEIGHT_PX))
 
-    first_s, last_s = float(course.time_s[0]), float(course.time_s[-1])
-    reach_s = max(last_s - first_s, 1e-3)
+    first_s, last_s = float(course.time_s[0]), float(extended(course.time_s, 1)[-1])
+    reach_s = last_s - first_s  # the last row lasts a step
     for k, (title, bottom) in enumerate((("valence", valence_at), ("arousal", arousal_at))):
         axes = axes_at(bottom, curve_px)
         _shade(axes, ~course.seen, course, (-REACH, 2 * REACH), UNSEEN)
