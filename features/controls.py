@@ -14,10 +14,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw
 
+from features.crops import crop_files, read_picture
 from features.errors import InputError
 from features.labels import Labels, read_labels, write_labels
 from features.manifest import Manifest, write_manifest
-from features.media import crop_files, read_picture
 from features.records import Clip
 
 OVAL = (0.92, 1.0)  # half axes of the paint over a face, in half the sides of its crop

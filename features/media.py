@@ -1,6 +1,5 @@
-"""Frames with timestamps, sound, pictures: the only file that touches a decoder."""
+"""Frames with timestamps, and sound: the only file that opens a container."""
 
-import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,7 +10,6 @@ import av.container
 import av.error
 import numpy as np
 from jaxtyping import Float32, Float64, Int64, UInt8
-from PIL import Image, UnidentifiedImageError
 
 from features.errors import MediaError
 
@@ -21,7 +19,6 @@ DEMUXERS = "mov,matroska,webm,avi,mpeg,mpegts,flv,asf,wav,mp3,flac,ogg,aac"
 # a text in disguise (ffconcat, HLS) makes FFmpeg open other files: held by test_media.py
 SAFE = {"protocol_whitelist": "file", "format_whitelist": DEMUXERS}
 GUESSED = ("aac", "mp3")  # bare streams: their length is a guess by bit rate, and no promise
-CROP_NAME = re.compile(r"(\d{5,})\.jpg", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,36 +221,6 @@ def read_sound(path: Path, rate_hz: int) -> Sound | None:
             "truncated or damaged; replace it"
         )
     return sound
-
-
-def crop_files(folder: Path) -> dict[int, Path]:
-    """Face crops by frame number, from 1; `MediaError` where a name is not one `{k:05d}.jpg`."""
-    if not folder.is_dir():
-        raise MediaError(f"{folder}: there is no such folder of crops; correct `frames`")
-    crops: dict[int, Path] = {}
-    for path in sorted(folder.iterdir()):
-        if path.name.startswith(".") or path.is_dir():
-            continue
-        match = CROP_NAME.fullmatch(path.name)
-        number = int(match[1]) if match else 0
-        if number < 1:
-            raise MediaError(
-                f"{path}: crops are named 00001.jpg, 00002.jpg, ... after their frame, "
-                "counted from 1; rename or remove it (where all are counted from 0, add 1 to each)"
-            )
-        if number in crops:
-            raise MediaError(f"{path} and {crops[number].name} are of one frame; remove one")
-        crops[number] = path
-    return crops
-
-
-def read_picture(path: Path) -> UInt8[np.ndarray, "H W 3"]:
-    """A picture file as RGB; `MediaError` where it is damaged."""
-    try:
-        with Image.open(path) as image:
-            return np.asarray(image.convert("RGB"))
-    except (OSError, UnidentifiedImageError, Image.DecompressionBombError, SyntaxError) as error:
-        raise MediaError(f"{path} is no whole picture ({error}); replace or remove it") from None
 
 
 @contextmanager

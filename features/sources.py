@@ -3,10 +3,10 @@
 import hashlib
 from pathlib import Path
 
+from features.crops import crop_files
 from features.durable import sha256_of
 from features.encoders.base import Modality
 from features.errors import MediaError
-from features.media import crop_files
 from features.records import JsonObject, Source
 
 

@@ -10,8 +10,6 @@ A record is staged, synced and renamed into place; a kill at any moment leaves t
 the new one, or none.
 """
 
-import hashlib
-import json
 import os
 import shutil
 import uuid
@@ -19,48 +17,34 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-import numpy as np
-import zarr
 from pydantic import ValidationError
-from zarr.codecs import BytesCodec, Crc32cCodec
 
 from features.durable import (
     finishing,
     locked,
     naming,
     refuse_unless_writable,
-    sha256_of,
     sync_folder,
-    sync_tree,
     write_whole,
 )
 from features.errors import InputError, LaterVersion, StoreError
 from features.records import JsonObject, Track
-from features.spec import FeatureSpec, canonical
+from features.spec import FeatureSpec
+from features.store_record import (
+    METADATA,
+    Commit,
+    attributes_in,
+    group_metadata,
+    read_commit,
+    read_track,
+    stage,
+)
 from features.validation import describe
 
 FORMAT = "vaflow-features"
 VERSION = 1
-CHUNK_BYTES = 4 * 2**20  # a chunk is read whole, and a fault in it costs at most this much
-METADATA = "zarr.json"
 
 State = Literal["complete", "missing", "stale", "corrupt"]
-
-
-@dataclass(frozen=True, slots=True)
-class Commit:
-    """What a record says of itself."""
-
-    source: JsonObject
-    """Content of the media it was made from: a digest per part."""
-    files: dict[str, str]
-    """sha256 of every other file of the record, by path inside it."""
-    provenance: JsonObject
-    """Who made it, with what; decides no number."""
-    note: str | None
-    """Why the record is empty, if it is."""
-    digest: str
-    """Of all of the above."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +77,7 @@ class FeatureStore:
         if not (store.path / METADATA).exists():
             store._refuse_unless_free()
             return store
-        attributes = _attributes(store.path / METADATA)
+        attributes = attributes_in(store.path / METADATA)
         if attributes.get("format") != FORMAT:
             raise InputError(f"{path} is a zarr group but no feature store; give another path")
         if attributes.get("version") != VERSION:
@@ -146,7 +130,7 @@ class FeatureStore:
     def _spec(self, folder: Path) -> FeatureSpec:
         """The spec in a feature set's attributes."""
         try:
-            spec = FeatureSpec.model_validate(_attributes(folder / METADATA))
+            spec = FeatureSpec.model_validate(attributes_in(folder / METADATA))
         except ValidationError as error:
             raise LaterVersion(
                 f"{folder} holds no feature spec that this vaflow knows "
@@ -165,26 +149,7 @@ class FeatureStore:
 
         `StoreError` where it is damaged, `LaterVersion` where it says what we do not know.
         """
-        path = self.path / set_name / clip_id / METADATA
-        try:
-            raw = path.read_bytes()
-        except (FileNotFoundError, NotADirectoryError):
-            return None
-        try:
-            attributes = dict(json.loads(raw)["attributes"])
-            digest = attributes.pop("digest")
-        except (ValueError, KeyError, TypeError) as error:
-            raise StoreError(f"{path} is damaged ({error}); extract the clip again") from None
-        if raw != _group({**attributes, "digest": _digest(attributes)}):
-            raise StoreError(f"{path} is not what was committed; extract the clip again")
-        try:
-            return Commit(**attributes, digest=digest)
-        except TypeError:
-            known = ", ".join(sorted(set(attributes) ^ {*Commit.__slots__} - {"digest"}))
-            raise LaterVersion(
-                f"{path} was committed by another vaflow, which says more or less of a record "
-                f"({known}); use that one, or another store"
-            ) from None
+        return read_commit(self.path / set_name / clip_id)
 
     def state(self, set_name: str, clip_id: str, source: JsonObject) -> tuple[State, str]:
         """How the clip's record stands to the media it should be made from, and why.
@@ -215,15 +180,7 @@ class FeatureStore:
             )
         folder = self.path / set_name / clip_id
         try:
-            for name, digest in commit.files.items():
-                # zarr reads a missing chunk as fill and overlooks a flipped bit of metadata
-                if not (folder / name).is_file():
-                    raise ValueError(f"{name} is missing")
-                if name.endswith(METADATA) and sha256_of(folder / name) != digest:
-                    raise ValueError(f"{name} was changed")
-            group = zarr.open_group(folder, mode="r")
-            arrays = {name: np.asarray(array[...]) for name, array in group.arrays()}
-            return Track(arrays["values"], arrays["time_s"], arrays["valid"])
+            return read_track(folder, commit)
         except (ValueError, KeyError, OSError) as error:
             raise StoreError(
                 f"the features {set_name} of clip {clip_id!r} in {self.path} are damaged "
@@ -250,7 +207,7 @@ class FeatureStore:
         with finishing(), naming(self.path / spec.name / clip_id):
             try:
                 staged.mkdir(parents=True)
-                commit = _stage(staged, track, source, provenance, note)
+                commit = stage(staged, track, source, provenance, note)
                 with locked(self.work / "locks" / f"{spec.name}.{clip_id}"):
                     self._publish(staged, spec, clip_id)
             finally:
@@ -260,7 +217,7 @@ class FeatureStore:
     def _put_group(self, folder: Path, attributes: JsonObject) -> None:
         """Make a group's folder with its attributes, and have the disk keep its name."""
         folder.mkdir(parents=True, exist_ok=True)
-        write_whole(folder / METADATA, _group(attributes), self.work)
+        write_whole(folder / METADATA, group_metadata(attributes), self.work)
         sync_folder(folder.parent)
 
     def _publish(self, staged: Path, spec: FeatureSpec, clip_id: str) -> None:
@@ -279,74 +236,3 @@ class FeatureStore:
             raise
         sync_folder(parent)
         shutil.rmtree(retired, ignore_errors=True)
-
-
-def _stage(
-    folder: Path,
-    track: Track,
-    source: JsonObject,
-    provenance: JsonObject,
-    note: str | None,
-) -> Commit:
-    """Write a whole record at a place where nobody looks, and have the disk keep it."""
-    group = zarr.open_group(folder, mode="w-")
-    _add_array(group, "values", track.values, fill=float("nan"))
-    _add_array(group, "time_s", track.time_s, fill=float("nan"))
-    _add_array(group, "valid", track.valid, fill=False)
-    files = {
-        path.relative_to(folder).as_posix(): sha256_of(path)
-        for path in sorted(folder.rglob("*"))
-        if path.is_file() and path != folder / METADATA
-    }
-    attributes: JsonObject = {
-        "source": source,
-        "files": dict(files),
-        "provenance": provenance,
-        "note": note,
-    }
-    digest = _digest(attributes)
-    (folder / METADATA).write_bytes(_group({**attributes, "digest": digest}))
-    sync_tree(folder)
-    return Commit(source, files, provenance, note, digest)
-
-
-def _add_array(group: zarr.Group, name: str, values: np.ndarray, *, fill: float | bool) -> None:
-    """Write an array uncompressed (it would gain 7 %) with a checksum on every chunk."""
-    row_bytes = values.dtype.itemsize * int(np.prod(values.shape[1:]))
-    rows = max(1, min(len(values), CHUNK_BYTES // row_bytes))
-    array = group.create_array(
-        name,
-        shape=values.shape,
-        chunks=(rows, *values.shape[1:]),
-        dtype=values.dtype,
-        filters=None,
-        serializer=BytesCodec(),
-        compressors=[Crc32cCodec()],
-        fill_value=fill,
-        config={"write_empty_chunks": True},  # else zeros are not stored, and look like a loss
-    )
-    if len(values):
-        array[:] = values
-
-
-def _group(attributes: JsonObject) -> bytes:
-    """The canonical zarr.json of a group."""
-    return canonical({"zarr_format": 3, "node_type": "group", "attributes": attributes})
-
-
-def _digest(attributes: JsonObject) -> str:
-    """sha256 of a commit's canonical JSON, in hexadecimal."""
-    return hashlib.sha256(canonical(attributes)).hexdigest()
-
-
-def _attributes(metadata: Path) -> JsonObject:
-    """The attributes in a zarr.json."""
-    try:
-        attributes = json.loads(metadata.read_bytes())["attributes"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise StoreError(
-            f"{metadata} cannot be read ({error}); restore it, or move its folder out of the way"
-        ) from None
-    if not isinstance(attributes, dict):
-        raise StoreError(f"{metadata} has attributes that are no object; restore it")
-    return attributes

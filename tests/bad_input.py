@@ -286,7 +286,7 @@ def attributes(name: str, **changes: object) -> Make:
         group = json.loads(path.read_bytes())
         inside = {**group["attributes"], **changes}
         if "digest" in inside:
-            from features.store import _digest
+            from features.store_record import _digest
 
             inside["digest"] = _digest({k: v for k, v in inside.items() if k != "digest"})
         path.write_bytes(canonical({**group, "attributes": inside}))

@@ -6,15 +6,14 @@ import numpy as np
 import pytest
 from small_media import RATE_HZ, tone
 
+from features.crops import crop_files, read_picture
 from features.errors import MediaError
 from features.media import clock as clock_of
 from features.media import (
-    crop_files,
     decoded_frames,
     frame_clock,
     pixels,
     probe,
-    read_picture,
     read_sound,
 )
 

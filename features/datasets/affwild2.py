@@ -10,10 +10,11 @@ from typing import Literal
 
 from pydantic import ValidationError
 
+from features.crops import CROP_NAME, crop_files
 from features.datasets.base import ClipReport, DatasetConfig, Indexed
 from features.errors import InputError, MediaError
 from features.labels import Labels, is_constant, read_labels
-from features.media import CROP_NAME, Probe, crop_files, probe
+from features.media import Probe, probe
 from features.records import Clip, Split
 from features.timeline import MAX_ROWS_APART, RowsApart
 from features.validation import describe

@@ -14,6 +14,7 @@ from torch import Tensor
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional as image_functional
 
+from features.crops import crop_files, read_picture
 from features.durable import sha256_of
 from features.encoders.base import DTYPES, EncoderConfig, Modality, Precision, stored
 from features.encoders.clip_model import find_clip, load, settings_of
@@ -22,11 +23,9 @@ from features.media import (
     Clock,
     clock,
     constant_clock,
-    crop_files,
     decoded_frames,
     frame_clock,
     pixels,
-    read_picture,
 )
 from features.records import Source, Track
 from features.spec import FeatureSpec
