@@ -43,9 +43,10 @@ def test_ridge_is_blind_to_what_is_behind_the_mask(banks):
 def test_rows_without_a_face_are_read_from_their_neighbours_in_time(banks):
     train, val = banks
     dark = val.visual_valid.clone()
-    dark[5:9] = False
+    dark[torch.arange(len(dark)) % 3 != 0] = False
     fewer = replace(val, visual_valid=dark, visual=val.visual * dark.unsqueeze(-1))
-    assert both((train, fewer), ("visual",))[0] > 0.95  # the mean face in their place scores .93
+    # measured: 0.98, and 0.45 where the mean face is read in their place
+    assert both((train, fewer), ("visual",))[0] > 0.95
 
 
 def test_neighbouring_frames_help_where_a_frame_is_noisy(banks):
@@ -66,7 +67,7 @@ def test_rows_that_are_not_annotated_teach_nothing(banks):
     marked[::2] = False
     blank = train.va * marked.unsqueeze(-1)  # as a bank has it: 0 where not annotated
     found = both((replace(train, va=blank, va_valid=marked), val), ("visual", "audio"))
-    assert min(found) > 0.95  # taught by half zeros it is below .85
+    assert min(found) > 0.95  # measured: 0.77 where the blank rows teach 0
 
 
 def test_strength_is_chosen_on_clips_that_were_not_fitted(banks, monkeypatch):

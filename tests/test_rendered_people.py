@@ -5,7 +5,7 @@ from dataclasses import fields, replace
 import numpy as np
 import pytest
 
-from features.rendered.course import Course, draw_course
+from features.rendered.course import GRID_HZ, Course, draw_course
 from features.rendered.expression import (
     DEFAULT_DIFFICULTY,
     FACE_CUES,
@@ -108,6 +108,9 @@ def test_a_head_turns_away_and_a_hand_comes_up_now_and_then():
         assert 0.05 < (track > 0).mean() < 0.8
     away = np.abs(person.turned) == 1
     np.testing.assert_allclose(person.turn[away, 0], TURN_LIMIT * person.turned[away])
+    i = int(np.argmax(away))
+    pose, look = person.at(i / GRID_HZ, (50.0, 50.0), 20.0)
+    assert (look.turned, pose.yaw) == (person.turned[i], person.turn[i, 0])
     calm = replace(difficulty, turned_per_min=0.0, hands_per_min=0.0)
     still_person = perform(np.random.default_rng(1), still(0.2, 0.3, 1500), SYNTH_HZ, calm)
     assert not still_person.turned.any()

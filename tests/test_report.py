@@ -304,6 +304,16 @@ def test_the_marginal_costs_as_much_as_the_constant_and_the_truth_nothing():
     assert read_regions(RegionPosterior(labels, known), va, known, 0.45).kl == pytest.approx(0)
 
 
+def test_confusion_counts_by_valence_then_arousal():
+    va = torch.tensor([[0.9, -0.9], [0.9, -0.9], [-0.9, 0.0]]).double()
+    posterior = np.full((3, 9), 0.01)
+    posterior[[0, 1, 2], [6, 2, 1]] = 0.92
+    known = np.ones(3, dtype=bool)
+    found = read_regions(RegionPosterior(posterior, known), va, known, 0.45).confusion
+    assert (found[6, 6], found[6, 2], found[1, 1]) == (1, 1, 1)  # high V and low A is 3 * 2 + 0
+    assert found.sum() == 3
+
+
 @pytest.mark.parametrize("n_rows", [1, 50])
 def test_frames_of_one_soft_label_leave_nothing_to_compare_with(n_rows, content):
     va = torch.full((n_rows, 2), 0.3).double()
