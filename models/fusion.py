@@ -1,11 +1,10 @@
 """Fusion of the image and the audio stream: attention across them, then a gate between them."""
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-FFN_RATIO = 4  # inner width of the feed-forward part (Vaswani et al., 2017)
+from models.attention import attend, check_heads, feed_forward, split_heads
 
 
 class CrossModalAttention(nn.Module):
@@ -19,19 +18,14 @@ class CrossModalAttention(nn.Module):
 
     def __init__(self, width: int, n_heads: int) -> None:
         super().__init__()
-        if width % n_heads:
-            raise ValueError(
-                f"width ({width}) must be a multiple of the number of heads ({n_heads})"
-            )
+        check_heads(width, n_heads)
         self.n_heads = n_heads
         self.query = nn.Linear(width, width)
         self.key = nn.Linear(width, width)
         self.value = nn.Linear(width, width)
         self.out = nn.Linear(width, width)
         self.norm_attended = nn.LayerNorm(width)
-        self.feed_forward = nn.Sequential(
-            nn.Linear(width, FFN_RATIO * width), nn.ReLU(), nn.Linear(FFN_RATIO * width, width)
-        )
+        self.feed_forward = feed_forward(width)
         self.norm_out = nn.LayerNorm(width)
 
     def forward(
@@ -41,24 +35,14 @@ class CrossModalAttention(nn.Module):
         audio_valid: Bool[Tensor, "B S"],
     ) -> Float[Tensor, "B T W"]:
         """The image stream with what it found in the audio stream."""
-        silent = ~audio_valid.any(dim=1)  # (B,)
-        # Some kernels make NaN of a softmax over nothing: a silent window looks everywhere, then
-        # drops what it saw.
-        looked_at = audio_valid | silent.unsqueeze(1)  # (B, S)
-        attended = F.scaled_dot_product_attention(
-            self._split(self.query(image)),
-            self._split(self.key(audio)),
-            self._split(self.value(audio)),
-            attn_mask=looked_at[:, None, None, :],
-        )  # (B, H, T, W/H)
-        attended = attended.transpose(1, 2).flatten(2)  # (B, T, W)
-        attended = attended.masked_fill(silent[:, None, None], 0)
+        attended = attend(
+            split_heads(self.query(image), self.n_heads),
+            split_heads(self.key(audio), self.n_heads),
+            split_heads(self.value(audio), self.n_heads),
+            audio_valid,
+        )
         x = self.norm_attended(image + self.out(attended))
         return self.norm_out(x + self.feed_forward(x))
-
-    def _split(self, x: Float[Tensor, "B T W"]) -> Float[Tensor, "B H T E"]:
-        """The heads apart."""
-        return x.unflatten(-1, (self.n_heads, -1)).transpose(1, 2)
 
 
 class GatedFusion(nn.Module):

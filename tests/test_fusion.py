@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 import torch
+from by_hand import attend, feed_forward, heads_of, layer_norm, linear, weights_of
 
 from models.fusion import CrossModalAttention, GatedFusion
 
@@ -20,33 +21,13 @@ def gate() -> GatedFusion:
     return GatedFusion(WIDTH, dropout=0.5).eval()
 
 
-def weights_of(module) -> dict[str, np.ndarray]:
-    return {name: value.detach().numpy().copy() for name, value in module.named_parameters()}
-
-
-def linear(p, name, x):
-    return x @ p[f"{name}.weight"].T + p[f"{name}.bias"]
-
-
-def layer_norm(p, name, x):
-    centred = x - x.mean(axis=-1, keepdims=True)
-    scaled = centred / np.sqrt((centred**2).mean(axis=-1, keepdims=True) + 1e-5)
-    return scaled * p[f"{name}.weight"] + p[f"{name}.bias"]
-
-
 def attention_by_hand(p, image, audio, audio_valid):
     """One window: image (T, W), audio (S, W), audio_valid (S,)."""
-    q, k, v = linear(p, "query", image), linear(p, "key", audio), linear(p, "value", audio)
-    size = WIDTH // HEADS
-    heads = []
-    for h in range(HEADS):
-        part = slice(h * size, (h + 1) * size)
-        scores = q[:, part] @ k[audio_valid][:, part].T / np.sqrt(size)
-        shares = np.exp(scores - scores.max(axis=1, keepdims=True))
-        heads.append(shares / shares.sum(axis=1, keepdims=True) @ v[audio_valid][:, part])
-    x = layer_norm(p, "norm_attended", image + linear(p, "out", np.concatenate(heads, axis=1)))
-    inner = np.maximum(linear(p, "feed_forward.0", x), 0)
-    return layer_norm(p, "norm_out", x + linear(p, "feed_forward.2", inner))
+    streams = linear(p, "query", image), linear(p, "key", audio), linear(p, "value", audio)
+    heads = zip(*(heads_of(x, HEADS) for x in streams), strict=True)
+    attended = np.concatenate([attend(*head, audio_valid) for head in heads], axis=1)
+    x = layer_norm(p, "norm_attended", image + linear(p, "out", attended))
+    return layer_norm(p, "norm_out", x + feed_forward(p, "feed_forward", x))
 
 
 def test_attention_equals_numpy_on_its_own_weights(attention):
