@@ -1,4 +1,7 @@
-"""Fusion of the image and the audio stream: attention across them, then a gate between them."""
+"""Fusion of the image and the audio stream: attention across them, then a gate between them.
+
+Axis letters beyond those of features/records.py: W width of a stream, S rows that are asked.
+"""
 
 import torch
 from jaxtyping import Bool, Float
@@ -8,12 +11,13 @@ from models.attention import attend, check_heads, feed_forward, split_heads
 
 
 class CrossModalAttention(nn.Module):
-    """The image stream asks the audio stream (Jung et al., 2026).
+    """One stream asks the other: the image asks the audio (Jung et al., 2026), or the reverse.
 
     Multi-head attention, residual, LayerNorm; feed-forward, residual, LayerNorm. In a window
-    without any valid audio row nothing is attended to: the attention adds its output bias only.
+    without any valid row of the asked stream nothing is attended to: the attention adds its
+    output bias only.
 
-    Shapes: image (B, T, W), audio (B, S, W), audio_valid (B, S) -> (B, T, W).
+    Shapes: asking (B, T, W), asked (B, S, W), asked_valid (B, S) -> (B, T, W).
     """
 
     def __init__(self, width: int, n_heads: int) -> None:
@@ -30,18 +34,18 @@ class CrossModalAttention(nn.Module):
 
     def forward(
         self,
-        image: Float[Tensor, "B T W"],
-        audio: Float[Tensor, "B S W"],
-        audio_valid: Bool[Tensor, "B S"],
+        asking: Float[Tensor, "B T W"],
+        asked: Float[Tensor, "B S W"],
+        asked_valid: Bool[Tensor, "B S"],
     ) -> Float[Tensor, "B T W"]:
-        """The image stream with what it found in the audio stream."""
+        """The asking stream with what it found in the asked one."""
         attended = attend(
-            split_heads(self.query(image), self.n_heads),
-            split_heads(self.key(audio), self.n_heads),
-            split_heads(self.value(audio), self.n_heads),
-            audio_valid,
+            split_heads(self.query(asking), self.n_heads),
+            split_heads(self.key(asked), self.n_heads),
+            split_heads(self.value(asked), self.n_heads),
+            asked_valid,
         )
-        x = self.norm_attended(image + self.out(attended))
+        x = self.norm_attended(asking + self.out(attended))
         return self.norm_out(x + self.feed_forward(x))
 
 

@@ -21,22 +21,22 @@ def gate() -> GatedFusion:
     return GatedFusion(WIDTH, dropout=0.5).eval()
 
 
-def attention_by_hand(p, image, audio, audio_valid):
-    """One window: image (T, W), audio (S, W), audio_valid (S,)."""
-    streams = linear(p, "query", image), linear(p, "key", audio), linear(p, "value", audio)
+def attention_by_hand(p, asking, asked, asked_valid):
+    """One window: asking (T, W), asked (S, W), asked_valid (S,)."""
+    streams = linear(p, "query", asking), linear(p, "key", asked), linear(p, "value", asked)
     heads = zip(*(heads_of(x, HEADS) for x in streams), strict=True)
-    attended = np.concatenate([attend(*head, audio_valid) for head in heads], axis=1)
-    x = layer_norm(p, "norm_attended", image + linear(p, "out", attended))
+    attended = np.concatenate([attend(*head, asked_valid) for head in heads], axis=1)
+    x = layer_norm(p, "norm_attended", asking + linear(p, "out", attended))
     return layer_norm(p, "norm_out", x + feed_forward(p, "feed_forward", x))
 
 
 def test_attention_equals_numpy_on_its_own_weights(attention):
-    image, audio = torch.randn(2, 5, WIDTH), torch.randn(2, 7, WIDTH)
+    asking, asked = torch.randn(2, 5, WIDTH), torch.randn(2, 7, WIDTH)
     valid = torch.rand(2, 7) > 0.3
-    found = attention(image, audio, valid).detach().numpy()
+    found = attention(asking, asked, valid).detach().numpy()
     for b in range(2):
         expected = attention_by_hand(
-            weights_of(attention), image[b].numpy(), audio[b].numpy(), valid[b].numpy()
+            weights_of(attention), asking[b].numpy(), asked[b].numpy(), valid[b].numpy()
         )
         np.testing.assert_allclose(found[b], expected, atol=1e-5)
 
