@@ -1,4 +1,4 @@
-"""Fusion of the image and the audio stream: attention across them, then a gate between them.
+"""Fusion of the image and the audio stream: attention across them, then one stream of both.
 
 Axis letters beyond those of features/records.py: W width of a stream, S rows that are asked.
 """
@@ -92,3 +92,30 @@ class GatedFusion(nn.Module):
         gate = self.weigh(torch.cat([x, y], dim=-1))
         gate = gate.masked_fill(~image_valid.unsqueeze(-1), 0)
         return gate.masked_fill(~audio_valid.unsqueeze(-1), 1)
+
+
+class Concatenation(nn.Module):
+    """Both streams side by side, with no weighing of one against the other.
+
+    [image ; audio] through Linear 2W -> W, ReLU, dropout: the plain fusion that the gate is
+    measured against. A modality that is not valid in a row is zero there; where neither is,
+    the row says nothing but the bias.
+
+    Shapes: image, audio (B, T, W), image_valid, audio_valid (B, T) -> (B, T, W).
+    """
+
+    def __init__(self, width: int, dropout: float) -> None:
+        super().__init__()
+        self.out = nn.Sequential(nn.Linear(2 * width, width), nn.ReLU(), nn.Dropout(dropout))
+
+    def forward(
+        self,
+        image: Float[Tensor, "B T W"],
+        audio: Float[Tensor, "B T W"],
+        image_valid: Bool[Tensor, "B T"],
+        audio_valid: Bool[Tensor, "B T"],
+    ) -> Float[Tensor, "B T W"]:
+        """The fused stream."""
+        seen = image.masked_fill(~image_valid.unsqueeze(-1), 0)
+        heard = audio.masked_fill(~audio_valid.unsqueeze(-1), 0)
+        return self.out(torch.cat([seen, heard], dim=-1))

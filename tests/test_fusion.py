@@ -3,7 +3,7 @@ import pytest
 import torch
 from by_hand import attend, feed_forward, heads_of, layer_norm, linear, weights_of
 
-from models.fusion import CrossModalAttention, GatedFusion
+from models.fusion import Concatenation, CrossModalAttention, GatedFusion
 
 WIDTH = 8
 HEADS = 4
@@ -19,6 +19,12 @@ def attention() -> CrossModalAttention:
 def gate() -> GatedFusion:
     torch.manual_seed(0)
     return GatedFusion(WIDTH, dropout=0.5).eval()
+
+
+@pytest.fixture
+def concatenation() -> Concatenation:
+    torch.manual_seed(0)
+    return Concatenation(WIDTH, dropout=0.5).eval()
 
 
 def attention_by_hand(p, asking, asked, asked_valid):
@@ -77,6 +83,8 @@ def test_gate_equals_numpy_on_its_own_weights(gate):
     expected = np.maximum(linear(p, "out.0", g * x + (1 - g) * y), 0)
     found = gate(image, audio, seen, seen)[0].detach().numpy()
     np.testing.assert_allclose(found, expected, atol=1e-5)
+    weight = gate.gate(gate.image(image), gate.audio(audio), seen, seen)[0].detach().numpy()
+    np.testing.assert_allclose(weight, g, atol=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -97,3 +105,40 @@ def test_where_one_modality_is_absent_the_gate_reads_the_other(
     gate(image, audio, *masks).sum().backward()
     assert bool(image.grad.any()) is reads_image
     assert bool(audio.grad.any()) is reads_audio
+
+
+def test_the_gate_is_one_or_zero_where_one_modality_is_absent(gate):
+    x, y = torch.randn(1, 4, WIDTH), torch.randn(1, 4, WIDTH)
+    image_valid, audio_valid = torch.tensor([[[True, True, False, False]], [[True, False] * 2]])
+    weight = gate.gate(x, y, image_valid, audio_valid)[0]
+    assert weight[0].min() > 0
+    assert weight[0].max() < 1
+    assert weight[1:].tolist() == [[1.0] * WIDTH, [0.0] * WIDTH, [1.0] * WIDTH]
+
+
+def test_concatenation_equals_numpy_on_its_own_weights(concatenation):
+    image, audio = torch.randn(1, 4, WIDTH), torch.randn(1, 4, WIDTH)
+    image_valid, audio_valid = torch.tensor([[[True, True, False, False]], [[True, False] * 2]])
+    seen, heard = image[0].numpy().copy(), audio[0].numpy().copy()
+    seen[[2, 3]], heard[[1, 3]] = 0, 0
+    both = linear(weights_of(concatenation), "out.0", np.concatenate([seen, heard], axis=1))
+    found = concatenation(image, audio, image_valid, audio_valid)[0].detach().numpy()
+    np.testing.assert_allclose(found, np.maximum(both, 0), atol=1e-6)
+
+
+def test_concatenation_is_blind_to_what_is_behind_the_masks(concatenation):
+    image, audio = torch.randn(2, 5, WIDTH), torch.randn(2, 5, WIDTH)
+    masks = torch.rand(2, 5) > 0.4, torch.rand(2, 5) > 0.4
+    spoiled = [
+        x.masked_fill(~valid.unsqueeze(-1), 1e6)
+        for x, valid in zip((image, audio), masks, strict=True)
+    ]
+    torch.testing.assert_close(
+        concatenation(*spoiled, *masks), concatenation(image, audio, *masks), rtol=0, atol=0
+    )
+
+
+@pytest.mark.parametrize("kind", [GatedFusion, Concatenation])
+def test_dropout_is_the_last_thing_done(kind):
+    fusion, seen = kind(WIDTH, dropout=1.0), torch.ones(1, 3, dtype=torch.bool)
+    assert not fusion(torch.randn(1, 3, WIDTH), torch.randn(1, 3, WIDTH), seen, seen).any()
