@@ -1,7 +1,22 @@
-"""Temporal branches: what came before and after, put into each row."""
+"""The recurrent temporal branch, and the way into every branch: valid rows at its width.
+
+A temporal branch puts what came before and after into each row. All are called alike, as
+x (B, T, D), valid (B, T) -> (B, T, W), and none sees what is behind the mask. The others are
+in tcn.py and transformer.py. W is the width of a stream.
+"""
 
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
+
+
+def project_valid(
+    projection: nn.Linear, x: Float[Tensor, "B T D"], valid: Bool[Tensor, "B T"]
+) -> Float[Tensor, "B T W"]:
+    """The rows at the branch's width; one that is not valid is zero, whatever it held."""
+    unseen = ~valid.unsqueeze(-1)  # (B, T, 1)
+    # Before the projection, too: a NaN behind the mask would reach the gradient of its weights
+    # (`test_temporal.py::test_nan_behind_the_mask_reaches_no_gradient`).
+    return projection(x.masked_fill(unseen, 0)).masked_fill(unseen, 0)
 
 
 class BiGru(nn.Module):
@@ -24,7 +39,5 @@ class BiGru(nn.Module):
         self, x: Float[Tensor, "B T D"], valid: Bool[Tensor, "B T"]
     ) -> Float[Tensor, "B T W"]:
         """The window's states, one per row, also where the row itself is not valid."""
-        unseen = ~valid.unsqueeze(-1)  # (B, T, 1)
-        projected = self.projection(x.masked_fill(unseen, 0)).masked_fill(unseen, 0)
-        states, _ = self.gru(projected)  # (B, T, 2W)
+        states, _ = self.gru(project_valid(self.projection, x, valid))  # (B, T, 2W)
         return self.merge(states)

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from models.temporal import BiGru
+from models.temporal import BiGru, project_valid
 
 
 @pytest.fixture
@@ -15,6 +15,15 @@ def test_what_is_behind_the_mask_does_not_matter(branch):
     x, valid = torch.randn(2, 7, 5), torch.rand(2, 7) > 0.4
     spoiled = x.masked_fill(~valid.unsqueeze(-1), 1e6)
     torch.testing.assert_close(branch(spoiled, valid), branch(x, valid), rtol=0, atol=0)
+
+
+def test_nan_behind_the_mask_reaches_no_gradient():
+    projection, x = torch.nn.Linear(5, 4), torch.randn(1, 3, 5)
+    x[0, 1] = float("nan")
+    rows = project_valid(projection, x, torch.tensor([[True, False, True]]))
+    rows.square().sum().backward()
+    assert not rows[0, 1].any()
+    assert projection.weight.grad.isfinite().all()
 
 
 def test_the_mask_itself_matters(branch):
