@@ -32,8 +32,9 @@ def attend(
     In a window without any valid row nothing is found: zeros, with a gradient of zero.
     """
     blank = ~valid.any(dim=1)  # (B,)
-    # Some kernels make NaN of a softmax over nothing: a blank window looks everywhere, then
-    # drops what it saw (`test_attention.py::test_a_blank_window_finds_nothing`).
+    # Not every kernel promises zeros for a softmax over nothing (some made NaN of it): a blank
+    # window looks everywhere, then drops what it saw
+    # (`test_attention.py::test_a_blank_window_finds_nothing`).
     looked_at = valid | blank.unsqueeze(1)  # (B, S)
     found = F.scaled_dot_product_attention(
         query, key, value, attn_mask=looked_at[:, None, None, :]
