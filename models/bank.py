@@ -12,7 +12,7 @@ from torch import Tensor
 from models.adapter import Statistics
 from models.heads.base import Batch
 from models.losses import Targets
-from models.windows import Windows
+from models.windows import Rows, Windows
 
 STD_FLOOR = 1e-6  # a number that varies less is constant: it is left unscaled
 ROWS_AT_ONCE = 65536  # bounds the float64 copy that sums are made from
@@ -53,22 +53,24 @@ class Bank:
 
     def gather(self, windows: Windows, chosen: Int64[np.ndarray, "B"]) -> tuple[Batch, Targets]:
         """The chosen windows, padded to one size; by index, on the bank's device."""
-        device = self.visual.device
-        first = torch.from_numpy(windows.first_row[chosen]).to(device)
-        n_rows = torch.from_numpy(windows.n_rows[chosen]).to(device)
-        place = torch.arange(windows.size, device=device)
-        real = place < n_rows[:, None]  # (B, T)
-        rows = first[:, None] + torch.minimum(place, n_rows[:, None] - 1)  # (B, T)
-        visual_valid, audio_valid = self.visual_valid[rows] & real, self.audio_valid[rows] & real
+        see, see_real = self._placed(windows.visual(chosen))
+        hear, hear_real = self._placed(windows.audio(chosen))
+        rows, real = self._placed(windows.predicted(chosen))
         batch = Batch(
-            self.visual[rows].float() * real.unsqueeze(-1),
-            visual_valid,
-            self.audio[rows].float() * real.unsqueeze(-1),
-            audio_valid,
+            self.visual[see].float() * see_real.unsqueeze(-1),
+            self.visual_valid[see] & see_real,
+            self.audio[hear].float() * hear_real.unsqueeze(-1),
+            self.audio_valid[hear] & hear_real,
         )
         # A row of which nothing was seen or heard teaches nothing.
-        known = self.va_valid[rows] & (visual_valid | audio_valid)
+        perceived = self.visual_valid[rows] | self.audio_valid[rows]
+        known = self.va_valid[rows] & perceived & real
         return batch, Targets(self.va[rows].float() * known.unsqueeze(-1), known)
+
+    def _placed(self, rows: Rows) -> tuple[Int64[Tensor, "B T"], Bool[Tensor, "B T"]]:
+        """Places on the bank's device."""
+        device = self.visual.device
+        return torch.from_numpy(rows.index).to(device), torch.from_numpy(rows.real).to(device)
 
 
 def statistics(values: Float16[Tensor, "N D"], valid: Bool[Tensor, "N"]) -> Statistics:

@@ -17,6 +17,7 @@ from models.adapter import Statistics
 from models.heads import AnyHeadConfig
 from models.heads.base import Head, HeadInputs
 from models.prompts import FixedBank
+from models.regions import NINE, Grid
 
 FILE = "head.safetensors"
 FORMAT = "vaflow-head-1"
@@ -43,6 +44,8 @@ class CheckpointMeta(BaseModel):
     stride: int
     key: str
     """Digest of everything that decides the weights."""
+    grid: Grid = NINE
+    """The regions that it was told by."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +100,10 @@ def load_head(path: Path, device: torch.device) -> Checkpoint:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         prototypes = tensors.pop(PROTOTYPES, torch.zeros(0, meta.visual_width))
         inputs = HeadInputs(
-            _unknown(meta.visual_width), _unknown(meta.audio_width), lambda _: FixedBank(prototypes)
+            _unknown(meta.visual_width),
+            _unknown(meta.audio_width),
+            lambda _: FixedBank(prototypes),
+            meta.grid,
         )
         head = meta.head.build(inputs).to(device).eval()
         own = {name: tensor for name, tensor in tensors.items() if not name.startswith(BANK)}

@@ -16,8 +16,10 @@ from models.bank import Bank
 from models.gradient_paths import check_gradient_paths
 from models.heads.base import Head, HeadConfig
 from models.losses import head_loss
-from models.prediction import batches, concordance, predict
-from models.windows import dense_windows
+from models.mixup import mixed
+from models.prediction import VaConcordance, batches, concordance, predict
+from models.regions import NINE, Grid
+from models.windows import Windows, causal_windows, dense_windows
 
 
 class TrainConfig(BaseModel):
@@ -42,6 +44,10 @@ class TrainConfig(BaseModel):
     """Rows of a window."""
     stride: int = Field(default=200, ge=1)
     """Rows from one window's start to the next."""
+    causal_stride: int = Field(default=10, ge=1)
+    """Rows from one target to the next, where windows are causal; scoring predicts every row."""
+    mixup: float = Field(default=0.0, ge=0)
+    """Alpha of the Beta distribution by which windows are mixed in pairs; 0 mixes none."""
     device: DeviceName = "auto"
     threads: int | None = Field(default=None, ge=1)
     """Of the CPU; None leaves it to torch. One is best for a small head on a busy machine."""
@@ -86,13 +92,15 @@ def fit(
     train: Bank,
     val: Bank,
     config: TrainConfig,
+    grid: Grid = NINE,
     on_epoch: Callable[[Epoch], None] | None = None,
 ) -> Fit:
     """Train the head in place; its device is the banks'.
 
     `VaflowError` where the loss is no number any more. `check_head` comes before.
     """
-    windows = dense_windows(train.offsets, size=config.window, stride=config.stride)
+    windows = training_windows(train, head_config, config)
+    seen = scoring_windows(val, head_config, size=config.window, stride=config.stride)
     optimizer = torch.optim.AdamW(
         head.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
     )
@@ -100,7 +108,7 @@ def fit(
     schedule = torch.optim.lr_scheduler.LambdaLR(
         optimizer, partial(rate, n_steps=n_steps * config.epochs, warmup=config.warmup)
     )
-    shuffle = np.random.default_rng(config.seed)
+    shuffle, draws = np.random.default_rng(config.seed), np.random.default_rng(config.seed)
     epochs: list[Epoch] = []
     best, state = None, {}
     for index in range(config.epochs):
@@ -108,15 +116,18 @@ def fit(
         total = torch.zeros((), device=train.visual.device)
         for chosen in batches(shuffle.permutation(len(windows)), config.batch_size):
             batch, targets = train.gather(windows, chosen)
+            if config.mixup:
+                batch, targets = mixed(batch, targets, draws, config.mixup)
             prototypes = head.prototypes() if head_config.region_weight else None
-            loss = head_loss(head(batch, prototypes), targets, head_config)
+            loss = head_loss(head(batch, prototypes), targets, head_config, grid)
             optimizer.zero_grad()
             loss.backward()
             nn.utils.clip_grad_norm_(head.parameters(), config.clip_grad_norm)
             optimizer.step()
             schedule.step()
             total += loss.detach()  # summed where it is: .item() would wait at every step
-        epochs.append(_scored(index, total.item() / n_steps, head, val, config))
+        loss = total.item() / n_steps
+        epochs.append(_scored(index, loss, config, concordance(predict(head, val, seen), val)))
         if on_epoch:
             on_epoch(epochs[-1])
         if best is None or epochs[-1].ccc_mean > best.ccc_mean:
@@ -129,11 +140,25 @@ def fit(
 
 
 def check_head(head: Head, head_config: HeadConfig, train: Bank, config: TrainConfig) -> None:
-    """Raise `ValueError` where the region loss could change nothing."""
-    windows = dense_windows(train.offsets, size=config.window, stride=config.stride)
-    if head_config.region_weight:
+    """Raise `ValueError` where the region loss could change nothing, unless that is wanted."""
+    if head_config.region_weight and not head_config.may_be_idle:
+        windows = training_windows(train, head_config, config)
         spread = np.linspace(0, len(windows) - 1, config.batch_size).astype(np.int64)
         check_gradient_paths(head, train.gather(windows, spread)[0])
+
+
+def training_windows(bank: Bank, head: HeadConfig, config: TrainConfig) -> Windows:
+    """The windows that a pass over the bank trains on."""
+    if head.windows == "causal":
+        return causal_windows(bank.offsets, bank.time_s, stride=config.causal_stride)
+    return dense_windows(bank.offsets, size=config.window, stride=config.stride)
+
+
+def scoring_windows(bank: Bank, head: HeadConfig, *, size: int, stride: int) -> Windows:
+    """Windows that predict every row of the bank."""
+    if head.windows == "causal":
+        return causal_windows(bank.offsets, bank.time_s, stride=1)
+    return dense_windows(bank.offsets, size=size, stride=stride)
 
 
 def rate(step: int, *, n_steps: int, warmup: float) -> float:
@@ -144,16 +169,12 @@ def rate(step: int, *, n_steps: int, warmup: float) -> float:
     return (1 + math.cos(math.pi * (step - n_warmup) / max(1, n_steps - n_warmup))) / 2
 
 
-def _scored(index: int, loss: float, head: Head, val: Bank, config: TrainConfig) -> Epoch:
+def _scored(index: int, loss: float, config: TrainConfig, score: VaConcordance) -> Epoch:
     """The epoch with its val scores."""
     if not math.isfinite(loss):
         raise VaflowError(
-            f"the training loss is {loss} in epoch {index}: the training diverged; lower "
+            f"the training loss is {loss} in epoch {index + 1}: the training diverged; lower "
             f"train.learning_rate (it is {config.learning_rate:g})"
         )
-    prediction = predict(
-        head, val, size=config.window, stride=config.stride, batch_size=config.batch_size
-    )
-    score = concordance(prediction, val)
     valence, arousal = score.valence.ccc(), score.arousal.ccc()
     return Epoch(index, loss, valence, arousal, (valence + arousal) / 2)

@@ -10,7 +10,9 @@ from torch import Tensor
 from models.bank import Bank
 from models.heads.base import Head
 from models.metrics import Concordance
-from models.windows import Windows, dense_windows
+from models.windows import Windows
+
+ROWS_AT_ONCE = 16384  # bounds what a head keeps of a batch; at width 256 some 70 MB a layer
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,10 +46,9 @@ class VaConcordance:
         return VaConcordance(self.valence + other.valence, self.arousal + other.arousal)
 
 
-def predict(head: Head, bank: Bank, *, size: int, stride: int, batch_size: int) -> Prediction:
+def predict(head: Head, bank: Bank, windows: Windows) -> Prediction:
     """The head's V and A: overlapping windows merged by mean, clamped, gaps filled per clip."""
-    windows = dense_windows(bank.offsets, size=size, stride=stride)
-    va = np.clip(_merged(head, bank, windows, batch_size), -1, 1)
+    va = np.clip(_merged(head, bank, windows), -1, 1)
     seen = bank.visual_valid.cpu().numpy()
     interpolated = np.zeros(len(va), dtype=bool)
     for _, span in bank.spans():
@@ -57,53 +58,46 @@ def predict(head: Head, bank: Bank, *, size: int, stride: int, batch_size: int) 
 
 
 @torch.inference_mode()
-def _merged(
-    head: Head, bank: Bank, windows: Windows, batch_size: int
-) -> Float64[np.ndarray, "N 2"]:
-    """Mean over the windows that hold a row; the region branch does not run."""
+def _merged(head: Head, bank: Bank, windows: Windows) -> Float64[np.ndarray, "N 2"]:
+    """Mean over the windows that predict a row; the region branch does not run."""
     head.eval()
     total, count = np.zeros((len(bank.time_s), 2)), np.zeros((len(bank.time_s), 1))
-    for chosen in batches(np.arange(len(windows)), batch_size):
+    for chosen in _all(windows):
         batch, _ = bank.gather(windows, chosen)
-        predicted = head(batch).va.double().cpu().numpy()  # (B, T, 2)
-        for index, window in zip(chosen, predicted, strict=True):
-            first, n_rows = windows.first_row[index], windows.n_rows[index]
-            total[first : first + n_rows] += window[:n_rows]
-            count[first : first + n_rows] += 1
+        predicted = head(batch).va.double().cpu().numpy()  # (B, P, 2)
+        rows = windows.predicted(chosen)
+        np.add.at(total, rows.index[rows.real], predicted[rows.real])
+        np.add.at(count, rows.index[rows.real], 1)
     return total / count
 
 
 @torch.inference_mode()
 def region_posterior(
-    head: Head,
-    prototypes: Float[Tensor, "R D"],
-    bank: Bank,
-    *,
-    size: int,
-    stride: int,
-    batch_size: int,
+    head: Head, prototypes: Float[Tensor, "R D"], bank: Bank, windows: Windows
 ) -> RegionPosterior | None:
     """The softmax of the region logits, overlapping windows merged by mean of the valid rows.
 
     None where the head has no region branch.
     """
     head.eval()
-    windows = dense_windows(bank.offsets, size=size, stride=stride)
     n = len(bank.time_s)
     total, count = np.zeros((n, len(prototypes))), np.zeros((n, 1))
-    for chosen in batches(np.arange(len(windows)), batch_size):
+    for chosen in _all(windows):
         batch, _ = bank.gather(windows, chosen)
         regions = head(batch, prototypes).regions
         if regions is None:
             return None
-        shares = regions.logits.double().softmax(dim=-1)
-        shares = torch.where(regions.valid.unsqueeze(-1), shares, 0)  # (B, T, R)
-        found, known = shares.cpu().numpy(), regions.valid.cpu().numpy()
-        for index, window, valid in zip(chosen, found, known, strict=True):
-            first, n_rows = windows.first_row[index], windows.n_rows[index]
-            total[first : first + n_rows] += window[:n_rows]
-            count[first : first + n_rows, 0] += valid[:n_rows]
+        shares = regions.logits.double().softmax(dim=-1).cpu().numpy()  # (B, P, R)
+        rows = windows.predicted(chosen)
+        known = rows.real & regions.valid.cpu().numpy()
+        np.add.at(total, rows.index[known], shares[known])
+        np.add.at(count, rows.index[known], 1)
     return RegionPosterior(total / np.maximum(count, 1), count[:, 0] > 0)
+
+
+def _all(windows: Windows) -> list[Int64[np.ndarray, "B"]]:
+    """Every window, in batches of about `ROWS_AT_ONCE` rows."""
+    return batches(np.arange(len(windows)), max(1, ROWS_AT_ONCE // windows.size))
 
 
 def batches(order: Int64[np.ndarray, "N"], batch_size: int) -> list[Int64[np.ndarray, "B"]]:

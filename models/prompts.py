@@ -1,5 +1,6 @@
 """Prompt banks: one unit text feature per region, fixed or with learned context words."""
 
+from abc import ABC, abstractmethod
 from typing import Annotated, Literal
 
 import torch
@@ -8,10 +9,9 @@ from jaxtyping import Float, Int64
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor, nn
 
-from models.regions import LEVELS
+from models.regions import NINE, Grid
 from models.text_tower import TextTower
 
-Level = Literal["low", "mid", "high"]
 Description = Annotated[str, Field(min_length=1)]
 Template = Annotated[str, Field(pattern=r"^[^{}]*\{\}[^{}]*$")]
 
@@ -23,24 +23,33 @@ class RegionTexts(BaseModel):
 
     templates: tuple[Template, ...] = Field(min_length=1)
     """Sentences with one `{}` for the description."""
-    regions: dict[Level, dict[Level, Annotated[tuple[Description, ...], Field(min_length=1)]]]
+    regions: dict[str, dict[str, Annotated[tuple[Description, ...], Field(min_length=1)]]]
     """Descriptions by level of valence, then of arousal."""
+    grid: Grid = NINE
+    """The levels, and where they lie."""
 
     @model_validator(mode="after")
-    def _all_nine(self) -> "RegionTexts":
-        for valence in LEVELS:
-            for arousal in LEVELS:
-                if arousal not in self.regions.get(valence, {}):
+    def _all_regions(self) -> "RegionTexts":
+        levels, found = self.grid.levels, self.regions
+        if strange := [
+            name for name in (*found, *(a for v in found.values() for a in v)) if name not in levels
+        ]:
+            raise ValueError(
+                f"{strange[0]!r} is no level of the grid; its levels are {', '.join(levels)}"
+            )
+        for valence in levels:
+            for arousal in levels:
+                if arousal not in found.get(valence, {}):
                     raise ValueError(
                         f"no description of {valence} valence with {arousal} arousal; "
-                        "each of the nine regions needs one"
+                        f"each of the {self.grid.n_regions} regions needs one"
                     )
         return self
 
     @property
     def by_region(self) -> tuple[tuple[str, ...], ...]:
-        """The descriptions of region k = 3v + a at place k."""
-        return tuple(self.regions[v][a] for v in LEVELS for a in LEVELS)
+        """The descriptions of region k = n * v + a at place k."""
+        return tuple(self.regions[v][a] for v in self.grid.levels for a in self.grid.levels)
 
 
 class FixedBank(nn.Module):
@@ -58,19 +67,27 @@ class FixedBank(nn.Module):
 
 
 class CoopBank(nn.Module):
-    """Region prototypes behind learned, shared context vectors (CoOp, Zhou et al., 2022).
+    """Region prototypes behind learned context vectors (CoOp, Zhou et al., 2022).
 
     A prompt reads `<start> context description <end>`: the learned words stand where a
-    template's would. Only the context is saved and trained; the tower is frozen and not ours.
+    template's would. The context is one for all regions, or one per region. Only it is saved and
+    trained; the tower is frozen and not ours.
     """
 
     prefix: Float[Tensor, "N 1 W"]
     suffix: Float[Tensor, "N S W"]
     ends: Int64[Tensor, "N"]
     membership: Float[Tensor, "R N"]
+    context_of: Int64[Tensor, "N"]
+    """Which context each text has."""
 
     def __init__(
-        self, tower: TextTower, texts: RegionTexts, n_context: int, init_std: float
+        self,
+        tower: TextTower,
+        texts: RegionTexts,
+        n_context: int,
+        init_std: float,
+        sharing: Literal["shared", "per region"],
     ) -> None:
         super().__init__()
         tokens, ends = tower.tokenise([text for region in texts.by_region for text in region])
@@ -88,13 +105,17 @@ class CoopBank(nn.Module):
         self.register_buffer("ends", ends + n_context, persistent=False)
         members = membership([len(region) for region in texts.by_region]).to(vectors)
         self.register_buffer("membership", members, persistent=False)
-        self.context = nn.Parameter(torch.empty(n_context, tower.width))
+        own = members.argmax(dim=0)  # (N,) the region of each text
+        shared = sharing == "shared"
+        self.register_buffer("context_of", own * 0 if shared else own, persistent=False)
+        n_contexts = 1 if shared else len(texts.by_region)
+        self.context = nn.Parameter(torch.empty(n_contexts, n_context, tower.width))
         nn.init.normal_(self.context, std=init_std)
         self._encode = tower.encode  # a method, so neither saved nor moved with us
 
     def forward(self) -> Float[Tensor, "R D"]:
         """Unit features of the regions under the current context; one run of the text tower."""
-        context = self.context.expand(len(self.prefix), -1, -1)  # (n, W) -> (N, n, W)
+        context = self.context[self.context_of]  # (C, n, W) -> (N, n, W)
         vectors = torch.cat([self.prefix, context, self.suffix], dim=1)  # (N, L, W)
         return pooled(self._encode(vectors, self.ends), self.membership)
 
@@ -121,23 +142,42 @@ class FixedPrompts(BaseModel):
         return FixedBank(pooled(features, membership([len(r) for r in sentences]).to(features)))
 
 
-class CoopPrompts(BaseModel):
-    """Settings of `CoopBank`."""
+class LearnedPrompts(BaseModel, ABC):
+    """What both ways of learning a context are set by."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    kind: Literal["coop"] = "coop"
     n_context: Literal[4, 8, 16] = 8
     init_std: float = Field(default=0.02, gt=0)  # Zhou et al., 2022, sec. 3.1
     texts: str = "nine_regions"
     """A name in configs/prompts, or the path of a YAML file."""
 
+    @abstractmethod
     def build(self, tower: TextTower, texts: RegionTexts) -> CoopBank:
         """The bank, its context drawn from torch's generator."""
-        return CoopBank(tower, texts, self.n_context, self.init_std)
 
 
-AnyPrompts = Annotated[FixedPrompts | CoopPrompts, Field(discriminator="kind")]
+class CoopPrompts(LearnedPrompts):
+    """Settings of a `CoopBank` with one context for all regions."""
+
+    kind: Literal["coop"] = "coop"
+
+    def build(self, tower: TextTower, texts: RegionTexts) -> CoopBank:
+        """The bank, its context drawn from torch's generator."""
+        return CoopBank(tower, texts, self.n_context, self.init_std, "shared")
+
+
+class CoopCscPrompts(LearnedPrompts):
+    """Settings of a `CoopBank` with a context per region (class-specific, Zhou et al., 2022)."""
+
+    kind: Literal["coop_csc"] = "coop_csc"
+
+    def build(self, tower: TextTower, texts: RegionTexts) -> CoopBank:
+        """The bank, its contexts drawn from torch's generator."""
+        return CoopBank(tower, texts, self.n_context, self.init_std, "per region")
+
+
+AnyPrompts = Annotated[FixedPrompts | CoopPrompts | CoopCscPrompts, Field(discriminator="kind")]
 
 
 def membership(n_texts: list[int]) -> Float[Tensor, "R N"]:

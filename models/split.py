@@ -13,6 +13,7 @@ from features.records import Clip
 from features.spec import canonical
 from models.bank import Bank
 from models.checkpoint import FILE, CheckpointMeta, load_head, read_meta
+from models.fitting import scoring_windows
 from models.heads.base import Head
 from models.loading import (
     FeatureSets,
@@ -25,6 +26,7 @@ from models.loading import (
 )
 from models.prediction import Prediction, predict
 from models.runs import CONFIG, RunConfig, read_config
+from models.windows import Windows
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +106,7 @@ class Reading:
     bank: Bank
     """On the head's device."""
     head: Head
+    windows: Windows
     prediction: Prediction
 
 
@@ -115,11 +118,7 @@ def read_split(source: SplitOfRun) -> Reading:
         raise InputError(f"{error} (it is train.device in {source.run / CONFIG})") from None
     bank = load_bank(source.sets, source.labels, source.max_rows_apart).to(device)
     head = load_head(source.run / FILE, device).head
-    prediction = predict(
-        head,
-        bank,
-        size=source.meta.window,
-        stride=source.meta.stride,
-        batch_size=source.config.train.batch_size,
+    windows = scoring_windows(
+        bank, source.meta.head, size=source.meta.window, stride=source.meta.stride
     )
-    return Reading(source, bank, head, prediction)
+    return Reading(source, bank, head, windows, predict(head, bank, windows))

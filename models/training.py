@@ -38,6 +38,7 @@ from models.loading import (
     records_digest,
 )
 from models.prompts import AnyPrompts, PromptBank
+from models.regions import Grid
 from models.runs import (
     METRICS,
     PROVENANCE,
@@ -80,6 +81,7 @@ class _Sources:
     sets: FeatureSets
     labels: dict[str, dict[str, Labels | None]]
     """By split, then by clip."""
+    grid: Grid
     inputs: Inputs
 
 
@@ -137,6 +139,7 @@ def train_head(
             banks["train"].to(device),
             banks["val"].to(device),
             train,
+            sources.grid,
             on_epoch,
         )
     _write(config, sources, key, network, found, banks["train"])
@@ -165,7 +168,7 @@ def _look_up(
         labels_sha256=digest_of_labels(labels["train"] | labels["val"]),
         texts_sha256=hashlib.sha256(canonical(texts.model_dump(mode="json"))).hexdigest(),
     )
-    return _Sources(sets, labels, inputs)
+    return _Sources(sets, labels, texts.grid, inputs)
 
 
 def _used(sets: FeatureSets, clips: Sequence[Clip], modality: Modality) -> SetUsed:
@@ -181,6 +184,7 @@ def build_head(config: AnyHeadConfig, sets: FeatureSets, train: Bank, device: to
         statistics(train.visual, train.visual_valid),
         statistics(train.audio, train.audio_valid),
         partial(_bank_of, sets=sets, clip_id=train.clip_ids[0], device=device),
+        read_texts(config.prompts.texts).grid,
     )
     return config.build(inputs).to(device)
 
@@ -251,5 +255,6 @@ def _write(
         window=config.train.window,
         stride=config.train.stride,
         key=key,
+        grid=sources.grid,
     )
     save_head(run / FILE, found.state, prototypes, meta)

@@ -1,15 +1,29 @@
-"""Windows over the rows of a bank (pure)."""
+"""Windows over the rows of a bank: which rows are read, and which are predicted (pure)."""
 
 from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
-from jaxtyping import Int64
+from jaxtyping import Bool, Float64, Int64
+
+SPAN_S = 10.0  # of a causal window (Jung et al., 2026); so are the next two
+N_VISUAL = 20
+N_AUDIO = 101
+ROUNDING_S = 1e-6  # a row this little after its time is on show
 
 
 @dataclass(frozen=True, slots=True)
-class Windows:
-    """Spans of rows, each within one clip."""
+class Rows:
+    """Places in a bank, window by window."""
+
+    index: Int64[np.ndarray, "B T"]
+    real: Bool[np.ndarray, "B T"]
+    """False for padding, whose index is that of some row of the same clip."""
+
+
+@dataclass(frozen=True, slots=True)
+class DenseWindows:
+    """Spans of rows, each within one clip; every row of a span is predicted."""
 
     first_row: Int64[np.ndarray, "N"]
     n_rows: Int64[np.ndarray, "N"]
@@ -19,8 +33,61 @@ class Windows:
     def __len__(self) -> int:
         return len(self.first_row)
 
+    def visual(self, chosen: Int64[np.ndarray, "B"]) -> Rows:
+        """The rows of the spans."""
+        place = np.arange(self.size)
+        n_rows = self.n_rows[chosen, None]  # (B, 1)
+        index = self.first_row[chosen, None] + np.minimum(place, n_rows - 1)
+        return Rows(index, place < n_rows)
 
-def dense_windows(offsets: Int64[np.ndarray, "N"], *, size: int, stride: int) -> Windows:
+    audio = visual
+    predicted = visual
+
+
+@dataclass(frozen=True, slots=True)
+class CausalWindows:
+    """One predicted row each, read from rows at even steps over the span that ends with it.
+
+    Where the clip began later than the span the steps before it are padding.
+    """
+
+    target: Int64[np.ndarray, "N"]
+    first_row: Int64[np.ndarray, "N"]
+    """Of the target's clip."""
+    clock_s: Float64[np.ndarray, "R"]
+    """Of every row of the bank, clip after clip on one clock that only goes up."""
+    size: int = N_AUDIO
+
+    def __len__(self) -> int:
+        return len(self.target)
+
+    def visual(self, chosen: Int64[np.ndarray, "B"]) -> Rows:
+        """`N_VISUAL` rows, the last of them the target."""
+        return self._at_even_steps(chosen, N_VISUAL)
+
+    def audio(self, chosen: Int64[np.ndarray, "B"]) -> Rows:
+        """`N_AUDIO` rows, the last of them the target."""
+        return self._at_even_steps(chosen, N_AUDIO)
+
+    def predicted(self, chosen: Int64[np.ndarray, "B"]) -> Rows:
+        """The targets."""
+        index = self.target[chosen, None]
+        return Rows(index, np.ones_like(index, dtype=bool))
+
+    def _at_even_steps(self, chosen: Int64[np.ndarray, "B"], n: int) -> Rows:
+        """The row that was on show at each of n times; no row is later than the target."""
+        back_s = SPAN_S / n * np.arange(n - 1, -1, -1)  # (n,)
+        at_s = self.clock_s[self.target[chosen], None] - back_s  # (B, n)
+        index = np.searchsorted(self.clock_s, at_s + ROUNDING_S, side="right") - 1
+        first = self.first_row[chosen, None]
+        return Rows(np.maximum(index, first), index >= first)
+
+
+Windows = DenseWindows | CausalWindows
+"""What a bank can gather: rows that are seen, heard and predicted, window by window."""
+
+
+def dense_windows(offsets: Int64[np.ndarray, "N"], *, size: int, stride: int) -> DenseWindows:
     """Windows that cover every row of every clip; clip c has rows [offsets[c], offsets[c + 1]).
 
     Windows begin every `stride` rows; the last one of a clip ends with the clip, whatever
@@ -35,5 +102,25 @@ def dense_windows(offsets: Int64[np.ndarray, "N"], *, size: int, stride: int) ->
         first_row.append(firsts)
         n_rows.append(np.full(len(firsts), min(size, stop - start)))
     if not first_row:
-        return Windows(np.zeros(0, np.int64), np.zeros(0, np.int64), size)
-    return Windows(np.concatenate(first_row), np.concatenate(n_rows).astype(np.int64), size)
+        return DenseWindows(np.zeros(0, np.int64), np.zeros(0, np.int64), size)
+    return DenseWindows(np.concatenate(first_row), np.concatenate(n_rows).astype(np.int64), size)
+
+
+def causal_windows(
+    offsets: Int64[np.ndarray, "C"], time_s: Float64[np.ndarray, "R"], *, stride: int
+) -> CausalWindows:
+    """A window for every `stride`-th row of every clip, the last row among them."""
+    target, first_row, clock_s = [], [], np.empty_like(time_s)
+    begins_s = 0.0
+    for start, stop in pairwise(offsets):
+        targets = np.arange(stop - 1, start - 1, -stride)[::-1]
+        target.append(targets)
+        first_row.append(np.full(len(targets), start))
+        clock_s[start:stop] = time_s[start:stop] - time_s[start] + begins_s
+        begins_s = clock_s[stop - 1] + SPAN_S  # so that no span reaches the clip before
+    none = [np.zeros(0, np.int64)]
+    return CausalWindows(
+        np.concatenate(target or none).astype(np.int64),
+        np.concatenate(first_row or none).astype(np.int64),
+        clock_s,
+    )

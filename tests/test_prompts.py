@@ -8,7 +8,15 @@ from pydantic import TypeAdapter, ValidationError
 from torch import nn
 
 from features.errors import InputError
-from models.prompts import AnyPrompts, CoopPrompts, FixedPrompts, RegionTexts, membership, pooled
+from models.prompts import (
+    AnyPrompts,
+    CoopCscPrompts,
+    CoopPrompts,
+    FixedPrompts,
+    RegionTexts,
+    membership,
+    pooled,
+)
 from models.text_tower import TextTower
 from models.texts import FOLDER, read_texts
 
@@ -115,12 +123,14 @@ def test_regions_with_unequal_numbers_of_texts():
 
 
 @pytest.mark.parametrize("n_context", [4, 8, 16])
-def test_coop_equals_a_run_of_all_77_tokens(tower, model, texts, n_context):
+@pytest.mark.parametrize("config_type", [CoopPrompts, CoopCscPrompts])
+def test_coop_equals_a_run_of_all_77_tokens(tower, model, texts, config_type, n_context):
     torch.manual_seed(0)
-    bank = CoopPrompts(n_context=n_context, init_std=0.5).build(tower, texts)
+    bank = config_type(n_context=n_context, init_std=0.5).build(tower, texts)
     tokens = open_clip.SimpleTokenizer()([t for region in texts.by_region for t in region])
     embedded = model.token_embedding(tokens)
-    context = bank.context.expand(len(tokens), -1, -1)
+    region = [k for k, descriptions in enumerate(texts.by_region) for _ in descriptions]
+    context = bank.context[region if config_type is CoopCscPrompts else [0] * len(region)]
     whole = torch.cat([embedded[:, :1], context, embedded[:, 1 : 77 - n_context]], dim=1)
     out = model.transformer(whole + model.positional_embedding, attn_mask=model.attn_mask)
     ends = tokens.argmax(dim=-1) + n_context
@@ -129,20 +139,23 @@ def test_coop_equals_a_run_of_all_77_tokens(tower, model, texts, n_context):
     torch.testing.assert_close(bank(), expected, rtol=0, atol=1e-5)
 
 
-def test_only_the_context_is_learned_and_saved(tower, texts, model):
+@pytest.mark.parametrize(("config", "n"), [(CoopPrompts(), 1), (CoopCscPrompts(), 9)])
+def test_only_the_context_is_learned_and_saved(tower, texts, model, config, n):
     torch.manual_seed(0)
-    bank = CoopPrompts().build(tower, texts)
+    bank = config.build(tower, texts)
     assert [name for name, _ in bank.named_parameters()] == ["context"]
     assert list(bank.state_dict()) == ["context"]
-    assert bank.context.shape == (8, 16)
+    assert bank.context.shape == (n, 8, 16)
     assert bank.context.std().item() == pytest.approx(0.02, rel=0.2)
     bank()[0, 0].backward()
-    assert bank.context.grad.any(dim=-1).all()  # every word is read
+    read = bank.context.grad.any(dim=-1)  # (C, n)
+    assert read[0].all()  # every word of it
+    assert not read[1:].any()  # and of no other region's
     assert all(parameter.grad is None for parameter in model.parameters())
 
 
 def test_prototypes_are_unit_and_differ(tower, texts):
-    for config in (FixedPrompts(), CoopPrompts()):
+    for config in (FixedPrompts(), CoopPrompts(), CoopCscPrompts()):
         prototypes = config.build(tower, texts)().detach()
         assert prototypes.shape == (9, 16)
         torch.testing.assert_close(prototypes.norm(dim=-1), torch.ones(9))
@@ -168,7 +181,7 @@ def test_every_file_of_texts_can_be_read():
     assert files
     for file in files:
         read = read_texts(file.stem)
-        assert len(read.by_region) == 9
+        assert len(read.by_region) == read.grid.n_regions
         assert read == read_texts(str(file))
 
 
@@ -197,6 +210,14 @@ def test_texts_that_are_not_there_are_refused_with_those_that_are(tmp_path):
             "no description of low valence with mid",
         ),
         ("templates: ['a face']\nregions: {}", r"templates\.0: String should match"),
+        (
+            "templates: ['{}']\nregions: {lo: {low: [sad]}}",
+            "'lo' is no level of the grid; its levels are low, mid, high",
+        ),
+        (
+            "templates: ['{}']\ngrid: {levels: [a, b]}\nregions: {}",
+            "grid: Value error, 2 levels and 3 centres",
+        ),
         (
             "templates: ['{}']\nregion: {}",
             r"region.*configs/prompts/nine_regions.yaml shows the form",

@@ -4,8 +4,9 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
-from models.regions import CENTRES, region_index, soft_labels
+from models.regions import NINE, Grid, hard_labels, region_index, soft_labels
 
 SIGMA = 0.45
 COORDINATE = st.floats(-1, 1, width=32)
@@ -13,9 +14,9 @@ COORDINATE = st.floats(-1, 1, width=32)
 
 def test_valence_is_the_outer_axis():
     # k = 3v + a: low valence with high arousal is 3 * 0 + 2
-    assert CENTRES.shape == (9, 2)
-    torch.testing.assert_close(CENTRES[2], torch.tensor([-0.66, 0.66]))
-    torch.testing.assert_close(CENTRES[3], torch.tensor([0.0, -0.66]))
+    assert NINE.points.shape == (9, 2)
+    torch.testing.assert_close(NINE.points[2], torch.tensor([-0.66, 0.66]))
+    torch.testing.assert_close(NINE.points[3], torch.tensor([0.0, -0.66]))
 
 
 @pytest.mark.parametrize(
@@ -53,12 +54,47 @@ def test_soft_labels_sum_to_one_and_mirror_with_the_plane(valence, arousal):
     torch.testing.assert_close(swapped, labels.T)
 
 
-def test_region_index_by_thirds():
-    levels = {-0.9: 0, -0.34: 0, -1 / 3: 1, 0.0: 1, 0.33: 1, 1 / 3: 2, 1.0: 2}
+def test_a_point_belongs_to_the_nearest_centre():
+    # the cuts lie half-way: at -.33 and .33, and a point on a cut belongs above
+    levels = {-0.9: 0, -0.34: 0, -0.33: 1, 0.0: 1, 0.32: 1, 0.33: 2, 1.0: 2}
     for (v, v_level), (a, a_level) in itertools.product(levels.items(), repeat=2):
         index = region_index(torch.tensor([v, a], dtype=torch.float64))
         assert index.item() == 3 * v_level + a_level
 
 
 def test_every_centre_lies_in_its_region():
-    assert region_index(CENTRES).tolist() == list(range(9))
+    assert region_index(NINE.points).tolist() == list(range(9))
+
+
+def test_hard_labels_are_soft_labels_of_no_width():
+    va = torch.rand(50, 2, dtype=torch.float64) * 2 - 1
+    labels = hard_labels(va)
+    torch.testing.assert_close(labels, soft_labels(va, sigma=1e-3))
+    assert labels.sum(dim=-1).eq(1).all()
+
+
+def test_a_grid_of_another_size_by_hand():
+    # two levels at -.5 and .5: of (.5, -.5), region 2, squared distances 1, 2, 0, 1
+    grid = Grid(levels=("low", "high"), centres=(-0.5, 0.5))
+    assert grid.n_regions == 4
+    assert grid.cuts == (0.0,)
+    point = torch.tensor([[0.5, -0.5]], dtype=torch.float64)
+    weights = torch.exp(-torch.tensor([1.0, 2, 0, 1], dtype=torch.float64) / 2)
+    torch.testing.assert_close(soft_labels(point, 1.0, grid)[0], weights / weights.sum())
+    assert region_index(point, grid).item() == 2
+    assert hard_labels(point, grid).tolist() == [[0, 0, 1, 0]]
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"levels": ("low", "high")}, "2 levels and 3 centres; give as many"),
+        ({"levels": ("one",), "centres": (0,)}, "at least two"),
+        ({"levels": ("a", "b", "a")}, "a, b, a are not all different"),
+        ({"centres": (0.5, 0, 0.6)}, "do not rise; list them from low to high"),
+        ({"centres": (-2, 0, 0.6)}, "greater than or equal to -1"),
+    ],
+)
+def test_a_grid_that_is_none_is_refused(fields, message):
+    with pytest.raises(ValidationError, match=message):
+        Grid(**fields)

@@ -9,6 +9,7 @@ import pytest
 
 from models.fitting import Epoch
 from models.metrics import Agreement
+from models.regions import NINE
 from models.report.content import Content, Course
 from models.report.drawing import INK, PREDICTED, TRUTH, UNHEARD, UNLABELLED, UNSEEN
 from models.report.figures import confusion, learning_curves, planes, region_grids
@@ -21,7 +22,7 @@ SCORE = SplitScore(0.1, 0.1, 0.1, 4, 1, 0, 1, None, None, None, None, None, None
 
 
 def regions(label, posterior, counts) -> RegionReading:
-    return RegionReading(np.asarray(label), np.asarray(posterior), counts, 0.1, 0.2)
+    return RegionReading(NINE, np.asarray(label), np.asarray(posterior), counts, 0.1, 0.2)
 
 
 def texts(figure: str) -> dict[str, tuple[float, float]]:
@@ -79,11 +80,13 @@ def test_the_rows_of_the_confusion_are_the_truth():
 def content_with(truth, predicted) -> Content:
     return Content(
         run="r",
+        grid=NINE,
         split="val",
         score=SCORE,
         valence=NONE,
         arousal=NONE,
         epochs=(),
+        grid=NINE,
         truth=np.array(truth, dtype=np.float64),
         predicted=np.array(predicted, dtype=np.float64),
         regions="none",

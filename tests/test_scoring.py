@@ -117,9 +117,14 @@ def bank_of(values, lengths) -> Bank:
     )
 
 
+def windows(bank, size, stride):
+    return dense_windows(bank.offsets, size=size, stride=stride)
+
+
 def test_overlapping_windows_are_merged_by_mean():
     # one clip of 5 rows, windows [0, 3), [2, 5): row 2 is at place 2 and at place 0: mean .01
-    found = predict(Echo(), bank_of([0.0] * 5, [5]), size=3, stride=2, batch_size=1)
+    bank = bank_of([0.0] * 5, [5])
+    found = predict(Echo(), bank, windows(bank, 3, 2))
     np.testing.assert_allclose(found.va[:, 1], [0, 0.01, 0.01, 0.01, 0.02], atol=1e-7)
 
 
@@ -128,7 +133,7 @@ def test_region_posteriors_are_merged_by_mean_over_the_rows_that_were_seen():
     # a second clip of 2 rows is padded to 3
     bank = bank_of([0.0, 1.0, 2.0, 0.0, 1.0, 3.0, 0.5], [5, 2])
     bank.visual_valid[3] = False
-    found = region_posterior(EchoRegions(), torch.eye(3), bank, size=3, stride=2, batch_size=2)
+    found = region_posterior(EchoRegions(), torch.eye(3), bank, windows(bank, 3, 2))
     assert found.valid.tolist() == [True, True, True, False, True, True, True]
 
     def share(value, place):
@@ -149,7 +154,7 @@ def test_region_posteriors_are_merged_by_mean_over_the_rows_that_were_seen():
 def test_a_head_without_a_region_branch_has_no_posterior():
     head = EchoRegions(branch=False)
     bank = bank_of([0.0] * 5, [5])
-    assert region_posterior(head, torch.eye(3), bank, size=3, stride=2, batch_size=1) is None
+    assert region_posterior(head, torch.eye(3), bank, windows(bank, 3, 2)) is None
 
 
 def test_the_region_branch_leaves_the_predictions_alone(trained):
@@ -162,7 +167,8 @@ def test_the_region_branch_leaves_the_predictions_alone(trained):
 
 def test_each_row_gets_its_own_prediction_and_is_clamped():
     values = [0.1, 0.2, 0.3, -0.5, 2.0, 0.25, -3.0]
-    found = predict(Echo(), bank_of(values, [3, 4]), size=4, stride=1, batch_size=2)
+    bank = bank_of(values, [3, 4])
+    found = predict(Echo(), bank, windows(bank, 4, 1))
     expected = np.clip(np.float16(values).astype(float), -1, 1)
     np.testing.assert_allclose(found.va[:, 0], expected, atol=1e-7)
 
@@ -178,7 +184,7 @@ def test_gaps_are_filled_in_time():
 def test_gaps_are_filled_within_a_clip_only():
     bank = bank_of([0.5, 0.5, 0.1, 0.1], [2, 2])
     bank.visual_valid[:] = torch.tensor([True, False, False, True])
-    found = predict(Echo(), bank, size=2, stride=1, batch_size=2)
+    found = predict(Echo(), bank, windows(bank, 2, 1))
     np.testing.assert_allclose(found.va[:, 0], [0.5, 0.5, 0.1, 0.1], atol=1e-3)
     assert found.interpolated.tolist() == [False, True, True, False]
 
@@ -186,7 +192,7 @@ def test_gaps_are_filled_within_a_clip_only():
 def test_a_clip_without_any_face_keeps_what_the_sound_says():
     bank = bank_of([0.5, 0.25], [2])
     bank.visual_valid[:] = False
-    found = predict(Echo(), bank, size=2, stride=1, batch_size=2)
+    found = predict(Echo(), bank, windows(bank, 2, 1))
     np.testing.assert_allclose(found.va[:, 0], [0.5, 0.25], atol=1e-3)
     assert not found.interpolated.any()
 

@@ -35,7 +35,7 @@ def test_it_equals_numpy_on_its_own_weights(padding):
     module, x = branch(padding, dilations=(1, 3)), torch.randn(1, 12, 5)
     with torch.no_grad():  # so that no ReLU is closed for good
         for parameter in module.parameters():
-            parameter.add_(torch.rand_like(parameter) * 0.5)
+            parameter.add_(torch.randn_like(parameter) * 0.5)
     valid = torch.tensor([[1, 1, 0, 1, 1, 1, 0, 0, 1, 1, 1, 0]]).bool()
     p, unseen = weights_of(module), ~valid[0].numpy()
     states = linear(p, "projection", x[0].numpy())

@@ -97,11 +97,11 @@ def test_the_region_loss_shapes_valence_and_arousal(planted, brief, tmp_path):
     assert without.best.ccc_valence != brief.best.ccc_valence
     assert without.best.ccc_arousal != brief.best.ccc_arousal
     found, shaped = load_file(without.run / FILE), load_file(brief.run / FILE)
-    for name in ("va.3.weight", "adapter.up.weight", "visual.projection.weight"):
+    for name in ("va.3.weight", "adapter.up.weight", "visual.temporal.projection.weight"):
         assert not torch.equal(found[name], shaped[name]), name
     start = math.log(1 / 0.07)
-    assert found["log_scale"].item() == pytest.approx(start)
-    assert abs(shaped["log_scale"].item() - start) > 1e-3
+    assert found["regions.log_scale"].item() == pytest.approx(start)
+    assert abs(shaped["regions.log_scale"].item() - start) > 1e-3
     assert not torch.equal(found["bank.context"], shaped["bank.context"])
 
 

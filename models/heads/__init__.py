@@ -4,7 +4,6 @@ from typing import Annotated
 
 from pydantic import Field
 
-from models.heads.dspl import DsplConfig
+from models.heads.dspl import DsplConfig, ReleasedConfig
 
-# One member today; with `|` and a second, nothing else changes.
-AnyHeadConfig = Annotated[DsplConfig, Field(discriminator="kind")]
+AnyHeadConfig = Annotated[DsplConfig | ReleasedConfig, Field(discriminator="kind")]

@@ -3,40 +3,46 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 from jaxtyping import Bool, Float
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor, nn
 
 from models.adapter import Statistics
 from models.prompts import AnyPrompts, CoopPrompts, PromptBank
+from models.regions import NINE, Grid
 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Windows of rows. Padding is valid in neither modality."""
+    """Windows of rows. Padding is valid in neither modality.
+
+    Both modalities span the same time. In dense windows row t of one is row t of the other;
+    causal windows have more rows of sound than of sight.
+    """
 
     visual: Float[Tensor, "B T Dv"]
     """Embeddings as the encoder gave them, not of unit length; 0 where not valid."""
     visual_valid: Bool[Tensor, "B T"]
-    audio: Float[Tensor, "B T Da"]
-    audio_valid: Bool[Tensor, "B T"]
+    audio: Float[Tensor, "B S Da"]
+    audio_valid: Bool[Tensor, "B S"]
 
 
 @dataclass(frozen=True, slots=True)
 class Regions:
-    """What a head says of the nine regions."""
+    """What a head says of the regions."""
 
-    logits: Float[Tensor, "B T R"]
-    valid: Bool[Tensor, "B T"]
+    logits: Float[Tensor, "B P R"]
+    valid: Bool[Tensor, "B P"]
     """False where the logits were read from nothing."""
 
 
 @dataclass(frozen=True, slots=True)
 class HeadOutput:
-    """One prediction per row."""
+    """One prediction per row of a dense window (P = T), or one per causal window (P = 1)."""
 
-    va: Float[Tensor, "B T 2"]
+    va: Float[Tensor, "B P 2"]
     """Valence, arousal; not clamped."""
     regions: Regions | None
     """None where no prototypes were given, or the head has no region branch."""
@@ -50,10 +56,12 @@ class HeadInputs:
     audio: Statistics
     bank: Callable[[AnyPrompts], PromptBank]
     """Gives the prompt bank that a config describes."""
+    grid: Grid = NINE
+    """The regions that the prompts are of."""
 
 
 class Head(nn.Module, ABC):
-    """Valence and arousal of every row of a window."""
+    """Valence and arousal of a window, per row or at its end."""
 
     @abstractmethod
     def prototypes(self) -> Float[Tensor, "R D"] | None:
@@ -68,13 +76,43 @@ class Head(nn.Module, ABC):
 
 
 class HeadConfig(BaseModel):
-    """Settings that every head has."""
+    """Settings that every head has: how it is trained on, whatever it is made of."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    sigma: float = Field(default=0.45, gt=0)
-    """Width of the Gaussian that softens the region labels."""
+    windows: Literal["dense", "causal"] = "dense"
+    """Every row of a span is predicted, or one row from the ten seconds that end with it."""
+    ccc: Literal["batch", "sequence"] = "batch"
+    """The CCC in the loss: over the rows of a batch together, or of each window by itself."""
+    valence_weight: float = Field(default=1.0, ge=0)
+    arousal_weight: float = Field(default=1.0, ge=0)
+    mse_weight: float = Field(default=0.0, ge=0)
+    """Of a mean squared error beside the CCC losses; 0 leaves it out."""
     region_weight: float = Field(default=0.2, ge=0)
     """Lambda: weight of the region loss beside the CCC losses; 0 leaves it out."""
+    region_labels: Literal["soft", "hard"] = "soft"
+    """Shared among regions by distance, or all to the nearest."""
+    sigma: float = Field(default=0.45, gt=0)
+    """Width of the Gaussian that softens the region labels."""
     prompts: AnyPrompts = CoopPrompts()
     """What the regions are told by."""
+
+    @model_validator(mode="after")
+    def _sequences_have_rows(self) -> "HeadConfig":
+        if self.windows == "causal" and self.ccc == "sequence":
+            raise ValueError(
+                "a causal window has one predicted row, and the CCC of one row says nothing: "
+                "set ccc to batch, or windows to dense"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _something_is_learned(self) -> "HeadConfig":
+        if not self.valence_weight and not self.arousal_weight:
+            raise ValueError("valence_weight and arousal_weight are both 0: give one a weight")
+        return self
+
+    @property
+    def may_be_idle(self) -> bool:
+        """Whether a region loss that changes neither V nor A is what is wanted."""
+        return False

@@ -10,6 +10,7 @@ from features.errors import InputError
 from models.fitting import Epoch
 from models.metrics import Agreement
 from models.prediction import concordance
+from models.regions import Grid
 from models.report.making import commands_of, facts_of, provenance_of
 from models.report.regions import RegionReading, regions_of
 from models.runs import CONFIG, METRICS, read_metrics
@@ -62,6 +63,8 @@ class Content:
     truth: Float64[np.ndarray, "N 2"]
     """Annotated frames of all clips."""
     predicted: Float64[np.ndarray, "N 2"]
+    grid: Grid
+    """Of the regions."""
     regions: RegionReading | str
     """Or why there is nothing to show."""
     courses: tuple[Course, ...]
@@ -96,6 +99,7 @@ def content_of(reading: Reading) -> Content:
         epochs=_epochs(source),
         truth=bank.va.cpu().numpy()[annotated],
         predicted=prediction.va[annotated],
+        grid=source.meta.grid,
         regions=regions_of(reading),
         courses=tuple(sorted(_courses(reading), key=lambda course: course.badness)),
         config=(source.run / CONFIG).read_text(encoding="utf-8"),

@@ -14,10 +14,10 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, NullLocator
 
 from models.fitting import Epoch
-from models.regions import CENTRES, LEVELS, THIRD
+from models.regions import Grid
 from models.report.content import Content
 from models.report.drawing import AROUSAL, FAINT, INK, SHADES, VALENCE, svg
-from models.report.regions import N_REGIONS, REGION_NAMES, RegionReading
+from models.report.regions import RegionReading, region_names
 from models.runs import best_of
 
 CURVES_PX = (380, 260)
@@ -106,18 +106,14 @@ def planes(content: Content) -> tuple[Markup, Markup]:
         for points in (content.truth, content.predicted)
     ]
     most = max(2.0, *(float(each.max()) for each in counts))
+    drawn = [partial(_plane, each, most, content.grid) for each in counts]
     return (
-        svg("plane-truth", "Density of the truth", *PLANE_PX, partial(_plane, counts[0], most)),
-        svg(
-            "plane-predicted",
-            "Density of the predictions",
-            *PLANE_PX,
-            partial(_plane, counts[1], most),
-        ),
+        svg("plane-truth", "Density of the truth", *PLANE_PX, drawn[0]),
+        svg("plane-predicted", "Density of the predictions", *PLANE_PX, drawn[1]),
     )
 
 
-def _plane(counts: Float64[np.ndarray, "V A"], most: float, figure: Figure) -> None:
+def _plane(counts: Float64[np.ndarray, "V A"], most: float, grid: Grid, figure: Figure) -> None:
     figure.set_layout_engine("constrained")
     axes = figure.subplots()
     v, a = np.nonzero(counts)
@@ -132,10 +128,10 @@ def _plane(counts: Float64[np.ndarray, "V A"], most: float, figure: Figure) -> N
         linewidths=0,
     )
     axes.add_collection(cells, autolim=False)
-    for cut in (-THIRD, THIRD):
+    for cut in grid.cuts:
         axes.axvline(cut, color=INK, lw=0.8, ls="--")
         axes.axhline(cut, color=INK, lw=0.8, ls="--")
-    axes.plot(*CENTRES.numpy().T, "+", color=INK, ms=6, mew=1)
+    axes.plot(*grid.points.numpy().T, "+", color=INK, ms=6, mew=1)
     _va_axes(axes)
     bar = figure.colorbar(cells, ax=axes, shrink=0.85, pad=0.03, label="frames per cell")
     decades = 10 ** np.arange(np.floor(np.log10(most)) + 1)
@@ -153,33 +149,36 @@ def _va_axes(axes: Axes) -> None:
 
 
 def region_grids(regions: RegionReading) -> tuple[Markup, Markup]:
-    """Mean soft label and mean posterior over the nine regions, on the same scale."""
+    """Mean soft label and mean posterior over the regions, on the same scale."""
     most = float(max(regions.mean_label.max(), regions.mean_posterior.max()))
     return (
         svg(
             "grid-label",
             "Mean soft label of each region",
             *GRID_PX,
-            partial(_grid, regions.mean_label, most),
+            partial(_grid, regions.mean_label, most, regions.grid.levels),
         ),
         svg(
             "grid-posterior",
             "Mean posterior of each region",
             *GRID_PX,
-            partial(_grid, regions.mean_posterior, most),
+            partial(_grid, regions.mean_posterior, most, regions.grid.levels),
         ),
     )
 
 
-def _grid(shares: Float64[np.ndarray, "9"], most: float, figure: Figure) -> None:
+def _grid(
+    shares: Float64[np.ndarray, "R"], most: float, levels: tuple[str, ...], figure: Figure
+) -> None:
     figure.set_layout_engine("constrained")
     axes = figure.subplots()
-    upward = shares.reshape(3, 3).T  # index k = 3v + a: rows are now arousal
+    n = len(levels)
+    upward = shares.reshape(n, n).T  # index k = n v + a: rows are now arousal
     _cells(axes, upward, most, size=14)
     axes.invert_yaxis()
     axes.set(xlabel="valence", ylabel="arousal")
-    axes.set_xticks(range(3), LEVELS)
-    axes.set_yticks(range(3), LEVELS, rotation=90, va="center")
+    axes.set_xticks(range(n), levels)
+    axes.set_yticks(range(n), levels, rotation=90, va="center")
 
 
 def confusion(regions: RegionReading) -> Markup:
@@ -188,18 +187,19 @@ def confusion(regions: RegionReading) -> Markup:
         "confusion",
         "Share of the frames of each true region that is read as each region",
         *CONFUSION_PX,
-        partial(_confusion, counts=regions.confusion),
+        partial(_confusion, counts=regions.confusion, grid=regions.grid),
     )
 
 
-def _confusion(figure: Figure, counts: Int64[np.ndarray, "9 9"]) -> None:
+def _confusion(figure: Figure, counts: Int64[np.ndarray, "R R"], grid: Grid) -> None:
     figure.set_layout_engine("constrained")
     axes = figure.subplots()
     n = counts.sum(axis=1, keepdims=True)
     _cells(axes, counts / np.maximum(n, 1), 1.0, size=10)
-    axes.set_xticks(range(N_REGIONS), REGION_NAMES, rotation=90)
-    axes.set_yticks(range(N_REGIONS), REGION_NAMES)
-    for between in (2.5, 5.5):
+    names, n_levels = region_names(grid), len(grid.levels)
+    axes.set_xticks(range(len(names)), names, rotation=90)
+    axes.set_yticks(range(len(names)), names)
+    for between in np.arange(n_levels, len(names), n_levels) - 0.5:
         axes.axvline(between, color=INK, lw=0.8)
         axes.axhline(between, color=INK, lw=0.8)
     axes.set(xlabel="region of most weight", ylabel="region of the truth")

@@ -8,12 +8,10 @@ from jaxtyping import Bool, Float64, Int64
 from torch import Tensor
 
 from models.prediction import RegionPosterior, region_posterior
-from models.regions import region_index, soft_labels
+from models.regions import NINE, Grid, region_index, soft_labels
 from models.split import Reading
 
-N_REGIONS = 9
-SIGNS = ("\N{MINUS SIGN}", "0", "+")  # low, mid, high
-REGION_NAMES = tuple(f"V{valence} A{arousal}" for valence in SIGNS for arousal in SIGNS)
+MINUS = "\N{MINUS SIGN}"
 SMALLEST = 1e-300  # keeps the logarithm of a share that underflowed finite
 
 
@@ -31,14 +29,22 @@ class RegionRow:
     """Share of these that the branch gives most weight to it; None where there are none."""
 
 
+def region_names(grid: Grid) -> tuple[str, ...]:
+    """A short name of each region: the signs of its centre where these tell, else the levels."""
+    signs = [MINUS if centre < 0 else "+" if centre > 0 else "0" for centre in grid.centres]
+    names = signs if len(set(signs)) == len(signs) else grid.levels
+    return tuple(f"V{valence} A{arousal}" for valence in names for arousal in names)
+
+
 @dataclass(frozen=True, slots=True)
 class RegionReading:
     """What the region branch says of the annotated frames with a face, against the truth."""
 
-    mean_label: Float64[np.ndarray, "9"]
-    """Mean soft label; index k = 3v + a."""
-    mean_posterior: Float64[np.ndarray, "9"]
-    confusion: Int64[np.ndarray, "9 9"]
+    grid: Grid
+    mean_label: Float64[np.ndarray, "R"]
+    """Mean soft label."""
+    mean_posterior: Float64[np.ndarray, "R"]
+    confusion: Int64[np.ndarray, "R R"]
     """Frames by the region the truth lies in (row) and the region of most weight (column)."""
     kl: float
     """Mean KL divergence of the posterior from the soft label, in nats."""
@@ -56,7 +62,7 @@ class RegionReading:
         counts, right = self.confusion.sum(axis=1), self.confusion.diagonal()
         return tuple(
             RegionRow(name, int(n), float(hit / n) if n else None)
-            for name, n, hit in zip(REGION_NAMES, counts, right, strict=True)
+            for name, n, hit in zip(region_names(self.grid), counts, right, strict=True)
         )
 
 
@@ -67,33 +73,31 @@ def regions_of(reading: Reading) -> RegionReading | str:
         return "The region branch of this head was not trained: head.region_weight is 0."
     with torch.inference_mode():
         prototypes = head.prototypes()
-    found = prototypes is not None and region_posterior(
-        head,
-        prototypes,
-        bank,
-        size=meta.window,
-        stride=meta.stride,
-        batch_size=reading.source.config.train.batch_size,
-    )
+    found = prototypes is not None and region_posterior(head, prototypes, bank, reading.windows)
     if not found:
         return "This head has no region branch."
     known = found.valid & bank.va_valid.cpu().numpy()
     if not known.any():
         return "No annotated frame of this split has a face to read the regions from."
-    return read_regions(found, bank.va.cpu(), known, meta.head.sigma)
+    return read_regions(found, bank.va.cpu(), known, meta.head.sigma, meta.grid)
 
 
 def read_regions(
-    found: RegionPosterior, va: Float64[Tensor, "N 2"], known: Bool[np.ndarray, "N"], sigma: float
+    found: RegionPosterior,
+    va: Float64[Tensor, "N 2"],
+    known: Bool[np.ndarray, "N"],
+    sigma: float,
+    grid: Grid = NINE,
 ) -> RegionReading:
     """The posteriors of the known rows against the soft labels of their truth."""
     truth = va[torch.from_numpy(known)]
     posterior = found.posterior[known]
-    labels = soft_labels(truth, sigma).numpy()
+    labels = soft_labels(truth, sigma, grid).numpy()
     mean_label = labels.mean(axis=0)
-    confusion = np.zeros((N_REGIONS, N_REGIONS), dtype=np.int64)
-    np.add.at(confusion, (region_index(truth).numpy(), posterior.argmax(axis=1)), 1)
+    confusion = np.zeros((grid.n_regions, grid.n_regions), dtype=np.int64)
+    np.add.at(confusion, (region_index(truth, grid).numpy(), posterior.argmax(axis=1)), 1)
     return RegionReading(
+        grid=grid,
         mean_label=mean_label,
         mean_posterior=posterior.mean(axis=0),
         confusion=confusion,
