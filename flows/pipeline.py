@@ -37,4 +37,4 @@ def pipeline(
     sets = feature_sets_of(encoders)
     apart = max_rows_apart
     train_head(manifest, store, run, head, train, max_rows_apart=apart, force=force, **sets)
-    return score_head(run, manifest, store, split, apart, force)
+    return score_head(run, manifest, store, split, apart, force=force)

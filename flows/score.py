@@ -20,6 +20,7 @@ def score_head(
     store: str | None = None,
     split: str = "val",
     max_rows_apart: RowsApart | None = None,
+    sample: Path | None = None,
     force: bool = False,
 ) -> dict[str, float | None] | None:
     """Predict a split and score it; returns the scores, or None where there are no labels."""
@@ -29,6 +30,7 @@ def score_head(
         store=store,
         split=split,
         max_rows_apart=max_rows_apart,
+        sample=sample,
         force=force,
     )
     for note in result.notes:

@@ -3,7 +3,7 @@
 import csv
 import io
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -16,7 +16,8 @@ from models.loading import constant_labels
 from models.prediction import Prediction
 from models.runs import REPORT, write_json
 from models.scores import ClipScore, SplitScore, clip_scores, split_score
-from models.split import open_split, read_split
+from models.split import Reading, open_split, read_split
+from models.submission import Sample, Submission, in_frame_rows, in_sample_rows, read_sample
 
 SCORES = "scores.json"
 CLIPS = "clips.json"
@@ -38,7 +39,7 @@ class ScoreResult:
     """None where no frame of the split is annotated."""
     clips: tuple[ClipScore, ...]
     notes: tuple[str, ...] = ()
-    """What is odd about the labels."""
+    """What is odd about labels and submission."""
 
 
 def score_head(
@@ -48,6 +49,7 @@ def score_head(
     store: str | None = None,
     split: str = "val",
     max_rows_apart: RowsApart | None = None,
+    sample: Path | None = None,
     force: bool = False,
 ) -> ScoreResult:
     """Predict every row of a split, and score it where it is annotated.
@@ -57,30 +59,42 @@ def score_head(
     there stays, but the report is of one split. Manifest, store and `max_rows_apart` default to
     those the head was trained with. `SpecMismatch` where the store's features are others than
     the head's; `InputError` and `StoreError` where something else is missing.
+
+    `submission.txt` has the rows of the challenge's `sample` file in their order; without one a
+    row per frame, and a note says so.
     """
     source = open_split(run, manifest, store, split, max_rows_apart)
     key, notes = source.key(), constant_labels(source.labels)
-    found = None if force else _present(run, split, key)
+    wanted = read_sample(sample) if sample and split == "test" else None
+    if sample and not wanted:
+        notes += (f"sample = {sample} is left aside: a submission is of the split 'test'",)
+    digest = wanted.digest() if wanted else None
+    found = None if force else _present(run, split, key, digest)
     if found and (found.score is None or _is_report_of(run / REPORT, key)):
-        return replace(found, notes=notes)
+        return replace(found, notes=notes + found.notes)
     reading = read_split(source)
     if found is None:
         score = split_score(reading.prediction, reading.bank, source.subject_of)
         table = tuple(clip_scores(reading.prediction, reading.bank))
-        _write(run, split, key, reading.bank, reading.prediction, score, table)
-        found = ScoreResult("scored", run, split, score, table)
+        submission = _submission(reading, wanted) if split == "test" else None
+        odd = submission.notes if submission else ()
+        found = ScoreResult("scored", run, split, score, table, odd)
+        _write(found, {"key": key, "sample": digest}, reading, submission)
     if found.score:
         from models.report.writing import write_report  # matplotlib: half a second
 
         write_report(reading, run / REPORT, key)
-    return replace(found, notes=notes)
+    return replace(found, notes=notes + found.notes)
 
 
-def _present(run: Path, split: str, key: str) -> ScoreResult | None:
-    """The result in the run's folder, if it was made from the same head, features and labels."""
+def _present(run: Path, split: str, key: str, sample: str | None) -> ScoreResult | None:
+    """The result in the run's folder, if it was made from the same head, features and labels.
+
+    The submission must have been made from the sample of the same digest.
+    """
     entry = _read_json(run / CLIPS).get(split)
     needed = (PREDICTIONS, SUBMISSION) if split == "test" else (PREDICTIONS,)
-    if not isinstance(entry, dict) or entry.get("key") != key:
+    if not isinstance(entry, dict) or (entry.get("key"), entry.get("sample")) != (key, sample):
         return None
     if not all((run / name).is_file() for name in needed):
         return None
@@ -89,10 +103,10 @@ def _present(run: Path, split: str, key: str) -> ScoreResult | None:
     if not table or (score is None and any(row.n_frames for row in table)):
         return None
     try:
-        found = SplitScore(**score) if score else None
-    except TypeError:
+        found, notes = SplitScore(**score) if score else None, tuple(entry["notes"])
+    except (KeyError, TypeError):
         return None  # of another vaflow: to be scored again
-    return ScoreResult("present", run, split, found, table)
+    return ScoreResult("present", run, split, found, table, notes)
 
 
 def _table(entry: dict[str, Any]) -> tuple[ClipScore, ...]:
@@ -112,28 +126,34 @@ def _is_report_of(path: Path, key: str) -> bool:
         return False
 
 
+def _submission(reading: Reading, sample: Sample | None) -> Submission:
+    """In the rows of the sample, or without one a row per frame."""
+    spans, va = dict(reading.bank.spans()), reading.prediction.va
+    if sample is None:
+        return in_frame_rows(spans, va)
+    return in_sample_rows(sample, spans, va, reading.source.max_rows_apart)
+
+
 def _write(
-    run: Path,
-    split: str,
-    key: str,
-    bank: Bank,
-    prediction: Prediction,
-    score: SplitScore | None,
-    table: Sequence[ClipScore],
+    result: ScoreResult,
+    made_from: dict[str, str | None],
+    reading: Reading,
+    submission: Submission | None,
 ) -> None:
     """Write the files, each whole; `clips.json` comes last, for it says that all are there."""
+    run, split = result.run, result.split
     clips = _read_json(run / CLIPS)
     write_json(run / CLIPS, {name: entry for name, entry in clips.items() if name != split})
     before = {row.clip for row in _table(clips.get(split, {}))}
-    _write_predictions(run / PREDICTIONS, bank, prediction, before)
-    if split == "test":
-        write_whole(run / SUBMISSION, _submission(bank, prediction).encode())
+    _write_predictions(run / PREDICTIONS, reading.bank, reading.prediction, before)
+    if submission:
+        write_whole(run / SUBMISSION, submission.text.encode())
     scores = {name: entry for name, entry in _read_json(run / SCORES).items() if name != split}
-    if score:
-        scores[split] = asdict(score)
+    if result.score:
+        scores[split] = asdict(result.score)
     write_json(run / SCORES, scores)
-    entry = {"key": key, "clips": [asdict(row) for row in table]}
-    write_json(run / CLIPS, clips | {split: entry})
+    entry = {"notes": result.notes, "clips": [asdict(row) for row in result.clips]}
+    write_json(run / CLIPS, clips | {split: made_from | entry})
 
 
 def _rows(bank: Bank, prediction: Prediction) -> Iterator[tuple[str, int, float, float, float]]:
@@ -162,18 +182,6 @@ def _write_predictions(path: Path, bank: Bank, prediction: Prediction, before: s
     for clip_id, frame, time_s, valence, arousal in _rows(bank, prediction):
         writer.writerow((clip_id, frame, f"{time_s:.6f}", f"{valence:.6f}", f"{arousal:.6f}"))
     write_whole(path, text.getvalue().encode())
-
-
-def _submission(bank: Bank, prediction: Prediction) -> str:
-    """The challenge's form: one line per frame, frames without a crop included.
-
-    The rows are the video's frames; they are not compared with a sample submission.
-    """
-    lines = [
-        f"{clip_id}/{frame:05d}.jpg,{valence:.6f},{arousal:.6f}\n"
-        for clip_id, frame, _, valence, arousal in _rows(bank, prediction)
-    ]
-    return "image_location,valence,arousal\n" + "".join(lines)
 
 
 def _read_json(path: Path) -> dict[str, Any]:

@@ -31,6 +31,8 @@ from models.runs import REPORT
 from models.scores import split_score, sums_by_subject
 from models.scoring import CLIPS, PREDICTIONS, SCORES, SUBMISSION, score_head
 from models.split import open_split, read_split
+from models.submission import NOT_COMPARED, read_sample
+from models.submission_check import check
 from models.training import train_head
 from models.windows import dense_windows
 
@@ -319,6 +321,54 @@ def test_the_test_split_gets_predictions_and_no_score(run):
     assert {row["clip"] for row in rows_of(run)} == {"val-2", "val-3", "test-4"}
     assert score_head(run=run, split="test").state == "present"
     assert score_head(run=run, split="val").state == "present"  # its rows are still there
+
+
+def a_sample(folder, n_rows, name="sample.txt"):
+    rows = "".join(f"test-4/{k:05d}.jpg,\n" for k in range(n_rows, 0, -1))
+    (folder / name).write_text("image_location,valence,arousal\n" + rows)
+    return folder / name
+
+
+def test_the_submission_has_the_samples_rows_and_another_sample_writes_it_anew(run, tmp_path):
+    listed = score_head(run=run, split="test")
+    assert listed.notes == (NOT_COMPARED,)
+    frames = (run / SUBMISSION).read_text().splitlines()
+    sample = a_sample(tmp_path, N_FRAMES + 2)
+    result = score_head(run=run, split="test", sample=sample)
+    assert result.state == "scored"
+    held = "submission.txt: 2 rows of the sample lie beyond the last frame and hold its prediction"
+    assert result.notes == (f"{held} (test-4: 2)",)
+    lines = (run / SUBMISSION).read_text().splitlines()
+    assert lines[3:] == frames[:0:-1]
+    values = frames[-1].split(",", 1)[1]
+    last = [f"test-4/{k:05d}.jpg,{values}" for k in (N_FRAMES + 2, N_FRAMES + 1)]
+    assert lines[1:3] == last
+    assert check(run / SUBMISSION, read_sample(sample)) == ()
+    again = score_head(run=run, split="test", sample=sample)
+    assert (again.state, again.notes) == ("present", result.notes)
+    assert score_head(run=run, split="test", sample=a_sample(tmp_path, N_FRAMES)).state == "scored"
+    assert len((run / SUBMISSION).read_text().splitlines()) == 1 + N_FRAMES
+    assert score_head(run=run, split="test").notes == (NOT_COMPARED,)
+    assert (run / SUBMISSION).read_text().splitlines() == frames
+
+
+def test_a_sample_that_asks_for_more_leaves_the_run_as_it_was(run, tmp_path):
+    score_head(run=run, split="test")
+    before = {file: file.read_bytes() for file in run.iterdir()}
+    sample = a_sample(tmp_path, N_FRAMES + 4)
+    with pytest.raises(InputError, match="at row 134 and frame 130"):
+        score_head(run=run, split="test", sample=sample)
+    assert {file: file.read_bytes() for file in run.iterdir()} == before
+    allowed = score_head(run=run, split="test", sample=sample, max_rows_apart=4)
+    assert "(test-4: 4)" in allowed.notes[0]
+
+
+def test_a_sample_is_left_aside_where_no_submission_is_written(run, tmp_path):
+    result = score_head(run=run, sample=tmp_path / "none.txt")
+    assert result.notes == (
+        f"sample = {tmp_path / 'none.txt'} is left aside: a submission is of the split 'test'",
+    )
+    assert not (run / SUBMISSION).exists()
 
 
 def test_scores_of_several_splits_stand_side_by_side(run):
