@@ -127,6 +127,13 @@ def parser() -> argparse.ArgumentParser:
     report.add_argument("--max-rows-apart", type=_count, metavar="N", help="not as in training")
     report.set_defaults(command=_report)
 
+    sent = commands.add_parser("check-submission", help="compare a submission with its sample")
+    sent.add_argument("file", type=Path, metavar="FILE")
+    sent.add_argument(
+        "--sample", type=Path, required=True, metavar="SAMPLE", help="the challenge's sample file"
+    )
+    sent.set_defaults(command=_check_submission)
+
     status = commands.add_parser("status", help="what the store has of a manifest")
     status.add_argument("store", metavar="STORE")
     status.add_argument("manifest", type=Path, metavar="MANIFEST")
@@ -216,6 +223,20 @@ def _report(arguments: argparse.Namespace) -> int:
     )
     print(f"report: {path} shows the split {arguments.split}")
     return 0
+
+
+def _check_submission(arguments: argparse.Namespace) -> int:
+    from models.submission import counted, read_sample
+    from models.submission_check import check
+
+    sample = read_sample(arguments.sample)
+    problems = check(arguments.file, sample)
+    for problem in problems:
+        print(problem)
+    said = counted(problems, "problem") if problems else "nothing is wrong"
+    rows = f"{counted(sample.locations, 'row')} of {counted(sample.clips, 'clip')}"
+    print(f"check-submission: {arguments.file}: {said}; held to the {rows} of {arguments.sample}")
+    return 1 if problems else 0
 
 
 def _status(arguments: argparse.Namespace) -> int:

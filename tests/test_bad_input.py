@@ -381,8 +381,49 @@ RUN = (
     Row("other table", text("r/clips.json", '{"val": {"clips": [1]}}'), SCORE, 0, "CCC", the_store),
 )
 
+SENT = "image_location,valence,arousal\nc3/00001.jpg,0.1,-0.2\nc3/00002.jpg,0.3,-0.4\n"
+HELD = "image_location,valence,arousal\n" + "".join(f"c3/{k:05d}.jpg,\n" for k in range(1, 34))
+CHECK = "check-submission sent.txt --sample asked.txt"
+SUBMIT = f"{SCORE} split=test sample=asked.txt"
+
+
+def sent(content: str | bytes, asked: str | bytes = SENT) -> Make:
+    """A submission and the sample that it is held to."""
+    return several(text("sent.txt", content), text("asked.txt", asked))
+
+
+def asked(content: str, *, clip: int = 3) -> Make:
+    """A sample, and this clip as the test split."""
+    return several(text("asked.txt", content), line(clip, split="test"))
+
+
+SUBMISSION = (
+    Row("as asked", sent(SENT), CHECK, 0, "nothing is wrong; held to the 2 rows of 1 clip of ask"),
+    Row("none", text("asked.txt", SENT), CHECK, 2, "sent.txt cannot be read .No such file.*; give"),
+    Row("a folder", sent(SENT), f"{CHECK[:16]} r --sample asked.txt", 2, "r cannot .*Is a direct"),
+    Row("no sample", text("sent.txt", SENT), CHECK, 2, "asked.txt cannot be read .No such file"),
+    Row("sample no text", sent(SENT, b"\xff"), CHECK, 2, "asked.txt is no text in UTF-8; give"),
+    Row("sample a manifest", sent(SENT, B), CHECK, 2, "asked.txt, line 1: a sample begins with"),
+    Row("sample empty", sent(SENT, SENT[:31]), CHECK, 2, "asked.txt has a header but no row; give"),
+    Row("sample spoiled", sent(SENT, f"{SENT}c3\n"), CHECK, 2, "line 4: 'c3' is no .*counted fr"),
+    Row("sample twice", sent(SENT, SENT + SENT[31:]), CHECK, 2, "line 4: 'c3/00001.jpg' stands"),
+    Row("bytes", sent(b"\xff"), CHECK, 1, "encoding: line 1: byte 0xff; .*in UTF-8: save it"),
+    Row("0 bytes", sent(""), CHECK, 1, "empty: 0 bytes; .*\n.* 1 problem; held to"),
+    Row("two at once", sent(SENT.replace("0.1", "-5").replace("0.4", "nan")), CHECK, 1,
+        "finite: line 3: arousal = '-nan'; .*\nrange: line 2: valence = '-5'; .*\n.* 2 problems"),
+    Row("cut", sent(SENT[:53]), CHECK, 1, "count: 1 rows, .*has 2; .*\nmissing: 'c3/00002.jpg'"),
+    Row("cut in a row", sent(SENT[:60]), CHECK, 1, "columns: line 3: 1 columns in 'c3/0000'"),
+    Row("no sample to score", line(3, split="test"), SUBMIT, 2, "asked.txt cannot be read .No suc"),
+    Row("another clip", asked(HELD, clip=2), SUBMIT, 2, r"of 1 clip without a prediction \(c3\);"),
+    Row("2 rows for 30 frames", asked(SENT), SUBMIT, 2, r"c3: at row 2 and frame 30\); at most 3"),
+    Row("33 rows for 30", asked(HELD), SUBMIT, 0, r"note: .* 3 rows .*\(c3: 3\)", the_store),
+    Row("34 rows for 30", asked(HELD + "c3/00034.jpg,\n"), SUBMIT, 2, "at row 34 and frame 30"),
+    Row("not compared", line(3, split="test"), f"{SCORE} split=test", 0, "not compar", the_store),
+    Row("not of test", nothing, f"{SCORE} sample=asked.txt force=true", 0, "left aside", the_store),
+)  # fmt: skip
+
 TABLE = {"media": MEDIA, "labels": LABELS, "manifest": MANIFEST, "config": CONFIG}
-TABLE |= {"store": STORE, "run": RUN}
+TABLE |= {"store": STORE, "run": RUN, "submission": SUBMISSION}
 ROWS = [pytest.param(row, id=f"{kind}: {row.name}") for kind in TABLE for row in TABLE[kind]]
 
 
