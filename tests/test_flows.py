@@ -2,6 +2,7 @@
 
 import inspect
 import json
+import logging
 from importlib import import_module
 from pathlib import Path
 
@@ -16,7 +17,9 @@ from features.manifest import write_manifest
 from features.records import Clip
 from flows.extract import extract_features
 from flows.pipeline import pipeline
+from flows.score import score_head
 from flows.stages import HOOK, STAGES, parameters
+from models.scoring import ScoreResult
 
 ROOT = Path(__file__).parents[1]
 DEPLOYMENTS = yaml.safe_load((ROOT / "prefect.yaml").read_text())["deployments"]
@@ -49,6 +52,16 @@ def test_deployments_are_valid_and_flows_take_the_keys_of_the_command(deployment
     for name in found.keys() - {"encoders"}:  # a sequence in code, a tuple in a flow's schema
         assert own[name] == shared[name], name
     assert ("encoders" in own) == ("encoders" in parameters(plain).model_fields)
+
+
+def test_the_flow_of_scoring_hands_every_key_on(monkeypatch):
+    given = {}
+    result = ScoreResult("present", Path("r"), "test", None, ())
+    monkeypatch.setattr("flows.score.score_task", lambda **keys: given.update(keys) or result)
+    monkeypatch.setattr("flows.score.get_run_logger", logging.getLogger)
+    keys = {name: object() for name in inspect.signature(score_head.fn).parameters}
+    score_head.fn(**keys)
+    assert given == keys
 
 
 def test_every_stage_is_deployed_by_a_module_path():

@@ -210,6 +210,14 @@ def test_what_was_written_is_in_order(checked):
     assert checked(GOOD.replace("0.400000,-0.400000", "+.5,1")) == {}
 
 
+def test_one_row_is_not_constant_and_columns_without_a_number_are_not_either(tmp_path, sample_of):
+    (tmp_path / "one.txt").write_text("\n".join(GOOD.splitlines()[:2]))
+    assert check(tmp_path / "one.txt", sample_of(LISTED[0])) == ()
+    (tmp_path / "none.txt").write_text("\n".join([HEADER, *(f"{row},," for row in LISTED)]))
+    (problem,) = check(tmp_path / "none.txt", sample_of(*LISTED))
+    assert (problem.rule, problem.n) == ("number", 8)
+
+
 LINES = GOOD.splitlines()
 FIRST, SECOND = LINES[1], LINES[2]
 SAID = (
