@@ -37,7 +37,7 @@ def test_encoder_configs_are_valid(path):
 @pytest.mark.parametrize("path", files("heads"), ids=lambda path: path.stem)
 def test_head_configs_are_valid(path):
     written = yaml.safe_load(path.read_text())
-    read = TypeAdapter(AnyHeadConfig).validate_python(written).model_dump()
+    read = TypeAdapter(AnyHeadConfig).validate_python(written).model_dump(mode="json")
     assert {key: read[key] for key in written} == written
 
 

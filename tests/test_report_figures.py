@@ -86,7 +86,6 @@ def content_with(truth, predicted) -> Content:
         valence=NONE,
         arousal=NONE,
         epochs=(),
-        grid=NINE,
         truth=np.array(truth, dtype=np.float64),
         predicted=np.array(predicted, dtype=np.float64),
         regions="none",
