@@ -104,6 +104,14 @@ def clips_of_split(manifest: Manifest, split: str) -> tuple[Clip, ...]:
     return clips
 
 
+def subjects(clips: Sequence[Clip]) -> dict[str, str]:
+    """Whom each clip shows; a clip that does not say shows someone of its own."""
+    return {
+        clip.id: f"clip {clip.id}" if clip.subject is None else f"subject {clip.subject}"
+        for clip in clips
+    }
+
+
 def records_digest(sets: FeatureSets, clips: Sequence[Clip], modality: Modality) -> str:
     """sha256 of what the store holds of the clips in one modality, whoever extracted it.
 

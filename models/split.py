@@ -23,6 +23,7 @@ from models.loading import (
     open_sets_of_head,
     read_all_labels,
     records_digest,
+    subjects,
 )
 from models.prediction import Prediction, predict
 from models.runs import CONFIG, RunConfig, read_config
@@ -47,11 +48,8 @@ class SplitOfRun:
 
     @property
     def subject_of(self) -> dict[str, str]:
-        """Whom each clip shows; a clip that does not say shows someone of its own."""
-        return {
-            clip.id: f"clip {clip.id}" if clip.subject is None else f"subject {clip.subject}"
-            for clip in self.clips
-        }
+        """Whom each clip shows."""
+        return subjects(self.clips)
 
     def key(self) -> str:
         """sha256 of all that decides the scores."""
