@@ -4,9 +4,11 @@ from dataclasses import dataclass
 
 from rich.table import Table
 
-from models.baselines import load_banks, score_ridge
+from models.baselines.ridge import RidgeConfig
+from models.baselines.rows import predict_baseline
+from models.baselines.scoring import load_splits
 from models.loading import Modality
-from models.prediction import VaConcordance
+from models.prediction import concordance
 from models.runs import RunConfig
 from models.scores import SplitScore
 
@@ -15,6 +17,7 @@ MOST = 0.90  # above it a set is a toy
 MARGIN = 0.08  # of the head above ridge on either modality alone
 LEAST_MEAN, LEAST_EACH = 0.50, 0.40  # of the head on any rendered set
 BOTH: tuple[Modality, ...] = ("visual", "audio")
+NEIGHBOURS_S = (1.0, 4.0)  # spans about a row whose mean features tell of its neighbours
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,18 +45,20 @@ class Row:
 
 def rows_of(config: RunConfig, head: SplitScore) -> tuple[Row, ...]:
     """Ridge on the features of a run, by itself and with neighbouring frames, and its head."""
-    train, val = load_banks(
+    splits = load_splits(
         config.manifest, config.store, config.visual, config.audio, config.max_rows_apart
     )
 
-    def ridge(name: str, low: float, high: float, score: VaConcordance) -> Row:
+    def ridge(name: str, low: float, high: float, baseline: RidgeConfig) -> Row:
+        found = predict_baseline(baseline, splits.train, splits.val, splits.subject_of)
+        score = concordance(found, splits.val)
         return Row(f"ridge, {name}", score.valence.ccc(), score.arousal.ccc(), low, high)
 
-    sight = ridge("sight", *SIGHT, score_ridge(train, val, ("visual",)))
-    sound = ridge("sound", *SOUND, score_ridge(train, val, ("audio",)))
+    sight = ridge("sight", *SIGHT, RidgeConfig(modalities=("visual",)))
+    sound = ridge("sound", *SOUND, RidgeConfig(modalities=("audio",)))
     alone = max(sight.mean, sound.mean)
-    both = ridge("both", alone, MOST, score_ridge(train, val, BOTH))
-    near = score_ridge(train, val, BOTH, neighbours=True)
+    both = ridge("both", alone, MOST, RidgeConfig(modalities=BOTH))
+    near = RidgeConfig(modalities=BOTH, spans_s=NEIGHBOURS_S)
     return (
         sight,
         sound,

@@ -6,7 +6,6 @@ from rich.console import Console
 
 from flows import demo
 from flows.band import (
-    BOTH,
     LEAST_EACH,
     LEAST_MEAN,
     MARGIN,
@@ -17,9 +16,12 @@ from flows.band import (
     rows_of,
     table,
 )
-from models.baselines import load_banks, score_ridge
+from models.baselines.ridge import RidgeConfig
+from models.baselines.rows import predict_baseline
+from models.baselines.scoring import load_splits
 from models.fitting import TrainConfig
 from models.heads.dspl import DsplConfig
+from models.prediction import concordance
 from models.runs import RunConfig
 from models.scores import SplitScore
 
@@ -56,8 +58,9 @@ def test_the_band_is_what_the_set_was_made_for():
 
 def test_the_rows_are_ridge_and_the_head_each_against_what_came_before(config):
     sight, sound, both, near, head = rows_of(config, score(0.7, 0.72))
-    banks = load_banks(config.manifest, config.store)
-    expected = score_ridge(*banks, BOTH)
+    splits = load_splits(config.manifest, config.store)
+    found = predict_baseline(RidgeConfig(), splits.train, splits.val, splits.subject_of)
+    expected = concordance(found, splits.val)
     assert (both.valence, both.arousal) == (expected.valence.ccc(), expected.arousal.ccc())
     assert sight.valence > 0.9 > sound.valence  # where it was planted
     assert both.low == max(sight.mean, sound.mean)

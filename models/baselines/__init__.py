@@ -1,0 +1,14 @@
+"""Every baseline there is. To add one: write its module here, then add its config to this union."""
+
+from typing import Annotated
+
+from pydantic import Field
+
+from models.baselines.mean import MeanConfig
+from models.baselines.mlp import MlpConfig
+from models.baselines.ridge import RidgeConfig
+from models.baselines.ridge_window import RidgeWindowConfig
+
+AnyBaselineConfig = Annotated[
+    MeanConfig | RidgeConfig | RidgeWindowConfig | MlpConfig, Field(discriminator="kind")
+]

@@ -1,0 +1,88 @@
+"""What every baseline's config has, and how it chooses its settings: on people it did not see."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Annotated, Protocol, runtime_checkable
+
+import numpy as np
+from jaxtyping import Float64, Int64
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from scipy.ndimage import uniform_filter1d
+
+from features.errors import InputError
+from features.timeline import extended
+from models.loading import Modality
+
+FOLDS = 5  # at most; each person's rows are in one of them
+SEED = 0  # of what is drawn: a net's first weights, a search for components
+
+Folds = list[tuple[Int64[np.ndarray, "_"], Int64[np.ndarray, "_"]]]
+"""Places of the rows to fit on, and of those to try the fit on."""
+
+
+def _each_once(modalities: tuple[Modality, ...]) -> tuple[Modality, ...]:
+    """The modalities, if none is named twice."""
+    if len(set(modalities)) < len(modalities):
+        raise ValueError(f"modalities = {', '.join(modalities)} names one twice; name each once")
+    return modalities
+
+
+Modalities = Annotated[tuple[Modality, ...], Field(min_length=1), AfterValidator(_each_once)]
+
+
+@runtime_checkable
+class Regressor(Protocol):
+    """What scikit-learn's regressors have in common."""
+
+    def fit(self, rows: np.ndarray, va: np.ndarray, /) -> object:
+        """Learn V and A of rows."""
+        ...
+
+    def predict(self, rows: np.ndarray, /) -> np.ndarray:
+        """V and A of rows."""
+        ...
+
+
+class BaselineConfig(BaseModel, ABC):
+    """What it reads. It learns from the annotated rows in which one of its modalities is valid."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    modalities: Modalities = ("visual", "audio")
+
+    @abstractmethod
+    def features(
+        self, values: Float64[np.ndarray, "T D"], time_s: Float64[np.ndarray, "T"]
+    ) -> Float64[np.ndarray, "T E"]:
+        """What it reads of a clip in one modality, from all its rows, none of them missing."""
+
+    @abstractmethod
+    def build(self, blocks: Sequence[slice], subjects: Int64[np.ndarray, "N"]) -> Regressor:
+        """The regressor, to be fitted on N rows whose people are `subjects`.
+
+        `blocks` are the columns of each modality. `InputError` where there are too few people
+        to choose its settings by.
+        """
+
+
+def folds_by_subject(subjects: Int64[np.ndarray, "N"]) -> Folds:
+    """Folds over the rows with each person's on one side; `InputError` below two people."""
+    from sklearn.model_selection import GroupKFold  # a second, that other stages need not wait for
+
+    n = len(np.unique(subjects))
+    if n < 2:
+        raise InputError(
+            "a baseline chooses its settings by folds over people: give it clips of two subjects "
+            "to train on"
+        )
+    rows = np.zeros((len(subjects), 1))
+    return list(GroupKFold(min(FOLDS, n)).split(rows, groups=subjects))
+
+
+def smoothed(
+    values: Float64[np.ndarray, "T D"], time_s: Float64[np.ndarray, "T"], span_s: float
+) -> Float64[np.ndarray, "T D"]:
+    """Each row's mean over a span about it, within its clip; ends hold."""
+    step_s = extended(time_s, 1)[-1] - time_s[-1]
+    n_rows = round(span_s / float(step_s))
+    return uniform_filter1d(values, max(1, n_rows), axis=0, mode="nearest")

@@ -1,0 +1,27 @@
+"""The baseline `mean`: the mean of the training labels, in every row. Its CCC is 0."""
+
+from collections.abc import Sequence
+from typing import Literal
+
+import numpy as np
+from jaxtyping import Float64, Int64
+
+from models.baselines.base import BaselineConfig, Regressor
+
+
+class MeanConfig(BaselineConfig):
+    """It has no settings; its modalities only say which rows have a label to learn from."""
+
+    kind: Literal["mean"] = "mean"
+
+    def features(
+        self, values: Float64[np.ndarray, "T D"], time_s: Float64[np.ndarray, "T"]
+    ) -> Float64[np.ndarray, "T E"]:
+        """Nothing."""
+        return values[:, :0]
+
+    def build(self, blocks: Sequence[slice], subjects: Int64[np.ndarray, "N"]) -> Regressor:
+        """A constant; it needs no folds."""
+        from sklearn.dummy import DummyRegressor
+
+        return DummyRegressor()

@@ -1,0 +1,62 @@
+"""The baseline `ridge_window`: ridge on the principal components of the window about a row."""
+
+from collections.abc import Sequence
+from typing import Literal
+
+import numpy as np
+from jaxtyping import Float64, Int64
+from pydantic import Field
+
+from models.baselines.base import SEED, BaselineConfig, Regressor, folds_by_subject, smoothed
+
+ALPHAS = np.logspace(0, 6, 7)  # that the strength is chosen of
+
+
+class RidgeWindowConfig(BaselineConfig):
+    """Ridge regression that sees a row's neighbours in order, in few numbers per modality."""
+
+    kind: Literal["ridge_window"] = "ridge_window"
+    reach_s: float = Field(default=2.0, gt=0)
+    """How far the window goes to either side."""
+    step_s: float = Field(default=0.5, gt=0)
+    """The window is read as means over spans of this length, this far apart."""
+    components: int = Field(default=32, ge=1)
+    """Of each modality, at most."""
+
+    def features(
+        self, values: Float64[np.ndarray, "T D"], time_s: Float64[np.ndarray, "T"]
+    ) -> Float64[np.ndarray, "T E"]:
+        """The window's means side by side, earliest first; beyond the clip its ends hold."""
+        means = smoothed(values, time_s, self.step_s)
+        n_steps = round(self.reach_s / self.step_s)
+        offsets_s = self.step_s * np.arange(-n_steps, n_steps + 1)
+        return np.concatenate([means[nearest(time_s, time_s + o)] for o in offsets_s], axis=1)
+
+    def build(self, blocks: Sequence[slice], subjects: Int64[np.ndarray, "N"]) -> Regressor:
+        """Principal components of each modality by itself, then ridge.
+
+        The components are those of all training rows, in every fold: they are made without labels.
+        """
+        from sklearn.compose import make_column_transformer
+        from sklearn.decomposition import PCA
+        from sklearn.linear_model import RidgeCV
+        from sklearn.pipeline import make_pipeline
+        from sklearn.preprocessing import StandardScaler
+
+        def reduced(block: slice) -> tuple:
+            n = min(self.components, block.stop - block.start, len(subjects))
+            return make_pipeline(StandardScaler(), PCA(n, random_state=SEED)), block
+
+        return make_pipeline(
+            make_column_transformer(*(reduced(block) for block in blocks)),
+            RidgeCV(ALPHAS, cv=folds_by_subject(subjects)),
+        )
+
+
+def nearest(
+    time_s: Float64[np.ndarray, "T"], wanted_s: Float64[np.ndarray, "N"]
+) -> Int64[np.ndarray, "N"]:
+    """The row nearest to each time, the earlier of two equally near."""
+    after = np.searchsorted(time_s, wanted_s).clip(max=len(time_s) - 1)
+    before = (after - 1).clip(min=0)
+    return np.where(wanted_s - time_s[before] <= time_s[after] - wanted_s, before, after)
