@@ -9,6 +9,8 @@ from rich.table import Table
 
 from features.extraction import Extraction, Outcome
 from flows.stages import PipelineResult
+from models.baselines import AnyBaselineConfig
+from models.baselines.scoring import BaselineScores
 from models.fitting import Epoch
 from models.scoring import ScoreResult
 from models.training import TrainResult
@@ -29,6 +31,7 @@ def progress(console: Console) -> Iterator[dict[str, Callable[..., None]]]:
     ) as bars:
         extracting = bars.add_task("extract-features", total=None, visible=False, detail="")
         training = bars.add_task("train-head", total=None, visible=False, detail="")
+        scoring = bars.add_task("baselines", completed=-1, total=None, visible=False, detail="")
 
         def on_outcome(outcome: Outcome, total: int) -> None:
             detail = f"{outcome.clip} {outcome.state}"
@@ -38,7 +41,11 @@ def progress(console: Console) -> Iterator[dict[str, Callable[..., None]]]:
             detail = f"val mean CCC {epoch.ccc_mean:.3f}"
             bars.update(training, completed=epoch.index + 1, visible=True, detail=detail)
 
-        yield {"on_outcome": on_outcome, "on_epoch": on_epoch}
+        def on_baseline(baseline: AnyBaselineConfig, total: int) -> None:
+            detail = baseline_name(baseline)
+            bars.update(scoring, advance=1, total=total, visible=True, detail=detail)
+
+        yield {"on_outcome": on_outcome, "on_epoch": on_epoch, "on_baseline": on_baseline}
 
 
 @contextmanager
@@ -55,7 +62,7 @@ def counting(what: str) -> Iterator[Callable[[int, int], None]]:
 
 
 def describe(
-    result: Extraction | TrainResult | ScoreResult | PipelineResult,
+    result: Extraction | TrainResult | ScoreResult | PipelineResult | BaselineScores,
 ) -> Iterator[str | Table]:
     """What a stage's result says to a person."""
     match result:
@@ -73,6 +80,11 @@ def describe(
             yield from describe(result.extraction)
             yield from describe(result.training)
             yield from describe(result.score)
+        case BaselineScores():
+            yield from (f"  note: {note}" for note in result.notes)
+            yield baseline_table(result)
+            if result.output:
+                yield f"baselines: the scores are in {result.output}"
 
 
 def training_line(result: TrainResult) -> str:
@@ -117,4 +129,27 @@ def clip_table(result: ScoreResult) -> Table:
     for clip in result.clips:
         cells = ["-" if c is None else f"{c:.3f}" for c in (clip.ccc_valence, clip.ccc_arousal)]
         table.add_row(clip.clip, str(clip.n_frames), str(clip.n_interpolated), *cells)
+    return table
+
+
+def baseline_name(baseline: AnyBaselineConfig) -> str:
+    """The settings of a baseline that are not as they are by default, after its kind."""
+    chosen = baseline.model_dump(exclude_defaults=True, exclude={"kind", "modalities"})
+    return ", ".join([baseline.kind, *(f"{key}={value}" for key, value in chosen.items())])
+
+
+def baseline_table(result: BaselineScores) -> Table:
+    """Each baseline's val CCC, and where its mean lies over subjects."""
+    table = Table(title="val CCC, learnt on the train split")
+    table.add_column("baseline")
+    table.add_column("modalities")
+    for name in ("valence", "arousal", "mean", "95 % interval"):
+        table.add_column(name, justify="right")
+    for each in result.scores:
+        score, modalities = each.score, ", ".join(each.baseline.modalities)
+        cells = [f"{c:.3f}" for c in (score.ccc_valence, score.ccc_arousal, score.ccc_mean)]
+        sure = "-"
+        if score.ccc_mean_low is not None:
+            sure = f"{score.ccc_mean_low:.3f} to {score.ccc_mean_high:.3f}"
+        table.add_row(baseline_name(each.baseline), modalities, *cells, sure)
     return table

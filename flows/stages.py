@@ -18,6 +18,7 @@ from features.encoders import AnyEncoderConfig
 from features.errors import Incomplete, InputError
 from features.extraction import Count, Extraction, Outcome, extract_features
 from features.timeline import MAX_ROWS_APART, RowsApart
+from models.baselines.scoring import score_baselines
 from models.fitting import Epoch, TrainConfig
 from models.heads import AnyHeadConfig
 from models.heads.dspl import DsplConfig
@@ -117,6 +118,7 @@ STAGES: dict[str, Callable] = {
     "train-head": train_head,
     "score-head": score_head,
     "pipeline": pipeline,
+    "baselines": score_baselines,
 }
 
 
