@@ -172,6 +172,29 @@ def test_neighbouring_frames_help_where_a_frame_is_noisy(banks, config):
     assert score(pair, config, "visual")[0] > score(pair, RidgeConfig(), "visual")[0] + 0.1
 
 
+@pytest.mark.parametrize("config", ALL, ids=kind)
+def test_the_unit_of_a_feature_does_not_matter(banks, config):
+    grown = tuple(replace(bank, visual=16 * bank.visual) for bank in banks)
+    one, other = predicted(banks, config).va, predicted(grown, config).va
+    np.testing.assert_allclose(one, other, atol=1e-9)
+
+
+def test_ridge_is_strong_on_noise_and_weak_where_all_is_told():
+    rng = np.random.default_rng(0)
+    told, people = rng.standard_normal((200, 20)), np.repeat(np.arange(5), 40)
+    noise = rng.standard_normal((200, 2))
+    for config, strongest in ((RidgeConfig(), 1e5), (RidgeWindowConfig(), 1e6)):
+        for va, strength in ((told[:, :2], 1), (noise, strongest)):
+            model = config.build([slice(0, 20)], people)
+            model.fit(told, va)
+            assert model[-1].alpha_ == strength  # pyright: ignore
+
+
+def test_a_window_may_have_fewer_columns_than_components_are_asked_for(banks):
+    many = WINDOW.model_copy(update={"components": 10_000})
+    assert min(score(banks, many)) > 0.5
+
+
 def test_rows_that_are_not_annotated_teach_nothing(banks):
     train, val = banks
     marked = train.va_valid.clone()
@@ -297,6 +320,18 @@ def test_a_window_does_not_reach_into_the_next_clip(banks):
     for config in (RidgeConfig(spans_s=(4.0,)), RidgeWindowConfig()):
         one = predicted(banks, config).va
         two = predicted((train, replace(val, visual=other)), config).va
+        np.testing.assert_array_equal(one[first], two[first])
+        assert np.abs(one[second] - two[second]).max() > 0.01
+
+
+def test_spans_are_measured_on_each_clips_own_clock(banks):
+    train, val = banks
+    first, second = (span for _, span in val.spans())
+    slower = val.time_s.copy()
+    slower[second] = 100 + 2 * slower[second]
+    for config in (RidgeConfig(spans_s=(1.0,)), WINDOW):
+        one = predicted(banks, config).va
+        two = predicted((train, replace(val, time_s=slower)), config).va
         np.testing.assert_array_equal(one[first], two[first])
         assert np.abs(one[second] - two[second]).max() > 0.01
 

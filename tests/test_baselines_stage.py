@@ -70,6 +70,22 @@ def test_a_val_split_without_an_annotated_row_is_refused(planted, tmp_path):
         score_baselines(manifest=planted.manifest, store=planted.store, baselines=FEW)
 
 
+def test_rows_and_frames_may_be_apart_as_far_as_is_told(planted):
+    keys = {"manifest": planted.manifest, "store": planted.store, "baselines": FEW[:1]}
+    assert score_baselines(**keys, max_rows_apart=1).scores
+    with pytest.raises(InputError, match="allow more with max_rows_apart=N"):
+        score_baselines(**keys, max_rows_apart=0)
+
+
+def test_constant_labels_are_noted(planted, tmp_path):
+    path = tmp_path / "train-0.txt"
+    n = len(path.read_text().splitlines()) - 1
+    path.write_text("valence,arousal\n" + "0.5,0.5\n" * n)
+    result = score_baselines(manifest=planted.manifest, store=planted.store, baselines=FEW[:1])
+    (note,) = result.notes
+    assert note.startswith("train-0: every annotated row has the same label")
+
+
 def test_a_folder_is_no_output(planted, tmp_path):
     (tmp_path / "folder").mkdir()
     with pytest.raises(InputError, match="is a folder; give the name of a file"):

@@ -220,6 +220,9 @@ def test_people_that_are_not_the_same_cannot_be_paired():
         paired_difference([one, one], [one, other])
     with pytest.raises(ValueError, match="place 1"):
         paired_difference([one, one], [one, both([(0.5, 0), (1.5, 1)])])
+    two, three_rows = both([(0.5, 0), (0.5, 1)]), both([(0.5, 0), (0.5, 1), (0.5, 1)])
+    with pytest.raises(ValueError, match="place 1"):  # equal mean and squares
+        paired_difference([one, two], [one, three_rows])
     mixed = VaConcordance(one.valence, other.arousal)
     with pytest.raises(ValueError, match="place 0"):
         paired_difference([mixed, one], [one, one])

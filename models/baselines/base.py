@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Annotated, Protocol, runtime_checkable
+from typing import Annotated, Any, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float64, Int64
@@ -32,14 +32,16 @@ Modalities = Annotated[tuple[Modality, ...], Field(min_length=1), AfterValidator
 
 @runtime_checkable
 class Regressor(Protocol):
-    """What scikit-learn's regressors have in common."""
+    """What scikit-learn's regressors have in common; the library itself has no types."""
 
-    def fit(self, rows: np.ndarray, va: np.ndarray, /) -> object:
-        """Learn V and A of rows."""
+    @property
+    def fit(self) -> Any:
+        """To be called with rows and their V and A."""
         ...
 
-    def predict(self, rows: np.ndarray, /) -> np.ndarray:
-        """V and A of rows."""
+    @property
+    def predict(self) -> Any:
+        """To be called with rows; gives their V and A."""
         ...
 
 

@@ -46,10 +46,9 @@ class MlpConfig(BaselineConfig):
         fewest = min(len(fitted) for fitted, _ in folds)
         net = MLPRegressor(
             hidden_layer_sizes=(self.hidden,),
-            batch_size=min(BATCH_SIZE, fewest),
             max_iter=self.passes,
             random_state=self.seed,
-        )
+        ).set_params(batch_size=min(BATCH_SIZE, fewest))
         search = GridSearchCV(
             make_pipeline(StandardScaler(), net), {"mlpregressor__alpha": ALPHAS}, cv=folds
         )
