@@ -3,14 +3,10 @@
 Each trains anew and says its score last; a score that is not below `BELOW` is a leak.
 """
 
-import multiprocessing
-import os
-import signal
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Callable
 from pathlib import Path
 from statistics import fmean
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
 from rich.console import Console
 
@@ -21,10 +17,8 @@ from features.manifest import read_manifest
 from flows.demo import demo_keys, prepared
 from flows.reports import describe
 from flows.stages import PipelineResult, complete, pipeline
+from models.processes import in_processes
 from models.scores import SplitScore
-
-Item = TypeVar("Item")
-Result = TypeVar("Result")
 
 ControlName = Literal["labels", "face", "voice"]
 BELOW = 0.10  # val mean CCC
@@ -63,26 +57,6 @@ def _labels(console: Console, folder: Path, keys: dict[str, Any]) -> tuple[str, 
             f"{score.ccc_valence:.3f}, arousal {score.ccc_arousal:.3f}, mean {score.ccc_mean:.3f}"
         )
     return f"whole curves dealt to other clips, mean of {DERANGEMENTS} deals", fmean(scores)
-
-
-def in_processes(function: Callable[[Item], Result], items: Sequence[Item]) -> Iterator[Result]:
-    """What the function makes of each item, in order; a process per core.
-
-    Ctrl-C is the caller's alone: it ends the processes at once.
-    """
-    spawn = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(len(os.sched_getaffinity(0)), mp_context=spawn) as pool:
-        before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # what they are born with
-        jobs = [pool.submit(function, item) for item in items]
-        signal.signal(signal.SIGINT, before)
-        try:
-            for job in jobs:
-                yield job.result()
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            for child in multiprocessing.active_children():
-                child.terminate()
-            raise
 
 
 def _trained(keys: dict[str, Any]) -> SplitScore:

@@ -9,6 +9,8 @@ from rich.table import Table
 
 from features.extraction import Extraction, Outcome
 from flows.stages import PipelineResult
+from models.ablation.stage import CSV, MARKDOWN, PAGE, Ablation
+from models.ablation.table import number
 from models.baselines import AnyBaselineConfig
 from models.baselines.scoring import BaselineScores
 from models.fitting import Epoch
@@ -31,6 +33,7 @@ def progress(console: Console) -> Iterator[dict[str, Callable[..., None]]]:
     ) as bars:
         extracting = bars.add_task("extract-features", total=None, visible=False, detail="")
         training = bars.add_task("train-head", total=None, visible=False, detail="")
+        ablating = bars.add_task("ablate", total=None, visible=False, detail="")
         scoring = bars.add_task("baselines", completed=-1, total=None, visible=False, detail="")
 
         def on_outcome(outcome: Outcome, total: int) -> None:
@@ -45,7 +48,15 @@ def progress(console: Console) -> Iterator[dict[str, Callable[..., None]]]:
             detail = baseline_name(baseline)
             bars.update(scoring, advance=1, total=total, visible=True, detail=detail)
 
-        yield {"on_outcome": on_outcome, "on_epoch": on_epoch, "on_baseline": on_baseline}
+        def on_member(member: str, total: int) -> None:
+            bars.update(ablating, advance=1, total=total, visible=True, detail=member)
+
+        yield {
+            "on_outcome": on_outcome,
+            "on_epoch": on_epoch,
+            "on_baseline": on_baseline,
+            "on_member": on_member,
+        }
 
 
 @contextmanager
@@ -62,7 +73,7 @@ def counting(what: str) -> Iterator[Callable[[int, int], None]]:
 
 
 def describe(
-    result: Extraction | TrainResult | ScoreResult | PipelineResult | BaselineScores,
+    result: Extraction | TrainResult | ScoreResult | PipelineResult | BaselineScores | Ablation,
 ) -> Iterator[str | Table]:
     """What a stage's result says to a person."""
     match result:
@@ -85,6 +96,35 @@ def describe(
             yield baseline_table(result)
             if result.output:
                 yield f"baselines: the scores are in {result.output}"
+        case Ablation():
+            yield from (f"  note: {note}" for note in result.notes)
+            yield ablation_table(result)
+            yield ablation_line(result)
+
+
+def ablation_line(result: Ablation) -> str:
+    """How an ablation ended, in one line."""
+    return (
+        f"ablate: {len(result.lines)} rows; {result.n_trained} heads trained, {result.n_present} "
+        f"already there; {PAGE}, {MARKDOWN} and {CSV} are in {result.run}"
+    )
+
+
+def ablation_table(result: Ablation) -> Table:
+    """Each row's score, and its difference to the default."""
+    table = Table(title="val CCC: mean over seeds, and of the predictions averaged over them")
+    table.add_column("group")
+    table.add_column("row")
+    for name in ("valence", "arousal", "mean", "averaged", "to default", "95 %, paired"):
+        table.add_column(name, justify="right")
+    for line in result.lines:
+        scores = (line.ccc_valence, line.ccc_arousal, line.ccc_mean, line.averaged)
+        sure = ""
+        if line.difference_low is not None:
+            sure = f"{line.difference_low:+.3f} to {line.difference_high:+.3f}"
+        cells = [*(number(score) for score in scores), number(line.difference, "+.3f"), sure]
+        table.add_row(line.group, line.row, *cells)
+    return table
 
 
 def training_line(result: TrainResult) -> str:

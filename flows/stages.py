@@ -18,6 +18,7 @@ from features.encoders import AnyEncoderConfig
 from features.errors import Incomplete, InputError
 from features.extraction import Count, Extraction, Outcome, extract_features
 from features.timeline import MAX_ROWS_APART, RowsApart
+from models.ablation.stage import Ablation, ablate
 from models.baselines.scoring import score_baselines
 from models.fitting import Epoch, TrainConfig
 from models.heads import AnyHeadConfig
@@ -111,6 +112,12 @@ def complete_or_raise(result: object) -> None:
     """Raise `Incomplete` where a stage's result holds failures."""
     if isinstance(result, Extraction):
         complete(result)
+    if isinstance(result, Ablation) and result.failed:
+        listed = "\n".join(f"  {failure}" for failure in result.failed)
+        raise Incomplete(
+            f"{len(result.failed)} trainings of the ablation failed; the table of the others is in "
+            f"{result.run}:\n{listed}"
+        )
 
 
 STAGES: dict[str, Callable] = {
@@ -119,6 +126,7 @@ STAGES: dict[str, Callable] = {
     "score-head": score_head,
     "pipeline": pipeline,
     "baselines": score_baselines,
+    "ablate": ablate,
 }
 
 

@@ -44,14 +44,18 @@ def moving_mean(
 ) -> Float[Tensor, "B T K"]:
     """Mean over the valid rows among the `span` rows about each; 0 where there is none.
 
-    The span has as many rows before a row as after it, or one more before.
+    The span has as many rows before a row as after it, or one more before. `x` is 0 where it is
+    not valid.
     """
-    weight = valid.to(x.dtype)
-    before = span // 2
-    around = (before, span - 1 - before)
+    if span == 1:
+        return x
+    n_rows = x.shape[1]
+    place = torch.arange(n_rows, device=x.device)
+    start = (place - span // 2).clamp(min=0)
+    stop = (place - span // 2 + span).clamp(max=n_rows)
 
-    def summed(values: Float[Tensor, "B T K"]) -> Float[Tensor, "B T K"]:
-        padded = F.pad(values.transpose(1, 2), around)  # (B, K, T + span - 1)
-        return F.avg_pool1d(padded, span, stride=1).transpose(1, 2)
+    def summed(values: Float[Tensor, "B T _"]) -> Float[Tensor, "B T _"]:
+        running = F.pad(values.cumsum(dim=1), (0, 0, 1, 0))  # (B, T + 1, _), from 0
+        return running[:, stop] - running[:, start]
 
-    return summed(x * weight) / summed(weight).clamp(min=1 / (2 * span))
+    return summed(x) / summed(valid.to(x.dtype)).clamp(min=1)

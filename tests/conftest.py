@@ -59,3 +59,11 @@ def make_crops(tmp_path) -> Callable[..., Path]:
         return folder
 
     return make
+
+
+@pytest.fixture(scope="session")
+def inputs():
+    """What a head is built from."""
+    from small_heads import head_inputs
+
+    return head_inputs()

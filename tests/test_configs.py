@@ -21,7 +21,7 @@ def files(folder: str) -> list[Path]:
 
 
 def test_every_folder_of_configs_is_loaded_by_a_test():
-    tested = {"encoders", "experiments", "heads", "prompts"}
+    tested = {"ablations", "encoders", "experiments", "heads", "prompts"}
     assert {path.parent.name for path in CONFIGS.rglob("*.yaml")} == tested
 
 

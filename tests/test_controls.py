@@ -141,7 +141,7 @@ def test_a_clip_without_media_has_no_sound_to_deal(tmp_path):
 
 WAITS = """
 import multiprocessing, sys, time
-from flows.controls import in_processes
+from models.processes import in_processes
 if __name__ == "__main__":
     print("begun", flush=True)
     try:

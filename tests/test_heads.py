@@ -3,44 +3,26 @@ from pathlib import Path
 from typing import get_args
 
 import numpy as np
-import open_clip
 import pytest
 import torch
 import yaml
-from planted import WIDTH_AUDIO, WIDTH_VISUAL, tiny_model
+from planted import WIDTH_VISUAL
 from pydantic import TypeAdapter, ValidationError
+from small_heads import make_batch
 
 from models.adapter import ResidualAdapter, Standardise, Statistics
 from models.gradient_paths import check_gradient_paths
 from models.heads import AnyHeadConfig
-from models.heads.base import Batch, HeadInputs
+from models.heads.base import Batch
 from models.heads.dspl import DsplConfig
 from models.losses import Targets, ccc, head_loss, region_kl
 from models.metrics import Concordance
 from models.prompts import FixedPrompts
 from models.regions import NINE, soft_labels
-from models.text_tower import TextTower
-from models.texts import read_texts
 
 MEMBERS = get_args(get_args(AnyHeadConfig)[0]) or (get_args(AnyHeadConfig)[0],)
 CONFIGS = Path(__file__).parents[1] / "configs" / "heads"
 HEAD_CONFIG = TypeAdapter(AnyHeadConfig)
-
-
-@pytest.fixture(scope="module")
-def inputs() -> HeadInputs:
-    tower = TextTower(tiny_model(), open_clip.SimpleTokenizer())
-    texts = read_texts("nine_regions")
-    rng = torch.Generator().manual_seed(1)
-
-    def statistics(width: int) -> Statistics:
-        return Statistics(torch.randn(width, generator=rng), 0.5 + torch.rand(width, generator=rng))
-
-    return HeadInputs(
-        statistics(WIDTH_VISUAL),
-        statistics(WIDTH_AUDIO),
-        lambda prompts: prompts.build(tower, texts),
-    )
 
 
 @pytest.fixture(autouse=True)
@@ -48,22 +30,6 @@ def _seeded():
     with torch.random.fork_rng():
         torch.manual_seed(0)
         yield
-
-
-def make_batch(n_rows: int = 11) -> Batch:
-    rng = torch.Generator().manual_seed(2)
-    visual_valid = torch.rand(3, n_rows, generator=rng) > 0.2
-    audio_valid = torch.rand(3, n_rows, generator=rng) > 0.2
-    audio_valid[1] = False  # a clip without sound
-    visual_valid[2, 7:] = audio_valid[2, 7:] = False  # padding
-    visual = torch.randn(3, n_rows, WIDTH_VISUAL, generator=rng)
-    audio = torch.randn(3, n_rows, WIDTH_AUDIO, generator=rng)
-    return Batch(
-        visual * visual_valid.unsqueeze(-1),
-        visual_valid,
-        audio * audio_valid.unsqueeze(-1),
-        audio_valid,
-    )
 
 
 def small(config_type):

@@ -2,9 +2,11 @@ import math
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from torchmetrics.regression import ConcordanceCorrCoef
 
 from models.metrics import Concordance
 
@@ -110,3 +112,19 @@ def test_a_constant_goes_together_with_nothing():
     assert of([(0.1, 0.7)] * 30).agreement().correlation == 0
     with pytest.raises(ValueError, match="is any row annotated"):
         Concordance().agreement()
+
+
+def test_ccc_equals_torchmetrics_once_its_moments_are_biased():
+    # theirs is 2 cov / (var + var + d^2) with n - 1 below the sums, S = sum of products:
+    # 1 / theirs = (squares + (n - 1) d^2) / 2S, and ours has n d^2 there: d^2 / 2S more
+    rng = np.random.default_rng(3)
+    truth = rng.uniform(-1, 1, 400)
+    predicted = 0.5 * truth + 0.3 * rng.standard_normal(400) + 0.2
+    theirs = ConcordanceCorrCoef()
+    for part in np.split(np.stack([predicted, truth]), [10, 150], axis=1):
+        theirs.update(*torch.from_numpy(part))
+    products = ((truth - truth.mean()) * (predicted - predicted.mean())).sum()
+    apart = (truth.mean() - predicted.mean()) ** 2
+    biased = 1 / (1 / theirs.compute().item() + apart / (2 * products))
+    assert Concordance.of(truth, predicted).ccc() == pytest.approx(biased, abs=1e-6)
+    assert abs(theirs.compute().item() - biased) > 1e-5  # without, it is another number

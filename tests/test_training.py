@@ -1,6 +1,7 @@
 import json
 import math
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -16,10 +17,13 @@ from features.manifest import read_manifest, write_manifest
 from features.store import FeatureStore
 from models.checkpoint import FILE
 from models.fitting import TrainConfig, rate
-from models.heads.dspl import DsplConfig
+from models.heads.base import Batch
+from models.heads.dspl import DsplConfig, ReleasedConfig
 from models.runs import CONFIG, METRICS, PROVENANCE, RunConfig, read_config
 from models.scoring import score_head
+from models.split import open_split, read_split
 from models.training import TrainResult, settled, train_head
+from models.windows import dense_windows
 
 HEAD = DsplConfig(width=16, dropout=0.1)
 FULL = TrainConfig(
@@ -103,6 +107,74 @@ def test_the_region_loss_shapes_valence_and_arousal(planted, brief, tmp_path):
     assert found["regions.log_scale"].item() == pytest.approx(start)
     assert abs(shaped["regions.log_scale"].item() - start) > 1e-3
     assert not torch.equal(found["bank.context"], shaped["bank.context"])
+
+
+def test_the_region_loss_of_the_released_preset_moves_nothing(planted, tmp_path):
+    # as it was released: frozen embedding, fixed prototypes, fixed scale
+    head = ReleasedConfig(width=16, dropout=0.1)
+    brief = BRIEF.model_copy(update={"causal_stride": 10})
+    kept = train(planted, tmp_path / "kept", head=head, train=brief)
+    without = head.model_copy(update={"region_weight": 0.0})
+    left_out = train(planted, tmp_path / "left_out", head=without, train=brief)
+    assert kept.best.ccc_mean == left_out.best.ccc_mean
+    found, expected = load_file(kept.run / FILE), load_file(left_out.run / FILE)
+    assert found.keys() == expected.keys()
+    for name in found:
+        assert torch.equal(found[name], expected[name]), name
+    scored = score_head(run=kept.run).score
+    assert scored.ccc_mean == pytest.approx(kept.best.ccc_mean)
+
+
+def test_a_dspl_head_with_the_released_switches_is_refused(planted, tmp_path):
+    switches = ReleasedConfig(width=16).model_dump(exclude={"kind"})
+    with pytest.raises(InputError, match="region loss reaches no parameter of the V/A output"):
+        train(planted, tmp_path / "run", head=DsplConfig(**switches))
+
+
+@pytest.fixture(scope="module")
+def solved(planted, tmp_path_factory):
+    """Heads on the planted set, where only the sound carries A and only the picture V."""
+    folder = tmp_path_factory.mktemp("solved")
+
+    def of(fusion: str) -> TrainResult:
+        changes = {"fusion": fusion} | ({"region_weight": 0.0} if fusion == "audio" else {})
+        head = HEAD.model_copy(update=changes)
+        return train(planted, folder / fusion, head=head, train=FULL)
+
+    return {fusion: of(fusion) for fusion in ("visual", "audio", "concatenation", "gate")}
+
+
+def test_sight_alone_fails_on_arousal_and_sound_alone_on_valence(solved):
+    assert solved["visual"].best.ccc_valence > 0.9
+    assert abs(solved["visual"].best.ccc_arousal) < 0.3
+    assert solved["audio"].best.ccc_arousal > 0.85
+    assert abs(solved["audio"].best.ccc_valence) < 0.3
+
+
+@pytest.mark.parametrize("fusion", ["concatenation", "gate"])
+def test_fused_both_are_solved(solved, fusion):
+    assert solved[fusion].best.ccc_valence > 0.9
+    assert solved[fusion].best.ccc_arousal > 0.9
+
+
+def test_the_gate_leans_to_the_side_that_is_left(solved):
+    reading = read_split(open_split(solved["gate"].run, None, None, "val"))
+    windows = dense_windows(reading.bank.offsets, size=40, stride=40)
+    batch, _ = reading.bank.gather(windows, np.arange(3))
+
+    def mean_gate(shown: Batch) -> float:
+        seen = {}
+        fusion = reading.head.fuse.gate
+        original = fusion.gate
+        fusion.gate = lambda *given: seen.setdefault("gate", original(*given))
+        with torch.inference_mode():
+            reading.head(shown)
+        del fusion.gate
+        return seen["gate"].mean().item()
+
+    dark = replace(batch, visual_valid=torch.zeros_like(batch.visual_valid))
+    quiet = replace(batch, audio_valid=torch.zeros_like(batch.audio_valid))
+    assert mean_gate(dark) < 0.1 < mean_gate(batch) < 0.9 < mean_gate(quiet)
 
 
 def test_a_region_loss_that_moves_nothing_is_refused(planted, tmp_path):

@@ -1,0 +1,61 @@
+"""The flow `ablate`."""
+
+from pathlib import Path
+
+from prefect import flow, get_run_logger, task
+from prefect.cache_policies import NO_CACHE
+
+from features.timeline import MAX_ROWS_APART, RowsApart
+from flows.reports import ablation_line
+from flows.stages import complete_or_raise
+from models.ablation.stage import Seeds, Workers
+from models.ablation.stage import ablate as ablate_plainly
+from models.fitting import TrainConfig
+from models.heads import AnyHeadConfig
+from models.heads.dspl import DsplConfig
+
+ablate_task = task(name="ablate", cache_policy=NO_CACHE, persist_result=False)(ablate_plainly)
+
+
+@flow(name="ablate", persist_result=False)
+def ablate(
+    manifest: Path,
+    store: str,
+    run: Path,
+    rows: str = "default",
+    seeds: Seeds = 5,
+    head: AnyHeadConfig = DsplConfig(),
+    train: TrainConfig = TrainConfig(),
+    visual: str | None = None,
+    audio: str | None = None,
+    max_rows_apart: RowsApart = MAX_ROWS_APART,
+    workers: Workers | None = None,
+) -> list[dict[str, str | float | None]]:
+    """Train every row over several seeds; returns the table. Failed where a training failed."""
+    result = ablate_task(
+        manifest=manifest,
+        store=store,
+        run=run,
+        rows=rows,
+        seeds=seeds,
+        head=head,
+        train=train,
+        visual=visual,
+        audio=audio,
+        max_rows_apart=max_rows_apart,
+        workers=workers,
+    )
+    log = get_run_logger()
+    for note in result.notes:
+        log.info("note: %s", note)
+    log.info("%s", ablation_line(result))
+    complete_or_raise(result)
+    return [
+        {
+            "group": line.group,
+            "row": line.row,
+            "ccc_mean": line.ccc_mean,
+            "to_default": line.difference,
+        }
+        for line in result.lines
+    ]

@@ -1,0 +1,139 @@
+"""What an ablation compares: a head as it is, and rows that each change one thing of it."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, TypeAdapter, ValidationError
+
+from features.errors import InputError
+from features.validation import describe, describe_yaml
+from models.baselines import AnyBaselineConfig
+from models.fitting import TrainConfig
+from models.heads import AnyHeadConfig
+
+FOLDER = Path(__file__).parents[2] / "configs" / "ablations"  # installed editable, from a checkout
+HEAD: TypeAdapter[AnyHeadConfig] = TypeAdapter(AnyHeadConfig)
+DEFAULT = "default"
+
+
+class Row(BaseModel):
+    """What is other than in the default."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    head: dict[str, JsonValue] = {}
+    """Keys of the head; with another `kind` that preset as it stands, with these keys."""
+    train: dict[str, JsonValue] = {}
+    baseline: AnyBaselineConfig | None = None
+    """No head at all, but this."""
+
+
+class Group(BaseModel):
+    """Rows that answer one question."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    default: str | None = None
+    """What the default is called here; null: it is not one of these."""
+    rows: dict[str, Row] = Field(min_length=1)
+
+
+class Plan(BaseModel):
+    """All groups."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    groups: tuple[Group, ...] = Field(min_length=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One line of the table: what is trained for it."""
+
+    group: str
+    name: str
+    model: tuple[AnyHeadConfig, TrainConfig] | AnyBaselineConfig
+
+    @property
+    def folder(self) -> str:
+        """A name for its runs that is safe as a folder's."""
+        return "-".join(re.findall("[a-z0-9.]+", f"{self.group} {self.name}".lower()))
+
+
+def read_plan(name: str) -> Plan:
+    """The plan called `name` in configs/ablations, or in the YAML file of that path."""
+    path = Path(name)
+    if path.suffix not in (".yaml", ".yml"):
+        path = FOLDER / f"{name}.yaml"
+    try:
+        return Plan.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
+    except OSError:
+        known = ", ".join(sorted(file.stem for file in FOLDER.glob("*.yaml")))
+        raise InputError(
+            f"there is no ablation {name!r} (no file {path}); give one of {known}, or the path of "
+            "a YAML file"
+        ) from None
+    except UnicodeDecodeError:
+        raise InputError(f"{path} is no text in UTF-8; give a YAML file") from None
+    except yaml.YAMLError as error:
+        raise InputError(f"{path} is not YAML: {describe_yaml(error)}") from None
+    except ValidationError as error:
+        why = describe(error, Plan) if error.errors()[0]["loc"] else "it holds no groups"
+        raise InputError(f"{path}: {why}; configs/ablations/default.yaml shows the form") from None
+
+
+def cases_of(plan: Plan, head: AnyHeadConfig, train: TrainConfig) -> tuple[Case, ...]:
+    """The default first, then every row; `InputError` names a row that is no valid config.
+
+    A row that comes to the very config of the default is the default, and is left out; so is a
+    second row of one config and group.
+    """
+    found = [Case(DEFAULT, DEFAULT, (head, train))]
+    for group in plan.groups:
+        seen: list[Any] = [found[0].model]
+        for name, row in group.rows.items():
+            model = row.baseline or _changed(group.name, name, row, head, train)
+            if model not in seen:
+                seen.append(model)
+                found.append(Case(group.name, name, model))
+    folders = [case.folder for case in found]
+    if clash := next((name for name in folders if folders.count(name) > 1), None):
+        raise InputError(f"two rows of the ablation go by {clash!r}; give one another name")
+    return tuple(found)
+
+
+def _changed(
+    group: str, name: str, row: Row, head: AnyHeadConfig, train: TrainConfig
+) -> tuple[AnyHeadConfig, TrainConfig]:
+    """The configs with the keys of the row in place."""
+    anew = row.head.get("kind", head.kind) != head.kind
+    kept = {} if anew else head.model_dump(mode="json")
+    try:
+        return (
+            HEAD.validate_python(_merged(kept, row.head)),
+            TrainConfig.model_validate(_merged(train.model_dump(mode="json"), row.train)),
+        )
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise InputError(
+            f"ablation {group!r}, row {name!r}: {where}: {first['msg']}; correct the row, or the "
+            "head that it changes"
+        ) from None
+
+
+def _merged(kept: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """The keys with the changes; inside a key too, unless its kind is another."""
+    return {**kept, **{key: _value(kept.get(key), value) for key, value in changes.items()}}
+
+
+def _value(old: Any, new: Any) -> Any:
+    """The new value, with what it does not say of the old one."""
+    if not isinstance(old, dict) or not isinstance(new, dict):
+        return new
+    return _merged(old, new) if new.get("kind", old.get("kind")) == old.get("kind") else new
