@@ -111,13 +111,17 @@ class CoopBank(nn.Module):
         n_contexts = 1 if shared else len(texts.by_region)
         self.context = nn.Parameter(torch.empty(n_contexts, n_context, tower.width))
         nn.init.normal_(self.context, std=init_std)
-        self._encode = tower.encode  # a method, so neither saved nor moved with us
+        self._tower = tower  # no module, so neither saved nor moved with us
 
     def forward(self) -> Float[Tensor, "R D"]:
         """Unit features of the regions under the current context; one run of the text tower."""
         context = self.context[self.context_of]  # (C, n, W) -> (N, n, W)
         vectors = torch.cat([self.prefix, context, self.suffix], dim=1)  # (N, L, W)
-        return pooled(self._encode(vectors, self.ends), self.membership)
+        return pooled(self._tower.encode(vectors, self.ends), self.membership)
+
+    def nearest_words(self, n: int) -> tuple[tuple[tuple[tuple[str, float], ...], ...], ...]:
+        """For each context and each place in it the n nearest words, with their distance."""
+        return tuple(self._tower.nearest_words(context.detach(), n) for context in self.context)
 
 
 PromptBank = FixedBank | CoopBank

@@ -22,7 +22,15 @@ CONFIG = "config.yaml"
 METRICS = "metrics.jsonl"
 PROVENANCE = "provenance.json"
 REPORT = "report.html"
-OF_A_HEAD = (FILE, "scores.json", "clips.json", "predictions.csv", "submission.txt", REPORT)
+OF_A_HEAD = (
+    FILE,
+    "prompts.json",
+    "scores.json",
+    "clips.json",
+    "predictions.csv",
+    "submission.txt",
+    REPORT,
+)
 """What a new head makes stale; the head itself first, for it is the commit."""
 
 

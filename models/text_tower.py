@@ -35,7 +35,7 @@ class TextTower:
                 "that reads its end-of-text token"
             )
         self._text = text
-        self._tokenizer = tokenizer
+        self._tokenizer: Any = tokenizer
         self._positions: Float[Tensor, "L W"] = text.positional_embedding
         self._mask: Tensor | None = text.attn_mask
         self.n_tokens_max: int = len(self._positions)
@@ -80,6 +80,27 @@ class TextTower:
         if projection is None:
             return pooled
         return projection(pooled) if isinstance(projection, nn.Linear) else pooled @ projection
+
+    @torch.no_grad()
+    def nearest_words(
+        self, vectors: Float[Tensor, "N W"], n: int
+    ) -> tuple[tuple[tuple[str, float], ...], ...]:
+        """For each vector the n words of the vocabulary nearest to it, with their distance.
+
+        Words as the tokenizer cuts them, by Euclidean distance to their embeddings (as Zhou et
+        al., 2022, sec. 4.4, read their learned context).
+        """
+        table: Float[Tensor, "V W"] = self._text.token_embedding.weight
+        distance, token = torch.cdist(vectors.to(table), table).topk(n, largest=False)
+        return tuple(
+            tuple((self._word(t), d) for t, d in zip(tokens, distances, strict=True))
+            for tokens, distances in zip(token.tolist(), distance.tolist(), strict=True)
+        )
+
+    def _word(self, token: int) -> str:
+        """A token as text."""
+        decoder = getattr(self._tokenizer, "tokenizer", self._tokenizer)  # open_clip wraps others
+        return decoder.decode([token]).strip()
 
     @torch.no_grad()
     def encode_texts(self, texts: Sequence[str]) -> Float[Tensor, "N D"]:

@@ -37,6 +37,7 @@ from models.loading import (
     read_all_labels,
     records_digest,
 )
+from models.prompt_words import prompt_words, write_prompt_words
 from models.prompts import AnyPrompts, PromptBank
 from models.regions import Grid
 from models.runs import (
@@ -244,6 +245,8 @@ def _write(
     write_config(config)
     write_metrics(run, found.epochs)
     head.load_state_dict(found.state)
+    if words := prompt_words(head, sources.grid):
+        write_prompt_words(run, words)
     with torch.no_grad():
         prototypes = head.prototypes()
     meta = CheckpointMeta(

@@ -8,6 +8,7 @@ from pydantic import TypeAdapter, ValidationError
 from torch import nn
 
 from features.errors import InputError
+from models.prompt_words import prompt_words, read_prompt_words, write_prompt_words
 from models.prompts import (
     AnyPrompts,
     CoopCscPrompts,
@@ -195,7 +196,9 @@ def test_the_order_is_that_of_the_regions(texts):
 
 
 def test_texts_that_are_not_there_are_refused_with_those_that_are(tmp_path):
-    with pytest.raises(InputError, match=r"no region texts 'ten_regions'.* give one of nine_reg"):
+    with pytest.raises(
+        InputError, match=r"no region texts 'ten_regions'.* give one of four_quadrants, nine_reg"
+    ):
         read_texts("ten_regions")
     with pytest.raises(InputError, match="or the path of a YAML file"):
         read_texts(str(tmp_path / "mine.yaml"))
@@ -230,3 +233,51 @@ def test_texts_that_break_a_rule_are_refused(tmp_path, text, message):
     path.write_text(text)
     with pytest.raises(InputError, match=message):
         read_texts(str(path))
+
+
+def test_the_nearest_words_are_those_whose_embeddings_are_near(tower, model, texts):
+    bank = CoopPrompts(n_context=4).build(tower, texts)
+    tokenizer = open_clip.SimpleTokenizer()
+    said = ["happy", "calm", "loud", "grey"]
+    (happy, calm, loud, grey) = (tokenizer.encode(word)[0] for word in said)
+    with torch.no_grad():
+        table = model.token_embedding.weight
+        bank.context.copy_(table[[happy, calm, loud, grey]] + 1e-4)
+    (context,) = bank.nearest_words(3)
+    assert [place[0][0] for place in context] == said
+    distances = torch.linalg.vector_norm(table - bank.context[0, 1], dim=-1).sort()
+    for (word, distance), expected, token in zip(
+        context[1], distances.values, distances.indices, strict=False
+    ):
+        assert distance == pytest.approx(expected.item(), abs=1e-3)
+        assert word == tokenizer.decode([token.item()]).strip()
+
+
+@pytest.mark.parametrize("config", [CoopPrompts(n_context=4), CoopCscPrompts(n_context=4)])
+def test_the_account_names_regions_where_contexts_are_their_own(tower, texts, config, tmp_path):
+    head = nn.Module()
+    head.bank = config.build(tower, texts)
+    words = prompt_words(head, texts.grid)
+    regions = [context.region for context in words.contexts]
+    assert (
+        regions[:2]
+        == (
+            ["all"]
+            if config.kind == "coop"
+            else ["low valence, low arousal", "low valence, mid arousal"]
+        )[: len(regions)]
+    )
+    assert len(regions) == (1 if config.kind == "coop" else 9)
+    assert all(len(context.nearest) == 4 for context in words.contexts)
+    write_prompt_words(tmp_path, words)
+    assert read_prompt_words(tmp_path) == words
+    (tmp_path / "prompts.json").write_text("{}")
+    with pytest.raises(InputError, match=r"prompts.json is damaged .* delete it, or train again"):
+        read_prompt_words(tmp_path)
+
+
+def test_fixed_prompts_learned_no_words(tower, texts, tmp_path):
+    head = nn.Module()
+    head.bank = FixedPrompts().build(tower, texts)
+    assert prompt_words(head, texts.grid) is None
+    assert read_prompt_words(tmp_path) is None

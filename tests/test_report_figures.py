@@ -88,6 +88,7 @@ def content_with(truth, predicted) -> Content:
         epochs=(),
         truth=np.array(truth, dtype=np.float64),
         predicted=np.array(predicted, dtype=np.float64),
+        prompts=None,
         regions="none",
         courses=(),
         config="",

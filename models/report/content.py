@@ -10,6 +10,7 @@ from features.errors import InputError
 from models.fitting import Epoch
 from models.metrics import Agreement
 from models.prediction import concordance
+from models.prompt_words import PromptWords, read_prompt_words
 from models.regions import Grid
 from models.report.making import commands_of, facts_of, provenance_of
 from models.report.regions import RegionReading, regions_of
@@ -65,6 +66,8 @@ class Content:
     predicted: Float64[np.ndarray, "N 2"]
     grid: Grid
     """Of the regions."""
+    prompts: PromptWords | None
+    """What learned prompts came to say; None where none were learned."""
     regions: RegionReading | str
     """Or why there is nothing to show."""
     courses: tuple[Course, ...]
@@ -100,6 +103,7 @@ def content_of(reading: Reading) -> Content:
         truth=bank.va.cpu().numpy()[annotated],
         predicted=prediction.va[annotated],
         grid=source.meta.grid,
+        prompts=read_prompt_words(source.run) if source.meta.head.region_weight else None,
         regions=regions_of(reading),
         courses=tuple(sorted(_courses(reading), key=lambda course: course.badness)),
         config=(source.run / CONFIG).read_text(encoding="utf-8"),
