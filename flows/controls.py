@@ -14,6 +14,7 @@ from features.controls import deal_labels, deal_sound, paint_faces
 from features.errors import InputError
 from features.extraction import extract_features
 from features.manifest import read_manifest
+from features.processes import in_processes
 from flows.demo import demo_keys, prepared
 from flows.reports import describe
 from flows.stages import PipelineResult, complete, pipeline

@@ -1,9 +1,3 @@
-import os
-import signal
-import subprocess
-import sys
-import time
-from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -137,39 +131,6 @@ def test_a_clip_without_media_has_no_sound_to_deal(tmp_path):
     write_manifest(tmp_path / "m.jsonl", [Clip(id="a", split="val"), Clip(id="b", split="val")])
     with pytest.raises(InputError, match="'a' has neither video nor audio"):
         deal_sound(read_manifest(tmp_path / "m.jsonl"), tmp_path / "control.jsonl", 0)
-
-
-WAITS = """
-import multiprocessing, sys, time
-from models.processes import in_processes
-if __name__ == "__main__":
-    print("begun", flush=True)
-    try:
-        list(in_processes(time.sleep, [1, 60, 60, 60]))
-    except KeyboardInterrupt:
-        print("left", len(multiprocessing.active_children()), flush=True)
-        raise SystemExit(130)
-"""
-
-
-def test_ctrl_c_ends_the_processes_at_once(tmp_path):
-    (tmp_path / "waits.py").write_text(WAITS)
-    child = subprocess.Popen(
-        [sys.executable, str(tmp_path / "waits.py")],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-        cwd=Path(controls.__file__).parents[1],
-        env={**os.environ, "PYTHONPATH": str(Path(controls.__file__).parents[1])},
-    )
-    assert child.stdout.readline() == "begun\n"
-    time.sleep(2)
-    os.killpg(child.pid, signal.SIGINT)  # as a terminal does
-    out, error = child.communicate(timeout=30)
-    assert child.returncode == 130
-    assert out.startswith("left ")
-    assert "Traceback" not in error
 
 
 def test_each_control_trains_on_what_it_says(manifest, tmp_path, monkeypatch):

@@ -9,6 +9,7 @@ from pydantic import Field
 
 from features.durable import refuse_unless_writable, write_whole
 from features.errors import InputError
+from features.processes import in_processes, n_cores
 from features.timeline import MAX_ROWS_APART, RowsApart
 from models.ablation.members import Made, Member, made
 from models.ablation.plan import Case, cases_of, read_plan
@@ -19,7 +20,6 @@ from models.checkpoint import FILE
 from models.fitting import TrainConfig
 from models.heads import AnyHeadConfig
 from models.heads.dspl import DsplConfig
-from models.processes import in_processes, n_cores
 from models.runs import CONFIG, PROVENANCE
 
 Seeds = Annotated[int, Field(ge=1, le=100)]
