@@ -1,6 +1,6 @@
 """The bank: every row of many clips, end to end in one array per modality."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from itertools import pairwise
 
@@ -41,6 +41,24 @@ class Bank:
             self.clip_ids, pairwise(self.offsets.tolist()), strict=True
         ):
             yield clip_id, slice(start, stop)
+
+    def part(self, clip_ids: Sequence[str]) -> "Bank":
+        """The rows of clips that stand one after the other in the bank, without a copy of them.
+
+        `ValueError` where they do not.
+        """
+        first = self.clip_ids.index(clip_ids[0])
+        stop = first + len(clip_ids)
+        if self.clip_ids[first:stop] != tuple(clip_ids):
+            raise ValueError(f"{', '.join(clip_ids)} do not stand one after the other in the bank")
+        offsets = self.offsets[first : stop + 1]
+        rows = slice(int(offsets[0]), int(offsets[-1]))
+        cut = {
+            field.name: getattr(self, field.name)[rows]
+            for field in fields(self)
+            if field.name not in ("clip_ids", "offsets")
+        }
+        return Bank(self.clip_ids[first:stop], offsets - offsets[0], **cut)
 
     def to(self, device: torch.device) -> "Bank":
         """The bank with its tensors on a device."""
