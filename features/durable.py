@@ -33,6 +33,12 @@ def write_whole(path: Path, data: bytes, staging: Path | None = None) -> None:
         sync_folder(path.parent)
 
 
+def write_if_other(path: Path, data: bytes) -> None:
+    """Put `data` at `path` unless it is there already: the disk may be read-only."""
+    if not path.is_file() or path.read_bytes() != data:
+        write_whole(path, data)
+
+
 @contextmanager
 def naming(path: Path) -> Iterator[None]:
     """Within, an `OSError` names this path: a full disk names none, staging a name nobody knows."""

@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from features.durable import write_whole
+from features.durable import write_if_other
 from features.errors import InputError
 from features.records import Clip, Source
 from features.validation import describe
@@ -68,9 +68,9 @@ def read_manifest(path: Path) -> Manifest:
 
 
 def write_manifest(path: Path, clips: Iterable[Clip]) -> None:
-    """Write a manifest whole or not at all."""
+    """Write a manifest whole or not at all; one that is there already is left alone."""
     lines = [json.dumps(clip.model_dump(), ensure_ascii=False) + "\n" for clip in clips]
-    write_whole(path, "".join(lines).encode())
+    write_if_other(path, "".join(lines).encode())
 
 
 def _clip(path: Path, number: int, line: str) -> Clip:

@@ -110,7 +110,8 @@ def parser() -> argparse.ArgumentParser:
 
     run = commands.add_parser(
         "run",
-        help="run a stage: extract-features, train-head, score-head, pipeline, baselines, ablate",
+        help="run a stage: extract-features, train-head, train-ensemble, score-head, pipeline, "
+        "baselines, ablate",
         description="Run a stage in this process. Keys: see configs/README.md.",
     )
     run.add_argument("stage", metavar="STAGE")

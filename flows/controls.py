@@ -18,7 +18,6 @@ from features.processes import in_processes
 from flows.demo import demo_keys, prepared
 from flows.reports import describe
 from flows.stages import PipelineResult, complete, pipeline
-from models.processes import in_processes
 from models.scores import SplitScore
 
 ControlName = Literal["labels", "face", "voice"]

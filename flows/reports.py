@@ -13,7 +13,9 @@ from models.ablation.stage import CSV, MARKDOWN, PAGE, Ablation
 from models.ablation.table import number
 from models.baselines import AnyBaselineConfig
 from models.baselines.scoring import BaselineScores
+from models.ensemble import EnsembleResult
 from models.fitting import Epoch
+from models.scores import SplitScore
 from models.scoring import ScoreResult
 from models.training import TrainResult
 
@@ -35,6 +37,7 @@ def progress(console: Console) -> Iterator[dict[str, Callable[..., None]]]:
         training = bars.add_task("train-head", total=None, visible=False, detail="")
         ablating = bars.add_task("ablate", total=None, visible=False, detail="")
         scoring = bars.add_task("baselines", completed=-1, total=None, visible=False, detail="")
+        members = bars.add_task("train-ensemble", total=None, visible=False, detail="")
 
         def on_outcome(outcome: Outcome, total: int) -> None:
             detail = f"{outcome.clip} {outcome.state}"
@@ -48,14 +51,19 @@ def progress(console: Console) -> Iterator[dict[str, Callable[..., None]]]:
             detail = baseline_name(baseline)
             bars.update(scoring, advance=1, total=total, visible=True, detail=detail)
 
-        def on_member(member: str, total: int) -> None:
-            bars.update(ablating, advance=1, total=total, visible=True, detail=member)
+        def on_case(case: str, total: int) -> None:
+            bars.update(ablating, advance=1, total=total, visible=True, detail=case)
+
+        def on_member(result: TrainResult, total: int) -> None:
+            detail = f"{result.run.name} {result.state}"
+            bars.update(members, advance=1, total=total, visible=True, detail=detail)
 
         yield {
             "on_outcome": on_outcome,
             "on_epoch": on_epoch,
             "on_baseline": on_baseline,
             "on_member": on_member,
+            "on_case": on_case,
         }
 
 
@@ -73,7 +81,13 @@ def counting(what: str) -> Iterator[Callable[[int, int], None]]:
 
 
 def describe(
-    result: Extraction | TrainResult | ScoreResult | PipelineResult | BaselineScores | Ablation,
+    result: Extraction
+    | TrainResult
+    | EnsembleResult
+    | ScoreResult
+    | PipelineResult
+    | BaselineScores
+    | Ablation,
 ) -> Iterator[str | Table]:
     """What a stage's result says to a person."""
     match result:
@@ -82,6 +96,9 @@ def describe(
             yield from (f"  note: {note}" for note in result.notes())
         case TrainResult():
             yield training_line(result)
+            yield from (f"  note: {note}" for note in result.notes)
+        case EnsembleResult():
+            yield ensemble_line(result)
             yield from (f"  note: {note}" for note in result.notes)
         case ScoreResult():
             yield score_line(result)
@@ -141,22 +158,43 @@ def training_line(result: TrainResult) -> str:
     )
 
 
+def ensemble_line(result: EnsembleResult) -> str:
+    """How the training of an ensemble ended, in one line."""
+    found, widths = result.ensemble, result.ensemble.widths_s
+    n = len(found.members)
+    how = f"{n} members, {result.n_kept} of them there already"
+    if result.state == "present":
+        how = f"{result.run} holds this very ensemble of {n} already; nothing to train"
+    score = found.out_of_fold
+    return (
+        f"train-ensemble: {how}; out-of-fold CCC valence {score.ccc_valence:.3f}, arousal "
+        f"{score.ccc_arousal:.3f}, mean {score.ccc_mean:.3f}{_sure(score)}; "
+        f"smoothed, each fold by the widths of the others, mean "
+        f"{found.out_of_fold_smoothed.ccc_mean:.3f}; widths {widths.valence:g} s (valence) and "
+        f"{widths.arousal:g} s (arousal); in {result.run}"
+    )
+
+
 def score_line(result: ScoreResult) -> str:
     """The score of a split in one line."""
     again = "; nothing to score again" if result.state == "present" else ""
     score = result.score
     if score is None:
         return f"score-head: {result.split} has no labels: predictions only, in {result.run}{again}"
-    sure = ""
-    if score.ccc_mean_low is not None:
-        sure = (
-            f"; 95 % interval of the mean {score.ccc_mean_low:.3f} to {score.ccc_mean_high:.3f} "
-            f"over {score.n_subjects} subjects"
-        )
     return (
         f"score-head: {result.split}: CCC valence {score.ccc_valence:.3f}, arousal "
         f"{score.ccc_arousal:.3f}, mean {score.ccc_mean:.3f} over {score.n_frames} frames of "
-        f"{score.n_clips} clips ({score.n_interpolated} interpolated){sure}{again}"
+        f"{score.n_clips} clips ({score.n_interpolated} interpolated){_sure(score)}{again}"
+    )
+
+
+def _sure(score: SplitScore) -> str:
+    """The interval of the mean, where there is one."""
+    if score.ccc_mean_low is None:
+        return ""
+    return (
+        f"; 95 % interval of the mean {score.ccc_mean_low:.3f} to {score.ccc_mean_high:.3f} "
+        f"over {score.n_subjects} subjects"
     )
 
 

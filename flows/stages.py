@@ -20,6 +20,7 @@ from features.extraction import Count, Extraction, Outcome, extract_features
 from features.timeline import MAX_ROWS_APART, RowsApart
 from models.ablation.stage import Ablation, ablate
 from models.baselines.scoring import score_baselines
+from models.ensemble import train_ensemble
 from models.fitting import Epoch, TrainConfig
 from models.heads import AnyHeadConfig
 from models.heads.dspl import DsplConfig
@@ -123,6 +124,7 @@ def complete_or_raise(result: object) -> None:
 STAGES: dict[str, Callable] = {
     "extract-features": extract_features,
     "train-head": train_head,
+    "train-ensemble": train_ensemble,
     "score-head": score_head,
     "pipeline": pipeline,
     "baselines": score_baselines,

@@ -1,5 +1,6 @@
 """Predictions for every row of a bank, by the official protocol."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -55,6 +56,20 @@ def predict(head: Head, bank: Bank, windows: Windows) -> Prediction:
         va[span] = fill_gaps(va[span], seen[span], bank.time_s[span])
         interpolated[span] = ~seen[span] & seen[span].any()
     return Prediction(va, interpolated)
+
+
+def mean_prediction(predictions: Sequence[Prediction]) -> Prediction:
+    """The mean of several predictions of the same bank, each of them clamped and without gaps."""
+    va = np.mean([each.va for each in predictions], axis=0)
+    return Prediction(va, predictions[0].interpolated)
+
+
+def end_to_end(predictions: Sequence[Prediction]) -> Prediction:
+    """The predictions of banks that stand one after the other in a larger one."""
+    return Prediction(
+        np.concatenate([each.va for each in predictions]),
+        np.concatenate([each.interpolated for each in predictions]),
+    )
 
 
 @torch.inference_mode()

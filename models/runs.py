@@ -9,7 +9,7 @@ from pathlib import Path
 import yaml
 from pydantic import BaseModel, ConfigDict, JsonValue, ValidationError
 
-from features.durable import refuse_unless_writable, write_whole
+from features.durable import refuse_unless_writable, write_if_other, write_whole
 from features.errors import InputError
 from features.spec import canonical
 from features.timeline import MAX_ROWS_APART, RowsApart
@@ -22,6 +22,9 @@ CONFIG = "config.yaml"
 METRICS = "metrics.jsonl"
 PROVENANCE = "provenance.json"
 REPORT = "report.html"
+ENSEMBLE = "ensemble.json"
+INPUTS = "inputs"
+"""In an ensemble's folder: a link to the folder of the manifest, and the first thing there."""
 OF_A_HEAD = (
     FILE,
     "prompts.json",
@@ -89,16 +92,14 @@ def run_key(config: RunConfig, inputs: Inputs) -> str:
 def write_config(config: RunConfig) -> None:
     """Put the resolved config into the run's folder, so that `-c` repeats the run."""
     text = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False).encode()
-    path = config.run / CONFIG
-    if not path.is_file() or path.read_bytes() != text:  # its disk may be read-only
-        write_whole(path, text)
+    write_if_other(config.run / CONFIG, text)
 
 
-def read_config(run: Path) -> RunConfig:
+def read_config(run: Path, kind: type[RunConfig] = RunConfig) -> RunConfig:
     """The config of a run; `InputError` where the folder has none that can be read."""
     path = run / CONFIG
     try:
-        return RunConfig.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
+        return kind.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
     except OSError:
         raise InputError(f"{run} is no run's folder (no {CONFIG}); run train-head first") from None
     except yaml.YAMLError as error:
@@ -106,21 +107,50 @@ def read_config(run: Path) -> RunConfig:
     except UnicodeDecodeError:
         why = "it is no text in UTF-8"
     except ValidationError as error:
-        why = describe(error, RunConfig) if error.errors()[0]["loc"] else "it holds no keys"
-    raise InputError(f"{path} is no config of train-head: {why}; train again")
+        why = describe(error, kind) if error.errors()[0]["loc"] else "it holds no keys"
+    stage = "train-head" if kind is RunConfig else "train-ensemble"
+    raise InputError(f"{path} is no config of {stage}: {why}; train again")
 
 
 def refuse_unless_run(run: Path) -> None:
     """Raise where a head cannot be put; `InputError` where other things lie."""
     refuse_unless_writable(run, "run")
     found = {path.name for path in run.iterdir()} if run.is_dir() else set()
+    if holds_ensemble(run):
+        raise InputError(f"run = {run} holds an ensemble; give another folder, or a member's")
     if found and not found & {PROVENANCE, FILE}:
         raise InputError(f"run = {run} holds files that are no run's; give another folder")
 
 
+def holds_ensemble(run: Path) -> bool:
+    """Whether the folder is that of an ensemble, whole or begun."""
+    return (run / ENSEMBLE).exists() or (run / INPUTS).is_symlink()
+
+
+def link_inputs(run: Path, root: Path) -> None:
+    """Let the paths of manifests in an ensemble's folder lead to the media and labels in `root`."""
+    link = run / INPUTS
+    if not link.is_symlink():
+        link.symlink_to(root, target_is_directory=True)
+    elif link.readlink() != root:
+        new = link.with_name(f".{INPUTS}.part")
+        new.unlink(missing_ok=True)
+        new.symlink_to(root, target_is_directory=True)
+        new.replace(link)
+
+
+def refuse_unless_ensemble(run: Path) -> None:
+    """Raise where an ensemble cannot be put; `InputError` where other things lie."""
+    refuse_unless_writable(run, "run")
+    found = {path.name for path in run.iterdir()} if run.is_dir() else set()
+    if found and not holds_ensemble(run):
+        held = "a single head" if FILE in found else "files that are no ensemble's"
+        raise InputError(f"run = {run} holds {held}; give another folder")
+
+
 def clear(run: Path) -> None:
-    """Take away what belongs to an older head."""
-    for name in OF_A_HEAD:
+    """Take away what belongs to an older head or ensemble."""
+    for name in (ENSEMBLE, *OF_A_HEAD):
         (run / name).unlink(missing_ok=True)
 
 

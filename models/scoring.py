@@ -77,7 +77,7 @@ def score_head(
         score = split_score(reading.prediction, reading.bank, source.subject_of)
         table = tuple(clip_scores(reading.prediction, reading.bank))
         submission = _submission(reading, wanted) if split == "test" else None
-        odd = submission.notes if submission else ()
+        odd = source.caution + (submission.notes if submission else ())
         found = ScoreResult("scored", run, split, score, table, odd)
         _write(found, {"key": key, "sample": digest}, reading, submission)
     if found.score:

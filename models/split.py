@@ -1,20 +1,17 @@
-"""A split as a trained head is to see it: the run, the clips, their features and labels."""
+"""A split as a head or an ensemble is to see it: the run, the clips, their features and labels."""
 
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
 from features.devices import torch_device
-from features.durable import sha256_of
 from features.errors import InputError
 from features.labels import Labels
 from features.manifest import read_manifest
 from features.records import Clip
 from features.spec import canonical
 from models.bank import Bank
-from models.checkpoint import FILE, CheckpointMeta, load_head, read_meta
-from models.fitting import scoring_windows
-from models.heads.base import Head
+from models.checkpoint import CheckpointMeta
 from models.loading import (
     FeatureSets,
     clips_of_split,
@@ -25,9 +22,9 @@ from models.loading import (
     records_digest,
     subjects,
 )
-from models.prediction import Prediction, predict
-from models.runs import CONFIG, RunConfig, read_config
-from models.windows import Windows
+from models.prediction import Prediction
+from models.predictor import Predictor, open_predictor
+from models.runs import CONFIG, RunConfig
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,8 +35,7 @@ class SplitOfRun:
     name: str
     manifest: Path
     store: str
-    meta: CheckpointMeta
-    config: RunConfig
+    predictor: Predictor
     clips: tuple[Clip, ...]
     sets: FeatureSets
     labels: dict[str, Labels | None]
@@ -47,14 +43,29 @@ class SplitOfRun:
     max_rows_apart: int
 
     @property
+    def meta(self) -> CheckpointMeta:
+        """What the heads were told."""
+        return self.predictor.meta
+
+    @property
+    def config(self) -> RunConfig:
+        """Of the training."""
+        return self.predictor.config
+
+    @property
     def subject_of(self) -> dict[str, str]:
         """Whom each clip shows."""
         return subjects(self.clips)
 
+    @property
+    def caution(self) -> tuple[str, ...]:
+        """What a score of this split must be read with."""
+        return self.predictor.caution(clip.id for clip in self.clips)
+
     def key(self) -> str:
         """sha256 of all that decides the scores."""
         decisive = {
-            "head": sha256_of(self.run / FILE),
+            "head": self.predictor.digest(),
             "visual": records_digest(self.sets, self.clips, "visual"),
             "audio": records_digest(self.sets, self.clips, "audio"),
             "labels": digest_of_labels(self.labels),
@@ -76,8 +87,8 @@ def open_split(
     `SpecMismatch` where the store's features are others than the head's; `InputError` and
     `StoreError` where something else is missing.
     """
-    meta = read_meta(run / FILE)
-    config = read_config(run)
+    predictor = open_predictor(run)
+    meta, config = predictor.meta, predictor.config
     manifest = manifest.resolve() if manifest else config.manifest
     store = str(Path(store).resolve()) if store else config.store
     listed = read_manifest(manifest)
@@ -87,8 +98,7 @@ def open_split(
         name=split,
         manifest=manifest,
         store=store,
-        meta=meta,
-        config=config,
+        predictor=predictor,
         clips=clips,
         sets=open_sets_of_head(store, meta.visual, meta.audio),
         labels=read_all_labels(listed, clips, required=False),
@@ -98,25 +108,19 @@ def open_split(
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """A split as its head read it."""
+    """A split as it was read."""
 
     source: SplitOfRun
     bank: Bank
-    """On the head's device."""
-    head: Head
-    windows: Windows
+    """On the device of the training."""
     prediction: Prediction
 
 
 def read_split(source: SplitOfRun) -> Reading:
-    """Load features and head, and predict every row."""
+    """Load features and heads, and predict every row."""
     try:
         device = torch_device(source.config.train.device)
     except InputError as error:
         raise InputError(f"{error} (it is train.device in {source.run / CONFIG})") from None
     bank = load_bank(source.sets, source.labels, source.max_rows_apart).to(device)
-    head = load_head(source.run / FILE, device).head
-    windows = scoring_windows(
-        bank, source.meta.head, size=source.meta.window, stride=source.meta.stride
-    )
-    return Reading(source, bank, head, windows, predict(head, bank, windows))
+    return Reading(source, bank, source.predictor.predict(bank))

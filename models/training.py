@@ -3,7 +3,7 @@
 import hashlib
 import shlex
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -153,7 +153,6 @@ def _look_up(
     """Sets, labels and digests; no features are read."""
     sets = open_sets(store, visual, audio)
     clips = {split: clips_of_split(manifest, split) for split in SPLITS}
-    every = [clip for split in SPLITS for clip in clips[split]]
     labels = {split: read_all_labels(manifest, clips[split], required=True) for split in SPLITS}
     for split in SPLITS:
         if not any(item is not None and item.valid.any() for item in labels[split].values()):
@@ -161,15 +160,26 @@ def _look_up(
                 f"no row of the split {split!r} is annotated (-5 marks a row that is not); "
                 "give it clips with labels"
             )
-    texts = read_texts(head.prompts.texts)
-    inputs = Inputs(
+    inputs = inputs_of(sets, clips, labels["train"] | labels["val"], head)
+    return _Sources(sets, labels, read_texts(head.prompts.texts).grid, inputs)
+
+
+def inputs_of(
+    sets: FeatureSets,
+    clips: Mapping[str, Sequence[Clip]],
+    labels: dict[str, Labels | None],
+    head: AnyHeadConfig,
+) -> Inputs:
+    """Digests of all that is read of clips by split or fold; `StoreError` where any is missing."""
+    every = [clip for group in clips.values() for clip in group]
+    texts = read_texts(head.prompts.texts).model_dump(mode="json")
+    return Inputs(
         visual=_used(sets, every, "visual"),
         audio=_used(sets, every, "audio"),
-        clips={split: [clip.id for clip in clips[split]] for split in SPLITS},
-        labels_sha256=digest_of_labels(labels["train"] | labels["val"]),
-        texts_sha256=hashlib.sha256(canonical(texts.model_dump(mode="json"))).hexdigest(),
+        clips={name: [clip.id for clip in group] for name, group in clips.items()},
+        labels_sha256=digest_of_labels(labels),
+        texts_sha256=hashlib.sha256(canonical(texts)).hexdigest(),
     )
-    return _Sources(sets, labels, texts.grid, inputs)
 
 
 def _used(sets: FeatureSets, clips: Sequence[Clip], modality: Modality) -> SetUsed:

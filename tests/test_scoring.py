@@ -161,7 +161,8 @@ def test_a_head_without_a_region_branch_has_no_posterior():
 
 def test_the_region_branch_leaves_the_predictions_alone(trained):
     reading = read_split(open_split(trained.run, None, None, "val"))
-    head, bank = reading.head, reading.bank
+    bank = reading.bank
+    head, _ = reading.source.predictor.loaded(bank)
     batch, _ = bank.gather(dense_windows(bank.offsets, size=40, stride=30), np.arange(3))
     with torch.inference_mode():
         assert torch.equal(head(batch).va, head(batch, head.prototypes()).va)

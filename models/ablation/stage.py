@@ -56,7 +56,7 @@ def ablate(
     audio: str | None = None,
     max_rows_apart: RowsApart = MAX_ROWS_APART,
     workers: Workers | None = None,
-    on_member: Callable[[str, int], None] | None = None,
+    on_case: Callable[[str, int], None] | None = None,
 ) -> Ablation:
     """Train every row of the plan `rows` from several seeds, and compare it with the default.
 
@@ -94,8 +94,8 @@ def ablate(
     for result in in_processes(made, [member for _, member in jobs], n_workers):
         case, member = jobs[len(found)]
         found.append(result)
-        if on_member:
-            on_member(f"{case.name}, seed {member.train.seed}", len(jobs))
+        if on_case:
+            on_case(f"{case.name}, seed {member.train.seed}", len(jobs))
     lines = lines_of(_predictions(cases, jobs, found, splits), splits.val, splits.subject_of)
     ablation = Ablation(
         run,

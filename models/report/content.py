@@ -10,6 +10,7 @@ from features.errors import InputError
 from models.fitting import Epoch
 from models.metrics import Agreement
 from models.prediction import concordance
+from models.predictor import Ensemble
 from models.prompt_words import PromptWords, read_prompt_words
 from models.regions import Grid
 from models.report.making import commands_of, facts_of, provenance_of
@@ -17,6 +18,9 @@ from models.report.regions import RegionReading, regions_of
 from models.runs import CONFIG, METRICS, read_metrics
 from models.scores import ClipScore, SplitScore, clip_scores, split_score
 from models.split import Reading, SplitOfRun
+
+LOST_EPOCHS = "The run's folder has lost the file with its epochs, so there is no curve to show."
+ENSEMBLE_EPOCHS = "Each member of an ensemble has curves of its own, in the member's own report."
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +64,7 @@ class Content:
     valence: Agreement
     arousal: Agreement
     epochs: tuple[Epoch, ...]
-    """Empty where the run's folder has lost them."""
+    """Empty where there are none to show."""
     truth: Float64[np.ndarray, "N 2"]
     """Annotated frames of all clips."""
     predicted: Float64[np.ndarray, "N 2"]
@@ -79,6 +83,10 @@ class Content:
     """How the process that trained the head was started."""
     facts: tuple[tuple[str, str], ...]
     """Name and value of what is known of the making."""
+    no_epochs: str = LOST_EPOCHS
+    """Why there would be none."""
+    caution: tuple[str, ...] = ()
+    """What the scores must be read with."""
 
 
 def content_of(reading: Reading) -> Content:
@@ -100,6 +108,8 @@ def content_of(reading: Reading) -> Content:
         valence=sums.valence.agreement(),
         arousal=sums.arousal.agreement(),
         epochs=_epochs(source),
+        no_epochs=ENSEMBLE_EPOCHS if isinstance(source.predictor, Ensemble) else LOST_EPOCHS,
+        caution=source.caution,
         truth=bank.va.cpu().numpy()[annotated],
         predicted=prediction.va[annotated],
         grid=source.meta.grid,

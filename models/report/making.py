@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from features.errors import InputError
 from features.records import JsonObject
 from models.checkpoint import FILE
+from models.predictor import Ensemble
 from models.runs import CONFIG, PROVENANCE
 from models.split import SplitOfRun
 
@@ -49,11 +50,13 @@ def commands_of(source: SplitOfRun) -> tuple[tuple[str, str], ...]:
     options = [
         word for key, value in moved.items() for word in (f"--{key.replace('_', '-')}", value)
     ]
-    train = ["run", "train-head", "-c", str(run / CONFIG), f"run={run}-again"]
+    is_ensemble = isinstance(source.predictor, Ensemble)
+    stage, what = ("train-ensemble", "ensemble") if is_ensemble else ("train-head", "head")
+    train = ["run", stage, "-c", str(run / CONFIG), f"run={run}-again"]
     score = ["run", "score-head", f"run={run}", f"split={source.name}", *keys]
     report = ["report", str(run), "--split", source.name, *options]
     return (
-        ("Train the same head again, beside this one", shlex.join(["vaflow", *train])),
+        (f"Train the same {what} again, beside this one", shlex.join(["vaflow", *train])),
         ("Score this one", shlex.join(["vaflow", *score])),
         ("Make this report again", shlex.join(["vaflow", *report])),
     )

@@ -8,6 +8,7 @@ from jaxtyping import Bool, Float64, Int64
 from torch import Tensor
 
 from models.prediction import RegionPosterior, region_posterior
+from models.predictor import Ensemble
 from models.regions import NINE, Grid, region_index, soft_labels
 from models.split import Reading
 
@@ -68,12 +69,18 @@ class RegionReading:
 
 def regions_of(reading: Reading) -> RegionReading | str:
     """The region branch over the split, or why there is nothing to show of it."""
-    head, bank, meta = reading.head, reading.bank, reading.source.meta
+    bank, meta, predictor = reading.bank, reading.source.meta, reading.source.predictor
+    if isinstance(predictor, Ensemble):
+        return (
+            "An ensemble has a region branch per member, and they have no mean here: the report of "
+            "a member shows its own."
+        )
     if not meta.head.region_weight:
         return "The region branch of this head was not trained: head.region_weight is 0."
+    head, windows = predictor.loaded(bank)
     with torch.inference_mode():
         prototypes = head.prototypes()
-    found = prototypes is not None and region_posterior(head, prototypes, bank, reading.windows)
+    found = prototypes is not None and region_posterior(head, prototypes, bank, windows)
     if not found:
         return "This head has no region branch."
     known = found.valid & bank.va_valid.cpu().numpy()

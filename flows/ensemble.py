@@ -1,0 +1,51 @@
+"""The flow `train-ensemble`."""
+
+from dataclasses import asdict
+from pathlib import Path
+
+from prefect import flow, get_run_logger, task
+from prefect.cache_policies import NO_CACHE
+
+from features.timeline import MAX_ROWS_APART, RowsApart
+from flows.reports import ensemble_line
+from models.ensemble import train_ensemble as train_plainly
+from models.fitting import TrainConfig
+from models.folds import Folds, Over
+from models.heads import AnyHeadConfig
+from models.heads.dspl import DsplConfig
+
+train_task = task(name="train", cache_policy=NO_CACHE, persist_result=False)(train_plainly)
+
+
+@flow(name="train-ensemble", persist_result=False)
+def train_ensemble(
+    manifest: Path,
+    store: str,
+    run: Path,
+    head: AnyHeadConfig = DsplConfig(),
+    train: TrainConfig = TrainConfig(),
+    folds: Folds = 5,
+    over: Over = "train+val",
+    visual: str | None = None,
+    audio: str | None = None,
+    max_rows_apart: RowsApart = MAX_ROWS_APART,
+    force: bool = False,
+) -> dict[str, float | None]:
+    """Train a head per fold of people on the store alone; returns the out-of-fold scores."""
+    result = train_task(
+        manifest=manifest,
+        store=store,
+        run=run,
+        head=head,
+        train=train,
+        folds=folds,
+        over=over,
+        visual=visual,
+        audio=audio,
+        max_rows_apart=max_rows_apart,
+        force=force,
+    )
+    for note in result.notes:
+        get_run_logger().info("note: %s", note)
+    get_run_logger().info(ensemble_line(result))
+    return asdict(result.ensemble.out_of_fold)
