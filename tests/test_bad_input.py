@@ -58,6 +58,7 @@ from flows.cli import main
 
 EXTRACT = "run extract-features -c e.yaml"
 TRAIN = "run train-head -c e.yaml"
+FOLDS = "run train-ensemble -c e.yaml run=folds folds=2"
 SCORE = "run score-head -c e.yaml"
 STATUS = "status s.zarr m.jsonl"
 
@@ -335,6 +336,15 @@ STORE = (
     ),
 )
 
+
+def begun(folder: Path) -> None:
+    """An ensemble that was killed before its first member was there."""
+    (folder / "folds").mkdir()
+    (folder / "folds" / "inputs").symlink_to(folder)
+
+
+no_record = several(begun, text("folds/ensemble.json", "{"))
+
 RUN = (
     Row("a file", nothing, f"{TRAIN} run=m.jsonl", 2, "run = m.jsonl: m.jsonl is no folder; give"),
     Row("below a file", nothing, f"{TRAIN} run=m.jsonl/r", 2, "m.jsonl is no folder; give another"),
@@ -381,6 +391,27 @@ RUN = (
     Row("other table", text("r/clips.json", '{"val": {"clips": [1]}}'), SCORE, 0, "CCC", the_store),
 )
 
+ENSEMBLE = (
+    Row("a head's folder", nothing, f"{FOLDS} run=r", 2, "run = r holds a single head; give ano"),
+    Row("another folder", nothing, f"{FOLDS} run=crops", 2, "crops holds files that are no ensem"),
+    Row("a file", nothing, f"{FOLDS} run=m.jsonl", 2, "run = m.jsonl: m.jsonl is no folder; give"),
+    Row("one fold", nothing, f"{FOLDS} folds=1", 2, "folds = 1: .*greater than or equal to 2"),
+    Row("21 folds", nothing, f"{FOLDS} folds=21", 2, "folds = 21: .*less than or equal to 20"),
+    Row("too few people", nothing, f"{FOLDS} folds=5", 2, "the clips show 4 subjects, and a fold"),
+    Row(
+        "one person",
+        several(*(line(k, subject="a") for k in range(4))),
+        FOLDS,
+        2,
+        "folds = 2: the clips show 1 subject, .*; give fewer folds, or clips of more people",
+    ),
+    Row("over what", nothing, f"{FOLDS} over=test", 2, "over = 'test': .*'train' or 'train.val'"),
+    Row("no labels", line(2, labels=None), FOLDS, 2, "1 clips to train on have no labels .*; give"),
+    Row("begun", begun, f"{SCORE} run=folds", 2, "in folds is not finished; run train-ensemble ag"),
+    Row("begun, a head", begun, f"{TRAIN} run=folds", 2, "run = folds holds an ensemble; give ano"),
+    Row("no record", no_record, f"{SCORE} run=folds", 2, "ensemble.json is not JSON .*train-ens"),
+)
+
 SENT = "image_location,valence,arousal\nc3/00001.jpg,0.1,-0.2\nc3/00002.jpg,0.3,-0.4\n"
 HELD = "image_location,valence,arousal\n" + "".join(f"c3/{k:05d}.jpg,\n" for k in range(1, 34))
 CHECK = "check-submission sent.txt --sample asked.txt"
@@ -423,7 +454,7 @@ SUBMISSION = (
 )  # fmt: skip
 
 TABLE = {"media": MEDIA, "labels": LABELS, "manifest": MANIFEST, "config": CONFIG}
-TABLE |= {"store": STORE, "run": RUN, "submission": SUBMISSION}
+TABLE |= {"store": STORE, "run": RUN, "ensemble": ENSEMBLE, "submission": SUBMISSION}
 ROWS = [pytest.param(row, id=f"{kind}: {row.name}") for kind in TABLE for row in TABLE[kind]]
 
 
