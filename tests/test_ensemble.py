@@ -31,9 +31,10 @@ from models.heads.dspl import DsplConfig
 from models.loading import subjects
 from models.metrics import Concordance
 from models.prediction import Prediction, mean_prediction
+from models.predictor import OneHead
 from models.runs import CONFIG, ENSEMBLE, INPUTS, METRICS, PROVENANCE, REPORT, read_config
 from models.scoring import CLIPS, PREDICTIONS, SCORES, SUBMISSION, score_head
-from models.smoothing import WIDTHS_S, Widths, choose_widths, smoothed, sums_by_width
+from models.smoothing import added, choose_widths, smoothed, sums_by_width
 from models.split import open_split, read_split
 from models.training import train_head
 
@@ -41,6 +42,7 @@ HEAD = DsplConfig(width=8)
 TRAIN = TrainConfig(
     epochs=2, window=40, stride=30, batch_size=4, learning_rate=1e-2, threads=1, device="cpu"
 )
+FOLDS = ("fold-1", "fold-2")
 SPLITS = ("train",) * 5 + ("val",) * 2 + ("test",)
 
 
@@ -218,24 +220,31 @@ def test_the_out_of_fold_score_by_hand(trained):
     assert found.ccc_mean_low <= found.ccc_mean <= found.ccc_mean_high
 
 
-def test_no_fold_chooses_the_widths_that_it_is_scored_by(trained):
-    one, two = out_of_fold(trained)
-    by_one, by_two = (choose_widths(sums_by_width(r.prediction, r.bank)) for r in (one, two))
+def test_the_widths_are_chosen_by_all_folds_and_each_fold_is_scored_by_the_others(
+    planted, run, in_turn, monkeypatch
+):
+    # what is said of fold 1 is noisy, so wide means are good for it; of fold 2 hardly at all
+    def predicted(self, bank):
+        rng, va = np.random.default_rng(0), bank.va.numpy().copy()
+        va += rng.normal(0, 0.3 if self.run.name == "fold-1" else 0.02, va.shape)
+        return Prediction(va, np.zeros(len(va), dtype=bool))
+
+    monkeypatch.setattr(OneHead, "predict", predicted)
+    (run / ENSEMBLE).unlink()
+    found = train(planted, run).ensemble
+    readings = [read_split(open_split(run / name, None, None, "val")) for name in FOLDS]
+    sums = [sums_by_width(reading.prediction, reading.bank) for reading in readings]
+    one, two = (choose_widths(each) for each in sums)
+    together = choose_widths(added(sums))
+    assert one.valence > together.valence > two.valence
+    assert found.widths_s == together
     crossed = [
-        smoothed(one.prediction, one.bank, by_two),
-        smoothed(two.prediction, two.bank, by_one),
+        smoothed(reading.prediction, reading.bank, widths)
+        for reading, widths in zip(readings, (two, one), strict=True)
     ]
-    valence, arousal = of_all([one, two], crossed)
-    assert trained.ensemble.out_of_fold_smoothed.ccc_valence == pytest.approx(valence)
-    assert trained.ensemble.out_of_fold_smoothed.ccc_arousal == pytest.approx(arousal)
-    chosen = trained.ensemble.widths_s
-    best = max(
-        WIDTHS_S,
-        key=lambda w: of_all(
-            [one, two], [smoothed(r.prediction, r.bank, Widths(w, w)) for r in (one, two)]
-        )[0],
-    )
-    assert chosen.valence == best
+    valence, arousal = of_all(readings, crossed)
+    assert found.out_of_fold_smoothed.ccc_valence == pytest.approx(valence)
+    assert found.out_of_fold_smoothed.ccc_arousal == pytest.approx(arousal)
 
 
 def test_labels_of_val_do_not_change_an_ensemble_over_train(small, in_turn, tmp_path):
@@ -299,6 +308,20 @@ def test_killed_between_members_it_goes_on_with_the_next(planted, tmp_path, monk
     assert result.n_kept == 1
     assert seen == [("trained", 2), ("present", 2), ("trained", 2)]
     assert stamps(run)["fold-1"] == first["fold-1"]
+
+
+def test_killed_before_the_first_member_the_folder_is_still_its_own(
+    planted, in_turn, tmp_path, monkeypatch
+):
+    def killed():
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ensemble, "provenance", killed)
+        with pytest.raises(KeyboardInterrupt):
+            train(planted, tmp_path / "run")
+    (tmp_path / "run" / PROVENANCE).write_text("{}")  # or a moment later
+    assert train(planted, tmp_path / "run").state == "trained"
 
 
 @pytest.mark.parametrize("spoil", [Path.unlink, lambda path: path.write_bytes(b"no head")])
@@ -427,7 +450,7 @@ def test_the_prediction_is_the_smoothed_mean_of_the_members(run, trained):
     reading = read_split(open_split(run, None, None, "val"))
     members = [
         read_split(open_split(run / name, reading.source.manifest, None, "val")).prediction
-        for name in ("fold-1", "fold-2")
+        for name in FOLDS
     ]
     mean = (members[0].va + members[1].va) / 2
     np.testing.assert_allclose(reading.prediction.va[:, 1], mean[:, 1], atol=1e-12)
