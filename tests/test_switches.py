@@ -202,6 +202,7 @@ def test_a_grid_of_another_size_gives_as_many_logits(inputs):
         ({"width": 10}, "multiple of n_heads"),
         ({"windows": "causal", "ccc": "sequence"}, "set ccc to batch, or windows to dense"),
         ({"valence_weight": 0, "arousal_weight": 0}, "give one a weight"),
+        ({"lora": 8}, "lora would train an encoder along, and heads are trained on features"),
         ({"bottleneck": 0}, "greater than or equal to 1"),
         ({"skip_spans": (1,)}, "greater than or equal to 2"),
     ],

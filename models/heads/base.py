@@ -13,6 +13,9 @@ from models.adapter import Statistics
 from models.prompts import AnyPrompts, CoopPrompts, PromptBank
 from models.regions import NINE, Grid
 
+UNFREEZING = {"finetune", "fine_tune", "lora", "train_encoder", "unfreeze"}
+"""Keys by which other projects ask for a training of the encoders."""
+
 
 @dataclass(frozen=True, slots=True)
 class Batch:
@@ -96,6 +99,16 @@ class HeadConfig(BaseModel):
     """Width of the Gaussian that softens the region labels."""
     prompts: AnyPrompts = CoopPrompts()
     """What the regions are told by."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _encoders_stay_frozen(cls, fields: object) -> object:
+        if isinstance(fields, dict) and (asked := sorted(UNFREEZING & fields.keys())):
+            raise ValueError(
+                f"{asked[0]} would train an encoder along, and heads are trained on features that "
+                "were cached once: leave it out, and learn prompts or the adapter instead"
+            )
+        return fields
 
     @model_validator(mode="after")
     def _sequences_have_rows(self) -> "HeadConfig":
