@@ -405,7 +405,7 @@ def test_a_moved_manifest_and_store_are_found_again(planted, run, in_turn, tmp_p
     assert score_head(run=run).state == "scored"
 
 
-COMMAND = [
+KEYS = [
     "train.epochs=2",
     "train.window=40",
     "train.stride=30",
@@ -420,7 +420,7 @@ def test_processes_that_are_killed_leave_what_is_done(planted, tmp_path):
     command = [
         *(sys.executable, "-m", "flows", "run", "train-ensemble", f"run={run}", "folds=4"),
         *(f"manifest={planted.manifest}", f"store={planted.store}", "over=train"),
-        *("head={kind: dspl, width: 8}", *(f"train.{key}" for key in COMMAND)),
+        *("head={kind: dspl, width: 8}", *KEYS),
     ]
     root = Path(ensemble.__file__).parents[1]
     where = {"cwd": root, "env": {**os.environ, "PYTHONPATH": str(root)}, "text": True}
