@@ -96,6 +96,22 @@ class StreamFusion(nn.Module):
             return self.gate(asked_image, image, image_valid, image_valid)
         return self.gate(asked_image, heard, image_valid, heard_valid)
 
+    def known(
+        self, image_valid: Bool[Tensor, "B T"], audio_valid: Bool[Tensor, "B S"]
+    ) -> Bool[Tensor, "B R"]:
+        """Which rows of the fused stream stand on something.
+
+        A gate or merge gives a row without a face the sound; attention alone only asks it.
+        """
+        if not self.gate and not self.merge:
+            if image_valid.shape[1] == audio_valid.shape[1]:
+                return image_valid | audio_valid
+            return image_valid if self.attention else audio_valid
+        near = _nearest(audio_valid.shape[1], image_valid.shape[1], image_valid.device)
+        if self.gate and self.gate_partner == "image" and len(near) != audio_valid.shape[1]:
+            return image_valid
+        return image_valid | audio_valid[:, near]
+
 
 def _nearest(n_audio: int, n_image: int, device: torch.device) -> Tensor:
     """For each of the image's even steps, the audio's step that lies nearest before the end."""

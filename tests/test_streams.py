@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from models.streams import StreamFusion
+from models.streams import StreamFusion, _nearest
 
 WIDTH = 8
 
@@ -76,3 +76,20 @@ def test_sound_with_more_rows_is_taken_at_the_nearest_in_time(name):
         last = module.gate or module.merge
         expected = last(image, audio[:, [2, 5]], seen, heard[:, [2, 5]])
     torch.testing.assert_close(module(image, audio, seen, heard), expected)
+
+
+def test_of_steps_equally_many_apart_the_sound_is_the_nearest():
+    # 20 rows of sight over 10 s stand every 0.5 s, 101 of sound every 10/101 s; 9.5 s before the
+    # end 95.95 steps of sound have passed, so the first row of sight is given step 100 - 96 = 4.
+    near = _nearest(101, 20, torch.device("cpu")).tolist()
+    for row, step in enumerate(near):
+        before_s = (19 - row) * 0.5
+        assert abs((100 - step) * 10 / 101 - before_s) <= 5 / 101 + 1e-9
+    assert (near[0], near[-1]) == (4, 100)
+
+
+@pytest.mark.parametrize("name", ["attention_gate", "gate", "concatenation"])
+def test_a_row_without_a_face_stands_on_the_sound_that_the_fusion_gives_it(name):
+    seen = torch.tensor([[True, False, False]])
+    heard = torch.tensor([[False, False, False, False, False, True]])
+    assert fusion(name).known(seen, heard).tolist() == [[True, False, True]]

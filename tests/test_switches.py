@@ -155,6 +155,30 @@ def test_a_causal_window_speaks_with_the_mean_of_its_valid_rows(inputs):
     assert found.valid.tolist() == [[True], [True], [False]]
 
 
+@pytest.mark.parametrize("fusion", ["attention_gate", "gate", "concatenation"])
+def test_a_causal_window_without_a_face_is_read_from_the_sound(inputs, fusion):
+    torch.manual_seed(0)
+    head = DsplConfig(width=32, windows="causal", fusion=fusion).build(inputs).eval()
+    batch = causal_batch()
+    other = replace(batch, audio=batch.audio.roll(1, dims=-1))
+    assert not batch.visual_valid[2].any()
+    assert batch.audio_valid[2].any()
+    assert (head(batch).va[2] - head(other).va[2]).abs().min() > 1e-4
+
+
+@pytest.mark.parametrize("adapter", ["residual", "none"])
+def test_the_linear_reading_is_of_the_embedding_before_the_adapter(inputs, adapter):
+    torch.manual_seed(0)
+    config = DsplConfig(width=8, fusion="visual", adapter=adapter, skip_dropout=0.0, skip_spans=())
+    head, batch = config.build(inputs).eval(), make_batch()
+    for parameter in head.parameters():
+        torch.nn.init.normal_(parameter, std=0.1)
+    whole = head(batch).va
+    told = head.skip_visual(head.standard_visual(batch.visual), batch.visual_valid)
+    torch.nn.init.zeros_(head.skip_visual.of_span[0].weight)
+    torch.testing.assert_close(whole - head(batch).va, told)
+
+
 def test_probabilities_of_the_regions_reach_valence_and_arousal(inputs):
     for link in ("probabilities", "barycentre"):
         torch.manual_seed(0)

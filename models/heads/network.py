@@ -116,10 +116,7 @@ class DsplHead(Head):
             return audio, batch.audio_valid
         assert self.fuse is not None
         fused = self.fuse(image, audio, batch.visual_valid, batch.audio_valid)
-        if batch.visual.shape[1] == batch.audio.shape[1]:
-            return fused, batch.visual_valid | batch.audio_valid
-        of_image = fused.shape[1] == batch.visual.shape[1]
-        return fused, batch.visual_valid if of_image else batch.audio_valid
+        return fused, self.fuse.known(batch.visual_valid, batch.audio_valid)
 
     def _regions_on(
         self,
