@@ -14,7 +14,7 @@ def mixed(
     """Each window mixed with another of the batch, embeddings and truth alike (Zhang et al., 2018).
 
     One share for the whole batch, from Beta(alpha, alpha). What is not valid in both is not
-    valid in the mixture.
+    valid in the mixture, nor is the truth of a row in which nothing is left to see or hear.
     """
     share = float(draws.beta(alpha, alpha))
     partner = torch.from_numpy(draws.permutation(len(batch.visual))).to(batch.visual.device)
@@ -25,6 +25,8 @@ def mixed(
     visual_valid = batch.visual_valid & batch.visual_valid[partner]
     audio_valid = batch.audio_valid & batch.audio_valid[partner]
     valid = targets.valid & targets.valid[partner]
+    n = valid.shape[1]  # the predicted rows are the last ones: all of a dense window
+    valid = valid & (visual_valid[:, -n:] | audio_valid[:, -n:])
     return (
         Batch(
             between(batch.visual, visual_valid),

@@ -59,3 +59,13 @@ def test_the_shares_follow_alpha(alpha):
         if found.visual[0, 0, 0] + found.visual[1, 0, 0] != 3 or found.visual[0, 0, 0] != 1:
             shares.append(2 - float(found.visual[0, 0, 0]))
     assert np.var(shares) == pytest.approx(1 / (4 * (2 * alpha + 1)), rel=0.25)
+
+
+def test_truth_of_a_row_that_is_neither_seen_nor_heard_any_more_is_dropped():
+    batch, targets = batch_of(n=2)
+    batch.visual_valid[0, 1] = False  # one was only heard there, the other only seen
+    batch.audio_valid[1, 1] = False
+    rng = np.random.default_rng(0)
+    swapped = [mixed(batch, targets, rng, 1.0)[1].valid.tolist() for _ in range(20)]
+    assert [[True, False, True]] * 2 in swapped
+    assert [[True, True, True]] * 2 in swapped  # where each was mixed with itself
