@@ -203,7 +203,9 @@ def test_the_default_plan_has_the_rows_of_the_paper():
 
 
 def test_rows_change_the_given_head_and_keep_the_rest():
-    head = DsplConfig(width=96, bottleneck=8, prompts={"kind": "coop", "n_context": 4})
+    head = DsplConfig(
+        width=96, bottleneck=8, prompts={"kind": "coop", "n_context": 4, "texts": "mine"}
+    )
     plan = Plan.model_validate(
         {
             "groups": [
@@ -212,6 +214,7 @@ def test_rows_change_the_given_head_and_keep_the_rest():
                     "rows": {
                         "std": {"head": {"prompts": {"init_std": 0.1}}},
                         "csc": {"head": {"prompts": {"kind": "coop_csc"}}},
+                        "fixed": {"head": {"prompts": {"kind": "fixed"}}},
                         "slow": {"train": {"learning_rate": 1e-5}},
                         "same": {"head": {"width": 96}},
                         "ridge": {"baseline": {"kind": "ridge", "modalities": ["audio"]}},
@@ -221,11 +224,13 @@ def test_rows_change_the_given_head_and_keep_the_rest():
         }
     )
     cases = {case.name: case.model for case in cases_of(plan, head, TRAIN)}
-    assert list(cases) == [DEFAULT, "std", "csc", "slow", "ridge"]
+    assert list(cases) == [DEFAULT, "std", "csc", "fixed", "slow", "ridge"]
     changed = cases["std"][0]
     assert (changed.width, changed.bottleneck) == (96, 8)
     assert (changed.prompts.n_context, changed.prompts.init_std) == (4, 0.1)
-    assert cases["csc"][0].prompts.n_context == 8  # another kind begins from its own defaults
+    # another kind has what it knows of the given one: a row changes one thing
+    assert (cases["csc"][0].prompts.n_context, cases["csc"][0].prompts.texts) == (4, "mine")
+    assert cases["fixed"][0].prompts == FixedPrompts(texts="mine")
     assert cases["slow"] == (head, TRAIN.model_copy(update={"learning_rate": 1e-5}))
     assert cases["ridge"] == RidgeConfig(modalities=("audio",))
 
@@ -240,6 +245,9 @@ def test_rows_change_the_given_head_and_keep_the_rest():
         (PLAN.replace("fusion: visual", "fusion: audio"), "row 'visual'.*set region_weight to 0"),
         (PLAN.replace("kind: ridge", "kind: rigde"), "rigde"),
         (PLAN.replace("      visual:", "      Both!: {head: {dropout: 0}}\n      both?:"), "go by"),
+        (PLAN.replace("{fusion: visual}", "{fusion: visual}, train: {seed: 3}"), "leave seed out"),
+        (PLAN.replace("ridge: {b", "ridge: {head: {dropout: 0}, b"), "reads no keys of head"),
+        (PLAN.replace("modality", "''").replace("visual:", "'..':"), "row '..' .* no letter"),
     ],
 )
 def test_a_plan_that_breaks_a_rule_is_refused(tmp_path, planted, text, message):

@@ -7,13 +7,22 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, TypeAdapter, ValidationError
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    JsonValue,
+    TypeAdapter,
+    ValidationError,
+    model_validator,
+)
 
 from features.errors import InputError
-from features.validation import describe, describe_yaml
+from features.validation import describe, describe_yaml, keys_at
 from models.baselines import AnyBaselineConfig
 from models.fitting import TrainConfig
 from models.heads import AnyHeadConfig
+from models.heads.base import HeadConfig
 
 FOLDER = Path(__file__).parents[2] / "configs" / "ablations"  # installed editable, from a checkout
 HEAD: TypeAdapter[AnyHeadConfig] = TypeAdapter(AnyHeadConfig)
@@ -30,6 +39,14 @@ class Row(BaseModel):
     train: dict[str, JsonValue] = {}
     baseline: AnyBaselineConfig | None = None
     """No head at all, but this."""
+
+    @model_validator(mode="after")
+    def _is_of_one_kind(self) -> "Row":
+        if self.baseline and (self.head or self.train):
+            raise ValueError("a baseline reads no keys of head or train: leave them out")
+        if "seed" in self.train:
+            raise ValueError("seeds are counted up from train.seed in every row: leave seed out")
+        return self
 
 
 class Group(BaseModel):
@@ -62,7 +79,7 @@ class Case:
     @property
     def folder(self) -> str:
         """A name for its runs that is safe as a folder's."""
-        return "-".join(re.findall("[a-z0-9.]+", f"{self.group} {self.name}".lower()))
+        return "-".join(re.findall(r"[a-z0-9][a-z0-9.]*", f"{self.group} {self.name}".lower()))
 
 
 def read_plan(name: str) -> Plan:
@@ -102,6 +119,11 @@ def cases_of(plan: Plan, head: AnyHeadConfig, train: TrainConfig) -> tuple[Case,
                 seen.append(model)
                 found.append(Case(group.name, name, model))
     folders = [case.folder for case in found]
+    if nameless := next((case.name for case in found if not case.folder), None):
+        raise InputError(
+            f"row {nameless!r} of the ablation has no letter or digit to name a folder by; give it "
+            "another name"
+        )
     if clash := next((name for name in folders if folders.count(name) > 1), None):
         raise InputError(f"two rows of the ablation go by {clash!r}; give one another name")
     return tuple(found)
@@ -128,12 +150,17 @@ def _changed(
 
 
 def _merged(kept: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """The keys with the changes; inside a key too, unless its kind is another."""
-    return {**kept, **{key: _value(kept.get(key), value) for key, value in changes.items()}}
+    """The keys with the changes, inside a key too: a row changes one thing of it."""
+    return {**kept, **{key: _value(key, kept.get(key), value) for key, value in changes.items()}}
 
 
-def _value(old: Any, new: Any) -> Any:
-    """The new value, with what it does not say of the old one."""
+def _value(key: str, old: Any, new: Any) -> Any:
+    """The new value, with what it does not say of the old one: of another kind, what that has."""
     if not isinstance(old, dict) or not isinstance(new, dict):
         return new
-    return _merged(old, new) if new.get("kind", old.get("kind")) == old.get("kind") else new
+    kind = new.get("kind", old.get("kind"))
+    if kind != old.get("kind"):
+        old = {
+            name: value for name, value in old.items() if name in keys_at(HeadConfig, (key, kind))
+        }
+    return _merged(old, new)
