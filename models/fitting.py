@@ -25,7 +25,7 @@ from models.windows import Windows, causal_windows, dense_windows
 class TrainConfig(BaseModel):
     """Settings of the training. Device and threads decide no more than the last digits."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     epochs: int = Field(default=15, ge=1)
     """At most; `patience` may end it before."""
@@ -140,11 +140,17 @@ def fit(
 
 
 def check_head(head: Head, head_config: HeadConfig, train: Bank, config: TrainConfig) -> None:
-    """Raise `ValueError` where the region loss could change nothing, unless that is wanted."""
+    """Raise `ValueError` where the head cannot read such windows.
+
+    Also where the region loss could change nothing, unless that is wanted.
+    """
+    windows = training_windows(train, head_config, config)
+    spread = np.linspace(0, len(windows) - 1, config.batch_size).astype(np.int64)
     if head_config.region_weight and not head_config.may_be_idle:
-        windows = training_windows(train, head_config, config)
-        spread = np.linspace(0, len(windows) - 1, config.batch_size).astype(np.int64)
         check_gradient_paths(head, train.gather(windows, spread)[0])
+    else:
+        with torch.no_grad(), torch.random.fork_rng():
+            head(train.gather(windows, spread[:1])[0])
 
 
 def training_windows(bank: Bank, head: HeadConfig, config: TrainConfig) -> Windows:

@@ -65,7 +65,7 @@ class LearnedPositions(nn.Module):
         if n_rows > n_rows_max:
             raise ValueError(
                 f"a window of {n_rows} rows is longer than the {n_rows_max} learned positions: "
-                "train with a larger n_rows_max, use shorter windows, or rotary positions"
+                "set train.window to no more, or positions to rotary"
             )
         return x + self.table[:n_rows]
 

@@ -15,6 +15,7 @@ from features.devices import torch_device
 from features.errors import InputError, StoreError, VaflowError, WeightsError
 from features.manifest import read_manifest, write_manifest
 from features.store import FeatureStore
+from models.baselines.ridge import RidgeConfig
 from models.checkpoint import FILE
 from models.fitting import TrainConfig, rate
 from models.heads.base import Batch
@@ -184,6 +185,26 @@ def test_a_region_loss_that_moves_nothing_is_refused(planted, tmp_path):
     assert not (tmp_path / "run").exists()
     unweighted = frozen.model_copy(update={"region_weight": 0.0})
     assert train(planted, tmp_path / "run", head=unweighted).state == "trained"
+
+
+@pytest.mark.parametrize("weight", [0.0, 0.2])
+def test_a_window_with_more_rows_than_learned_positions_is_refused(planted, tmp_path, weight):
+    head = HEAD.model_copy(
+        update={"temporal": "transformer", "positions": "learned", "region_weight": weight}
+    )
+    long = BRIEF.model_copy(update={"window": 1025})
+    with pytest.raises(InputError, match="1025 rows is longer than .* 1024 .* set train.window"):
+        train(planted, tmp_path / "run", head=head, train=long)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("config", "key"), [(DsplConfig, "sigma"), (TrainConfig, "mixup"), (RidgeConfig, "spans_s")]
+)
+def test_a_setting_without_end_is_refused(config, key):
+    value = [float("inf")] if key == "spans_s" else float("inf")
+    with pytest.raises(ValidationError, match="finite number"):
+        config.model_validate({key: value})
 
 
 def test_a_split_without_an_annotated_row_is_refused(small, tmp_path):

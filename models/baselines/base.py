@@ -48,7 +48,7 @@ class Regressor(Protocol):
 class BaselineConfig(BaseModel, ABC):
     """What it reads. It learns from the annotated rows in which one of its modalities is valid."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     modalities: Modalities = ("visual", "audio")
 

@@ -81,7 +81,7 @@ class Head(nn.Module, ABC):
 class HeadConfig(BaseModel):
     """Settings that every head has: how it is trained on, whatever it is made of."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     windows: Literal["dense", "causal"] = "dense"
     """Every row of a span is predicted, or one row from the ten seconds that end with it."""
