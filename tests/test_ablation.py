@@ -284,3 +284,10 @@ def test_the_command_prints_the_table(planted, plan, done, capsys):
     said = capsys.readouterr().out
     assert "ablate: 3 rows; 0 heads trained, 4 already there" in said
     assert "visual" in said
+
+
+def test_a_row_that_two_groups_have_stands_in_both():
+    rows = {"a": {"head": {"dropout": 0.5}}, "b": {"head": {"dropout": 0.5}}}
+    plan = Plan.model_validate({"groups": [{"name": name, "rows": rows} for name in ("g", "h")]})
+    found = [(case.group, case.name) for case in cases_of(plan, HEAD, TRAIN)]
+    assert found == [(DEFAULT, DEFAULT), ("g", "a"), ("h", "a")]

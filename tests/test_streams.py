@@ -93,3 +93,9 @@ def test_a_row_without_a_face_stands_on_the_sound_that_the_fusion_gives_it(name)
     seen = torch.tensor([[True, False, False]])
     heard = torch.tensor([[False, False, False, False, False, True]])
     assert fusion(name).known(seen, heard).tolist() == [[True, False, True]]
+
+
+@pytest.mark.parametrize("name", ["attention_gate", "attention", "gate", "concatenation"])
+def test_row_by_row_what_is_seen_or_heard_is_known(name):
+    seen, heard = torch.tensor([[True, False, False]]), torch.tensor([[False, True, False]])
+    assert fusion(name).known(seen, heard).tolist() == [[True, True, False]]

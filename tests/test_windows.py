@@ -97,3 +97,14 @@ def test_causal_windows_look_back_within_their_clip_only(lengths, stride, data):
         assert (at_s[~real] < time_s[offsets[clip_of[target]]] + 1e-5).all()
     if stride == 1:
         assert windows.target.tolist() == list(range(sum(lengths)))
+
+
+def test_a_row_at_the_very_time_is_on_show_whatever_its_last_digit():
+    # 20 rows a second: the 20 times, half a second apart, are those of every tenth row. Of sums
+    # of 0.05 s some come out a last digit late.
+    time_s = 0.1 + 0.05 * np.arange(400)
+    windows = causal_windows(np.array([0, 400]), time_s, stride=1)
+    targets = np.arange(190, 400)
+    rows = windows.visual(targets)
+    np.testing.assert_array_equal(rows.index, targets[:, None] - 10 * np.arange(19, -1, -1))
+    assert rows.real.all()
