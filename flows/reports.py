@@ -129,18 +129,16 @@ def ablation_line(result: Ablation) -> str:
 
 def ablation_table(result: Ablation) -> Table:
     """Each row's score, and its difference to the default."""
-    table = Table(title="val CCC: mean over seeds, and of the predictions averaged over them")
-    table.add_column("group")
-    table.add_column("row")
-    for name in ("valence", "arousal", "mean", "averaged", "to default", "95 %, paired"):
-        table.add_column(name, justify="right")
+    table = Table(title="val mean CCC: over seeds, and of the predictions averaged over them")
+    table.add_column("row", overflow="fold")
+    for name in ("mean", "averaged", "to default", "95 %, paired"):
+        table.add_column(name, justify="right", no_wrap=True)
     for line in result.lines:
-        scores = (line.ccc_valence, line.ccc_arousal, line.ccc_mean, line.averaged)
-        sure = ""
-        if line.difference_low is not None:
-            sure = f"{line.difference_low:+.3f} to {line.difference_high:+.3f}"
-        cells = [*(number(score) for score in scores), number(line.difference, "+.3f"), sure]
-        table.add_row(line.group, line.row, *cells)
+        found = line.to_default
+        sure = f"{found.low:+.3f} to {found.high:+.3f}" if found else ""
+        name = line.row if line.row == line.group else f"{line.group}: {line.row}"
+        cells = (number(line.ccc_mean), number(line.averaged), number(line.difference, "+.3f"))
+        table.add_row(name, *cells, sure)
     return table
 
 
