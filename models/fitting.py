@@ -108,7 +108,8 @@ def fit(
     schedule = torch.optim.lr_scheduler.LambdaLR(
         optimizer, partial(rate, n_steps=n_steps * config.epochs, warmup=config.warmup)
     )
-    shuffle, draws = np.random.default_rng(config.seed), np.random.default_rng(config.seed)
+    shuffle = np.random.default_rng(config.seed)
+    draws = np.random.default_rng((config.seed, 1))  # of mixup: none of the shuffle's
     epochs: list[Epoch] = []
     best, state = None, {}
     for index in range(config.epochs):

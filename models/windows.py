@@ -117,7 +117,7 @@ def causal_windows(
         target.append(targets)
         first_row.append(np.full(len(targets), start))
         clock_s[start:stop] = time_s[start:stop] - time_s[start] + begins_s
-        begins_s = clock_s[stop - 1] + SPAN_S  # so that no span reaches the clip before
+        begins_s = clock_s[stop - 1] + SPAN_S  # the clock goes up from clip to clip
     none = [np.zeros(0, np.int64)]
     return CausalWindows(
         np.concatenate(target or none).astype(np.int64),

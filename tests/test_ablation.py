@@ -29,7 +29,6 @@ TRAIN = TrainConfig(epochs=2, window=40, stride=40, batch_size=4, learning_rate=
 PLAN = """
 groups:
   - name: modality
-    default: both
     rows:
       both: {head: {fusion: attention_gate}}
       visual: {head: {fusion: visual}}

@@ -52,8 +52,9 @@ def test_the_demo_and_the_deployments_are_one_experiment():
     for deployment in yaml.safe_load((ROOT / "prefect.yaml").read_text())["deployments"]:
         parameters = deployment["parameters"]
         expected = {key: demo[key] for key in parameters}
-        if deployment["entrypoint"] == "flows.ensemble.train_ensemble":
-            expected["run"] = "data/demo/ensemble"  # a head's folder takes no ensemble
+        own = {"flows.ensemble.train_ensemble": "ensemble", "flows.ablate.ablate": "ablation"}
+        if folder := own.get(deployment["entrypoint"]):
+            expected["run"] = f"data/demo/{folder}"  # a head's own takes no other heads
         assert parameters == expected
 
 

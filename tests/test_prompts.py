@@ -269,6 +269,8 @@ def test_the_account_names_regions_where_contexts_are_their_own(tower, texts, co
     )
     assert len(regions) == (1 if config.kind == "coop" else 9)
     assert all(len(context.nearest) == 4 for context in words.contexts)
+    told, exact = words.contexts[0].nearest[0][0], head.bank.nearest_words(1)[0][0][0]
+    assert (told.word, told.distance) == (exact[0], pytest.approx(exact[1], abs=1e-5))
     write_prompt_words(tmp_path, words)
     assert read_prompt_words(tmp_path) == words
     (tmp_path / "prompts.json").write_text("{}")

@@ -59,7 +59,7 @@ def made(member: Member) -> Made:
             max_rows_apart=member.max_rows_apart,
         )
         return Made(_predicted(member.run), result.state == "trained")
-    except (VaflowError, OSError) as error:
+    except (VaflowError, OSError, RuntimeError) as error:  # torch has no memory: RuntimeError
         return Made(None, False, str(error))
 
 

@@ -55,8 +55,6 @@ class Group(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str
-    default: str | None = None
-    """What the default is called here; null: it is not one of these."""
     rows: dict[str, Row] = Field(min_length=1)
 
 
@@ -161,6 +159,8 @@ def _value(key: str, old: Any, new: Any) -> Any:
     kind = new.get("kind", old.get("kind"))
     if kind != old.get("kind"):
         old = {
-            name: value for name, value in old.items() if name in keys_at(HeadConfig, (key, kind))
+            name: value
+            for name, value in old.items()
+            if name in keys_at(HeadConfig, (key, str(kind)))
         }
     return _merged(old, new)

@@ -16,7 +16,7 @@ class RidgeConfig(BaselineConfig):
     """Ridge regression per row."""
 
     kind: Literal["ridge"] = "ridge"
-    spans_s: tuple[Annotated[float, Field(gt=0)], ...] = ()
+    spans_s: tuple[Annotated[float, Field(gt=0, le=600)], ...] = ()
     """Spans about a row whose mean features are read beside its own; none: the row alone."""
 
     def features(

@@ -16,9 +16,9 @@ class RidgeWindowConfig(BaselineConfig):
     """Ridge regression that sees a row's neighbours in order, in few numbers per modality."""
 
     kind: Literal["ridge_window"] = "ridge_window"
-    reach_s: float = Field(default=2.0, gt=0)
+    reach_s: float = Field(default=2.0, gt=0, le=60)
     """How far the window goes to either side."""
-    step_s: float = Field(default=0.5, gt=0)
+    step_s: float = Field(default=0.5, ge=0.02)
     """The window is read as means over spans of this length, this far apart."""
     components: int = Field(default=32, ge=1)
     """Of each modality, at most."""
