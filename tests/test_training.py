@@ -160,16 +160,17 @@ def test_fused_both_are_solved(solved, fusion):
 
 def test_the_gate_leans_to_the_side_that_is_left(solved):
     reading = read_split(open_split(solved["gate"].run, None, None, "val"))
+    head, _ = reading.source.predictor.loaded(reading.bank)
     windows = dense_windows(reading.bank.offsets, size=40, stride=40)
     batch, _ = reading.bank.gather(windows, np.arange(3))
 
     def mean_gate(shown: Batch) -> float:
         seen = {}
-        fusion = reading.head.fuse.gate
+        fusion = head.fuse.gate
         original = fusion.gate
         fusion.gate = lambda *given: seen.setdefault("gate", original(*given))
         with torch.inference_mode():
-            reading.head(shown)
+            head(shown)
         del fusion.gate
         return seen["gate"].mean().item()
 
