@@ -15,7 +15,7 @@ CROP_NAME = re.compile(r"(\d{5,})\.jpg", re.IGNORECASE)
 def crop_files(folder: Path) -> dict[int, Path]:
     """Face crops by frame number, from 1; `MediaError` where a name is not one `{k:05d}.jpg`."""
     if not folder.is_dir():
-        raise MediaError(f"{folder}: there is no such folder of crops; correct `frames`")
+        raise MediaError(f"{folder}: there is no such folder of crops; correct `frames`", "missing")
     crops: dict[int, Path] = {}
     for path in sorted(folder.iterdir()):
         if path.name.startswith(".") or path.is_dir():
@@ -25,10 +25,13 @@ def crop_files(folder: Path) -> dict[int, Path]:
         if number < 1:
             raise MediaError(
                 f"{path}: crops are named 00001.jpg, 00002.jpg, ... after their frame, "
-                "counted from 1; rename or remove it (where all are counted from 0, add 1 to each)"
+                "counted from 1; rename or remove it (where all are counted from 0, add 1 to each)",
+                "crops",
             )
         if number in crops:
-            raise MediaError(f"{path} and {crops[number].name} are of one frame; remove one")
+            raise MediaError(
+                f"{path} and {crops[number].name} are of one frame; remove one", "crops"
+            )
         crops[number] = path
     return crops
 
@@ -39,4 +42,6 @@ def read_picture(path: Path) -> UInt8[np.ndarray, "H W 3"]:
         with Image.open(path) as image:
             return np.asarray(image.convert("RGB"))
     except (OSError, UnidentifiedImageError, Image.DecompressionBombError, SyntaxError) as error:
-        raise MediaError(f"{path} is no whole picture ({error}); replace or remove it") from None
+        raise MediaError(
+            f"{path} is no whole picture ({error}); replace or remove it", "damaged"
+        ) from None

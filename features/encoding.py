@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from features.encoders.base import Encoder
-from features.errors import MediaError
+from features.errors import MediaCode, MediaError
 from features.records import Source, Track
 
 QUEUE_PIECES = 8  # pieces of up to 64 pictures that wait for the encoder: memory stays flat
@@ -40,6 +40,7 @@ class Failed:
 
     index: int
     why: str
+    code: MediaCode
 
 
 @dataclass(slots=True)
@@ -74,7 +75,7 @@ def encode_all(
             elif isinstance(piece, MediaError):
                 for entry in [entry for entry in waiting if entry[0] is clip]:
                     waiting.remove(entry)
-                yield Failed(clip.index, str(piece))
+                yield Failed(clip.index, str(piece), piece.code)
             else:
                 clip.layout = piece
                 if clip.is_whole:
@@ -112,8 +113,10 @@ def _finished(encoder: Encoder, clip: _Open) -> Encoded | Failed:
     """The clip's track, or why it cannot be one."""
     try:
         track, note = encoder.assemble(clip.outputs, clip.layout)
-    except (MediaError, ValueError) as error:  # a Track refuses what it cannot be
-        return Failed(clip.index, str(error))
+    except MediaError as error:
+        return Failed(clip.index, str(error), error.code)
+    except ValueError as error:  # a Track refuses what it cannot be
+        return Failed(clip.index, str(error), "damaged")
     return Encoded(clip.index, track, note)
 
 

@@ -1,5 +1,32 @@
 """The errors a user can meet: each message says what, which value, which rule, what to do."""
 
+from typing import Literal
+
+MediaCode = Literal[
+    "missing",  # what the manifest names is not there, or it names nothing
+    "unreadable",  # the operating system does not give it
+    "empty",
+    "not-media",  # no container, or not one of those that are opened
+    "codec",  # a codec that is not among those that are opened
+    "no-picture",
+    "no-frames",  # a picture track of which nothing decodes
+    "incomplete",  # less than the container promises: truncated, or damaged in many places
+    "damaged",
+    "no-clock",  # neither usable timestamps nor a rate
+    "crops",  # pictures that are not named, or not numbered, as crops of this video
+    "not-finite",  # the encoder's output
+    "limit-bytes",
+    "limit-pixels",
+    "limit-frames",
+    "limit-duration",
+    "limit-streams",
+    "limit-memory",
+    "limit-cpu",
+    "limit-wall",
+    "crashed",  # the process that decoded it ended by a signal
+]
+"""Why a clip's media cannot be used, for programs; the message is for people."""
+
 
 class VaflowError(Exception):
     """A fact about the world that stops some work; the command exits with `exit_status`."""
@@ -19,6 +46,10 @@ class LaterVersion(InputError):
 
 class MediaError(VaflowError):
     """One clip's media cannot be used; the clip fails, the others go on."""
+
+    def __init__(self, message: str, code: MediaCode) -> None:
+        super().__init__(message)
+        self.code: MediaCode = code
 
 
 class WeightsError(InputError):

@@ -11,7 +11,7 @@ import av.error
 import numpy as np
 from jaxtyping import Float32, Float64, Int64, UInt8
 
-from features.errors import MediaError
+from features.errors import MediaCode, MediaError
 
 WHOLE = 0.95  # least part of what a container promises that must decode
 GAP_S = 0.05  # sound that jumps by more is placed anew; below it, jitter of timestamps
@@ -103,11 +103,12 @@ def decoded_frames(path: Path, lost_s: list[float]) -> Iterator[av.VideoFrame]:
             promised, unit = _duration_s(container, stream), "seconds"
             got = (last_s + 1 / float(stream.average_rate)) * n_whole / max(1, n_whole + n_damaged)
     if n_whole == 0:
-        raise MediaError(f"{path}: no frame decodes; replace the file")
+        raise MediaError(f"{path}: no frame decodes; replace the file", "no-frames")
     if got < WHOLE * promised:
         raise MediaError(
             f"{path}: {got:.6g} of the {promised:.6g} {unit} that the container promises decode, "
-            f"fewer than {WHOLE:.0%}: the file is truncated or damaged; replace it"
+            f"fewer than {WHOLE:.0%}: the file is truncated or damaged; replace it",
+            "incomplete",
         )
     if n_damaged and decoded_s:
         first_s, after_s = min(decoded_s), max(decoded_s)
@@ -135,7 +136,8 @@ def clock(
     if not fps:
         raise MediaError(
             f"{path}: timestamps are missing or fall back and no rate is known; "
-            "declare one as `fps` in the manifest"
+            "declare one as `fps` in the manifest",
+            "no-clock",
         )
     return constant_clock(len(stamps_s), fps, "timestamps unusable")
 
@@ -158,7 +160,8 @@ def pixels(frame: av.VideoFrame) -> UInt8[np.ndarray, "H W 3"]:
     try:
         return frame.to_ndarray(format="rgb24", threads=1)  # pyright: ignore[reportCallIssue]
     except (av.error.FFmpegError, ValueError) as error:
-        raise MediaError(f"a frame of format {frame.format.name} has no RGB ({error})") from None
+        name = frame.format.name
+        raise MediaError(f"a frame of format {name} has no RGB ({error})", "damaged") from None
 
 
 def read_sound(path: Path, rate_hz: int) -> Sound | None:
@@ -218,7 +221,8 @@ def read_sound(path: Path, rate_hz: int) -> Sound | None:
         raise MediaError(
             f"{path}: {got_s:.2f} of the {promised_s:.2f} seconds of sound that the container "
             f"promises are there, {n_damaged} of {n_packets} packets damaged: the file is "
-            "truncated or damaged; replace it"
+            "truncated or damaged; replace it",
+            "incomplete",
         )
     return sound
 
@@ -227,20 +231,24 @@ def read_sound(path: Path, rate_hz: int) -> Sound | None:
 def _opened(path: Path) -> Iterator[av.container.InputContainer]:
     """An open container; every failure to read it is a `MediaError` in the decoder's words."""
     if not path.is_file():
-        raise MediaError(f"{path}: there is no such file; correct the manifest")
+        raise MediaError(f"{path}: there is no such file; correct the manifest", "missing")
     if path.stat().st_size == 0:
-        raise MediaError(f"{path} is empty (0 bytes); replace the file")
+        raise MediaError(f"{path} is empty (0 bytes); replace the file", "empty")
+    code: MediaCode = "not-media"
     try:
         with av.open(str(path), options=dict(SAFE)) as container:
+            code = "damaged"
             yield container
     except (av.error.FFmpegError, UnicodeDecodeError) as error:
         why = error.strerror if isinstance(error, av.error.FFmpegError) else error
-        raise MediaError(f"{path} cannot be decoded ({why}); replace the file") from None
+        raise MediaError(f"{path} cannot be decoded ({why}); replace the file", code) from None
 
 
 def _video_stream(path: Path, container: av.container.InputContainer) -> av.VideoStream:
     if not container.streams.video:
-        raise MediaError(f"{path} has no picture; give a file with video, or face crops")
+        raise MediaError(
+            f"{path} has no picture; give a file with video, or face crops", "no-picture"
+        )
     return container.streams.video[0]
 
 

@@ -50,5 +50,6 @@ def _sha256(path: Path) -> str:
         return sha256_of(path)
     except OSError as error:
         raise MediaError(
-            f"{path} cannot be read ({error.strerror}); correct the manifest or the file"
+            f"{path} cannot be read ({error.strerror}); correct the manifest or the file",
+            "missing" if isinstance(error, FileNotFoundError) else "unreadable",
         ) from None

@@ -187,7 +187,7 @@ def test_an_unexpected_failure_of_a_reader_stops_the_run_and_its_threads(
         if source.clip_id == "c1":
             raise ZeroDivisionError("a fault of the program")
         yield torch.zeros((1, 3, 32, 32), dtype=torch.uint8)
-        raise MediaError("a fault of the clip")
+        raise MediaError("a fault of the clip", "damaged")
 
     monkeypatch.setattr(ClipEncoder, "read", read)
     with pytest.raises(ZeroDivisionError):

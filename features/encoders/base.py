@@ -33,7 +33,8 @@ def stored(values: Float[Tensor, "..."]) -> Float16[np.ndarray, "..."]:
     if not np.isfinite(halves).all():
         raise MediaError(
             "the encoder gave a value that is not finite, or beyond float16; is the input sound, "
-            "the precision float32?"
+            "the precision float32?",
+            "not-finite",
         )
     return halves
 

@@ -118,7 +118,8 @@ class ClipEncoder:
             return (yield from self._read_crops(source, source.frames))
         if source.video is None:
             raise MediaError(
-                f"clip {source.clip_id!r} has neither `video` nor `frames`; add one to its line"
+                f"clip {source.clip_id!r} has neither `video` nor `frames`; add one to its line",
+                "missing",
             )
         stamps_s: list[float | None] = []
         whole: list[int] = []
@@ -134,7 +135,9 @@ class ClipEncoder:
     ) -> Generator[UInt8[Tensor, "N 3 H W"], None, FrameLayout]:
         crops = crop_files(folder)
         if not crops:
-            raise MediaError(f"{folder} holds no crop; extract faces first, or set `frames` null")
+            raise MediaError(
+                f"{folder} holds no crop; extract faces first, or set `frames` null", "crops"
+            )
         times = _crop_clock(source, folder, last_crop=max(crops))
         for paths in _batches(crops.values()):
             yield self.preprocess([read_picture(path) for path in paths])
@@ -203,7 +206,8 @@ def _crop_clock(source: Source, folder: Path, *, last_crop: int) -> Clock:
         if source.fps is None:
             raise MediaError(
                 f"clip {source.clip_id!r} has crops but no `video` to time them and no `fps`; "
-                "add one of them to its line"
+                "add one of them to its line",
+                "no-clock",
             )
         return constant_clock(last_crop, source.fps, "no video")
     times = frame_clock(source.video, source.fps)
@@ -212,6 +216,7 @@ def _crop_clock(source: Source, folder: Path, *, last_crop: int) -> Clock:
         raise MediaError(
             f"{folder} has crop {last_crop}, but {source.video} has {len(times.time_s)} frames; at "
             f"most {MAX_ROWS_APART} more are accepted: are these the crops of this video? correct "
-            "`frames` or `video` in the manifest, or remove the crops that are too many"
+            "`frames` or `video` in the manifest, or remove the crops that are too many",
+            "crops",
         )
     return Clock(extended(times.time_s, max(0, beyond)), times.rows, times.note)
