@@ -24,8 +24,9 @@ from features.encoders.base import stored
 from features.encoders.clip import ClipConfig, load_clip
 from features.encoders.clip_model import SHIPPED, SHIPPED_TAG
 from features.errors import InputError, MediaError, WeightsError
-from features.media import frame_clock, read_sound
+from features.media import frame_clock
 from features.records import Source, Track
+from features.sound import read_sound
 
 CPU = torch.device("cpu")
 ALIKE = 0.99999  # least cosine of a row to the reference's
@@ -310,7 +311,7 @@ def test_sound_shorter_than_a_window_of_analysis_is_empty_too(tiny_ast, tmp_path
 
 def test_a_long_spectrogram_is_the_same_in_blocks(tiny_ast, monkeypatch):
     from features.encoders import ast
-    from features.media import Sound
+    from features.sound import Sound
 
     encoder = AstConfig(model=tiny_ast, hop_s=0.64).build(CPU)
     sound = Sound(tone(3)[::3].copy(), 0.0)

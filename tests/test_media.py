@@ -14,8 +14,8 @@ from features.media import (
     frame_clock,
     pixels,
     probe,
-    read_sound,
 )
+from features.sound import read_sound
 
 FASTSTART = {"movflags": "faststart"}  # the index first, as streamed files have it
 

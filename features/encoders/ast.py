@@ -16,8 +16,8 @@ from features.durable import sha256_of
 from features.encoders.ast_model import extractor_of, find_ast, load, network_config
 from features.encoders.base import DTYPES, EncoderConfig, Modality, Precision, stored
 from features.errors import InputError, WeightsError
-from features.media import Sound, read_sound
 from features.records import Source, Track
+from features.sound import Sound, read_sound
 from features.spec import FeatureSpec
 
 FBANK_HOP_S = 0.010  # Kaldi's frame shift, as AST was trained (Gong et al., 2021)
