@@ -9,7 +9,7 @@ import av.container
 import av.error
 
 from features.errors import MediaCode, MediaError
-from features.limits import DecodeLimits
+from features.limits import DecodeLimits, beyond, check_bytes, check_pixels, check_time
 
 DEMUXERS = "mov,matroska,webm,avi,mpeg,mpegts,flv,asf,wav,mp3,flac,ogg,aac"
 DECODERS = (  # FFmpeg's names, for what cameras, phones, editors and the web write
@@ -35,8 +35,7 @@ def opened(path: Path, limits: DecodeLimits) -> Iterator[av.container.InputConta
     n_bytes = path.stat().st_size
     if n_bytes == 0:
         raise MediaError(f"{path} is empty (0 bytes); replace the file", "empty")
-    if n_bytes > limits.file_bytes:
-        raise beyond(path, "limit-bytes", f"it has {n_bytes} bytes", "file_bytes", limits)
+    check_bytes(path, n_bytes, limits)
     code: MediaCode = "not-media"
     options = {**SAFE, "max_pixels": str(limits.pixels)}
     try:
@@ -90,26 +89,3 @@ def _check_codec(path: Path, stream: av.VideoStream | av.AudioStream) -> None:
             "file, to H.264 and AAC for example",
             "codec",
         )
-
-
-def check_pixels(path: Path, width: int, height: int, limits: DecodeLimits) -> None:
-    """`MediaError` where pictures are larger than allowed."""
-    if width * height > limits.pixels:
-        why = f"its pictures have {width} x {height} pixels"
-        raise beyond(path, "limit-pixels", why, "pixels", limits)
-
-
-def check_time(path: Path, time_s: float, limits: DecodeLimits) -> None:
-    """`MediaError` where something lies beyond the longest duration that is allowed."""
-    if time_s > limits.duration_s:
-        raise beyond(path, "limit-duration", f"it lasts {time_s:g} s", "duration_s", limits)
-
-
-def beyond(path: Path, code: MediaCode, why: str, key: str, limits: DecodeLimits) -> MediaError:
-    """The error that a limit is passed, with the key that would raise it."""
-    allowed = f"{getattr(limits, key):g}".removesuffix(".0")
-    return MediaError(
-        f"{path}: {why}, more than limits.{key} = {allowed}; if the file is sound, give a higher "
-        f"limits.{key}=...",
-        code,
-    )

@@ -8,7 +8,9 @@ from jaxtyping import UInt8
 from PIL import Image, UnidentifiedImageError
 
 from features.errors import MediaError
+from features.limits import GENEROUS, DecodeLimits, check_bytes, check_pixels
 
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP")  # found under the name .jpg
 CROP_NAME = re.compile(r"(\d{5,})\.jpg", re.IGNORECASE)
 
 
@@ -36,12 +38,18 @@ def crop_files(folder: Path) -> dict[int, Path]:
     return crops
 
 
-def read_picture(path: Path) -> UInt8[np.ndarray, "H W 3"]:
-    """A picture file as RGB; `MediaError` where it is damaged."""
+def read_picture(path: Path, limits: DecodeLimits = GENEROUS) -> UInt8[np.ndarray, "H W 3"]:
+    """A picture file as RGB; `MediaError` where it is damaged, or beyond the limits."""
     try:
-        with Image.open(path) as image:
+        check_bytes(path, path.stat().st_size, limits)
+        with Image.open(path, formats=FORMATS) as image:
+            check_pixels(path, image.width, image.height, limits)
             return np.asarray(image.convert("RGB"))
-    except (OSError, UnidentifiedImageError, Image.DecompressionBombError, SyntaxError) as error:
+    except Image.DecompressionBombError as error:  # it has more than Pillow takes from anybody
+        raise MediaError(f"{path} is no crop ({error}); remove it", "limit-pixels") from None
+    except FileNotFoundError:
+        raise MediaError(f"{path}: there is no such file; correct the crops", "missing") from None
+    except (OSError, UnidentifiedImageError, SyntaxError) as error:
         raise MediaError(
             f"{path} is no whole picture ({error}); replace or remove it", "damaged"
         ) from None

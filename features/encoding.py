@@ -1,6 +1,7 @@
-"""Clips through an encoder: readers on threads, batches that run on from clip to clip.
+"""Clips through an encoder: read ahead of it, in batches that run on from clip to clip.
 
-readers (threads) -> bounded queue of items -> batches across clips -> encoder -> tracks
+decode processes -> readers (threads) -> bounded queue of items -> batches across clips -> encoder
+-> tracks
 """
 
 import threading
@@ -15,8 +16,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from features.decoder import Decoder, Stopped
 from features.encoders.base import Encoder
 from features.errors import MediaCode, MediaError
+from features.limits import GENEROUS, DecodeLimits
+from features.processes import n_cores
 from features.records import Source, Track
 
 QUEUE_PIECES = 8  # pieces of up to 64 pictures that wait for the encoder: memory stays flat
@@ -61,11 +65,16 @@ class _Open:
 
 
 def encode_all(
-    encoder: Encoder, sources: Sequence[Source], *, batch_size: int, readers: int
+    encoder: Encoder,
+    sources: Sequence[Source],
+    *,
+    batch_size: int,
+    readers: int,
+    limits: DecodeLimits = GENEROUS,
 ) -> Generator[Encoded | Failed, None, None]:
     """Each clip as it is done, in whatever order; every batch but the last is full."""
     waiting: deque[tuple[_Open, Tensor]] = deque()
-    with closing(_read_all(encoder, sources, readers)) as pieces:
+    with closing(_read_all(encoder, sources, readers, limits)) as pieces:
         for clip, piece in pieces:
             if isinstance(piece, Tensor):
                 waiting.append((clip, piece))
@@ -121,11 +130,11 @@ def _finished(encoder: Encoder, clip: _Open) -> Encoded | Failed:
 
 
 def _read_all(
-    encoder: Encoder, sources: Sequence[Source], n_readers: int
+    encoder: Encoder, sources: Sequence[Source], n_readers: int, limits: DecodeLimits
 ) -> Generator[tuple[_Open, Any], None, None]:
     """What readers' threads make of the clips: items, then a layout or a `MediaError` each.
 
-    Any other failure of a reader is raised here.
+    Each thread has a process that decodes for it. Any other failure of a reader is raised here.
     """
     queue: Queue[tuple[_Open | None, Any]] = Queue(QUEUE_PIECES)
     stop = threading.Event()
@@ -139,25 +148,34 @@ def _read_all(
             except Full:
                 continue
 
-    def reader() -> None:
+    def reader(decoder: Decoder) -> None:
+        with closing(decoder):
+            try:
+                read(decoder)
+            except Stopped:
+                assert stop.is_set()
+        put(None, None)
+
+    def read(decoder: Decoder) -> None:
         while not stop.is_set():
             with lock:
                 clip = next(turn, None)
             if clip is None:
                 break
-            try:
-                pieces = encoder.read(clip.source)
-                while not stop.is_set():
-                    put(clip, next(pieces))
-            except StopIteration as end:
-                put(clip, end.value)
-            except MediaError as error:
-                put(clip, error)
-        put(None, None)
+            with closing(encoder.read(clip.source, decoder)) as pieces:
+                try:
+                    while not stop.is_set():
+                        put(clip, next(pieces))
+                except StopIteration as end:
+                    put(clip, end.value)
+                except MediaError as error:
+                    put(clip, error)
 
     n_readers = min(n_readers, len(sources))
+    n_threads = max(1, n_cores() // n_readers)
+    decoders = [Decoder(limits, n_threads) for _ in range(n_readers)]
     with ThreadPoolExecutor(n_readers, thread_name_prefix="reader") as pool:
-        running = [pool.submit(reader) for _ in range(n_readers)]
+        running = [pool.submit(reader, decoder) for decoder in decoders]
         try:
             n_ended = 0
             while n_ended < n_readers:
@@ -174,3 +192,5 @@ def _read_all(
                     yield clip, piece
         finally:
             stop.set()
+            for decoder in decoders:
+                decoder.stop()

@@ -1,8 +1,11 @@
 """What decoding one clip may cost: beyond it the clip fails, and says so."""
 
+from pathlib import Path
 from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
+
+from features.errors import MediaCode, MediaError
 
 Count = Annotated[int, Field(ge=1)]
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -35,3 +38,38 @@ class DecodeLimits(BaseModel):
 
 
 GENEROUS = DecodeLimits()
+
+
+def check_bytes(path: Path, n_bytes: int, limits: DecodeLimits) -> None:
+    """`MediaError` where a file is larger than allowed."""
+    if n_bytes > limits.file_bytes:
+        raise beyond(path, "limit-bytes", f"it has {n_bytes} bytes", "file_bytes", limits)
+
+
+def check_frames(path: Path, n_frames: int, limits: DecodeLimits) -> None:
+    """`MediaError` where there are more frames than allowed."""
+    if n_frames > limits.frames:
+        raise beyond(path, "limit-frames", f"it has {n_frames} frames or more", "frames", limits)
+
+
+def check_pixels(path: Path, width: int, height: int, limits: DecodeLimits) -> None:
+    """`MediaError` where pictures are larger than allowed."""
+    if width * height > limits.pixels:
+        why = f"its pictures have {width} x {height} pixels"
+        raise beyond(path, "limit-pixels", why, "pixels", limits)
+
+
+def check_time(path: Path, time_s: float, limits: DecodeLimits) -> None:
+    """`MediaError` where something lies beyond the longest duration that is allowed."""
+    if time_s > limits.duration_s:
+        raise beyond(path, "limit-duration", f"it lasts {time_s:g} s", "duration_s", limits)
+
+
+def beyond(path: Path, code: MediaCode, why: str, key: str, limits: DecodeLimits) -> MediaError:
+    """The error that a limit is passed, with the key that would raise it."""
+    allowed = str(getattr(limits, key)).removesuffix(".0")
+    return MediaError(
+        f"{path}: {why}, more than limits.{key} = {allowed}; if the file is sound, give a higher "
+        f"limits.{key}=...",
+        code,
+    )

@@ -10,9 +10,9 @@ import av.error
 import numpy as np
 from jaxtyping import Float64, Int64, UInt8
 
-from features.containers import beyond, check_pixels, check_time, opened, video_stream
+from features.containers import opened, video_stream
 from features.errors import MediaError
-from features.limits import GENEROUS, DecodeLimits
+from features.limits import GENEROUS, DecodeLimits, check_frames, check_pixels, check_time
 
 WHOLE = 0.95  # least part of what a container promises that must decode
 
@@ -49,7 +49,7 @@ def probe(path: Path, limits: DecodeLimits = GENEROUS) -> Probe:
         for packet in container.demux(stream):
             if packet.size:
                 n_packets += 1
-                _check_frames(path, n_packets, limits)
+                check_frames(path, n_packets, limits)
                 if packet.pts is not None:
                     stamps.append(float(packet.pts * packet.time_base))
         rate = float(stream.average_rate or 0)
@@ -80,7 +80,7 @@ def decoded_frames(
         for packet in container.demux(stream):
             if packet.size and packet.pts is not None and not packet.is_discard:
                 listed_s.add(float(packet.pts * packet.time_base))
-                _check_frames(path, len(listed_s), limits)
+                check_frames(path, len(listed_s), limits)
             try:
                 frames = stream.decode(packet)
             except av.error.InvalidDataError:
@@ -94,7 +94,7 @@ def decoded_frames(
                     n_damaged += 1
                 else:
                     n_whole += 1
-                _check_frames(path, n_whole + n_damaged, limits)
+                check_frames(path, n_whole + n_damaged, limits)
                 check_pixels(path, frame.width, frame.height, limits)
                 last_s = max(last_s, frame.time or 0.0)
                 yield frame
@@ -113,11 +113,6 @@ def decoded_frames(
     if n_damaged and decoded_s:
         first_s, after_s = min(decoded_s), max(decoded_s)
         lost_s += sorted(t for t in listed_s - decoded_s if first_s < t < after_s)
-
-
-def _check_frames(path: Path, n_frames: int, limits: DecodeLimits) -> None:
-    if n_frames > limits.frames:
-        raise beyond(path, "limit-frames", f"it has {n_frames} frames or more", "frames", limits)
 
 
 def clock(

@@ -8,9 +8,9 @@ import av.error
 import numpy as np
 from jaxtyping import Float32
 
-from features.containers import check_time, opened, sound_stream
+from features.containers import opened, sound_stream
 from features.errors import MediaError
-from features.limits import GENEROUS, DecodeLimits
+from features.limits import GENEROUS, DecodeLimits, check_time
 from features.media import WHOLE
 
 GAP_S = 0.05  # sound that jumps by more is placed anew; below it, jitter of timestamps

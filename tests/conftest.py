@@ -12,6 +12,9 @@ from safetensors.torch import save_file
 from small_media import TINY_AST, TINY_CLIP, draw_frames, write_video
 from transformers import ASTConfig, ASTFeatureExtractor, ASTModel
 
+from features.decoder import Decoder
+from features.limits import DecodeLimits
+
 
 @pytest.fixture(scope="session")
 def tiny_clip(tmp_path_factory) -> dict[str, str]:
@@ -34,6 +37,13 @@ def tiny_ast(tmp_path_factory) -> str:
     ASTModel(ASTConfig(**TINY_AST)).save_pretrained(folder)
     ASTFeatureExtractor(max_length=TINY_AST["max_length"]).save_pretrained(folder)
     return str(folder)
+
+
+@pytest.fixture(scope="session")
+def decoder():
+    """A process that decodes, as readers have one."""
+    with Decoder(DecodeLimits()) as process:
+        yield process
 
 
 @pytest.fixture

@@ -33,16 +33,21 @@ ALIKE = 0.99999  # least cosine of a row to the reference's
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
-def encoded(encoder, source: Source) -> tuple[Track, str | None]:
+@pytest.fixture
+def encoded(decoder):
     """The track of one clip, encoded in one batch."""
-    pieces = []
-    reading = encoder.read(source)
-    while True:
-        try:
-            pieces.append(next(reading))
-        except StopIteration as end:
-            outputs = [encoder.encode(piece) for piece in pieces]
-            return encoder.assemble(outputs, end.value)
+
+    def encode(encoder, source: Source) -> tuple[Track, str | None]:
+        pieces = []
+        reading = encoder.read(source, decoder)
+        while True:
+            try:
+                pieces.append(next(reading))
+            except StopIteration as end:
+                outputs = [encoder.encode(piece) for piece in pieces]
+                return encoder.assemble(outputs, end.value)
+
+    return encode
 
 
 def source(**parts) -> Source:
@@ -91,7 +96,9 @@ def reference_rows(config: ClipConfig, folder: Path, **preprocessing) -> np.ndar
     return torch.cat(rows).numpy()
 
 
-def test_clip_rows_equal_open_clips_own_and_nothing_else(clip_config, make_crops, make_video):
+def test_clip_rows_equal_open_clips_own_and_nothing_else(
+    encoded, clip_config, make_crops, make_video
+):
     folder = make_crops(list(range(1, 9)))
     video = make_video(time_s=np.arange(8) / 25)
     track, _ = encoded(clip_config.build(CPU), source(frames=folder, video=video))
@@ -106,7 +113,7 @@ def test_clip_rows_equal_open_clips_own_and_nothing_else(clip_config, make_crops
     assert least_cosine(track.values, shifted) < ALIKE
 
 
-def test_whole_frames_equal_open_clips_own(tiny_clip, make_video):
+def test_whole_frames_equal_open_clips_own(encoded, tiny_clip, make_video):
     config = ClipConfig(**tiny_clip)
     video = make_video()
     track, note = encoded(config.build(CPU), source(video=video))
@@ -124,7 +131,9 @@ def test_whole_frames_equal_open_clips_own(tiny_clip, make_video):
     assert note is None
 
 
-def test_a_frame_without_a_crop_is_a_row_that_is_not_valid(tiny_clip, make_crops, make_video):
+def test_a_frame_without_a_crop_is_a_row_that_is_not_valid(
+    encoded, tiny_clip, make_crops, make_video
+):
     folder, video = make_crops([1, 2, 5, 7]), make_video(time_s=np.arange(6) / 25)
     track, _ = encoded(ClipConfig(**tiny_clip).build(CPU), source(frames=folder, video=video))
     # six frames, and crop 7: one row beyond the last frame, the median step later
@@ -133,7 +142,7 @@ def test_a_frame_without_a_crop_is_a_row_that_is_not_valid(tiny_clip, make_crops
     assert not track.values[~track.valid].any()
 
 
-def test_rows_have_the_presentation_times_of_their_frames_exactly(tiny_clip, make_video):
+def test_rows_have_the_presentation_times_of_their_frames_exactly(encoded, tiny_clip, make_video):
     steps = np.random.default_rng(3).integers(100, 900, 40)
     uneven_s = (np.cumsum(steps) - steps[0]) / 10_000
     video = make_video(time_s=uneven_s)
@@ -141,7 +150,7 @@ def test_rows_have_the_presentation_times_of_their_frames_exactly(tiny_clip, mak
     np.testing.assert_array_equal(track.time_s, uneven_s)
 
 
-def test_crops_of_several_sizes_are_encoded_each_as_alone(tiny_clip, make_crops):
+def test_crops_of_several_sizes_are_encoded_each_as_alone(encoded, tiny_clip, make_crops):
     folder, other = make_crops([1, 3]), make_crops([2], "other", side_px=80)
     (other / "00002.jpg").rename(folder / "00002.jpg")
     config = ClipConfig(**tiny_clip)
@@ -151,7 +160,7 @@ def test_crops_of_several_sizes_are_encoded_each_as_alone(tiny_clip, make_crops)
     assert note == "no video: constant rate of 10 frames a second"
 
 
-def test_bfloat16_is_another_feature_set_of_nearly_the_same_rows(tiny_clip, make_video):
+def test_bfloat16_is_another_feature_set_of_nearly_the_same_rows(encoded, tiny_clip, make_video):
     video = make_video(time_s=np.arange(4) / 25)
     exact = ClipConfig(**tiny_clip)
     rough = ClipConfig(**tiny_clip, precision="bfloat16")
@@ -181,7 +190,7 @@ def reference_windows(folder: str, samples: np.ndarray, hop: int, layout=None) -
     return torch.stack(rows)
 
 
-def test_ast_rows_equal_transformers_own_and_nothing_else(ast_folder, make_video):
+def test_ast_rows_equal_transformers_own_and_nothing_else(encoded, ast_folder, make_video):
     video = make_video(time_s=np.arange(175) / 25, sound=tone(7))
     encoder = AstConfig(model=ast_folder, hop_s=0.64).build(CPU)
     track, note = encoded(encoder, source(video=video))
@@ -203,7 +212,7 @@ def test_ast_rows_equal_transformers_own_and_nothing_else(ast_folder, make_video
     assert track.valid.all()
 
 
-def test_ast_windows_of_one_track_have_the_frequency_outside(ast_folder, make_video):
+def test_ast_windows_of_one_track_have_the_frequency_outside(encoded, ast_folder, make_video):
     extractor = ASTFeatureExtractor.from_pretrained(ast_folder)
     window_s = extractor.max_length / 100
     seconds = 2 * window_s + 1
@@ -239,7 +248,7 @@ def test_each_window_is_what_the_extractor_makes_of_its_stretch_of_sound(ast_fol
 
 
 @pytest.mark.parametrize("keep", ["centre", "last"])
-def test_overlapping_windows_give_each_step_once(tiny_ast, make_video, keep):
+def test_overlapping_windows_give_each_step_once(encoded, tiny_ast, make_video, keep):
     video = make_video(time_s=np.arange(125) / 25, sound=tone(5))
     config = AstConfig(model=tiny_ast, hop_s=0.4, keep=keep)
     encoder = config.build(CPU)
@@ -249,7 +258,7 @@ def test_overlapping_windows_give_each_step_once(tiny_ast, make_video, keep):
     assert 4.8 < track.time_s[-1] < 5.05  # to the end of the sound, and not into the padding
 
 
-def test_a_causal_track_does_not_hear_past_its_hop(tiny_ast, make_video):
+def test_a_causal_track_does_not_hear_past_its_hop(encoded, tiny_ast, make_video):
     hop_s = 0.4
     sound = tone(5)
     changed = sound.copy()
@@ -268,7 +277,7 @@ def test_a_causal_track_does_not_hear_past_its_hop(tiny_ast, make_video):
     assert least_cosine(a.values[late], b.values[late]) < 0.9999
 
 
-def test_a_click_lies_where_the_sound_track_has_it(tiny_ast, make_video):
+def test_a_click_lies_where_the_sound_track_has_it(encoded, tiny_ast, make_video):
     sound = np.zeros(3 * RATE_HZ, np.float32)
     sound[int(1.7 * RATE_HZ) : int(1.7 * RATE_HZ) + 200] = 0.9
     timed = {"time_s": np.arange(100) / 25, "sound_starts_s": 0.5}
@@ -285,7 +294,7 @@ def test_a_click_lies_where_the_sound_track_has_it(tiny_ast, make_video):
     assert track.time_s[change.argmax()] == pytest.approx(2.2, abs=0.1)
 
 
-def test_a_clip_without_sound_is_an_empty_track_with_the_reason(tiny_ast, make_video):
+def test_a_clip_without_sound_is_an_empty_track_with_the_reason(encoded, tiny_ast, make_video):
     track, note = encoded(
         AstConfig(model=tiny_ast, hop_s=0.64).build(CPU), source(video=make_video())
     )
@@ -293,7 +302,7 @@ def test_a_clip_without_sound_is_an_empty_track_with_the_reason(tiny_ast, make_v
     assert note == "the clip has no sound"
 
 
-def test_sound_shorter_than_a_window_of_analysis_is_empty_too(tiny_ast, tmp_path):
+def test_sound_shorter_than_a_window_of_analysis_is_empty_too(encoded, tiny_ast, tmp_path):
     encoder = AstConfig(model=tiny_ast, hop_s=0.64).build(CPU)
     lengths = {}
     for n_samples in (399, 400):
@@ -386,7 +395,7 @@ def test_the_same_weights_elsewhere_are_the_same_spec(tiny_ast, tmp_path):
 
 
 def test_crops_that_cannot_be_timed_or_are_of_another_video_are_refused(
-    tiny_clip, make_crops, make_video
+    encoded, tiny_clip, make_crops, make_video
 ):
     encoder = ClipConfig(**tiny_clip).build(CPU)
     folder, video = make_crops([1, 9]), make_video(time_s=np.arange(5) / 25)

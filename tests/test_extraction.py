@@ -78,7 +78,7 @@ def test_every_clip_has_a_track_in_every_set_and_a_second_run_encodes_nothing(
 
 @pytest.mark.parametrize("batch_size", [1, 7, 1000])
 def test_batches_that_run_across_clips_change_nothing(
-    manifest, encoders, tmp_path, batch_size, monkeypatch
+    manifest, encoders, tmp_path, batch_size, monkeypatch, decoder
 ):
     sizes = []
     encode = ClipEncoder.encode
@@ -94,17 +94,18 @@ def test_batches_that_run_across_clips_change_nothing(
     assert sizes == [batch_size] * full + [rest] * (rest > 0)  # none smaller but the last
     encoder = encoders[0].build(torch.device("cpu"))
     for (_, clip), track in tracks(tmp_path / "a.zarr").items():
-        alone = extract_alone(encoder, manifest, clip)
+        alone = extract_alone(encoder, manifest, clip, decoder)
         np.testing.assert_allclose(track.values, alone.values, atol=2e-3)
         np.testing.assert_array_equal(track.time_s, alone.time_s)
         np.testing.assert_array_equal(track.valid, alone.valid)
 
 
-def extract_alone(encoder, manifest, clip_id):
+def extract_alone(encoder, manifest, clip_id, decoder):
     from features.manifest import read_manifest
 
     listed = read_manifest(manifest)
-    reading = encoder.read(listed.source(next(c for c in listed.clips if c.id == clip_id)))
+    source = listed.source(next(c for c in listed.clips if c.id == clip_id))
+    reading = encoder.read(source, decoder)
     outputs = []
     while True:
         try:
@@ -183,7 +184,7 @@ def test_another_spec_is_another_set_beside_the_first(manifest, tiny_ast, tmp_pa
 def test_an_unexpected_failure_of_a_reader_stops_the_run_and_its_threads(
     manifest, encoders, tmp_path, monkeypatch
 ):
-    def read(self, source):
+    def read(self, source, decoder):
         if source.clip_id == "c1":
             raise ZeroDivisionError("a fault of the program")
         yield torch.zeros((1, 3, 32, 32), dtype=torch.uint8)
@@ -229,7 +230,6 @@ def test_interrupted_it_keeps_what_is_done_and_resumes_with_the_rest(manifest, e
 
 def test_reading_is_bounded(manifest, encoders, tmp_path, monkeypatch):
     monkeypatch.setattr(encoding, "QUEUE_PIECES", 1)
-    monkeypatch.setattr("features.encoders.clip.READ_FRAMES", 2)
     result = extract_features(manifest, str(tmp_path / "s.zarr"), encoders[:1], readers=3)
     assert ends(result) == {"extracted": 4}
 

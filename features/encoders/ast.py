@@ -12,12 +12,13 @@ from pydantic import Field
 from torch import Tensor
 from torchaudio.compliance.kaldi import fbank
 
+from features.decoder import Decoder
 from features.durable import sha256_of
 from features.encoders.ast_model import extractor_of, find_ast, load, network_config
 from features.encoders.base import DTYPES, EncoderConfig, Modality, Precision, stored
 from features.errors import InputError, WeightsError
 from features.records import Source, Track
-from features.sound import Sound, read_sound
+from features.sound import Sound
 from features.spec import FeatureSpec
 
 FBANK_HOP_S = 0.010  # Kaldi's frame shift, as AST was trained (Gong et al., 2021)
@@ -145,10 +146,12 @@ class AstEncoder:
         self.step_s = network.time_stride * FBANK_HOP_S
         self.centre_s = first_s + self.step_s * np.arange(self.n_steps)
 
-    def read(self, source: Source) -> Generator[Float32[Tensor, "N T M"], None, WindowLayout]:
+    def read(
+        self, source: Source, decoder: Decoder
+    ) -> Generator[Float32[Tensor, "N T M"], None, WindowLayout]:
         """Yield normalised spectrogram windows; return where each lies."""
         path = source.audio or source.video
-        sound = read_sound(path, self.extractor.sampling_rate) if path else None
+        sound = decoder.sound(path, self.extractor.sampling_rate) if path else None
         if sound is None:
             return _silent("the clip has no sound")
         spectrogram = self.spectrogram(sound)

@@ -9,6 +9,7 @@ from jaxtyping import Float, Float16
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 
+from features.decoder import Decoder
 from features.errors import MediaError
 from features.records import Source, Track
 from features.spec import FeatureSpec
@@ -43,14 +44,15 @@ def stored(values: Float[Tensor, "..."]) -> Float16[np.ndarray, "..."]:
 class Encoder(Protocol, Generic[LayoutT]):
     """A frozen network with what belongs before and after it.
 
-    `read` runs on readers' threads and may decode; `encode` runs on the device with batches that
-    mix clips; `assemble` joins the outputs of one clip. None of them keeps state between calls.
+    `read` runs on readers' threads and has a decoder open what is not trusted; `encode` runs on
+    the device with batches that mix clips; `assemble` joins the outputs of one clip. None of them
+    keeps state between calls.
     """
 
     spec: FeatureSpec
     modality: Modality
 
-    def read(self, source: Source) -> Generator[Tensor, None, LayoutT]:
+    def read(self, source: Source, decoder: Decoder) -> Generator[Tensor, None, LayoutT]:
         """Yield the clip's items, (N, ...) at a time; return how they lie in time.
 
         Raises `MediaError` where the clip cannot be decoded.

@@ -1,40 +1,35 @@
 """CLIP embeddings of face crops, or of whole frames, one per video frame, through open_clip."""
 
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from itertools import islice
+from collections.abc import Callable, Generator, Sequence
+from contextlib import closing
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal, TypeVar
 
 import numpy as np
 import open_clip
 import torch
-from jaxtyping import Int64, UInt8
+from jaxtyping import UInt8
 from torch import Tensor
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional as image_functional
 
-from features.crops import crop_files, read_picture
+from features.crops import crop_files
+from features.decoder import Decoder
 from features.durable import sha256_of
 from features.encoders.base import DTYPES, EncoderConfig, Modality, Precision, stored
 from features.encoders.clip_model import find_clip, load, settings_of
 from features.errors import MediaError
-from features.media import (
-    Clock,
-    clock,
-    constant_clock,
-    decoded_frames,
-    frame_clock,
-    pixels,
-)
+from features.limits import check_frames
+from features.media import Clock, constant_clock
+from features.reading import Picture
 from features.records import Source, Track
 from features.spec import FeatureSpec
 from features.timeline import MAX_ROWS_APART, extended
 
-READ_FRAMES = 64  # frames decoded and resized at a time
 EPOCH = 1  # of the code below, see FeatureSpec.epoch
 
-ItemT = TypeVar("ItemT")
+ResultT = TypeVar("ResultT")
 
 
 class ClipConfig(EncoderConfig):
@@ -86,16 +81,6 @@ def load_clip(config: ClipConfig) -> LoadedClip:
     return LoadedClip(load(found), tokenizer, sha256_of(found.weights))
 
 
-@dataclass(frozen=True, slots=True)
-class FrameLayout:
-    """How the encoded pictures of a clip lie in time."""
-
-    clock: Clock
-    """Of every row, with or without a picture."""
-    rows: Int64[np.ndarray, "N"]
-    """The row of each picture that was encoded."""
-
-
 class ClipEncoder:
     """The visual tower of a CLIP, behind open_clip's own preprocessing."""
 
@@ -112,36 +97,43 @@ class ClipEncoder:
         self.mean = torch.tensor(found.preprocessing.mean, device=device).view(1, 3, 1, 1)
         self.std = torch.tensor(found.preprocessing.std, device=device).view(1, 3, 1, 1)
 
-    def read(self, source: Source) -> Generator[UInt8[Tensor, "N 3 H W"], None, FrameLayout]:
+    def read(
+        self, source: Source, decoder: Decoder
+    ) -> Generator[UInt8[Tensor, "N 3 H W"], None, Clock]:
         """Yield resized pictures; return the row of each and the time of every row."""
         if source.frames is not None:
-            return (yield from self._read_crops(source, source.frames))
+            return (yield from self._read_crops(source, source.frames, decoder))
         if source.video is None:
             raise MediaError(
                 f"clip {source.clip_id!r} has neither `video` nor `frames`; add one to its line",
                 "missing",
             )
-        stamps_s: list[float | None] = []
-        whole: list[int] = []
-        lost_s: list[float] = []
-        frames = decoded_frames(source.video, lost_s)
-        for pictures in _batches(_kept(frames, stamps_s, whole)):
-            yield self.preprocess(pictures)
-        times = clock(stamps_s, lost_s, source.fps, source.video)
-        return FrameLayout(times, times.rows[whole])
+        return (yield from self._preprocessed(decoder.pictures(source.video, source.fps)))
 
     def _read_crops(
-        self, source: Source, folder: Path
-    ) -> Generator[UInt8[Tensor, "N 3 H W"], None, FrameLayout]:
+        self, source: Source, folder: Path, decoder: Decoder
+    ) -> Generator[UInt8[Tensor, "N 3 H W"], None, Clock]:
         crops = crop_files(folder)
         if not crops:
             raise MediaError(
                 f"{folder} holds no crop; extract faces first, or set `frames` null", "crops"
             )
-        times = _crop_clock(source, folder, last_crop=max(crops))
-        for paths in _batches(crops.values()):
-            yield self.preprocess([read_picture(path) for path in paths])
-        return FrameLayout(times, np.array(list(crops)) - 1)
+        check_frames(folder, max(crops), decoder.limits)
+        times = _crop_clock(source, folder, decoder, last_crop=max(crops))
+        yield from self._preprocessed(decoder.crops(list(crops.values())))
+        return replace(times, rows=np.array(list(crops)) - 1)
+
+    def _preprocessed(
+        self, pieces: Generator[list[Picture], None, ResultT]
+    ) -> Generator[UInt8[Tensor, "N 3 H W"], None, ResultT]:
+        """Each piece resized; what the generator returns."""
+        with closing(pieces):
+            while True:
+                try:
+                    pictures = next(pieces)
+                except StopIteration as end:
+                    return end.value
+                yield self.preprocess(pictures)
 
     def preprocess(
         self, pictures: Sequence[UInt8[np.ndarray, "_ _ 3"]]
@@ -174,33 +166,18 @@ class ClipEncoder:
         pictures = ((pictures - self.mean) / self.std).to(self.dtype)
         return self.model.encode_image(pictures, normalize=False).float().cpu()
 
-    def assemble(self, outputs: Sequence[Tensor], layout: FrameLayout) -> tuple[Track, str | None]:
+    def assemble(self, outputs: Sequence[Tensor], layout: Clock) -> tuple[Track, str | None]:
         """One row per frame of the video; 0 and not valid where there was no picture."""
         found = stored(torch.cat(list(outputs)))
-        n_rows = len(layout.clock.time_s)
+        n_rows = len(layout.time_s)
         values = np.zeros((n_rows, found.shape[1]), dtype=np.float16)
         valid = np.zeros(n_rows, dtype=bool)
         values[layout.rows] = found
         valid[layout.rows] = True
-        return Track(values, layout.clock.time_s, valid), layout.clock.note
+        return Track(values, layout.time_s, valid), layout.note
 
 
-def _kept(frames: Iterable, stamps_s: list[float | None], whole: list[int]) -> Iterator[np.ndarray]:
-    """The pixels of undamaged frames; each frame's timestamp, and which are whole, put aside."""
-    for frame in frames:
-        stamps_s.append(frame.time)
-        if not frame.is_corrupt:
-            whole.append(len(stamps_s) - 1)
-            yield pixels(frame)
-
-
-def _batches(items: Iterable[ItemT]) -> Iterator[list[ItemT]]:
-    """The items in lists of `READ_FRAMES`; the last may be shorter."""
-    rest = iter(items)
-    return iter(lambda: list(islice(rest, READ_FRAMES)), [])
-
-
-def _crop_clock(source: Source, folder: Path, *, last_crop: int) -> Clock:
+def _crop_clock(source: Source, folder: Path, decoder: Decoder, *, last_crop: int) -> Clock:
     """The time of every row of a clip with crops: its video's frames, and at most three more."""
     if source.video is None:
         if source.fps is None:
@@ -210,7 +187,7 @@ def _crop_clock(source: Source, folder: Path, *, last_crop: int) -> Clock:
                 "no-clock",
             )
         return constant_clock(last_crop, source.fps, "no video")
-    times = frame_clock(source.video, source.fps)
+    times = decoder.clock(source.video, source.fps)
     beyond = last_crop - len(times.time_s)
     if beyond > MAX_ROWS_APART:
         raise MediaError(
