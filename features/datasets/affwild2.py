@@ -12,9 +12,11 @@ from pydantic import ValidationError
 
 from features.crops import CROP_NAME, crop_files
 from features.datasets.base import ClipReport, DatasetConfig, Indexed
+from features.decoder import Decoder
 from features.errors import InputError, MediaError
 from features.labels import Labels, is_constant, read_labels
-from features.media import Probe, probe
+from features.limits import GENEROUS
+from features.media import Probe
 from features.records import Clip, Split
 from features.timeline import MAX_ROWS_APART, RowsApart
 from features.validation import describe
@@ -137,16 +139,19 @@ def _indexed(found: _Found, base: Path, max_rows_apart: int) -> Indexed:
     notes = list(found.notes)
     splits: dict[str, Split] = dict.fromkeys(found.test_rows, "test")
     splits |= {name: split for name, (split, _) in found.annotations.items()}
-    for name in sorted(splits):
-        try:
-            clip, report = _clip(name, splits[name], found, base, max_rows_apart, notes)
-        except ValidationError as error:
-            left_out[name] = describe(error, Clip)
-        except (InputError, MediaError) as error:
-            left_out[name] = str(error)
-        else:
-            clips.append(clip)
-            reports.append(report)
+    with Decoder(GENEROUS) as decoder:  # containers are not trusted here either
+        for name in sorted(splits):
+            try:
+                clip, report = _clip(
+                    name, splits[name], found, base, max_rows_apart, notes, decoder
+                )
+            except ValidationError as error:
+                left_out[name] = describe(error, Clip)
+            except (InputError, MediaError) as error:
+                left_out[name] = str(error)
+            else:
+                clips.append(clip)
+                reports.append(report)
     notes += _unused("video", found.videos, {_media_name(n, found.videos) for n in splits})
     notes += _unused("crop folder", found.crops, set(splits))
     return Indexed(tuple(clips), tuple(reports), left_out, tuple(notes), ORIGINAL_CLIPS)
@@ -169,12 +174,13 @@ def _clip(
     base: Path,
     max_rows_apart: int,
     notes: list[str],
+    decoder: Decoder,
 ) -> tuple[Clip, ClipReport]:
     """One clip and what was found for it; raises with the reason to leave it out."""
     video, crops = found.videos.get(_media_name(name, found.videos)), found.crops.get(name)
     if video is None:
         raise InputError("it is annotated, but its video is not there")
-    listed = probe(video)
+    listed = decoder.probe(video)
     labels, path = None, None
     if name in found.annotations:
         path = found.annotations[name][1]
