@@ -18,6 +18,7 @@ from features.encoders import AnyEncoderConfig
 from features.encoders.base import Encoder
 from features.encoding import Failed, encode_all
 from features.errors import MediaError
+from features.limits import GENEROUS, DecodeLimits
 from features.manifest import Manifest, read_manifest
 from features.provenance import provenance
 from features.records import JsonObject, Source
@@ -94,6 +95,7 @@ def extract_features(
     device: DeviceName = "auto",
     batch_size: Count = 64,
     readers: Count = 2,
+    limits: DecodeLimits = GENEROUS,
     force: bool = False,
     on_outcome: Callable[[Outcome, int], None] | None = None,
 ) -> Extraction:
@@ -129,7 +131,7 @@ def extract_features(
             "device": str(place),
             "batch_size": batch_size,
         }
-        with closing(_encode(encoder, jobs, target, made_by, batch_size, readers)) as ends:
+        with closing(_encode(encoder, jobs, target, made_by, batch_size, readers, limits)) as ends:
             for outcome in ends:
                 settle(outcome)
     return Extraction(tuple(outcomes), time.monotonic() - began)
@@ -173,11 +175,13 @@ def _encode(
     made_by: JsonObject,
     batch_size: int,
     readers: int,
+    limits: DecodeLimits,
 ) -> Generator[Outcome, None, None]:
     """Encode all jobs, and store each clip as soon as it is whole."""
     spec = encoder.spec
     sources = [job.source for job in jobs]
-    with closing(encode_all(encoder, sources, batch_size=batch_size, readers=readers)) as results:
+    encoding = encode_all(encoder, sources, batch_size=batch_size, readers=readers, limits=limits)
+    with closing(encoding) as results:
         for result in results:
             job = jobs[result.index]
             clip_id = job.source.clip_id

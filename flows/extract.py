@@ -9,6 +9,7 @@ from features.devices import DeviceName
 from features.encoders import AnyEncoderConfig
 from features.extraction import Count, Extraction, Outcome
 from features.extraction import extract_features as extract
+from features.limits import GENEROUS, DecodeLimits
 from flows.stages import complete
 
 LOGGED_SHARE = 10  # a line for every tenth of the clips
@@ -22,6 +23,7 @@ def extract_task(
     device: DeviceName,
     batch_size: int,
     readers: int,
+    limits: DecodeLimits,
     force: bool,
 ) -> Extraction:
     """Bring the store up to the manifest; failures and every tenth part are logged."""
@@ -43,6 +45,7 @@ def extract_task(
         device=device,
         batch_size=batch_size,
         readers=readers,
+        limits=limits,
         force=force,
         on_outcome=on_outcome,
     )
@@ -56,13 +59,14 @@ def extract_features(
     device: DeviceName = "auto",
     batch_size: Count = 64,
     readers: Count = 2,
+    limits: DecodeLimits = GENEROUS,
     force: bool = False,
 ) -> dict[str, int]:
     """Encode what the store lacks of the manifest.
 
     Returns how many clips met which end; fails, after all others are done, where one failed.
     """
-    extraction = extract_task(manifest, store, encoders, device, batch_size, readers, force)
+    extraction = extract_task(manifest, store, encoders, device, batch_size, readers, limits, force)
     log = get_run_logger()
     for note in extraction.notes():
         log.info("note: %s", note)

@@ -7,6 +7,7 @@ from prefect import flow
 from features.devices import DeviceName
 from features.encoders import AnyEncoderConfig
 from features.extraction import Count
+from features.limits import GENEROUS, DecodeLimits
 from features.timeline import MAX_ROWS_APART, RowsApart
 from flows.extract import extract_features
 from flows.score import score_head
@@ -30,10 +31,11 @@ def pipeline(
     device: DeviceName = "auto",
     batch_size: Count = 64,
     readers: Count = 2,
+    limits: DecodeLimits = GENEROUS,
     force: bool = False,
 ) -> dict[str, float | None] | None:
     """Extract, train, score; a clip that fails to extract stops it before training."""
-    extract_features(manifest, store, encoders, device, batch_size, readers, force)
+    extract_features(manifest, store, encoders, device, batch_size, readers, limits, force)
     sets = feature_sets_of(encoders)
     apart = max_rows_apart
     train_head(manifest, store, run, head, train, max_rows_apart=apart, force=force, **sets)

@@ -17,6 +17,7 @@ from features.devices import DeviceName
 from features.encoders import AnyEncoderConfig
 from features.errors import Incomplete, InputError
 from features.extraction import Count, Extraction, Outcome, extract_features
+from features.limits import GENEROUS, DecodeLimits
 from features.timeline import MAX_ROWS_APART, RowsApart
 from models.ablation.stage import Ablation, ablate
 from models.baselines.scoring import score_baselines
@@ -51,6 +52,7 @@ def pipeline(
     device: DeviceName = "auto",
     batch_size: Count = 64,
     readers: Count = 2,
+    limits: DecodeLimits = GENEROUS,
     force: bool = False,
     on_outcome: Callable[[Outcome, int], None] | None = None,
     on_epoch: Callable[[Epoch], None] | None = None,
@@ -63,6 +65,7 @@ def pipeline(
         device=device,
         batch_size=batch_size,
         readers=readers,
+        limits=limits,
         force=force,
         on_outcome=on_outcome,
     )
