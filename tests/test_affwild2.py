@@ -1,15 +1,18 @@
 import json
 from pathlib import Path
 
+import hostile_media
 import numpy as np
 import pytest
 from PIL import Image
 
-from features.datasets import dataset
+from features.datasets import affwild2, dataset
 from features.datasets.affwild2 import AffWild2Config
 from features.datasets.base import described
+from features.decoder import Decoder
 from features.errors import InputError
 from features.manifest import read_manifest, write_manifest
+from features.media import Probe
 
 
 def annotate(root: Path, name: str, n_rows: int, folder: str = "Train_Set", last: str = "") -> None:
@@ -54,6 +57,22 @@ def test_every_clip_is_found_wherever_it_lies(root, tmp_path):
     assert left.subject == right.subject == "10-60-64x64"  # the same video: one group
     assert (seven.split, left.split, right.split) == ("train", "val", "val")
     assert right.frames is None
+
+
+class Trapped(Decoder):
+    """A decoder that one video kills."""
+
+    def probe(self, video):
+        if video.stem != "7":
+            return super().probe(video)
+        return self._whole(hostile_media.dies, Probe, str(video), None)
+
+
+def test_a_video_that_kills_the_decoder_is_left_out_alone(root, tmp_path, monkeypatch):
+    monkeypatch.setattr(affwild2, "Decoder", Trapped)
+    indexed = AffWild2Config(root=root).index(tmp_path)
+    assert [clip.id for clip in indexed.clips] == ["10-60-64x64_left", "10-60-64x64_right"]
+    assert "was ended by SIGSEGV" in indexed.left_out["7"]
 
 
 def test_the_report_counts_found_against_expected(root, tmp_path):

@@ -11,6 +11,7 @@ from features.encoders.ast import AstConfig
 from features.encoders.clip import ClipConfig, ClipEncoder
 from features.errors import MediaError
 from features.extraction import extract_features
+from features.limits import DecodeLimits
 from features.manifest import write_manifest
 from features.records import Clip
 from features.status import described, status
@@ -226,6 +227,13 @@ def test_interrupted_it_keeps_what_is_done_and_resumes_with_the_rest(manifest, e
         extract_features(manifest, store, encoders[:1], on_outcome=interrupt)
     assert not [t for t in threading.enumerate() if t.name.startswith("reader")]
     assert ends(extract_features(manifest, store, encoders[:1])) == {"present": 2, "extracted": 2}
+
+
+def test_a_clip_beyond_a_limit_fails_alone(manifest, encoders, tmp_path):
+    limits = DecodeLimits(frames=40)
+    result = extract_features(manifest, str(tmp_path / "s.zarr"), encoders[:1], limits=limits)
+    assert ends(result) == {"extracted": 3, "failed": 1}
+    assert "it has 69 frames or more, more than limits.frames = 40" in result.failed[0].detail
 
 
 def test_reading_is_bounded(manifest, encoders, tmp_path, monkeypatch):
