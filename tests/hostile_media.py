@@ -67,6 +67,7 @@ def sounding(
     layout: str = "mono",
     n_tracks: int = 1,
     starts_s: tuple[float, ...] = (0.0,),
+    options: dict[str, str] | None = None,
 ) -> None:
     """Sound alone: tones of a second, at given times, in so many tracks."""
     n_channels = {"mono": 1, "5.1": 6}[layout]
@@ -74,7 +75,7 @@ def sounding(
     kind, samples = "fltp", np.repeat(wave[None], n_channels, axis=0)
     if codec.startswith("pcm"):
         kind, samples = "s16", (wave[None] * 32767).astype(np.int16)
-    with av.open(str(path), "w") as container:
+    with av.open(str(path), "w", options=options or {}) as container:
         tracks = [container.add_stream(codec, rate=rate_hz, layout=layout) for _ in range(n_tracks)]
         for track in tracks:
             for start_s in starts_s:
@@ -160,6 +161,8 @@ def grown(path: Path) -> None:
 
 
 HLS = b"#EXTM3U\n#EXT-X-TARGETDURATION:9\n#EXTINF:9,\ngood-1.mp4\n#EXT-X-ENDLIST\n"
+LIVE = {"live": "1"}  # a Matroska that claims no duration
+LATE = np.array([0, 0.04, 0.08, 9e4])
 FILES: dict[str, Callable[[Path], object]] = {
     "good-1.mp4": good,
     "empty.mp4": lambda p: p.write_bytes(b""),
@@ -183,8 +186,9 @@ FILES: dict[str, Callable[[Path], object]] = {
     "vast.mp4": lambda p: changed(p, vast),
     "endless.mp4": lambda p: changed(p, endless),
     "claims-days.mkv": lambda p: changed(p, claims_days, options={}),
-    "late.mkv": lambda p: good(p, time_s=np.array([0, 0.04, 0.08, 9e4]), options={}),
-    "late-sound.mkv": lambda p: sounding(p, codec="pcm_s16le", starts_s=(0.0, 9e4)),
+    "late.mkv": lambda p: good(p, time_s=LATE, options={}),
+    "late-live.mkv": lambda p: good(p, time_s=LATE, sound=None, options=LIVE),
+    "late-sound.mkv": lambda p: sounding(p, codec="pcm_s16le", starts_s=(0.0, 9e4), options=LIVE),
     "long.mp4": lambda p: good(p, time_s=np.arange(301) / 25, sound=None),
     "heavy.mp4": grown,
     "tracks.mkv": lambda p: sounding(p, n_tracks=9),

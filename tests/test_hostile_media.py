@@ -37,7 +37,8 @@ EXPECTED = {
     "endless.mp4": WHOLE,  # the index lists 50 frames, whatever it says beside that
     "claims-days.mkv": ("limit-duration", "limit-duration"),
     "late.mkv": ("limit-duration", "limit-duration"),
-    "late-sound.mkv": ("limit-duration", "limit-duration"),
+    "late-live.mkv": ("limit-duration", 0),
+    "late-sound.mkv": ("no-picture", "limit-duration"),
     "long.mp4": ("limit-frames", 0),
     "heavy.mp4": ("limit-bytes", "limit-bytes"),
     "tracks.mkv": ("limit-streams", "limit-streams"),
