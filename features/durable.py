@@ -7,11 +7,13 @@ import signal
 import threading
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 
 from features.errors import InputError, VaflowError
+
+ENDING = (signal.SIGINT, signal.SIGTERM)  # by which one asks a program to end
 
 
 def write_whole(path: Path, data: bytes, staging: Path | None = None) -> None:
@@ -50,18 +52,22 @@ def naming(path: Path) -> Iterator[None]:
 
 @contextmanager
 def finishing() -> Iterator[None]:
-    """Within, a Ctrl-C waits: what was begun is finished first. In other threads none arrives."""
+    """Within, Ctrl-C and SIGTERM wait: what was begun is finished first.
+
+    In other threads none arrives.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    came: list[FrameType | None] = []
-    before = signal.signal(signal.SIGINT, lambda _, frame: came.append(frame))
+    came: list[int] = []
+    before = {n: signal.signal(n, lambda number, _: came.append(number)) for n in ENDING}
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, before)
-        if came and callable(before):
-            before(signal.SIGINT, came[0])
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        if came:
+            signal.raise_signal(came[0])
 
 
 def refuse_unless_writable(path: Path, what: str) -> None:
@@ -97,13 +103,58 @@ def sync_folder(folder: Path) -> None:
         os.close(handle)
 
 
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A lock file that this process holds; the kernel frees it when the process dies."""
+
+    path: Path
+    handle: int
+
+    def release(self) -> None:
+        """Let others have it, and leave no file behind."""
+        self.path.unlink(missing_ok=True)
+        os.close(self.handle)
+
+
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Hold the lock file exclusively, waiting for it; it is free when its holder dies."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("wb") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+    """Hold the lock file exclusively, waiting for it."""
+    held = None
+    while held is None:
+        held = _locked(path, fcntl.LOCK_EX)
+    try:
         yield
+    finally:
+        held.release()
+
+
+def claim(path: Path) -> Claim | None:
+    """Hold the lock file exclusively from now on, or None where another does."""
+    try:
+        return _locked(path, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return None
+
+
+def _locked(path: Path, how: int) -> Claim | None:
+    """The lock file, locked; None where its holder before us has taken it away meanwhile.
+
+    No child may outlive us with it: Python's descriptors do not survive an exec, and we do not
+    fork without one.
+    """
+    with naming(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+    try:
+        fcntl.flock(handle, how)
+        with suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(handle), os.stat(path)):
+                return Claim(path, handle)
+    except BaseException:
+        os.close(handle)
+        raise
+    os.close(handle)
+    return None
 
 
 def sha256_of(path: Path) -> str:

@@ -6,7 +6,7 @@ decode processes -> readers (threads) -> bounded queue of items -> batches acros
 
 import threading
 from collections import deque
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -66,13 +66,16 @@ class _Open:
 
 def encode_all(
     encoder: Encoder,
-    sources: Sequence[Source],
+    sources: Iterable[Source],
     *,
     batch_size: int,
     readers: int,
     limits: DecodeLimits = GENEROUS,
 ) -> Generator[Encoded | Failed, None, None]:
-    """Each clip as it is done, in whatever order; every batch but the last is full."""
+    """Each clip as it is done, in whatever order; every batch but the last is full.
+
+    Readers' threads take each source when they begin it, one thread at a time.
+    """
     waiting: deque[tuple[_Open, Tensor]] = deque()
     with closing(_read_all(encoder, sources, readers, limits)) as pieces:
         for clip, piece in pieces:
@@ -130,7 +133,7 @@ def _finished(encoder: Encoder, clip: _Open) -> Encoded | Failed:
 
 
 def _read_all(
-    encoder: Encoder, sources: Sequence[Source], n_readers: int, limits: DecodeLimits
+    encoder: Encoder, sources: Iterable[Source], n_readers: int, limits: DecodeLimits
 ) -> Generator[tuple[_Open, Any], None, None]:
     """What readers' threads make of the clips: items, then a layout or a `MediaError` each.
 
@@ -171,7 +174,6 @@ def _read_all(
                 except MediaError as error:
                     put(clip, error)
 
-    n_readers = min(n_readers, len(sources))
     n_threads = max(1, n_cores() // n_readers)
     decoders = [Decoder(limits, n_threads) for _ in range(n_readers)]
     with ThreadPoolExecutor(n_readers, thread_name_prefix="reader") as pool:

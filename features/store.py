@@ -4,15 +4,16 @@
         <spec name>/              attributes: the full spec
             <clip id>/            attributes: the commit, written last
                 values (T, D)  time_s (T,)  valid (T,)
-    <store>.work/                 staging, locks: beside it, for zarr lists what lies inside
+    <store>.work/                 staging, locks, ...: beside it, for zarr lists what lies inside
 
-A record is staged, synced and renamed into place; a kill at any moment leaves the old record,
-the new one, or none.
+A record is staged, synced and renamed into place by whoever holds the clip's lock; a kill at any
+moment leaves the old record, the new one, or none.
 """
 
 import os
 import shutil
 import uuid
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -20,6 +21,8 @@ from typing import Literal
 from pydantic import ValidationError
 
 from features.durable import (
+    Claim,
+    claim,
     finishing,
     locked,
     naming,
@@ -43,6 +46,7 @@ from features.validation import describe
 
 FORMAT = "vaflow-features"
 VERSION = 1
+LOCKS, STAGING = "locks", "staging"  # in the folder beside the store
 
 State = Literal["complete", "missing", "stale", "corrupt"]
 
@@ -92,7 +96,7 @@ class FeatureStore:
         refuse_unless_writable(self.path, "store")
         if (self.path / METADATA).exists():
             return
-        with locked(self.work / "locks" / "store"):  # two first runs may be at it
+        with locked(self.work / LOCKS / "store"):  # two first runs may be at it
             self._refuse_unless_free()
             if not (self.path / METADATA).exists():
                 self._put_group(self.path, {"format": FORMAT, "version": VERSION})
@@ -196,23 +200,37 @@ class FeatureStore:
         source: JsonObject,
         provenance: JsonObject,
         note: str | None = None,
+        held: Claim | None = None,
     ) -> Commit:
         """Publish a track as the clip's record, in the place of an older one.
 
-        Where the disk does not take it, an `OSError` names the record's folder, and what was
-        there before stays. Ctrl-C waits for its end: zarr's own thread would go on writing into
-        staging (test_store.py).
+        `held` is the clip's claim, where the caller has it already; else it is waited for. Where
+        the disk does not take the record, an `OSError` names its folder, and what was there before
+        stays. Ctrl-C waits for its end: zarr's own thread would go on writing into staging
+        (test_store.py).
         """
-        staged = self.work / "staging" / uuid.uuid4().hex
-        with finishing(), naming(self.path / spec.name / clip_id):
+        lock = nullcontext() if held else locked(self._lock(spec.name, clip_id))
+        staged = self.work / STAGING / f"{spec.name}.{clip_id}.{uuid.uuid4().hex}"
+        with lock, finishing(), naming(self.path / spec.name / clip_id):
             try:
                 staged.mkdir(parents=True)
                 commit = stage(staged, track, source, provenance, note)
-                with locked(self.work / "locks" / f"{spec.name}.{clip_id}"):
-                    self._publish(staged, spec, clip_id)
+                self._publish(staged, spec, clip_id)
             finally:
                 shutil.rmtree(staged, ignore_errors=True)
         return commit
+
+    def claim(self, set_name: str, clip_id: str) -> Claim | None:
+        """The sole right to write a clip's record until it is released; None where another has it.
+
+        The kernel frees it when its holder dies, and with it whatever lies of the clip in staging
+        is debris.
+        """
+        return claim(self._lock(set_name, clip_id))
+
+    def _lock(self, set_name: str, clip_id: str) -> Path:
+        """The file that is locked by whoever works on a clip's record."""
+        return self.work / LOCKS / f"{set_name}.{clip_id}"
 
     def _put_group(self, folder: Path, attributes: JsonObject) -> None:
         """Make a group's folder with its attributes, and have the disk keep its name."""

@@ -10,11 +10,12 @@ import numpy as np
 import pytest
 import zarr
 
-from features import store as store_module
+from features.durable import locked
 from features.errors import InputError, LaterVersion, StoreError
 from features.records import Track
 from features.spec import FeatureSpec
 from features.store import FeatureStore
+from features.store_record import stage
 
 SPEC = FeatureSpec(
     kind="clip",
@@ -191,19 +192,86 @@ def test_a_writer_killed_at_any_moment_leaves_only_whole_records(store, tmp_path
     assert same(store.read(SPEC.name, "c0"), make_track())
 
 
-def test_ctrl_c_in_the_middle_of_a_record_waits_until_it_is_whole(store, monkeypatch):
-    before = signal.getsignal(signal.SIGINT)
-    writing = np.asarray(make_track().values)
-    monkeypatch.setattr(
-        "features.store.locked",
-        lambda path, real=store_module.locked: (os.kill(os.getpid(), signal.SIGINT), real(path))[1],
-    )
-    with pytest.raises(KeyboardInterrupt):
-        write(store)
-    monkeypatch.undo()
-    assert np.array_equal(store.read(SPEC.name, "a").values, writing)
+class Ended(BaseException):
+    pass
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_what_ends_the_program_in_the_middle_of_a_record_waits_until_it_is_whole(
+    store, monkeypatch, number
+):
+    def end(*_):
+        raise Ended
+
+    def staged(*arguments):
+        signal.raise_signal(number)
+        return stage(*arguments)
+
+    before = signal.signal(number, end)
+    monkeypatch.setattr("features.store.stage", staged)
+    try:
+        with pytest.raises(Ended):
+            write(store)
+        assert signal.getsignal(number) is end
+    finally:
+        signal.signal(number, before)
+    assert same(store.read(SPEC.name, "a"), make_track())
     assert not list((store.work / "staging").iterdir())
-    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_a_writer_that_waits_for_a_clip_can_be_ended(store):
+    def end(*_):
+        raise Ended
+
+    held = store.claim(SPEC.name, "a")
+    before = signal.signal(signal.SIGINT, end)
+    threading.Timer(0.1, signal.pthread_kill, (threading.get_ident(), signal.SIGINT)).start()
+    try:
+        with pytest.raises(Ended):
+            write(store)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    held.release()
+    write(store)
+
+
+def test_one_at_a_time_may_write_a_clip(store):
+    held = store.claim(SPEC.name, "a")
+    assert store.claim(SPEC.name, "a") is None
+    other = store.claim(SPEC.name, "b")
+    waiting = threading.Thread(target=write, args=(store,))
+    waiting.start()
+    store.write(
+        SPEC, "a", make_track(seed=1), source=SOURCE, provenance={}, held=held
+    )  # it does not wait for itself
+    assert same(store.read(SPEC.name, "a"), make_track(seed=1))
+    held.release()
+    waiting.join()
+    assert same(store.read(SPEC.name, "a"), make_track())
+    other.release()
+    assert not list((store.work / "locks").iterdir())
+
+
+def test_a_lock_file_that_is_taken_away_holds_nobody_back_and_lets_nobody_in(tmp_path):
+    path = tmp_path / "lock"
+    for _ in range(50):
+        n_inside, most, threads = 0, 0, []
+
+        def hold():
+            nonlocal n_inside, most
+            with locked(path):
+                n_inside += 1
+                most = max(most, n_inside)
+                time.sleep(0.0002)
+                n_inside -= 1
+
+        for _ in range(6):
+            threads.append(threading.Thread(target=hold))
+            threads[-1].start()
+        for thread in threads:
+            thread.join()
+        assert most == 1
+    assert not path.exists()
 
 
 def test_a_record_can_be_written_from_another_thread(store):
