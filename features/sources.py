@@ -1,9 +1,11 @@
 """What a clip's media holds: a digest for each part, so that one changed byte is seen."""
 
 import hashlib
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from features.crops import crop_files
+from features.digest_memo import DigestMemo, look_at
 from features.durable import sha256_of
 from features.encoders.base import Modality
 from features.errors import MediaError
@@ -11,10 +13,10 @@ from features.records import JsonObject, Source
 
 
 class SourceDigests:
-    """Digests of media files, each file read once."""
+    """Digests of media, each read once as long as it looks the same and the memo has no doubt."""
 
-    def __init__(self) -> None:
-        self._of_path: dict[Path, str] = {}
+    def __init__(self, memo: DigestMemo | None = None) -> None:
+        self._memo = memo or DigestMemo()
 
     def of(self, source: Source, modality: Modality) -> JsonObject:
         """What the features of one modality are made from, by part; blind to where it lies.
@@ -31,25 +33,44 @@ class SourceDigests:
         }
 
     def _file(self, path: Path) -> str:
-        if path not in self._of_path:
-            self._of_path[path] = _sha256(path)
-        return self._of_path[path]
+        return self._remembered(path, lambda: [path], lambda: _sha256(path))
 
     def _crops(self, folder: Path) -> str:
         """One digest for all crops of a folder, with their numbers."""
-        if folder not in self._of_path:
+
+        def read() -> str:
             whole = hashlib.sha256()
             for number, path in crop_files(folder).items():
                 whole.update(f"{number}:{_sha256(path)}\n".encode())
-            self._of_path[folder] = whole.hexdigest()
-        return self._of_path[folder]
+            return whole.hexdigest()
+
+        return self._remembered(folder, lambda: crop_files(folder).values(), read)
+
+    def _remembered(
+        self, path: Path, files: Callable[[], Iterable[Path]], read: Callable[[], str]
+    ) -> str:
+        """The digest of what lies at a path, read only where it is not known."""
+        try:
+            before = look_at(files())
+            if known := self._memo.find(path, before):
+                return known
+            digest = read()
+            self._memo.keep(path, before, digest)  # what changes meanwhile looks different then
+        except OSError as error:
+            raise _unreadable(Path(error.filename or path), error) from None
+        return digest
 
 
 def _sha256(path: Path) -> str:
     try:
         return sha256_of(path)
     except OSError as error:
-        raise MediaError(
-            f"{path} cannot be read ({error.strerror}); correct the manifest or the file",
-            "missing" if isinstance(error, FileNotFoundError) else "unreadable",
-        ) from None
+        raise _unreadable(path, error) from None
+
+
+def _unreadable(path: Path, error: OSError) -> MediaError:
+    """The media error of what the operating system does not give."""
+    return MediaError(
+        f"{path} cannot be read ({error.strerror}); correct the manifest or the file",
+        "missing" if isinstance(error, FileNotFoundError) else "unreadable",
+    )
