@@ -10,7 +10,7 @@ import hashlib
 import os
 import sqlite3
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -75,14 +75,25 @@ class DigestMemo:
         """Remember the digest of what looked like this before it was read."""
         if not look.is_settled:
             return
-        entry = (look.looks, look.seen_ns, digest)
-        self._of_path[path] = entry
-        if self._database:
-            with suppress(sqlite3.Error):  # read-only, full or locked
-                self._database.execute(
-                    "INSERT OR REPLACE INTO digests VALUES (?, ?, ?, ?, ?)",
-                    (os.fsencode(path), *entry, _proof(path, *entry)),
-                )
+        self._of_path[path] = (look.looks, look.seen_ns, digest)
+        self._save({path: self._of_path[path]})
+
+    def take_over(self, other: "DigestMemo") -> None:
+        """Remember what another had no place to put."""
+        self._of_path.update(other._of_path)
+        if other._database is None:
+            self._save(other._of_path)
+
+    def _save(self, entries: Mapping[Path, tuple[str, int, str]]) -> None:
+        """Have later processes know this, if the disk takes it."""
+        rows = [
+            (os.fsencode(path), *entry, _proof(path, *entry)) for path, entry in entries.items()
+        ]
+        if self._database and rows:
+            with suppress(sqlite3.Error), self._database:  # read-only, full or locked
+                self._database.execute("BEGIN")
+                query = "INSERT OR REPLACE INTO digests VALUES (?, ?, ?, ?, ?)"
+                self._database.executemany(query, rows)
 
     def _entries(self, path: Path) -> Iterator[tuple[str, int, str]]:
         """What is remembered of a path, by this process and by others before it."""

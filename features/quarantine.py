@@ -15,12 +15,15 @@ import av
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
 from features.durable import write_whole
+from features.errors import MediaCode
 from features.records import ClipId, JsonObject
 from features.spec import canonical
 
 FOLDER = "quarantine"
 DECODING = 1  # raised when the code comes to decode, or to refuse, what it did not before
 WORDS_LENGTH = 4000  # characters that are kept of what the decoder said
+PASSING: tuple[MediaCode, ...] = ("missing", "unreadable", "not-finite")
+"""Failures that are not of the media's content: such a clip is tried each time."""
 
 
 class Quarantined(BaseModel):
@@ -31,8 +34,8 @@ class Quarantined(BaseModel):
     clip: ClipId
     spec: str
     """The feature set's name."""
-    code: str = Field(pattern=r"^[a-z][a-z0-9 _-]{0,63}$")
-    """The reason, of the closed list of `MediaError`."""
+    code: MediaCode
+    """The reason."""
     words: str = Field(max_length=WORDS_LENGTH)
     """What the decoder said."""
     source: JsonObject
@@ -67,7 +70,7 @@ def put_in_quarantine(
     set_name: str,
     clip_id: str,
     *,
-    code: str,
+    code: MediaCode,
     words: str,
     source: JsonObject,
     extractor: str,

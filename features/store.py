@@ -123,6 +123,15 @@ class FeatureStore:
             if (folder / METADATA).is_file()
         }
 
+    def sets_beside(self, spec: FeatureSpec) -> list[str]:
+        """The names of the sets that encoders of the same kind made with other specs."""
+        found = sorted(folder.name for folder in self.path.glob(f"{spec.kind}-*"))
+        return [name for name in found if name != spec.name]
+
+    def has_record(self, set_name: str, clip_id: str) -> bool:
+        """Whether a clip has a record in a set, whatever its state."""
+        return (self.path / set_name / clip_id / METADATA).is_file()
+
     def mend(self, spec: FeatureSpec) -> None:
         """Give a feature set that lost its attributes them back; `StoreError` where they differ."""
         folder = self.path / spec.name

@@ -15,10 +15,13 @@ import yaml
 from PIL import Image
 from small_media import RATE_HZ, draw_frames, tone, write_video
 
+from features.digest_memo import FILE as MEMO
 from features.durable import sha256_of
 from features.manifest import write_manifest
+from features.quarantine import FOLDER
 from features.records import Clip
 from features.spec import canonical
+from features.throughput import FOLDER as THROUGHPUT
 from flows.cli import main
 
 N_FRAMES = 30
@@ -86,11 +89,11 @@ def before(folder: Path) -> Before:
 
 
 def _files(folder: Path) -> dict[str, str]:
-    """Every file of the folder but locks: to be there it need not be a record."""
+    """Every file of the folder but what a store remembers beside it, which is no record."""
     return {
         str(path.relative_to(folder)): sha256_of(path)
         for path in sorted(folder.rglob("*"))
-        if path.is_file() and "locks" not in path.parts
+        if path.is_file() and not {*path.parts} & {"locks", FOLDER, THROUGHPUT, MEMO}
     }
 
 

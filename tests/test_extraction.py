@@ -1,5 +1,7 @@
+import logging
 import shutil
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -13,6 +15,7 @@ from features.errors import MediaError
 from features.extraction import extract_features
 from features.limits import DecodeLimits
 from features.manifest import write_manifest
+from features.quarantine import read_quarantine
 from features.records import Clip
 from features.status import described, status
 from features.store import FeatureStore
@@ -59,7 +62,7 @@ def test_every_clip_has_a_track_in_every_set_and_a_second_run_encodes_nothing(
     store = str(tmp_path / "s.zarr")
     result = extract_features(manifest, store, encoders)
     assert ends(result) == {"extracted": 8}
-    assert {o.detail for o in result.outcomes} == {"new"}
+    assert result.reasons == {"new": 8}
     assert result.notes() == ["c2: the clip has no sound"]
     found = tracks(store)
     clip_set, ast_set = (encoder.spec().name for encoder in encoders)
@@ -123,8 +126,8 @@ def test_a_broken_clip_is_named_and_the_others_go_on(manifest, encoders, tmp_pat
     (tmp_path / "c3.mp4").unlink()
     store = str(tmp_path / "s.zarr")
     result = extract_features(manifest, store, encoders)
-    assert ends(result) == {"extracted": 4, "failed": 4}
-    assert {o.clip for o in result.failed} == {"c1", "c3"}
+    assert ends(result) == {"extracted": 4, "quarantined": 2, "failed": 2}
+    assert {(o.clip, o.state) for o in result.failed} == {("c1", "quarantined"), ("c3", "failed")}
     messages = " ".join(o.detail for o in result.failed)
     assert "c3.mp4 cannot be read" in messages
     assert "c1.mp4 cannot be decoded" in messages
@@ -148,7 +151,7 @@ def test_only_what_changed_is_extracted_again(manifest, encoders, tmp_path):
     crop.write_bytes((tmp_path / "crops-c1" / "00040.jpg").read_bytes())
     result = extract_features(manifest, store, encoders)
     done = [o for o in result.outcomes if o.state == "extracted"]
-    assert [(o.clip, o.feature_set[:4], o.detail) for o in done] == [
+    assert [(o.clip, o.feature_set[:4], o.reason) for o in done] == [
         ("c1", "clip", "source changed")
     ]
 
@@ -168,11 +171,11 @@ def test_a_record_that_lost_a_file_is_made_again_and_force_makes_all(manifest, e
     extract_features(manifest, str(store), encoders[:1])
     (store / encoders[0].spec().name / "c0" / "values" / "c" / "0" / "0").unlink()
     result = extract_features(manifest, str(store), encoders[:1])
-    assert [(o.clip, o.detail) for o in result.outcomes if o.state == "extracted"] == [
+    assert [(o.clip, o.reason) for o in result.outcomes if o.state == "extracted"] == [
         ("c0", "corrupt")
     ]
     forced = extract_features(manifest, str(store), encoders[:1], force=True)
-    assert [o.detail for o in forced.outcomes] == ["forced"] * 4
+    assert forced.reasons == {"forced": 4}
 
 
 def test_another_spec_is_another_set_beside_the_first(manifest, tiny_ast, tmp_path):
@@ -261,3 +264,155 @@ def test_status_says_complete_missing_stale_and_corrupt(manifest, encoders, tmp_
     assert found.as_json()["counts"] == {"missing": 1, "complete": 1, "corrupt": 1, "stale": 1}
     lines = "\n".join(described(found))
     assert f"stale: c3 ({name}): source changed: video" in lines
+
+
+def broken(tmp_path, name: str = "c3") -> bytes:
+    """Half of a clip's video is gone; what it was."""
+    whole = (tmp_path / f"{name}.mp4").read_bytes()
+    (tmp_path / f"{name}.mp4").write_bytes(whole[: len(whole) // 2])
+    return whole
+
+
+def test_a_clip_that_does_not_decode_is_not_tried_again_until_something_changes(
+    manifest, encoders, tmp_path, monkeypatch
+):
+    store, work = str(tmp_path / "s.zarr"), tmp_path / "s.zarr.work"
+    name = encoders[0].spec().name
+    tried = []
+    read = ClipEncoder.read
+
+    def noted(self, source, *rest):
+        tried.append(source.clip_id)
+        return (yield from read(self, source, *rest))
+
+    monkeypatch.setattr(ClipEncoder, "read", noted)
+    whole = broken(tmp_path)
+    assert ends(extract_features(manifest, store, encoders[:1])) == {
+        "extracted": 3,
+        "quarantined": 1,
+    }
+    record = read_quarantine(work, name, "c3")
+    assert record.code in ("not-media", "damaged", "incomplete")
+    assert "c3.mp4" in record.words
+    tried.clear()
+    again = extract_features(manifest, store, encoders[:1])
+    assert ends(again) == {"present": 3, "quarantined": 1}
+    assert again.failed[0].detail.startswith(record.words)
+    assert "not tried again until its media or what decodes it changes" in again.failed[0].detail
+    assert tried == []
+
+    forced = extract_features(manifest, store, encoders[:1], force=True)
+    assert ends(forced) == {"extracted": 3, "quarantined": 1}
+    assert {o.reason for o in forced.outcomes} == {"forced"}
+    tried.clear()
+    monkeypatch.setattr("features.extraction.extractor", lambda: "a better one")
+    extract_features(manifest, store, encoders[:1])
+    assert tried == ["c3"]
+    assert read_quarantine(work, name, "c3").extractor == "a better one"
+    (tmp_path / "c3.mp4").write_bytes(whole)
+    assert ends(extract_features(manifest, store, encoders[:1])) == {"present": 3, "extracted": 1}
+    assert read_quarantine(work, name, "c3") is None
+
+
+def test_what_is_not_there_or_not_the_medias_fault_is_tried_each_time(
+    manifest, encoders, tmp_path, monkeypatch
+):
+    store = str(tmp_path / "s.zarr")
+    (tmp_path / "c3.mp4").rename(tmp_path / "away.mp4")
+    monkeypatch.setattr(
+        ClipEncoder, "encode", lambda self, items: torch.full((len(items), 16), float("nan"))
+    )
+    assert ends(extract_features(manifest, store, encoders[:1])) == {"failed": 4}
+    assert not list((tmp_path / "s.zarr.work").glob("quarantine/*/*"))
+    (tmp_path / "away.mp4").rename(tmp_path / "c3.mp4")
+    monkeypatch.undo()
+    assert ends(extract_features(manifest, store, encoders[:1])) == {"extracted": 4}
+
+
+def test_a_whole_record_is_not_put_in_quarantine_by_a_forced_run_that_fails(
+    manifest, encoders, tmp_path, monkeypatch
+):
+    store = str(tmp_path / "s.zarr")
+    extract_features(manifest, store, encoders[:1])
+
+    def read(self, source, *_):
+        raise MediaError("a fault of the clip", "damaged")
+        yield
+
+    monkeypatch.setattr(ClipEncoder, "read", read)
+    assert ends(extract_features(manifest, store, encoders[:1], force=True)) == {"failed": 4}
+    assert ends(extract_features(manifest, store, encoders[:1])) == {"present": 4}
+
+
+def test_media_that_changes_while_it_is_read_is_not_stored_as_what_it_was(
+    manifest, encoders, tmp_path, monkeypatch
+):
+    store, assemble = str(tmp_path / "s.zarr"), ClipEncoder.assemble
+
+    def meanwhile(self, outputs, layout):
+        (tmp_path / "c3.mp4").write_bytes((tmp_path / "c0.mp4").read_bytes())
+        (tmp_path / "c0.mp4").unlink(missing_ok=True)
+        return assemble(self, outputs, layout)
+
+    only = [Clip(id=k, video=f"{k}.mp4", split="train") for k in ("c3", "c0")]
+    write_manifest(manifest, only[:1])
+    monkeypatch.setattr(ClipEncoder, "assemble", meanwhile)
+    result = extract_features(manifest, store, encoders[:1])
+    assert [(o.state, o.detail) for o in result.outcomes] == [
+        ("failed", "its media changed while it was read; run the same again")
+    ]
+    monkeypatch.undo()
+    assert ends(extract_features(manifest, store, encoders[:1])) == {"extracted": 1}
+    assert len(tracks(store, ["c3"])[encoders[0].spec().name, "c3"].values) == 40  # c0's frames
+
+
+def test_the_reason_is_recorded_and_logged(manifest, encoders, tmp_path, caplog):
+    caplog.set_level(logging.INFO, "features.extraction")
+    store = str(tmp_path / "s.zarr")
+    result = extract_features(manifest, store, encoders[:1])
+    name = encoders[0].spec().name
+    assert f"c2 ({name}): extracted: new" in caplog.messages
+    assert "4 extracted, 0 already there, 0 failed, in" in result.summary()
+    assert "(4 new)" in result.summary()
+    (tmp_path / "c0.mp4").write_bytes((tmp_path / "c3.mp4").read_bytes())
+    extract_features(manifest, store, encoders[:1])
+    commit = FeatureStore.open(store).commit(name, "c0")
+    assert commit.provenance["reason"] == "source changed"
+    assert f"c0 ({name}): extracted: source changed" in caplog.messages
+    broken(tmp_path)
+    summary = extract_features(manifest, store, encoders[:1]).summary()
+    assert "0 extracted, 3 already there, 0 failed, 1 quarantined, in" in summary
+
+
+def test_few_claims_at_once_are_enough(manifest, encoders, tmp_path, monkeypatch):
+    monkeypatch.setattr("features.claims.CLAIMS_AT_MOST", 1)
+    result = extract_features(manifest, str(tmp_path / "s.zarr"), encoders, batch_size=1000)
+    assert ends(result) == {"extracted": 8}
+
+
+def test_a_clip_that_another_has_claimed_comes_last(manifest, encoders, tmp_path):
+    store, name = FeatureStore.open(tmp_path / "s.zarr", create=True), encoders[0].spec().name
+    held = store.claim(name, "c0")
+
+    def free(outcome, total):
+        if outcome.clip == "c3":
+            held.release()
+
+    result = extract_features(
+        manifest, str(tmp_path / "s.zarr"), encoders[:1], readers=1, on_outcome=free
+    )
+    assert [o.clip for o in result.outcomes] == ["c1", "c2", "c3", "c0"]
+    assert not list((store.work / "locks").iterdir())
+
+
+def test_an_archive_that_was_hashed_is_not_read_again(manifest, encoders, tmp_path, monkeypatch):
+    now = time.time_ns
+    monkeypatch.setattr("features.digest_memo.time.time_ns", lambda: now() + 10**10)
+    store = str(tmp_path / "s.zarr")
+    extract_features(manifest, store, encoders)
+
+    def never(path):
+        raise AssertionError(f"{path} was read")
+
+    monkeypatch.setattr("features.sources.sha256_of", never)
+    assert ends(extract_features(manifest, store, encoders)) == {"present": 8}

@@ -84,7 +84,7 @@ def test_a_failed_clip_fails_the_flow_after_the_others_are_done(
     server, two_clips, tiny_clip, tmp_path
 ):
     encoders = [{"kind": "clip", **tiny_clip}]
-    with pytest.raises(Incomplete, match="1 extracted, .* 1 failed"):
+    with pytest.raises(Incomplete, match="1 extracted, .* 1 quarantined"):
         extract_features(two_clips, str(tmp_path / "s.zarr"), encoders)
     assert (tmp_path / "s.zarr").exists()
     write_manifest(two_clips, [Clip(id="good", video="good.mp4", split="train")])

@@ -16,7 +16,7 @@ SOURCE = {"video": "a" * 64, "frames": None, "fps": 25.0}
 
 
 def put(work, clip="a", **changes):
-    fields = {"code": "truncated", "words": "5 of 9 frames", "source": SOURCE}
+    fields = {"code": "incomplete", "words": "5 of 9 frames", "source": SOURCE}
     return put_in_quarantine(work, NAME, clip, **{**fields, "extractor": "x 1", **changes})
 
 
@@ -67,6 +67,8 @@ def test_a_record_of_another_clip_or_with_more_in_it_is_as_none(tmp_path):
     path.with_name("b.json").write_bytes(path.read_bytes())
     assert read_quarantine(tmp_path, NAME, "b") is None
     path.write_text(json.dumps({**json.loads(path.read_text()), "more": 1}))
+    assert read_quarantine(tmp_path, NAME, "a") is None
+    path.write_text(json.dumps({**json.loads(path.read_text()), "code": "unheard-of"}))
     assert read_quarantine(tmp_path, NAME, "a") is None
     path.write_bytes(b"\xff\xfe\x00")
     assert read_quarantine(tmp_path, NAME, "a") is None

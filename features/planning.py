@@ -1,0 +1,109 @@
+"""What a feature set lacks of a manifest, and why: decided before anything is decoded."""
+
+from dataclasses import dataclass
+
+from features.encoders import AnyEncoderConfig
+from features.errors import MediaError, StoreError
+from features.manifest import Manifest
+from features.outcomes import Outcome, Reason
+from features.quarantine import Quarantined, read_quarantine, stands
+from features.records import JsonObject, Source
+from features.sources import SourceDigests
+from features.spec import FeatureSpec
+from features.store import FeatureStore, State
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What is there of a clip in a feature set."""
+
+    state: State
+    why: str
+    commit: str | None
+    """Digest of the commit, where there is one."""
+    quarantined: Quarantined | None
+    """What forbids to try the clip, where it is not complete."""
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One clip that a feature set lacks."""
+
+    source: Source
+    reason: Reason
+    source_digest: JsonObject
+    found: Found
+    """What was there when this was decided."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What is to be done for one feature set."""
+
+    config: AnyEncoderConfig
+    spec: FeatureSpec
+    jobs: tuple[Job, ...]
+    settled: tuple[Outcome, ...]
+    """How the other clips end, without being tried."""
+
+
+def plan(
+    clips: Manifest,
+    config: AnyEncoderConfig,
+    spec: FeatureSpec,
+    store: FeatureStore,
+    digests: SourceDigests,
+    tool: str,
+    *,
+    force: bool,
+) -> Plan:
+    """What a feature set lacks of the clips; `tool` is what would decode them."""
+    others = store.sets_beside(spec)
+    jobs: list[Job] = []
+    done: list[Outcome] = []
+    for clip in clips.clips:
+        source = clips.source(clip)
+        try:
+            digest = digests.of(source, config.modality)
+        except MediaError as error:
+            done.append(Outcome(clip.id, spec.name, "failed", str(error)))
+            continue
+        found = find(store, spec.name, clip.id, digest, tool)
+        outcome = None if force else settled(found, spec.name, clip.id)
+        if outcome:
+            done.append(outcome)
+        else:
+            has_other = any(store.has_record(other, clip.id) for other in others)
+            jobs.append(Job(source, _reason(found, has_other=has_other), digest, found))
+    return Plan(config, spec, tuple(jobs), tuple(done))
+
+
+def find(store: FeatureStore, set_name: str, clip_id: str, source: JsonObject, tool: str) -> Found:
+    """What is there now of a clip whose media has this digest."""
+    state, why = store.state(set_name, clip_id, source)
+    try:
+        commit = store.commit(set_name, clip_id)
+    except StoreError:  # the state says that it is corrupt
+        commit = None
+    record = None if state == "complete" else read_quarantine(store.work, set_name, clip_id)
+    standing = record if record and stands(record, source, tool) else None
+    return Found(state, why, commit.digest if commit else None, standing)
+
+
+def settled(found: Found, set_name: str, clip_id: str) -> Outcome | None:
+    """How a clip ends of which this is there; None where it is to be extracted."""
+    if found.state == "complete":
+        return Outcome(clip_id, set_name, "present", note=found.why or None)
+    if record := found.quarantined:
+        again = "not tried again until its media or what decodes it changes, or with force=true"
+        return Outcome(clip_id, set_name, "quarantined", f"{record.words}; {again}")
+    return None
+
+
+def _reason(found: Found, *, has_other: bool) -> Reason:
+    """Why a clip is extracted."""
+    if found.state == "complete" or found.quarantined:
+        return "forced"
+    if found.state == "missing":
+        return "spec changed" if has_other else "new"
+    return "source changed" if found.state == "stale" else "corrupt"
