@@ -1,41 +1,46 @@
-"""The process of the command `vaflow`, also `python -m flows`: Ctrl-C ends it in one way."""
+"""The process of the command `vaflow`, also `python -m flows`: it ends in one way when told to."""
 
 import os
 import signal
 import sys
 from types import FrameType
 
-INTERRUPTED = 130  # what a shell makes of Ctrl-C
-SAID = "interrupted; what is done is kept, the rest resumes"
+ENDED = 128  # what a shell adds to the number of a signal
+INTERRUPTED = ENDED + signal.SIGINT
+SAID = {
+    signal.SIGINT: "interrupted; what is done is kept, the rest resumes\n",
+    signal.SIGTERM: "terminated; what is done is kept, the rest resumes\n",
+}
 
 
 def run() -> int:
-    """Run the command line; the exit status, 130 after a Ctrl-C at whatever moment."""
-    interrupted = False
+    """Run the command line; the exit status, 130 after Ctrl-C and 143 after SIGTERM, whenever."""
+    came: list[int] = []
 
-    def on_interrupt(number: int, frame: FrameType | None) -> None:
-        nonlocal interrupted
+    def on_signal(number: int, frame: FrameType | None) -> None:
+        came.append(number)
         if _is_importing(frame):
-            sys.stderr.write(f"{SAID}\n")
+            sys.stderr.write(SAID[signal.Signals(number)])
             sys.stderr.flush()
-            os._exit(INTERRUPTED)
-        interrupted = True
+            os._exit(ENDED + number)
         raise KeyboardInterrupt
 
     try:
-        signal.signal(signal.SIGINT, on_interrupt)
+        for number in SAID:
+            signal.signal(number, on_signal)
         from flows.cli import main
 
         status = main()
     except BaseException:
-        if not interrupted:  # a library may make another error of a Ctrl-C
+        if not came:  # a library may make another error of a Ctrl-C
             raise
         status = 1
-    signal.signal(signal.SIGINT, lambda *_: os._exit(INTERRUPTED))  # no more than the end is left
+    for number in SAID:  # no more than the end is left
+        signal.signal(number, lambda number, _: os._exit(ENDED + number))
     sys.stdout.flush()
-    if interrupted and status not in (0, INTERRUPTED):
-        sys.stderr.write(f"{SAID}\n")
-        return INTERRUPTED
+    if came and status != 0:
+        sys.stderr.write(SAID[signal.Signals(came[0])])
+        return ENDED + came[0]
     return status
 
 
