@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from flows.__main__ import INTERRUPTED, SAID
+from flows.__main__ import INTERRUPTED
 
 REMEDIES = {
     errno.ENOSPC: "make room on this disk",
@@ -25,7 +25,7 @@ Stage one encodes video and sound once into a feature store; stage two trains li
 """
 EPILOG = """\
 exit status: 0 all done, 1 something could not be done (it is listed), 2 wrong input,
-130 interrupted
+130 interrupted, 143 ended by SIGTERM
 """
 
 
@@ -38,7 +38,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return arguments.command(arguments)
     except KeyboardInterrupt:
-        print(SAID, file=sys.stderr)
         return INTERRUPTED
     except Exception as error:
         from features.errors import VaflowError
@@ -117,6 +116,11 @@ def parser() -> argparse.ArgumentParser:
     run.add_argument("stage", metavar="STAGE")
     run.add_argument("overrides", nargs="*", metavar="key=value")
     run.add_argument("-c", "--config", type=Path, metavar="CONFIG.yaml")
+    run.add_argument(
+        "--dry-run",
+        action="store_true",
+        help="extract-features: only tell what would be done, and why (dry_run=true)",
+    )
     run.set_defaults(command=_run)
 
     report = commands.add_parser("report", help="make a run's report again: one HTML file")
@@ -201,7 +205,8 @@ def _run(arguments: argparse.Namespace) -> int:
 
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
     function = stage(arguments.stage)
-    keys = settings(function, arguments.config, arguments.overrides)
+    overrides = [*arguments.overrides, *(["dry_run=true"] if arguments.dry_run else [])]
+    keys = settings(function, arguments.config, overrides)
     console = Console(highlight=False, soft_wrap=True, markup=False)
     with progress(Console(stderr=True)) as hooks:
         result = function(**keys, **hooks_of(function, hooks))

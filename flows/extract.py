@@ -7,12 +7,12 @@ from prefect.cache_policies import NO_CACHE
 
 from features.devices import DeviceName
 from features.encoders import AnyEncoderConfig
-from features.extraction import Count, Extraction, Outcome
+from features.extraction import Count
 from features.extraction import extract_features as extract
+from features.forecast import described, forecast
 from features.limits import GENEROUS, DecodeLimits
+from features.outcomes import Extraction, Outcome
 from flows.stages import complete
-
-LOGGED_SHARE = 10  # a line for every tenth of the clips
 
 
 @task(name="extract", cache_policy=NO_CACHE, persist_result=False)  # the store is the only cache
@@ -26,17 +26,18 @@ def extract_task(
     limits: DecodeLimits,
     force: bool,
 ) -> Extraction:
-    """Bring the store up to the manifest; failures and every tenth part are logged."""
+    """Bring the store up to the manifest; what is extracted is logged with its reason."""
     log = get_run_logger()
     done = 0
 
     def on_outcome(outcome: Outcome, total: int) -> None:
         nonlocal done
         done += 1
-        if outcome.state == "failed":
-            log.error("%s (%s): %s", outcome.clip, outcome.feature_set, outcome.detail)
-        if outcome.state == "extracted" and done % max(1, total // LOGGED_SHARE) == 0:
-            log.info("extract-features: %d of %d", done, total)
+        place = f"{done} of {total}: {outcome.clip} ({outcome.feature_set})"
+        if outcome.state == "extracted":
+            log.info("%s: extracted, %s", place, outcome.reason)
+        elif outcome.state != "present":
+            log.error("%s: %s: %s", place, outcome.state, outcome.detail)
 
     return extract(
         manifest,
@@ -61,11 +62,18 @@ def extract_features(
     readers: Count = 2,
     limits: DecodeLimits = GENEROUS,
     force: bool = False,
+    dry_run: bool = False,
 ) -> dict[str, int]:
-    """Encode what the store lacks of the manifest.
+    """Encode what the store lacks of the manifest, or with `dry_run` only tell what that would be.
 
-    Returns how many clips met which end; fails, after all others are done, where one failed.
+    Returns how many clips met, or would meet, which end; fails, after all others are done, where
+    one failed.
     """
+    if dry_run:
+        found = forecast(manifest, store, encoders, device=device, force=force)
+        for line in described(found):
+            get_run_logger().info(line)
+        return dict(found.counts)
     extraction = extract_task(manifest, store, encoders, device, batch_size, readers, limits, force)
     log = get_run_logger()
     for note in extraction.notes():

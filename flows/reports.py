@@ -7,7 +7,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from features.extraction import Extraction, Outcome
+from features.forecast import Forecast, described
+from features.outcomes import Extraction, Outcome
 from flows.stages import PipelineResult
 from models.ablation.stage import CSV, MARKDOWN, PAGE, Ablation
 from models.ablation.table import number
@@ -82,6 +83,7 @@ def counting(what: str) -> Iterator[Callable[[int, int], None]]:
 
 def describe(
     result: Extraction
+    | Forecast
     | TrainResult
     | EnsembleResult
     | ScoreResult
@@ -94,6 +96,8 @@ def describe(
         case Extraction():
             yield result.summary()
             yield from (f"  note: {note}" for note in result.notes())
+        case Forecast():
+            yield from described(result)
         case TrainResult():
             yield training_line(result)
             yield from (f"  note: {note}" for note in result.notes)

@@ -16,8 +16,10 @@ from pydantic import BaseModel, ConfigDict, Field, create_model
 from features.devices import DeviceName
 from features.encoders import AnyEncoderConfig
 from features.errors import Incomplete, InputError
-from features.extraction import Count, Extraction, Outcome, extract_features
+from features.extraction import Count, extract_features
+from features.forecast import Forecast, forecast
 from features.limits import GENEROUS, DecodeLimits
+from features.outcomes import Extraction, Outcome
 from features.timeline import MAX_ROWS_APART, RowsApart
 from models.ablation.stage import Ablation, ablate
 from models.baselines.scoring import score_baselines
@@ -124,8 +126,36 @@ def complete_or_raise(result: object) -> None:
         )
 
 
+def extract_or_tell(
+    manifest: Path,
+    store: str,
+    encoders: tuple[AnyEncoderConfig, ...],
+    device: DeviceName = "auto",
+    batch_size: Count = 64,
+    readers: Count = 2,
+    limits: DecodeLimits = GENEROUS,
+    force: bool = False,
+    dry_run: bool = False,
+    on_outcome: Callable[[Outcome, int], None] | None = None,
+) -> Extraction | Forecast:
+    """Bring the store up to the manifest, or with `dry_run` only tell what that would be."""
+    if dry_run:
+        return forecast(manifest, store, encoders, device=device, force=force)
+    return extract_features(
+        manifest,
+        store,
+        encoders,
+        device=device,
+        batch_size=batch_size,
+        readers=readers,
+        limits=limits,
+        force=force,
+        on_outcome=on_outcome,
+    )
+
+
 STAGES: dict[str, Callable] = {
-    "extract-features": extract_features,
+    "extract-features": extract_or_tell,
     "train-head": train_head,
     "train-ensemble": train_ensemble,
     "score-head": score_head,

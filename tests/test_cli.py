@@ -107,7 +107,7 @@ def test_a_broken_clip_is_exit_1_and_the_rest_stays(set_up, tmp_path, capsys):
     (tmp_path / "c1.mp4").write_text("no video")
     assert main(set_up) == 1
     error = capsys.readouterr().err
-    assert "4 extracted, 0 already there, 2 failed" in error
+    assert "4 extracted, 0 already there, 0 failed, 2 quarantined" in error
     assert "c1 (clip-" in error
     assert "cannot be decoded" in error
     assert main(["status", str(tmp_path / "s.zarr"), str(tmp_path / "m.jsonl")]) == 1
@@ -140,7 +140,26 @@ def test_wrong_input_is_exit_2_with_one_line_that_says_what(
     assert not list(tmp_path.iterdir())  # nothing came to be
 
 
-def test_ctrl_c_is_exit_130_and_the_rest_resumes(set_up, tmp_path, make_video):
+def test_a_dry_run_tells_and_writes_nothing(set_up, tmp_path, capsys):
+    for dry in ("--dry-run", "dry_run=true"):
+        assert main([*set_up, dry]) == 0
+        said = capsys.readouterr().out
+        assert said.count("3 to extract (3 new)\n  90 frames, 0.00 hours of media; how long") == 2
+        assert said.endswith("dry run: nothing was written\n")
+    assert not list(tmp_path.glob("s.zarr*"))
+    assert main(set_up) == 0
+    assert "(6 new)" in capsys.readouterr().out
+    assert main(["run", "train-head", "--dry-run", *set_up[2:4], "run=r"]) == 2
+    assert "'dry_run' is a key of other stages" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("number", "status", "said"),
+    [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "terminated")],
+)
+def test_a_signal_has_an_exit_status_of_its_own_and_the_rest_resumes(
+    set_up, tmp_path, number, status, said
+):
     clips = [Clip(id=f"d{k:03d}", video="c0.mp4") for k in range(300)]
     write_manifest(tmp_path / "m.jsonl", clips)
     child = subprocess.Popen(
@@ -154,14 +173,14 @@ def test_ctrl_c_is_exit_130_and_the_rest_resumes(set_up, tmp_path, make_video):
         assert time.monotonic() < deadline, "no clip was stored"
         assert child.poll() is None
         time.sleep(0.05)
-    os.kill(child.pid, signal.SIGINT)
+    os.kill(child.pid, number)
     _, error = child.communicate(timeout=30)
-    assert child.returncode == 130
-    assert "interrupted; what is done is kept" in error
-    assert "Traceback" not in error
+    assert child.returncode == status
+    assert error == f"{said}; what is done is kept, the rest resumes\n"
     n_done = len(list(tmp_path.glob("s.zarr/*/d*/zarr.json")))
     assert 0 < n_done < 600
     assert not list((tmp_path / "s.zarr.work" / "staging").iterdir())
+    assert not list((tmp_path / "s.zarr.work" / "locks").iterdir())
 
 
 def test_index_writes_a_manifest_and_reports(tmp_path, make_video, capsys):
