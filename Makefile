@@ -7,12 +7,13 @@ export DO_NOT_TRACK := 1
 
 CONTROLS := control-labels control-face control-voice
 
-.PHONY: help venv demo controls $(CONTROLS) test lint encoders clean
+.PHONY: help venv demo controls $(CONTROLS) test torture lint encoders clean
 
 help:
 	@echo "make demo       the whole pipeline on rendered videos, under data/demo/"
 	@echo "make controls   the demo with labels, faces or voices taken away: the score must go"
 	@echo "make test       the tests"
+	@echo "make torture    the long form of the tests' proofs: kills, full disks, many processes"
 	@echo "make lint       ruff, pyright, import-linter"
 	@echo "make venv       the environment in $(VENV)"
 	@echo "make encoders   train the small encoders again"
@@ -38,6 +39,9 @@ $(CONTROLS): control-%: venv
 
 test: venv
 	$(BIN)/python -m pytest --quiet --durations=10
+
+torture: venv
+	$(BIN)/python -m pytest --quiet --durations=10 -m torture
 
 lint: venv
 	$(BIN)/ruff check
