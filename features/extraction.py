@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from itertools import chain, islice
 from pathlib import Path
 from typing import Annotated
 
@@ -128,9 +129,15 @@ class Line:
     def _run(self, turn: Turn, batch_size: int, readers: int) -> Generator[Outcome, None, None]:
         """One pass over the clips that nobody has claimed."""
         done, began = Throughput(), time.monotonic()
+        free = turn.sources()
+        first = list(islice(free, 1))
+        if not first:  # no reader is started to find that
+            yield from turn.settled
+            return
+        sources = chain(first, free)
         results = encode_all(
             self.encoder,
-            turn.sources(),
+            sources,
             batch_size=batch_size,
             readers=readers,
             limits=self.limits,
