@@ -112,8 +112,11 @@ class Claim:
 
     def release(self) -> None:
         """Let others have it, and leave no file behind."""
-        self.path.unlink(missing_ok=True)
-        os.close(self.handle)
+        try:
+            with naming(self.path):
+                self.path.unlink(missing_ok=True)
+        finally:
+            os.close(self.handle)
 
 
 @contextmanager
@@ -146,7 +149,8 @@ def _locked(path: Path, how: int) -> Claim | None:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
     try:
-        fcntl.flock(handle, how)
+        with naming(path):
+            fcntl.flock(handle, how)
         with suppress(FileNotFoundError):
             if os.path.samestat(os.fstat(handle), os.stat(path)):
                 return Claim(path, handle)
