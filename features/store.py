@@ -11,12 +11,12 @@ moment leaves the old record, the new one, or none.
 """
 
 import os
+import re
 import shutil
 import uuid
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 from pydantic import ValidationError
 
@@ -31,15 +31,18 @@ from features.durable import (
     write_whole,
 )
 from features.errors import InputError, LaterVersion, StoreError
-from features.records import JsonObject, Track
+from features.glance import Glance, State, glance, judged
+from features.record_form import METADATA
+from features.records import ID_PATTERN, JsonObject, Track
 from features.spec import FeatureSpec
 from features.store_record import (
-    METADATA,
     Commit,
     attributes_in,
     group_metadata,
     read_commit,
     read_track,
+    refuse_other_chunks,
+    refuse_unless_canonical,
     stage,
 )
 from features.validation import describe
@@ -47,8 +50,9 @@ from features.validation import describe
 FORMAT = "vaflow-features"
 VERSION = 1
 LOCKS, STAGING = "locks", "staging"  # in the folder beside the store
-
-State = Literal["complete", "missing", "stale", "corrupt"]
+CLIP_NAME = re.compile(ID_PATTERN)
+ROOT: JsonObject = {"format": FORMAT, "version": VERSION}  # the attributes of a store
+SET_NAME = re.compile(r"[a-z][a-z0-9]*-[0-9a-f]{12}")  # <kind>-<digest> (features/spec.py)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +85,7 @@ class FeatureStore:
         if not (store.path / METADATA).exists():
             store._refuse_unless_free()
             return store
+        store._refuse_links()
         attributes = attributes_in(store.path / METADATA)
         if attributes.get("format") != FORMAT:
             raise InputError(f"{path} is a zarr group but no feature store; give another path")
@@ -89,6 +94,7 @@ class FeatureStore:
                 f"{path} is a feature store of version {attributes.get('version')}, this vaflow "
                 f"reads version {VERSION}; use the vaflow that wrote it, or another path"
             )
+        refuse_unless_canonical(store.path / METADATA, ROOT)
         return store
 
     def found(self) -> None:
@@ -99,7 +105,17 @@ class FeatureStore:
         with locked(self.work / LOCKS / "store"):  # two first runs may be at it
             self._refuse_unless_free()
             if not (self.path / METADATA).exists():
-                self._put_group(self.path, {"format": FORMAT, "version": VERSION})
+                self._put_group(self.path, ROOT)
+
+    def _refuse_links(self) -> None:
+        """Raise where the store leads elsewhere: links could name any file of this machine."""
+        with os.scandir(self.path) as entries:
+            for entry in entries:
+                if entry.is_symlink():
+                    raise StoreError(
+                        f"{entry.path} is a link; a store holds files and folders only: put the "
+                        "folder itself there, or take the link away"
+                    )
 
     def _refuse_unless_free(self) -> None:
         """Raise unless a new store may come to be at this path, or one is there by now."""
@@ -117,11 +133,16 @@ class FeatureStore:
 
     def feature_sets(self) -> dict[str, FeatureSpec]:
         """The feature sets of the store by name; `StoreError` where a spec was tampered with."""
-        return {
-            folder.name: self._spec(folder)
-            for folder in sorted(self.path.iterdir())
-            if (folder / METADATA).is_file()
-        }
+        found = {}
+        for folder in sorted(self.path.iterdir()):
+            if (folder / METADATA).is_file():
+                found[folder.name] = self._spec(folder)
+            elif SET_NAME.fullmatch(folder.name) and any(folder.iterdir()):
+                raise StoreError(
+                    f"{folder} lost its {METADATA}, which says what its features are; extract with "
+                    "the same encoder config, which restores it, or move it out of the store"
+                )
+        return found
 
     def sets_beside(self, spec: FeatureSpec) -> list[str]:
         """The names of the sets that encoders of the same kind made with other specs."""
@@ -140,6 +161,10 @@ class FeatureStore:
         elif folder.is_dir():
             self._put_group(folder, spec.model_dump(mode="json"))
 
+    def spec(self, set_name: str) -> FeatureSpec:
+        """The spec of a feature set that is there; `StoreError` where it was tampered with."""
+        return self._spec(self.path / set_name)
+
     def _spec(self, folder: Path) -> FeatureSpec:
         """The spec in a feature set's attributes."""
         try:
@@ -155,33 +180,33 @@ class FeatureStore:
                 f"{folder} holds the spec of {spec.name}: it was renamed or changed; restore it, "
                 "or move it out of the store and extract again"
             )
+        refuse_unless_canonical(folder / METADATA, spec.model_dump(mode="json"))
         return spec
+
+    def folder(self, set_name: str, clip_id: str) -> Path:
+        """Where the clip's record lies; `InputError` where a name would lead out of the store."""
+        for name, pattern, what in ((set_name, SET_NAME, "set"), (clip_id, CLIP_NAME, "clip")):
+            if not pattern.fullmatch(name):
+                raise InputError(f"{name!r} is no name of a {what}; `vaflow ls STORE` lists them")
+        return self.path / set_name / clip_id
 
     def commit(self, set_name: str, clip_id: str) -> Commit | None:
         """The clip's commit, or None where there is none.
 
         `StoreError` where it is damaged, `LaterVersion` where it says what we do not know.
         """
-        return read_commit(self.path / set_name / clip_id)
+        return read_commit(self.folder(set_name, clip_id))
+
+    def glance(self, set_name: str, clip_id: str) -> Glance:
+        """What one sees of the clip's record without reading its arrays."""
+        return glance(self.folder(set_name, clip_id))
 
     def state(self, set_name: str, clip_id: str, source: JsonObject) -> tuple[State, str]:
         """How the clip's record stands to the media it should be made from, and why.
 
         Looks at the commit and at which files are there; it does not read the arrays.
         """
-        try:
-            commit = self.commit(set_name, clip_id)
-        except StoreError as error:
-            return "corrupt", str(error)
-        if commit is None:
-            return "missing", "no record"
-        for name in commit.files:
-            if not (self.path / set_name / clip_id / name).is_file():
-                return "corrupt", f"{name} is missing"
-        before = commit.source
-        if changed := [k for k in source | before if source.get(k) != before.get(k)]:
-            return "stale", f"source changed: {', '.join(changed)}"
-        return "complete", commit.note or ""
+        return judged(self.glance(set_name, clip_id), source)
 
     def read(self, set_name: str, clip_id: str) -> Track:
         """The clip's track; `StoreError` where it is missing or not what was written."""
@@ -191,10 +216,10 @@ class FeatureStore:
                 f"{self.path} holds no features {set_name} of clip {clip_id!r}; "
                 "run extract-features"
             )
-        folder = self.path / set_name / clip_id
+        folder = self.folder(set_name, clip_id)
         try:
             return read_track(folder, commit)
-        except (ValueError, KeyError, OSError) as error:
+        except (StoreError, ValueError, KeyError, OSError) as error:
             raise StoreError(
                 f"the features {set_name} of clip {clip_id!r} in {self.path} are damaged "
                 f"({error}); delete the folder {folder} and run extract-features"
@@ -210,13 +235,15 @@ class FeatureStore:
         provenance: JsonObject,
         note: str | None = None,
         held: Claim | None = None,
+        expected: dict[str, str] | None = None,
     ) -> Commit:
         """Publish a track as the clip's record, in the place of an older one.
 
         `held` is the clip's claim, where the caller has it already; else it is waited for. Where
         the disk does not take the record, an `OSError` names its folder, and what was there before
         stays. Ctrl-C waits for its end: zarr's own thread would go on writing into staging
-        (test_store.py).
+        (test_store.py). `expected` is what the files of the record were where it comes from:
+        `StoreError` where its chunks are others, and it is not published.
         """
         lock = nullcontext() if held else locked(self._lock(spec.name, clip_id))
         staged = self.work / STAGING / f"{spec.name}.{clip_id}.{uuid.uuid4().hex}"
@@ -224,6 +251,8 @@ class FeatureStore:
             try:
                 staged.mkdir(parents=True)
                 commit = stage(staged, track, source, provenance, note)
+                if expected is not None:
+                    refuse_other_chunks(commit, expected)
                 self._publish(staged, spec, clip_id)
             finally:
                 shutil.rmtree(staged, ignore_errors=True)
