@@ -7,8 +7,8 @@ from pathlib import Path
 from features.crops import crop_files
 from features.digest_memo import DigestMemo, look_at
 from features.durable import sha256_of
-from features.encoders.base import Modality
 from features.errors import MediaError
+from features.modality import Modality
 from features.records import JsonObject, Source
 
 

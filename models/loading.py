@@ -10,10 +10,10 @@ import numpy as np
 import torch
 from pydantic import JsonValue
 
-from features.encoders import MODALITY
 from features.errors import InputError, SpecMismatch, StoreError
 from features.labels import Labels, is_constant, labels_digest, read_labels
 from features.manifest import Manifest
+from features.modality import MODALITY
 from features.records import Clip, Track
 from features.spec import FeatureSpec, canonical
 from features.store import FeatureStore

@@ -15,8 +15,9 @@ from torchaudio.compliance.kaldi import fbank
 from features.decoder import Decoder
 from features.durable import sha256_of
 from features.encoders.ast_model import extractor_of, find_ast, load, network_config
-from features.encoders.base import DTYPES, EncoderConfig, Modality, Precision, stored
+from features.encoders.base import DTYPES, EncoderConfig, Precision, stored
 from features.errors import InputError, WeightsError
+from features.modality import Modality
 from features.records import Source, Track
 from features.sound import Sound
 from features.spec import FeatureSpec

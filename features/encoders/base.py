@@ -11,10 +11,10 @@ from torch import Tensor
 
 from features.decoder import Decoder
 from features.errors import MediaError
+from features.modality import Modality
 from features.records import Source, Track
 from features.spec import FeatureSpec
 
-Modality = Literal["visual", "audio"]
 Precision = Literal["float32", "bfloat16"]
 DTYPES: dict[Precision, torch.dtype] = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 

@@ -17,11 +17,12 @@ from torchvision.transforms.v2 import functional as image_functional
 from features.crops import crop_files
 from features.decoder import Decoder
 from features.durable import sha256_of
-from features.encoders.base import DTYPES, EncoderConfig, Modality, Precision, stored
+from features.encoders.base import DTYPES, EncoderConfig, Precision, stored
 from features.encoders.clip_model import find_clip, load, settings_of
 from features.errors import MediaError
 from features.limits import check_frames
 from features.media import Clock, constant_clock
+from features.modality import Modality
 from features.reading import Picture
 from features.records import Source, Track
 from features.spec import FeatureSpec
