@@ -1,18 +1,25 @@
 """What a store has of a manifest: clips by feature sets, each with a state and a reason."""
 
+import os
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
-from features.encoders import MODALITY
 from features.errors import MediaError, StoreError
-from features.manifest import read_manifest
-from features.records import JsonObject
+from features.glance import Glance, judged
+from features.manifest import Manifest, read_manifest
+from features.modality import MODALITY
+from features.quarantine import FOLDER, extractor, read_quarantine, stands
+from features.records import Clip, JsonObject
 from features.sources import SourceDigests
+from features.spec import FeatureSpec
 from features.store import FeatureStore
 
 LISTED_AT_MOST = 20  # clips that the report for a person names
+
+ClipState = Literal["complete", "missing", "stale", "corrupt", "quarantined"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,9 +28,10 @@ class ClipStatus:
 
     clip: str
     spec: str
-    state: str
-    """complete, missing, stale or corrupt."""
+    state: ClipState
     reason: str
+    n_bytes: int = 0
+    """Of the files of its record, as far as it can be counted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,17 +46,32 @@ class Status:
         return Counter(clip.state for clip in self.clips)
 
     @property
+    def n_bytes(self) -> dict[str, int]:
+        """Bytes of the records of these clips, by feature set."""
+        sums = dict.fromkeys((clip.spec for clip in self.clips), 0)
+        for clip in self.clips:
+            sums[clip.spec] += clip.n_bytes
+        return sums
+
+    @property
     def is_complete(self) -> bool:
         """Whether a run of extract-features with the same encoders would find nothing to do."""
         return bool(self.clips) and set(self.counts) == {"complete"}
 
     def as_json(self) -> JsonObject:
         """The status as `status --json` prints it."""
-        return {"clips": [asdict(clip) for clip in self.clips], "counts": dict(self.counts)}
+        clips = [
+            {"clip": c.clip, "spec": c.spec, "state": c.state, "reason": c.reason}
+            for c in self.clips
+        ]
+        return {"clips": clips, "counts": dict(self.counts), "bytes": self.n_bytes}
 
 
 def status(store: str, manifest: Path) -> Status:
-    """How the store's records stand to the media of the manifest, by content."""
+    """How the store's records stand to the media of the manifest, by content.
+
+    The arrays are not read: `verification` does that.
+    """
     clips, opened, digests = read_manifest(manifest), FeatureStore.open(store), SourceDigests()
     found: list[ClipStatus] = []
     for name, spec in opened.feature_sets().items():
@@ -57,19 +80,52 @@ def status(store: str, manifest: Path) -> Status:
                 f"{store} holds {name}, whose kind {spec.kind!r} this vaflow does not know; "
                 "use the vaflow that wrote it"
             )
-        for clip in clips.clips:
-            try:
-                digest = digests.of(clips.source(clip), MODALITY[spec.kind])
-            except MediaError as error:
-                found.append(ClipStatus(clip.id, name, *_unread(opened, name, clip.id, error)))
-            else:
-                found.append(ClipStatus(clip.id, name, *opened.state(name, clip.id, digest)))
+        found.extend(_of_set(opened, spec, clips, digests))
     return Status(tuple(found))
 
 
-def _unread(store: FeatureStore, set_name: str, clip_id: str, error: MediaError) -> tuple[str, str]:
+def _of_set(
+    store: FeatureStore, spec: FeatureSpec, clips: Manifest, digests: SourceDigests
+) -> Iterator[ClipStatus]:
+    """The state of every clip in one feature set."""
+    name = spec.name  # a digest each time
+    quarantined = quarantined_in(store.work, name)
+    for clip in clips.clips:
+        seen = store.glance(name, clip.id)
+        try:
+            digest = digests.of(clips.source(clip), MODALITY[spec.kind])
+        except MediaError as error:
+            state, why = unread(seen, error)
+        else:
+            state, why = judged(seen, digest)
+            if state != "complete" and clip.id in quarantined:
+                state, why = _quarantined(store, spec, clip, digest) or (state, why)
+        yield ClipStatus(clip.id, name, state, why, seen.n_bytes)
+
+
+def quarantined_in(work: Path, set_name: str) -> set[str]:
+    """The clips of a feature set that have a record in quarantine, whether it stands or not."""
+    try:
+        return {name.removesuffix(".json") for name in os.listdir(work / FOLDER / set_name)}
+    except (FileNotFoundError, NotADirectoryError):
+        return set()
+
+
+def _quarantined(
+    store: FeatureStore, spec: FeatureSpec, clip: Clip, digest: JsonObject
+) -> tuple[ClipState, str] | None:
+    """State and reason of a clip that would fail once more; None where it is worth a try."""
+    record = read_quarantine(store.work, spec.name, clip.id)
+    if record is None or not stands(record, digest, extractor()):
+        return None
+    return "quarantined", f"{record.code}: {record.words}"
+
+
+def unread(seen: Glance, error: MediaError) -> tuple[ClipState, str]:
     """State and reason of a clip whose media cannot be read: its features may be there still."""
-    if store.commit(set_name, clip_id) is None:
+    if seen.fault:
+        return "corrupt", seen.fault
+    if seen.commit is None:
         return "missing", str(error)
     return "stale", f"its features are there, but its media is not what they were made of: {error}"
 
@@ -78,11 +134,22 @@ def described(found: Status) -> Iterator[str]:
     """The status for a person, line by line."""
     if not found.clips:
         yield "the store has no feature set yet; run extract-features"
-    for name in dict.fromkeys(clip.spec for clip in found.clips):
+    for name, n_bytes in found.n_bytes.items():
         counts = Counter(clip.state for clip in found.clips if clip.spec == name)
-        yield f"{name}: {', '.join(f'{n} {state}' for state, n in counts.items())}"
+        states = ", ".join(f"{n} {state}" for state, n in counts.items())
+        yield f"{name}: {states}; {readable(n_bytes)}"
     off = [clip for clip in found.clips if clip.state != "complete"]
     for clip in off[:LISTED_AT_MOST]:
         yield f"  {clip.state}: {clip.clip} ({clip.spec}): {clip.reason}"
     if len(off) > LISTED_AT_MOST:
         yield f"  and {len(off) - LISTED_AT_MOST} more (--json lists all)"
+
+
+def readable(n_bytes: int) -> str:
+    """A number of bytes for a person, in powers of 1000."""
+    size, unit = float(n_bytes), "B"
+    for larger in ("kB", "MB", "GB", "TB"):
+        if size < 1000:
+            break
+        size, unit = size / 1000, larger
+    return f"{n_bytes} B" if unit == "B" else f"{size:.1f} {unit}"
