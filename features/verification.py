@@ -1,0 +1,209 @@
+"""Every byte of a store held to what was committed: what is missing, changed, or too many.
+
+Nothing is repaired here; features/repair.py does that with what is found.
+"""
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+
+from features.durable import sha256_of
+from features.errors import InputError, LaterVersion, StoreError
+from features.processes import in_processes
+from features.record_form import METADATA, files_in
+from features.records import JsonObject
+from features.store import CLIP_NAME, SET_NAME, FeatureStore
+from features.store_record import read_commit, read_track
+
+BATCH = 64  # records that a process is given at once
+IN_THIS_PROCESS_AT_MOST = 2 * BATCH  # records: to start others takes longer than to read these
+LISTED_AT_MOST = 50  # problems that the report for a person names
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One thing that is not as it was committed."""
+
+    spec: str
+    """The feature set, or empty: the store itself."""
+    clip: str
+    """The clip, or empty: the feature set itself."""
+    file: str
+    """Path inside the record, the set or the store."""
+    what: str
+
+    @property
+    def place(self) -> str:
+        """Path inside the store."""
+        return "/".join(part for part in (self.spec, self.clip, self.file) if part)
+
+
+@dataclass(frozen=True, slots=True)
+class Verified:
+    """One record that was read."""
+
+    problems: tuple[Problem, ...]
+    n_files: int
+    n_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Verification:
+    """A whole store that was read."""
+
+    problems: tuple[Problem, ...]
+    n_records: int
+    n_files: int
+    n_bytes: int
+
+    def as_json(self) -> JsonObject:
+        """The findings as `verify --json` prints them."""
+        counts = {"records": self.n_records, "files": self.n_files, "bytes": self.n_bytes}
+        return {"problems": [asdict(problem) for problem in self.problems], **counts}
+
+
+def verify(
+    path: str | Path, *, on_records: Callable[[int, int], None] | None = None
+) -> Verification:
+    """What is wrong with the store; `on_records` hears how many records of how many are read.
+
+    `InputError` where there is no store, or one of a later vaflow. Each record is read in full,
+    by one process per core.
+    """
+    root = Path(path)
+    store = FeatureStore(root)
+    problems = list(_of_root(store))
+    records: list[tuple[str, str]] = []
+    for name in _folders(root, "", SET_NAME.fullmatch, problems):
+        problems.extend(_of_set(store, name))
+        clips = _folders(root / name, name, CLIP_NAME.fullmatch, problems)
+        records.extend((name, clip) for clip in clips)
+    n_read = n_files = n_bytes = 0
+    for batch in _all_verified(root, records):
+        for found in batch:
+            problems.extend(found.problems)
+            n_files, n_bytes = n_files + found.n_files, n_bytes + found.n_bytes
+        n_read += len(batch)
+        if on_records:
+            on_records(n_read, len(records))
+    return Verification(tuple(problems), len(records), n_files, n_bytes)
+
+
+def _of_root(store: FeatureStore) -> Iterator[Problem]:
+    """What is wrong with the store's own metadata; `InputError` where it is no store at all."""
+    if not store.path.is_dir():
+        raise InputError(f"there is no feature store at {store.path}")
+    try:
+        FeatureStore.open(store.path)
+    except LaterVersion:
+        raise
+    except InputError:
+        if not any(SET_NAME.fullmatch(entry.name) for entry in store.path.iterdir()):
+            raise
+        yield Problem("", "", METADATA, "is missing, or not that of a store")
+    except StoreError as error:
+        yield Problem("", "", METADATA, str(error))
+
+
+def _of_set(store: FeatureStore, name: str) -> Iterator[Problem]:
+    """What is wrong with the metadata of a feature set."""
+    if not (store.path / name / METADATA).exists():
+        yield Problem(name, "", METADATA, "is missing")
+        return
+    try:
+        store.spec(name)
+    except (StoreError, LaterVersion) as error:
+        yield Problem(name, "", METADATA, str(error))
+
+
+def _folders(
+    folder: Path, set_name: str, fits: Callable[[str], object], problems: list[Problem]
+) -> Iterator[str]:
+    """The folders of a store or a set that may be sets or records; what else lies there is told."""
+    with os.scandir(folder) as entries:
+        found = sorted(entries, key=lambda entry: entry.name)
+    for entry in found:
+        if entry.is_dir(follow_symlinks=False) and fits(entry.name):
+            yield entry.name
+        elif entry.name != METADATA or entry.is_symlink():
+            what = "is a link" if entry.is_symlink() else "does not belong here; move it away"
+            problems.append(Problem(set_name, "", entry.name, what))
+
+
+def _all_verified(root: Path, records: Sequence[tuple[str, str]]) -> Iterable[list[Verified]]:
+    """Each record read, in batches."""
+    batches = [records[start : start + BATCH] for start in range(0, len(records), BATCH)]
+    function = partial(verify_records, str(root))
+    if len(records) <= IN_THIS_PROCESS_AT_MOST:
+        return map(function, batches)
+    return in_processes(function, batches)
+
+
+def verify_records(root: str, records: Sequence[tuple[str, str]]) -> list[Verified]:
+    """Each of these records, by names of set and clip, read in full."""
+    return [verify_record(Path(root), set_name, clip_id) for set_name, clip_id in records]
+
+
+def verify_record(root: Path, set_name: str, clip_id: str) -> Verified:
+    """One record read in full; once more where a writer may have put another in its place."""
+    folder = root / set_name / clip_id
+    before = _commit_bytes(folder)
+    sizes, wrong = _looked_at(folder)
+    if wrong and _commit_bytes(folder) != before:
+        sizes, wrong = _looked_at(folder)
+    problems = tuple(Problem(set_name, clip_id, file, what) for file, what in wrong.items())
+    return Verified(problems, len(sizes), sum(sizes.values()))
+
+
+def _looked_at(folder: Path) -> tuple[dict[str, int], dict[str, str]]:
+    """The sizes of a record's files, and what is wrong with which."""
+    try:
+        sizes = files_in(folder)
+        return sizes, dict(_wrong_files(folder, sizes))
+    except (OSError, StoreError) as error:
+        return {}, {"": str(error)}
+
+
+def _commit_bytes(folder: Path) -> bytes | None:
+    """What the record's commit says, to see whether it is replaced meanwhile."""
+    try:
+        return (folder / METADATA).read_bytes()
+    except OSError:
+        return None
+
+
+def _wrong_files(folder: Path, sizes: dict[str, int]) -> Iterator[tuple[str, str]]:
+    """Each file of a record that is not as committed, and what is wrong with it."""
+    try:
+        commit = read_commit(folder)
+    except (StoreError, LaterVersion) as error:
+        yield METADATA, str(error)
+        return
+    if commit is None:
+        yield METADATA, "is missing: the folder is no record"
+        return
+    sound = True
+    for name, digest in commit.files.items():
+        if name not in sizes:
+            sound = False
+            yield name, "is missing"
+        elif sha256_of(folder / name) != digest:
+            sound = False
+            yield name, "was changed"
+    for name in sorted(set(sizes) - {METADATA, *commit.files}):
+        yield name, "is one too many"
+    if sound:  # all bytes are as committed: they may still be no track
+        try:
+            read_track(folder, commit)
+        except (StoreError, ValueError, KeyError, OSError) as error:
+            yield METADATA, f"commits what is no track: {error}"
+
+
+def described(found: Verification) -> Iterator[str]:
+    """The findings for a person, line by line."""
+    for problem in found.problems[:LISTED_AT_MOST]:
+        yield f"  {problem.place}: {problem.what}"
+    if len(found.problems) > LISTED_AT_MOST:
+        yield f"  and {len(found.problems) - LISTED_AT_MOST} more (--json lists all)"
