@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from flows.__main__ import INTERRUPTED
+from flows.store_commands import add_store_commands, takes_overrides
 
 REMEDIES = {
     errno.ENOSPC: "make room on this disk",
@@ -60,7 +61,8 @@ def _parsed(argv: Sequence[str] | None) -> argparse.Namespace:
     """The arguments; overrides may stand behind options, where argparse does not look for more."""
     whole = parser()
     arguments, rest = whole.parse_known_args(argv)
-    if rest and (arguments.command is not _run or any(word.startswith("-") for word in rest)):
+    takes = arguments.command is _run or takes_overrides(arguments.command)
+    if rest and (not takes or any(word.startswith("-") for word in rest)):
         whole.error(f"unrecognized arguments: {' '.join(rest)}")
     if rest:
         arguments.overrides += rest
@@ -139,11 +141,7 @@ def parser() -> argparse.ArgumentParser:
     )
     sent.set_defaults(command=_check_submission)
 
-    status = commands.add_parser("status", help="what the store has of a manifest")
-    status.add_argument("store", metavar="STORE")
-    status.add_argument("manifest", type=Path, metavar="MANIFEST")
-    status.add_argument("--json", action="store_true")
-    status.set_defaults(command=_status)
+    add_store_commands(commands)
     return whole
 
 
@@ -243,11 +241,3 @@ def _check_submission(arguments: argparse.Namespace) -> int:
     rows = f"{counted(sample.locations, 'row')} of {counted(sample.clips, 'clip')}"
     print(f"check-submission: {arguments.file}: {said}; held to the {rows} of {arguments.sample}")
     return 1 if problems else 0
-
-
-def _status(arguments: argparse.Namespace) -> int:
-    from features.status import described, status
-
-    found = status(arguments.store, arguments.manifest)
-    print(json.dumps(found.as_json(), indent=2) if arguments.json else "\n".join(described(found)))
-    return 0 if found.is_complete else 1
