@@ -4,6 +4,7 @@ import argparse
 import errno
 import json
 import logging
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,6 +12,7 @@ from pathlib import Path
 from flows.__main__ import INTERRUPTED
 from flows.store_commands import add_store_commands, takes_overrides
 
+BROKEN_PIPE = 141  # what a shell makes of SIGPIPE
 REMEDIES = {
     errno.ENOSPC: "make room on this disk",
     errno.EDQUOT: "make room within the quota of this disk",
@@ -37,9 +39,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser().print_help()
         return 2
     try:
-        return arguments.command(arguments)
+        status = arguments.command(arguments)
+        sys.stdout.flush()
+        return status
     except KeyboardInterrupt:
         return INTERRUPTED
+    except BrokenPipeError:  # who reads, such as `head`, has enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return BROKEN_PIPE
     except Exception as error:
         from features.errors import VaflowError
 

@@ -136,6 +136,15 @@ def test_a_commit_that_names_files_elsewhere_is_refused(store, record, no_zarr, 
         store.read(SPEC.name, "a")
 
 
+@pytest.mark.parametrize("name", ["values/c/0/0", "valid/zarr.json"])
+def test_a_commit_that_says_nothing_of_a_file_is_refused(store, record, no_zarr, name):
+    files = dict(store.commit(SPEC.name, "a").files)
+    del files[name]
+    recommit(record, files=files)
+    with pytest.raises(StoreError, match="names other files than such a record has"):
+        store.read(SPEC.name, "a")
+
+
 @pytest.mark.parametrize(
     "changes",
     [{"note": 7}, {"source": []}, {"files": {"values/zarr.json": "x"}}, {"provenance": 1}],

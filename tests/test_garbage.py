@@ -110,4 +110,5 @@ def test_links_are_not_followed(store, tmp_path):
     (store.work / "staging" / f"{SPEC.name}.a.0123").symlink_to(mine)
     remove(store, debris(store, clips=["a"]))
     assert (mine / "letter.txt").read_text() == "dear"
+    assert (store.path / SPEC.name / "linked").is_symlink()  # not ours: `verify` tells of it
     assert not (store.work / "staging" / f"{SPEC.name}.a.0123").is_symlink()

@@ -1,5 +1,7 @@
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -137,6 +139,16 @@ def test_what_is_no_store_is_wrong_input(place, words, capsys):
         error = capsys.readouterr().err
         assert error.startswith("vaflow: ")
         assert path in error
+
+
+def test_a_reader_that_has_enough_is_no_error(place):
+    (place / f"s.zarr/{SPEC.name}/a/valid/c/0").unlink()
+    command = [sys.executable, "-m", "flows", "verify", "s.zarr", "--json"]
+    child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    child.stdout.close()
+    assert "Traceback" not in child.stderr.read()
+    child.stderr.close()
+    assert child.wait() == 141
 
 
 def test_repair_extracts_again_what_is_broken(tmp_path, make_video, tiny_clip, said, capsys):
