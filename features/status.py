@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from features.digest_memo import remembering
 from features.errors import MediaError, StoreError
 from features.glance import Glance, judged
 from features.manifest import Manifest, read_manifest
@@ -72,15 +73,17 @@ def status(store: str, manifest: Path) -> Status:
 
     The arrays are not read: `verification` does that.
     """
-    clips, opened, digests = read_manifest(manifest), FeatureStore.open(store), SourceDigests()
+    clips, opened = read_manifest(manifest), FeatureStore.open(store)
     found: list[ClipStatus] = []
-    for name, spec in opened.feature_sets().items():
-        if spec.kind not in MODALITY:
-            raise StoreError(
-                f"{store} holds {name}, whose kind {spec.kind!r} this vaflow does not know; "
-                "use the vaflow that wrote it"
-            )
-        found.extend(_of_set(opened, spec, clips, digests))
+    with remembering(opened.work) as memo:
+        digests = SourceDigests(memo)
+        for name, spec in opened.feature_sets().items():
+            if spec.kind not in MODALITY:
+                raise StoreError(
+                    f"{store} holds {name}, whose kind {spec.kind!r} this vaflow does not know; "
+                    "use the vaflow that wrote it"
+                )
+            found.extend(_of_set(opened, spec, clips, digests))
     return Status(tuple(found))
 
 
