@@ -174,6 +174,10 @@ def test_links_are_not_followed(store, no_zarr, name):
     linked(name)(store.path)
     with pytest.raises(StoreError, match="link"):
         FeatureStore.open(store.path).read(SPEC.name, "a")
+    if name in ("SET/a", "SET/a/zarr.json", "SET/a/valid/c/0"):  # no folder within a record
+        seen = store.state(SPEC.name, "a", SOURCE)  # by a look, without opening a file
+        assert seen[0] == "corrupt"
+        assert "link" in seen[1]
 
 
 @pytest.mark.parametrize("name", ["zarr.json", "values/zarr.json", "values/c/0/0"])
