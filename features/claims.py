@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from features.durable import Claim
 from features.outcomes import Outcome
 from features.planning import Job, find, settled
+from features.quarantine import Extractor
 from features.records import Source
 from features.store import FeatureStore
 
@@ -18,7 +19,9 @@ class Turn:
     waits for its batch is claimed already.
     """
 
-    def __init__(self, store: FeatureStore, set_name: str, jobs: Sequence[Job], tool: str) -> None:
+    def __init__(
+        self, store: FeatureStore, set_name: str, jobs: Sequence[Job], tool: Extractor
+    ) -> None:
         self.begun: list[Job] = []
         """What was handed out, in this order."""
         self.held: dict[int, Claim] = {}

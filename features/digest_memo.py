@@ -10,7 +10,7 @@ import hashlib
 import os
 import sqlite3
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +18,7 @@ from urllib.parse import quote
 
 FILE = "digests.sqlite"
 DOUBT_NS = 2 * 10**9  # the coarsest clock of a file system in use (FAT) ticks every two seconds
+SAVED_EVERY_S = 1.0  # a commit for each of many small files would cost more than to read them
 WAIT_S = 5.0  # for others that write; then the digest is not remembered
 DAMAGE = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR)
 TABLE = """
@@ -62,6 +63,8 @@ class DigestMemo:
     def __init__(self, database: sqlite3.Connection | None = None) -> None:
         self._database = database
         self._of_path: dict[Path, tuple[str, int, str]] = {}
+        self._unsaved: dict[Path, tuple[str, int, str]] = {}
+        self._saved_at_s = time.monotonic()
 
     def find(self, path: Path, look: Look) -> str | None:
         """The digest of what lies at `path` and looks like this; None where there is a doubt."""
@@ -75,20 +78,25 @@ class DigestMemo:
         """Remember the digest of what looked like this before it was read."""
         if not look.is_settled:
             return
-        self._of_path[path] = (look.looks, look.seen_ns, digest)
-        self._save({path: self._of_path[path]})
+        self._of_path[path] = self._unsaved[path] = (look.looks, look.seen_ns, digest)
+        if time.monotonic() - self._saved_at_s >= SAVED_EVERY_S:
+            self.save()
 
     def take_over(self, other: "DigestMemo") -> None:
         """Remember what another had no place to put."""
         self._of_path.update(other._of_path)
         if other._database is None:
-            self._save(other._of_path)
+            self._unsaved.update(other._of_path)
+            self.save()
 
-    def _save(self, entries: Mapping[Path, tuple[str, int, str]]) -> None:
-        """Have later processes know this, if the disk takes it."""
+    def save(self) -> None:
+        """Have later processes know what is new, if the disk takes it."""
         rows = [
-            (os.fsencode(path), *entry, _proof(path, *entry)) for path, entry in entries.items()
+            (os.fsencode(path), *entry, _proof(path, *entry))
+            for path, entry in self._unsaved.items()
         ]
+        self._unsaved.clear()
+        self._saved_at_s = time.monotonic()
         if self._database and rows:
             with suppress(sqlite3.Error), self._database:  # read-only, full or locked
                 self._database.execute("BEGIN")
@@ -131,7 +139,11 @@ def remembering(work: Path) -> Iterator[DigestMemo]:
             yield memo
         return
     with closing(database):
-        yield DigestMemo(database)
+        memo = DigestMemo(database)
+        try:
+            yield memo
+        finally:
+            memo.save()
 
 
 @contextmanager

@@ -29,7 +29,7 @@ from features.manifest import read_manifest
 from features.outcomes import Extraction, Outcome
 from features.planning import Job, Plan, plan
 from features.provenance import provenance
-from features.quarantine import PASSING, extractor, put_in_quarantine, release
+from features.quarantine import PASSING, Extractor, extractor, put_in_quarantine, release
 from features.records import JsonObject
 from features.sources import SourceDigests
 from features.store import FeatureStore
@@ -60,7 +60,7 @@ def extract_features(
     specs = [config.spec() for config in encoders]
     place = torch_device(device)
     target = FeatureStore.at(store)
-    tool = extractor()
+    tool = extractor(limits)
     outcomes: list[Outcome] = []
 
     def settle(outcome: Outcome) -> None:
@@ -106,8 +106,8 @@ class Line:
     encoder: Encoder
     store: FeatureStore
     digests: SourceDigests
-    tool: str
-    """What decodes, as a record in quarantine names it."""
+    tool: Extractor
+    """What decodes."""
     limits: DecodeLimits
     made_by: JsonObject
 

@@ -6,12 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from features.crops import crop_files
+from features.decoder import Decoder
 from features.devices import DeviceName, torch_device
 from features.digest_memo import recalling
 from features.encoders import AnyEncoderConfig
 from features.errors import MediaError
+from features.limits import GENEROUS, DecodeLimits
 from features.manifest import read_manifest
-from features.media import probe
 from features.outcomes import Outcome, by_reason
 from features.planning import plan
 from features.quarantine import extractor
@@ -86,14 +87,15 @@ def forecast(
     encoders: Sequence[AnyEncoderConfig],
     *,
     device: DeviceName = "auto",
+    limits: DecodeLimits = GENEROUS,
     force: bool = False,
 ) -> Forecast:
     """What `extract_features` would do with the same keys; neither store nor work is touched."""
     clips = read_manifest(manifest)
-    target, place, tool = FeatureStore.at(store), str(torch_device(device)), extractor()
+    target, place, tool = FeatureStore.at(store), str(torch_device(device)), extractor(limits)
     lengths: dict[Source, Length] = {}
     found: list[SetForecast] = []
-    with recalling(target.work) as memo:
+    with recalling(target.work) as memo, Decoder(limits) as decoder:
         digests = SourceDigests(memo)
         for config in encoders:
             spec = config.spec()
@@ -101,7 +103,7 @@ def forecast(
             length = Length()
             for job in planned.jobs:
                 if job.source not in lengths:
-                    lengths[job.source] = _length(job.source)
+                    lengths[job.source] = _length(job.source, decoder)
                 length += lengths[job.source]
             so_far = read_throughput(target.work, spec.name, place)
             found.append(
@@ -117,13 +119,13 @@ def forecast(
     return Forecast(tuple(found))
 
 
-def _length(source: Source) -> Length:
+def _length(source: Source, decoder: Decoder) -> Length:
     """How long a clip is, without decoding it."""
     try:
         if source.video is None:
             n_crops = len(crop_files(source.frames)) if source.frames else 0
             return Length(n_crops, n_crops / source.fps) if source.fps else Length(n_crops, 0.0, 1)
-        listed = probe(source.video)
+        listed = decoder.probe(source.video)
     except MediaError:  # the run itself would say what is wrong with it
         return Length(n_unknown=1)
     fps = source.fps or listed.mean_fps

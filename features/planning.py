@@ -6,7 +6,7 @@ from features.encoders import AnyEncoderConfig
 from features.errors import MediaError, StoreError
 from features.manifest import Manifest
 from features.outcomes import Outcome, Reason
-from features.quarantine import Quarantined, read_quarantine, stands
+from features.quarantine import Extractor, Quarantined, read_quarantine, stands
 from features.records import JsonObject, Source
 from features.sources import SourceDigests
 from features.spec import FeatureSpec
@@ -53,7 +53,7 @@ def plan(
     spec: FeatureSpec,
     store: FeatureStore,
     digests: SourceDigests,
-    tool: str,
+    tool: Extractor,
     *,
     force: bool,
 ) -> Plan:
@@ -78,7 +78,9 @@ def plan(
     return Plan(config, spec, tuple(jobs), tuple(done))
 
 
-def find(store: FeatureStore, set_name: str, clip_id: str, source: JsonObject, tool: str) -> Found:
+def find(
+    store: FeatureStore, set_name: str, clip_id: str, source: JsonObject, tool: Extractor
+) -> Found:
     """What is there now of a clip whose media has this digest."""
     state, why = store.state(set_name, clip_id, source)
     try:

@@ -2,11 +2,13 @@
 
 <store>.work/quarantine/<feature set>/<clip id>.json
 
-A record stands while the clip's source and what decodes it are the same. One that is damaged is as
-none: the clip is tried once more.
+A record stands while the clip's source and what decodes it are the same; one of a clip that passed
+a limit, or brought its decoder down, while the limits are. One that is damaged is as none: the clip
+is tried once more.
 """
 
 import json
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -16,6 +18,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationErro
 
 from features.durable import write_whole
 from features.errors import MediaCode
+from features.limits import DecodeLimits
 from features.records import ClipId, JsonObject
 from features.spec import canonical
 
@@ -24,6 +27,16 @@ DECODING = 1  # raised when the code comes to decode, or to refuse, what it did 
 WORDS_LENGTH = 4000  # characters that are kept of what the decoder said
 PASSING: tuple[MediaCode, ...] = ("missing", "unreadable", "not-finite")
 """Failures that are not of the media's content: such a clip is tried each time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Extractor:
+    """What decodes media, and within which limits."""
+
+    name: str
+    """Our own code, and the libraries that it calls."""
+    limits: DecodeLimits | None = None
+    """None for one who only asks: any will do."""
 
 
 class Quarantined(BaseModel):
@@ -41,19 +54,25 @@ class Quarantined(BaseModel):
     source: JsonObject
     """Content of the media that was tried: a digest per part."""
     extractor: str
-    """What tried it, as `extractor` names it."""
+    """The name of what tried it."""
+    limits: DecodeLimits | None
+    """Within which it was tried."""
     made_at: AwareDatetime
 
 
-def extractor() -> str:
-    """The name of what decodes here: our own code, and the libraries that it calls."""
+def extractor(limits: DecodeLimits | None = None) -> Extractor:
+    """What decodes here."""
     libraries = (f"PyAV {version('av')}", f"FFmpeg {av.ffmpeg_version_info}")
-    return ", ".join([f"decoding {DECODING}", *libraries, f"Pillow {version('pillow')}"])
+    name = ", ".join([f"decoding {DECODING}", *libraries, f"Pillow {version('pillow')}"])
+    return Extractor(name, limits)
 
 
-def stands(record: Quarantined, source: JsonObject, extractor: str) -> bool:
+def stands(record: Quarantined, source: JsonObject, extractor: Extractor) -> bool:
     """Whether the clip would fail once more: neither its media nor what decodes it has changed."""
-    return record.source == source and record.extractor == extractor
+    if (record.source, record.extractor) != (source, extractor.name):
+        return False
+    is_of_limits = record.code.startswith("limit-") or record.code == "crashed"
+    return not is_of_limits or extractor.limits in (None, record.limits)
 
 
 def read_quarantine(work: Path, set_name: str, clip_id: str) -> Quarantined | None:
@@ -73,7 +92,7 @@ def put_in_quarantine(
     code: MediaCode,
     words: str,
     source: JsonObject,
-    extractor: str,
+    extractor: Extractor,
 ) -> Quarantined:
     """Remember that a clip cannot be decoded, in the place of what was remembered before.
 
@@ -85,7 +104,8 @@ def put_in_quarantine(
         code=code,
         words=words[:WORDS_LENGTH],
         source=source,
-        extractor=extractor,
+        extractor=extractor.name,
+        limits=extractor.limits,
         made_at=datetime.now(UTC),
     )
     place = _place(work, set_name, clip_id)

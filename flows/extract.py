@@ -70,7 +70,7 @@ def extract_features(
     one failed.
     """
     if dry_run:
-        found = forecast(manifest, store, encoders, device=device, force=force)
+        found = forecast(manifest, store, encoders, device=device, limits=limits, force=force)
         for line in described(found):
             get_run_logger().info(line)
         return dict(found.counts)

@@ -140,7 +140,7 @@ def extract_or_tell(
 ) -> Extraction | Forecast:
     """Bring the store up to the manifest, or with `dry_run` only tell what that would be."""
     if dry_run:
-        return forecast(manifest, store, encoders, device=device, force=force)
+        return forecast(manifest, store, encoders, device=device, limits=limits, force=force)
     return extract_features(
         manifest,
         store,

@@ -82,5 +82,5 @@ def send_away(folder: Path, name: str, extractor: str | None = None) -> None:
         code="damaged",
         words="moov atom not found",
         source=source_of(folder, name),
-        extractor=extractor or quarantine.extractor(),
+        extractor=quarantine.Extractor(extractor) if extractor else quarantine.extractor(),
     )

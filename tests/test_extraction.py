@@ -15,7 +15,7 @@ from features.errors import MediaError
 from features.extraction import extract_features
 from features.limits import DecodeLimits
 from features.manifest import write_manifest
-from features.quarantine import read_quarantine
+from features.quarantine import Extractor, read_quarantine
 from features.records import Clip
 from features.status import described, status
 from features.store import FeatureStore
@@ -305,7 +305,9 @@ def test_a_clip_that_does_not_decode_is_not_tried_again_until_something_changes(
     assert ends(forced) == {"extracted": 3, "quarantined": 1}
     assert {o.reason for o in forced.outcomes} == {"forced"}
     tried.clear()
-    monkeypatch.setattr("features.extraction.extractor", lambda: "a better one")
+    monkeypatch.setattr(
+        "features.extraction.extractor", lambda limits: Extractor("a better one", limits)
+    )
     extract_features(manifest, store, encoders[:1])
     assert tried == ["c3"]
     assert read_quarantine(work, name, "c3").extractor == "a better one"

@@ -2,8 +2,10 @@ import json
 
 import pytest
 
+from features.limits import DecodeLimits
 from features.quarantine import (
     WORDS_LENGTH,
+    Extractor,
     extractor,
     put_in_quarantine,
     read_quarantine,
@@ -17,7 +19,9 @@ SOURCE = {"video": "a" * 64, "frames": None, "fps": 25.0}
 
 def put(work, clip="a", **changes):
     fields = {"code": "incomplete", "words": "5 of 9 frames", "source": SOURCE}
-    return put_in_quarantine(work, NAME, clip, **{**fields, "extractor": "x 1", **changes})
+    return put_in_quarantine(
+        work, NAME, clip, **{**fields, "extractor": Extractor("x 1"), **changes}
+    )
 
 
 def test_a_record_comes_back_from_its_file_with_nothing_beside_it(tmp_path):
@@ -25,7 +29,7 @@ def test_a_record_comes_back_from_its_file_with_nothing_beside_it(tmp_path):
     assert read_quarantine(tmp_path, NAME, "a") == record
     path = tmp_path / "quarantine" / NAME / "a.json"
     fields = json.loads(path.read_text())
-    names = {"clip", "spec", "code", "words", "source", "extractor", "made_at"}
+    names = {"clip", "spec", "code", "words", "source", "extractor", "limits", "made_at"}
     assert set(fields) == names
     assert [p for p in tmp_path.rglob("*") if p.is_file()] == [path]
     assert path.read_bytes() == json.dumps(fields, sort_keys=True, separators=(",", ":")).encode()
@@ -33,10 +37,23 @@ def test_a_record_comes_back_from_its_file_with_nothing_beside_it(tmp_path):
 
 def test_it_stands_until_the_source_or_the_extractor_changes(tmp_path):
     record = put(tmp_path)
-    assert stands(record, {**SOURCE, "fps": 25}, "x 1")
-    assert not stands(record, {**SOURCE, "video": "b" * 64}, "x 1")
-    assert not stands(record, {**SOURCE, "fps": 24.0}, "x 1")
-    assert not stands(record, SOURCE, "x 2")
+    assert stands(record, {**SOURCE, "fps": 25}, Extractor("x 1"))
+    assert not stands(record, {**SOURCE, "video": "b" * 64}, Extractor("x 1"))
+    assert not stands(record, {**SOURCE, "fps": 24.0}, Extractor("x 1"))
+    assert not stands(record, SOURCE, Extractor("x 2"))
+
+
+def test_what_a_limit_ended_stands_as_long_as_the_limits(tmp_path):
+    tight, wide = DecodeLimits(frames=4), DecodeLimits(frames=9)
+    at_limit = put(tmp_path, code="limit-frames", extractor=Extractor("x 1", tight))
+    assert read_quarantine(tmp_path, NAME, "a") == at_limit
+    for code in ("limit-frames", "crashed"):
+        record = put(tmp_path, code=code, extractor=Extractor("x 1", tight))
+        assert stands(record, SOURCE, Extractor("x 1", tight))
+        assert not stands(record, SOURCE, Extractor("x 1", wide))
+        assert stands(record, SOURCE, Extractor("x 1"))  # who only asks sets no limits
+    broken = put(tmp_path, code="damaged", extractor=Extractor("x 1", tight))
+    assert stands(broken, SOURCE, Extractor("x 1", wide))
 
 
 def test_a_later_failure_takes_its_place_and_a_release_ends_it(tmp_path):
@@ -80,6 +97,6 @@ def test_endless_words_are_cut(tmp_path):
 
 
 def test_the_extractor_names_our_code_and_the_decoders():
-    assert extractor().startswith("decoding 1, PyAV 1")
-    assert "FFmpeg" in extractor()
-    assert "Pillow" in extractor()
+    assert extractor().name.startswith("decoding 1, PyAV 1")
+    assert "FFmpeg" in extractor().name
+    assert "Pillow" in extractor().name
