@@ -1,5 +1,6 @@
 """Every row equals what the reference implementations give, picture by picture."""
 
+import hashlib
 import json
 import shutil
 from functools import cache
@@ -14,7 +15,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from open_clip.model import CLIP
 from PIL import Image
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from small_media import RATE_HZ, TINY_AST, tone
 from torch import Tensor
 from transformers import ASTFeatureExtractor, ASTModel
@@ -374,6 +375,24 @@ def test_weights_of_another_architecture_are_refused(tiny_clip, tiny_ast, tmp_pa
     (folder / "model.safetensors").unlink()
     with pytest.raises(WeightsError, match="the folder lacks model.safetensors"):
         AstConfig(model=str(folder)).spec()
+
+
+def test_a_pickle_of_weights_must_be_the_one_that_is_meant(tiny_clip, tmp_path):
+    path = tmp_path / "weights.pt"
+    torch.save(load_file(tiny_clip["pretrained"]), path)
+    config = ClipConfig(model=tiny_clip["model"], pretrained=str(path))
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    with pytest.raises(WeightsError, match=f"is no safetensors file.*weights_sha256={digest}"):
+        config.spec()
+    with pytest.raises(WeightsError, match="is no safetensors file"):
+        config.build(CPU)
+    pinned = config.model_copy(update={"weights_sha256": digest})
+    plain = ClipConfig(**tiny_clip).build(CPU).model.state_dict()
+    for name, tensor in pinned.build(CPU).model.state_dict().items():
+        assert torch.equal(tensor, plain[name])
+    path.write_bytes(path.read_bytes() + b"x")
+    with pytest.raises(WeightsError, match=f"and encoders.clip.weights_sha256 says {digest}"):
+        pinned.build(CPU)
 
 
 @pytest.mark.parametrize("field", ["precision", "hop_s", "keep"])

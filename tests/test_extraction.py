@@ -232,11 +232,15 @@ def test_interrupted_it_keeps_what_is_done_and_resumes_with_the_rest(manifest, e
     assert ends(extract_features(manifest, store, encoders[:1])) == {"present": 2, "extracted": 2}
 
 
-def test_a_clip_beyond_a_limit_fails_alone(manifest, encoders, tmp_path):
-    limits = DecodeLimits(frames=40)
-    result = extract_features(manifest, str(tmp_path / "s.zarr"), encoders[:1], limits=limits)
-    assert ends(result) == {"extracted": 3, "failed": 1}
+def test_a_clip_beyond_a_limit_fails_alone_until_the_limit_is_raised(manifest, encoders, tmp_path):
+    store, limits = str(tmp_path / "s.zarr"), DecodeLimits(frames=40)
+    result = extract_features(manifest, store, encoders[:1], limits=limits)
+    assert ends(result) == {"extracted": 3, "quarantined": 1}
     assert "it has 69 frames or more, more than limits.frames = 40" in result.failed[0].detail
+    again = extract_features(manifest, store, encoders[:1], limits=limits)
+    assert ends(again) == {"present": 3, "quarantined": 1}
+    raised = extract_features(manifest, store, encoders[:1], limits=DecodeLimits(frames=70))
+    assert ends(raised) == {"present": 3, "extracted": 1}
 
 
 def test_reading_is_bounded(manifest, encoders, tmp_path, monkeypatch):

@@ -10,15 +10,15 @@ import numpy as np
 import open_clip
 import torch
 from jaxtyping import UInt8
+from pydantic import Field
 from torch import Tensor
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional as image_functional
 
 from features.crops import crop_files
 from features.decoder import Decoder
-from features.durable import sha256_of
 from features.encoders.base import DTYPES, EncoderConfig, Precision, stored
-from features.encoders.clip_model import find_clip, load, settings_of
+from features.encoders.clip_model import FoundClip, digest_of_weights, find_clip, load, settings_of
 from features.errors import MediaError
 from features.limits import check_frames
 from features.media import Clock, constant_clock
@@ -43,10 +43,12 @@ class ClipConfig(EncoderConfig):
     pretrained: str = "openai"
     """A tag that open_clip knows for the model, or the path of a file of weights."""
     precision: Precision = "float32"
+    weights_sha256: str | None = Field(default=None, pattern=r"^[0-9a-f]{64}$")
+    """What the file of weights must hash to; wanted where it is no safetensors file."""
 
     def spec(self) -> FeatureSpec:
         """Everything that decides the numbers; hashes the weights, builds no network."""
-        found = find_clip(self.model, self.pretrained)
+        found, digest = self.found()
         return FeatureSpec(
             kind=self.kind,
             model={
@@ -54,12 +56,17 @@ class ClipConfig(EncoderConfig):
                 "name": found.name,
                 "activation": "quick_gelu" if found.model_config.get("quick_gelu") else "gelu",
             },
-            weights_sha256=sha256_of(found.weights),
+            weights_sha256=digest,
             preprocessing={**settings_of(found.preprocessing), "antialias": True},
             sampling={"rows": "every frame", "time": "presentation"},
             precision=self.precision,
             epoch=EPOCH,
         )
+
+    def found(self) -> tuple[FoundClip, str]:
+        """The model looked up, and the sha256 of its weights, which is the one that is wanted."""
+        found = find_clip(self.model, self.pretrained)
+        return found, digest_of_weights(found.weights, self.weights_sha256)
 
     def build(self, device: torch.device) -> "ClipEncoder":
         """Load the encoder; `WeightsError` where the weights are not those of the model."""
@@ -77,9 +84,9 @@ class LoadedClip:
 
 def load_clip(config: ClipConfig) -> LoadedClip:
     """The whole model, as the text side of stage two needs it."""
-    found = find_clip(config.model, config.pretrained)
+    found, digest = config.found()
     tokenizer = open_clip.get_tokenizer(found.name)
-    return LoadedClip(load(found), tokenizer, sha256_of(found.weights))
+    return LoadedClip(load(found), tokenizer, digest)
 
 
 class ClipEncoder:
@@ -88,7 +95,7 @@ class ClipEncoder:
     modality: Modality = "visual"
 
     def __init__(self, config: ClipConfig, device: torch.device) -> None:
-        found = find_clip(config.model, config.pretrained)
+        found, _ = config.found()
         self.spec = config.spec()
         self.device = device
         self.dtype = DTYPES[config.precision]

@@ -11,6 +11,7 @@ import open_clip
 from open_clip.transform import PreprocessCfg, merge_preprocess_dict
 from safetensors import SafetensorError
 
+from features.durable import sha256_of
 from features.errors import InputError, WeightsError
 from features.records import JsonObject
 
@@ -134,6 +135,26 @@ def _weights_file(name: str, pretrained: str, tag: dict[str, str]) -> Path:
             "network and HF_HUB_OFFLINE unset, or point at a local copy with pretrained=FILE "
             "(encoders.0.pretrained=FILE where it is the first encoder)"
         ) from error
+
+
+def digest_of_weights(weights: Path, wanted: str | None) -> str:
+    """sha256 of a file of weights; `WeightsError` where it is not the one that is wanted.
+
+    What is no safetensors file is a pickle: torch reads no more than tensors of it
+    (`weights_only=True`), and still it must be the file that the user means.
+    """
+    digest = sha256_of(weights)
+    if wanted is None and weights.suffix != ".safetensors":
+        raise WeightsError(
+            f"{weights} is no safetensors file; if you trust its origin, say that it is the one "
+            f"you mean with encoders.clip.weights_sha256={digest}, or convert it to safetensors"
+        )
+    if wanted not in (None, digest):
+        raise WeightsError(
+            f"{weights} has the sha256 {digest}, and encoders.clip.weights_sha256 says {wanted}: "
+            "it is another file, or a damaged one; fetch it again, or correct the key"
+        )
+    return digest
 
 
 def load(found: FoundClip) -> Any:
