@@ -194,7 +194,7 @@ class Decoder:
         ours, theirs = socket.socketpair()
         fd = os.memfd_create("vaflow-slab")
         try:
-            os.ftruncate(fd, N_SLOTS * slot_bytes(self.limits))
+            _make_room(fd, N_SLOTS * slot_bytes(self.limits))
             slab = Slab(fd, slot_bytes(self.limits))
             handles = (theirs.fileno(), fd)
             with self._lock:  # `stop` must find what was started
@@ -240,6 +240,15 @@ class Decoder:
         """End the process, and wait for its end. From the thread that reads."""
         self.stop()
         self._kill()
+
+
+def _make_room(fd: int, n_bytes: int) -> None:
+    """Let the memory be so large; it takes what is written to it. An `OSError` says which it is."""
+    try:
+        os.ftruncate(fd, n_bytes)
+    except OSError as error:  # a limit on the size of files holds for it, too
+        what = "the memory shared with a process that decodes"
+        raise OSError(error.errno, error.strerror, what) from error
 
 
 def _kill_group(process: subprocess.Popen) -> None:
