@@ -62,6 +62,8 @@ class SourceDigests:
 
 
 def _sha256(path: Path) -> str:
+    if path.exists() and not path.is_file() and not path.is_dir():  # it may have no end
+        raise MediaError(f"{path} is a pipe or a device; correct the manifest", "unreadable")
     try:
         return sha256_of(path)
     except OSError as error:

@@ -250,6 +250,16 @@ def test_what_is_not_there_is_a_media_error(tmp_path):
     assert raised.value.code == "missing"
 
 
+def test_what_may_have_no_end_is_not_read(tmp_path, read):
+    os.mkfifo(tmp_path / "pipe.mp4")
+    (tmp_path / "zeros.mp4").symlink_to("/dev/zero")
+    for name in ("pipe.mp4", "zeros.mp4"):
+        with pytest.raises(MediaError, match=f"{name} is a pipe or a device") as caught:
+            SourceDigests().of(source(tmp_path / name), "visual")
+        assert caught.value.code == "unreadable"
+    assert read == []
+
+
 def test_many_processes_share_it(work):
     code = (
         "import sys; from pathlib import Path;"
