@@ -1,13 +1,11 @@
 """What a store holds, for a person: its feature sets, its clips, one clip in full."""
 
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 from features.errors import InputError
 from features.modality import MODALITY
-from features.record_form import METADATA, ArrayForm, array_form, read_metadata
+from features.record_form import ArrayForm, array_form
 from features.records import JsonObject
 from features.store import CLIP_NAME, FeatureStore
 
@@ -43,12 +41,7 @@ class ClipInfo:
 
 def clip_ids(store: FeatureStore, set_name: str) -> list[str]:
     """The clips that have a folder in a feature set, sorted; what lies there may be damaged."""
-    with os.scandir(store.path / set_name) as entries:
-        return sorted(
-            entry.name
-            for entry in entries
-            if entry.is_dir(follow_symlinks=False) and CLIP_NAME.fullmatch(entry.name)
-        )
+    return [name for name in store.place.folders(set_name) if CLIP_NAME.fullmatch(name)]
 
 
 def listing(path: str) -> tuple[SetListing, ...]:
@@ -100,8 +93,8 @@ def _of_set(store: FeatureStore, name: str, clip_id: str) -> ClipInfo | None:
 
 def _values_form(store: FeatureStore, name: str, clip_id: str) -> ArrayForm:
     """Shape and chunks of a record's values; `StoreError` where they are not as we write them."""
-    folder: Path = store.folder(name, clip_id)
-    return array_form("values", read_metadata(folder / "values" / METADATA))
+    metadata = store.place.metadata(f"{store.name(name, clip_id)}/values")
+    return array_form("values", metadata or b"")
 
 
 def leaves(value: object, path: str = "") -> Iterator[tuple[str, str]]:

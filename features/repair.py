@@ -5,13 +5,12 @@ then counts as corrupt, and is extracted again for that reason; one file too man
 Nothing is deleted (`vaflow gc` does that), and what cannot be made again is left as it is.
 """
 
-import os
 import uuid
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from features.durable import write_whole
+from features.places import place_at
 from features.record_form import METADATA
 from features.spec import FeatureSpec
 from features.store import ROOT, FeatureStore
@@ -33,19 +32,19 @@ class Repair:
 
 
 def clear(
-    path: Path, found: Verification, specs: Sequence[FeatureSpec], clips: Collection[str]
+    path: str | Path, found: Verification, specs: Sequence[FeatureSpec], clips: Collection[str]
 ) -> Repair:
     """Make room for what these encoders will extract of these clips."""
-    store, by_name = FeatureStore(path), {spec.name: spec for spec in specs}
+    store, by_name = FeatureStore(place_at(path)), {spec.name: spec for spec in specs}
     cleared: list[Problem] = []
     for problem in found.problems:
         if problem.clip or problem.file != METADATA:
             continue
         if not problem.spec:
-            cleared.append(_written(store, store.path, group_metadata(ROOT), problem))
+            cleared.append(_written(store, group_metadata(ROOT), problem))
         elif problem.spec in by_name:
             spec = group_metadata(by_name[problem.spec].model_dump(mode="json"))
-            cleared.append(_written(store, store.path / problem.spec, spec, problem))
+            cleared.append(_written(store, spec, problem))
     for set_name, clip_id in dict.fromkeys((p.spec, p.clip) for p in found.problems if p.clip):
         if set_name in by_name and clip_id in clips:
             cleared.extend(_moved(store, set_name, clip_id))
@@ -54,26 +53,22 @@ def clear(
     return Repair(tuple(cleared), tuple(left))
 
 
-def _written(store: FeatureStore, folder: Path, metadata: bytes, problem: Problem) -> Problem:
+def _written(store: FeatureStore, metadata: bytes, problem: Problem) -> Problem:
     """Put a group's one right metadata in the place of what is there."""
-    store.work.mkdir(exist_ok=True)
-    write_whole(folder / METADATA, metadata, store.work)
+    store.place.put_metadata(problem.spec, metadata)
     return problem
 
 
 def _moved(store: FeatureStore, set_name: str, clip_id: str) -> Iterator[Problem]:
     """Move what is wrong with a record to the work folder, if it still is under the lock."""
-    folder, removed = store.folder(set_name, clip_id), store.work / REMOVED / uuid.uuid4().hex
+    record, removed = store.name(set_name, clip_id), store.work / REMOVED / uuid.uuid4().hex
     held = store.claim(set_name, clip_id)
     if held is None:
         return  # somebody is writing it this moment
     try:
-        for problem in verify_record(store.path, set_name, clip_id).problems:
-            source = folder if problem.file in WHOLE else folder / problem.file
-            if os.path.lexists(source):
-                target = removed / f"{set_name}.{clip_id}" / problem.file
-                target.parent.mkdir(parents=True, exist_ok=True)
-                os.rename(source, target)
+        for problem in verify_record(store.place, set_name, clip_id).problems:
+            name = record if problem.file in WHOLE else f"{record}/{problem.file}"
+            store.place.put_away(name, removed / f"{set_name}.{clip_id}" / problem.file)
             yield problem
     finally:
         held.release()

@@ -69,6 +69,11 @@ def read_commit(folder: Path) -> Commit | None:
         raw = read_metadata(path)
     except (FileNotFoundError, NotADirectoryError):
         return None
+    return commit_in(raw, path)
+
+
+def commit_in(raw: bytes, path: str) -> Commit:
+    """The commit in the bytes of a record's zarr.json, which lies at `path`; raises alike."""
     try:
         attributes = dict(parse_object(raw)["attributes"])
         digest = attributes.pop("digest")
@@ -196,23 +201,22 @@ def _digest(attributes: JsonObject) -> str:
     return hashlib.sha256(canonical(attributes)).hexdigest()
 
 
-def attributes_in(metadata: Path) -> JsonObject:
-    """The attributes in a zarr.json."""
+def attributes_in(raw: bytes, path: str) -> JsonObject:
+    """The attributes in the bytes of a zarr.json, which lies at `path`."""
     try:
-        attributes = parse_object(read_metadata(metadata))["attributes"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        attributes = parse_object(raw)["attributes"]
+    except (ValueError, KeyError, TypeError) as error:
         raise StoreError(
-            f"{metadata} cannot be read ({error}); restore it, or move its folder out of the way"
+            f"{path} cannot be read ({error}); restore it, or move its folder out of the way"
         ) from None
     if not isinstance(attributes, dict):
-        raise StoreError(f"{metadata} has attributes that are no object; restore it")
+        raise StoreError(f"{path} has attributes that are no object; restore it")
     return attributes
 
 
-def refuse_unless_canonical(metadata: Path, attributes: JsonObject) -> None:
+def refuse_unless_canonical(raw: bytes, path: str, attributes: JsonObject) -> None:
     """`StoreError` where a group's zarr.json is not the one spelling of these attributes."""
-    if read_metadata(metadata) != group_metadata(attributes):
+    if raw != group_metadata(attributes):
         raise StoreError(
-            f"{metadata} was changed since it was written; `vaflow verify STORE --repair` restores "
-            "it"
+            f"{path} was changed since it was written; `vaflow verify STORE --repair` restores it"
         )

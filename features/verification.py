@@ -3,7 +3,6 @@
 Nothing is repaired here; features/repair.py does that with what is found.
 """
 
-import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -11,6 +10,8 @@ from pathlib import Path
 
 from features.durable import sha256_of
 from features.errors import InputError, LaterVersion, StoreError
+from features.place import Place
+from features.places import place_at
 from features.processes import in_processes
 from features.record_form import METADATA, files_in
 from features.records import JsonObject
@@ -72,16 +73,15 @@ def verify(
     `InputError` where there is no store, or one of a later vaflow. Each record is read in full,
     by one process per core.
     """
-    root = Path(path)
-    store = FeatureStore(root)
+    store = FeatureStore(place_at(path))
     problems = list(_of_root(store))
     records: list[tuple[str, str]] = []
-    for name in _folders(root, "", SET_NAME.fullmatch, problems):
+    for name in _folders(store.place, "", SET_NAME.fullmatch, problems):
         problems.extend(_of_set(store, name))
-        clips = _folders(root / name, name, CLIP_NAME.fullmatch, problems)
+        clips = _folders(store.place, name, CLIP_NAME.fullmatch, problems)
         records.extend((name, clip) for clip in clips)
     n_read = n_files = n_bytes = 0
-    for batch in _all_verified(root, records):
+    for batch in _all_verified(str(path), records):
         for found in batch:
             problems.extend(found.problems)
             n_files, n_bytes = n_files + found.n_files, n_bytes + found.n_bytes
@@ -93,14 +93,14 @@ def verify(
 
 def _of_root(store: FeatureStore) -> Iterator[Problem]:
     """What is wrong with the store's own metadata; `InputError` where it is no store at all."""
-    if not store.path.is_dir():
-        raise InputError(f"there is no feature store at {store.path}")
+    if not store.place.exists():
+        raise InputError(f"there is no feature store at {store.place.path()}")
     try:
-        FeatureStore.open(store.path)
+        FeatureStore.open(store.place.path())
     except LaterVersion:
         raise
     except InputError:
-        if not any(SET_NAME.fullmatch(entry.name) for entry in store.path.iterdir()):
+        if not any(SET_NAME.fullmatch(entry.name) for entry in store.place.entries("")):
             raise
         yield Problem("", "", METADATA, "is missing, or not that of a store")
     except StoreError as error:
@@ -109,68 +109,68 @@ def _of_root(store: FeatureStore) -> Iterator[Problem]:
 
 def _of_set(store: FeatureStore, name: str) -> Iterator[Problem]:
     """What is wrong with the metadata of a feature set."""
-    if not (store.path / name / METADATA).exists():
-        yield Problem(name, "", METADATA, "is missing")
-        return
     try:
-        store.spec(name)
+        if store.place.metadata(name) is None:
+            yield Problem(name, "", METADATA, "is missing")
+        else:
+            store.spec(name)
     except (StoreError, LaterVersion) as error:
         yield Problem(name, "", METADATA, str(error))
 
 
 def _folders(
-    folder: Path, set_name: str, fits: Callable[[str], object], problems: list[Problem]
+    place: Place, set_name: str, fits: Callable[[str], object], problems: list[Problem]
 ) -> Iterator[str]:
     """The folders of a store or a set that may be sets or records; what else lies there is told."""
-    with os.scandir(folder) as entries:
-        found = sorted(entries, key=lambda entry: entry.name)
-    for entry in found:
-        if entry.is_dir(follow_symlinks=False) and fits(entry.name):
+    for entry in place.entries(set_name):
+        if entry.kind == "folder" and fits(entry.name):
             yield entry.name
-        elif entry.name != METADATA or entry.is_symlink():
-            what = "is a link" if entry.is_symlink() else "does not belong here; move it away"
+        elif entry.name != METADATA or entry.kind == "link":
+            what = "is a link" if entry.kind == "link" else "does not belong here; move it away"
             problems.append(Problem(set_name, "", entry.name, what))
 
 
-def _all_verified(root: Path, records: Sequence[tuple[str, str]]) -> Iterable[list[Verified]]:
+def _all_verified(store: str, records: Sequence[tuple[str, str]]) -> Iterable[list[Verified]]:
     """Each record read, in batches."""
     batches = [records[start : start + BATCH] for start in range(0, len(records), BATCH)]
-    function = partial(verify_records, str(root))
+    function = partial(verify_records, store)
     if len(records) <= IN_THIS_PROCESS_AT_MOST:
         return map(function, batches)
     return in_processes(function, batches)
 
 
-def verify_records(root: str, records: Sequence[tuple[str, str]]) -> list[Verified]:
+def verify_records(store: str, records: Sequence[tuple[str, str]]) -> list[Verified]:
     """Each of these records, by names of set and clip, read in full."""
-    return [verify_record(Path(root), set_name, clip_id) for set_name, clip_id in records]
+    place = place_at(store)
+    return [verify_record(place, set_name, clip_id) for set_name, clip_id in records]
 
 
-def verify_record(root: Path, set_name: str, clip_id: str) -> Verified:
+def verify_record(place: Place, set_name: str, clip_id: str) -> Verified:
     """One record read in full; once more where a writer may have put another in its place."""
-    folder = root / set_name / clip_id
-    before = _commit_bytes(folder)
-    sizes, wrong = _looked_at(folder)
-    if wrong and _commit_bytes(folder) != before:
-        sizes, wrong = _looked_at(folder)
+    name = f"{set_name}/{clip_id}"
+    before = _commit_bytes(place, name)
+    sizes, wrong = _looked_at(place, name)
+    if wrong and _commit_bytes(place, name) != before:
+        sizes, wrong = _looked_at(place, name)
     problems = tuple(Problem(set_name, clip_id, file, what) for file, what in wrong.items())
     return Verified(problems, len(sizes), sum(sizes.values()))
 
 
-def _looked_at(folder: Path) -> tuple[dict[str, int], dict[str, str]]:
+def _looked_at(place: Place, name: str) -> tuple[dict[str, int], dict[str, str]]:
     """The sizes of a record's files, and what is wrong with which."""
     try:
-        sizes = files_in(folder)
-        return sizes, dict(_wrong_files(folder, sizes))
+        with place.record(name) as folder:
+            sizes = files_in(folder)
+            return sizes, dict(_wrong_files(folder, sizes))
     except (OSError, StoreError) as error:
         return {}, {"": str(error)}
 
 
-def _commit_bytes(folder: Path) -> bytes | None:
+def _commit_bytes(place: Place, name: str) -> bytes | None:
     """What the record's commit says, to see whether it is replaced meanwhile."""
     try:
-        return (folder / METADATA).read_bytes()
-    except OSError:
+        return place.metadata(name)
+    except StoreError:
         return None
 
 

@@ -124,7 +124,7 @@ def _repair(arguments: argparse.Namespace, found: Any) -> None:
     specs = [encoder.spec() for encoder in keys["encoders"]]
     clips = {clip.id for clip in read_manifest(keys["manifest"]).clips}
     print("\n".join(["verify: found", *described(found)]), file=sys.stderr)
-    done = clear(Path(arguments.store), found, specs, clips)
+    done = clear(arguments.store, found, specs, clips)
     if not any(problem.spec for problem in done.cleared):
         return
     ended = extract_features(**keys)

@@ -15,6 +15,7 @@ from features.durable import sha256_of
 from features.errors import InputError, LaterVersion
 from features.labels import Labels
 from features.manifest import Manifest, read_manifest
+from features.places import absolute
 from features.processes import in_processes, n_cores
 from features.provenance import provenance
 from features.records import Clip
@@ -114,7 +115,7 @@ def train_ensemble(
     sources = _look_up(read_manifest(manifest), head, store, visual, audio, folds, over)
     config = EnsembleConfig(
         manifest=manifest.resolve(),
-        store=str(Path(store).resolve()),
+        store=absolute(store),
         run=run.resolve(),
         head=head,
         train=train,

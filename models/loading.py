@@ -121,8 +121,8 @@ def records_digest(sets: FeatureSets, clips: Sequence[Clip], modality: Modality)
     commits = {clip.id: sets.store.commit(spec.name, clip.id) for clip in clips}
     if missing := [clip_id for clip_id, commit in commits.items() if commit is None]:
         raise StoreError(
-            f"{sets.store.path} lacks features {spec.name} of {len(missing)} of {len(clips)} clips "
-            f"({_some(missing)}); run extract-features"
+            f"{sets.store.place.path()} lacks features {spec.name} of {len(missing)} of "
+            f"{len(clips)} clips ({_some(missing)}); run extract-features"
         )
     files: dict[str, JsonValue] = {
         clip_id: dict(commit.files) for clip_id, commit in commits.items() if commit

@@ -8,6 +8,7 @@ from features.devices import torch_device
 from features.errors import InputError
 from features.labels import Labels
 from features.manifest import read_manifest
+from features.places import absolute
 from features.records import Clip
 from features.spec import canonical
 from models.bank import Bank
@@ -90,7 +91,7 @@ def open_split(
     predictor = open_predictor(run)
     meta, config = predictor.meta, predictor.config
     manifest = manifest.resolve() if manifest else config.manifest
-    store = str(Path(store).resolve()) if store else config.store
+    store = absolute(store) if store else config.store
     listed = read_manifest(manifest)
     clips = clips_of_split(listed, split)
     return SplitOfRun(

@@ -16,6 +16,7 @@ from features.devices import torch_device
 from features.errors import InputError, LaterVersion
 from features.labels import Labels
 from features.manifest import Manifest, read_manifest
+from features.places import absolute
 from features.provenance import provenance
 from features.records import Clip
 from features.spec import FeatureSpec, canonical
@@ -109,7 +110,7 @@ def train_head(
     sources = _look_up(read_manifest(manifest), head, store, visual, audio)
     config = RunConfig(
         manifest=manifest.resolve(),
-        store=str(Path(store).resolve()),
+        store=absolute(store),
         run=run.resolve(),
         head=head,
         train=train,
