@@ -60,6 +60,10 @@ class StoreError(VaflowError):
     """The feature store cannot give or take a record."""
 
 
+class Unreachable(VaflowError):
+    """The server of an object store is not there, or refuses: it says nothing of the records."""
+
+
 class SpecMismatch(StoreError):
     """Features of one spec where another was wanted."""
 

@@ -7,7 +7,8 @@
     <store>.work/                 staging, locks, ...: beside it, for zarr lists what lies inside
 
 A record is staged, synced and renamed into place by whoever holds the clip's lock; a kill at any
-moment leaves the old record, the new one, or none.
+moment leaves the old record, the new one, or none. On an object store (features/bucket.py) it is
+staged on this machine and uploaded, its commit last.
 """
 
 import re

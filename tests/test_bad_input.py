@@ -269,7 +269,7 @@ STORE = (
     Row(
         "another folder", nothing, f"{EXTRACT} store=crops", 2, "crops exists and is no feature st"
     ),
-    Row("on the web", nothing, f"{EXTRACT} store=s3://b/s", 2, "only folders of this machine"),
+    Row("on the web", nothing, f"{EXTRACT} store=gs://b/s", 2, "only folders of this machine"),
     Row(
         "later store",
         attributes("s.zarr", version=2),

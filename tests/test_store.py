@@ -324,8 +324,8 @@ def test_metadata_that_is_no_object_is_damage(store):
 
 
 def test_a_path_that_is_no_store_is_refused(tmp_path):
-    with pytest.raises(InputError, match="only folders of this machine are supported"):
-        FeatureStore.open("s3://bucket/x", create=True)
+    with pytest.raises(InputError, match="only folders of this machine and s3://BUCKET/PREFIX are"):
+        FeatureStore.open("gs://bucket/x", create=True)
     with pytest.raises(InputError, match="there is no feature store at .*extract-features"):
         FeatureStore.open(tmp_path / "none")
     (tmp_path / "full").mkdir()
