@@ -31,7 +31,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from features.durable import naming, sha256_of
+from features.durable import sha256_of
 from features.errors import InputError, StoreError
 from features.glance import Glance
 from features.object_client import asking, endpoint, is_empty_object, is_of_bucket
@@ -207,18 +207,21 @@ class Bucket(Place):
                 ) from None
 
     def put_away(self, name: str, target: Path) -> bool:
-        """Download it, then delete it, a commit first."""
+        """Download it, then delete it, a commit first.
+
+        What is no file of a record is left where it lies: the next record in this place removes it.
+        """
         with self._asking() as files:
-            keys = files.find(self._key(name))
-            if not keys:
-                return False
-            if keys == [self._key(name)]:
-                files.get_file(keys[0], str(_with_folder(target)))
-            else:
-                self._download(name, target)
-            for key in sorted(keys, key=lambda key: not key.endswith(f"{name}/{METADATA}")):
-                files.rm_file(key)
-        return True
+            if files.find(self._key(name)) == [self._key(name)]:
+                files.get_file(self._key(name), str(_with_folder(target)))
+                files.rm_file(self._key(name))
+                return True
+            sizes = self._sizes(name)
+            fitting = [file for file in sizes if not _misfit(file, sizes[file])]
+            self._get(name, fitting, target)
+            for file in sorted(fitting, key=lambda file: file != METADATA):
+                files.rm_file(self._key(f"{name}/{file}"))
+        return bool(fitting)
 
     def refuse_unless_safe(self) -> None:
         """Nothing: an object leads nowhere."""
@@ -251,20 +254,28 @@ class Bucket(Place):
         if len(sizes) > MAX_ENTRIES or sum(sizes.values()) > MAX_RECORD_BYTES:
             raise StoreError(f"{self.path(name)} is larger than any record; delete it")
         for file, n_bytes in sizes.items():
-            if file != METADATA and not re.fullmatch(FILE_PATTERN, file):
-                raise StoreError(f"{self.path(f'{name}/{file}')} is no file of a record; delete it")
-            is_metadata = file.endswith(METADATA)
-            limit = MAX_METADATA_BYTES if is_metadata else CHUNK_BYTES + CHECKSUM_BYTES
-            if n_bytes > limit:
-                raise StoreError(f"{file} has {n_bytes} bytes; it has {limit} at most")
-        with naming(folder), self._asking() as files:
-            try:
-                files.get(
-                    [self._key(f"{name}/{file}") for file in sizes],
-                    [str(_with_folder(folder / file)) for file in sizes],
-                )
-            except FileNotFoundError as error:
-                raise StoreError(f"{self.path(name)} was replaced while it was read") from error
+            if why := _misfit(file, n_bytes):
+                raise StoreError(f"{self.path(f'{name}/{file}')} {why}; delete it")
+        try:
+            self._get(name, list(sizes), folder)
+        except FileNotFoundError as error:
+            raise StoreError(f"{self.path(name)} was replaced while it was read") from error
+
+    def _get(self, name: str, names: list[str], folder: Path) -> None:
+        """Bring these files of a record to a folder of this machine."""
+        with self._asking() as files:
+            files.get(
+                [self._key(f"{name}/{file}") for file in names],
+                [str(_with_folder(folder / file)) for file in names],
+            )
+
+
+def _misfit(file: str, n_bytes: int) -> str:
+    """Why an object is none of a record's, by path inside it; empty where it may be one."""
+    if file != METADATA and not re.fullmatch(FILE_PATTERN, file):
+        return "is no file of a record"
+    limit = MAX_METADATA_BYTES if file.endswith(METADATA) else CHUNK_BYTES + CHECKSUM_BYTES
+    return f"has {n_bytes} bytes, where {limit} are the most" if n_bytes > limit else ""
 
 
 def _with_folder(path: Path) -> Path:

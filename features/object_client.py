@@ -9,14 +9,16 @@ import errno
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from tempfile import gettempdir
 from typing import Any
 from urllib.parse import urlsplit
 
 from features.errors import InputError, Unreachable
 
 CONNECT_S = 5  # seconds until a server counts as not there
-ANSWER_S = 20  # seconds that a server may be silent
-ATTEMPTS = 2  # of the client, at each request; s3fs asks again where an answer broke off
+ANSWER_S = 10  # seconds that a server may be silent
+ATTEMPTS = 2  # at each request, by botocore where there is no connection or the server is busy,
+# and by s3fs where an answer breaks off, once around the other: a silent server is asked 8 times
 AWS = ".amazonaws.com"  # where a bucket's name is unique in all the world, whatever the region
 DISK = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS}  # the fault of this machine
 KEYS = "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
@@ -32,7 +34,7 @@ def filesystem(url: str) -> Any:
             "`pip install -e '.[s3]'` brings it"
         ) from None
     region = os.environ.get("AWS_REGION")
-    return S3FileSystem(
+    files = S3FileSystem(
         use_listings_cache=False,  # others write
         client_kwargs={"region_name": region} if region else {},
         config_kwargs={
@@ -41,6 +43,8 @@ def filesystem(url: str) -> Any:
             "retries": {"mode": "standard", "total_max_attempts": ATTEMPTS},
         },
     )
+    files.retries = ATTEMPTS
+    return files
 
 
 def endpoint(url: str) -> str:
@@ -79,7 +83,7 @@ def asking(url: str) -> Iterator[Any]:
         raise
     except OSError as error:
         if error.errno in DISK:
-            raise
+            raise OSError(error.errno, error.strerror, gettempdir()) from error
         raise _unreachable(url, error) from error
     except (BotoCoreError, FSTimeoutError, ValueError) as error:  # ValueError: no URL of a server
         raise _unreachable(url, error) from error

@@ -161,7 +161,10 @@ def _looked_at(place: Place, name: str) -> tuple[dict[str, int], dict[str, str]]
     try:
         with place.record(name) as folder:
             sizes = files_in(folder)
-            return sizes, dict(_wrong_files(folder, sizes))
+            wrong = dict(_wrong_files(folder, sizes))
+        # a message may name the folder that the record was downloaded to, which is gone by now
+        path = place.path(name)
+        return sizes, {file: what.replace(str(folder), path) for file, what in wrong.items()}
     except (OSError, StoreError) as error:
         return {}, {"": str(error)}
 
