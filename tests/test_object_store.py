@@ -1,0 +1,294 @@
+"""A store on an object store, asked by S3's own protocol of a server on this machine."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from itertools import count
+from pathlib import Path
+
+import pytest
+from planted import plant
+from s3fs import S3FileSystem
+from small_stores import TRACKS, content, write_clips, write_tracks
+from test_store import SOURCE, SPEC, make_track, same
+from test_training import BRIEF, HEAD
+
+from features.errors import InputError, LaterVersion, StoreError, Unreachable
+from features.garbage import debris
+from features.listing import info, listing
+from features.places import absolute, place_at
+from features.repair import clear
+from features.status import status
+from features.store import FeatureStore
+from features.verification import verify
+from models.checkpoint import FILE
+from models.scoring import score_head
+from models.training import train_head
+
+TESTS = Path(__file__).parent
+KEYS = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test"}
+NUMBERS = count()
+WAIT_S = 60  # for the server
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[str]:
+    """The URL of an S3 server; a process of its own."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    until = time.monotonic() + WAIT_S
+    while True:
+        try:
+            socket.create_connection(("127.0.0.1", port), timeout=1).close()
+            break
+        except OSError:
+            assert process.poll() is None
+            assert time.monotonic() < until
+            time.sleep(0.05)
+    yield f"http://127.0.0.1:{port}"
+    process.kill()
+    process.wait()
+
+
+@pytest.fixture
+def environment(server, tmp_path, monkeypatch) -> None:
+    """The environment that names the server."""
+    S3FileSystem.clear_instance_cache()
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        monkeypatch.delenv(name)
+    for name, value in KEYS.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("AWS_ENDPOINT_URL", server)
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "none"))
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "none"))
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    yield
+    S3FileSystem.clear_instance_cache()
+
+
+@pytest.fixture
+def files(environment) -> S3FileSystem:
+    return S3FileSystem(use_listings_cache=False)
+
+
+@pytest.fixture
+def bucket(files) -> str:
+    """The URL of an empty bucket."""
+    name = f"bucket-{next(NUMBERS)}"
+    files.mkdir(name)
+    return f"s3://{name}"
+
+
+@pytest.fixture
+def url(bucket, files, tmp_path) -> str:
+    """A store of one feature set with `TRACKS`, copied from a folder."""
+    return copied(files, write_tracks(tmp_path / "folder.zarr"), f"{bucket}/tracks.zarr")
+
+
+def copied(files: S3FileSystem, root: Path, url: str) -> str:
+    files.put(str(root) + "/", url.removeprefix("s3://"), recursive=True)
+    return url
+
+
+def objects(files: S3FileSystem, url: str) -> dict[str, bytes]:
+    above = url.removeprefix("s3://")
+    return {key.removeprefix(f"{above}/"): files.cat_file(key) for key in files.find(above)}
+
+
+def is_found(url: str) -> bool:
+    """Whether one is told that something is wrong."""
+    try:
+        return bool(verify(url).problems)
+    except LaterVersion:  # a flip in the version
+        return True
+
+
+def key(url: str, *parts: str) -> str:
+    return "/".join([url.removeprefix("s3://"), SPEC.name, *parts])
+
+
+def test_a_killed_upload_shows_the_old_record_none_or_the_new_and_a_killed_run_resumes(
+    bucket, tmp_path
+):
+    done = subprocess.run(
+        [sys.executable, str(TESTS / "bucket_steps.py"), str(tmp_path), f"{bucket}/s"],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(TESTS.parent), "OMP_NUM_THREADS": "1"},
+    )
+    assert done.returncode == 0, done.stderr
+    said = json.loads(done.stdout)
+    # before the commit is deleted; before each of six files and the commit is put; not at all
+    assert said["replaced"] == ["old", *["missing"] * 7, "new"]
+    assert said["resumed"]["rest"] == 24 - 9
+    assert said["resumed"]["objects"] == 2 + 24 * 7
+
+
+def test_a_store_is_the_same_objects_as_the_files_of_a_folder(bucket, files, tmp_path):
+    write_tracks(tmp_path / "folder.zarr")
+    store = FeatureStore.open(f"{bucket}/a/b.zarr", create=True)
+    for clip, track in TRACKS.items():
+        note = None if len(track.values) else "the clip has no sound"
+        store.write(SPEC, clip, track, source=SOURCE, provenance={"by": "a test"}, note=note)
+    assert objects(files, f"{bucket}/a/b.zarr") == content(tmp_path / "folder.zarr")
+    again = FeatureStore.open(f"{bucket}/a/b.zarr/")
+    assert all(same(again.read(SPEC.name, clip), track) for clip, track in TRACKS.items())
+    assert not list((again.work / "staging").iterdir())
+
+
+def test_a_shorter_record_leaves_nothing_of_the_one_it_replaces(bucket, files, tmp_path):
+    large, small = make_track(3000, 900), make_track(3, 900)
+    for place in (f"{bucket}/s.zarr", str(tmp_path / "folder.zarr")):
+        store = FeatureStore.open(place, create=True)
+        for track in (large, small):
+            store.write(SPEC, "a", track, source=SOURCE, provenance={})
+    assert objects(files, f"{bucket}/s.zarr") == content(tmp_path / "folder.zarr")
+
+
+def test_a_commit_of_another_machine_is_not_overwritten(url, files):
+    place = place_at(url)
+    with pytest.raises(StoreError, match="committed by another machine at the same time"):
+        place._put_commit(files, f"{SPEC.name}/a", b"{}")
+    assert verify(url).problems == ()
+    place._put_commit(files, f"{SPEC.name}/a", files.cat_file(key(url, "a", "zarr.json")))  # ours
+
+
+def test_each_object_that_is_changed_missing_or_too_many_is_found(url, files):
+    whole = verify(url)
+    assert (whole.problems, whole.n_records) == ((), 4)
+    for name, data in objects(files, url).items():
+        if name.split("/")[1:2] in (["large"], ["zeros"], ["empty"]):
+            continue
+        at, flipped = f"{url.removeprefix('s3://')}/{name}", bytearray(data)
+        flipped[len(data) // 2] ^= 1
+        files.pipe_file(at, bytes(flipped))
+        assert is_found(url), name
+        if "/c/" in name or name.endswith(("/values/zarr.json", "/a/zarr.json")):
+            with pytest.raises(StoreError):
+                FeatureStore.open(url).read(SPEC.name, name.split("/")[1])
+        files.rm_file(at)
+        assert is_found(url), name
+        files.pipe_file(at, data)
+    files.pipe_file(key(url, "a", "values/c/7/0"), b"stray")
+    files.pipe_file(key(url, "zeros", "../../x"), b"leads out")
+    files.pipe_file(f"{url.removeprefix('s3://')}/letter.txt", b"dear")
+    found = {problem.place: problem.what for problem in verify(url).problems}
+    assert found.pop("letter.txt") == "does not belong here; move it away"
+    assert found.pop(f"{SPEC.name}/a/values/c/7/0") == "is one too many"
+    assert "is no file of a record; delete it" in found.pop(f"{SPEC.name}/zeros")
+    assert not found
+
+
+def test_what_is_wrong_is_put_away_and_counts_as_missing_or_corrupt(url, files):
+    data = files.cat_file(key(url, "large", "values/c/0/0"))
+    files.pipe_file(key(url, "large", "values/c/0/0"), data[:-1] + bytes([data[-1] ^ 1]))
+    files.pipe_file(key(url, "zeros", "zarr.json"), b"")
+    files.pipe_file(key(url, "zeros", "../x"), b"leads out")
+    store = FeatureStore.open(url)
+    assert store.state(SPEC.name, "zeros", SOURCE)[0] == "corrupt"
+    done = clear(url, verify(url), [SPEC], set(TRACKS))
+    assert not done.left
+    assert store.state(SPEC.name, "large", SOURCE) == ("corrupt", "values/c/0/0 is missing")
+    assert store.state(SPEC.name, "zeros", SOURCE)[0] == "missing"
+    away = {path.parent.name for path in (store.work / "removed").glob("*/*/*")}
+    assert away == {f"{SPEC.name}.large", f"{SPEC.name}.zeros"}
+    for clip in ("large", "zeros"):
+        store.write(SPEC, clip, TRACKS[clip], source=SOURCE, provenance={})
+    assert verify(url).problems == ()
+
+
+def test_a_mixture_of_two_records_is_never_read(url, files):
+    # each chunk has a checksum that holds: two machines wrote it at once
+    other = replace(TRACKS["a"], values=-TRACKS["a"].values)
+    store = FeatureStore.open(url.replace("tracks", "other"), create=True)
+    store.write(SPEC, "a", other, source=SOURCE, provenance={})
+    chunk = files.cat_file(key(store.place.path(), "a", "values/c/0/0"))
+    files.pipe_file(key(url, "a", "values/c/0/0"), chunk)
+    with pytest.raises(StoreError, match="values/c/0/0 was changed, or replaced"):
+        FeatureStore.open(url).read(SPEC.name, "a")
+
+
+def test_status_listing_and_info_are_those_of_a_folder(bucket, files, tmp_path):
+    write_clips(tmp_path)
+    url = copied(files, tmp_path / "s.zarr", f"{bucket}/s.zarr")
+    folder = str(tmp_path / "s.zarr")
+    assert status(url, tmp_path / "m.jsonl") == status(folder, tmp_path / "m.jsonl")
+    assert listing(url) == listing(folder)
+    assert info(url, "a") == info(folder, "a")
+
+
+def test_a_head_of_a_bucket_is_that_of_a_folder(bucket, files, tmp_path):
+    planted = plant(tmp_path, ("train", "val"))
+    url = copied(files, Path(planted.store), f"{bucket}/s.zarr")
+    heads = []
+    for name, store in (("folder", planted.store), ("bucket", url)):
+        run = tmp_path / name
+        train_head(run=run, head=HEAD, train=BRIEF, manifest=planted.manifest, store=store)
+        heads.append((run / FILE).read_bytes())
+    assert heads[0] == heads[1]
+    scored = [score_head(run=tmp_path / name) for name in ("folder", "bucket")]
+    assert scored[0].score == scored[1].score
+
+
+def test_what_works_on_folders_only_says_so(url):
+    with pytest.raises(InputError, match="works on folders only; copy the store to a folder"):
+        debris(FeatureStore.open(url))
+
+
+def test_a_url_is_held_to_its_form(environment):
+    for wrong in ("s3://bucket", "s3://bucket/a/../b", "s3://bucket//a", "s3://b?x/a"):
+        with pytest.raises(InputError, match="is no s3://BUCKET/PREFIX"):
+            place_at(wrong)
+    assert absolute("s3://bucket/a") == "s3://bucket/a"
+
+
+def test_two_servers_have_two_work_folders(bucket, monkeypatch):
+    here = place_at(f"{bucket}/s").work
+    S3FileSystem.clear_instance_cache()
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
+    assert place_at(f"{bucket}/s").work != here
+    monkeypatch.delenv("AWS_ENDPOINT_URL")
+    found = set()
+    for region in ("eu-west-1", "us-east-2"):  # a bucket's name is the same in both
+        S3FileSystem.clear_instance_cache()
+        monkeypatch.setenv("AWS_REGION", region)
+        found.add(place_at(f"{bucket}/s").work)
+    assert len(found) == 1
+
+
+def test_a_server_that_is_not_there_is_no_damage(url, monkeypatch):
+    store = FeatureStore.open(url)
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
+    S3FileSystem.clear_instance_cache()
+    with pytest.raises(Unreachable, match="Could not connect.*AWS_ENDPOINT_URL"):
+        store.state(SPEC.name, "a", SOURCE)
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "nowhere")
+    S3FileSystem.clear_instance_cache()
+    with pytest.raises(Unreachable, match="Invalid endpoint: nowhere"):
+        store.read(SPEC.name, "a")
+
+
+def test_no_credentials_no_bucket_no_s3fs_are_named(url, monkeypatch):
+    with pytest.raises(InputError, match="there is no such bucket on this server; make it"):
+        FeatureStore.open("s3://no-such-bucket/s", create=True)
+    with pytest.raises(InputError, match="there is no feature store at .*extract-features"):
+        FeatureStore.open(f"{url}-not")
+    with pytest.raises(InputError, match="exists and is no feature store"):
+        FeatureStore.open(f"{url}/{SPEC.name}/a/values/c", create=True)
+    for name in KEYS:
+        monkeypatch.delenv(name)
+    S3FileSystem.clear_instance_cache()
+    with pytest.raises(InputError, match="AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY in the env"):
+        FeatureStore.open(url)
+    monkeypatch.setitem(sys.modules, "s3fs", None)
+    with pytest.raises(InputError, match="this needs s3fs, which is not installed"):
+        FeatureStore.open(url)
