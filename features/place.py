@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from features.durable import refuse_unless_writable, sync_folder, write_whole
+from features.durable import naming, refuse_unless_writable, sync_folder, write_whole
 from features.errors import InputError, StoreError
 from features.glance import Glance, glance
 from features.record_form import METADATA, read_metadata
@@ -158,10 +158,11 @@ class Folder(Place):
     def put_metadata(self, name: str, data: bytes) -> None:
         """Put the file there in one step, and have the disk keep its name."""
         folder = self.root / name
-        folder.mkdir(parents=True, exist_ok=True)
-        self.work.mkdir(exist_ok=True)
-        write_whole(folder / METADATA, data, self.work)
-        sync_folder(folder.parent)
+        with naming(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            self.work.mkdir(exist_ok=True)
+            write_whole(folder / METADATA, data, self.work)
+            sync_folder(folder.parent)
 
     def commit(self, name: str) -> Commit | None:
         """As `read_commit` has it."""
