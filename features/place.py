@@ -138,6 +138,8 @@ class Folder(Place):
         except FileNotFoundError:
             return []
         except NotADirectoryError:
+            if not self.root.exists():  # a part of its path is a file
+                return []
             raise InputError(
                 f"{self.path()} exists and is no feature store; give a path that is free"
             ) from None
