@@ -202,8 +202,8 @@ class Bucket(Place):
             if self.metadata(name) != data:  # else it is ours: an answer was lost, and asked again
                 raise StoreError(
                     f"{self.path(name)} was committed by another machine at the same time; let "
-                    "each machine have clips of its own, and run the same again: where the two "
-                    "records are not the same, the clip is extracted again"
+                    "each machine have clips of its own; where the two records are not the same, "
+                    "`vaflow verify --repair` has the clip extracted again"
                 ) from None
 
     def put_away(self, name: str, target: Path) -> bool:
