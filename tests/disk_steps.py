@@ -153,7 +153,9 @@ def check(path: Path, undisturbed: Path, way: str) -> None:
                 assert any(np.array_equal(values, make_track(s).values) for s in allowed)
             if way != "killed" and undisturbed.name == "replaced":
                 assert seen == ["a", "b"], seen
-    if way in ("full", "small"):  # where removing fails, debris stays
+    # Where removing fails debris stays, and where one small file fails zarr's own thread may be at the
+    # next: `vaflow gc` takes both.
+    if way == "full":
         assert not list(path.with_name(path.name + ".work").glob("staging/*"))
     write(path, "a", 2)
     assert contents(path) == contents(undisturbed)
