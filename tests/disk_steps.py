@@ -153,8 +153,8 @@ def check(path: Path, undisturbed: Path, way: str) -> None:
                 assert any(np.array_equal(values, make_track(s).values) for s in allowed)
             if way != "killed" and undisturbed.name == "replaced":
                 assert seen == ["a", "b"], seen
-    # Where removing fails debris stays, and where one small file fails zarr's own thread may be at the
-    # next: `vaflow gc` takes both.
+    # Where removing fails debris stays, and where one file fails for its size zarr's own thread may
+    # be at the next: `vaflow gc` takes both.
     if way == "full":
         assert not list(path.with_name(path.name + ".work").glob("staging/*"))
     write(path, "a", 2)
