@@ -16,7 +16,6 @@ from collections.abc import Callable, Generator, Sequence
 from contextlib import closing, suppress
 from multiprocessing.connection import Connection
 from pathlib import Path
-from types import TracebackType
 from typing import Any, TypeVar, get_args
 
 import numpy as np
@@ -54,17 +53,6 @@ class Decoder:
         self._line: tuple[Connection, Slab] | None = None
         self._stopped = False
         self._lock = threading.Lock()
-
-    def __enter__(self) -> "Decoder":
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def pictures(self, video: Path, fps: float | None) -> Generator[list[Picture], None, Clock]:
         """Yield the frames of a video; return the clock, with the row of each that was yielded."""

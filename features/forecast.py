@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -95,7 +96,7 @@ def forecast(
     target, place, tool = FeatureStore.at(store), str(torch_device(device)), extractor(limits)
     lengths: dict[Source, Length] = {}
     found: list[SetForecast] = []
-    with recalling(target.work) as memo, Decoder(limits) as decoder:
+    with recalling(target.work) as memo, closing(Decoder(limits)) as decoder:
         digests = SourceDigests(memo)
         for config in encoders:
             spec = config.spec()

@@ -10,7 +10,7 @@ from features.errors import InputError, MediaError
 from features.glance import judged
 from features.manifest import read_manifest
 from features.modality import MODALITY
-from features.quarantine import read_quarantine
+from features.quarantine import extractor, read_quarantine, stands
 from features.records import JsonObject
 from features.sources import SourceDigests
 from features.spec import FeatureSpec
@@ -77,7 +77,8 @@ def _of_set(
     except MediaError as error:
         state, reason = unread(seen, error)
     held = read_quarantine(store.work, name, clip_id)
-    if held and state != "complete":
+    still = held and (manifest is None or stands(held, source, extractor()))
+    if held and still and state != "complete":
         state, reason = "quarantined", f"{held.code}: {held.words}"
     others = {
         other: tuple(differences("spec", sets[other].model_dump(), spec.model_dump()))

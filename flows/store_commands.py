@@ -92,19 +92,20 @@ def _verify(arguments: argparse.Namespace) -> int:
             return verify(arguments.store, on_records=on_records)
 
     found = looked()
+    failed: Collection[Any] = ()
     if arguments.repair and found.problems:
-        _repair(arguments, found)
+        failed = _repair(arguments, found)
         found = looked()
     read = f"{found.n_records} records, {found.n_files} files, {readable(found.n_bytes)}"
     n = len(found.problems)
     said = f"{n} problem{'s' * (n > 1)}" if n else "nothing is wrong"
     line = f"verify: {arguments.store}: {read}: {said}"
     _say(arguments, found.as_json(), [*described(found), line])
-    return 1 if found.problems else 0
+    return 1 if found.problems or failed else 0
 
 
-def _repair(arguments: argparse.Namespace, found: Any) -> None:
-    """Extract again what was found to be wrong; says what was, on the way."""
+def _repair(arguments: argparse.Namespace, found: Any) -> Collection[Any]:
+    """Extract again what was found to be wrong, and say what was; the outcomes that failed."""
     import sys
 
     from features.errors import InputError
@@ -126,11 +127,12 @@ def _repair(arguments: argparse.Namespace, found: Any) -> None:
     print("\n".join(["verify: found", *described(found)]), file=sys.stderr)
     done = clear(arguments.store, found, specs, clips)
     if not any(problem.spec for problem in done.cleared):
-        return
+        return ()
     ended = extract_features(**keys)
     print(ended.summary(), file=sys.stderr)
     for outcome in ended.failed:
         print(f"  {outcome.clip} ({outcome.feature_set}): {outcome.detail}", file=sys.stderr)
+    return ended.failed
 
 
 def _gc(arguments: argparse.Namespace) -> int:

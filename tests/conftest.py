@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -42,7 +43,7 @@ def tiny_ast(tmp_path_factory) -> str:
 @pytest.fixture(scope="session")
 def decoder():
     """A process that decodes, as readers have one."""
-    with Decoder(DecodeLimits()) as process:
+    with closing(Decoder(DecodeLimits())) as process:
         yield process
 
 

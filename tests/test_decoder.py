@@ -150,8 +150,13 @@ def test_waiting_for_the_encoder_is_no_waiting_for_the_decoder(make_video, limit
 
 def test_processor_time_is_allowed_anew_for_each_reading(make_video, limited):
     decoder, video = limited(cpu_s=1), make_video()
+    decoder.probe(video)
+    process = decoder._process
     for _ in range(3):
         trap(decoder, hostile_media.works, video)
+    used_s = sum(map(int, Path(f"/proc/{process.pid}/stat").read_text().split()[13:15]))
+    assert used_s / os.sysconf("SC_CLK_TCK") > 1  # in all, by the same process
+    assert decoder._process is process
 
 
 def test_an_answer_that_makes_no_sense_is_a_failure_of_the_file(make_video, limited):
@@ -199,13 +204,14 @@ def test_a_process_that_cannot_start_is_one_message(make_video, limited, monkeyp
 
 HOLDS = """
 import sys
+from contextlib import closing
 from pathlib import Path
 import hostile_media
 from features.decoder import Decoder
 from features.limits import DecodeLimits
 from features.media import Clock
 
-with Decoder(DecodeLimits()) as decoder:
+with closing(Decoder(DecodeLimits())) as decoder:
     decoder._running()
     print(decoder._process.pid, flush=True)
     next(decoder._pieces(getattr(hostile_media, sys.argv[1]), Clock, "clip.mp4", None))

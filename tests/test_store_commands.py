@@ -183,6 +183,13 @@ def test_repair_extracts_again_what_is_broken(tmp_path, make_video, tiny_clip, s
     assert json.loads(found[f"{name}/c1/zarr.json"])["attributes"]["provenance"]["reason"] == (
         "corrupt"
     )
+    (tmp_path / "c2.mp4").write_text("no video any more")
+    values.unlink()
+    assert (
+        said("verify", str(store), "--repair", *keys)[0] == 1
+    )  # for c2, which is told
+    assert values.exists()
+    assert said("verify", str(store))[0] == 0
 
 
 def test_readme_reads_a_store_with_zarr_alone(place):

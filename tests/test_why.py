@@ -67,6 +67,8 @@ def test_missing_damaged_and_quarantined_are_told(place):
     send_away(place, "c")
     (found,) = asked(place, "c")
     assert (found.state, found.reason) == ("quarantined", "damaged: moov atom not found")
+    (place / "c.mp4").write_text("another file")
+    assert asked(place, "c")[0].state == "missing"  # it would be tried again
     (place / f"s.zarr/{SPEC.name}/a/zarr.json").write_text("{")
     assert asked(place)[0].state == "corrupt"
     (place / "b.mp4").unlink()

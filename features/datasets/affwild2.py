@@ -4,6 +4,7 @@ import os
 import re
 from collections import defaultdict
 from collections.abc import Iterable
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -139,7 +140,7 @@ def _indexed(found: _Found, base: Path, max_rows_apart: int) -> Indexed:
     notes = list(found.notes)
     splits: dict[str, Split] = dict.fromkeys(found.test_rows, "test")
     splits |= {name: split for name, (split, _) in found.annotations.items()}
-    with Decoder(GENEROUS) as decoder:  # containers are not trusted here either
+    with closing(Decoder(GENEROUS)) as decoder:  # containers are not trusted here either
         for name in sorted(splits):
             try:
                 clip, report = _clip(
