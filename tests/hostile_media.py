@@ -8,7 +8,7 @@ import signal
 import struct
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from multiprocessing.connection import Connection
 from pathlib import Path
 
@@ -263,6 +263,13 @@ def lies(path: str, fps: float | None, **_) -> None:
     """Send what is no message."""
     Connection(os.dup(int(sys.argv[2]))).send_bytes(b"[1]")
     signal.pause()
+
+
+def dawdles(path: str, fps: float | None, **_) -> Generator[list[np.ndarray], None, None]:
+    """Have each of six pieces waited for."""
+    for k in range(6):
+        time.sleep(0.3)
+        yield [np.full(4, k, np.uint8)]
 
 
 def works(path: str, fps: float | None, **_) -> Clock:

@@ -185,9 +185,7 @@ def test_repair_extracts_again_what_is_broken(tmp_path, make_video, tiny_clip, s
     )
     (tmp_path / "c2.mp4").write_text("no video any more")
     values.unlink()
-    assert (
-        said("verify", str(store), "--repair", *keys)[0] == 1
-    )  # for c2, which is told
+    assert said("verify", str(store), "--repair", *keys)[0] == 1  # for c2, which is told
     assert values.exists()
     assert said("verify", str(store))[0] == 0
 
