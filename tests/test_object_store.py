@@ -21,6 +21,7 @@ from test_training import BRIEF, HEAD
 from features.errors import InputError, LaterVersion, StoreError, Unreachable
 from features.garbage import debris
 from features.listing import info, listing
+from features.object_client import asking
 from features.places import absolute, place_at
 from features.repair import clear
 from features.status import status
@@ -242,6 +243,11 @@ def test_a_head_of_a_bucket_is_that_of_a_folder(bucket, files, tmp_path):
 def test_what_works_on_folders_only_says_so(url):
     with pytest.raises(InputError, match="works on folders only; copy the store to a folder"):
         debris(FeatureStore.open(url))
+
+
+def test_an_object_that_is_not_there_is_no_missing_bucket(url):
+    with pytest.raises(FileNotFoundError), asking(url) as files:
+        files.cat_file(f"{url.removeprefix('s3://')}/nothing")
 
 
 def test_a_url_is_held_to_its_form(environment):

@@ -1,3 +1,4 @@
+import errno
 import json
 import os
 import signal
@@ -90,8 +91,26 @@ def test_an_all_zero_track_is_not_taken_for_a_loss(store):
     assert set(chunks) <= set(store.commit(SPEC.name, "a").files)
 
 
+def test_where_the_new_record_cannot_be_put_the_old_one_comes_back(store, monkeypatch):
+    write(store)
+    rename, met = os.rename, []
+
+    def refused(source, target):
+        if str(target).endswith("/a") and not met:
+            met.append(source)
+            raise OSError(errno.EIO, "Input/output error")
+        rename(source, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "rename", refused)
+        with pytest.raises(OSError, match="Input/output error"):
+            write(store, track=make_track(seed=1))
+    assert same(store.read(SPEC.name, "a"), make_track())
+
+
 def test_a_changed_source_is_stale_and_is_replaced(store):
     write(store)
+    assert store.state(SPEC.name, "a", {})[0] == "stale"  # a part that is no more is a change
     newer = {"video": "b" * 64}
     assert store.state(SPEC.name, "a", newer) == ("stale", "source changed: video")
     write(store, track=make_track(seed=1), source=newer)
