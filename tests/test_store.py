@@ -13,6 +13,7 @@ import zarr
 
 from features.durable import locked
 from features.errors import InputError, LaterVersion, StoreError
+from features.places import absolute
 from features.records import Track
 from features.spec import FeatureSpec
 from features.store import FeatureStore
@@ -125,6 +126,12 @@ def test_a_moved_store_is_the_same_store(store, tmp_path):
     moved = FeatureStore.open(tmp_path / "moved.zarr")
     assert moved.state(SPEC.name, "a", SOURCE)[0] == "complete"
     assert same(moved.read(SPEC.name, "a"), make_track())
+
+
+def test_a_store_is_named_so_that_any_folder_finds_it(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert absolute("s.zarr") == str(tmp_path / "s.zarr")
+    assert absolute("/far/s.zarr") == "/far/s.zarr"
 
 
 def test_what_is_not_there_is_missing(store):

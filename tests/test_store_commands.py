@@ -93,6 +93,7 @@ def test_ls_and_info_show_what_is_there(place, said):
     status, out = said("ls", "s.zarr")
     assert status == 0
     assert SPEC.name in out
+    assert [out.count("yes"), out.count("│ -")] == [2, 0]  # a mark for each of both clips
     (found,) = json.loads(said("ls", "s.zarr", "--json")[1])["sets"]
     assert (found["clips"], found["modality"]) == (["a", "b"], "visual")
     status, out = said("info", "s.zarr", "a")
