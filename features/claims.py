@@ -1,4 +1,4 @@
-"""Which process works on which clip: each is claimed before it is decoded."""
+"""Which process works on which clip: each is claimed, per feature set, before it is decoded."""
 
 from collections.abc import Iterator, Sequence
 
@@ -6,10 +6,12 @@ from features.durable import Claim
 from features.outcomes import Outcome
 from features.planning import Job, find, settled
 from features.quarantine import Extractor
-from features.records import Source
+from features.read_ahead import Task
 from features.store import FeatureStore
 
 CLAIMS_AT_MOST = 256  # each holds a file open, and 1024 is what a process usually may
+
+Jobs = tuple[Job, ...]  # of one clip, one for each feature set that lacks it
 
 
 class Turn:
@@ -19,49 +21,57 @@ class Turn:
     waits for its batch is claimed already.
     """
 
-    def __init__(
-        self, store: FeatureStore, set_name: str, jobs: Sequence[Job], tool: Extractor
-    ) -> None:
-        self.begun: list[Job] = []
-        """What was handed out, in this order."""
-        self.held: dict[int, Claim] = {}
-        """The claims on these, by their place."""
-        self.left: list[Job] = []
+    def __init__(self, store: FeatureStore, clips: Sequence[Jobs], tool: Extractor) -> None:
+        self.begun: dict[tuple[int, str], Job] = {}
+        """What was handed out, by place in the line and feature set."""
+        self.held: dict[tuple[int, str], Claim] = {}
+        """The claims on these, until they are done."""
+        self.left: list[Jobs] = []
         """For the next pass."""
         self.settled: list[Outcome] = []
         """What others did since it was planned."""
-        self._store, self._set_name, self._jobs, self._tool = store, set_name, jobs, tool
+        self._store, self._clips, self._tool = store, clips, tool
 
-    def sources(self) -> Iterator[Source]:
-        """The media of each clip, claimed as it is handed out."""
-        for job in self._jobs:
-            if self._claimed(job):
-                yield job.source
+    def tasks(self) -> Iterator[Task]:
+        """Each clip with the feature sets that it is claimed for, as it is handed out."""
+        index = 0
+        for jobs in self._clips:
+            left: list[Job] = []
+            wanted: list[str] = []
+            for job in jobs:
+                claim = self._claim(job, left)
+                if claim:
+                    self.held[index, job.feature_set] = claim
+                    self.begun[index, job.feature_set] = job
+                    wanted.append(job.feature_set)
+            if left:
+                self.left.append(tuple(left))
+            if wanted:
+                yield Task(index, jobs[0].source, tuple(wanted))
+                index += 1
 
-    def release(self, place: int) -> None:
+    def release(self, index: int, feature_set: str) -> None:
         """Let others have a clip that is done."""
-        self.held.pop(place).release()
+        self.held.pop((index, feature_set)).release()
 
     def close(self) -> None:
         """Let others have what is not done."""
-        for place in list(self.held):
-            self.release(place)
+        for index, feature_set in list(self.held):
+            self.release(index, feature_set)
 
-    def _claimed(self, job: Job) -> bool:
-        """Whether the clip is to be done here and now."""
-        clip_id = job.source.clip_id
+    def _claim(self, job: Job, left: list[Job]) -> Claim | None:
+        """The claim on a clip that is to be done here and now; else it goes to its place."""
+        set_name, clip_id = job.feature_set, job.source.clip_id
         claim = None
         if len(self.held) < CLAIMS_AT_MOST:
-            claim = self._store.claim(self._set_name, clip_id)
+            claim = self._store.claim(set_name, clip_id)
         if claim is None:
-            self.left.append(job)
-            return False
-        now = find(self._store, self._set_name, clip_id, job.source_digest, self._tool)
-        outcome = settled(now, self._set_name, clip_id) if now != job.found else None
+            left.append(job)
+            return None
+        now = find(self._store, set_name, clip_id, job.source_digest, self._tool)
+        outcome = settled(now, set_name, clip_id) if now != job.found else None
         if outcome:
             self.settled.append(outcome)
             claim.release()
-            return False
-        self.held[len(self.begun)] = claim
-        self.begun.append(job)
-        return True
+            return None
+        return claim

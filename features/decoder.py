@@ -22,11 +22,13 @@ import numpy as np
 
 from features import reading
 from features.errors import MediaCode, MediaError, VaflowError
+from features.hearing import Hearing
 from features.limits import DecodeLimits
 from features.media import Clock, Probe
-from features.reading import Picture, slot_bytes
+from features.reading import Picture, Watched, slot_bytes
 from features.records import JsonObject
-from features.sound import Sound
+from features.sampling import EVERY_FRAME, Sampling
+from features.sound import Block
 from features.wire import N_SLOTS, Slab, hear, hear_record, tell
 
 POLL_S = 0.2
@@ -51,12 +53,24 @@ class Decoder:
         self.n_threads = n_threads
         self._process: subprocess.Popen | None = None
         self._line: tuple[Connection, Slab] | None = None
+        self.waited_s = 0.0
+        """How long its reader waited for the process, all in all."""
+        self._keep_hz: int | None = None
+        self._heard: Hearing | None = None
         self._stopped = False
         self._lock = threading.Lock()
 
-    def pictures(self, video: Path, fps: float | None) -> Generator[list[Picture], None, Clock]:
-        """Yield the frames of a video; return the clock, with the row of each that was yielded."""
-        return (yield from self._pieces(reading.video_pictures, Clock, str(video), fps))
+    def keep_sound(self, rate_hz: int | None) -> None:
+        """Have the sound of the videos to come read along with them, for `sound` to give."""
+        self._keep_hz = rate_hz
+        self._forget()
+
+    def pictures(
+        self, video: Path, fps: float | None, sampling: Sampling = EVERY_FRAME
+    ) -> Generator[list[Picture], None, Clock]:
+        """Yield the frames that are to be looked at; return the clock, with the row of each."""
+        chosen = sampling.model_dump(mode="json")
+        return (yield from self._watched(reading.video_pictures, video, fps, chosen))
 
     def crops(self, paths: Sequence[Path]) -> Generator[list[Picture], None, None]:
         """Yield the pictures of these files, in order."""
@@ -64,32 +78,69 @@ class Decoder:
 
     def clock(self, video: Path, fps: float | None) -> Clock:
         """When each frame of a video is shown; decodes all of it, which is what proves it whole."""
-        return self._whole(reading.video_clock, Clock, str(video), fps)
+        return self._end_of(self._watched(reading.video_clock, video, fps))
 
     def probe(self, video: Path) -> Probe:
         """What the container of a video lists."""
         return self._whole(reading.video_probe, Probe, str(video))
 
-    def sound(self, path: Path, rate_hz: int) -> Sound | None:
-        """The first sound track, mono at `rate_hz`; None if there is none."""
-        parts: list[np.ndarray] = []
-        with closing(self._pieces(reading.sound_samples, None, str(path), rate_hz)) as pieces:
-            try:
-                while True:
-                    parts += [part.copy() for part in next(pieces)]
-            except StopIteration as end:
-                start_s = end.value
-        if start_s is None:
-            return None
-        return Sound(np.concatenate([*parts, np.zeros(0, np.float32)]), start_s)
+    def sound(self, path: Path, rate_hz: int) -> Generator[Block, None, float | None]:
+        """Yield the first sound track, mono at `rate_hz`; return the time of its first sample.
+
+        None where there is no sound.
+        """
+        heard = self._heard
+        if heard and heard.is_whole and (heard.video, heard.rate_hz) == (path, rate_hz):
+            yield from heard.blocks()
+            return heard.start_s
+        arguments = (str(path), rate_hz)
+        with closing(self._pieces(reading.sound_samples, None, *arguments)) as pieces:
+            while True:
+                try:
+                    yield next(pieces)[0]
+                except StopIteration as end:
+                    return end.value
+
+    def _watched(
+        self, function: Callable, video: Path, fps: float | None, *more: Any
+    ) -> Generator[list[Picture], None, Clock]:
+        """The pictures that the process yields; sound between them is put aside."""
+        self._forget()
+        self._heard = heard = Hearing(video, self._keep_hz) if self._keep_hz else None
+        pieces = self._pieces(function, Watched, str(video), fps, *more, self._keep_hz)
+        with closing(pieces):
+            while True:
+                try:
+                    piece = next(pieces)
+                except StopIteration as end:
+                    found: Watched = end.value
+                    break
+                if piece[0].dtype == np.uint8:
+                    yield piece
+                elif heard:
+                    heard.add(piece[0])
+        if heard:
+            heard.end(is_whole=found.heard, start_s=found.start_s)
+        return found.clock()
+
+    def _forget(self) -> None:
+        """Let go of sound that was read along."""
+        if self._heard:
+            self._heard.close()
+            self._heard = None
 
     def _whole(self, function: Callable, record: type[RecordT], *arguments: Any) -> RecordT:
-        with closing(self._pieces(function, record, *arguments)) as pieces:
+        return self._end_of(self._pieces(function, record, *arguments))
+
+    @staticmethod
+    def _end_of(pieces: Generator[Any, None, RecordT]) -> RecordT:
+        """What a generator returns that yields nothing."""
+        with closing(pieces):
             try:
                 next(pieces)
             except StopIteration as end:
                 return end.value
-        raise AssertionError(f"{function.__name__} yields; it should return alone")
+        raise AssertionError("it yields; it should return alone")
 
     def _pieces(
         self, function: Callable, record: type[RecordT] | None, *arguments: Any
@@ -105,7 +156,9 @@ class Decoder:
             while True:
                 began = time.monotonic()
                 message = self._hear(connection, about, waited_s)
-                waited_s += time.monotonic() - began
+                took_s = time.monotonic() - began
+                waited_s += took_s
+                self.waited_s += took_s
                 match message["kind"]:
                     case "piece":
                         yield slab.get(message["slot"], message["arrays"])
@@ -228,6 +281,7 @@ class Decoder:
         """End the process, and wait for its end. From the thread that reads."""
         self.stop()
         self._kill()
+        self._forget()
 
 
 def _make_room(fd: int, n_bytes: int) -> None:

@@ -161,7 +161,12 @@ def recalling(work: Path) -> Iterator[DigestMemo]:
 
 def _opened(path: Path) -> sqlite3.Connection:
     """The database, with its table; `sqlite3.Error` where it is damaged or cannot be had."""
-    database = sqlite3.connect(path, timeout=WAIT_S, isolation_level=None)
+    database = sqlite3.connect(
+        path,
+        timeout=WAIT_S,
+        isolation_level=None,
+        check_same_thread=False,  # it is used by one thread after the other
+    )
     try:
         database.execute("PRAGMA synchronous = OFF")  # a lost entry costs time alone
         database.execute("PRAGMA quick_check")

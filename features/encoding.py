@@ -1,38 +1,37 @@
-"""Clips through an encoder: read ahead of it, in batches that run on from clip to clip.
+"""Clips through encoders: read ahead of them, in batches that run on from clip to clip.
 
-decode processes -> readers (threads) -> bounded queue of items -> batches across clips -> encoder
+decode processes -> readers (threads) -> bounded queue of items -> batches across clips -> encoders
 -> tracks
 """
 
-import threading
+import logging
 from collections import deque
-from collections.abc import Generator, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Generator, Iterable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
-from queue import Empty, Full, Queue
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from features.decoder import Decoder, Stopped
 from features.encoders.base import Encoder
-from features.errors import MediaCode, MediaError
+from features.errors import MediaCode, MediaError, VaflowError
 from features.limits import GENEROUS, DecodeLimits
-from features.processes import n_cores
-from features.records import Source, Track
+from features.meter import Meter
+from features.read_ahead import QUEUE_PIECES, End, Read, Task, read_ahead
+from features.records import Track
 
-QUEUE_PIECES = 8  # pieces of up to 64 pictures that wait for the encoder: memory stays flat
-POLL_S = 0.2
+IN_FLIGHT = 1  # batches that a GPU works on while the next is made ready
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class Encoded:
-    """One clip that came through."""
+    """One clip that came through, for one feature set."""
 
     index: int
     """Its place in the line."""
+    feature_set: str
     track: Track
     note: str | None
     """What is odd about it."""
@@ -43,156 +42,203 @@ class Failed:
     """One clip that did not."""
 
     index: int
+    feature_set: str
     why: str
     code: MediaCode
 
 
 @dataclass(slots=True)
 class _Open:
-    """A clip on its way."""
+    """A clip on its way through an encoder."""
 
     index: int
-    source: Source
-    outputs: list[Tensor] = field(default_factory=list)
+    outputs: deque[Tensor] = field(default_factory=deque)
+    """In float16, on the CPU."""
     n_read: int = 0
     n_encoded: int = 0
-    layout: Any = None
+    end: End | None = None
 
     @property
     def is_whole(self) -> bool:
         """Whether it is read to its end and all of it is encoded."""
-        return self.layout is not None and self.n_encoded == self.n_read
+        return self.end is not None and self.n_encoded == self.n_read
+
+    def taken(self) -> Iterator[Tensor]:
+        """The outputs in the order of the items, each let go of as it is taken."""
+        assert self.end is not None
+        if len(self.end.order) > self.n_read:  # some items are copies of others
+            yield torch.cat(list(self.outputs))[list(self.end.order)]
+            return
+        while self.outputs:
+            yield self.outputs.popleft()
 
 
 def encode_all(
-    encoder: Encoder,
-    sources: Iterable[Source],
+    encoders: Mapping[str, Encoder],
+    tasks: Iterable[Task],
     *,
-    batch_size: int,
+    batch_sizes: Mapping[str, int],
     readers: int,
     limits: DecodeLimits = GENEROUS,
+    meter: Meter | None = None,
 ) -> Generator[Encoded | Failed, None, None]:
-    """Each clip as it is done, in whatever order; every batch but the last is full.
+    """Each clip and feature set as it is done, in whatever order.
 
-    Readers' threads take each source when they begin it, one thread at a time.
+    `encoders` and `batch_sizes` are by feature set. Every batch of an encoder but its last is full.
     """
-    waiting: deque[tuple[_Open, Tensor]] = deque()
-    with closing(_read_all(encoder, sources, readers, limits)) as pieces:
-        for clip, piece in pieces:
-            if isinstance(piece, Tensor):
-                waiting.append((clip, piece))
-                clip.n_read += len(piece)
-                while sum(len(items) for _, items in waiting) >= batch_size:
-                    yield from _encode(encoder, waiting, batch_size)
-            elif isinstance(piece, MediaError):
-                for entry in [entry for entry in waiting if entry[0] is clip]:
-                    waiting.remove(entry)
-                yield Failed(clip.index, str(piece), piece.code)
-            else:
-                clip.layout = piece
-                if clip.is_whole:
-                    yield _finished(encoder, clip)
-    while waiting:
-        yield from _encode(encoder, waiting, batch_size)
+    meter = meter or Meter(QUEUE_PIECES)
+    lines = {
+        name: _Line(name, encoder, batch_sizes[name], meter) for name, encoder in encoders.items()
+    }
+    with closing(read_ahead(encoders, tasks, readers, limits, meter)) as pieces:
+        for index, name, found in pieces:
+            yield from lines[name].take(index, found)
+    for line in lines.values():
+        yield from line.rest()
 
 
-def _encode(
-    encoder: Encoder, waiting: deque[tuple[_Open, Tensor]], n_items: int
-) -> Iterator[Encoded | Failed]:
-    """Encode the next items, of however many clips; the clips that this makes whole."""
-    parts = list(_take(waiting, n_items))
-    outputs = encoder.encode(torch.cat([items for _, items in parts]))
-    sizes = [len(items) for _, items in parts]
-    for (clip, _), output in zip(parts, outputs.split(sizes), strict=True):
-        clip.outputs.append(output)
-        clip.n_encoded += len(output)
-        if clip.is_whole:
-            yield _finished(encoder, clip)
+class _Line:
+    """What waits for one encoder, what it works on, and what has come of it."""
 
+    def __init__(self, name: str, encoder: Encoder, batch_size: int, meter: Meter) -> None:
+        self.name, self.encoder, self.batch_size, self.meter = name, encoder, batch_size, meter
+        self._open: dict[int, _Open] = {}
+        self._waiting: deque[tuple[_Open, Tensor]] = deque()
+        self._n_waiting = 0
+        self._in_flight: deque[tuple[list[tuple[_Open, Tensor]], _Output]] = deque()
 
-def _take(waiting: deque[tuple[_Open, Tensor]], n_items: int) -> Iterator[tuple[_Open, Tensor]]:
-    """Up to `n_items` items from the head of the line."""
-    while n_items and waiting:
-        clip, items = waiting.popleft()
-        if len(items) > n_items:
-            waiting.appendleft((clip, items[n_items:]))
-            items = items[:n_items]
-        n_items -= len(items)
-        yield clip, items
+    def take(self, index: int, found: Read) -> Iterator[Encoded | Failed]:
+        """What comes of what was read of a clip; batches that are full are encoded."""
+        clip = self._open.setdefault(index, _Open(index))
+        if isinstance(found, Tensor):
+            self._waiting.append((clip, found))
+            self._n_waiting += len(found)
+            clip.n_read += len(found)
+            while self._n_waiting >= self.batch_size:
+                yield from self._encode()
+        elif isinstance(found, MediaError):
+            kept = [entry for entry in self._waiting if entry[0] is not clip]
+            self._waiting = deque(kept)
+            self._n_waiting = sum(len(items) for _, items in kept)
+            del self._open[index]
+            yield Failed(index, self.name, str(found), found.code)
+        else:
+            clip.end = found
+            if clip.is_whole:
+                yield self._finished(clip)
 
+    def rest(self) -> Iterator[Encoded | Failed]:
+        """What comes of what still waits."""
+        while self._waiting:
+            yield from self._encode()
+        while self._in_flight:
+            yield from self._settle()
 
-def _finished(encoder: Encoder, clip: _Open) -> Encoded | Failed:
-    """The clip's track, or why it cannot be one."""
-    try:
-        track, note = encoder.assemble(clip.outputs, clip.layout)
-    except MediaError as error:
-        return Failed(clip.index, str(error), error.code)
-    except ValueError as error:  # a Track refuses what it cannot be
-        return Failed(clip.index, str(error), "damaged")
-    return Encoded(clip.index, track, note)
+    def _encode(self) -> Iterator[Encoded | Failed]:
+        """Begin the next batch, of however many clips; the clips that older ones make whole."""
+        parts = list(self._next())
+        with self.meter.at("encode", self.name):
+            output = self._encoded(torch.cat([items for _, items in parts]))
+        self._in_flight.append((parts, output))
+        while len(self._in_flight) > (IN_FLIGHT if output.event else 0):
+            yield from self._settle()
 
+    def _next(self) -> Iterator[tuple[_Open, Tensor]]:
+        """Up to a batch of items from the head of the line."""
+        n_items = min(self.batch_size, self._n_waiting)
+        self._n_waiting -= n_items
+        while n_items:
+            clip, items = self._waiting.popleft()
+            if len(items) > n_items:
+                self._waiting.appendleft((clip, items[n_items:]))
+                items = items[:n_items]
+            n_items -= len(items)
+            yield clip, items
 
-def _read_all(
-    encoder: Encoder, sources: Iterable[Source], n_readers: int, limits: DecodeLimits
-) -> Generator[tuple[_Open, Any], None, None]:
-    """What readers' threads make of the clips: items, then a layout or a `MediaError` each.
-
-    Each thread has a process that decodes for it. Any other failure of a reader is raised here.
-    """
-    queue: Queue[tuple[_Open | None, Any]] = Queue(QUEUE_PIECES)
-    stop = threading.Event()
-    turn = (_Open(index, source) for index, source in enumerate(sources))
-    lock = threading.Lock()
-
-    def put(clip: _Open | None, piece: Any) -> None:
-        while not stop.is_set():
-            try:
-                return queue.put((clip, piece), timeout=POLL_S)
-            except Full:
-                continue
-
-    def reader(decoder: Decoder) -> None:
-        with closing(decoder):
-            try:
-                read(decoder)
-            except Stopped:
-                assert stop.is_set()
-        put(None, None)
-
-    def read(decoder: Decoder) -> None:
-        while not stop.is_set():
-            with lock:
-                clip = next(turn, None)
-            if clip is None:
-                break
-            with closing(encoder.read(clip.source, decoder)) as pieces:
-                try:
-                    while not stop.is_set():
-                        put(clip, next(pieces))
-                except StopIteration as end:
-                    put(clip, end.value)
-                except MediaError as error:
-                    put(clip, error)
-
-    n_threads = max(1, n_cores() // n_readers)
-    decoders = [Decoder(limits, n_threads) for _ in range(n_readers)]
-    with ThreadPoolExecutor(n_readers, thread_name_prefix="reader") as pool:
-        running = [pool.submit(reader, decoder) for decoder in decoders]
+    def _encoded(self, items: Tensor) -> "_Output":
+        """The outputs of a batch; in smaller batches from here on where memory is too small."""
         try:
-            n_ended = 0
-            while n_ended < n_readers:
-                for future in running:
-                    if future.done() and (error := future.exception()):
-                        raise error
-                try:
-                    clip, piece = queue.get(timeout=POLL_S)
-                except Empty:
-                    continue
-                if clip is None:
-                    n_ended += 1
-                else:
-                    yield clip, piece
-        finally:
-            stop.set()
-            for decoder in decoders:
-                decoder.stop()
+            if len(items) <= self.batch_size:
+                return _Output.of(self.encoder.encode(_near(items, self.encoder.device)))
+        except RuntimeError as error:
+            if not is_out_of_memory(error):
+                raise
+            self.batch_size = self._smaller(len(items))
+        parts = [self._encoded(part) for part in items.split(self.batch_size)]
+        return _Output.of(torch.cat([part.on_cpu() for part in parts]))
+
+    def _smaller(self, n_items: int) -> int:
+        """Half of a batch that did not fit."""
+        if n_items == 1:
+            raise VaflowError(
+                f"{self.encoder.device} has too little memory to encode one item for {self.name}; "
+                "free some, or give another device or a smaller encoder or precision"
+            )
+        torch.cuda.empty_cache()  # nothing where there is no GPU
+        log.warning(
+            "%s: a batch of %d does not fit into the memory of %s: %d from here on",
+            self.name,
+            n_items,
+            self.encoder.device,
+            n_items // 2,
+        )
+        return n_items // 2
+
+    def _settle(self) -> Iterator[Encoded | Failed]:
+        """The clips that the oldest batch in flight makes whole."""
+        parts, output = self._in_flight.popleft()
+        with self.meter.at("encode", self.name):
+            found = output.on_cpu()
+        for (clip, _), part in zip(parts, found.split([len(p) for _, p in parts]), strict=True):
+            clip.outputs.append(part)
+            clip.n_encoded += len(part)
+            if clip.is_whole:
+                yield self._finished(clip)
+
+    def _finished(self, clip: _Open) -> Encoded | Failed:
+        """The clip's track, or why it cannot be one."""
+        del self._open[clip.index]
+        assert clip.end is not None
+        try:
+            track, note = self.encoder.assemble(clip.taken(), clip.end.layout)
+        except MediaError as error:
+            return Failed(clip.index, self.name, str(error), error.code)
+        except ValueError as error:  # a Track refuses what it cannot be
+            return Failed(clip.index, self.name, str(error), "damaged")
+        return Encoded(clip.index, self.name, track, note)
+
+
+@dataclass(frozen=True, slots=True)
+class _Output:
+    """A batch's outputs in float16, on the CPU or on their way to it."""
+
+    values: Tensor
+    event: "torch.cuda.Event | None" = None
+    """Has happened when the values are there."""
+
+    @classmethod
+    def of(cls, values: Tensor) -> "_Output":
+        """Begin to fetch them; nobody waits here."""
+        if values.device.type != "cuda":
+            return cls(values.half())
+        fetched = torch.empty(values.shape, dtype=torch.float16, pin_memory=True)
+        fetched.copy_(values, non_blocking=True)
+        event = torch.cuda.Event()
+        event.record()
+        return cls(fetched, event)
+
+    def on_cpu(self) -> Tensor:
+        """The values, when they are there."""
+        if self.event:
+            self.event.synchronize()
+        return self.values
+
+
+def _near(items: Tensor, device: torch.device) -> Tensor:
+    """The items where a GPU can fetch them without the CPU waiting."""
+    return items.pin_memory() if device.type == "cuda" else items
+
+
+def is_out_of_memory(error: RuntimeError) -> bool:
+    """Whether a device, or the CPU, had no memory for what was to be done."""
+    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)

@@ -6,18 +6,23 @@ is an `Outcome`; the others go on.
 """
 
 import logging
+import threading
 import time
-from collections.abc import Callable, Generator, Sequence
+from collections import deque
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import chain, islice
 from pathlib import Path
 from typing import Annotated
 
+import torch
 from pydantic import Field
 
-from features.claims import Turn
-from features.devices import DeviceName, torch_device
+from features.batch_size import fitting_batch
+from features.claims import Jobs, Turn
+from features.devices import DeviceName, bfloat16_gain, torch_device
 from features.digest_memo import remembering
 from features.durable import Claim
 from features.encoders import AnyEncoderConfig
@@ -26,10 +31,13 @@ from features.encoding import Encoded, Failed, encode_all
 from features.errors import MediaError
 from features.limits import GENEROUS, DecodeLimits
 from features.manifest import read_manifest
+from features.meter import Meter
 from features.outcomes import Extraction, Outcome
 from features.planning import Job, Plan, plan
+from features.processes import n_cores
 from features.provenance import provenance
 from features.quarantine import PASSING, Extractor, extractor, put_in_quarantine, release
+from features.read_ahead import QUEUE_PIECES
 from features.records import JsonObject
 from features.sources import SourceDigests
 from features.store import FeatureStore
@@ -38,6 +46,9 @@ from features.throughput import Throughput, add_throughput, of_track
 Count = Annotated[int, Field(ge=1)]
 
 LOOK_AGAIN_S = 0.1  # at clips that others have claimed: the holder may have died
+WORTH_IT = 1.5  # times faster, from which on another precision is worth a remark
+WRITERS = 4  # a record waits for the disk sixteen times, and the disk takes several at once
+WRITES_AHEAD = 4  # records on their way to the disk while the encoder goes on
 
 log = logging.getLogger(__name__)
 
@@ -48,13 +59,16 @@ def extract_features(
     encoders: Sequence[AnyEncoderConfig],
     *,
     device: DeviceName = "auto",
-    batch_size: Count = 64,
-    readers: Count = 2,
+    batch_size: Count | None = None,
+    readers: Count | None = None,
     limits: DecodeLimits = GENEROUS,
     force: bool = False,
     on_outcome: Callable[[Outcome, int], None] | None = None,
 ) -> Extraction:
-    """Bring the store up to the manifest; `on_outcome` hears of each clip, with the total."""
+    """Bring the store up to the manifest; `on_outcome` hears of each clip, with the total.
+
+    `batch_size` and `readers` are chosen by encoder, device and cores where they are not given.
+    """
     began = time.monotonic()
     clips = read_manifest(manifest)
     specs = [config.spec() for config in encoders]
@@ -79,110 +93,160 @@ def extract_features(
             plans.append(plan(clips, config, spec, target, SourceDigests(memo), tool, force=force))
             for outcome in plans[-1].settled:
                 settle(outcome)
+    lacking = [each for each in plans if each.jobs]
+    if not lacking:
+        return Extraction(tuple(outcomes), time.monotonic() - began)
     # all networks before the first clip: weights that do not fit should not show hours later
-    built = [(each.config.build(place), each) for each in plans if each.jobs]
-    if built:
-        target.found()
+    built = {each.spec.name: each.config.build(place) for each in lacking}
+    target.found()
     with remembering(target.work) as later:
         later.take_over(memo)  # a new store had no place for it
-        for encoder, each in built:
-            made_by = {
+        sizes = {name: batch_size or fitting_batch(encoder) for name, encoder in built.items()}
+        made_by = {
+            each.spec.name: {
                 **provenance(),
                 "encoder": each.config.model_dump(mode="json"),
                 "device": str(place),
-                "batch_size": batch_size,
+                "batch_size": sizes[each.spec.name],
             }
-            line = Line(encoder, target, SourceDigests(later), tool, limits, made_by)
-            with closing(line.run(each.jobs, batch_size, readers)) as ends:
-                for outcome in ends:
-                    settle(outcome)
-    return Extraction(tuple(outcomes), time.monotonic() - began)
+            for each in lacking
+        }
+        line = Line(built, sizes, target, SourceDigests(later), tool, limits, made_by)
+        n_readers = readers or max(2, n_cores() // 2)
+        with closing(line.run(by_clip(lacking), n_readers)) as ends:
+            for outcome in ends:
+                settle(outcome)
+    remarks = (line.meter.described(), *advice(lacking, place))
+    return Extraction(tuple(outcomes), time.monotonic() - began, remarks)
+
+
+def advice(plans: Sequence[Plan], device: torch.device) -> Iterator[str]:
+    """What would make other feature sets, and make them faster; nothing is chosen silently."""
+    exact = [each.config.kind for each in plans if each.config.precision == "float32"]
+    if exact and (gain := bfloat16_gain(device)) >= WORTH_IT:
+        yield (
+            f"{device} multiplies {gain:.1f} times faster in bfloat16 than in float32: consider "
+            f"precision: bfloat16 for {' and '.join(exact)}, which makes feature sets of their own"
+        )
+
+
+def by_clip(plans: Sequence[Plan]) -> list[Jobs]:
+    """What each clip lacks, clips in the order of the manifest."""
+    jobs: dict[str, list[Job]] = {}
+    for each in plans:
+        for job in each.jobs:
+            jobs.setdefault(job.source.clip_id, []).append(job)
+    return [tuple(of_clip) for of_clip in jobs.values()]
 
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """From the clips that a feature set lacks to their records."""
+    """From the clips that feature sets lack to their records; dicts are by feature set."""
 
-    encoder: Encoder
+    encoders: Mapping[str, Encoder]
+    batch_sizes: Mapping[str, int]
     store: FeatureStore
     digests: SourceDigests
     tool: Extractor
     """What decodes."""
     limits: DecodeLimits
-    made_by: JsonObject
+    made_by: Mapping[str, JsonObject]
+    meter: Meter = field(default_factory=lambda: Meter(QUEUE_PIECES))
+    hashing: threading.Lock = field(default_factory=threading.Lock)
+    """Held by the one writer that asks for digests."""
 
-    def run(
-        self, jobs: Sequence[Job], batch_size: int, readers: int
-    ) -> Generator[Outcome, None, None]:
+    def run(self, clips: Sequence[Jobs], readers: int) -> Generator[Outcome, None, None]:
         """Each clip as it ends; those that other processes work on come last."""
-        left = list(jobs)
+        left = list(clips)
         while left:
-            turn = Turn(self.store, self.encoder.spec.name, left, self.tool)
-            with closing(self._run(turn, batch_size, min(readers, len(left)))) as ends:
+            n_left = sum(len(jobs) for jobs in left)
+            turn = Turn(self.store, left, self.tool)
+            with closing(self._run(turn, min(readers, len(left)))) as ends:
                 yield from ends
-            if len(turn.left) == len(left):
-                time.sleep(LOOK_AGAIN_S)
-            elif turn.left:
-                log.info("%d clips are left, which other processes work on", len(turn.left))
             left = turn.left
+            if sum(len(jobs) for jobs in left) == n_left:
+                time.sleep(LOOK_AGAIN_S)
+            elif left:
+                log.info("%d clips are left, which other processes work on", len(left))
 
-    def _run(self, turn: Turn, batch_size: int, readers: int) -> Generator[Outcome, None, None]:
+    def _run(self, turn: Turn, readers: int) -> Generator[Outcome, None, None]:
         """One pass over the clips that nobody has claimed."""
-        done, began = Throughput(), time.monotonic()
-        free = turn.sources()
-        first = list(islice(free, 1))
+        began = time.monotonic()
+        done: dict[str, Throughput] = {}
+        tasks = turn.tasks()
+        first = list(islice(tasks, 1))
         if not first:  # no reader is started to find that
             yield from turn.settled
             return
-        sources = chain(first, free)
         results = encode_all(
-            self.encoder,
-            sources,
-            batch_size=batch_size,
+            self.encoders,
+            chain(first, tasks),
+            batch_sizes=self.batch_sizes,
             readers=readers,
             limits=self.limits,
+            meter=self.meter,
         )
-        with closing(turn), closing(results):
+        with closing(turn), ThreadPoolExecutor(WRITERS, "writer") as writer, closing(results):
+            writing: deque[Future[Outcome]] = deque()
             for result in results:
-                job = turn.begun[result.index]
-                if isinstance(result, Failed):
-                    yield self._refuse(job, result)
-                else:
-                    yield self._keep(job, result, turn.held[result.index])
-                    done += of_track(result.track)
-                turn.release(result.index)
+                if isinstance(result, Encoded):
+                    so_far = done.get(result.feature_set, Throughput())
+                    done[result.feature_set] = so_far + of_track(result.track)
+                writing.append(writer.submit(self._settle, turn, result))
+                while writing and (len(writing) > WRITES_AHEAD or writing[0].done()):
+                    yield writing.popleft().result()
+            for future in writing:
+                yield future.result()
             yield from turn.settled
-        if done.rows:
-            done += Throughput(seconds=time.monotonic() - began)
-            name, device = self.encoder.spec.name, str(self.made_by["device"])
-            add_throughput(self.store.work, name, device, done)
+        self._remember(done, time.monotonic() - began)
+
+    def _settle(self, turn: Turn, result: Encoded | Failed) -> Outcome:
+        """Store what came of a clip, and let go of it; on a writer's thread."""
+        place = (result.index, result.feature_set)
+        with self.meter.at("write"):
+            if isinstance(result, Failed):
+                outcome = self._refuse(turn.begun[place], result)
+            else:
+                outcome = self._keep(turn.begun[place], result, turn.held[place])
+            turn.release(*place)
+        return outcome
+
+    def _remember(self, done: Mapping[str, Throughput], wall_s: float) -> None:
+        """Note how fast it went; sets that were made together share the time as the encoder did."""
+        busy_s = sum(self.meter.encode_s[name] for name in done)
+        for name, so_far in done.items():
+            if so_far.rows and busy_s:
+                seconds = wall_s * self.meter.encode_s[name] / busy_s
+                device = str(self.made_by[name]["device"])
+                add_throughput(self.store.work, name, device, so_far + Throughput(seconds=seconds))
 
     def _keep(self, job: Job, result: Encoded, held: Claim) -> Outcome:
         """Store a clip that came through."""
-        spec, clip_id = self.encoder.spec, job.source.clip_id
+        encoder, clip_id = self.encoders[job.feature_set], job.source.clip_id
         try:
-            now = self.digests.of(job.source, self.encoder.modality)
+            with self.hashing:
+                now = self.digests.of(job.source, encoder.modality)
         except MediaError as error:
-            return Outcome(clip_id, spec.name, "failed", str(error), reason=job.reason)
+            return Outcome(clip_id, job.feature_set, "failed", str(error), reason=job.reason)
         if now != job.source_digest:
             why = "its media changed while it was read; run the same again"
-            return Outcome(clip_id, spec.name, "failed", why, reason=job.reason)
+            return Outcome(clip_id, job.feature_set, "failed", why, reason=job.reason)
         self.store.write(
-            spec,
+            encoder.spec,
             clip_id,
             result.track,
             source=job.source_digest,
-            provenance={**self.made_by, "reason": job.reason},
+            provenance={**self.made_by[job.feature_set], "reason": job.reason},
             note=result.note,
             held=held,
         )
-        release(self.store.work, spec.name, clip_id)
+        release(self.store.work, job.feature_set, clip_id)
         n_rows = len(result.track.time_s)
-        return Outcome(clip_id, spec.name, "extracted", "", result.note, n_rows, job.reason)
+        return Outcome(clip_id, job.feature_set, "extracted", "", result.note, n_rows, job.reason)
 
     def _refuse(self, job: Job, result: Failed) -> Outcome:
         """Remember a clip that cannot be decoded, unless it may come through as it is."""
-        name, clip_id = self.encoder.spec.name, job.source.clip_id
+        name, clip_id = job.feature_set, job.source.clip_id
         if result.code in PASSING or job.found.state == "complete":
             return Outcome(clip_id, name, "failed", result.why, reason=job.reason)
         put_in_quarantine(

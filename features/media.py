@@ -1,6 +1,6 @@
 """The frames of a video with their timestamps."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -60,12 +60,21 @@ def probe(path: Path, limits: DecodeLimits = GENEROUS) -> Probe:
     return Probe(n_packets, rate, variable, has_sound)
 
 
+Beside = Callable[[av.container.InputContainer], Callable[[av.Packet | None], None]]
+"""Given an open container, what takes each of its packets, of whatever track; None at their end."""
+
+
 def decoded_frames(
-    path: Path, lost_s: list[float], limits: DecodeLimits = GENEROUS, n_threads: int = 0
+    path: Path,
+    lost_s: list[float],
+    limits: DecodeLimits = GENEROUS,
+    n_threads: int = 0,
+    beside: Beside | None = None,
 ) -> Iterator[av.VideoFrame]:
     """Every frame of a video in the order shown; `frame.time` is its presentation time or None.
 
-    Decodes on so many threads; 0 is one per core.
+    Decodes on so many threads; 0 is one per core. What `beside` gives sees the packets of all
+    tracks as they pass, so that another track needs no reading of its own.
 
     Puts into `lost_s`, at the end, the times of frames that did not decode though frames before
     and after them did: they are rows too, or all that follow would slip.
@@ -77,7 +86,12 @@ def decoded_frames(
     decoded_s: set[float] = set()
     with opened(path, limits) as container:
         stream = video_stream(path, container, limits, n_threads)
-        for packet in container.demux(stream):
+        feed = beside(container) if beside else None
+        for packet in container.demux() if feed else container.demux(stream):
+            if feed:
+                feed(packet)
+            if packet.stream is not stream:
+                continue
             if packet.size and packet.pts is not None and not packet.is_discard:
                 listed_s.add(float(packet.pts * packet.time_base))
                 check_frames(path, len(listed_s), limits)
@@ -98,6 +112,8 @@ def decoded_frames(
                 check_pixels(path, frame.width, frame.height, limits)
                 last_s = max(last_s, frame.time or 0.0)
                 yield frame
+        if feed:
+            feed(None)
         promised, got, unit = stream.frames, float(n_whole), "frames"
         if not promised and stream.average_rate:  # no count in the container: go by its length
             promised, unit = _duration_s(container, stream), "seconds"
@@ -146,15 +162,6 @@ def constant_clock(n_frames: int, fps: float, why: str) -> Clock:
     """Frames at a constant rate from 0, with the reason why."""
     rows = np.arange(n_frames)
     return Clock(rows / fps, rows, f"{why}: constant rate of {fps:g} frames a second")
-
-
-def frame_clock(
-    path: Path, declared_fps: float | None, limits: DecodeLimits = GENEROUS, n_threads: int = 0
-) -> Clock:
-    """When each frame of a video is shown; decodes all of it, which is what proves it whole."""
-    lost_s: list[float] = []
-    stamps_s = [frame.time for frame in decoded_frames(path, lost_s, limits, n_threads)]
-    return clock(stamps_s, lost_s, declared_fps, path)
 
 
 def pixels(frame: av.VideoFrame) -> UInt8[np.ndarray, "H W 3"]:

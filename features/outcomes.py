@@ -33,6 +33,8 @@ class Extraction:
 
     outcomes: tuple[Outcome, ...]
     seconds: float
+    remarks: tuple[str, ...] = ()
+    """How busy each stage was, and what may be faster; nothing where nothing was encoded."""
 
     @property
     def counts(self) -> Counter[str]:

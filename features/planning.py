@@ -29,6 +29,7 @@ class Found:
 class Job:
     """One clip that a feature set lacks."""
 
+    feature_set: str
     source: Source
     reason: Reason
     source_digest: JsonObject
@@ -74,7 +75,7 @@ def plan(
             done.append(outcome)
         else:
             has_other = any(store.has_record(other, clip.id) for other in others)
-            jobs.append(Job(source, _reason(found, has_other=has_other), digest, found))
+            jobs.append(Job(spec.name, source, _reason(found, has_other=has_other), digest, found))
     return Plan(config, spec, tuple(jobs), tuple(done))
 
 

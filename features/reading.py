@@ -5,23 +5,29 @@ yields, it yields pieces that fit a slot of memory; what it returns is a record 
 """
 
 from collections.abc import Generator, Iterable, Iterator
-from dataclasses import replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import av
 import numpy as np
-from jaxtyping import Float32, UInt8
+from jaxtyping import Float64, Int64, UInt8
 
+from features.along import Along
 from features.crops import read_picture
 from features.limits import DecodeLimits
-from features.media import Clock, Probe, clock, decoded_frames, frame_clock, pixels, probe
-from features.sound import read_sound
+from features.media import Clock, Probe, clock, decoded_frames, pixels, probe
+from features.records import JsonObject
+from features.sampling import Sampling
+from features.sound import Block, sound_blocks
 
 PIECE_PICTURES = 64
 PIECE_BYTES = 16 * 2**20  # some 360p frames, or two of 1080p: they stay near the processor
 CHANNELS = 3
+STEP_S = 0.04  # between frames without timestamps and without a declared rate: 25 a second
 
 Picture = UInt8[np.ndarray, "_ _ 3"]
+Piece = Picture | Block
+Numbered = tuple[int, av.VideoFrame]
 
 
 def slot_bytes(limits: DecodeLimits) -> int:
@@ -29,22 +35,80 @@ def slot_bytes(limits: DecodeLimits) -> int:
     return max(PIECE_BYTES, CHANNELS * limits.pixels)
 
 
+@dataclass(frozen=True, slots=True)
+class Watched:
+    """The clock of a video, and what became of the sound that was to be read along."""
+
+    time_s: Float64[np.ndarray, "T"]
+    rows: Int64[np.ndarray, "N"]
+    note: str | None
+    heard: bool
+    """False where the sound was not asked for, or could not be read along: it is read alone."""
+    start_s: float | None
+    """Presentation time of the first sample; None where there is no sound."""
+
+    def clock(self) -> Clock:
+        """When each frame is shown, and the row of each picture."""
+        return Clock(self.time_s, self.rows, self.note)
+
+
 def video_pictures(
-    path: str, fps: float | None, *, limits: DecodeLimits, n_threads: int
-) -> Generator[list[Picture], None, Clock]:
-    """Yield the undamaged frames of a video; return the clock of all, with the row of each."""
+    path: str,
+    fps: float | None,
+    sampling: JsonObject,
+    rate_hz: int | None = None,
+    *,
+    limits: DecodeLimits,
+    n_threads: int,
+) -> Generator[list[Piece], None, Watched]:
+    """Yield the undamaged frames of a video that are to be looked at; return the clock of all.
+
+    With `rate_hz` the blocks of its sound come between the pictures, each as a piece of its own.
+    """
     stamps_s: list[float | None] = []
-    whole: list[int] = []
+    taken: list[int] = []
     lost_s: list[float] = []
-    frames = decoded_frames(Path(path), lost_s, limits, n_threads)
-    yield from pieces(_kept(frames, stamps_s, whole))
+    along = Along(Path(path), rate_hz, limits) if rate_hz else None
+    beside = along.beside if along else None
+    frames = _timed(decoded_frames(Path(path), lost_s, limits, n_threads, beside), stamps_s, fps)
+    chosen = Sampling.model_validate(sampling).taken(frames)
+    for piece in pieces(_whole(chosen, taken)):
+        yield piece
+        if along:
+            yield from along.blocks()
     times = clock(stamps_s, lost_s, fps, Path(path))
-    return replace(times, rows=times.rows[whole])
+    heard, start_s = False, None
+    if along:
+        heard, start_s = along.end()
+        yield from along.blocks()
+    return Watched(times.time_s, times.rows[taken], times.note, heard, start_s)
 
 
-def video_clock(path: str, fps: float | None, *, limits: DecodeLimits, n_threads: int) -> Clock:
-    """When each frame of a video is shown; decodes all of it."""
-    return frame_clock(Path(path), fps, limits, n_threads)
+def video_clock(
+    path: str,
+    fps: float | None,
+    rate_hz: int | None = None,
+    *,
+    limits: DecodeLimits,
+    n_threads: int,
+) -> Generator[list[Block], None, Watched]:
+    """Yield the sound of a video, where `rate_hz` asks for it; return when each frame is shown.
+
+    Decodes all frames, which is what proves the file whole.
+    """
+    stamps_s: list[float | None] = []
+    lost_s: list[float] = []
+    along = Along(Path(path), rate_hz, limits) if rate_hz else None
+    beside = along.beside if along else None
+    for frame in decoded_frames(Path(path), lost_s, limits, n_threads, beside):
+        stamps_s.append(frame.time)
+        if along:
+            yield from along.blocks()
+    times = clock(stamps_s, lost_s, fps, Path(path))
+    heard, start_s = along.end() if along else (False, None)
+    if along:
+        yield from along.blocks()
+    return Watched(times.time_s, times.rows, times.note, heard, start_s)
 
 
 def video_probe(path: str, *, limits: DecodeLimits, n_threads: int) -> Probe:
@@ -61,15 +125,14 @@ def crop_pictures(
 
 def sound_samples(
     path: str, rate_hz: int, *, limits: DecodeLimits, n_threads: int
-) -> Generator[list[Float32[np.ndarray, "_"]], None, float | None]:
+) -> Generator[list[Block], None, float | None]:
     """Yield the sound's samples; return the time of the first, None where there is no sound."""
-    sound = read_sound(Path(path), rate_hz, limits)
-    if sound is None:
-        return None
-    size = PIECE_BYTES // sound.samples.itemsize
-    for at in range(0, len(sound.samples), size):
-        yield [sound.samples[at : at + size]]
-    return sound.start_s
+    blocks = sound_blocks(Path(path), rate_hz, limits)
+    while True:
+        try:
+            yield [next(blocks)]
+        except StopIteration as end:
+            return end.value
 
 
 def pieces(pictures: Iterable[Picture]) -> Iterator[list[Picture]]:
@@ -86,12 +149,26 @@ def pieces(pictures: Iterable[Picture]) -> Iterator[list[Picture]]:
         yield piece
 
 
-def _kept(
-    frames: Iterable[av.VideoFrame], stamps_s: list[float | None], whole: list[int]
-) -> Iterator[Picture]:
-    """The pixels of undamaged frames; each frame's timestamp, and which are whole, put aside."""
-    for frame in frames:
+def _timed(
+    frames: Iterable[av.VideoFrame], stamps_s: list[float | None], fps: float | None
+) -> Iterator[tuple[Numbered, float]]:
+    """Each frame with its number and time; its timestamp is put aside.
+
+    A frame without a timestamp lies a step after the one before it.
+    """
+    time_s = 0.0
+    for index, frame in enumerate(frames):
         stamps_s.append(frame.time)
+        if frame.time is not None:
+            time_s = frame.time
+        elif index:
+            time_s += 1 / fps if fps else STEP_S
+        yield (index, frame), time_s
+
+
+def _whole(frames: Iterable[Numbered], taken: list[int]) -> Iterator[Picture]:
+    """The pixels of undamaged frames; the number of each is put aside."""
+    for index, frame in frames:
         if not frame.is_corrupt:
-            whole.append(len(stamps_s) - 1)
+            taken.append(index)
             yield pixels(frame)

@@ -1,9 +1,10 @@
-"""The sound of a file, on the clock of its pictures."""
+"""The sound of a file, on the clock of its pictures, block by block."""
 
-from dataclasses import dataclass
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 
 import av
+import av.container
 import av.error
 import numpy as np
 from jaxtyping import Float32
@@ -15,99 +16,149 @@ from features.media import WHOLE
 
 GAP_S = 0.05  # sound that jumps by more is placed anew; below it, jitter of timestamps
 GUESSED = ("aac", "mp3")  # bare streams: their length is a guess by bit rate, and no promise
+BLOCK = 2**18  # samples at a time: 16 s at 16 kHz, a megabyte
+
+Block = Float32[np.ndarray, "_"]
 
 
-@dataclass(frozen=True, slots=True)
-class Sound:
-    """Mono sound on the video's clock."""
-
-    samples: Float32[np.ndarray, "S"]
-    start_s: float
-    """Presentation time of the first sample."""
-
-
-def read_sound(path: Path, rate_hz: int, limits: DecodeLimits = GENEROUS) -> Sound | None:
-    """The first sound track, mono at `rate_hz`, on the container's clock; None if there is none.
-
-    A track without a packet is none, where the file itself reaches its end.
+class SoundTrack:
+    """The first sound track of an open container, mono at `rate_hz`, fed packet by packet.
 
     Gaps in the track are silence of the same length; where its timestamps go back it goes on, as
-    the pictures do. Raises `MediaError` where less than 95 % of
-    the promised length is there, or more than 5 % of the packets are damaged.
+    the pictures do. What comes of a packet is handed to `emit`, in blocks.
     """
-    runs: list[tuple[float, list[np.ndarray]]] = []
-    n_packets, n_bytes, n_damaged, end_s = 0, 0, 0, 0.0
-    with opened(path, limits) as container:
-        stream = sound_stream(path, container)
+
+    def __init__(
+        self,
+        path: Path,
+        container: av.container.InputContainer,
+        rate_hz: int,
+        limits: DecodeLimits,
+        emit: Callable[[Block], None],
+    ) -> None:
+        self.start_s: float | None = None
+        """Presentation time of the first sample; None where there is none yet."""
+        self.stream = sound_stream(path, container)
+        self._path, self._container, self._limits = path, container, limits
+        self._rate_hz, self._emit = rate_hz, emit
+        self._resampler = self._new_resampler()
+        self._kind: tuple[str, str, int] | None = None
+        self._waiting: list[Block] = []
+        self._n_waiting = self._n_samples = 0
+        self._n_packets = self._n_bytes = self._n_damaged = 0
+        self._expected_s = self._end_s = 0.0
+
+    def feed(self, packet: av.Packet) -> None:
+        """Take the next packet of the container, of whatever track."""
+        if packet.pts is not None and packet.time_base is not None:
+            end_s = float((packet.pts + (packet.duration or 0)) * packet.time_base)
+            self._end_s = max(self._end_s, end_s)
+        if self.stream is None or packet.stream is not self.stream:
+            return
+        self._n_packets += 1
+        self._n_bytes += packet.size
+        try:
+            frames = self.stream.decode(packet)
+        except av.error.InvalidDataError:
+            self._n_damaged += 1
+            return
+        for frame in frames:
+            self._take(frame)
+
+    def finish(self) -> bool:
+        """Hand out the rest; whether there is sound: a track without a packet is none.
+
+        Raises `MediaError` where less than 95 % of the promised length is there, or more than 5 %
+        of the packets are damaged.
+        """
+        stream, container = self.stream, self._container
         if stream is None:
-            return None
-        resampler = _resampler(rate_hz)
-        expected_s, kind = None, None
-        for packet in container.demux():
-            if packet.pts is not None and packet.time_base is not None:
-                end_s = max(end_s, float((packet.pts + (packet.duration or 0)) * packet.time_base))
-            if packet.stream is not stream:
-                continue
-            n_packets += 1
-            n_bytes += packet.size
-            try:
-                frames = stream.decode(packet)
-            except av.error.InvalidDataError:
-                n_damaged += 1
-                continue
-            for frame in frames:
-                time_s = frame.time if frame.time is not None else expected_s or 0.0
-                before, kind = kind, (frame.format.name, frame.layout.name, frame.sample_rate)
-                if expected_s is None or kind != before or time_s - expected_s > GAP_S:
-                    if runs:  # broadcasts change from mono to stereo in the middle
-                        runs[-1][1].extend(_samples(resampler, None))
-                        resampler = _resampler(rate_hz)
-                    runs.append((time_s, []))
-                expected_s = time_s + frame.samples / frame.sample_rate
-                check_time(path, expected_s, limits)
-                frame.pts = None  # the resampler must not act on timestamps a second time
-                runs[-1][1].extend(_samples(resampler, frame))
-        if runs:
-            runs[-1][1].extend(_samples(resampler, None))
+            return False
+        if self.start_s is not None:
+            self._put(self._resampler.resample(None))
+        self._flush()
         promises = container.format.name not in GUESSED
         own_s = float((stream.duration or 0) * (stream.time_base or 0)) * promises
         whole_s = (container.duration or 0) / av.time_base * promises
-        is_listed_empty = not n_bytes and not stream.frames
-    if is_listed_empty and end_s >= WHOLE * whole_s:
-        return None  # a track without a packet, in a file that is whole
-    sound = _on_one_clock(runs, rate_hz)
-    if own_s:
-        got_s, promised_s = len(sound.samples) / rate_hz, own_s
-    else:  # no length of its own in the container: go by where the file ends
-        got_s, promised_s = end_s, whole_s
-    if got_s < WHOLE * promised_s or n_damaged > (1 - WHOLE) * n_packets:
-        raise MediaError(
-            f"{path}: {got_s:.2f} of the {promised_s:.2f} seconds of sound that the container "
-            f"promises are there, {n_damaged} of {n_packets} packets damaged: the file is "
-            "truncated or damaged; replace it",
-            "incomplete",
-        )
-    return sound
+        if not self._n_bytes and not stream.frames and self._end_s >= WHOLE * whole_s:
+            return False  # in a file that is whole itself
+        if own_s:
+            got_s, promised_s = self._n_samples / self._rate_hz, own_s
+        else:  # no length of its own in the container: go by where the file ends
+            got_s, promised_s = self._end_s, whole_s
+        if got_s < WHOLE * promised_s or self._n_damaged > (1 - WHOLE) * self._n_packets:
+            raise MediaError(
+                f"{self._path}: {got_s:.2f} of the {promised_s:.2f} seconds of sound that the "
+                f"container promises are there, {self._n_damaged} of {self._n_packets} packets "
+                "damaged: the file is truncated or damaged; replace it",
+                "incomplete",
+            )
+        return True
+
+    def _take(self, frame: av.AudioFrame) -> None:
+        """Place a decoded frame."""
+        time_s = frame.time if frame.time is not None else self._expected_s
+        end_s = time_s + frame.samples / frame.sample_rate
+        check_time(self._path, end_s, self._limits)
+        kind = (frame.format.name, frame.layout.name, frame.sample_rate)
+        if self.start_s is None:
+            self.start_s = time_s
+        elif kind != self._kind or time_s - self._expected_s > GAP_S:
+            self._put(self._resampler.resample(None))
+            self._resampler = self._new_resampler()  # broadcasts change from mono to stereo
+            if time_s - self._expected_s > GAP_S:
+                self._silence(round((time_s - self.start_s) * self._rate_hz) - self._n_samples)
+        self._kind, self._expected_s = kind, end_s
+        frame.pts = None  # the resampler must not act on timestamps a second time
+        self._put(self._resampler.resample(frame))
+
+    def _put(self, frames: list[av.AudioFrame]) -> None:
+        for frame in frames:
+            self._add(frame.to_ndarray()[0])
+
+    def _silence(self, n_samples: int) -> None:
+        for at in range(0, n_samples, BLOCK):
+            self._add(np.zeros(min(BLOCK, n_samples - at), np.float32))
+
+    def _add(self, samples: Block) -> None:
+        self._n_samples += len(samples)
+        self._n_waiting += len(samples)
+        self._waiting.append(samples)
+        if self._n_waiting >= BLOCK:
+            self._flush()
+
+    def _flush(self) -> None:
+        if self._n_waiting:
+            samples = np.concatenate(self._waiting)
+            for at in range(0, len(samples), BLOCK):
+                self._emit(samples[at : at + BLOCK])
+        self._waiting, self._n_waiting = [], 0
+
+    def _new_resampler(self) -> av.AudioResampler:
+        return av.AudioResampler(format="flt", layout="mono", rate=self._rate_hz)
 
 
-def _resampler(rate_hz: int) -> av.AudioResampler:
-    return av.AudioResampler(format="flt", layout="mono", rate=rate_hz)
+def sound_blocks(
+    path: Path, rate_hz: int, limits: DecodeLimits = GENEROUS
+) -> Generator[Block, None, float | None]:
+    """Yield the sound of a file, mono at `rate_hz`; return the time of its first sample.
+
+    None where there is no sound. `MediaError` where the file is no media, or not whole.
+    """
+    ready: list[Block] = []
+    with opened(path, limits) as container:
+        track = SoundTrack(path, container, rate_hz, limits, ready.append)
+        if track.stream is None:
+            return None
+        for packet in container.demux():
+            track.feed(packet)
+            yield from _taken(ready)
+        there_is_sound = track.finish()
+        yield from _taken(ready)
+    return (track.start_s or 0.0) if there_is_sound else None
 
 
-def _samples(resampler: av.AudioResampler, frame: av.AudioFrame | None) -> list[np.ndarray]:
-    return [out.to_ndarray()[0] for out in resampler.resample(frame)]
-
-
-def _on_one_clock(runs: list[tuple[float, list[np.ndarray]]], rate_hz: int) -> Sound:
-    """Runs of samples with the time each begins, joined: silence between, the later one on top."""
-    if not runs:
-        return Sound(np.zeros(0, np.float32), 0.0)
-    start_s = min(time_s for time_s, _ in runs)
-    placed = [
-        (round((time_s - start_s) * rate_hz), np.concatenate([*parts, np.zeros(0, np.float32)]))
-        for time_s, parts in runs
-    ]
-    samples = np.zeros(max(at + len(run) for at, run in placed), np.float32)
-    for at, run in placed:
-        samples[at : at + len(run)] = run
-    return Sound(samples, start_s)
+def _taken(ready: list[Block]) -> Iterator[Block]:
+    """What is ready, taken out of the list."""
+    yield from ready
+    ready.clear()

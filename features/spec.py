@@ -26,7 +26,7 @@ class FeatureSpec(BaseModel):
     """From the decoded picture or sound to the encoder's input."""
     sampling: JsonObject
     """Which rows there are, and when each was seen."""
-    precision: Literal["float32", "bfloat16"]
+    precision: Literal["float32", "bfloat16", "float16"]
     """What the encoder computes in."""
     stored: Literal["float16"] = "float16"
     """What the store keeps."""

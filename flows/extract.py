@@ -21,8 +21,8 @@ def extract_task(
     store: str,
     encoders: tuple[AnyEncoderConfig, ...],
     device: DeviceName,
-    batch_size: int,
-    readers: int,
+    batch_size: int | None,
+    readers: int | None,
     limits: DecodeLimits,
     force: bool,
 ) -> Extraction:
@@ -58,8 +58,8 @@ def extract_features(
     store: str,
     encoders: tuple[AnyEncoderConfig, ...],
     device: DeviceName = "auto",
-    batch_size: Count = 64,
-    readers: Count = 2,
+    batch_size: Count | None = None,
+    readers: Count | None = None,
     limits: DecodeLimits = GENEROUS,
     force: bool = False,
     dry_run: bool = False,
@@ -78,5 +78,6 @@ def extract_features(
     log = get_run_logger()
     for note in extraction.notes():
         log.info("note: %s", note)
-    log.info(extraction.summary())
+    for line in (extraction.summary(), *extraction.remarks):
+        log.info(line)
     return dict(complete(extraction).counts)

@@ -29,8 +29,8 @@ def pipeline(
     split: str = "val",
     max_rows_apart: RowsApart = MAX_ROWS_APART,
     device: DeviceName = "auto",
-    batch_size: Count = 64,
-    readers: Count = 2,
+    batch_size: Count | None = None,
+    readers: Count | None = None,
     limits: DecodeLimits = GENEROUS,
     force: bool = False,
 ) -> dict[str, float | None] | None:

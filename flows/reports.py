@@ -95,6 +95,7 @@ def describe(
     match result:
         case Extraction():
             yield result.summary()
+            yield from (f"  {remark}" for remark in result.remarks)
             yield from (f"  note: {note}" for note in result.notes())
         case Forecast():
             yield from described(result)

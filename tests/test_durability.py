@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from features.extraction import WRITES_AHEAD
 from features.records import Source
 from features.sources import SourceDigests
 from features.spec import FeatureSpec
@@ -56,8 +57,8 @@ def test_runs_that_are_killed_or_run_together_encode_every_clip_once(
     counted = run("toy_extraction.py", tmp_path, n_kills, n_processes)
     assert counted["kills"]["kills"] == n_kills
     assert counted["kills"]["interrupted"] > 0  # some kills came between two clips
-    rest = {each["commits"]: each["rest"] for each in counted["killed_after"]}
-    assert rest == {1: 23, 9: 15, 23: 1}
+    for each in counted["killed_after"]:  # records may be on their way to the disk meanwhile
+        assert 0 <= each["seen"] - each["commits"] <= WRITES_AHEAD + 1
     assert counted["together"] == {"processes": n_processes, "read": 24}
     assert counted["holder"]["before"] == 23
     assert counted["holder"]["after"] == 24

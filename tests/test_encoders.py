@@ -19,15 +19,16 @@ from safetensors.torch import load_file, save_file
 from small_media import RATE_HZ, TINY_AST, tone
 from torch import Tensor
 from transformers import ASTFeatureExtractor, ASTModel
+from whole_media import frame_clock, read_sound
 
 from features.encoders.ast import AstConfig, WindowLayout
+from features.encoders.ast_windows import SoundWindows
 from features.encoders.base import stored
 from features.encoders.clip import ClipConfig, load_clip
 from features.encoders.clip_model import SHIPPED, SHIPPED_TAG
 from features.errors import InputError, MediaError, WeightsError
-from features.media import frame_clock
 from features.records import Source, Track
-from features.sound import read_sound
+from features.sampling import Sampling
 
 CPU = torch.device("cpu")
 ALIKE = 0.99999  # least cosine of a row to the reference's
@@ -241,11 +242,11 @@ def test_each_window_is_what_the_extractor_makes_of_its_stretch_of_sound(ast_fol
     sound = read_sound(video, 16_000)
     assert sound is not None
     extractor = ASTFeatureExtractor.from_pretrained(ast_folder)
-    spectrogram = encoder.spectrogram(sound)
+    spectrogram = encoder.windows.spectrogram(sound.samples)
     for first in (0, 64, 128):
         stretch = sound.samples[first * 160 :][: extractor.max_length * 160]
         wanted = extractor(stretch, sampling_rate=16_000, return_tensors="pt").input_values[0]
-        torch.testing.assert_close(encoder.window(spectrogram, first), wanted)
+        torch.testing.assert_close(encoder.windows.window(spectrogram, first), wanted)
 
 
 @pytest.mark.parametrize("keep", ["centre", "last"])
@@ -320,14 +321,78 @@ def test_sound_shorter_than_a_window_of_analysis_is_empty_too(encoded, tiny_ast,
 
 
 def test_a_long_spectrogram_is_the_same_in_blocks(tiny_ast, monkeypatch):
-    from features.encoders import ast
-    from features.sound import Sound
+    from features.encoders import ast_windows
 
-    encoder = AstConfig(model=tiny_ast, hop_s=0.64).build(CPU)
-    sound = Sound(tone(3)[::3].copy(), 0.0)
-    whole = encoder.spectrogram(sound)
-    monkeypatch.setattr(ast, "FBANK_BLOCK", 77)
-    torch.testing.assert_close(encoder.spectrogram(sound), whole, rtol=0, atol=0)
+    windows = AstConfig(model=tiny_ast, hop_s=0.64).build(CPU).windows
+    samples = tone(3)[::3].copy()
+    whole = windows.spectrogram(samples)
+    monkeypatch.setattr(ast_windows, "FBANK_BLOCK", 77)
+    torch.testing.assert_close(windows.spectrogram(samples), whole, rtol=0, atol=0)
+
+
+@given(
+    n_samples=st.integers(0, 120_000),
+    hop=st.integers(10, 128),
+    cuts=st.lists(st.integers(0, 120_000), max_size=6),
+    block=st.sampled_from([77, 150, 6000]),
+)
+@settings(deadline=None, max_examples=25)
+def test_windows_of_sound_that_comes_in_blocks_are_those_of_the_whole(
+    ast_of_hop, n_samples, hop, cuts, block
+):
+    from features.encoders import ast_windows
+
+    windows = ast_of_hop(hop, "centre").windows
+    samples = tone(3)[:n_samples].copy()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ast_windows, "FBANK_BLOCK", block)
+        whole = windows.spectrogram(samples)
+        wanted = [windows.window(whole, start) for start in windows.starts(len(whole))]
+        memory = np.zeros(120_000, np.float32)  # which each block is laid into, as a decoder does
+        found = list(windows.of(_laid(memory, np.split(samples, sorted(cuts)))))
+    assert len(found) == len(wanted)
+    for one, other in zip(found, wanted, strict=True):
+        torch.testing.assert_close(one, other, rtol=0, atol=0)
+
+
+def _laid(memory: np.ndarray, blocks):
+    for block in blocks:
+        memory[: len(block)] = block
+        yield memory[: len(block)]
+
+
+def test_frames_that_are_not_looked_at_are_rows_that_are_not_valid(
+    encoded, tiny_clip, make_video, make_crops
+):
+    video = make_video(time_s=np.arange(40) / 20)
+    crops = make_crops([1, 2, 5, 9, 10])
+    for clip in (source(video=video), source(video=video, frames=crops)):
+        all_rows, _ = encoded(ClipConfig(**tiny_clip).build(CPU), clip)
+        for sampling, step in ((Sampling(every=4), 4), (Sampling(fps=5), 4), (Sampling(fps=2), 10)):
+            few, _ = encoded(ClipConfig(**tiny_clip, sampling=sampling).build(CPU), clip)
+            np.testing.assert_array_equal(few.time_s, all_rows.time_s)
+            looked_at = np.arange(40) % step == 0
+            np.testing.assert_array_equal(few.valid, all_rows.valid & looked_at)
+            assert few.valid.any()
+            np.testing.assert_allclose(few.values[few.valid], all_rows.values[few.valid], atol=2e-3)
+
+
+def test_a_sampling_is_part_of_the_spec_and_none_leaves_it_as_it_was(tiny_clip):
+    every = ClipConfig(**tiny_clip).spec()
+    assert every.sampling == {"rows": "every frame", "time": "presentation"}
+    assert ClipConfig(**tiny_clip, sampling=Sampling(every=1)).spec() == every
+    names = {
+        ClipConfig(**tiny_clip, sampling=sampling).spec().name
+        for sampling in (Sampling(), Sampling(every=2), Sampling(fps=2), Sampling(fps=2.5))
+    }
+    assert len(names) == 4
+
+
+def test_float16_is_a_set_of_its_own_and_near_float32(encoded, tiny_clip, make_video):
+    clip = source(video=make_video())
+    exact, half = (ClipConfig(**tiny_clip, precision=p).build(CPU) for p in ("float32", "float16"))
+    assert exact.spec.name != half.spec.name
+    assert least_cosine(encoded(half, clip)[0].values, encoded(exact, clip)[0].values) > 0.9999
 
 
 @pytest.mark.parametrize(
@@ -441,7 +506,7 @@ def test_the_steps_of_any_windows_follow_each_other_without_hole_or_double(
 ):
     encoder = ast_of_hop(hop, keep)
     n_frames = 1 + max(0, int(seconds * 100) - 2)
-    firsts = np.array(encoder.window_starts(n_frames))
+    firsts = np.array(encoder.windows.starts(n_frames))
     layout = WindowLayout(start_s, seconds, firsts, None)
     outputs = [torch.zeros(len(firsts), encoder.n_steps, 32)]
     track, _ = encoder.assemble(outputs, layout)
@@ -457,7 +522,7 @@ def ast_of_hop(tiny_ast):
     encoder = AstConfig(model=tiny_ast, hop_s=0.64).build(CPU)
 
     def with_hop(hop: int, keep: str):
-        encoder.hop_frames, encoder.keep = hop, keep
+        encoder.windows, encoder.keep = SoundWindows(encoder.extractor, hop), keep
         return encoder
 
     return with_hop

@@ -8,7 +8,6 @@ import pytest
 import torch
 from small_media import tone
 
-from features import encoding
 from features.encoders.ast import AstConfig
 from features.encoders.clip import ClipConfig, ClipEncoder
 from features.errors import MediaError
@@ -19,6 +18,7 @@ from features.quarantine import Extractor, read_quarantine
 from features.records import Clip
 from features.status import described, status
 from features.store import FeatureStore
+from features.throughput import read_throughput
 
 
 @pytest.fixture
@@ -218,7 +218,10 @@ def test_a_crop_that_cannot_be_read_fails_its_clip_alone(manifest, encoders, tmp
     assert status(str(tmp_path / "s.zarr"), manifest).counts == {"complete": 3, "missing": 1}
 
 
-def test_interrupted_it_keeps_what_is_done_and_resumes_with_the_rest(manifest, encoders, tmp_path):
+def test_interrupted_it_keeps_what_is_done_and_resumes_with_the_rest(
+    manifest, encoders, tmp_path, monkeypatch
+):
+    monkeypatch.setattr("features.extraction.WRITES_AHEAD", 0)
     store, seen = str(tmp_path / "s.zarr"), []
 
     def interrupt(outcome, total):
@@ -244,7 +247,7 @@ def test_a_clip_beyond_a_limit_fails_alone_until_the_limit_is_raised(manifest, e
 
 
 def test_reading_is_bounded(manifest, encoders, tmp_path, monkeypatch):
-    monkeypatch.setattr(encoding, "QUEUE_PIECES", 1)
+    monkeypatch.setattr("features.read_ahead.QUEUE_PIECES", 1)
     result = extract_features(manifest, str(tmp_path / "s.zarr"), encoders[:1], readers=3)
     assert ends(result) == {"extracted": 4}
 
@@ -422,3 +425,29 @@ def test_an_archive_that_was_hashed_is_not_read_again(manifest, encoders, tmp_pa
 
     monkeypatch.setattr("features.sources.sha256_of", never)
     assert ends(extract_features(manifest, store, encoders)) == {"present": 8}
+
+
+@pytest.mark.parametrize(("gain", "n_remarks"), [(3.0, 2), (1.2, 1)])
+def test_a_run_says_what_set_its_pace_and_what_would_be_faster_here(
+    manifest, encoders, tmp_path, monkeypatch, gain, n_remarks
+):
+    monkeypatch.setattr("features.extraction.bfloat16_gain", lambda device: gain)
+    store = str(tmp_path / "s.zarr")
+    remarks = extract_features(manifest, store, encoders).remarks
+    assert len(remarks) == n_remarks
+    assert remarks[0].startswith("stages, in ")
+    if n_remarks == 2:
+        assert remarks[1].startswith("cpu multiplies 3.0 times faster in bfloat16 than in float32")
+        assert "precision: bfloat16 for clip and ast" in remarks[1]
+    assert extract_features(manifest, store, encoders).remarks == ()
+
+
+def test_sets_that_are_made_together_share_the_time_that_is_remembered(
+    manifest, encoders, tmp_path
+):
+    store = FeatureStore.at(tmp_path / "s.zarr")
+    result = extract_features(manifest, str(tmp_path / "s.zarr"), encoders)
+    names = [encoder.spec().name for encoder in encoders]
+    each_s = [read_throughput(store.work, name, "cpu").seconds for name in names]
+    assert min(each_s) > 0
+    assert sum(each_s) < result.seconds

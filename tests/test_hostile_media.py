@@ -3,12 +3,12 @@ import pytest
 import torch
 from hostile_media import FILES, LIMITS, TRAPS
 
-from features import encoding
 from features.decoder import Decoder
 from features.encoders.ast import AstConfig
 from features.encoders.clip import ClipConfig
 from features.encoding import Failed, encode_all
 from features.media import Clock
+from features.read_ahead import Task
 from features.records import Source
 
 # of each: rows with pictures, and seconds with sound (0: it has none), or the code of the failure
@@ -71,9 +71,9 @@ EXPECTED = {
 class Trapped(Decoder):
     """A decoder that does something else with some files."""
 
-    def pictures(self, video, fps):
+    def pictures(self, video, fps, *sampling):
         if video.stem not in TRAPS:
-            return (yield from super().pictures(video, fps))
+            return (yield from super().pictures(video, fps, *sampling))
         return (yield from self._pieces(TRAPS[video.stem], Clock, str(video), fps))
 
 
@@ -97,7 +97,8 @@ def ends(config, corpus) -> dict[str, int | str]:
         )
         for name in FILES
     ]
-    results = encode_all(encoder, sources, batch_size=64, readers=2, limits=LIMITS)
+    tasks = [Task(index, source, ("it",)) for index, source in enumerate(sources)]
+    results = encode_all({"it": encoder}, tasks, batch_sizes={"it": 64}, readers=2, limits=LIMITS)
     return {
         sources[r.index].clip_id: r.code if isinstance(r, Failed) else len(r.track.time_s)
         for r in results
@@ -107,7 +108,7 @@ def ends(config, corpus) -> dict[str, int | str]:
 def test_every_hostile_file_meets_its_end_and_the_good_ones_beside_it_come_through(
     corpus, tiny_clip, monkeypatch
 ):
-    monkeypatch.setattr(encoding, "Decoder", Trapped)
+    monkeypatch.setattr("features.read_ahead.Decoder", Trapped)
     before = (corpus / "writes.mp4").read_bytes()
     found = ends(ClipConfig(**tiny_clip), corpus)
     assert found == {name: pictures for name, (pictures, _) in EXPECTED.items()}

@@ -5,17 +5,16 @@ import av.error
 import numpy as np
 import pytest
 from small_media import RATE_HZ, tone
+from whole_media import frame_clock, read_sound
 
 from features.crops import crop_files, read_picture
 from features.errors import MediaError
 from features.media import clock as clock_of
 from features.media import (
     decoded_frames,
-    frame_clock,
     pixels,
     probe,
 )
-from features.sound import read_sound
 
 FASTSTART = {"movflags": "faststart"}  # the index first, as streamed files have it
 

@@ -26,7 +26,7 @@ def test_a_damaged_frame_is_a_row_without_a_picture(monkeypatch):
     monkeypatch.setattr(
         reading, "pixels", lambda frame: blank(3) + np.uint8(round(frame.time * 10))
     )
-    found = reading.video_pictures("a.mp4", None, limits=DecodeLimits(), n_threads=1)
+    found = reading.video_pictures("a.mp4", None, {}, limits=DecodeLimits(), n_threads=1)
     assert [int(picture[0, 0, 0]) for picture in next(found)] == [0, 1, 3, 4]
     with pytest.raises(StopIteration) as end:
         next(found)

@@ -1,8 +1,8 @@
 """AST embeddings of sound, ten a second, through transformers."""
 
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterable
+from contextlib import closing
 from dataclasses import dataclass
-from math import ceil
 from typing import ClassVar, Literal
 
 import numpy as np
@@ -10,23 +10,19 @@ import torch
 from jaxtyping import Float32, Int64
 from pydantic import Field
 from torch import Tensor
-from torchaudio.compliance.kaldi import fbank
 
 from features.decoder import Decoder
 from features.durable import sha256_of
 from features.encoders.ast_model import extractor_of, find_ast, load, network_config
-from features.encoders.base import DTYPES, EncoderConfig, Precision, stored
+from features.encoders.ast_windows import FBANK_HOP_S, FBANK_WINDOW_S, SoundWindows
+from features.encoders.base import DTYPES, EncoderConfig, stored
 from features.errors import InputError, WeightsError
 from features.modality import Modality
 from features.records import Source, Track
-from features.sound import Sound
+from features.sound import Block
 from features.spec import FeatureSpec
 
-FBANK_HOP_S = 0.010  # Kaldi's frame shift, as AST was trained (Gong et al., 2021)
-FBANK_WINDOW_S = 0.025
 SPECIAL_TOKENS = 2  # class and distillation, before the patches
-FBANK_BLOCK = 6000  # spectrogram frames made at a time: a minute, 0.1 GB at work
-READ_WINDOWS = 8
 ARCHITECTURE = (  # every key of the network's config that decides numbers
     "hidden_size",
     "num_hidden_layers",
@@ -56,7 +52,6 @@ class AstConfig(EncoderConfig):
     keep: Literal["centre", "last"] = "centre"
     """Which of the windows that hold a step gives it: the one where it lies nearest the centre,
     or (causal: after the first window, no step hears past its hop) the first that holds it."""
-    precision: Precision = "float32"
 
     def spec(self) -> FeatureSpec:
         """Everything that decides the numbers; hashes the weights, builds no network."""
@@ -126,6 +121,8 @@ class AstEncoder:
     """An AST behind its feature extractor's spectrogram."""
 
     modality: Modality = "audio"
+    cpu_batch = 2
+    gpu_batch = 128
 
     def __init__(self, config: AstConfig, device: torch.device) -> None:
         files = find_ast(config.model)
@@ -137,7 +134,8 @@ class AstEncoder:
         self.model = load(files)
         self.model.to(device, self.dtype)  # pyright: ignore[reportCallIssue, reportArgumentType]
         network = self.model.config
-        self.hop_frames = _hop_frames(config, network.max_length, network.time_stride)
+        hop_frames = _hop_frames(config, network.max_length, network.time_stride)
+        self.windows = SoundWindows(self.extractor, hop_frames)
         patch, bins = network.patch_size, network.num_mel_bins
         assert isinstance(patch, int)  # AST's patches are square
         self.n_mel_patches = 1 + (bins - patch) // network.frequency_stride
@@ -147,76 +145,57 @@ class AstEncoder:
         self.step_s = network.time_stride * FBANK_HOP_S
         self.centre_s = first_s + self.step_s * np.arange(self.n_steps)
 
+    def blank(self, n_items: int) -> Float32[Tensor, "N T M"]:
+        """Windows without sound."""
+        return torch.zeros(n_items, self.extractor.max_length, self.extractor.num_mel_bins)
+
+    @property
+    def rate_hz(self) -> int:
+        """What sound is brought to."""
+        return self.extractor.sampling_rate
+
     def read(
         self, source: Source, decoder: Decoder
     ) -> Generator[Float32[Tensor, "N T M"], None, WindowLayout]:
-        """Yield normalised spectrogram windows; return where each lies."""
+        """Yield normalised spectrogram windows as the sound comes in; return where each lies."""
         path = source.audio or source.video
-        sound = decoder.sound(path, self.extractor.sampling_rate) if path else None
-        if sound is None:
+        if path is None:
             return _silent("the clip has no sound")
-        spectrogram = self.spectrogram(sound)
-        if len(spectrogram) == 0:
+        heard = _Heard(decoder.sound(path, self.rate_hz))
+        n_windows = 0
+        with closing(heard.blocks):
+            for window in self.windows.of(heard):
+                n_windows += 1
+                yield window[None]
+        if heard.start_s is None:
+            return _silent("the clip has no sound")
+        if not n_windows:
             return _silent(f"the sound is shorter than {FBANK_WINDOW_S * 1000:g} ms")
-        firsts = self.window_starts(len(spectrogram))
-        for at in range(0, len(firsts), READ_WINDOWS):
-            yield torch.stack([self.window(spectrogram, f) for f in firsts[at : at + READ_WINDOWS]])
-        duration_s = len(sound.samples) / self.extractor.sampling_rate
-        return WindowLayout(sound.start_s, duration_s, np.array(firsts), None)
-
-    def spectrogram(self, sound: Sound) -> Float32[Tensor, "T M"]:
-        """Kaldi's log mel filter bank of the whole sound, 10 ms a frame.
-
-        Frames do not look beyond their own 25 ms, so a slice equals that of a window alone.
-        """
-        rate_hz = self.extractor.sampling_rate
-        hop, width = round(FBANK_HOP_S * rate_hz), round(FBANK_WINDOW_S * rate_hz)
-        samples = torch.from_numpy(sound.samples)
-        n_frames = max(0, 1 + (len(samples) - width) // hop)
-        blocks = [
-            fbank(
-                samples[None, first * hop : (min(first + FBANK_BLOCK, n_frames) - 1) * hop + width],
-                sample_frequency=rate_hz,
-                window_type="hanning",
-                num_mel_bins=self.extractor.num_mel_bins,
-            )
-            for first in range(0, n_frames, FBANK_BLOCK)
-        ]
-        return torch.cat([torch.zeros(0, self.extractor.num_mel_bins), *blocks])
-
-    def window_starts(self, n_frames: int) -> list[int]:
-        """First frames of windows a hop apart, until one reaches the end of the sound."""
-        beyond_first = max(0, n_frames - self.real_frames)
-        return [i * self.hop_frames for i in range(1 + ceil(beyond_first / self.hop_frames))]
-
-    @property
-    def real_frames(self) -> int:
-        """Spectrogram frames that a window's length of sound gives: two fewer than its rows."""
-        return self.extractor.max_length + 1 - ceil(FBANK_WINDOW_S / FBANK_HOP_S)
-
-    def window(self, spectrogram: Float32[Tensor, "_ M"], first: int) -> Float32[Tensor, "T M"]:
-        """One window as `ASTFeatureExtractor` makes it of the same stretch of sound."""
-        frames = spectrogram[first : first + self.real_frames]
-        padded = torch.nn.functional.pad(frames, (0, 0, 0, self.extractor.max_length - len(frames)))
-        return (padded - self.extractor.mean) / (self.extractor.std * 2)
+        firsts = np.arange(n_windows) * self.windows.hop_frames
+        return WindowLayout(heard.start_s, heard.n_samples / self.rate_hz, firsts, None)
 
     @torch.inference_mode()
     def encode(self, items: Float32[Tensor, "N T M"]) -> Tensor:
-        """Embeddings (N, steps, D): patch tokens, averaged over frequency; float32 on the CPU."""
+        """Embeddings (N, steps, D): patch tokens, averaged over frequency; on the device."""
         windows = items.to(self.device, self.dtype, non_blocking=True)
         tokens = self.model(input_values=windows).last_hidden_state[:, SPECIAL_TOKENS:]
         grid = tokens.unflatten(1, (self.n_mel_patches, self.n_steps))  # frequency is the outer
-        return grid.mean(dim=1).float().cpu()
+        return grid.mean(dim=1)
 
-    def assemble(self, outputs: Sequence[Tensor], layout: WindowLayout) -> tuple[Track, str | None]:
+    def assemble(self, outputs: Iterable[Tensor], layout: WindowLayout) -> tuple[Track, str | None]:
         """One row per step inside the sound, each from the window where it lies best."""
         if layout.note is not None:
             empty = np.zeros((0, self.model.config.hidden_size), np.float16)
             return Track(empty, np.zeros(0), np.zeros(0, bool)), layout.note
-        found = stored(torch.cat(list(outputs)))  # (N, steps, D)
         window, step = self.kept_steps(layout)
+        values = np.empty((len(window), self.model.config.hidden_size), np.float16)
+        first = 0
+        for output in outputs:
+            found, stop = stored(output), first + len(output)  # (n, steps, D)
+            own = slice(*np.searchsorted(window, [first, stop]))
+            values[own] = found[window[own] - first, step[own]]
+            first = stop
         time_s = layout.start_s + layout.first_frame[window] * FBANK_HOP_S + self.centre_s[step]
-        values = found[window, step]
         return Track(values, time_s, np.ones(len(values), bool)), None
 
     def kept_steps(
@@ -232,10 +211,10 @@ class AstEncoder:
         first = 2 * layout.first_frame[:, None]
         place = first + 2 * stride * np.arange(self.n_steps)  # (N, steps)
         if self.keep == "centre":
-            upper = first + stride * (self.n_steps - 1) + self.hop_frames
+            upper = first + stride * (self.n_steps - 1) + self.windows.hop_frames
         else:
             upper = first + stride * (2 * self.n_steps - 1)
-        lower = upper - 2 * self.hop_frames
+        lower = upper - 2 * self.windows.hop_frames
         own = (place >= lower) & (place < upper)
         own[0] |= place[0] < lower[0]
         own[-1] |= place[-1] >= upper[-1]
@@ -248,3 +227,22 @@ class AstEncoder:
 
 def _silent(note: str) -> WindowLayout:
     return WindowLayout(0.0, 0.0, np.zeros(0, np.int64), note)
+
+
+class _Heard:
+    """The blocks of a sound as they pass, with what is known of it at their end."""
+
+    def __init__(self, blocks: Generator[Block, None, float | None]) -> None:
+        self.blocks = blocks
+        self.n_samples = 0
+        self.start_s: float | None = None
+
+    def __iter__(self) -> Generator[Block, None, None]:
+        while True:
+            try:
+                block = next(self.blocks)
+            except StopIteration as end:
+                self.start_s = end.value
+                return
+            self.n_samples += len(block)
+            yield block

@@ -1,6 +1,6 @@
 """What an encoder promises: to say what decides its numbers, and to turn clips into tracks."""
 
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterable
 from typing import Generic, Literal, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
@@ -15,8 +15,12 @@ from features.modality import Modality
 from features.records import Source, Track
 from features.spec import FeatureSpec
 
-Precision = Literal["float32", "bfloat16"]
-DTYPES: dict[Precision, torch.dtype] = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+Precision = Literal["float32", "bfloat16", "float16"]
+DTYPES: dict[Precision, torch.dtype] = {
+    "float32": torch.float32,
+    "bfloat16": torch.bfloat16,
+    "float16": torch.float16,
+}
 
 LayoutT = TypeVar("LayoutT")
 
@@ -26,11 +30,13 @@ class EncoderConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    precision: Precision = "float32"
+    """What the network computes in; values are stored in float16 all the same."""
+
 
 def stored(values: Float[Tensor, "..."]) -> Float16[np.ndarray, "..."]:
     """Outputs as the store keeps them; `MediaError` where one is not finite in float16."""
-    with np.errstate(over="ignore"):
-        halves = values.numpy().astype(np.float16)
+    halves = values.half().numpy()  # what is beyond float16 becomes infinite
     if not np.isfinite(halves).all():
         raise MediaError(
             "the encoder gave a value that is not finite, or beyond float16; is the input sound, "
@@ -51,6 +57,20 @@ class Encoder(Protocol, Generic[LayoutT]):
 
     spec: FeatureSpec
     modality: Modality
+    device: torch.device
+    cpu_batch: int
+    """Items per batch that a CPU is fastest with."""
+    gpu_batch: int
+    """Items per batch beyond which no GPU gains; it is less where memory is small."""
+
+    @property
+    def rate_hz(self) -> int | None:
+        """What it wants sound at; None where it does not listen."""
+        ...
+
+    def blank(self, n_items: int) -> Tensor:
+        """Items as `read` yields them, with nothing in them."""
+        ...
 
     def read(self, source: Source, decoder: Decoder) -> Generator[Tensor, None, LayoutT]:
         """Yield the clip's items, (N, ...) at a time; return how they lie in time.
@@ -60,9 +80,12 @@ class Encoder(Protocol, Generic[LayoutT]):
         ...
 
     def encode(self, items: Tensor) -> Tensor:
-        """Outputs (N, ...) in float32 on the CPU, one per item."""
+        """Outputs (N, ...) on the device, one per item."""
         ...
 
-    def assemble(self, outputs: Sequence[Tensor], layout: LayoutT) -> tuple[Track, str | None]:
-        """The clip's track, with a note that says why if it is empty."""
+    def assemble(self, outputs: Iterable[Tensor], layout: LayoutT) -> tuple[Track, str | None]:
+        """The clip's track, with a note that says why if it is empty.
+
+        `outputs` are on the CPU, in the items' order, however they are cut; each is used once.
+        """
         ...

@@ -1,6 +1,6 @@
 """CLIP embeddings of face crops, or of whole frames, one per video frame, through open_clip."""
 
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,13 +11,13 @@ import open_clip
 import torch
 from jaxtyping import UInt8
 from pydantic import Field
-from torch import Tensor
+from torch import Tensor, nn
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional as image_functional
 
 from features.crops import crop_files
 from features.decoder import Decoder
-from features.encoders.base import DTYPES, EncoderConfig, Precision, stored
+from features.encoders.base import DTYPES, EncoderConfig, stored
 from features.encoders.clip_model import FoundClip, digest_of_weights, find_clip, load, settings_of
 from features.errors import MediaError
 from features.limits import check_frames
@@ -25,6 +25,7 @@ from features.media import Clock, constant_clock
 from features.modality import Modality
 from features.reading import Picture
 from features.records import Source, Track
+from features.sampling import EVERY_FRAME, Sampling
 from features.spec import FeatureSpec
 from features.timeline import MAX_ROWS_APART, extended
 
@@ -42,7 +43,8 @@ class ClipConfig(EncoderConfig):
     """A name that open_clip knows, or the path of a model config (`.json`)."""
     pretrained: str = "openai"
     """A tag that open_clip knows for the model, or the path of a file of weights."""
-    precision: Precision = "float32"
+    sampling: Sampling = EVERY_FRAME
+    """Which frames are looked at; the others are rows that are not valid."""
     weights_sha256: str | None = Field(default=None, pattern=r"^[0-9a-f]{64}$")
     """What the file of weights must hash to; wanted where it is no safetensors file."""
 
@@ -58,7 +60,7 @@ class ClipConfig(EncoderConfig):
             },
             weights_sha256=digest,
             preprocessing={**settings_of(found.preprocessing), "antialias": True},
-            sampling={"rows": "every frame", "time": "presentation"},
+            sampling={"rows": self.sampling.as_spec(), "time": "presentation"},
             precision=self.precision,
             epoch=EPOCH,
         )
@@ -93,17 +95,30 @@ class ClipEncoder:
     """The visual tower of a CLIP, behind open_clip's own preprocessing."""
 
     modality: Modality = "visual"
+    rate_hz = None
+    cpu_batch = 32
+    gpu_batch = 512
 
     def __init__(self, config: ClipConfig, device: torch.device) -> None:
         found, _ = config.found()
         self.spec = config.spec()
         self.device = device
         self.dtype = DTYPES[config.precision]
+        self.sampling = config.sampling
         self.preprocessing = found.preprocessing
+        self.width: int = found.model_config["embed_dim"]
         self.size: tuple[int, int] = tuple(settings_of(found.preprocessing)["size"])
-        self.model = load(found).to(device=device, dtype=self.dtype)
+        model = load(found)
+        n_convolutions = sum(isinstance(part, nn.Conv2d) for part in model.visual.modules())
+        # a tower of convolutions is faster so; in a transformer the one that cuts patches is not
+        self.layout = torch.channels_last if n_convolutions > 1 else torch.contiguous_format
+        self.model = model.to(device=device, dtype=self.dtype, memory_format=self.layout)
         self.mean = torch.tensor(found.preprocessing.mean, device=device).view(1, 3, 1, 1)
         self.std = torch.tensor(found.preprocessing.std, device=device).view(1, 3, 1, 1)
+
+    def blank(self, n_items: int) -> UInt8[Tensor, "N 3 H W"]:
+        """Black pictures."""
+        return torch.zeros((n_items, 3, *self.size), dtype=torch.uint8)
 
     def read(
         self, source: Source, decoder: Decoder
@@ -116,7 +131,8 @@ class ClipEncoder:
                 f"clip {source.clip_id!r} has neither `video` nor `frames`; add one to its line",
                 "missing",
             )
-        return (yield from self._preprocessed(decoder.pictures(source.video, source.fps)))
+        pictures = decoder.pictures(source.video, source.fps, self.sampling)
+        return (yield from self._preprocessed(pictures))
 
     def _read_crops(
         self, source: Source, folder: Path, decoder: Decoder
@@ -128,8 +144,10 @@ class ClipEncoder:
             )
         check_frames(folder, max(crops), decoder.limits)
         times = _crop_clock(source, folder, decoder, last_crop=max(crops))
-        yield from self._preprocessed(decoder.crops(list(crops.values())))
-        return replace(times, rows=np.array(list(crops)) - 1)
+        rows = self.sampling.taken(enumerate(times.time_s.tolist()))
+        taken = {row: crops[row + 1] for row in rows if row + 1 in crops}
+        yield from self._preprocessed(decoder.crops(list(taken.values())))
+        return replace(times, rows=np.array(list(taken), dtype=np.int64))
 
     def _preprocessed(
         self, pieces: Generator[list[Picture], None, ResultT]
@@ -146,41 +164,42 @@ class ClipEncoder:
     def preprocess(
         self, pictures: Sequence[UInt8[np.ndarray, "_ _ 3"]]
     ) -> UInt8[Tensor, "N 3 H W"]:
-        """Pictures resized and cropped as the model wants them; within 2 grey levels of PIL."""
-        by_shape: dict[tuple[int, ...], list[int]] = {}
-        for index, picture in enumerate(pictures):
-            by_shape.setdefault(picture.shape, []).append(index)
-        height, width = self.size
-        resized = torch.empty((len(pictures), 3, height, width), dtype=torch.uint8)
-        for indices in by_shape.values():
-            stack = torch.from_numpy(np.stack([pictures[i] for i in indices]))
-            resized[indices] = self._resize(stack.permute(0, 3, 1, 2), height, width)
+        """Pictures resized and cropped as the model wants them; within 2 grey levels of PIL.
+
+        One by one, from where they lie: to stack them first would cost as much again.
+        """
+        resized = torch.empty((len(pictures), 3, *self.size), dtype=torch.uint8)
+        for place, picture in zip(resized, pictures, strict=True):
+            place.copy_(self._resize(torch.from_numpy(picture).permute(2, 0, 1)[None])[0])
         return resized
 
-    def _resize(self, images: UInt8[Tensor, "N 3 _ _"], height: int, width: int) -> Tensor:
+    def _resize(self, images: UInt8[Tensor, "N 3 _ _"]) -> UInt8[Tensor, "N 3 H W"]:
         squash = self.preprocessing.resize_mode == "squash"
         images = image_functional.resize(
             images,
-            [height, width] if squash else [min(height, width)],
+            list(self.size) if squash else [min(self.size)],
             interpolation=InterpolationMode(self.preprocessing.interpolation),
             antialias=True,
         )
-        return images if squash else image_functional.center_crop(images, [height, width])
+        return images if squash else image_functional.center_crop(images, list(self.size))
 
     @torch.inference_mode()
     def encode(self, items: UInt8[Tensor, "N 3 H W"]) -> Tensor:
-        """Embeddings (N, D) in the joint space, not made unit, float32 on the CPU."""
-        pictures = items.to(self.device, non_blocking=True).float().div_(255)
-        pictures = ((pictures - self.mean) / self.std).to(self.dtype)
-        return self.model.encode_image(pictures, normalize=False).float().cpu()
+        """Embeddings (N, D) in the joint space, not made unit; on the device."""
+        pictures = items.to(self.device, non_blocking=True).float()
+        pictures.div_(255).sub_(self.mean).div_(self.std)  # in place: on a CPU memory is what costs
+        pictures = pictures.to(self.dtype, memory_format=self.layout)
+        return self.model.encode_image(pictures, normalize=False)
 
-    def assemble(self, outputs: Sequence[Tensor], layout: Clock) -> tuple[Track, str | None]:
-        """One row per frame of the video; 0 and not valid where there was no picture."""
-        found = stored(torch.cat(list(outputs)))
-        n_rows = len(layout.time_s)
-        values = np.zeros((n_rows, found.shape[1]), dtype=np.float16)
+    def assemble(self, outputs: Iterable[Tensor], layout: Clock) -> tuple[Track, str | None]:
+        """One row per frame of the video; 0 and not valid where no picture was looked at."""
+        n_rows, first = len(layout.time_s), 0
+        values = np.zeros((n_rows, self.width), dtype=np.float16)
         valid = np.zeros(n_rows, dtype=bool)
-        values[layout.rows] = found
+        for output in outputs:
+            rows = layout.rows[first : first + len(output)]
+            values[rows] = stored(output)
+            first += len(output)
         valid[layout.rows] = True
         return Track(values, layout.time_s, valid), layout.note
 

@@ -1,0 +1,267 @@
+"""Batches across clips and encoders, with an encoder that counts, and the real decoder."""
+
+import threading
+from contextlib import closing
+from dataclasses import dataclass, field
+
+import numpy as np
+import pytest
+import torch
+from small_media import draw_frames, tone
+from whole_media import read_sound
+
+from features.batch_size import fitting_batch
+from features.decoder import Decoder
+from features.encoders.ast import AstConfig
+from features.encoders.clip import ClipConfig
+from features.encoding import Encoded, Failed, encode_all
+from features.errors import VaflowError
+from features.limits import DecodeLimits
+from features.read_ahead import Task
+from features.records import Source, Track
+from features.spec import FeatureSpec
+
+CPU = torch.device("cpu")
+SPEC = FeatureSpec(
+    kind="clip",
+    model={},
+    weights_sha256="0" * 64,
+    preprocessing={},
+    sampling={},
+    precision="float32",
+)
+
+
+@dataclass
+class Counting:
+    """Gives each item back; notes how many it was given at once."""
+
+    room: int = 10**9
+    """Items that its memory holds."""
+    device: torch.device = CPU
+    sizes: list[int] = field(default_factory=list)
+    modality: str = "visual"
+    rate_hz: None = None
+    cpu_batch, gpu_batch = 16, 64
+    spec = SPEC
+
+    def blank(self, n_items):
+        return torch.zeros(n_items, 1)
+
+    def read(self, source, decoder):
+        numbers = np.frombuffer(source.clip_id.encode(), np.uint8).astype(np.float32)
+        for part in np.array_split(numbers, 3):
+            yield torch.from_numpy(part)[:, None]
+        return len(numbers)
+
+    def encode(self, items):
+        if len(items) > self.room:
+            raise torch.OutOfMemoryError("no memory")
+        self.sizes.append(len(items))
+        return items
+
+    def assemble(self, outputs, n_rows):
+        values = torch.cat(list(outputs)).numpy()
+        assert values.dtype == np.float16
+        return Track(values, np.arange(n_rows, dtype=np.float64), np.ones(n_rows, bool)), None
+
+
+def encoded(encoder, names, batch_size=4, **keys) -> dict[str, str]:
+    """What came through, as the text it was made of."""
+    tasks = [Task(k, Source(name, None, None, None, None), ("it",)) for k, name in enumerate(names)]
+    results = encode_all({"it": encoder}, tasks, batch_sizes={"it": batch_size}, readers=1, **keys)
+    return {
+        names[r.index]: r.track.values[:, 0].astype(np.uint8).tobytes().decode() for r in results
+    }
+
+
+NAMES = ("abcdefgh", "aabbaabb", "zzzzzzzz", "q")
+
+
+@pytest.mark.parametrize("batch_size", [1, 3, 4, 100])
+def test_what_is_the_same_within_a_clip_is_encoded_once_and_stands_at_each_of_its_places(
+    batch_size,
+):
+    encoder = Counting()
+    assert encoded(encoder, NAMES, batch_size) == {name: name for name in NAMES}
+    assert sum(encoder.sizes) == 8 + 2 + 1 + 1  # a z of another clip is another z
+    assert set(encoder.sizes[:-1]) <= {batch_size}
+
+
+def test_a_batch_that_does_not_fit_is_halved_and_tried_again(caplog):
+    encoder = Counting(room=3)
+    assert encoded(encoder, NAMES, 8) == {name: name for name in NAMES}
+    assert max(encoder.sizes) == 2  # 8, 4, 2
+    assert sum(encoder.sizes) == 12
+    assert "a batch of 8 does not fit into the memory of cpu: 4 from here on" in caplog.text
+    assert "a batch of 4 does not fit into the memory of cpu: 2 from here on" in caplog.text
+
+
+def test_a_device_without_room_for_one_item_is_named_with_the_remedy():
+    with pytest.raises(VaflowError, match="cpu has too little memory to encode one item for it"):
+        encoded(Counting(room=0), NAMES)
+
+
+def test_another_failure_of_the_encoder_is_no_lack_of_memory(monkeypatch):
+    def encode(self, items):
+        raise RuntimeError("shapes do not fit")
+
+    monkeypatch.setattr(Counting, "encode", encode)
+    with pytest.raises(RuntimeError, match="shapes do not fit"):
+        encoded(Counting(), NAMES)
+    assert not [t for t in threading.enumerate() if t.name.startswith("reader")]
+
+
+@pytest.mark.parametrize(("room", "size"), [(10**9, 64), (64, 64), (63, 32), (1, 1), (0, 1)])
+def test_on_a_gpu_the_batch_is_the_largest_half_of_a_half_that_fits(room, size):
+    assert fitting_batch(Counting(room=room, device=torch.device("cuda"))) == size
+    assert fitting_batch(Counting(room=room)) == 16
+
+
+# Real media ---------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def orders(monkeypatch) -> list[str]:
+    """What decoding processes are asked for."""
+    asked: list[str] = []
+    pieces = Decoder._pieces
+
+    def noted(self, function, record, *arguments):
+        asked.append(function.__name__)
+        return pieces(self, function, record, *arguments)
+
+    monkeypatch.setattr(Decoder, "_pieces", noted)
+    return asked
+
+
+@pytest.fixture
+def both(tiny_clip, tiny_ast):
+    return {
+        "clip": ClipConfig(**tiny_clip).build(CPU),
+        "ast": AstConfig(model=tiny_ast, hop_s=0.64).build(CPU),
+    }
+
+
+def run(encoders, source: Source, **keys) -> dict[str, Encoded | Failed]:
+    tasks = [Task(0, source, tuple(encoders))]
+    sizes = dict.fromkeys(encoders, 8)
+    return {
+        r.feature_set: r for r in encode_all(encoders, tasks, batch_sizes=sizes, readers=1, **keys)
+    }
+
+
+def source(**parts) -> Source:
+    empty = {"clip_id": "a", "video": None, "frames": None, "audio": None, "fps": None}
+    return Source(**{**empty, **parts})
+
+
+def assert_same(a: Encoded, b: Encoded) -> None:
+    for part in ("values", "time_s", "valid"):
+        np.testing.assert_array_equal(getattr(a.track, part), getattr(b.track, part))
+    assert len(a.track.time_s) > 0
+
+
+def test_both_encoders_share_one_decoding_of_the_container_and_get_what_each_gets_alone(
+    both, make_video, make_crops, orders
+):
+    video = make_video(time_s=np.arange(80) / 25, sound=tone(3.2), sound_starts_s=0.2)
+    for frames, first in ((None, "video_pictures"), (make_crops([1, 5]), "video_clock")):
+        clip = source(video=video, frames=frames)
+        together = run(both, clip)
+        assert "sound_samples" not in orders
+        assert orders[0] == first
+        for name, encoder in both.items():
+            assert_same(together[name], run({name: encoder}, clip)[name])
+        assert orders[-1] == "sound_samples"
+        orders.clear()
+
+
+def test_sound_of_a_file_of_its_own_is_read_alone(both, make_video, orders):
+    video = make_video("v.mp4", sound=tone(2))
+    other = make_video("other.mp4", time_s=np.arange(75) / 25, sound=tone(3, seed=1))
+    found = run(both, source(video=video, audio=other))
+    assert orders == ["video_pictures", "sound_samples"]
+    assert found["ast"].track.time_s[-1] > 2.5
+
+
+def test_where_one_of_the_two_is_broken_the_other_comes_through(both, make_video, monkeypatch):
+    video = make_video(time_s=np.arange(80) / 25, sound=tone(3.2))
+
+    with closing(Decoder(DecodeLimits())) as decoder:  # which was begun before
+        decoder.keep_sound(16_000)
+        clock = decoder.clock(video, None)
+        assert decoder._heard.is_whole
+    monkeypatch.setattr("features.along.Along.end", lambda self: (False, None))
+    alone = run(both, source(video=video))
+    assert isinstance(alone["ast"], Encoded)
+    assert len(alone["clip"].track.time_s) == len(clock.time_s)
+
+    found = run(both, source(video=video), limits=DecodeLimits(frames=10))
+    assert found["clip"].code == "limit-frames"
+    assert_same(found["ast"], alone["ast"])
+
+
+def test_long_sound_that_came_along_goes_through_a_file_and_a_full_disk_only_costs_time(
+    both, make_video, monkeypatch, orders
+):
+    clip = source(video=make_video(time_s=np.arange(80) / 25, sound=tone(3.2)))
+    wanted = run(both, clip)["ast"]
+    monkeypatch.setattr("features.hearing.IN_MEMORY_BYTES", 1000)
+    assert_same(run(both, clip)["ast"], wanted)
+    assert "sound_samples" not in orders
+
+    def full(self, *_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("tempfile.SpooledTemporaryFile.write", full)
+    assert_same(run(both, clip)["ast"], wanted)
+    assert orders[-1] == "sound_samples"
+
+
+def test_a_still_picture_and_silence_are_encoded_once(both, make_video, monkeypatch):
+    counts = {"clip": 0, "ast": 0}
+    for name, encoder in both.items():
+
+        def counted(items, name=name, real=encoder.encode):
+            counts[name] += len(items)
+            return real(items)
+
+        monkeypatch.setattr(encoder, "encode", counted)
+    still = np.repeat(draw_frames(1), 100, axis=0)
+    still[60:] = draw_frames(3)[2]
+    video = make_video(
+        time_s=np.arange(100) / 25,
+        frames=still,
+        sound=np.zeros(4 * 44_100, np.float32),
+        options={"qp": "0"},
+    )
+    found = run(both, source(video=video))
+    assert len(found["clip"].track.time_s) == 100
+    assert 2 <= counts["clip"] < 20  # x264 refines a still picture for some frames
+    values = found["clip"].track.values
+    assert (values[30:59] == values[40]).all()
+    assert not (values[70] == values[40]).all()
+    n_frames = 1 + (len(read_sound(video, 16_000).samples) - 400) // 160
+    assert len(both["ast"].windows.starts(n_frames)) > 4
+    assert counts["ast"] == 2  # a full window of silence, and the last one with its padding
+    mute = run({"ast": both["ast"]}, source(video=make_video("mute.mp4")))["ast"]
+    assert len(mute.track.time_s) == 0
+
+
+def test_readers_take_one_core_each_and_leave_the_encoder_its_own(monkeypatch):
+    seen, read = [], Counting.read
+
+    def noted(self, *arguments):
+        seen.append(torch.get_num_threads())
+        return (yield from read(self, *arguments))
+
+    monkeypatch.setattr(Counting, "read", noted)
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        encoded(Counting(), ("a",))
+        after = torch.get_num_threads()
+    finally:
+        torch.set_num_threads(before)
+    assert (seen, after) == ([1], 2)
