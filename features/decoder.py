@@ -218,9 +218,11 @@ class Decoder:
     def _running(self) -> tuple[Connection, Slab]:
         """The line to the process and the memory shared with it, started where there is none."""
         if self._line is None:
+            began = time.monotonic()
             self._line = self._start()
             try:
                 hear(self._line[0])  # that it is ready
+                self.waited_s += time.monotonic() - began
             except (EOFError, ConnectionResetError):
                 status = self._kill()
                 if self._stopped:

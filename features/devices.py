@@ -1,6 +1,7 @@
 """Where a network runs: never part of a spec, always part of the provenance."""
 
 import time
+from functools import cache
 from statistics import median
 from typing import Literal
 
@@ -21,6 +22,7 @@ def torch_device(name: DeviceName) -> torch.device:
     return torch.device("cuda" if available and name != "cpu" else "cpu")
 
 
+@cache  # a processor does not change; what runs beside it does, and matters little to a ratio
 @torch.inference_mode()
 def bfloat16_gain(device: torch.device) -> float:
     """How many times faster than in float32 the device multiplies matrices in bfloat16.
