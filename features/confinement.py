@@ -12,6 +12,7 @@ PR_SET_PDEATHSIG = 1  # linux/prctl.h
 PR_SET_NO_NEW_PRIVS = 38
 OPEN_FILES = 64  # the media, the libraries' own, and room
 MIB = 2**20
+NICENESS = 10  # of what reads ahead: a core that the encoder wants is the encoder's
 
 
 def end_with(parent: int) -> None:
@@ -24,6 +25,7 @@ def end_with(parent: int) -> None:
 
 def confine(limits: DecodeLimits) -> None:
     """Limit memory and open files; no file can be written, no core dumped, no right gained."""
+    os.nice(NICENESS)
     ctypes.CDLL(None).prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
     # not RLIMIT_AS: that counts what threads reserve and never touch
     _limit(resource.RLIMIT_DATA, limits.memory_mib * MIB)

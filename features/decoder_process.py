@@ -1,6 +1,6 @@
 """The process that decodes: it confines itself, then answers one order after another.
 
-It is started by `features.decoder`; what passes between them is in `features.wire`.
+It is started by `features.decoder_link`; what passes between them is in `features.wire`.
 """
 
 import os

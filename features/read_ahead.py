@@ -13,7 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from features.decoder import Decoder, Stopped
+from features.decoder import Decoder
+from features.decoder_link import Stopped
 from features.encoders.base import Encoder
 from features.errors import MediaError
 from features.limits import DecodeLimits
@@ -130,14 +131,14 @@ def read(
         with closing(encoders[name].read(task.source, decoder)) as pieces:
             distinct = _Distinct()
             while True:
-                began_s, waited_s = time.monotonic(), decoder.waited_s
+                began_s, waited_s = time.monotonic(), decoder.link.waited_s
                 try:
                     found = distinct.of(next(pieces))
                 except StopIteration as end:
                     found = End(end.value, tuple(distinct.order))
                 except MediaError as error:
                     found = error
-                waited_s = decoder.waited_s - waited_s
+                waited_s = decoder.link.waited_s - waited_s
                 meter.add("decode", waited_s)
                 meter.add("prepare", time.monotonic() - began_s - waited_s)
                 if not isinstance(found, Tensor) or len(found):

@@ -13,7 +13,8 @@ from small_media import tone
 from whole_media import frame_clock, read_sound, sound_of
 
 from features import reading
-from features.decoder import Decoder, Stopped
+from features.decoder import Decoder
+from features.decoder_link import Stopped
 from features.errors import MediaError, VaflowError
 from features.limits import DecodeLimits
 from features.media import Clock, probe
@@ -32,7 +33,7 @@ def whole(pieces):
 
 def trap(decoder: Decoder, function, path: Path):
     """Have the process do what a decoder should not."""
-    return whole(decoder._pieces(function, Clock, str(path), None))
+    return whole(decoder.link.pieces(function, Clock, str(path), None))
 
 
 def of_group(group: int) -> list[int]:
@@ -134,8 +135,8 @@ def test_one_that_died_is_replaced_and_nothing_is_left_open(make_video, limited)
 
 def test_one_that_waits_for_ever_is_killed_with_its_group(make_video, limited):
     decoder, video = limited(wall_s=0.5), make_video()
-    decoder._running()
-    group = decoder._process.pid
+    decoder.link._running()
+    group = decoder.link._process.pid
     with pytest.raises(MediaError, match="takes longer than limits.wall_s = 0.5; ") as failure:
         trap(decoder, hostile_media.sleeps, video)
     assert failure.value.code == "limit-wall"
@@ -143,7 +144,7 @@ def test_one_that_waits_for_ever_is_killed_with_its_group(make_video, limited):
 
 
 def test_waiting_for_the_encoder_is_no_waiting_for_the_decoder(make_video, limited):
-    pieces = limited(wall_s=3)._pieces(hostile_media.dawdles, None, str(make_video()), None)
+    pieces = limited(wall_s=3).link.pieces(hostile_media.dawdles, None, str(make_video()), None)
     next(pieces)
     time.sleep(3.2)
     assert [piece[0][0] for piece in pieces] == [1, 2, 3, 4, 5]
@@ -152,12 +153,12 @@ def test_waiting_for_the_encoder_is_no_waiting_for_the_decoder(make_video, limit
 def test_processor_time_is_allowed_anew_for_each_reading(make_video, limited):
     decoder, video = limited(cpu_s=1), make_video()
     decoder.probe(video)
-    process = decoder._process
+    process = decoder.link._process
     for _ in range(3):
         trap(decoder, hostile_media.works, video)
     used_s = sum(map(int, Path(f"/proc/{process.pid}/stat").read_text().split()[13:15]))
     assert used_s / os.sysconf("SC_CLK_TCK") > 1  # in all, by the same process
-    assert decoder._process is process
+    assert decoder.link._process is process
 
 
 def test_an_answer_that_makes_no_sense_is_a_failure_of_the_file(make_video, limited):
@@ -213,9 +214,9 @@ from features.limits import DecodeLimits
 from features.media import Clock
 
 with closing(Decoder(DecodeLimits())) as decoder:
-    decoder._running()
-    print(decoder._process.pid, flush=True)
-    next(decoder._pieces(getattr(hostile_media, sys.argv[1]), Clock, "clip.mp4", None))
+    decoder.link._running()
+    print(decoder.link._process.pid, flush=True)
+    next(decoder.link.pieces(getattr(hostile_media, sys.argv[1]), Clock, "clip.mp4", None))
 """
 
 

@@ -12,6 +12,7 @@ from whole_media import read_sound
 
 from features.batch_size import fitting_batch
 from features.decoder import Decoder
+from features.decoder_link import DecoderLink
 from features.encoders.ast import AstConfig
 from features.encoders.clip import ClipConfig
 from features.encoding import Encoded, Failed, encode_all
@@ -125,13 +126,13 @@ def test_on_a_gpu_the_batch_is_the_largest_half_of_a_half_that_fits(room, size):
 def orders(monkeypatch) -> list[str]:
     """What decoding processes are asked for."""
     asked: list[str] = []
-    pieces = Decoder._pieces
+    pieces = DecoderLink.pieces
 
     def noted(self, function, record, *arguments):
         asked.append(function.__name__)
         return pieces(self, function, record, *arguments)
 
-    monkeypatch.setattr(Decoder, "_pieces", noted)
+    monkeypatch.setattr(DecoderLink, "pieces", noted)
     return asked
 
 

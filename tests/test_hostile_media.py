@@ -74,7 +74,7 @@ class Trapped(Decoder):
     def pictures(self, video, fps, *sampling):
         if video.stem not in TRAPS:
             return (yield from super().pictures(video, fps, *sampling))
-        return (yield from self._pieces(TRAPS[video.stem], Clock, str(video), fps))
+        return (yield from self.link.pieces(TRAPS[video.stem], Clock, str(video), fps))
 
 
 @pytest.fixture(scope="module")
