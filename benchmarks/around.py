@@ -1,0 +1,82 @@
+"""Extraction where what is around the network counts: few frames, small networks, short clips.
+
+Run by `encode.py`.
+"""
+
+from collections.abc import Callable
+from contextlib import closing
+from functools import partial
+from pathlib import Path
+
+import torch
+from encoders import DEMO_AST, DEMO_CLIP
+from jobs import Loaded, blind, extract, load, normalised, see_bare
+from media import MEDIA, Shape, make_set, videos
+from naive import hear_all, see_all
+from rounds import Report, in_turns
+
+from features.decoder import Decoder
+from features.encoders.ast import AstConfig
+from features.encoders.clip import ClipConfig
+from features.limits import GENEROUS
+from features.processes import n_cores
+from features.sampling import Sampling
+
+BATCH = 32
+SPARSE_FPS, SPARSE_S = 2, 60
+
+
+def sparse(report: Report, vit: Loaded, n_rounds: int) -> None:
+    """Two frames a second of a minute of video, against the slower of its two stages alone."""
+    manifest = make_set(MEDIA, Shape(SPARSE_S), 1)
+    video = videos(manifest)[0]
+    for name, config in (("clip", vit.config), ("demo", ClipConfig(**DEMO_CLIP))):
+        few = load(config.model_copy(update={"sampling": Sampling(fps=SPARSE_FPS)}))
+        items = torch.zeros((BATCH, 3, *few.encoder.size), dtype=torch.uint8)
+        ready = normalised(few, items)
+        ways: dict[str, Callable[[], object]] = {
+            f"sparse_{name}_decode": partial(_decoded, video, few.sampling),
+            f"sparse_{name}_bare": partial(see_bare, few, ready, SPARSE_FPS * SPARSE_S),
+            f"sparse_{name}_extract": partial(extract, manifest, [few]),
+        }
+        report.times_s |= in_turns(ways, n_rounds)
+        alone_s = max(report.median_s(f"sparse_{name}_{stage}") for stage in ("decode", "bare"))
+        ratio = alone_s / report.median_s(f"sparse_{name}_extract")
+        report.ratios[f"efficiency_sparse_{name}"] = ratio
+
+
+def demo(report: Report, n_rounds: int) -> None:
+    """The demo's small encoders, where everything but the encoder counts, against the plain way."""
+    clip, ast = load(ClipConfig(**DEMO_CLIP)), load(AstConfig(**DEMO_AST))
+    sights = make_set(MEDIA, Shape(20), 2)
+    sounds = make_set(MEDIA, Shape(60, fps=2), 2)
+    ways: dict[str, Callable[[], object]] = {
+        "demo_clip_naive_batch1": partial(see_all, clip.encoder, videos(sights), 1),
+        "demo_clip_naive_batch32": partial(see_all, clip.encoder, videos(sights), BATCH),
+        "demo_clip_extract": partial(extract, sights, [clip]),
+        "demo_ast_naive": partial(hear_all, ast.encoder, videos(sounds), ast.config.hop_s),
+        "demo_ast_extract": partial(extract, sounds, [ast]),
+    }
+    report.times_s |= in_turns(ways, n_rounds)
+    ours = {"demo_clip_naive_batch1": "demo_clip_extract"}
+    ours |= {"demo_clip_naive_batch32": "demo_clip_extract", "demo_ast_naive": "demo_ast_extract"}
+    for naive, own in ours.items():
+        report.ratios[naive] = report.median_s(naive) / report.median_s(own)
+
+
+def short_clips(report: Report, n_rounds: int) -> None:
+    """Many clips of a second, decoded and resized for a network that does nothing."""
+    seer = blind(load(ClipConfig(**DEMO_CLIP)))
+    manifest = make_set(MEDIA, Shape(1), 96, n_files=8)
+    ways: dict[str, Callable[[], object]] = {
+        f"short_clips_{n}_readers": partial(extract, manifest, [seer], readers=n) for n in (1, 2)
+    }
+    report.times_s |= in_turns(ways, n_rounds)
+    one, two = (report.median_s(way) for way in ways)
+    report.ratios["short_clips_two_readers"] = one / two
+
+
+def _decoded(video: Path, sampling: Sampling) -> int:
+    """Frames that a decode process of its own, on all cores, gives of a video."""
+    with closing(Decoder(GENEROUS, n_cores())) as decoder:
+        return sum(len(piece) for piece in decoder.pictures(video, None, sampling))
