@@ -18,11 +18,14 @@ from features.errors import InputError
 from features.quarantine import FOLDER as QUARANTINE
 from features.record_form import METADATA
 from features.repair import REMOVED
-from features.store import CLIP_NAME, LOCKS, SET_NAME, STAGING, FeatureStore
+from features.store import BANKS, CLIP_NAME, LOCKS, SET_NAME, STAGING, FeatureStore
 
+BANK_LIVES_S = 30 * 86400.0  # after it was last opened; what is asked for later is packed anew
 PART_LIVES_S = 3600.0  # a file is written in seconds; one that has no lock is left alone as long
 
-Kind = Literal["staging", "lock", "part", "removed", "half record", "set", "record", "quarantine"]
+Kind = Literal[
+    "staging", "lock", "part", "removed", "half record", "set", "record", "quarantine", "bank"
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +55,7 @@ def debris(
         *_sets(store, sets),
         *_records(store, sets, clips),
         *_quarantined(store, sets, clips),
+        *_banks(store.work),
     ]
 
 
@@ -124,6 +128,15 @@ def _quarantined(
         for path in _listed(folder):
             if folder.name in sets or (clips is not None and path.stem not in clips):
                 yield Debris(path, "quarantine", _size(path))
+
+
+def _banks(work: Path) -> Iterator[Debris]:
+    """Memory maps for trainings that nobody has opened for long."""
+    for path in _listed(work / BANKS):
+        opened_at = max(inner.lstat().st_mtime for inner in (path, *_listed(path)))
+        lock = work / LOCKS / f"bank.{path.name}"
+        if time.time() - opened_at > BANK_LIVES_S and _is_free(lock):
+            yield Debris(path, "bank", _size(path), lock)
 
 
 def remove(store: FeatureStore, found: Sequence[Debris]) -> list[Debris]:

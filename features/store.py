@@ -46,7 +46,8 @@ from features.validation import describe
 
 FORMAT = "vaflow-features"
 VERSION = 1
-LOCKS, STAGING = "locks", "staging"  # in the folder beside the store
+LOCKS, STAGING = "locks", "staging"  # in the folder beside the store; so are
+BANKS = "banks"  # memory maps that records were packed into: a cache
 CLIP_NAME = re.compile(ID_PATTERN)
 ROOT: JsonObject = {"format": FORMAT, "version": VERSION}  # the attributes of a store
 SET_NAME = re.compile(r"[a-z][a-z0-9]*-[0-9a-f]{12}")  # <kind>-<digest> (features/spec.py)

@@ -7,7 +7,7 @@ from rich.table import Table
 from models.baselines.ridge import RidgeConfig
 from models.baselines.rows import predict_baseline
 from models.baselines.scoring import load_splits
-from models.loading import Modality
+from models.feature_sets import Modality
 from models.prediction import concordance
 from models.runs import RunConfig
 from models.scores import SplitScore

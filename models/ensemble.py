@@ -30,18 +30,13 @@ from models.ensemble_record import (
     read_record,
     write_record,
 )
+from models.feature_sets import FeatureSets, open_sets
 from models.fitting import TrainConfig
 from models.folds import Folds, Over, clips_over, deal, write_fold_manifests
 from models.heads import AnyHeadConfig
 from models.heads.dspl import DsplConfig
-from models.loading import (
-    FeatureSets,
-    constant_labels,
-    load_bank,
-    open_sets,
-    read_all_labels,
-    subjects,
-)
+from models.loading import constant_labels, load_bank, read_all_labels, subjects
+from models.placing import placed
 from models.prediction import Prediction, concordance, end_to_end
 from models.predictor import OneHead
 from models.runs import (
@@ -238,7 +233,7 @@ def _train(keys: dict[str, Any]) -> TrainResult:
 def _record(config: EnsembleConfig, sources: _Sources, key: str) -> EnsembleRecord:
     """What the members say of the folds that they were not trained on, end to end."""
     bank = load_bank(sources.sets, sources.labels, config.max_rows_apart)
-    bank = bank.to(torch_device(config.train.device))
+    bank = placed(bank, torch_device(config.train.device), config.train.bank_mib)
     parts: list[Bank] = []
     predictions: list[Prediction] = []
     members: list[Member] = []

@@ -13,11 +13,12 @@ from torch import Tensor, nn
 from features.devices import DeviceName
 from features.errors import VaflowError
 from models.bank import Bank
+from models.epoch import epoch
 from models.gradient_paths import check_gradient_paths
 from models.heads.base import Head, HeadConfig
 from models.losses import head_loss
 from models.mixup import mixed
-from models.prediction import VaConcordance, batches, concordance, predict
+from models.prediction import VaConcordance, concordance, predict
 from models.regions import NINE, Grid
 from models.windows import Windows, causal_windows, dense_windows
 
@@ -51,6 +52,11 @@ class TrainConfig(BaseModel):
     device: DeviceName = "auto"
     threads: int | None = Field(default=None, ge=1)
     """Of the CPU; None leaves it to torch. One is best for a small head on a busy machine."""
+    bank_mib: int | None = Field(default=None, ge=1)
+    """Of the device's memory, for rows of the training and val clips; more are streamed in blocks.
+
+    None: half of what is free on a GPU; on a CPU the memory map on disk, of which nothing is held.
+    """
 
     @model_validator(mode="after")
     def _windows_overlap(self) -> "TrainConfig":
@@ -114,9 +120,8 @@ def fit(
     best, state = None, {}
     for index in range(config.epochs):
         head.train()
-        total = torch.zeros((), device=train.visual.device)
-        for chosen in batches(shuffle.permutation(len(windows)), config.batch_size):
-            batch, targets = train.gather(windows, chosen)
+        total = torch.zeros((), device=train.device)
+        for batch, targets in epoch(train, windows, shuffle, config.batch_size):
             if config.mixup:
                 batch, targets = mixed(batch, targets, draws, config.mixup)
             prototypes = head.prototypes() if head_config.region_weight else None

@@ -1,89 +1,39 @@
-"""From manifest and store to a bank: the only file here that opens a store."""
+"""From manifest and store to a bank."""
 
+import errno
 import hashlib
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+import logging
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from difflib import get_close_matches
-from typing import Literal
+from functools import partial
 
-import numpy as np
-import torch
 from pydantic import JsonValue
 
-from features.errors import InputError, SpecMismatch, StoreError
+from features.durable import locked
+from features.errors import InputError, StoreError
 from features.labels import Labels, is_constant, labels_digest, read_labels
 from features.manifest import Manifest
-from features.modality import MODALITY
-from features.records import Clip, Track
-from features.spec import FeatureSpec, canonical
-from features.store import FeatureStore
+from features.records import Clip
+from features.spec import canonical
+from features.store import BANKS, LOCKS, STAGING
 from features.timeline import MAX_ROWS_APART
 from models.bank import Bank
-from models.clock import hold_or_trim, interpolate
+from models.bank_file import VERSION, bank_in_memory, open_bank, pack
+from models.clip_rows import ClipRows, clip_rows
+from models.feature_sets import FeatureSets, records_digest, some
 
-NAMED_AT_MOST = 5  # clips that a message lists before it only counts
+KEY_DIGITS = 16  # hexadecimal, of the key, that name a bank's folder
+NOT_TO_BE_KEPT = {  # no right to, or no room
+    errno.EROFS,
+    errno.EACCES,
+    errno.EPERM,
+    errno.ENOSPC,
+    errno.EDQUOT,
+    errno.EFBIG,
+}
 
-Modality = Literal["visual", "audio"]
-
-
-@dataclass(frozen=True, slots=True)
-class FeatureSets:
-    """The two feature sets of a store that a head reads."""
-
-    store: FeatureStore
-    visual: FeatureSpec
-    audio: FeatureSpec
-
-    def encoder_config(self, spec: FeatureSpec, clip_id: str) -> JsonValue:
-        """The config of the encoder that made the clip's record; None where it does not say."""
-        commit = self.store.commit(spec.name, clip_id)
-        return commit.provenance.get("encoder") if commit else None
-
-
-def open_sets(store: str, visual: str | None, audio: str | None) -> FeatureSets:
-    """The sets of the given names, or the only ones there are.
-
-    `InputError` lists the candidates where the choice is not clear.
-    """
-    opened = FeatureStore.open(store)
-    specs = opened.feature_sets()
-    return FeatureSets(
-        opened,
-        _choose(store, specs, "visual", visual),
-        _choose(store, specs, "audio", audio),
-    )
-
-
-def open_sets_of_head(store: str, visual: str, audio: str) -> FeatureSets:
-    """The sets that a head was trained on; `SpecMismatch` where the store has others."""
-    found = sorted(FeatureStore.open(store).feature_sets())
-    if lacking := [name for name in (visual, audio) if name not in found]:
-        raise SpecMismatch(
-            f"{store} holds features of {', '.join(found) or 'no encoder'}, the head was trained "
-            f"on {' and '.join(lacking)}; extract with the head's own encoder config (it is in "
-            "the run's provenance.json), or retrain"
-        )
-    return open_sets(store, visual, audio)
-
-
-def _choose(
-    store: str, specs: dict[str, FeatureSpec], modality: Modality, name: str | None
-) -> FeatureSpec:
-    """The spec of one modality."""
-    fitting = {key: spec for key, spec in specs.items() if MODALITY.get(spec.kind) == modality}
-    if not fitting:
-        raise InputError(
-            f"{store} holds no {modality} features, only {', '.join(specs) or 'nothing'}; run "
-            f"extract-features with {'a visual' if modality == 'visual' else 'an audio'} encoder"
-        )
-    if name is None and len(fitting) == 1:
-        return next(iter(fitting.values()))
-    if name not in fitting:
-        problem = f"no {modality} features {name!r}" if name else f"several {modality} feature sets"
-        raise InputError(
-            f"{store} holds {problem}; choose with {modality}=, of {', '.join(fitting)}"
-        )
-    return fitting[name]
+log = logging.getLogger(__name__)
 
 
 def clips_of_split(manifest: Manifest, split: str) -> tuple[Clip, ...]:
@@ -112,31 +62,13 @@ def subjects(clips: Sequence[Clip]) -> dict[str, str]:
     }
 
 
-def records_digest(sets: FeatureSets, clips: Sequence[Clip], modality: Modality) -> str:
-    """sha256 of what the store holds of the clips in one modality, whoever extracted it.
-
-    `StoreError` where clips are missing.
-    """
-    spec: FeatureSpec = getattr(sets, modality)
-    commits = {clip.id: sets.store.commit(spec.name, clip.id) for clip in clips}
-    if missing := [clip_id for clip_id, commit in commits.items() if commit is None]:
-        raise StoreError(
-            f"{sets.store.place.path()} lacks features {spec.name} of {len(missing)} of "
-            f"{len(clips)} clips ({_some(missing)}); run extract-features"
-        )
-    files: dict[str, JsonValue] = {
-        clip_id: dict(commit.files) for clip_id, commit in commits.items() if commit
-    }
-    return hashlib.sha256(canonical(files)).hexdigest()
-
-
 def read_all_labels(
     manifest: Manifest, clips: Sequence[Clip], *, required: bool
 ) -> dict[str, Labels | None]:
     """The labels of each clip, None where it has none; `InputError` where they are required."""
     if required and (without := [clip.id for clip in clips if clip.labels is None]):
         raise InputError(
-            f"{len(without)} clips to train on have no labels in the manifest ({_some(without)}); "
+            f"{len(without)} clips to train on have no labels in the manifest ({some(without)}); "
             "give them labels, or take them out of the split"
         )
     return {
@@ -153,7 +85,7 @@ def constant_labels(labels: dict[str, Labels | None]) -> tuple[str, ...]:
     )
 
 
-def digest_of_labels(labels: dict[str, Labels | None]) -> str:
+def digest_of_labels(labels: Mapping[str, Labels | None]) -> str:
     """sha256 of the labels of all clips."""
     digests = {clip_id: item and labels_digest(item) for clip_id, item in labels.items()}
     return hashlib.sha256(canonical(dict(digests))).hexdigest()
@@ -161,62 +93,60 @@ def digest_of_labels(labels: dict[str, Labels | None]) -> str:
 
 def load_bank(
     sets: FeatureSets,
-    labels: dict[str, Labels | None],
+    labels: Mapping[str, Labels | None],
     max_rows_apart: int = MAX_ROWS_APART,
 ) -> Bank:
     """The rows of the clips that `labels` names, in its order; without labels, a row per frame.
 
-    Every row goes straight to its place in one array per modality. `InputError` where label
-    rows and frames are further apart than allowed, `StoreError` where a record cannot be read.
+    They are packed once and kept beside the store, as a memory map that later calls and other
+    processes open without reading the store; another record, label or order is another bank. Where
+    it cannot be kept it is packed in memory, which is logged. `InputError` where label rows and
+    frames are further apart than allowed, `StoreError` where a record is missing or cannot be read.
     """
-    n_rows = [
-        len(item.va) if item else _n_frames(sets, clip_id) for clip_id, item in labels.items()
-    ]
-    offsets = np.concatenate([[0], np.cumsum(n_rows)]).astype(np.int64)
-    n = int(offsets[-1])
-    time_s = np.zeros(n)
-    va, va_valid = np.zeros((n, 2)), np.zeros(n, dtype=bool)
-    arrays: dict[str, np.ndarray] = {}
-    for (clip_id, item), start, stop in zip(labels.items(), offsets[:-1], offsets[1:], strict=True):
-        for modality, track in _on_label_clock(sets, clip_id, int(stop - start), max_rows_apart):
-            values, valid = f"{modality}", f"{modality}_valid"
-            arrays.setdefault(values, np.zeros((n, track.values.shape[1]), np.float16))
-            arrays.setdefault(valid, np.zeros(n, dtype=bool))
-            arrays[values][start:stop], arrays[valid][start:stop] = track.values, track.valid
-            time_s[start:stop] = track.time_s
-        if item:
-            va[start:stop], va_valid[start:stop] = item.va, item.valid
-    return Bank(
-        tuple(labels),
-        offsets,
-        time_s,
-        va=torch.from_numpy(va),
-        va_valid=torch.from_numpy(va_valid),
-        **{name: torch.from_numpy(array) for name, array in arrays.items()},
-    )
-
-
-def _n_frames(sets: FeatureSets, clip_id: str) -> int:
-    return len(sets.store.read(sets.visual.name, clip_id).values)
-
-
-def _on_label_clock(
-    sets: FeatureSets, clip_id: str, n_rows: int, max_rows_apart: int
-) -> Iterator[tuple[Modality, Track]]:
-    """Both tracks of a clip with one row per label row."""
+    key = _bank_key(sets, labels, max_rows_apart)
+    rows = partial(_rows, sets, labels, max_rows_apart, key)
+    work = sets.store.work
+    folder = work / BANKS / key[:KEY_DIGITS]
+    if found := open_bank(folder, key):
+        return found
     try:
-        frames = sets.store.read(sets.visual.name, clip_id)
-        visual = hold_or_trim(frames, n_rows, max_rows_apart)
-    except ValueError as error:
-        raise InputError(
-            f"clip {clip_id!r}: {error}; is this the annotation of another video? correct it, "
-            "take the clip out of the manifest, or allow more with max_rows_apart=N"
-        ) from None
-    yield "visual", visual
-    yield "audio", interpolate(sets.store.read(sets.audio.name, clip_id), visual.time_s)
+        with locked(work / LOCKS / f"bank.{folder.name}"):
+            if found := open_bank(folder, key):  # another process has packed it meanwhile
+                return found
+            began = time.monotonic()
+            pack(folder, work / STAGING, key, rows())
+            took_s = time.monotonic() - began
+            log.info("packed %d clips into %s in %.1f s", len(labels), folder, took_s)
+    except OSError as error:
+        if error.errno not in NOT_TO_BE_KEPT:
+            raise
+        log.warning("%s: the bank is packed in memory, and anew each time", error)
+        return bank_in_memory(rows())
+    found = open_bank(folder, key)
+    assert found is not None  # just packed
+    return found
 
 
-def _some(names: Sequence[str]) -> str:
-    """The first few names, and how many more there are."""
-    more = len(names) - NAMED_AT_MOST
-    return ", ".join(names[:NAMED_AT_MOST]) + (f" and {more} more" if more > 0 else "")
+def _bank_key(sets: FeatureSets, labels: Mapping[str, Labels | None], max_rows_apart: int) -> str:
+    """sha256 of all that decides a bank's rows."""
+    decisive: dict[str, JsonValue] = {
+        "version": VERSION,
+        "visual": records_digest(sets, list(labels), "visual"),
+        "audio": records_digest(sets, list(labels), "audio"),
+        "clips": list(labels),
+        "labels": digest_of_labels(labels),
+        "max_rows_apart": max_rows_apart,
+    }
+    return hashlib.sha256(canonical(decisive)).hexdigest()
+
+
+def _rows(
+    sets: FeatureSets, labels: Mapping[str, Labels | None], max_rows_apart: int, key: str
+) -> Iterator[ClipRows]:
+    """The rows of the clips; `StoreError` after the last where they are not those of the key."""
+    yield from clip_rows(sets, labels, max_rows_apart)
+    if _bank_key(sets, labels, max_rows_apart) != key:
+        raise StoreError(
+            f"features in {sets.store.place.path()} were replaced while they were read; wait for "
+            "extract-features to end, and run this again"
+        )

@@ -35,7 +35,7 @@ class OneHead:
 
     def loaded(self, bank: Bank) -> tuple[Head, Windows]:
         """The head on the bank's device, and the windows that it predicts the bank by."""
-        head = load_head(self.run / FILE, bank.visual.device).head
+        head = load_head(self.run / FILE, bank.device).head
         return head, windows_of(bank, self.meta)
 
     def caution(self, clip_ids: Iterable[str]) -> tuple[str, ...]:

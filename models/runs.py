@@ -80,9 +80,12 @@ class Inputs(BaseModel):
 
 def run_key(config: RunConfig, inputs: Inputs) -> str:
     """sha256 of everything that decides the head; where it runs and lies does not."""
+    not_decisive = {"device", "threads"}
+    if config.train.bank_mib is None:  # else it may decide the order of windows
+        not_decisive.add("bank_mib")
     decisive: dict[str, JsonValue] = {
         "head": config.head.model_dump(mode="json"),
-        "train": config.train.model_dump(mode="json", exclude={"device", "threads"}),
+        "train": config.train.model_dump(mode="json", exclude=not_decisive),
         "inputs": inputs.model_dump(mode="json"),
         "max_rows_apart": config.max_rows_apart,
     }

@@ -13,16 +13,9 @@ from features.records import Clip
 from features.spec import canonical
 from models.bank import Bank
 from models.checkpoint import CheckpointMeta
-from models.loading import (
-    FeatureSets,
-    clips_of_split,
-    digest_of_labels,
-    load_bank,
-    open_sets_of_head,
-    read_all_labels,
-    records_digest,
-    subjects,
-)
+from models.feature_sets import FeatureSets, open_sets_of_head, records_digest
+from models.loading import clips_of_split, digest_of_labels, load_bank, read_all_labels, subjects
+from models.placing import placed
 from models.prediction import Prediction
 from models.predictor import Predictor, open_predictor
 from models.runs import CONFIG, RunConfig
@@ -65,10 +58,11 @@ class SplitOfRun:
 
     def key(self) -> str:
         """sha256 of all that decides the scores."""
+        clip_ids = [clip.id for clip in self.clips]
         decisive = {
             "head": self.predictor.digest(),
-            "visual": records_digest(self.sets, self.clips, "visual"),
-            "audio": records_digest(self.sets, self.clips, "audio"),
+            "visual": records_digest(self.sets, clip_ids, "visual"),
+            "audio": records_digest(self.sets, clip_ids, "audio"),
             "labels": digest_of_labels(self.labels),
             "max_rows_apart": self.max_rows_apart,
             "subjects": dict(self.subject_of),
@@ -123,5 +117,6 @@ def read_split(source: SplitOfRun) -> Reading:
         device = torch_device(source.config.train.device)
     except InputError as error:
         raise InputError(f"{error} (it is train.device in {source.run / CONFIG})") from None
-    bank = load_bank(source.sets, source.labels, source.max_rows_apart).to(device)
+    bank = load_bank(source.sets, source.labels, source.max_rows_apart)
+    bank = placed(bank, device, source.config.train.bank_mib)
     return Reading(source, bank, source.predictor.predict(bank))

@@ -5,7 +5,7 @@ from pydantic import ValidationError
 
 from features.encoders.clip import ClipConfig, load_clip
 from features.errors import InputError, StoreError, WeightsError
-from models.loading import FeatureSets
+from models.feature_sets import FeatureSets
 from models.text_tower import TextTower
 
 

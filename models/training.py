@@ -23,21 +23,19 @@ from features.spec import FeatureSpec, canonical
 from features.timeline import MAX_ROWS_APART, RowsApart
 from models.bank import Bank, statistics
 from models.checkpoint import FILE, CheckpointMeta, read_meta, save_head
+from models.feature_sets import FeatureSets, Modality, open_sets, records_digest
 from models.fitting import Epoch, Fit, TrainConfig, check_head, fit
 from models.heads import AnyHeadConfig
 from models.heads.base import Head, HeadInputs
 from models.heads.dspl import DsplConfig
 from models.loading import (
-    FeatureSets,
-    Modality,
     clips_of_split,
     constant_labels,
     digest_of_labels,
     load_bank,
-    open_sets,
     read_all_labels,
-    records_digest,
 )
+from models.placing import placed, streaming_note
 from models.prompt_words import prompt_words, write_prompt_words
 from models.prompts import AnyPrompts, PromptBank
 from models.regions import Grid
@@ -73,7 +71,7 @@ class TrainResult:
     best: Epoch
     """The one whose weights were kept."""
     notes: tuple[str, ...] = ()
-    """What is odd about the labels."""
+    """What is odd about the labels, and about the memory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,19 +130,14 @@ def train_head(
     with settled(train.seed, train.threads):
         try:
             network = build_head(head, sources.sets, banks["train"], device)
-            check_head(network, head, banks["train"].to(device), train)
+            learnt = placed(banks["train"], device, train.bank_mib)
+            check_head(network, head, learnt, train)
         except ValueError as error:  # a config that is valid key by key, but not together
             raise InputError(f"head: {error}") from error
-        found = fit(
-            network,
-            head,
-            banks["train"].to(device),
-            banks["val"].to(device),
-            train,
-            sources.grid,
-            on_epoch,
-        )
+        scored = placed(banks["val"], device, train.bank_mib, beside=learnt)
+        found = fit(network, head, learnt, scored, train, sources.grid, on_epoch)
     _write(config, sources, key, network, found, banks["train"])
+    notes += streaming_note(learnt)
     return TrainResult("trained", run, found.epochs, found.best, notes)
 
 
@@ -186,7 +179,7 @@ def inputs_of(
 def _used(sets: FeatureSets, clips: Sequence[Clip], modality: Modality) -> SetUsed:
     """What is read of one modality."""
     spec: FeatureSpec = getattr(sets, modality)
-    digest = records_digest(sets, clips, modality)
+    digest = records_digest(sets, [clip.id for clip in clips], modality)
     return SetUsed(name=spec.name, digest=spec.digest, records_sha256=digest)
 
 

@@ -43,6 +43,10 @@ class DenseWindows:
     audio = visual
     predicted = visual
 
+    def spans(self) -> tuple[Int64[np.ndarray, "N"], Int64[np.ndarray, "N"]]:
+        """The first row that each window reads, and the row after its last; neither ever falls."""
+        return self.first_row, self.first_row + self.n_rows
+
 
 @dataclass(frozen=True, slots=True)
 class CausalWindows:
@@ -73,6 +77,12 @@ class CausalWindows:
         """The targets."""
         index = self.target[chosen, None]
         return Rows(index, np.ones_like(index, dtype=bool))
+
+    def spans(self) -> tuple[Int64[np.ndarray, "N"], Int64[np.ndarray, "N"]]:
+        """A row from which on each window reads, and the row after its last; neither ever falls."""
+        begin_s = self.clock_s[self.target] - SPAN_S
+        first = np.searchsorted(self.clock_s, begin_s, side="right") - 1
+        return np.maximum(first, self.first_row), self.target + 1
 
     def _at_even_steps(self, chosen: Int64[np.ndarray, "B"], n: int) -> Rows:
         """The row that was on show at each of n times; no row is later than the target."""

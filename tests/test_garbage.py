@@ -4,8 +4,9 @@ import time
 import pytest
 from test_store import SOURCE, SPEC, make_track, same
 
+from features.durable import locked
 from features.errors import InputError
-from features.garbage import PART_LIVES_S, debris, remove
+from features.garbage import BANK_LIVES_S, PART_LIVES_S, debris, remove
 from features.store import FeatureStore
 from features.verification import verify
 
@@ -99,6 +100,21 @@ def test_clips_of_no_manifest_and_named_sets_go_when_asked(store):
     assert FeatureStore.open(store.path).feature_sets() == {}
     with pytest.raises(InputError, match="has no feature set 'x-y'; it has none"):
         debris(store, sets=["x-y"])
+
+
+def test_banks_that_nobody_has_opened_for_long_go(store):
+    old = time.time() - BANK_LIVES_S - 60
+    for name in ("fresh", "old", "old-held", "opened"):
+        put(store, f"banks/{name}/bank.json")
+        put(store, f"banks/{name}/visual.npy")
+        for path in (*(store.work / f"banks/{name}").iterdir(), store.work / f"banks/{name}"):
+            if name != "fresh" and (name, path.name) != ("opened", "bank.json"):
+                os.utime(path, (old, old))
+    with locked(store.work / "locks" / "bank.old-held"):
+        assert kinds(store) == {"s.zarr.work/banks/old": "bank"}
+        remove(store, debris(store))
+    left = sorted(path.name for path in (store.work / "banks").iterdir())
+    assert left == ["fresh", "old-held", "opened"]
 
 
 def test_links_are_not_followed(store, tmp_path):

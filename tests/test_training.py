@@ -79,6 +79,25 @@ def test_the_same_run_again_gives_the_same_digits(planted, brief, tmp_path):
         assert torch.equal(found[name], expected[name]), name
 
 
+def test_a_bank_that_fits_into_what_it_is_given_changes_nothing(planted, brief, tmp_path):
+    told = train(planted, tmp_path, train=BRIEF.model_copy(update={"bank_mib": 1}))
+    assert told.epochs == brief.epochs
+    assert told.notes == ()
+
+
+def test_a_streamed_training_finds_the_signal_and_repeats_it(planted, tmp_path, monkeypatch):
+    monkeypatch.setattr("models.placing.MIB", 20_000)  # 75 bytes a row, 6 clips of 130 rows
+    streamed = FULL.model_copy(update={"bank_mib": 1})
+    first, again = (train(planted, tmp_path / run, train=streamed) for run in "ab")
+    assert first.best.ccc_mean > 0.85
+    assert "streamed, 266 of 780 rows at a time" in " ".join(first.notes)
+    assert again.epochs == first.epochs
+    reading = read_split(open_split(first.run, None, None, "val"))
+    assert reading.bank.streaming
+    whole = replace(reading.bank, streaming=None)
+    assert np.array_equal(reading.source.predictor.predict(whole).va, reading.prediction.va)
+
+
 def test_the_run_s_own_config_repeats_it(brief, tmp_path):
     fields = yaml.safe_load((brief.run / CONFIG).read_text())
     assert list(fields) == list(RunConfig.model_fields)

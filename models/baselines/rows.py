@@ -9,7 +9,7 @@ from jaxtyping import Bool, Float64, Int64
 from features.errors import InputError
 from models.bank import Bank
 from models.baselines.base import BaselineConfig
-from models.loading import Modality
+from models.feature_sets import Modality
 from models.prediction import Prediction, fill_gaps
 
 MOST_ROWS = 30_000  # to learn from: it bounds the memory, and frames close in time tell the same

@@ -18,14 +18,8 @@ from models.baselines.mlp import MlpConfig
 from models.baselines.ridge import RidgeConfig
 from models.baselines.ridge_window import RidgeWindowConfig
 from models.baselines.rows import predict_baseline
-from models.loading import (
-    clips_of_split,
-    constant_labels,
-    load_bank,
-    open_sets,
-    read_all_labels,
-    subjects,
-)
+from models.feature_sets import open_sets
+from models.loading import clips_of_split, constant_labels, load_bank, read_all_labels, subjects
 from models.runs import write_json
 from models.scores import SplitScore, split_score
 
