@@ -108,9 +108,9 @@ class Bank:
         """The windows of these rows, on the bank's device."""
         rows, real = self._placed(predicted)
         # A row of which nothing was seen or heard teaches nothing.
-        perceived = _taken(self.visual_valid, rows) | _taken(self.audio_valid, rows)
-        known = (_taken(self.va_valid, rows) & perceived & real).to(self.device)
-        va = _taken(self.va, rows).to(self.device).float()
+        perceived = taken(self.visual_valid, rows) | taken(self.audio_valid, rows)
+        known = (taken(self.va_valid, rows) & perceived & real).to(self.device)
+        va = taken(self.va, rows).to(self.device).float()
         batch = Batch(
             *self._read(self.visual, self.visual_valid, seen),
             *self._read(self.audio, self.audio_valid, heard),
@@ -122,8 +122,8 @@ class Bank:
     ) -> tuple[Float[Tensor, "B T D"], Bool[Tensor, "B T"]]:
         """Rows of one modality, and which are valid; padding is 0, and not valid."""
         index, real = self._placed(rows)
-        found = _taken(values, index).to(self.device).float()
-        known = _taken(valid, index)
+        found = taken(values, index).to(self.device).float()
+        known = taken(valid, index)
         if not rows.real.all():  # asked of the CPU: a GPU would have to be waited for
             found *= real.to(self.device).unsqueeze(-1)
             known &= real
@@ -140,7 +140,7 @@ class Bank:
         return {name: value for name, value in values.items() if isinstance(value, Tensor)}
 
 
-def _taken(values: Shaped[Tensor, "N *D"], rows: Int64[Tensor, "B T"]) -> Shaped[Tensor, "B T *D"]:
+def taken(values: Shaped[Tensor, "N *D"], rows: Int64[Tensor, "B T"]) -> Shaped[Tensor, "B T *D"]:
     """The rows by index: of long rows this copies each whole, where `values[rows]` does not."""
     return values.index_select(0, rows.flatten()).unflatten(0, rows.shape)
 

@@ -21,6 +21,7 @@ from features.manifest import write_manifest
 from features.quarantine import FOLDER
 from features.records import Clip
 from features.spec import canonical
+from features.store import BANKS, LOCKS
 from features.throughput import FOLDER as THROUGHPUT
 from flows.cli import main
 
@@ -93,7 +94,7 @@ def _files(folder: Path) -> dict[str, str]:
     return {
         str(path.relative_to(folder)): sha256_of(path)
         for path in sorted(folder.rglob("*"))
-        if path.is_file() and not {*path.parts} & {"locks", FOLDER, THROUGHPUT, MEMO}
+        if path.is_file() and not {*path.parts} & {LOCKS, BANKS, FOLDER, THROUGHPUT, MEMO}
     }
 
 
@@ -121,11 +122,8 @@ def both_sets(was: Before) -> None:
 
 
 def the_store(was: Before) -> None:
-    """The store is as it was; the run is another, and banks are only a cache."""
-    kept = [
-        {path: digest for path, digest in files.items() if path[0] != "r" and "/banks/" not in path}
-        for files in (was.files, _files(was.folder))
-    ]
+    """The store is as it was; the run is another."""
+    kept = [{p: d for p, d in f.items() if p[0] != "r"} for f in (was.files, _files(was.folder))]
     assert kept[0] == kept[1]
 
 

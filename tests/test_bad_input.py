@@ -260,6 +260,8 @@ CONFIG = (
     Row("unknown data set", nothing, "index affwild . -o x.jsonl", 2, "expected tags: 'affwild2'"),
 )
 
+UNPACKED = gone("s.zarr.work/banks")
+FLIPPED = flipped("s.zarr/clip-*/c0/values/c/0/0")
 STORE = (
     Row(
         "none", nothing, f"{TRAIN} store=n.zarr", 2, "no feature store at n.zarr; `vaflow run extr"
@@ -330,7 +332,10 @@ STORE = (
         1,
         "corrupt: c0 .* is damaged .*extr",
     ),
-    Row("a flipped bit", flipped("s.zarr/clip-*/c0/values/c/0/0"), f"{TRAIN} force=true", 1, AWAY),
+    Row(
+        "a flipped bit", several(gone("s.zarr.work/banks"), FLIPPED), f"{TRAIN} force=true", 1, AWAY
+    ),
+    Row("flipped since it was packed", FLIPPED, f"{TRAIN} force=true", 0, "1 epochs", the_store),
     Row(
         "another spec", nothing, f"{SCORE} store=new.zarr", 2, "trained on clip-.* and ast-.*; extr"
     ),
