@@ -47,7 +47,8 @@ WIDTHS = {"visual": 512, "audio": 768}
 FRAME_S, STEP_S = 0.04, 0.1
 AT_ONCE = 16  # windows of a batch
 LENGTHS = (20, 50, 300)  # rows of a window: the paper's, the demo's, the default
-N_BATCHES = 16
+ROWS_PER_TURN = 40_000  # of the fast ways; short turns measure the machine's other work
+ZARR_BATCHES = 4
 N_ROUNDS = 9
 BUDGET_MIB, BUDGET_MIB_QUICK = 1024, 128
 SPECS = {
@@ -97,8 +98,8 @@ def measure(folder: Path, quick: bool, report: Report) -> None:
         for length in LENGTHS:
             ways = ways_to_read(store, bank, file, length, n_rows)
             times_s = in_turns(ways, N_ROUNDS)
-            n_windows = N_BATCHES * AT_ONCE
             for name, found_s in times_s.items():
+                n_windows = AT_ONCE * (ZARR_BATCHES if name == "zarr" else n_batches(length))
                 report.times_s[f"window of {length}: {name}"] = [s / n_windows for s in found_s]
             compare(report, length)
     budget_mib = BUDGET_MIB_QUICK if quick else BUDGET_MIB
@@ -131,13 +132,18 @@ def compare(report: Report, length: int) -> None:
         report.numbers |= {f"{name}_{length}": ratio for name, ratio in found.items()}
 
 
+def n_batches(length: int) -> int:
+    """Batches of windows of so many rows that are read in a turn."""
+    return ROWS_PER_TURN // (length * AT_ONCE)
+
+
 def ways_to_read(
     store: FeatureStore, bank: Bank, file: h5py.File, length: int, n_rows: int
 ) -> dict[str, Callable[[], list[np.ndarray]]]:
     """What reads the same random windows; each gives the last batch, one array per modality."""
     rng = np.random.default_rng(length)
     windows = dense_windows(bank.offsets, size=length, stride=1)
-    batches = rng.integers(0, len(windows), (N_BATCHES, AT_ONCE))
+    batches = rng.integers(0, len(windows), (n_batches(length), AT_ONCE))
     firsts = windows.first_row[batches]
     (banked,) = (store.work / BANKS).iterdir()
     maps = {name: np.load(banked / f"{name}.npy", mmap_mode="r") for name in WIDTHS}
@@ -164,7 +170,7 @@ def ways_to_read(
         return found
 
     def by_zarr() -> list[np.ndarray]:
-        for first in firsts.tolist():
+        for first in firsts[:ZARR_BATCHES].tolist():
             found = []
             for name, steps in (("visual", 1.0), ("audio", FRAME_S / STEP_S)):
                 n = max(1, round(length * steps))
@@ -186,7 +192,8 @@ def ways_to_read(
     for name in ("memmap", "h5py"):
         for ours, theirs in zip(read["bank"], read[name], strict=True):
             np.testing.assert_array_equal(ours, theirs)
-    np.testing.assert_array_equal(read["bank"][0], read["zarr"][0])
+    last = int(firsts[ZARR_BATCHES - 1, -1])
+    np.testing.assert_array_equal(read["zarr"][0][-1], bank.visual[last : last + length])
     return ways
 
 

@@ -8,6 +8,7 @@ from models.bank import Bank, Streaming
 
 MIB = 2**20
 FREE_SHARE = 0.5  # of a GPU's free memory, that a bank may take: a head needs some, too
+ROWS_SHARE = 0.9  # of the room of a streamed bank: the rest is for windows made of the rows
 
 
 def placed(bank: Bank, device: torch.device, mib: int | None, beside: Bank | None = None) -> Bank:
@@ -27,7 +28,7 @@ def placed(bank: Bank, device: torch.device, mib: int | None, beside: Bank | Non
         room = int(FREE_SHARE * (free + taken)) - taken
     if bank.n_bytes <= room:
         return bank.to(device)
-    n_rows = max(room, 0) * len(bank.time_s) // bank.n_bytes
+    n_rows = int(ROWS_SHARE * max(room, 0) / bank.n_bytes * len(bank.time_s))
     return replace(bank, streaming=Streaming(device, n_rows))
 
 

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import threading
+import time
 from dataclasses import fields, replace
 from pathlib import Path
 
@@ -78,6 +79,14 @@ def test_what_is_written_to_a_bank_stays_in_this_process(planted):
     whole = bank.visual.clone()
     bank.visual.zero_()  # a map that is read-only would end the process here
     assert torch.equal(load(planted).visual, whole)
+
+
+def test_opening_a_bank_marks_it_as_used(planted):
+    load(planted)
+    header = folders(planted.store)[0] / HEADER
+    os.utime(header, (0, 0))
+    load(planted)
+    assert time.time() - header.stat().st_mtime < 60  # `vaflow gc` goes by it
 
 
 def test_a_map_need_not_fit_into_memory(tmp_path):

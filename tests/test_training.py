@@ -91,7 +91,7 @@ def test_a_streamed_training_finds_the_signal_and_repeats_it(planted, tmp_path, 
     streamed = FULL.model_copy(update={"bank_mib": 1})
     first, again = (train(planted, tmp_path / run, train=streamed) for run in "ab")
     assert first.best.ccc_mean > 0.85
-    assert "streamed, 266 of 780 rows at a time" in " ".join(first.notes)
+    assert "streamed, 240 of 780 rows at a time" in " ".join(first.notes)
     assert again.epochs == first.epochs
     reading = read_split(open_split(first.run, None, None, "val"))
     part = replace(reading.bank, streaming=Streaming(torch.device("cpu"), 50))
