@@ -99,6 +99,20 @@ def test_sound_that_is_not_valid_spoils_no_neighbour():
     assert sound.values[:, 0].tolist() == [1, 0, 0, 3, 3.5]
 
 
+def test_a_long_sound_is_interpolated_to_its_end():
+    rng = np.random.default_rng(0)
+    heard = rng.random(300) < 0.9
+    values = rng.standard_normal((300, 2)) * heard[:, None]
+    track = steps(0.1 * np.arange(300), values, heard)
+    at_s = np.arange(741) / 25  # more than two rounds of rows, and a part of one
+    sound = interpolate(track, at_s)
+    for column, found in zip(track.values.T, sound.values.T, strict=True):
+        expected = np.interp(at_s, track.time_s, column)
+        np.testing.assert_allclose(found[sound.valid], expected[sound.valid], atol=2e-3)
+    assert 0.7 < sound.valid.mean() < 0.9
+    assert not sound.values[~sound.valid].any()
+
+
 def test_no_sound_is_invalid_everywhere():
     none = interpolate(steps([], np.zeros((0, 4))), np.array([0.0, 0.04]))
     assert none.values.shape == (2, 4)
