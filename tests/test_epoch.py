@@ -15,7 +15,7 @@ CPU = torch.device("cpu")
 
 
 def bank_of(lengths, *, width=4, seed=0) -> Bank:
-    """The first number of an embedding, and the valence, tell the row."""
+    """Two rows a second; the first number of an embedding, and the valence, tell the row."""
     rng, n = np.random.default_rng(seed), sum(lengths)
     row = torch.arange(n)
     values = torch.from_numpy(rng.standard_normal((n, width))).half()
@@ -24,7 +24,7 @@ def bank_of(lengths, *, width=4, seed=0) -> Bank:
     return Bank(
         tuple(f"c{k}" for k in range(len(lengths))),
         np.cumsum([0, *lengths]),
-        np.concatenate([np.arange(length) / 25 for length in lengths]),
+        np.concatenate([np.arange(length) / 2 for length in lengths]),
         visual=values,
         visual_valid=torch.from_numpy(rng.random(n) < 0.9),
         audio=2 * values,
