@@ -5,10 +5,11 @@ from typing import Annotated, Literal
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Int64
+from jaxtyping import Float
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor, nn
 
+from models.prompt_layout import EachAlone, OneSequence
 from models.regions import NINE, Grid
 from models.text_tower import TextTower
 
@@ -74,12 +75,7 @@ class CoopBank(nn.Module):
     trained; the tower is frozen and not ours.
     """
 
-    prefix: Float[Tensor, "N 1 W"]
-    suffix: Float[Tensor, "N S W"]
-    ends: Int64[Tensor, "N"]
     membership: Float[Tensor, "R N"]
-    context_of: Int64[Tensor, "N"]
-    """Which context each text has."""
 
     def __init__(
         self,
@@ -100,24 +96,20 @@ class CoopBank(nn.Module):
             )
         with torch.no_grad():
             vectors = tower.look_up(tokens[:, : length - n_context])  # (N, L - n, W)
-        self.register_buffer("prefix", vectors[:, :1], persistent=False)
-        self.register_buffer("suffix", vectors[:, 1:], persistent=False)
-        self.register_buffer("ends", ends + n_context, persistent=False)
         members = membership([len(region) for region in texts.by_region]).to(vectors)
         self.register_buffer("membership", members, persistent=False)
         own = members.argmax(dim=0)  # (N,) the region of each text
-        shared = sharing == "shared"
-        self.register_buffer("context_of", own * 0 if shared else own, persistent=False)
-        n_contexts = 1 if shared else len(texts.by_region)
+        context_of = own * 0 if sharing == "shared" else own
+        n_contexts = 1 if sharing == "shared" else len(texts.by_region)
         self.context = nn.Parameter(torch.empty(n_contexts, n_context, tower.width))
         nn.init.normal_(self.context, std=init_std)
+        laid_out = OneSequence if tower.is_causal else EachAlone
+        self.features = laid_out(tower, vectors, ends, context_of, n_context)
         self._tower = tower  # no module, so neither saved nor moved with us
 
     def forward(self) -> Float[Tensor, "R D"]:
         """Unit features of the regions under the current context; one run of the text tower."""
-        context = self.context[self.context_of]  # (C, n, W) -> (N, n, W)
-        vectors = torch.cat([self.prefix, context, self.suffix], dim=1)  # (N, L, W)
-        return pooled(self._tower.encode(vectors, self.ends), self.membership)
+        return pooled(self.features(self.context), self.membership)
 
     def nearest_words(self, n: int) -> tuple[tuple[tuple[tuple[str, float], ...], ...], ...]:
         """For each context and each place in it the n nearest words, with their distance."""

@@ -40,6 +40,7 @@ class TextTower:
         self._mask: Tensor | None = text.attn_mask
         self.n_tokens_max: int = len(self._positions)
         self.width: int = self._positions.shape[1]
+        self.is_causal: bool = self._mask is not None
 
     def tokenise(self, texts: Sequence[str]) -> tuple[Int64[Tensor, "N L"], Int64[Tensor, "N"]]:
         """Token ids, padded as the tokenizer does, and where each text's end token stands."""
@@ -75,11 +76,30 @@ class TextTower:
         n = vectors.shape[1]
         mask = None if self._mask is None else self._mask[:n, :n]
         x = self._text.transformer(vectors + self._positions[:n], attn_mask=mask)
-        pooled = self._text.ln_final(x)[torch.arange(len(x), device=x.device), ends]  # (N, W)
+        return self._projected(x[torch.arange(len(x), device=x.device), ends])
+
+    def encode_masked(
+        self,
+        vectors: Float[Tensor, "L W"],
+        places: Int64[Tensor, "L"],
+        mask: Float[Tensor, "L L"],
+        ends: Int64[Tensor, "N"],
+    ) -> Float[Tensor, "N D"]:
+        """Text features, not of unit length, of texts that share one sequence.
+
+        `places` says where each token stands in its own text, the mask (0, or -inf) what it sees
+        of the others, `ends` where each text's end token stands in the sequence.
+        """
+        x = (vectors + self._positions[places]).unsqueeze(0)  # (1, L, W)
+        return self._projected(self._text.transformer(x, attn_mask=mask)[0, ends])
+
+    def _projected(self, x: Float[Tensor, "N W"]) -> Float[Tensor, "N D"]:
+        """The features that states of end tokens become."""
+        x = self._text.ln_final(x)
         projection = self._text.text_projection
         if projection is None:
-            return pooled
-        return projection(pooled) if isinstance(projection, nn.Linear) else pooled @ projection
+            return x
+        return projection(x) if isinstance(projection, nn.Linear) else x @ projection
 
     @torch.no_grad()
     def nearest_words(

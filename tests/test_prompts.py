@@ -140,6 +140,42 @@ def test_coop_equals_a_run_of_all_77_tokens(tower, model, texts, config_type, n_
     torch.testing.assert_close(bank(), expected, rtol=0, atol=1e-5)
 
 
+def run_lengths(model, of) -> list[tuple[int, int]]:
+    """Sequences and tokens of each run of the text transformer while `of` is called."""
+    seen = []
+    hook = model.transformer.register_forward_pre_hook(lambda _, given: seen.append(given[0].shape))
+    of()
+    hook.remove()
+    return [tuple(shape[:2]) for shape in seen]
+
+
+@pytest.mark.parametrize(("config", "n"), [(CoopPrompts(), 1), (CoopCscPrompts(), 9)])
+def test_what_prompts_share_is_run_once(tower, model, texts, config, n):
+    words = [text for region in texts.by_region for text in region]
+    n_own = sum(len(open_clip.SimpleTokenizer().encode(text)) + 1 for text in words)  # with the end
+    bank = config.build(tower, texts)
+    assert run_lengths(model, bank) == [(1, 1 + 8 * n + n_own)]
+
+
+@pytest.mark.parametrize("config", [CoopPrompts(init_std=0.5), CoopCscPrompts(init_std=0.5)])
+def test_where_tokens_see_what_follows_each_prompt_stands_alone(texts, config):
+    torch.manual_seed(0)
+    text = {**TINY_CLIP["text_cfg"], "no_causal_mask": True}
+    two_way = open_clip.CLIP(**{**TINY_CLIP, "text_cfg": text}).eval().requires_grad_(False)
+    bank = config.build(TextTower(two_way, open_clip.SimpleTokenizer()), texts)
+    tokens = open_clip.SimpleTokenizer()([t for region in texts.by_region for t in region])
+    embedded = two_way.token_embedding(tokens)
+    region = [k for k, descriptions in enumerate(texts.by_region) for _ in descriptions]
+    context = bank.context[region if config.kind == "coop_csc" else [0] * len(region)]
+    whole = torch.cat([embedded[:, :1], context, embedded[:, 1:69]], dim=1)
+    out = two_way.transformer(whole + two_way.positional_embedding)
+    ends = tokens.argmax(dim=-1) + 8
+    features = two_way.ln_final(out)[torch.arange(len(tokens)), ends] @ two_way.text_projection
+    expected = pooled(features, membership([len(r) for r in texts.by_region]))
+    torch.testing.assert_close(bank(), expected, rtol=0, atol=1e-5)
+    assert run_lengths(two_way, bank) == [(27, 77)]
+
+
 @pytest.mark.parametrize(("config", "n"), [(CoopPrompts(), 1), (CoopCscPrompts(), 9)])
 def test_only_the_context_is_learned_and_saved(tower, texts, model, config, n):
     torch.manual_seed(0)
