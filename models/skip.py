@@ -1,6 +1,8 @@
 """A linear reading of V and A beside the network, as wide as its input (Cheng et al., 2016)."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from functools import reduce
+from operator import add
 
 import torch
 import torch.nn.functional as F
@@ -32,30 +34,48 @@ class LinearSkip(nn.Module):
         """The sum over the spans; a row that is not valid counts in no mean."""
         seen = valid.unsqueeze(-1)  # (B, T, 1)
         x = x.masked_fill(~seen, 0)
-        total = torch.zeros_like(x[..., :2])
-        for span, linear in zip(self.spans, self.of_span, strict=True):
-            near = moving_mean(x, seen, span)  # (B, T, D)
-            total = total + linear(F.dropout(near, self.dropout, self.training))
-        return total
+        if self.training and self.dropout:
+            means = moving_means(x, seen, self.spans)  # (B, T, D) each
+            dropped = [F.dropout(mean, self.dropout) for mean in means]
+            return sum_of(linear(mean) for linear, mean in zip(self.of_span, dropped, strict=True))
+        # Without dropout between them a mean and a linear map may change places: 2 numbers of a
+        # row are averaged, not D (`test_skip.py::test_it_equals_numpy_on_its_own_weights`).
+        told = [linear(x) for linear in self.of_span]  # (B, T, 2) each
+        return sum_of(
+            moving_means(part, seen, (span,))[0]
+            for span, part in zip(self.spans, told, strict=True)
+        )
 
 
-def moving_mean(
-    x: Float[Tensor, "B T K"], valid: Bool[Tensor, "B T 1"], span: int
-) -> Float[Tensor, "B T K"]:
-    """Mean over the valid rows among the `span` rows about each; 0 where there is none.
+def sum_of(parts: Iterable[Float[Tensor, "*N"]]) -> Float[Tensor, "*N"]:
+    """Their sum; there is at least one."""
+    return reduce(add, parts)
 
-    The span has as many rows before a row as after it, or one more before. `x` is 0 where it is
-    not valid.
+
+def moving_means(
+    x: Float[Tensor, "B T K"], valid: Bool[Tensor, "B T 1"], spans: Sequence[int]
+) -> list[Float[Tensor, "B T K"]]:
+    """For each span the mean over the valid rows among so many about each row; 0 where none is.
+
+    A span has as many rows before a row as after it, or one more before. `x` is 0 where it is
+    not valid; all spans share its running sum.
     """
-    if span == 1:
-        return x
-    n_rows = x.shape[1]
-    place = torch.arange(n_rows, device=x.device)
-    start = (place - span // 2).clamp(min=0)
-    stop = (place - span // 2 + span).clamp(max=n_rows)
+    reach = max(spans)
+    total, count = _running(x, reach), _running(valid.to(x.dtype), reach)
 
-    def summed(values: Float[Tensor, "B T _"]) -> Float[Tensor, "B T _"]:
-        running = F.pad(values.cumsum(dim=1), (0, 0, 1, 0))  # (B, T + 1, _), from 0
-        return running[:, stop] - running[:, start]
+    def mean(span: int) -> Float[Tensor, "B T K"]:
+        if span == 1:
+            return x
+        n_rows, start = x.shape[1], reach - span // 2
+        before, until = slice(start, start + n_rows), slice(start + span, start + span + n_rows)
+        n = (count[:, until] - count[:, before]).clamp(min=1)  # (B, T, 1)
+        return (total[:, until] - total[:, before]) / n
 
-    return summed(x) / summed(valid.to(x.dtype)).clamp(min=1)
+    return [mean(span) for span in spans]
+
+
+def _running(values: Float[Tensor, "B T K"], reach: int) -> Float[Tensor, "B P K"]:
+    """At place `reach` + t the sum of the rows before t; it stays as it is beyond both ends."""
+    total = values.cumsum(dim=1)
+    before = values.new_zeros(1).expand(len(values), reach + 1, values.shape[2])
+    return torch.cat([before, total, total[:, -1:].expand(-1, reach, -1)], dim=1)

@@ -1,7 +1,7 @@
 import numpy as np
 import torch
 
-from models.skip import LinearSkip, moving_mean
+from models.skip import LinearSkip, moving_means
 
 
 def mean_by_loop(x: np.ndarray, valid: np.ndarray, span: int) -> np.ndarray:
@@ -18,8 +18,9 @@ def test_the_moving_mean_equals_a_loop():
     valid = torch.rand(2, 13, 1) > 0.4
     valid[1, :6] = False  # longer than a span
     x = torch.randn(2, 13, 3) * valid
-    for span in (1, 2, 5, 40):
-        found = moving_mean(x, valid, span)
+    spans = (1, 2, 5, 40)
+    for span, found in zip(spans, moving_means(x, valid, spans), strict=True):
+        assert torch.equal(found, moving_means(x, valid, (span,))[0])  # the others do not matter
         for k in range(2):
             expected = mean_by_loop(x[k].numpy(), valid[k, :, 0].numpy(), span)
             np.testing.assert_allclose(found[k], expected, atol=1e-6)
@@ -61,3 +62,14 @@ def test_dropout_is_of_the_training_only():
     assert not torch.equal(skip(x, valid), skip(x, valid))
     skip.eval()
     assert torch.equal(skip(x, valid), skip(x, valid))
+
+
+def test_dropout_is_of_each_mean_of_each_row():
+    torch.manual_seed(0)
+    skip = LinearSkip(1, (3,), dropout=0.5)
+    for linear in skip.of_span:
+        torch.nn.init.ones_(linear.weight)
+    found = skip(torch.ones(1, 4000, 1), torch.ones(1, 4000, dtype=torch.bool))[0, :, 0]
+    # two means of 1, each dropped or doubled by itself: 0, 2 or 4, a quarter, a half, a quarter
+    share = torch.bincount(found.detach().round().long(), minlength=5) / 4000
+    torch.testing.assert_close(share, torch.tensor([0.25, 0, 0.5, 0, 0.25]), rtol=0, atol=0.04)
