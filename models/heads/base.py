@@ -50,6 +50,11 @@ class HeadOutput:
     regions: Regions | None
     """None where no prototypes were given, or the head has no region branch."""
 
+    def in_float32(self) -> "HeadOutput":
+        """The same in float32, as losses are summed, whatever precision it was computed in."""
+        regions = self.regions and Regions(self.regions.logits.float(), self.regions.valid)
+        return HeadOutput(self.va.float(), regions)
+
 
 @dataclass(frozen=True, slots=True)
 class HeadInputs:
@@ -72,6 +77,11 @@ class Head(nn.Module, ABC):
 
         Apart from `forward`, so that a step runs the text tower once, and inference never.
         """
+
+    @property
+    def reads_regions(self) -> bool:
+        """Whether V and A are told of the regions, so that they cannot do without prototypes."""
+        return False
 
     @abstractmethod
     def forward(self, batch: Batch, prototypes: Float[Tensor, "R D"] | None = None) -> HeadOutput:

@@ -84,9 +84,14 @@ class DsplHead(Head):
         """Unit text features of the regions under the current context."""
         return self.bank()
 
+    @property
+    def reads_regions(self) -> bool:
+        """Whether the config links V and A to the regions."""
+        return self.config.region_link != "none"
+
     def forward(self, batch: Batch, prototypes: Float[Tensor, "R D"] | None = None) -> HeadOutput:
         """V and A, and region logits where prototypes are given or V and A are told of regions."""
-        if prototypes is None and self.config.region_link != "none":
+        if prototypes is None and self.reads_regions:
             prototypes = self.prototypes()
         seen = self.standard_visual(batch.visual)  # (B, T, Dv)
         adapted = self.adapter(seen)
