@@ -29,11 +29,10 @@ def head_loss(
     By config V and A have weights, the CCC is of the batch or of each window, and a mean squared
     error comes in.
     """
-    weights = targets.va.new_tensor([config.valence_weight, config.arousal_weight])
     of_ccc = ccc if config.ccc == "batch" else ccc_per_window
-    loss = (weights * (1 - of_ccc(output.va, targets))).sum()
+    loss = _weighted(1 - of_ccc(output.va, targets), config)
     if config.mse_weight:
-        loss = loss + config.mse_weight * (weights * mse(output.va, targets)).sum()
+        loss = loss + config.mse_weight * _weighted(mse(output.va, targets), config)
     if output.regions is None or not config.region_weight:
         return loss
     valid = targets.valid & output.regions.valid
@@ -43,6 +42,11 @@ def head_loss(
         else hard_labels(targets.va, grid)
     )
     return loss + config.region_weight * region_kl(output.regions.logits, labels, valid)
+
+
+def _weighted(each: Float[Tensor, "2"], config: HeadConfig) -> Float[Tensor, ""]:
+    """The sum over V and A by their weights, which stay with the host: a GPU need not wait."""
+    return config.valence_weight * each[0] + config.arousal_weight * each[1]
 
 
 def ccc(predicted: Float[Tensor, "B P 2"], targets: Targets) -> Float[Tensor, "2"]:

@@ -17,7 +17,10 @@ def mixed(
     valid in the mixture, nor is the truth of a row in which nothing is left to see or hear.
     """
     share = float(draws.beta(alpha, alpha))
-    partner = torch.from_numpy(draws.permutation(len(batch.visual))).to(batch.visual.device)
+    # Without waiting: what lies in pageable memory is copied aside before the call returns.
+    partner = torch.from_numpy(draws.permutation(len(batch.visual))).to(
+        batch.visual.device, non_blocking=True
+    )
 
     def between(x: Tensor, valid: Tensor) -> Tensor:
         return (share * x + (1 - share) * x[partner]) * valid.unsqueeze(-1)

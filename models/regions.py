@@ -60,17 +60,20 @@ def soft_labels(
     va: Float[Tensor, "*N 2"], sigma: float, grid: Grid = NINE
 ) -> Float[Tensor, "*N R"]:
     """Membership of each point in the regions: a Gaussian of its distance, made to sum to 1."""
-    squared = (va.unsqueeze(-2) - grid.points.to(va)).square().sum(dim=-1)  # (*N, R)
+    # Axis by axis, by numbers of the host: a GPU would have to wait for a table of the centres.
+    of_level = torch.stack([(va - centre).square() for centre in grid.centres], dim=-1)
+    valence, arousal = of_level.unbind(dim=-2)  # (*N, n levels) each
+    squared = (valence.unsqueeze(-1) + arousal.unsqueeze(-2)).flatten(-2)  # (*N, R)
     return torch.softmax(-squared / (2 * sigma**2), dim=-1)
 
 
 def hard_labels(va: Float[Tensor, "*N 2"], grid: Grid = NINE) -> Float[Tensor, "*N R"]:
     """All membership to the region of the nearest centre."""
-    return torch.nn.functional.one_hot(region_index(va, grid), grid.n_regions).to(va.dtype)
+    regions = torch.arange(grid.n_regions, device=va.device)
+    return (region_index(va, grid).unsqueeze(-1) == regions).to(va.dtype)
 
 
 def region_index(va: Float[Tensor, "*N 2"], grid: Grid = NINE) -> Int64[Tensor, "*N"]:
     """The region that each point lies in: that of the nearest centre; on a cut, the upper one."""
-    cuts = torch.tensor(grid.cuts, dtype=va.dtype, device=va.device)
-    level = torch.bucketize(va.contiguous(), cuts, right=True)  # (*N, 2)
+    level = torch.stack([va >= cut for cut in grid.cuts]).sum(dim=0)  # (*N, 2)
     return len(grid.levels) * level[..., 0] + level[..., 1]
