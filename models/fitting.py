@@ -4,9 +4,11 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from typing import Literal
 
 import numpy as np
 import torch
+from jaxtyping import Float
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor, nn
 
@@ -15,8 +17,8 @@ from features.errors import VaflowError
 from models.bank import Bank
 from models.epoch import epoch
 from models.gradient_paths import check_gradient_paths
-from models.heads.base import Head, HeadConfig
-from models.losses import head_loss
+from models.heads.base import Batch, Head, HeadConfig
+from models.losses import Targets, head_loss
 from models.mixup import mixed
 from models.prediction import VaConcordance, concordance, predict
 from models.regions import NINE, Grid
@@ -49,6 +51,8 @@ class TrainConfig(BaseModel):
     """Rows from one target to the next, where windows are causal; scoring predicts every row."""
     mixup: float = Field(default=0.0, ge=0)
     """Alpha of the Beta distribution by which windows are mixed in pairs; 0 mixes none."""
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """Of the head's products; weights, loss and scoring stay in float32. bfloat16 wants a GPU."""
     device: DeviceName = "auto"
     threads: int | None = Field(default=None, ge=1)
     """Of the CPU; None leaves it to torch. One is best for a small head on a busy machine."""
@@ -107,9 +111,7 @@ def fit(
     """
     windows = training_windows(train, head_config, config)
     seen = scoring_windows(val, head_config, size=config.window, stride=config.stride)
-    optimizer = torch.optim.AdamW(
-        head.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
-    )
+    optimizer = adam_w(head, config)
     n_steps = math.ceil(len(windows) / config.batch_size)
     schedule = torch.optim.lr_scheduler.LambdaLR(
         optimizer, partial(rate, n_steps=n_steps * config.epochs, warmup=config.warmup)
@@ -124,14 +126,8 @@ def fit(
         for batch, targets in epoch(train, windows, shuffle, config.batch_size):
             if config.mixup:
                 batch, targets = mixed(batch, targets, draws, config.mixup)
-            prototypes = head.prototypes() if head_config.region_weight else None
-            loss = head_loss(head(batch, prototypes), targets, head_config, grid)
-            optimizer.zero_grad()
-            loss.backward()
-            nn.utils.clip_grad_norm_(head.parameters(), config.clip_grad_norm)
-            optimizer.step()
+            total += step(head, head_config, optimizer, batch, targets, config, grid)
             schedule.step()
-            total += loss.detach()  # summed where it is: .item() would wait at every step
         loss = total.item() / n_steps
         epochs.append(_scored(index, loss, config, concordance(predict(head, val, seen), val)))
         if on_epoch:
@@ -145,11 +141,49 @@ def fit(
     return Fit(tuple(epochs), best, state)
 
 
+def adam_w(head: Head, config: TrainConfig) -> torch.optim.AdamW:
+    """The optimiser of a head, all weights in one pass."""
+    return torch.optim.AdamW(
+        head.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, fused=True
+    )
+
+
+def step(
+    head: Head,
+    head_config: HeadConfig,
+    optimizer: torch.optim.Optimizer,
+    batch: Batch,
+    targets: Targets,
+    config: TrainConfig,
+    grid: Grid = NINE,
+) -> Float[Tensor, ""]:
+    """One step of the head's weights; returns the loss where it is, as nothing may wait for it.
+
+    The text tower runs once, whatever the number of windows; with fixed prompts it does not run.
+    """
+    lower = config.precision == "bfloat16"
+    with torch.autocast(batch.visual.device.type, torch.bfloat16, enabled=lower):
+        prototypes = head.prototypes() if head_config.region_weight else None
+        output = head(batch, prototypes)
+    loss = head_loss(output.in_float32(), targets, head_config, grid)
+    optimizer.zero_grad()
+    loss.backward()
+    nn.utils.clip_grad_norm_(head.parameters(), config.clip_grad_norm)
+    optimizer.step()
+    return loss.detach()
+
+
 def check_head(head: Head, head_config: HeadConfig, train: Bank, config: TrainConfig) -> None:
     """Raise `ValueError` where the head cannot read such windows.
 
-    Also where the region loss could change nothing, unless that is wanted.
+    Also where the region loss could change nothing, unless that is wanted, and where the device
+    is slower in the precision asked for than in float32.
     """
+    if config.precision == "bfloat16" and train.visual.device.type == "cpu":
+        raise ValueError(
+            "train.precision is bfloat16, and a CPU casts to it more slowly than it computes in "
+            "float32: set it to float32, or train on a GPU"
+        )
     windows = training_windows(train, head_config, config)
     spread = np.linspace(0, len(windows) - 1, config.batch_size).astype(np.int64)
     if head_config.region_weight and not head_config.may_be_idle:
