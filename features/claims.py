@@ -4,14 +4,12 @@ from collections.abc import Iterator, Sequence
 
 from features.durable import Claim
 from features.outcomes import Outcome
-from features.planning import Job, find, settled
+from features.planning import Job, Jobs, find, settled
 from features.quarantine import Extractor
 from features.read_ahead import Task
 from features.store import FeatureStore
 
 CLAIMS_AT_MOST = 256  # each holds a file open, and 1024 is what a process usually may
-
-Jobs = tuple[Job, ...]  # of one clip, one for each feature set that lacks it
 
 
 class Turn:

@@ -43,8 +43,13 @@ class DecoderLink:
         """How long its reader waited for it, all in all."""
         self._process: subprocess.Popen | None = None
         self._line: tuple[Connection, Slab] | None = None
+        self._is_ready = False
         self._stopped = False
         self._lock = threading.Lock()
+
+    def begin(self) -> None:
+        """Start the process, without waiting until it is ready."""
+        self._line = self._start()
 
     def pieces(
         self, function: Callable, record: type[RecordT] | None, *arguments: Any
@@ -125,19 +130,23 @@ class DecoderLink:
     def _running(self) -> tuple[Connection, Slab]:
         """The line to the process and the memory shared with it, started where there is none."""
         if self._line is None:
-            began = time.monotonic()
-            self._line = self._start()
-            try:
-                hear(self._line[0])  # that it is ready
-                self.waited_s += time.monotonic() - began
-            except (EOFError, ConnectionResetError):
-                status = self._kill()
-                if self._stopped:
-                    raise Stopped from None
-                raise VaflowError(
-                    f"a process that decodes media cannot start (status {status}); what it said "
-                    "stands above"
-                ) from None
+            self.begin()
+        assert self._line is not None
+        if self._is_ready:
+            return self._line
+        began = time.monotonic()
+        try:
+            hear(self._line[0])  # that it is ready
+        except (EOFError, ConnectionResetError):
+            status = self._kill()
+            if self._stopped:
+                raise Stopped from None
+            raise VaflowError(
+                f"a process that decodes media cannot start (status {status}); what it said "
+                "stands above"
+            ) from None
+        self._is_ready = True
+        self.waited_s += time.monotonic() - began
         return self._line
 
     def _start(self) -> tuple[Connection, Slab]:
@@ -171,7 +180,7 @@ class DecoderLink:
     def _kill(self) -> int:
         """End the process with its group; its status, which is negative after a signal."""
         process, self._process = self._process, None
-        line, self._line = self._line, None
+        line, self._line, self._is_ready = self._line, None, False
         if line is not None:
             line[0].close()
         if process is None:

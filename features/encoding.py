@@ -6,16 +6,16 @@ decode processes -> readers (threads) -> bounded queue of items -> batches acros
 
 import logging
 from collections import deque
-from collections.abc import Generator, Iterable, Iterator, Mapping
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
+from features.decoder import Decoder
 from features.encoders.base import Encoder
 from features.errors import MediaCode, MediaError, VaflowError
-from features.limits import GENEROUS, DecodeLimits
 from features.meter import Meter
 from features.read_ahead import QUEUE_PIECES, End, Read, Task, read_ahead
 from features.records import Track
@@ -78,19 +78,19 @@ def encode_all(
     tasks: Iterable[Task],
     *,
     batch_sizes: Mapping[str, int],
-    readers: int,
-    limits: DecodeLimits = GENEROUS,
+    decoders: Sequence[Decoder],
     meter: Meter | None = None,
 ) -> Generator[Encoded | Failed, None, None]:
     """Each clip and feature set as it is done, in whatever order.
 
-    `encoders` and `batch_sizes` are by feature set. Every batch of an encoder but its last is full.
+    `encoders` and `batch_sizes` are by feature set. There are as many readers as decoders, and each
+    ends its own. Every batch of an encoder but its last is full.
     """
     meter = meter or Meter(QUEUE_PIECES)
     lines = {
         name: _Line(name, encoder, batch_sizes[name], meter) for name, encoder in encoders.items()
     }
-    with closing(read_ahead(encoders, tasks, readers, limits, meter)) as pieces:
+    with closing(read_ahead(encoders, tasks, decoders, meter)) as pieces:
         for index, name, found in pieces:
             yield from lines[name].take(index, found)
     for line in lines.values():

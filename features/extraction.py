@@ -9,7 +9,7 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -17,12 +17,12 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import Annotated
 
-import torch
 from pydantic import Field
 
 from features.batch_size import fitting_batch
-from features.claims import Jobs, Turn
-from features.devices import DeviceName, bfloat16_gain, torch_device
+from features.claims import Turn
+from features.decoder import Decoder, decoding, made_decoders
+from features.devices import DeviceName, advice, torch_device
 from features.digest_memo import remembering
 from features.durable import Claim
 from features.encoders import AnyEncoderConfig
@@ -33,7 +33,7 @@ from features.limits import GENEROUS, DecodeLimits
 from features.manifest import read_manifest
 from features.meter import Meter
 from features.outcomes import Extraction, Outcome
-from features.planning import Job, Plan, plan
+from features.planning import Job, Jobs, Plan, by_clip, plan
 from features.processes import n_cores
 from features.provenance import provenance
 from features.quarantine import PASSING, Extractor, extractor, put_in_quarantine, release
@@ -46,7 +46,6 @@ from features.throughput import Throughput, add_throughput, of_track
 Count = Annotated[int, Field(ge=1)]
 
 LOOK_AGAIN_S = 0.1  # at clips that others have claimed: the holder may have died
-WORTH_IT = 1.5  # times faster, from which on another precision is worth a remark
 WRITERS = 4  # a record waits for the disk sixteen times, and the disk takes several at once
 WRITES_AHEAD = 4  # records on their way to the disk while the encoder goes on
 
@@ -96,11 +95,12 @@ def extract_features(
     lacking = [each for each in plans if each.jobs]
     if not lacking:
         return Extraction(tuple(outcomes), time.monotonic() - began)
-    # all networks before the first clip: weights that do not fit should not show hours later
-    built = {each.spec.name: each.config.build(place) for each in lacking}
-    target.found()
-    with remembering(target.work) as later:
-        later.take_over(memo)  # a new store had no place for it
+    clips_left = by_clip(lacking)
+    n_readers = min(readers or max(2, n_cores() // 2), len(clips_left))
+    with decoding(n_readers, limits) as decoders:
+        # all networks before the first clip: weights that do not fit should not show hours later
+        built = {each.spec.name: each.config.build(place) for each in lacking}
+        target.found()
         sizes = {name: batch_size or fitting_batch(encoder) for name, encoder in built.items()}
         made_by = {
             each.spec.name: {
@@ -111,32 +111,15 @@ def extract_features(
             }
             for each in lacking
         }
-        line = Line(built, sizes, target, SourceDigests(later), tool, limits, made_by)
-        n_readers = readers or max(2, n_cores() // 2)
-        with closing(line.run(by_clip(lacking), n_readers)) as ends:
-            for outcome in ends:
-                settle(outcome)
-    remarks = (line.meter.described(), *advice(lacking, place))
+        with remembering(target.work) as later:
+            later.take_over(memo)  # a new store had no place for it
+            line = Line(built, sizes, target, SourceDigests(later), tool, limits, made_by)
+            with closing(line.run(clips_left, decoders)) as ends:
+                for outcome in ends:
+                    settle(outcome)
+    exact = [each.config.kind for each in lacking if each.config.precision == "float32"]
+    remarks = (line.meter.described(), *advice(exact, place))
     return Extraction(tuple(outcomes), time.monotonic() - began, remarks)
-
-
-def advice(plans: Sequence[Plan], device: torch.device) -> Iterator[str]:
-    """What would make other feature sets, and make them faster; nothing is chosen silently."""
-    exact = [each.config.kind for each in plans if each.config.precision == "float32"]
-    if exact and (gain := bfloat16_gain(device)) >= WORTH_IT:
-        yield (
-            f"{device} multiplies {gain:.1f} times faster in bfloat16 than in float32: consider "
-            f"precision: bfloat16 for {' and '.join(exact)}, which makes feature sets of their own"
-        )
-
-
-def by_clip(plans: Sequence[Plan]) -> list[Jobs]:
-    """What each clip lacks, clips in the order of the manifest."""
-    jobs: dict[str, list[Job]] = {}
-    for each in plans:
-        for job in each.jobs:
-            jobs.setdefault(job.source.clip_id, []).append(job)
-    return [tuple(of_clip) for of_clip in jobs.values()]
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,21 +138,24 @@ class Line:
     hashing: threading.Lock = field(default_factory=threading.Lock)
     """Held by the one writer that asks for digests."""
 
-    def run(self, clips: Sequence[Jobs], readers: int) -> Generator[Outcome, None, None]:
-        """Each clip as it ends; those that other processes work on come last."""
-        left = list(clips)
+    def run(
+        self, clips: Sequence[Jobs], decoders: Sequence[Decoder]
+    ) -> Generator[Outcome, None, None]:
+        """Each clip as it ends; those that other processes work on come last, with new decoders."""
+        left, n_readers = list(clips), len(decoders)
         while left:
             n_left = sum(len(jobs) for jobs in left)
             turn = Turn(self.store, left, self.tool)
-            with closing(self._run(turn, min(readers, len(left)))) as ends:
+            with closing(self._run(turn, decoders)) as ends:
                 yield from ends
             left = turn.left
+            decoders = made_decoders(min(n_readers, len(left)), self.limits)
             if sum(len(jobs) for jobs in left) == n_left:
                 time.sleep(LOOK_AGAIN_S)
             elif left:
                 log.info("%d clips are left, which other processes work on", len(left))
 
-    def _run(self, turn: Turn, readers: int) -> Generator[Outcome, None, None]:
+    def _run(self, turn: Turn, decoders: Sequence[Decoder]) -> Generator[Outcome, None, None]:
         """One pass over the clips that nobody has claimed."""
         began = time.monotonic()
         done: dict[str, Throughput] = {}
@@ -182,8 +168,7 @@ class Line:
             self.encoders,
             chain(first, tasks),
             batch_sizes=self.batch_sizes,
-            readers=readers,
-            limits=self.limits,
+            decoders=decoders,
             meter=self.meter,
         )
         with closing(turn), ThreadPoolExecutor(WRITERS, "writer") as writer, closing(results):

@@ -1,5 +1,6 @@
 """What a feature set lacks of a manifest, and why: decided before anything is decoded."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from features.encoders import AnyEncoderConfig
@@ -35,6 +36,9 @@ class Job:
     source_digest: JsonObject
     found: Found
     """What was there when this was decided."""
+
+
+Jobs = tuple[Job, ...]  # of one clip, one for each feature set that lacks it
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +81,15 @@ def plan(
             has_other = any(store.has_record(other, clip.id) for other in others)
             jobs.append(Job(spec.name, source, _reason(found, has_other=has_other), digest, found))
     return Plan(config, spec, tuple(jobs), tuple(done))
+
+
+def by_clip(plans: Sequence[Plan]) -> list[Jobs]:
+    """What each clip lacks, clips in the order of the manifest."""
+    jobs: dict[str, list[Job]] = {}
+    for each in plans:
+        for job in each.jobs:
+            jobs.setdefault(job.source.clip_id, []).append(job)
+    return [tuple(of_clip) for of_clip in jobs.values()]
 
 
 def find(

@@ -3,7 +3,7 @@
 import hashlib
 import threading
 import time
-from collections.abc import Generator, Iterable, Iterator, Mapping
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -17,9 +17,7 @@ from features.decoder import Decoder
 from features.decoder_link import Stopped
 from features.encoders.base import Encoder
 from features.errors import MediaError
-from features.limits import DecodeLimits
 from features.meter import Meter
-from features.processes import n_cores
 from features.records import Source
 
 QUEUE_PIECES = 8  # pieces of up to 64 pictures that wait for the encoder: memory stays flat
@@ -53,14 +51,13 @@ Read = Tensor | MediaError | End
 def read_ahead(
     encoders: Mapping[str, Encoder],
     tasks: Iterable[Task],
-    n_readers: int,
-    limits: DecodeLimits,
+    decoders: Sequence[Decoder],
     meter: Meter,
 ) -> Generator[tuple[int, str, Read], None, None]:
     """What readers make of the clips: for each place and feature set items, then how they end.
 
-    Each reader is a thread with a process that decodes for it; it takes the next task when it
-    begins it, one thread at a time. Any other failure of a reader is raised here.
+    Each reader is a thread with a process that decodes for it, which it ends; it takes the next
+    task when it begins it, one thread at a time. Any other failure of a reader is raised here.
     """
     queue: Queue[tuple[int, str, Read] | None] = Queue(QUEUE_PIECES)
     stop = threading.Event()
@@ -90,16 +87,14 @@ def read_ahead(
                 assert stop.is_set()
         put(None)
 
-    n_threads = max(1, n_cores() // n_readers)
-    decoders = [Decoder(limits, n_threads) for _ in range(n_readers)]
     with (
         _one_thread_each(),
-        ThreadPoolExecutor(n_readers, "reader", torch.set_num_threads, (1,)) as pool,
+        ThreadPoolExecutor(len(decoders), "reader", torch.set_num_threads, (1,)) as pool,
     ):
         running = [pool.submit(reader, decoder) for decoder in decoders]
         try:
             n_ended = 0
-            while n_ended < n_readers:
+            while n_ended < len(decoders):
                 for future in running:
                     if future.done() and (error := future.exception()):
                         raise error

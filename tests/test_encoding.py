@@ -67,10 +67,15 @@ class Counting:
         return Track(values, np.arange(n_rows, dtype=np.float64), np.ones(n_rows, bool)), None
 
 
-def encoded(encoder, names, batch_size=4, **keys) -> dict[str, str]:
+def encoded(encoder, names, batch_size=4, **limits) -> dict[str, str]:
     """What came through, as the text it was made of."""
     tasks = [Task(k, Source(name, None, None, None, None), ("it",)) for k, name in enumerate(names)]
-    results = encode_all({"it": encoder}, tasks, batch_sizes={"it": batch_size}, readers=1, **keys)
+    results = encode_all(
+        {"it": encoder},
+        tasks,
+        batch_sizes={"it": batch_size},
+        decoders=[Decoder(DecodeLimits(**limits))],
+    )
     return {
         names[r.index]: r.track.values[:, 0].astype(np.uint8).tobytes().decode() for r in results
     }
@@ -144,11 +149,14 @@ def both(tiny_clip, tiny_ast):
     }
 
 
-def run(encoders, source: Source, **keys) -> dict[str, Encoded | Failed]:
+def run(encoders, source: Source, **limits) -> dict[str, Encoded | Failed]:
     tasks = [Task(0, source, tuple(encoders))]
     sizes = dict.fromkeys(encoders, 8)
     return {
-        r.feature_set: r for r in encode_all(encoders, tasks, batch_sizes=sizes, readers=1, **keys)
+        r.feature_set: r
+        for r in encode_all(
+            encoders, tasks, batch_sizes=sizes, decoders=[Decoder(DecodeLimits(**limits))]
+        )
     }
 
 
@@ -198,7 +206,7 @@ def test_where_one_of_the_two_is_broken_the_other_comes_through(both, make_video
     assert isinstance(alone["ast"], Encoded)
     assert len(alone["clip"].track.time_s) == len(clock.time_s)
 
-    found = run(both, source(video=video), limits=DecodeLimits(frames=10))
+    found = run(both, source(video=video), frames=10)
     assert found["clip"].code == "limit-frames"
     assert_same(found["ast"], alone["ast"])
 

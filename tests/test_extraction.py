@@ -431,7 +431,7 @@ def test_an_archive_that_was_hashed_is_not_read_again(manifest, encoders, tmp_pa
 def test_a_run_says_what_set_its_pace_and_what_would_be_faster_here(
     manifest, encoders, tmp_path, monkeypatch, gain, n_remarks
 ):
-    monkeypatch.setattr("features.extraction.bfloat16_gain", lambda device: gain)
+    monkeypatch.setattr("features.devices.bfloat16_gain", lambda device: gain)
     store = str(tmp_path / "s.zarr")
     remarks = extract_features(manifest, store, encoders).remarks
     assert len(remarks) == n_remarks

@@ -98,7 +98,9 @@ def ends(config, corpus) -> dict[str, int | str]:
         for name in FILES
     ]
     tasks = [Task(index, source, ("it",)) for index, source in enumerate(sources)]
-    results = encode_all({"it": encoder}, tasks, batch_sizes={"it": 64}, readers=2, limits=LIMITS)
+    results = encode_all(
+        {"it": encoder}, tasks, batch_sizes={"it": 64}, decoders=[Trapped(LIMITS), Trapped(LIMITS)]
+    )
     return {
         sources[r.index].clip_id: r.code if isinstance(r, Failed) else len(r.track.time_s)
         for r in results
@@ -108,7 +110,6 @@ def ends(config, corpus) -> dict[str, int | str]:
 def test_every_hostile_file_meets_its_end_and_the_good_ones_beside_it_come_through(
     corpus, tiny_clip, monkeypatch
 ):
-    monkeypatch.setattr("features.read_ahead.Decoder", Trapped)
     before = (corpus / "writes.mp4").read_bytes()
     found = ends(ClipConfig(**tiny_clip), corpus)
     assert found == {name: pictures for name, (pictures, _) in EXPECTED.items()}
