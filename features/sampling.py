@@ -42,6 +42,10 @@ class Sampling(BaseModel):
             return "every frame"
         return {"every": self.every} if self.fps is None else {"fps": self.fps}
 
+    def apart_s(self, step_s: float) -> float:
+        """How far apart the frames that are looked at lie, where frames lie `step_s` apart."""
+        return step_s * self.every if self.fps is None else max(step_s, 1 / self.fps)
+
     def taken(self, frames: Iterable[tuple[Item, float]]) -> Iterator[Item]:
         """Those of the frames that are looked at; each comes with its time in seconds."""
         last_s, step_s, elapsed_s, next_point = None, 0.0, 0.0, 0
@@ -62,3 +66,8 @@ class Sampling(BaseModel):
 
 
 EVERY_FRAME = Sampling()
+
+
+def of_spec(rows: object) -> Sampling:
+    """What a feature set says of its rows, read back."""
+    return Sampling.model_validate(rows) if isinstance(rows, dict) else EVERY_FRAME

@@ -13,5 +13,9 @@ LONE_FRAME_S = 0.04  # step after a single frame, where there is no other to mea
 
 def extended(time_s: Float64[np.ndarray, "T"], n_more: int) -> Float64[np.ndarray, "_"]:
     """The times with `n_more` behind the last, the median step apart."""
-    step_s = float(np.median(np.diff(time_s))) if len(time_s) > 1 else LONE_FRAME_S
-    return np.concatenate([time_s, time_s[-1] + step_s * np.arange(1, n_more + 1)])
+    return np.concatenate([time_s, time_s[-1] + typical_step_s(time_s) * np.arange(1, n_more + 1)])
+
+
+def typical_step_s(time_s: Float64[np.ndarray, "T"]) -> float:
+    """The median time from row to row."""
+    return float(np.median(np.diff(time_s))) if len(time_s) > 1 else LONE_FRAME_S

@@ -8,7 +8,9 @@ import numpy as np
 from features.errors import InputError, StoreError
 from features.labels import Labels
 from features.records import Track
-from models.clock import hold_or_trim, interpolate
+from features.sampling import of_spec
+from features.timeline import typical_step_s
+from models.clock import hold_or_trim, interpolate, spread
 from models.feature_sets import FeatureSets
 
 
@@ -47,8 +49,11 @@ def clip_rows(
     record cannot be read.
     """
     widths: tuple[int, int] | None = None
+    sampling = of_spec(sets.visual.sampling.get("rows"))
     for clip_id, item in labels.items():
         frames = sets.store.read(sets.visual.name, clip_id)
+        if not sampling.takes_all:
+            frames = spread(frames, sampling.apart_s(typical_step_s(frames.time_s)))
         n_rows = len(item.va) if item else len(frames.values)
         try:
             visual = hold_or_trim(frames, n_rows, max_rows_apart)

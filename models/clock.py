@@ -7,6 +7,7 @@ from features.records import Track
 from features.timeline import MAX_ROWS_APART, extended
 
 ROWS_AT_ONCE = 256  # whose float32 copies stay in a core's cache: twice as fast as all at once
+SLACK = 1.5  # timestamps of a variable rate do not lie where they should
 LONE_STEP_S = 0.1  # reach of a single step of sound, where there is no other to measure by
 
 
@@ -54,3 +55,25 @@ def interpolate(track: Track, at_s: Float64[np.ndarray, "N"]) -> Track:
         between = (1 - weight[rows]) * steps[before[rows]] + weight[rows] * steps[after[rows]]
         values[rows] = np.where(valid[rows, None], between, 0)
     return Track(values, at_s, valid)
+
+
+def spread(track: Track, apart_s: float) -> Track:
+    """The visual track of a set that looked at some frames only, linear between those it saw.
+
+    `apart_s` is how far apart they should lie. A row is valid where the two about it lie no more
+    than half as far again apart, and beyond the first and the last of them no farther than that:
+    where a face was looked for and not found, none is made up.
+    """
+    at_s, seen_s = track.time_s, track.time_s[track.valid]
+    if not len(seen_s):
+        return track
+    seen = Track(track.values[track.valid], seen_s, np.ones(len(seen_s), dtype=bool))
+    filled = interpolate(seen, at_s)
+    ends_s = np.concatenate([[-np.inf], seen_s, [np.inf]])
+    after_s = ends_s[1 + np.searchsorted(seen_s, at_s, side="left")]
+    before_s = ends_s[np.searchsorted(seen_s, at_s, side="right")]
+    between = after_s - before_s <= SLACK * apart_s
+    near = np.minimum(after_s - at_s, at_s - before_s)  # the one that there is, at an end
+    at_end = np.isinf(after_s - before_s) & (near <= apart_s)
+    valid = filled.valid & (between | at_end)
+    return Track(np.where(valid[:, None], filled.values, np.float16(0)), at_s, valid)

@@ -13,7 +13,7 @@ from features.manifest import Manifest, read_manifest
 from features.records import Clip, Track
 from features.store import FeatureStore
 from models.bank import Bank, statistics
-from models.clock import hold_or_trim, interpolate
+from models.clock import hold_or_trim, interpolate, spread
 from models.feature_sets import open_sets, open_sets_of_head, records_digest
 from models.loading import clips_of_split, digest_of_labels, load_bank, read_all_labels
 from models.windows import dense_windows
@@ -97,6 +97,20 @@ def test_sound_that_is_not_valid_spoils_no_neighbour():
     sound = interpolate(track, np.array([0.0, 0.05, 0.15, 0.2, 0.25]))
     assert sound.valid.tolist() == [True, False, False, True, True]
     assert sound.values[:, 0].tolist() == [1, 0, 0, 3, 3.5]
+
+
+def test_between_frames_that_were_looked_at_a_row_is_linear_and_no_face_is_made_up():
+    # ten frames a second, every second one looked at; at .4 and .6 nobody was there
+    time_s = np.arange(12) / 10
+    looked = {0: 0, 2: 2, 8: 8, 10: 10}
+    values = [looked.get(k, 0) for k in range(12)]
+    track = steps(time_s, values, [k in looked for k in range(12)])
+    found = spread(track, 0.2)
+    assert found.valid.tolist() == [True] * 3 + [False] * 5 + [True] * 4
+    assert found.values[:, 0].tolist() == [0, 1, 2, 0, 0, 0, 0, 0, 8, 9, 10, 10]
+    np.testing.assert_array_equal(found.time_s, time_s)
+    nobody = steps(time_s, [0] * 12, [False] * 12)
+    assert not spread(nobody, 0.2).valid.any()
 
 
 def test_a_long_sound_is_interpolated_to_its_end():
@@ -288,3 +302,25 @@ def test_features_of_another_spec_are_refused(planted):
     )
     with pytest.raises(SpecMismatch, match=message):
         open_sets_of_head(planted.store, "clip-0", AST_SPEC.name)
+
+
+def test_a_set_that_looked_at_some_frames_trains_on_every_row(tmp_path, planted):
+    thinned = FeatureStore.open(tmp_path / "thin.zarr", create=True)
+    whole = open_sets(planted.store, None, None)
+    spec = whole.visual.model_copy(
+        update={"sampling": {"rows": {"every": 3}, "time": "presentation"}}
+    )
+    manifest = read_manifest(planted.manifest)
+    for clip in manifest.clips:
+        track = whole.store.read(whole.visual.name, clip.id)
+        looked = track.valid & (np.arange(len(track.valid)) % 3 == 0)
+        few = Track(np.where(looked[:, None], track.values, np.float16(0)), track.time_s, looked)
+        thinned.write(spec, clip.id, few, source={}, provenance={})
+        sound = whole.store.read(whole.audio.name, clip.id)
+        thinned.write(whole.audio, clip.id, sound, source={}, provenance={})
+    labels = read_all_labels(manifest, manifest.clips, required=False)
+    sets = open_sets(str(tmp_path / "thin.zarr"), None, None)
+    found, wanted = load_bank(sets, labels), load_bank(whole, labels)
+    np.testing.assert_array_equal(found.time_s, wanted.time_s)
+    assert found.visual_valid.float().mean() > 0.8 * wanted.visual_valid.float().mean()
+    assert found.visual_valid.sum() > 2 * looked.mean() * len(found.time_s)
