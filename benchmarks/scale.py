@@ -67,7 +67,7 @@ def main() -> None:
 def _extract(manifest: Path) -> float:
     """Seconds that extraction takes, with sight and sound."""
     encoders = [load(ClipConfig(**DEMO_CLIP)), load(AstConfig(**DEMO_AST))]
-    return extract(manifest, encoders).seconds
+    return extract(manifest, encoders)
 
 
 def _train(manifest: Path) -> float:

@@ -117,9 +117,10 @@ def extract_features(
             with closing(line.run(clips_left, decoders)) as ends:
                 for outcome in ends:
                     settle(outcome)
+            pass_s = line.meter.wall_s
     exact = [each.config.kind for each in lacking if each.config.precision == "float32"]
     remarks = (line.meter.described(), *advice(exact, place))
-    return Extraction(tuple(outcomes), time.monotonic() - began, remarks)
+    return Extraction(tuple(outcomes), time.monotonic() - began, pass_s, remarks)
 
 
 @dataclass(frozen=True, slots=True)

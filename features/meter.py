@@ -49,13 +49,18 @@ class Meter:
         self._n_depths += 1
 
     @property
+    def wall_s(self) -> float:
+        """Since it was made."""
+        return time.monotonic() - self._began_s
+
+    @property
     def mean_depth(self) -> float:
         """Pieces in the queue, on average."""
         return self._depths / self._n_depths if self._n_depths else 0.0
 
     def described(self) -> str:
         """One line for a log: the stages, and which of them sets the pace."""
-        wall_s = time.monotonic() - self._began_s
+        wall_s = self.wall_s
         listed = ", ".join(
             f"{name} {self.seconds[stage]:.1f} s"
             for stage, name in (

@@ -33,6 +33,8 @@ class Extraction:
 
     outcomes: tuple[Outcome, ...]
     seconds: float
+    pass_s: float = 0.0
+    """Of these, from when the networks were there to the last record."""
     remarks: tuple[str, ...] = ()
     """How busy each stage was, and what may be faster; nothing where nothing was encoded."""
 
