@@ -51,7 +51,7 @@ class Size:
     """About what a run of ViT-B/32 takes, and of extraction with it; others take half of it."""
 
 
-QUICK, FULL = Size(rounds=2, more_rounds=1, run_s=10), Size(rounds=5, more_rounds=3, run_s=25)
+QUICK, FULL = Size(rounds=2, more_rounds=1, run_s=6), Size(rounds=5, more_rounds=3, run_s=25)
 
 
 def main() -> None:

@@ -19,6 +19,7 @@ from typing import Annotated
 
 from pydantic import Field
 
+from features.allocation import keep_freed_memory
 from features.batch_size import fitting_batch
 from features.claims import Turn
 from features.decoder import Decoder, decoding, made_decoders
@@ -69,6 +70,7 @@ def extract_features(
     `batch_size` and `readers` are chosen by encoder, device and cores where they are not given.
     """
     began = time.monotonic()
+    keep_freed_memory()
     clips = read_manifest(manifest)
     specs = [config.spec() for config in encoders]
     place = torch_device(device)

@@ -12,6 +12,7 @@ from typing import Literal
 
 import torch
 
+from features.allocation import keep_freed_memory
 from features.devices import torch_device
 from features.errors import InputError, LaterVersion
 from features.labels import Labels
@@ -127,6 +128,7 @@ def train_head(
         split: load_bank(sources.sets, labels, max_rows_apart)
         for split, labels in sources.labels.items()
     }
+    keep_freed_memory()
     with settled(train.seed, train.threads):
         try:
             network = build_head(head, sources.sets, banks["train"], device)
