@@ -99,6 +99,18 @@ def test_what_comes_through_the_process_equals_what_is_read_here(make_video, mak
     )
 
 
+def test_sound_that_came_along_is_given_at_its_own_rate_and_for_its_own_video_only(
+    make_video, decoder
+):
+    video, other = make_video("a.mp4", sound=tone(2)), make_video("b.mp4", sound=tone(1))
+    decoder.keep_sound(16_000)
+    decoder.clock(video, None)
+    for path, rate_hz in ((video, 8_000), (other, 16_000), (video, 16_000)):
+        heard, wanted = sound_of(decoder.sound(path, rate_hz)), read_sound(path, rate_hz)
+        np.testing.assert_array_equal(heard.samples, wanted.samples)
+    decoder.keep_sound(None)
+
+
 def test_long_sound_comes_in_parts(make_video, decoder, monkeypatch):
     video = make_video(sound=tone(2))
     here = read_sound(video, 16_000)

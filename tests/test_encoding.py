@@ -16,7 +16,7 @@ from features.decoder_link import DecoderLink
 from features.encoders.ast import AstConfig
 from features.encoders.clip import ClipConfig
 from features.encoding import Encoded, Failed, encode_all
-from features.errors import VaflowError
+from features.errors import MediaError, VaflowError
 from features.limits import DecodeLimits
 from features.read_ahead import Task
 from features.records import Source, Track
@@ -92,6 +92,37 @@ def test_what_is_the_same_within_a_clip_is_encoded_once_and_stands_at_each_of_it
     assert encoded(encoder, NAMES, batch_size) == {name: name for name in NAMES}
     assert sum(encoder.sizes) == 8 + 2 + 1 + 1  # a z of another clip is another z
     assert set(encoder.sizes[:-1]) <= {batch_size}
+
+
+def test_what_waits_of_a_clip_that_fails_is_taken_out_of_the_line(monkeypatch):
+    read = Counting.read
+
+    def fails(self, source, decoder):
+        end = yield from read(self, source, decoder)
+        if source.clip_id == "bad":
+            raise MediaError("a fault of the clip", "damaged")
+        return end
+
+    monkeypatch.setattr(Counting, "read", fails)
+    encoder = Counting()
+    tasks = [
+        Task(k, Source(name, None, None, None, None), ("it",))
+        for k, name in enumerate(["bad", "good", "fine"])
+    ]
+    results = list(
+        encode_all(
+            {"it": encoder},
+            tasks,
+            batch_sizes={"it": 5},
+            decoders=[Decoder(DecodeLimits())],
+        )
+    )
+    assert [(r.index, isinstance(r, Failed)) for r in results] == [
+        (0, True),
+        (1, False),
+        (2, False),
+    ]
+    assert encoder.sizes == [5, 2]  # good has three different letters, fine four; none of bad
 
 
 def test_a_batch_that_does_not_fit_is_halved_and_tried_again(caplog):
@@ -186,7 +217,11 @@ def test_both_encoders_share_one_decoding_of_the_container_and_get_what_each_get
         orders.clear()
 
 
-def test_sound_of_a_file_of_its_own_is_read_alone(both, make_video, orders):
+def test_sound_of_a_file_of_its_own_is_read_alone(both, make_video, orders, monkeypatch):
+    def never(*_):
+        raise AssertionError("the sound of the video is not wanted")
+
+    monkeypatch.setattr("features.decoder.Hearing", never)
     video = make_video("v.mp4", sound=tone(2))
     other = make_video("other.mp4", time_s=np.arange(75) / 25, sound=tone(3, seed=1))
     found = run(both, source(video=video, audio=other))

@@ -21,6 +21,8 @@ def test_so_many_a_second_are_the_first_at_or_after_even_points_from_the_first_f
     assert taken(Sampling(fps=2), 0.3 + np.arange(12) / 10) == [0, 5, 10]
     # a variable rate: points at 0, .5, 1, 1.5; nothing between .1 and .9, which serves two points
     assert taken(Sampling(fps=2), [0.0, 0.1, 0.9, 1.0, 1.4, 1.51]) == [0, 2, 3, 5]
+    # points that passed while no frame came are not made up for
+    assert taken(Sampling(fps=2), [0.0, 2.0, 2.1, 2.2, 2.5]) == [0, 1, 4]
 
 
 def test_a_rate_beyond_that_of_the_frames_takes_each_once():
