@@ -10,7 +10,7 @@ def keep_freed_memory() -> bool:
     """Have glibc give no freed block under a gigabyte back to the system; whether it will.
 
     By its defaults each activation of tens of megabytes is new memory, which the system clears
-    page by page: a fifth of the time of a ViT-B/16 on two cores (benchmarks/allocation.py). The
+    page by page: a sixth of the time of a ViT-B/16 on two cores (benchmarks/allocation.py). The
     most that the process takes is not changed, only that it keeps it. Other C libraries stay as
     they are.
     """

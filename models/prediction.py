@@ -124,7 +124,7 @@ def _summed(
     kept = np.concatenate(real)
     rows = np.concatenate(index)[kept]
     columns = torch.cat(list(values)).double().cpu().numpy()[kept].T  # (K, M)
-    # Ten times faster than np.add.at, and it adds in the same order.
+    # what np.add.at does, in the same order, without its cost for each number
     total = [np.bincount(rows, column, minlength=n_rows) for column in columns]
     count = np.bincount(rows, minlength=n_rows).astype(np.float64)
     return np.stack(total, axis=1), count[:, None]
