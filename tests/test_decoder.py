@@ -241,6 +241,8 @@ def test_no_process_outlives_the_one_that_started_it(end):
         stderr=subprocess.PIPE,
         text=True,
         env={**os.environ, "PYTHONPATH": f"{here.parent}{os.pathsep}{here}"},
+        # deaf to Ctrl-C is what a job in the background of a script is born
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     group = int(parent.stdout.readline())
     assert of_group(group) == [group]
