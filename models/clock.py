@@ -74,6 +74,6 @@ def spread(track: Track, apart_s: float) -> Track:
     before_s = ends_s[np.searchsorted(seen_s, at_s, side="right")]
     between = after_s - before_s <= SLACK * apart_s
     near = np.minimum(after_s - at_s, at_s - before_s)  # the one that there is, at an end
-    at_end = np.isinf(after_s - before_s) & (near <= apart_s)
+    at_end = np.isinf(after_s - before_s) & (near <= SLACK * apart_s)
     valid = filled.valid & (between | at_end)
     return Track(np.where(valid[:, None], filled.values, np.float16(0)), at_s, valid)

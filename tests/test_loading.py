@@ -109,6 +109,9 @@ def test_between_frames_that_were_looked_at_a_row_is_linear_and_no_face_is_made_
     assert found.valid.tolist() == [True] * 3 + [False] * 5 + [True] * 4
     assert found.values[:, 0].tolist() == [0, 1, 2, 0, 0, 0, 0, 0, 8, 9, 10, 10]
     np.testing.assert_array_equal(found.time_s, time_s)
+    # seen twice only, far apart: the last look holds until another is overdue
+    twice = steps(time_s, [5 * (k in (0, 6)) for k in range(12)], [k in (0, 6) for k in range(12)])
+    assert np.flatnonzero(spread(twice, 0.25).valid).tolist() == [0, 6, 7, 8, 9]  # to .6 + .375
     nobody = steps(time_s, [0] * 12, [False] * 12)
     assert not spread(nobody, 0.2).valid.any()
 
