@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from rounds import Seconds
 from torch import Tensor
 
 from features.encoders import AnyEncoderConfig
@@ -71,7 +72,7 @@ def blind(loaded: Loaded) -> Loaded:
 
 def extract(
     manifest: Path, encoders: Sequence[Loaded], *, batch_size: int | None = None, readers: int = 2
-) -> float:
+) -> Seconds:
     """Every clip extracted to a store on this disk, which is gone afterwards; seconds it took.
 
     Counted from when the networks are there to when the last record is.
@@ -88,7 +89,7 @@ def extract(
         )
     if done.failed:
         raise SystemExit(f"extraction failed: {done.failed[0].detail}")
-    return done.pass_s
+    return Seconds(done.pass_s)
 
 
 @torch.inference_mode()

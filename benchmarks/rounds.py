@@ -20,6 +20,10 @@ import torch
 from features.processes import n_cores
 
 
+class Seconds(float):
+    """How long a way took, as it counts itself."""
+
+
 @dataclass(slots=True)
 class Report:
     """What a benchmark found; `--json` writes it."""
@@ -62,7 +66,7 @@ def arguments(doc: str | None, **more: dict[str, object]) -> argparse.Namespace:
 def in_turns(ways: Mapping[str, Callable[[], object]], n_rounds: int) -> dict[str, list[float]]:
     """Seconds of every run: each way once per round, in the order given, then in reverse.
 
-    A way that returns a float says itself how long it took.
+    A way that returns `Seconds` says itself how long it took.
     """
     times_s: dict[str, list[float]] = {name: [] for name in ways}
     for index in range(n_rounds):
@@ -71,7 +75,7 @@ def in_turns(ways: Mapping[str, Callable[[], object]], n_rounds: int) -> dict[st
             began = time.perf_counter()
             said = way()
             took_s = time.perf_counter() - began
-            times_s[name].append(said if isinstance(said, float) else took_s)
+            times_s[name].append(said if isinstance(said, Seconds) else took_s)
             print(f"  {name}: {times_s[name][-1]:.4g} s", file=sys.stderr, flush=True)
     return times_s
 
