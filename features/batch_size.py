@@ -13,7 +13,7 @@ log = logging.getLogger(__name__)
 def fitting_batch(encoder: Encoder) -> int:
     """The largest batch, of so many halvings, that the memory of the encoder's device takes.
 
-    On a CPU it is what the encoder is fastest with: more would gain nothing.
+    On a CPU it is the encoder's own number: more items would only wait longer to be full.
     """
     if encoder.device.type == "cpu":
         return encoder.cpu_batch

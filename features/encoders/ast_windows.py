@@ -13,7 +13,7 @@ from transformers import ASTFeatureExtractor
 
 FBANK_HOP_S = 0.010  # Kaldi's frame shift, as AST was trained (Gong et al., 2021)
 FBANK_WINDOW_S = 0.025
-FBANK_BLOCK = 1000  # spectrogram frames made at a time: ten seconds, 15 MB at work
+FBANK_BLOCK = 1000  # spectrogram frames made at a time: ten seconds
 
 
 @dataclass(frozen=True, slots=True)

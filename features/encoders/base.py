@@ -59,9 +59,9 @@ class Encoder(Protocol, Generic[LayoutT]):
     modality: Modality
     device: torch.device
     cpu_batch: int
-    """Items per batch that a CPU is fastest with."""
+    """Items per batch on a CPU, where nobody says."""
     gpu_batch: int
-    """Items per batch beyond which no GPU gains; it is less where memory is small."""
+    """Items per batch on a GPU, where nobody says and memory allows."""
 
     @property
     def rate_hz(self) -> int | None:

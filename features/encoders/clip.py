@@ -166,7 +166,7 @@ class ClipEncoder:
     ) -> UInt8[Tensor, "N 3 H W"]:
         """Pictures resized and cropped as the model wants them; within 2 grey levels of PIL.
 
-        One by one, from where they lie: to stack them first would cost as much again.
+        One by one, from where they lie: no copy of all of them is made in between.
         """
         resized = torch.empty((len(pictures), 3, *self.size), dtype=torch.uint8)
         for place, picture in zip(resized, pictures, strict=True):
