@@ -140,7 +140,6 @@ def read(
                     yield name, found
                 if not isinstance(found, Tensor):
                     break
-    decoder.keep_sound(None)
 
 
 class _Distinct:

@@ -81,6 +81,20 @@ def test_what_is_written_to_a_bank_stays_in_this_process(planted):
     assert torch.equal(load(planted).visual, whole)
 
 
+def test_every_file_of_a_bank_is_synced_before_it_gets_its_name(planted, monkeypatch):
+    synced, sync = [], bank_file.sync_tree
+
+    def noted(folder: Path) -> None:
+        synced.append({path.name for path in folder.iterdir()})
+        assert not folders(planted.store)
+        sync(folder)
+
+    monkeypatch.setattr(bank_file, "sync_tree", noted)
+    load(planted)
+    assert synced == [{path.name for path in folders(planted.store)[0].iterdir()}]
+    assert len(synced[0]) == 8
+
+
 def test_opening_a_bank_marks_it_as_used(planted):
     load(planted)
     header = folders(planted.store)[0] / HEADER
