@@ -49,7 +49,7 @@ def sparse(report: Report, vit: Loaded, n_rounds: int) -> None:
 def demo(report: Report, n_rounds: int) -> None:
     """The demo's small encoders, where everything but the encoder counts, against the plain way."""
     clip, ast = load(ClipConfig(**DEMO_CLIP)), load(AstConfig(**DEMO_AST))
-    sights = make_set(MEDIA, Shape(60), 1)
+    sights = make_set(MEDIA, Shape(30), 1)
     sounds = make_set(MEDIA, Shape(60, fps=2), 2)
     ways: dict[str, Callable[[], object]] = {
         "demo_clip_naive_batch1": partial(see_all, clip.encoder, videos(sights), 1),

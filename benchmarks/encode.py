@@ -7,7 +7,8 @@ many frames (of 360p H.264) or windows, in the same precision and batches, with 
 turns; weights are loaded before. Speed-ups are of whole jobs, per frame, against the plain way of
 `naive.py`: `naive_batch1_...` and `naive_batch32_...` of that precision against its float32 loop
 with that batch, `naive_float32` of float32 against batch 1. How much is encoded is so chosen that a
-run takes `RUN_S`. The first run makes weights and media under data/benchmarks.
+run takes `Size.run_s`. With `--quick`, ViT-B/16 and AST run in float32 alone. The first run makes
+weights and media under data/benchmarks.
 """
 
 import time
@@ -49,9 +50,12 @@ class Size:
     """Of all else."""
     run_s: float
     """About what a run of ViT-B/32 takes, and of extraction with it; others take half of it."""
+    precisions: tuple[Precision, ...]
+    """Of ViT-B/16 and AST."""
 
 
-QUICK, FULL = Size(rounds=2, more_rounds=1, run_s=6), Size(rounds=5, more_rounds=3, run_s=25)
+QUICK = Size(rounds=2, more_rounds=1, run_s=5, precisions=("float32",))
+FULL = Size(rounds=5, more_rounds=3, run_s=25, precisions=PRECISIONS)
 
 
 def main() -> None:
@@ -67,10 +71,10 @@ def main() -> None:
     sparse(report, vit["float32"], rest.rounds)
     measure(report, vit["float32"].encoder, rest.rounds)
     del vit
-    vit16 = {p: load(clip_config("ViT-B-16", p)) for p in PRECISIONS}
+    vit16 = {p: load(clip_config("ViT-B-16", p)) for p in size.precisions}
     frames(report, vit16, "clip_b16", rest, against_naive=False)
     del vit16
-    windows(report, {p: load(ast_config(p, HOP_S)) for p in PRECISIONS}, rest)
+    windows(report, {p: load(ast_config(p, HOP_S)) for p in size.precisions}, rest)
     demo(report, rest.rounds)
     short_clips(report, rest.rounds)
     report.write(options.json)
