@@ -21,6 +21,8 @@ from features.read_ahead import QUEUE_PIECES, End, Read, Task, read_ahead
 from features.records import Track
 
 IN_FLIGHT = 1  # batches that a GPU works on while the next is made ready
+LEAST_ON_CPU = 16  # items of a batch: fewer are multiplied in other ways, and differ in a last bit
+# (`test_encoding.py::test_an_item_is_the_same_whatever_is_beside_it`)
 
 log = logging.getLogger(__name__)
 
@@ -138,7 +140,8 @@ class _Line:
         """Begin the next batch, of however many clips; the clips that older ones make whole."""
         parts = list(self._next())
         with self.meter.at("encode", self.name):
-            output = self._encoded(torch.cat([items for _, items in parts]))
+            items = filled([items for _, items in parts], self.encoder, self.batch_size)
+            output = self._encoded(items)
         self._in_flight.append((parts, output))
         while len(self._in_flight) > (IN_FLIGHT if output.event else 0):
             yield from self._settle()
@@ -188,7 +191,7 @@ class _Line:
         """The clips that the oldest batch in flight makes whole."""
         parts, output = self._in_flight.popleft()
         with self.meter.at("encode", self.name):
-            found = output.on_cpu()
+            found = output.on_cpu()[: sum(len(items) for _, items in parts)]
         for (clip, _), part in zip(parts, found.split([len(p) for _, p in parts]), strict=True):
             clip.outputs.append(part)
             clip.n_encoded += len(part)
@@ -232,6 +235,17 @@ class _Output:
         if self.event:
             self.event.synchronize()
         return self.values
+
+
+def filled(parts: Sequence[Tensor], encoder: Encoder, batch_size: int) -> Tensor:
+    """The items of a batch; what is too few is filled up with blank ones.
+
+    How clips are dealt out to runs then decides no number on a CPU. A GPU may choose its way of
+    multiplying by the size of a batch, so that its last one is filled up whole.
+    """
+    on_cpu = encoder.device.type == "cpu"
+    n_blank = (min(batch_size, LEAST_ON_CPU) if on_cpu else batch_size) - sum(map(len, parts))
+    return torch.cat([*parts, encoder.blank(n_blank)] if n_blank > 0 else list(parts))
 
 
 def _near(items: Tensor, device: torch.device) -> Tensor:

@@ -72,6 +72,9 @@ class ToyEncoder:
             yield torch.from_numpy(part)[:, None]
         return len(data)
 
+    def blank(self, n_items: int) -> torch.Tensor:
+        return torch.zeros(n_items, 1)
+
     def encode(self, items: torch.Tensor) -> torch.Tensor:
         return items
 
