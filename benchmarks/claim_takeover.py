@@ -15,7 +15,7 @@ from pathlib import Path
 from statistics import median
 
 from features.durable import Claim
-from features.extraction import LOOK_AGAIN_S
+from features.line import LOOK_AGAIN_S
 from features.store import FeatureStore
 
 AT_MOST_S = 1.0

@@ -1,6 +1,6 @@
 """Which process works on which clip: each is claimed, per feature set, before it is decoded."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from features.durable import Claim
 from features.outcomes import Outcome
@@ -19,7 +19,13 @@ class Turn:
     waits for its batch is claimed already.
     """
 
-    def __init__(self, store: FeatureStore, clips: Sequence[Jobs], tool: Extractor) -> None:
+    def __init__(
+        self,
+        store: FeatureStore,
+        clips: Sequence[Jobs],
+        tool: Extractor,
+        on_next: Callable[[], bool],
+    ) -> None:
         self.begun: dict[tuple[int, str], Job] = {}
         """What was handed out, by place in the line and feature set."""
         self.held: dict[tuple[int, str], Claim] = {}
@@ -28,12 +34,17 @@ class Turn:
         """For the next pass."""
         self.settled: list[Outcome] = []
         """What others did since it was planned."""
-        self._store, self._clips, self._tool = store, clips, tool
+        self._store, self._clips, self._tool, self._on_next = store, clips, tool, on_next
 
     def tasks(self) -> Iterator[Task]:
-        """Each clip with the feature sets that it is claimed for, as it is handed out."""
+        """Each clip with the feature sets that it is claimed for, as it is handed out.
+
+        It ends early where no further clip is to be begun.
+        """
         index = 0
         for jobs in self._clips:
+            if not self._on_next():
+                return
             left: list[Job] = []
             wanted: list[str] = []
             for job in jobs:

@@ -10,18 +10,27 @@ import torch
 
 from features.errors import InputError
 
-DeviceName = Literal["auto", "cpu", "cuda"]
+DeviceName = (
+    Literal["auto", "cpu", "cuda"]
+    | Literal["cuda:0", "cuda:1", "cuda:2", "cuda:3", "cuda:4", "cuda:5", "cuda:6", "cuda:7"]
+)
+"""`auto` is a GPU where there is one; `cuda` any, or the first; with a number that one."""
 TOKENS, WIDTH, INNER = 400, 768, 3072  # of a layer such as a ViT-B has, eight pictures at once
 TRIALS = 5
 WORTH_IT = 1.5  # times faster, from which on another precision is worth a remark
 
 
 def torch_device(name: DeviceName) -> torch.device:
-    """The device of that name; for `auto` the GPU where there is one."""
-    available = torch.cuda.is_available()
-    if name == "cuda" and not available:
-        raise InputError("device=cuda, but torch finds no GPU; give device=auto or device=cpu")
-    return torch.device("cuda" if available and name != "cpu" else "cpu")
+    """The device of that name; `InputError` where it is not there."""
+    n_gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if name in ("auto", "cpu"):
+        return torch.device("cuda" if n_gpus and name == "auto" else "cpu")
+    if not n_gpus:
+        raise InputError(f"device={name}, but torch finds no GPU; give device=auto or device=cpu")
+    place = torch.device(name)
+    if place.index is not None and place.index >= n_gpus:
+        raise InputError(f"device={name}, but torch finds {n_gpus} GPUs, counted from cuda:0")
+    return place
 
 
 @cache  # a processor does not change; what runs beside it does, and matters little to a ratio

@@ -15,9 +15,10 @@ from features.errors import MediaError
 from features.limits import GENEROUS, DecodeLimits
 from features.manifest import read_manifest
 from features.outcomes import Outcome, by_reason
-from features.planning import plan
+from features.planning import plan_all
 from features.quarantine import extractor
-from features.records import Source
+from features.records import ClipId, Source
+from features.selection import selected
 from features.sources import SourceDigests
 from features.store import FeatureStore
 from features.throughput import read_throughput
@@ -89,18 +90,21 @@ def forecast(
     *,
     device: DeviceName = "auto",
     limits: DecodeLimits = GENEROUS,
+    only: Sequence[ClipId] = (),
+    failed: bool = False,
     force: bool = False,
 ) -> Forecast:
     """What `extract_features` would do with the same keys; neither store nor work is touched."""
-    clips = read_manifest(manifest)
-    target, place, tool = FeatureStore.at(store), str(torch_device(device)), extractor(limits)
+    clips = selected(read_manifest(manifest), only)
+    target, place, tool = FeatureStore.at(store), torch_device(device).type, extractor(limits)
     lengths: dict[Source, Length] = {}
     found: list[SetForecast] = []
     with recalling(target.work) as memo, closing(Decoder(limits)) as decoder:
         digests = SourceDigests(memo)
-        for config in encoders:
-            spec = config.spec()
-            planned = plan(clips, config, spec, target, digests, tool, force=force)
+        specs = [(config, config.spec()) for config in encoders]
+        plans = plan_all(clips, specs, target, digests, tool, force=force, failed=failed)
+        for planned in plans:
+            spec = planned.spec
             length = Length()
             for job in planned.jobs:
                 if job.source not in lengths:

@@ -59,6 +59,8 @@ class Extraction:
 
     def summary(self) -> str:
         """One line for a log."""
+        if not self.outcomes:
+            return "extract-features: no clip is in quarantine; nothing to do"
         counts = self.counts
         sets = len({outcome.feature_set for outcome in self.outcomes})
         clips = len({outcome.clip for outcome in self.outcomes})

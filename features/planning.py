@@ -9,6 +9,7 @@ from features.manifest import Manifest
 from features.outcomes import Outcome, Reason
 from features.quarantine import Extractor, Quarantined, read_quarantine, stands
 from features.records import JsonObject, Source
+from features.selection import in_quarantine
 from features.sources import SourceDigests
 from features.spec import FeatureSpec
 from features.store import FeatureStore, State
@@ -52,6 +53,29 @@ class Plan:
     """How the other clips end, without being tried."""
 
 
+def plan_all(
+    clips: Manifest,
+    encoders: Sequence[tuple[AnyEncoderConfig, FeatureSpec]],
+    store: FeatureStore,
+    digests: SourceDigests,
+    tool: Extractor,
+    *,
+    force: bool = False,
+    failed: bool = False,
+) -> list[Plan]:
+    """What each feature set lacks of the clips; `tool` is what would decode them.
+
+    With `force` clips that are whole are not left out. With `failed` only clips that one of the
+    sets has in quarantine are looked at, and those are not left out.
+    """
+    if failed:
+        clips = in_quarantine(clips, store.work, [spec.name for _, spec in encoders])
+    return [
+        plan(clips, config, spec, store, digests, tool, force=force, failed=failed)
+        for config, spec in encoders
+    ]
+
+
 def plan(
     clips: Manifest,
     config: AnyEncoderConfig,
@@ -61,8 +85,9 @@ def plan(
     tool: Extractor,
     *,
     force: bool,
+    failed: bool,
 ) -> Plan:
-    """What a feature set lacks of the clips; `tool` is what would decode them."""
+    """What a feature set lacks of the clips, as `plan_all` tells."""
     others = store.sets_beside(spec)
     jobs: list[Job] = []
     done: list[Outcome] = []
@@ -75,7 +100,7 @@ def plan(
             continue
         found = find(store, spec.name, clip.id, digest, tool)
         outcome = None if force else settled(found, spec.name, clip.id)
-        if outcome:
+        if outcome and not (failed and outcome.state == "quarantined"):
             done.append(outcome)
         else:
             has_other = any(store.has_record(other, clip.id) for other in others)
@@ -111,7 +136,7 @@ def settled(found: Found, set_name: str, clip_id: str) -> Outcome | None:
     if found.state == "complete":
         return Outcome(clip_id, set_name, "present", note=found.why or None)
     if record := found.quarantined:
-        again = "not tried again until its media or what decodes it changes, or with force=true"
+        again = "not tried again until its media or what decodes it changes, or with failed=true"
         return Outcome(clip_id, set_name, "quarantined", f"{record.words}; {again}")
     return None
 

@@ -12,7 +12,14 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 from jaxtyping import Bool, Float16, Float64
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StringConstraints,
+)
 
 ID_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$"
 RESERVED_IDS = ("zarr.json",)  # names the feature store uses itself
@@ -29,6 +36,11 @@ def _free_of_reserved(name: str) -> str:
     return name
 
 
+def _unread(name: Any) -> Any:
+    """The name of a clip that YAML took for a number."""
+    return str(name) if isinstance(name, int) else name
+
+
 def _inside(path: str) -> str:
     """The path, if it is relative, in POSIX form, and stays inside its folder."""
     if not path.isprintable():
@@ -41,6 +53,7 @@ def _inside(path: str) -> str:
 
 
 ClipId = Annotated[str, StringConstraints(pattern=ID_PATTERN), AfterValidator(_free_of_reserved)]
+ClipIds = tuple[Annotated[ClipId, BeforeValidator(_unread)], ...]
 InnerPath = Annotated[str, AfterValidator(_inside)]
 
 

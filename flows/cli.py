@@ -130,6 +130,17 @@ def parser() -> argparse.ArgumentParser:
         action="store_true",
         help="extract-features: only tell what would be done, and why (dry_run=true)",
     )
+    run.add_argument(
+        "--only", nargs="+", default=(), metavar="CLIP", help="extract-features: these clips alone"
+    )
+    run.add_argument(
+        "--failed",
+        action="store_true",
+        help="extract-features: only what is in quarantine, once more (failed=true)",
+    )
+    run.add_argument(
+        "--force", action="store_true", help="again, though it is there already (force=true)"
+    )
     run.set_defaults(command=_run)
 
     report = commands.add_parser("report", help="make a run's report again: one HTML file")
@@ -210,8 +221,7 @@ def _run(arguments: argparse.Namespace) -> int:
 
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
     function = stage(arguments.stage)
-    overrides = [*arguments.overrides, *(["dry_run=true"] if arguments.dry_run else [])]
-    keys = settings(function, arguments.config, overrides)
+    keys = settings(function, arguments.config, _overrides(arguments))
     console = Console(highlight=False, soft_wrap=True, markup=False)
     with progress(Console(stderr=True)) as hooks:
         result = function(**keys, **hooks_of(function, hooks))
@@ -219,6 +229,17 @@ def _run(arguments: argparse.Namespace) -> int:
     for said in describe(result):
         console.print(said)
     return 0
+
+
+def _overrides(arguments: argparse.Namespace) -> list[str]:
+    """All that was given of keys on the command line, options among them."""
+    given = [*arguments.overrides, *(word for word in arguments.only if "=" in word)]
+    if only := [word for word in arguments.only if "=" not in word]:
+        given.append(f"only={json.dumps(only)}")
+    for option in ("failed", "force", "dry_run"):
+        if getattr(arguments, option):
+            given.append(f"{option}=true")
+    return given
 
 
 def _report(arguments: argparse.Namespace) -> int:

@@ -1,55 +1,51 @@
-"""The flow `extract-features`."""
+"""The flow `extract-features`: a task per shard of clips, on this machine or on Dask workers."""
 
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from functools import partial
 from pathlib import Path
 
+from distributed import Event
 from prefect import flow, get_run_logger, task
 from prefect.cache_policies import NO_CACHE
+from prefect_dask.task_runners import DaskTaskRunner
 
 from features.devices import DeviceName
 from features.encoders import AnyEncoderConfig
 from features.extraction import Count
-from features.extraction import extract_features as extract
 from features.forecast import described, forecast
 from features.limits import GENEROUS, DecodeLimits
-from features.outcomes import Extraction, Outcome
-from flows.stages import complete
+from features.outcomes import Outcome
+from features.records import ClipIds
+from features.shards import Request, Shard, planned
+from features.station import Station
+from flows.cluster import cluster, connected, default_workers
+from flows.sharded import OnOutcome, counted, ended, new_stop, on_worker
+from flows.stages import Runner, complete
+from flows.stopping import finishing
 
 
-@task(name="extract", cache_policy=NO_CACHE, persist_result=False)  # the store is the only cache
-def extract_task(
-    manifest: Path,
-    store: str,
-    encoders: tuple[AnyEncoderConfig, ...],
-    device: DeviceName,
-    batch_size: int | None,
-    readers: int | None,
-    limits: DecodeLimits,
-    force: bool,
-) -> Extraction:
-    """Bring the store up to the manifest; what is extracted is logged with its reason."""
+@task(
+    name="extract-shard",
+    task_run_name="shard {number} of {n_shards}",
+    cache_policy=NO_CACHE,  # the store is the only cache
+    persist_result=False,
+)
+def extract_shard(
+    number: int, n_shards: int, extract: Callable[[OnOutcome], tuple[Outcome, ...]]
+) -> tuple[Outcome, ...]:
+    """How the clips of a shard ended; what is extracted is logged with its reason."""
     log = get_run_logger()
-    done = 0
 
-    def on_outcome(outcome: Outcome, total: int) -> None:
-        nonlocal done
-        done += 1
-        place = f"{done} of {total}: {outcome.clip} ({outcome.feature_set})"
+    def on_outcome(outcome: Outcome) -> None:
+        named = f"shard {number} of {n_shards}: {outcome.clip} ({outcome.feature_set})"
         if outcome.state == "extracted":
-            log.info("%s: extracted, %s", place, outcome.reason)
+            log.info("%s: extracted, %s", named, outcome.reason)
         elif outcome.state != "present":
-            log.error("%s: %s: %s", place, outcome.state, outcome.detail)
+            log.error("%s: %s: %s", named, outcome.state, outcome.detail)
 
-    return extract(
-        manifest,
-        store,
-        encoders,
-        device=device,
-        batch_size=batch_size,
-        readers=readers,
-        limits=limits,
-        force=force,
-        on_outcome=on_outcome,
-    )
+    return extract(on_outcome)
 
 
 @flow(name="extract-features", persist_result=False)
@@ -61,23 +57,80 @@ def extract_features(
     batch_size: Count | None = None,
     readers: Count | None = None,
     limits: DecodeLimits = GENEROUS,
+    only: ClipIds = (),
+    failed: bool = False,
     force: bool = False,
     dry_run: bool = False,
+    runner: Runner = "local",
+    scheduler: str | None = None,
+    workers: Count | None = None,
 ) -> dict[str, int]:
     """Encode what the store lacks of the manifest, or with `dry_run` only tell what that would be.
 
     Returns how many clips met, or would meet, which end; fails, after all others are done, where
-    one failed.
+    one failed. What counts is what the store has in the end, not how tasks ended.
     """
-    if dry_run:
-        found = forecast(manifest, store, encoders, device=device, limits=limits, force=force)
-        for line in described(found):
-            get_run_logger().info(line)
-        return dict(found.counts)
-    extraction = extract_task(manifest, store, encoders, device, batch_size, readers, limits, force)
     log = get_run_logger()
+    if dry_run:
+        part = {"only": only, "failed": failed, "force": force}
+        found = forecast(manifest, store, encoders, device=device, limits=limits, **part)
+        for line in described(found):
+            log.info(line)
+        return dict(found.counts)
+    began = time.monotonic()
+    request = Request(store, encoders, device, batch_size, readers, limits, failed, force)
+    n_workers = 1 if runner == "local" else workers or default_workers()
+    run = planned(manifest, only, request, n_workers)
+    reported: list[Outcome] = []
+    lost: list[str] = []
+    with finishing() as on_next:
+        if run.shards and runner == "local":
+            for found in _here(run.shards, device, on_next):
+                reported.extend(found)
+        elif run.shards:
+            for found in _on_dask(run.shards, scheduler, workers, on_next):
+                if isinstance(found, Exception):
+                    log.error("a shard was lost: %s", found)
+                    lost.append(str(found))
+                else:
+                    reported.extend(found)
+    extraction = counted(run, reported, lost, began)
     for note in extraction.notes():
         log.info("note: %s", note)
-    for line in (extraction.summary(), *extraction.remarks):
-        log.info(line)
+    log.info(extraction.summary())
     return dict(complete(extraction).counts)
+
+
+def _here(
+    shards: tuple[Shard, ...], device: DeviceName, on_next: Callable[[], bool]
+) -> Iterator[tuple[Outcome, ...]]:
+    """Shard after shard in this process."""
+    with closing(Station(device)) as station:
+        for shard in shards:
+            extract = partial(shard.extract, station, on_next=on_next)
+            yield extract_shard(shard.number, shard.n_shards, extract)
+
+
+def _on_dask(
+    shards: tuple[Shard, ...],
+    scheduler: str | None,
+    workers: int | None,
+    on_next: Callable[[], bool],
+) -> Iterator[tuple[Outcome, ...] | Exception]:
+    """Shards as workers have done them."""
+    with (
+        cluster(scheduler, workers) as address,
+        connected(address) as client,
+        DaskTaskRunner(address=address) as runner,
+    ):
+        stop = Event(new_stop(), client=client)
+        results = {}
+        for shard in shards:
+            given = {
+                "number": shard.number,
+                "n_shards": shard.n_shards,
+                "extract": partial(on_worker, shard, stop.name),
+            }
+            future = runner.submit(extract_shard, given)
+            results[future.wrapped_future] = future.result
+        yield from ended(results, stop, on_next)

@@ -35,7 +35,7 @@ def pipeline(
     force: bool = False,
 ) -> dict[str, float | None] | None:
     """Extract, train, score; a clip that fails to extract stops it before training."""
-    extract_features(manifest, store, encoders, device, batch_size, readers, limits, force)
+    extract_features(manifest, store, encoders, device, batch_size, readers, limits, force=force)
     sets = feature_sets_of(encoders)
     apart = max_rows_apart
     train_head(manifest, store, run, head, train, max_rows_apart=apart, force=force, **sets)

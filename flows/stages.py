@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, create_model
 
@@ -20,7 +20,10 @@ from features.extraction import Count, extract_features
 from features.forecast import Forecast, forecast
 from features.limits import GENEROUS, DecodeLimits
 from features.outcomes import Extraction, Outcome
+from features.records import ClipIds
+from features.shards import Request
 from features.timeline import MAX_ROWS_APART, RowsApart
+from flows.stopping import finishing
 from models.ablation.stage import Ablation, ablate
 from models.baselines.scoring import score_baselines
 from models.ensemble import train_ensemble
@@ -29,6 +32,9 @@ from models.heads import AnyHeadConfig
 from models.heads.dspl import DsplConfig
 from models.scoring import ScoreResult, score_head
 from models.training import TrainResult, train_head
+
+Runner = Literal["local", "dask"]
+"""Where clips are encoded: in this process, or on Dask workers."""
 
 HOOK = "on_"  # how parameters begin that are called back, and are no keys
 
@@ -60,17 +66,19 @@ def pipeline(
     on_epoch: Callable[[Epoch], None] | None = None,
 ) -> PipelineResult:
     """Extract, train, score; a clip that fails to extract stops it before training."""
-    extraction = extract_features(
-        manifest,
-        store,
-        encoders,
-        device=device,
-        batch_size=batch_size,
-        readers=readers,
-        limits=limits,
-        force=force,
-        on_outcome=on_outcome,
-    )
+    with finishing() as on_next:
+        extraction = extract_features(
+            manifest,
+            store,
+            encoders,
+            device=device,
+            batch_size=batch_size,
+            readers=readers,
+            limits=limits,
+            force=force,
+            on_outcome=on_outcome,
+            on_next=on_next,
+        )
     complete(extraction)
     sets = feature_sets_of(encoders)
     training = train_head(
@@ -134,24 +142,48 @@ def extract_or_tell(
     batch_size: Count | None = None,
     readers: Count | None = None,
     limits: DecodeLimits = GENEROUS,
+    only: ClipIds = (),
+    failed: bool = False,
     force: bool = False,
     dry_run: bool = False,
+    runner: Runner = "local",
+    scheduler: str | None = None,
+    workers: Count | None = None,
     on_outcome: Callable[[Outcome, int], None] | None = None,
 ) -> Extraction | Forecast:
-    """Bring the store up to the manifest, or with `dry_run` only tell what that would be."""
+    """Bring the store up to the manifest, or with `dry_run` only tell what that would be.
+
+    Only these clips, or those that failed; in this process, or on Dask workers.
+    """
+    part = {"only": only, "failed": failed, "force": force}
     if dry_run:
-        return forecast(manifest, store, encoders, device=device, limits=limits, force=force)
-    return extract_features(
-        manifest,
-        store,
-        encoders,
-        device=device,
-        batch_size=batch_size,
-        readers=readers,
-        limits=limits,
-        force=force,
-        on_outcome=on_outcome,
-    )
+        return forecast(manifest, store, encoders, device=device, limits=limits, **part)
+    with finishing() as on_next:
+        if runner == "dask":
+            from flows.sharded import extract_on_dask
+
+            request = Request(store, encoders, device, batch_size, readers, limits, failed, force)
+            return extract_on_dask(
+                manifest,
+                request,
+                only=only,
+                scheduler=scheduler,
+                workers=workers,
+                on_outcome=on_outcome,
+                on_next=on_next,
+            )
+        return extract_features(
+            manifest,
+            store,
+            encoders,
+            device=device,
+            batch_size=batch_size,
+            readers=readers,
+            limits=limits,
+            on_outcome=on_outcome,
+            on_next=on_next,
+            **part,
+        )
 
 
 STAGES: dict[str, Callable] = {

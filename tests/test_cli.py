@@ -4,6 +4,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -64,7 +65,7 @@ def test_overrides_may_stand_before_and_behind_the_config(tmp_path, capsys):
             "unknown key 'reeders'; the nearest valid one is 'readers'" in capsys.readouterr().err
         )
     with pytest.raises(SystemExit):
-        main(["run", "extract-features", "-c", "e.yaml", "--force"])
+        main(["run", "extract-features", "-c", "e.yaml", "--farce"])
 
 
 @pytest.fixture
@@ -153,9 +154,30 @@ def test_a_dry_run_tells_and_writes_nothing(set_up, tmp_path, capsys):
     assert "'dry_run' is a key of other stages" in capsys.readouterr().err
 
 
+def test_a_part_is_run_again(set_up, capsys):
+    assert main(set_up) == 0
+    assert main([*set_up, "--only", "c1", "c0", "--force"]) == 0
+    assert "2 clips x 2 feature sets: 4 extracted, 0 already there" in capsys.readouterr().out
+    assert main([*set_up, "--failed"]) == 0
+    assert "no clip is in quarantine; nothing to do" in capsys.readouterr().out
+    assert main([*set_up, "--only", "c9"]) == 2
+    assert "only: the manifest has no clip 'c9'; did you mean" in capsys.readouterr().err
+    assert main([*set_up, "only=[7]"]) == 2  # a name that YAML takes for a number
+    assert "the manifest has no clip '7'" in capsys.readouterr().err
+    assert main([*set_up[:2], "--only", "c1", *set_up[2:]]) == 0  # keys behind ids
+
+
 @pytest.mark.parametrize(
     ("number", "status", "said"),
-    [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "terminated")],
+    [
+        (signal.SIGINT, 130, "interrupted; what is done is kept, the rest resumes\n"),
+        (
+            signal.SIGTERM,
+            143,
+            "WARNING: told to end: what is begun is finished first (told again: at once)\n"
+            "terminated; what is done is kept, the rest resumes\n",
+        ),
+    ],
 )
 def test_a_signal_has_an_exit_status_of_its_own_and_the_rest_resumes(
     set_up, tmp_path, number, status, said
@@ -176,7 +198,10 @@ def test_a_signal_has_an_exit_status_of_its_own_and_the_rest_resumes(
     os.kill(child.pid, number)
     _, error = child.communicate(timeout=30)
     assert child.returncode == status
-    assert error == f"{said}; what is done is kept, the rest resumes\n"
+    assert error == said
+    if number == signal.SIGTERM:  # no clip was left with one set of two
+        in_sets = Counter(path.parent.name for path in tmp_path.glob("s.zarr/*/d*/zarr.json"))
+        assert set(in_sets.values()) == {2}
     n_done = len(list(tmp_path.glob("s.zarr/*/d*/zarr.json")))
     assert 0 < n_done < 600
     assert not list((tmp_path / "s.zarr.work" / "staging").iterdir())

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from features.extraction import WRITES_AHEAD
+from features.line import WRITES_AHEAD
 from features.records import Source
 from features.sources import SourceDigests
 from features.spec import FeatureSpec

@@ -15,6 +15,8 @@ from small_media import tone
 from features.errors import Incomplete
 from features.manifest import write_manifest
 from features.records import Clip
+from features.store import FeatureStore
+from flows.cluster import cluster
 from flows.extract import extract_features
 from flows.pipeline import pipeline
 from flows.score import score_head
@@ -89,6 +91,21 @@ def test_a_failed_clip_fails_the_flow_after_the_others_are_done(
     assert (tmp_path / "s.zarr").exists()
     write_manifest(two_clips, [Clip(id="good", video="good.mp4", split="train")])
     assert extract_features(two_clips, str(tmp_path / "s.zarr"), encoders) == {"present": 1}
+
+
+def test_on_dask_workers_the_flow_gives_the_same_store(server, two_clips, tiny_clip, tmp_path):
+    encoders = [{"kind": "clip", **tiny_clip}]
+    ends = []
+    with cluster(None, 1) as address:
+        for runner, name in (("local", "a"), ("dask", "b")):
+            store = str(tmp_path / f"{name}.zarr")
+            with pytest.raises(Incomplete, match="1 extracted, .* 1 quarantined") as found:
+                extract_features(two_clips, store, encoders, runner=runner, scheduler=address)
+            ends.append(str(found.value).partition("; these failed")[2])
+    assert ends[0] == ends[1]
+    (set_name,) = FeatureStore.open(str(tmp_path / "a.zarr")).feature_sets()
+    a, b = (FeatureStore.open(str(tmp_path / f"{n}.zarr")).read(set_name, "good") for n in "ab")
+    assert a.values.tobytes() == b.values.tobytes()
 
 
 def test_the_pipeline_leaves_a_run_and_a_second_one_does_nothing(

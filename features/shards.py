@@ -1,0 +1,190 @@
+"""A run in parts: shards of clips that any process may take, and what came of all of them.
+
+What a shard says of itself may be lost with its process; the store is asked in the end.
+"""
+
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, replace
+from functools import cache
+from itertools import cycle
+from math import ceil
+from pathlib import Path
+
+from features.crops import crop_files
+from features.devices import DeviceName
+from features.digest_memo import remembering
+from features.encoders import AnyEncoderConfig
+from features.errors import MediaError
+from features.extraction import extract_clips
+from features.limits import DecodeLimits
+from features.manifest import Manifest, read_manifest
+from features.outcomes import Outcome
+from features.planning import Job, Plan, by_clip, find, plan_all
+from features.quarantine import Extractor, extractor
+from features.records import Source
+from features.selection import selected
+from features.sources import SourceDigests
+from features.station import Station
+from features.store import FeatureStore
+
+LEAST, MOST = 16, 64  # clips of a shard
+SHARDS_AT_MOST = 400  # of a run: beyond 25,600 clips shards grow
+SHARDS_A_WORKER = 4  # where there are clips enough: the last ones to end should be short
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What is to be extracted, and how: the keys of `extract-features`."""
+
+    store: str
+    encoders: tuple[AnyEncoderConfig, ...]
+    device: DeviceName
+    batch_size: int | None
+    readers: int | None
+    limits: DecodeLimits
+    failed: bool
+    force: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Shard:
+    """Some clips of a run."""
+
+    number: int
+    """From 1."""
+    n_shards: int
+    clips: Manifest
+    request: Request
+
+    def extract(
+        self,
+        station: Station,
+        on_outcome: Callable[[Outcome], None],
+        on_next: Callable[[], bool] = lambda: True,
+    ) -> tuple[Outcome, ...]:
+        """How each clip ended for each feature set, with the encoders of a station."""
+        if not on_next():
+            return ()
+        asked = self.request
+        return extract_clips(
+            self.clips,
+            asked.store,
+            asked.encoders,
+            station,
+            batch_size=asked.batch_size,
+            readers=asked.readers,
+            limits=asked.limits,
+            failed=asked.failed,
+            force=asked.force,
+            on_outcome=lambda outcome, _: on_outcome(outcome),
+            on_next=on_next,
+        ).outcomes
+
+
+@cache
+def station_of_this_process(device: DeviceName) -> Station:
+    """The one station of a process that shards come to, one after another: it is never closed."""
+    return Station(device)
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A run that is planned."""
+
+    store: FeatureStore
+    tool: Extractor
+    plans: tuple[Plan, ...]
+    shards: tuple[Shard, ...]
+    """Of what the store lacks."""
+
+    def outcomes(self, reported: Collection[Outcome], lost: str) -> tuple[Outcome, ...]:
+        """How each clip ended for each feature set: what the store has, in its shard's words.
+
+        `lost` says why where neither store nor shard does.
+        """
+        said = {(outcome.clip, outcome.feature_set): outcome for outcome in reported}
+        return tuple(
+            outcome
+            for each in self.plans
+            for outcome in (
+                *each.settled,
+                *(
+                    self._outcome(job, said.get((job.source.clip_id, job.feature_set)), lost)
+                    for job in each.jobs
+                ),
+            )
+        )
+
+    def _outcome(self, job: Job, said: Outcome | None, lost: str) -> Outcome:
+        """How a clip ended that the feature set lacked."""
+        clip_id, name = job.source.clip_id, job.feature_set
+        now = find(self.store, name, clip_id, job.source_digest, self.tool)
+        is_new = now.commit != job.found.commit or (said and said.state == "extracted")
+        if now.state == "complete" and is_new:
+            note, n_rows = now.why or None, said.n_rows if said else 0
+            return Outcome(clip_id, name, "extracted", "", note, n_rows, job.reason)
+        if said and said.state in ("failed", "quarantined"):
+            return said
+        if now.quarantined and now.quarantined != job.found.quarantined:
+            return Outcome(clip_id, name, "quarantined", now.quarantined.words, reason=job.reason)
+        return Outcome(clip_id, name, "failed", lost, reason=job.reason)
+
+
+def planned(manifest: Path, only: Sequence[str], request: Request, n_workers: int) -> Run:
+    """A run in shards that so many workers share."""
+    clips = selected(read_manifest(manifest), only)
+    store, tool = FeatureStore.at(request.store), extractor(request.limits)
+    specs = [(config, config.spec()) for config in request.encoders]
+    again = {"force": request.force, "failed": request.failed}
+    for _, spec in specs:
+        store.mend(spec)
+    with remembering(store.work) as memo:
+        plans = tuple(plan_all(clips, specs, store, SourceDigests(memo), tool, **again))
+    left = by_clip(plans)
+    if left:
+        store.found()
+        with remembering(store.work) as later:  # a new store had no place for it
+            later.take_over(memo)
+    by_id = {clip.id: clip for clip in clips.clips}
+    dealt = deal([weight(jobs[0].source) for jobs in left], n_workers)
+    shards = tuple(
+        Shard(
+            number,
+            len(dealt),
+            replace(clips, clips=tuple(by_id[left[place][0].source.clip_id] for place in places)),
+            request,
+        )
+        for number, places in enumerate(dealt, 1)
+    )
+    return Run(store, tool, plans, shards)
+
+
+def deal(weights: Sequence[int], n_workers: int) -> list[list[int]]:
+    """The places of the weights in shards of like number and like weight, each in order.
+
+    The heaviest are dealt out one to each, then the next from the last shard back to the first,
+    to and fro.
+    """
+    if not weights:
+        return []
+    wanted = min(SHARDS_A_WORKER * n_workers, len(weights) // LEAST)
+    n_shards = min(SHARDS_AT_MOST, max(wanted, ceil(len(weights) / MOST)))
+    shards: list[list[int]] = [[] for _ in range(n_shards)]
+    turns = cycle([*shards, *reversed(shards)])
+    for place in sorted(range(len(weights)), key=lambda place: -weights[place]):
+        next(turns).append(place)
+    return [sorted(shard) for shard in shards]
+
+
+def weight(source: Source) -> int:
+    """Bytes of a clip's media: what stands for its duration, which one would have to open it for.
+
+    0 where there is none, which its shard will say.
+    """
+    try:
+        if heard_or_seen := source.video or source.audio:
+            return heard_or_seen.stat().st_size
+        crops = crop_files(source.frames).values() if source.frames else ()
+        return sum(path.stat().st_size for path in crops)
+    except (OSError, MediaError):
+        return 0

@@ -1,0 +1,92 @@
+"""A device that one process holds, and the encoders on it: each is loaded once."""
+
+import logging
+import os
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from tempfile import gettempdir
+
+import torch
+
+from features.devices import DeviceName, torch_device
+from features.durable import Claim, claim
+from features.encoders import AnyEncoderConfig
+from features.encoders.base import Encoder
+from features.spec import FeatureSpec
+
+LOOK_AGAIN_S = 1.0  # at GPUs that others hold
+
+log = logging.getLogger(__name__)
+
+
+class Station:
+    """Where extraction runs; it takes the device when the first encoder is asked for.
+
+    A GPU is held by a lock that the kernel frees when the process ends; a run of the same user
+    that finds no free one waits. The CPU is shared.
+    """
+
+    def __init__(self, name: DeviceName = "auto") -> None:
+        self._allowed = torch_device(name)
+        self._taken: tuple[torch.device, Claim | None] | None = None
+        self._specs: dict[AnyEncoderConfig, FeatureSpec] = {}
+        self._encoders: dict[AnyEncoderConfig, Encoder] = {}
+
+    @property
+    def device(self) -> torch.device:
+        """The device, held from here on."""
+        if self._taken is None:
+            self._taken = held(self._allowed)
+        return self._taken[0]
+
+    def spec(self, config: AnyEncoderConfig) -> FeatureSpec:
+        """What an encoder's numbers are decided by; its weights are hashed once."""
+        if config not in self._specs:
+            self._specs[config] = config.spec()
+        return self._specs[config]
+
+    def encoder(self, config: AnyEncoderConfig) -> Encoder:
+        """The encoder on the device; `WeightsError` where its weights do not fit."""
+        if config not in self._encoders:
+            self._encoders[config] = config.build(self.device)
+        return self._encoders[config]
+
+    def close(self) -> None:
+        """Let go of the encoders, and let others have the device."""
+        self._encoders.clear()
+        if self._taken and (lock := self._taken[1]):
+            lock.release()
+        self._taken = None
+
+
+def held(allowed: torch.device) -> tuple[torch.device, Claim | None]:
+    """A device, with the lock on it if it is a GPU: that one, or where it has no number any."""
+    if allowed.type != "cuda":
+        return allowed, None
+    numbers = range(torch.cuda.device_count()) if allowed.index is None else [allowed.index]
+    locks = [_lock_of(str(torch.cuda.get_device_properties(n).uuid)) for n in numbers]
+    place, lock = first_free(locks, partial(time.sleep, LOOK_AGAIN_S))
+    return torch.device("cuda", numbers[place]), lock
+
+
+def first_free(locks: Sequence[Path], wait: Callable[[], None]) -> tuple[int, Claim]:
+    """The first of the locks that nobody holds, waiting for one; its place among them."""
+    told = False
+    while True:
+        for place, path in enumerate(locks):
+            if lock := claim(path):
+                return place, lock
+        if not told:
+            log.warning(
+                "another extraction holds %s; this one waits for it to end",
+                "the GPU" if len(locks) == 1 else f"each of the {len(locks)} GPUs",
+            )
+            told = True
+        wait()
+
+
+def _lock_of(uuid: str) -> Path:
+    """The lock file of a GPU, for the processes of this user on this machine."""
+    return Path(gettempdir()) / f"vaflow-{os.getuid()}" / f"gpu-{uuid}.lock"

@@ -1,0 +1,78 @@
+"""A device that is held: with locks that are real, and GPUs that are not."""
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from features.devices import torch_device
+from features.durable import claim
+from features.encoders.clip import ClipConfig
+from features.errors import InputError
+from features.station import Station, first_free, held
+
+
+@pytest.fixture
+def gpus(monkeypatch, tmp_path):
+    """Two GPUs, as far as torch can tell."""
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
+    monkeypatch.setattr(
+        "torch.cuda.get_device_properties", lambda n: SimpleNamespace(uuid=f"GPU-{n}")
+    )
+    monkeypatch.setattr("features.station.gettempdir", lambda: str(tmp_path))
+
+
+def test_each_process_takes_a_gpu_of_its_own_and_the_next_waits(gpus, caplog, monkeypatch):
+    first, second = Station("cuda"), Station("auto")
+    assert (first.device, second.device) == (torch.device("cuda:0"), torch.device("cuda:1"))
+    waited = []
+
+    def wait(_):
+        waited.append(1)
+        if len(waited) == 3:
+            second.close()
+
+    monkeypatch.setattr("features.station.time.sleep", wait)
+    assert Station("cuda").device == torch.device("cuda:1")
+    assert len(waited) == 3
+    said = [record.message for record in caplog.records]
+    assert said == ["another extraction holds each of the 2 GPUs; this one waits for it to end"]
+
+
+def test_a_gpu_that_is_named_is_the_one_that_is_held(gpus, tmp_path):
+    device, lock = held(torch_device("cuda:1"))
+    assert device == torch.device("cuda:1")
+    assert lock is not None
+    assert claim(lock.path) is None
+    assert Station("cuda").device == torch.device("cuda:0")
+
+
+def test_a_gpu_that_is_not_there_is_named(gpus):
+    with pytest.raises(InputError, match=r"device=cuda:2, but torch finds 2 GPUs, counted from"):
+        torch_device("cuda:2")
+
+
+def test_without_a_gpu_it_is_said():
+    with pytest.raises(InputError, match="device=cuda:0, but torch finds no GPU"):
+        torch_device("cuda:0")
+
+
+def test_the_cpu_is_shared():
+    assert held(torch.device("cpu")) == (torch.device("cpu"), None)
+
+
+def test_the_first_free_lock_is_taken(tmp_path):
+    paths = [tmp_path / f"{k}.lock" for k in range(3)]
+    taken = claim(paths[0])
+    place, lock = first_free(paths, lambda: pytest.fail("one is free"))
+    assert (place, lock.path) == (1, paths[1])
+    assert taken is not None
+
+
+def test_an_encoder_is_loaded_once(tiny_clip, monkeypatch):
+    station, config = Station("cpu"), ClipConfig(**tiny_clip)
+    found = station.encoder(config)
+    assert station.encoder(ClipConfig(**tiny_clip)) is found
+    station.close()
+    assert station.encoder(config) is not found
