@@ -25,7 +25,7 @@ START_S = 1.0  # processes that decode start while weights are read: in less tha
 CPU = torch.device("cpu")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)  # itself alone is the same
 class Loaded:
     """An encoder's config whose weights are hashed and loaded once, for many runs."""
 

@@ -18,7 +18,7 @@ from features.errors import MediaError
 from features.extraction import extract_clips
 from features.limits import DecodeLimits
 from features.manifest import Manifest, read_manifest
-from features.outcomes import Outcome
+from features.outcomes import Extraction, Outcome
 from features.planning import Job, Plan, by_clip, find, plan_all
 from features.quarantine import Extractor, extractor
 from features.records import Source
@@ -61,10 +61,10 @@ class Shard:
         station: Station,
         on_outcome: Callable[[Outcome], None],
         on_next: Callable[[], bool] = lambda: True,
-    ) -> tuple[Outcome, ...]:
+    ) -> Extraction:
         """How each clip ended for each feature set, with the encoders of a station."""
         if not on_next():
-            return ()
+            return Extraction((), 0.0)
         asked = self.request
         return extract_clips(
             self.clips,
@@ -78,7 +78,7 @@ class Shard:
             force=asked.force,
             on_outcome=lambda outcome, _: on_outcome(outcome),
             on_next=on_next,
-        ).outcomes
+        )
 
 
 @cache
@@ -167,7 +167,7 @@ def deal(weights: Sequence[int], n_workers: int) -> list[list[int]]:
     """
     if not weights:
         return []
-    wanted = min(SHARDS_A_WORKER * n_workers, len(weights) // LEAST)
+    wanted = min(SHARDS_A_WORKER * n_workers, len(weights) // LEAST) if n_workers > 1 else 1
     n_shards = min(SHARDS_AT_MOST, max(wanted, ceil(len(weights) / MOST)))
     shards: list[list[int]] = [[] for _ in range(n_shards)]
     turns = cycle([*shards, *reversed(shards)])

@@ -33,8 +33,8 @@ from flows.stopping import finishing
     persist_result=False,
 )
 def extract_shard(
-    number: int, n_shards: int, extract: Callable[[OnOutcome], tuple[Outcome, ...]]
-) -> tuple[Outcome, ...]:
+    number: int, n_shards: int, extract: Callable[[OnOutcome], Extraction]
+) -> Extraction:
     """How the clips of a shard ended; what is extracted is logged with its reason."""
     log = get_run_logger()
 
@@ -45,7 +45,10 @@ def extract_shard(
         elif outcome.state != "present":
             log.error("%s: %s: %s", named, outcome.state, outcome.detail)
 
-    return extract(on_outcome)
+    extraction = extract(on_outcome)
+    for line in extraction.remarks:
+        log.info(line)
+    return extraction
 
 
 @flow(name="extract-features", persist_result=False)
@@ -86,14 +89,14 @@ def extract_features(
     with finishing() as on_next:
         if run.shards and runner == "local":
             for found in _here(run.shards, device, on_next):
-                reported.extend(found)
+                reported.extend(found.outcomes)
         elif run.shards:
             for found in _on_dask(run.shards, scheduler, workers, on_next):
                 if isinstance(found, Exception):
                     log.error("a shard was lost: %s", found)
                     lost.append(str(found))
                 else:
-                    reported.extend(found)
+                    reported.extend(found.outcomes)
     extraction = counted(run, reported, lost, began)
     for note in extraction.notes():
         log.info("note: %s", note)
@@ -103,7 +106,7 @@ def extract_features(
 
 def _here(
     shards: tuple[Shard, ...], device: DeviceName, on_next: Callable[[], bool]
-) -> Iterator[tuple[Outcome, ...]]:
+) -> Iterator[Extraction]:
     """Shard after shard in this process."""
     with closing(Station(device)) as station:
         for shard in shards:
@@ -116,7 +119,7 @@ def _on_dask(
     scheduler: str | None,
     workers: int | None,
     on_next: Callable[[], bool],
-) -> Iterator[tuple[Outcome, ...] | Exception]:
+) -> Iterator[Extraction | Exception]:
     """Shards as workers have done them."""
     with (
         cluster(scheduler, workers) as address,

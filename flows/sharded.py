@@ -55,14 +55,12 @@ def extract_on_dask(
                 if isinstance(found, Exception):
                     lost.append(str(found))
                 else:
-                    say(found)
-                    reported.extend(found)
+                    say(found.outcomes)
+                    reported.extend(found.outcomes)
     return counted(run, reported, lost, began)
 
 
-def on_worker(
-    shard: Shard, stop: str, on_outcome: OnOutcome = lambda _: None
-) -> tuple[Outcome, ...]:
+def on_worker(shard: Shard, stop: str, on_outcome: OnOutcome = lambda _: None) -> Extraction:
     """How the clips of a shard ended, in the process of a worker; it loads encoders once."""
     told = Event(stop, client=get_client())
     with ONE_AT_A_TIME:
@@ -76,10 +74,10 @@ def new_stop() -> str:
 
 
 def ended(
-    results: Mapping[Future, Callable[[], tuple[Outcome, ...]]],
+    results: Mapping[Future, Callable[[], Extraction]],
     stop: Event,
     on_next: Callable[[], bool],
-) -> Iterator[tuple[Outcome, ...] | Exception]:
+) -> Iterator[Extraction | Exception]:
     """What each shard gives as it ends, or what it was lost by; workers are told where to stop.
 
     An error that is the user's, such as weights that do not fit, is raised.

@@ -94,7 +94,8 @@ def test_what_the_store_has_counts_and_not_what_a_shard_said(manifest, request_)
     assert {outcome.detail for outcome in nothing} == {"lost with its worker"}
     said = []
     reported = shard.extract(Station("cpu"), said.append)
-    assert tuple(said) == reported
+    assert tuple(said) == reported.outcomes
+    reported = reported.outcomes
     wanted = {"a": "extracted", "b": "extracted", "c": "quarantined"}
     assert states(run.outcomes(reported, "")) == wanted
     assert states(run.outcomes((), "")) == wanted  # a report that was lost changes nothing
@@ -110,7 +111,7 @@ def test_forced_clips_that_nobody_came_to_have_failed(manifest, request_):
     planned(manifest, (), request_, 1).shards[0].extract(Station("cpu"), lambda _: None)
     forced = planned(manifest, (), replace(request_, force=True), 1)
     assert states(forced.outcomes((), "")) == dict.fromkeys("abc", "failed")
-    reported = forced.shards[0].extract(Station("cpu"), lambda _: None)
+    reported = forced.shards[0].extract(Station("cpu"), lambda _: None).outcomes
     assert states(forced.outcomes(reported, "")) == {
         "a": "extracted",
         "b": "extracted",
@@ -121,7 +122,7 @@ def test_forced_clips_that_nobody_came_to_have_failed(manifest, request_):
 def test_a_shard_that_is_told_to_stop_begins_nothing(manifest, request_, monkeypatch):
     run = planned(manifest, (), request_, 1)
     monkeypatch.setattr(Station, "encoder", lambda *_: pytest.fail("weights were loaded"))
-    assert run.shards[0].extract(Station("cpu"), lambda _: None, lambda: False) == ()
+    assert run.shards[0].extract(Station("cpu"), lambda _: None, lambda: False).outcomes == ()
 
 
 def test_a_part_is_what_is_named_or_what_failed(manifest, request_, tmp_path, make_video):

@@ -1,0 +1,159 @@
+"""What orchestration costs: a flow over the plain function, and a Dask worker that is killed.
+
+    python benchmarks/orchestration.py [--quick] [--json FILE]
+
+The shipped small encoders, sight and sound, on short clips of 360p video. `prefect_over_direct` is
+the time of the flow `extract-features` over that of the plain function for 200 clips, in turns;
+what the flow costs before the first clip, its temporary server above all, is `prefect_start_s`.
+`prefect_memory` is the peak of the flow's process and its children for four times the clips, over
+that for a quarter. `killed_over_undisturbed` is the time of 64 clips on two Dask workers, one of
+which is killed when a quarter is done, over that of the same run left alone;
+`killed_excess_clips` is how many clips' time it takes beyond 1.5 times that, at the undisturbed
+pace (wanted: 1 or less).
+"""
+
+import json
+import os
+import signal
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+from encoders import DEMO_AST, DEMO_CLIP
+from jobs import STORES
+from media import MEDIA, Shape, make_set
+from memory import peak_of
+from rounds import Report, arguments, in_turns
+
+from features.encoders import AnyEncoderConfig
+from features.encoders.ast import AstConfig
+from features.encoders.clip import ClipConfig
+from features.extraction import extract_features
+from features.limits import GENEROUS
+from features.shards import Request
+from flows.cluster import cluster, connected
+from flows.sharded import extract_on_dask
+
+CLIP_S = 2
+N_FILES = 4  # that clips take turns at
+N_CLIPS, N_KILLED = 200, 64
+ENCODERS: tuple[AnyEncoderConfig, ...] = (ClipConfig(**DEMO_CLIP), AstConfig(**DEMO_AST))
+
+
+def main() -> None:
+    """Flow against function, then a worker that dies; or the flow alone, where it is asked for."""
+    options = arguments(__doc__, flow={"metavar": "MANIFEST", "help": "this alone, for its memory"})
+    STORES.mkdir(parents=True, exist_ok=True)
+    if options.flow:
+        print(json.dumps({"seconds": _by_flow(Path(options.flow))}))
+        return
+    report, n_rounds = Report(), 1 if options.quick else 3
+    _flow(report, n_rounds)
+    _memory(report)
+    _killed(report, n_rounds)
+    report.write(options.json)
+
+
+def _set(n_clips: int) -> Path:
+    return make_set(MEDIA, Shape(CLIP_S), n_clips, n_files=N_FILES)
+
+
+def _flow(report: Report, n_rounds: int) -> None:
+    """The flow against the plain function."""
+    from prefect.settings import PREFECT_LOGGING_LEVEL, temporary_settings
+    from prefect.testing.utilities import prefect_test_harness
+
+    few, many = _set(1), _set(N_CLIPS)
+    began = time.perf_counter()
+    with (
+        temporary_settings({PREFECT_LOGGING_LEVEL: "ERROR"}),
+        prefect_test_harness(server_startup_timeout=120),
+    ):
+        _by_flow(few)
+        report.numbers["prefect_start_s"] = time.perf_counter() - began
+        ways = {"direct": partial(_directly, many), "prefect": partial(_by_flow, many)}
+        report.times_s |= in_turns(ways, n_rounds + 1)
+    ratio = report.median_s("prefect") / report.median_s("direct")
+    report.ratios["prefect_over_direct"] = ratio
+
+
+def _memory(report: Report) -> None:
+    """The flow's process as clips become more."""
+    peaks = []
+    for n_clips in (N_CLIPS // 4, 4 * N_CLIPS):
+        _, peak_mib = peak_of([sys.executable, __file__, "--flow", str(_set(n_clips))])
+        report.numbers[f"prefect_{n_clips}_clips_peak_mib"] = peak_mib
+        peaks.append(peak_mib)
+    report.ratios["prefect_memory"] = peaks[1] / peaks[0]
+
+
+def _killed(report: Report, n_rounds: int) -> None:
+    """Two workers, and one of them killed on the way; both have their encoders loaded."""
+    manifest = _set(N_KILLED)
+    with cluster(None, 2) as address:
+        _on_dask(manifest, address)  # which loads them
+        ways: dict[str, Callable[[], object]] = {
+            "undisturbed": partial(_on_dask, manifest, address),
+            "killed": partial(_on_dask, manifest, address, kill_at=N_KILLED // 4),
+        }
+        report.times_s |= in_turns(ways, n_rounds + 1)
+    alone_s, killed_s = report.median_s("undisturbed"), report.median_s("killed")
+    report.ratios["killed_over_undisturbed"] = killed_s / alone_s
+    report.numbers["killed_excess_clips"] = (killed_s - 1.5 * alone_s) / (alone_s / N_KILLED)
+
+
+def _directly(manifest: Path) -> None:
+    with tempfile.TemporaryDirectory(dir=STORES) as folder:
+        done = extract_features(manifest, f"{folder}/s.zarr", ENCODERS, device="cpu")
+    assert not done.failed
+
+
+def _by_flow(manifest: Path) -> float:
+    from flows.extract import extract_features as flow
+
+    began = time.perf_counter()
+    with tempfile.TemporaryDirectory(dir=STORES) as folder:
+        flow(manifest, f"{folder}/s.zarr", ENCODERS, device="cpu")
+    return time.perf_counter() - began
+
+
+def _on_dask(manifest: Path, address: str, kill_at: int | None = None) -> None:
+    """Extraction on the workers of a scheduler; one dies when so many clips are stored."""
+    with tempfile.TemporaryDirectory(dir=STORES) as folder:
+        over = threading.Event()
+
+        def kill() -> None:
+            with connected(address) as client:
+                pids = client.run(os.getpid)
+            while not over.wait(0.02):
+                if len(list(Path(folder).glob("s.zarr/clip-*/*/zarr.json"))) >= (kill_at or 0):
+                    os.kill(min(pids.values()), signal.SIGKILL)
+                    return
+
+        killer = threading.Thread(target=kill)
+        if kill_at:
+            killer.start()
+        request = Request(
+            f"{folder}/s.zarr", ENCODERS, "cpu", None, 1, GENEROUS, failed=False, force=False
+        )
+        done = extract_on_dask(
+            manifest,
+            request,
+            only=(),
+            scheduler=address,
+            workers=2,
+            on_outcome=None,
+            on_next=lambda: True,
+        )
+        over.set()
+        if kill_at:
+            killer.join()
+        assert not done.failed, done.failed[0].detail
+
+
+if __name__ == "__main__":
+    main()
