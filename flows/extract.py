@@ -16,7 +16,7 @@ from features.encoders import AnyEncoderConfig
 from features.extraction import Count
 from features.forecast import described, forecast
 from features.limits import GENEROUS, DecodeLimits
-from features.outcomes import Outcome
+from features.outcomes import Extraction, Outcome
 from features.records import ClipIds
 from features.shards import Request, Shard, planned
 from features.station import Station
