@@ -109,9 +109,16 @@ def _is_as_committed(raw: bytes, attributes: JsonObject, digest: object) -> bool
 
 
 def read_track(folder: Path, commit: Commit) -> Track:
-    """The track in a record's folder, which is held to its form before zarr opens it.
+    """The track in a record's folder; raises as `open_arrays` where it is damaged."""
+    arrays = {name: np.asarray(a[...]) for name, a in open_arrays(folder, commit).items()}
+    return Track(arrays["values"], arrays["time_s"], arrays["valid"])
 
-    `StoreError`, `ValueError`, `KeyError` or `OSError` where it is damaged or none of ours.
+
+def open_arrays(folder: Path, commit: Commit) -> dict[str, zarr.Array]:
+    """The arrays in a record's folder, which is held to its form before zarr opens it.
+
+    `StoreError`, `ValueError`, `KeyError` or `OSError` where it is damaged or none of ours; so
+    may whoever reads them find a chunk.
     """
     sizes = files_in(folder)
     for name, digest in commit.files.items():
@@ -122,8 +129,7 @@ def read_track(folder: Path, commit: Commit) -> Track:
             raise ValueError(f"{name} was changed")
     if check_forms(folder, sizes) != set(commit.files):
         raise ValueError("the commit names other files than such a record has")
-    arrays = {name: np.asarray(zarr.open_array(folder / name, mode="r")[...]) for name in ARRAYS}
-    return Track(arrays["values"], arrays["time_s"], arrays["valid"])
+    return {name: zarr.open_array(folder / name, mode="r") for name in ARRAYS}
 
 
 def stage(
