@@ -24,6 +24,7 @@ from features.listing import info, listing
 from features.object_client import asking
 from features.places import absolute, place_at
 from features.repair import clear
+from features.statistics import statistics
 from features.status import status
 from features.store import FeatureStore
 from features.verification import verify
@@ -216,6 +217,18 @@ def test_a_mixture_of_two_records_is_never_read(url, files):
     files.pipe_file(key(url, "a", "values/c/0/0"), chunk)
     with pytest.raises(StoreError, match="values/c/0/0 was changed, or replaced"):
         FeatureStore.open(url).read(SPEC.name, "a")
+
+
+def test_statistics_are_those_of_a_folder(url, bucket, files, tmp_path):
+    folder = str(tmp_path / "folder.zarr")
+    files.pipe_file(key(url, "a", "values/c/0/0"), b"x" * 34)
+    chunk = tmp_path / f"folder.zarr/{SPEC.name}/a/values/c/0/0"
+    chunk.write_bytes(b"x" * 34)
+    (found,), (wanted,) = statistics(url), statistics(folder)
+    assert found.as_json() == wanted.as_json()
+    assert [each.clip for each in found.survey.damaged] == ["a", "large"]
+    with pytest.raises(InputError, match="no such bucket"):
+        statistics("s3://bucket-none/s.zarr")
 
 
 def test_status_listing_and_info_are_those_of_a_folder(bucket, files, tmp_path):
