@@ -10,7 +10,7 @@ SHOWN_AT_MOST = 20  # of what `gc` found, for a person
 
 
 def add_store_commands(commands: Any) -> None:
-    """Tell the command line of status, why, verify, gc, ls, info, export and import-h5."""
+    """Tell the command line of status, why, verify, gc, ls, info, stats, export and import-h5."""
     status = _command(commands, "status", _status, "what the store has of a manifest")
     status.add_argument("manifest", type=Path, metavar="MANIFEST")
 
@@ -35,6 +35,11 @@ def add_store_commands(commands: Any) -> None:
     _command(commands, "ls", _ls, "the feature sets and clips of a store")
     info = _command(commands, "info", _info, "all that is recorded of a clip")
     info.add_argument("clip", metavar="CLIP")
+
+    stats = _command(commands, "stats", _stats, "what the rows of a store are like, all of them")
+    stats.add_argument("--set", action="append", metavar="NAME", help="only this one; or several")
+    stats.add_argument("--manifest", type=Path, help="and what is there of its clips")
+    stats.add_argument("--pairs", type=int, metavar="N", help="of most similar clips (10; 0: none)")
 
     export = _command(commands, "export", _export, "write a store into one HDF5 file", json=False)
     export.add_argument("output", type=Path, metavar="OUT.h5")
@@ -195,6 +200,26 @@ def _info(arguments: argparse.Namespace) -> int:
     else:
         Console().print(*(info_table(each) for each in found))
     return 1 if any(each.fault for each in found) else 0
+
+
+def _stats(arguments: argparse.Namespace) -> int:
+    from rich.console import Console
+
+    from features.statistics import PAIRS, statistics
+    from flows.reports import counting
+    from flows.store_tables import described_statistics
+
+    n_pairs = PAIRS if arguments.pairs is None else arguments.pairs
+    sets, manifest = arguments.set or (), arguments.manifest
+    with counting("stats") as on_clips:
+        found = statistics(arguments.store, sets, manifest, n_pairs=n_pairs, on_clips=on_clips)
+    if arguments.json:
+        print(json.dumps({"sets": [each.as_json() for each in found]}, indent=2))
+    else:
+        console = Console(highlight=False, soft_wrap=True, markup=False)
+        for said in described_statistics(found):
+            console.print(said)
+    return 1 if any(each.survey.damaged for each in found) else 0
 
 
 def _export(arguments: argparse.Namespace) -> int:

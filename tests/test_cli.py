@@ -24,6 +24,7 @@ HEAVY = (
     "numpy",
     "pydantic",
     "matplotlib",
+    "dask",
 )
 
 

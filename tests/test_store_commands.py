@@ -108,6 +108,29 @@ def test_ls_and_info_show_what_is_there(place, said):
     assert "damaged" in out
 
 
+def test_stats_say_what_the_rows_are_like(place, said, capsys):
+    status, out = said("stats", "s.zarr", "--manifest", "m.jsonl")
+    assert status == 0
+    assert "2 of 3 clips (66.67%); without: c" in out
+    assert "most similar clips; 1 likely duplicate" in out
+    status, out = said("stats", "s.zarr", "--json", "--set", SPEC.name)
+    (found,) = json.loads(out)["sets"]
+    assert (status, found["clips"], found["rows"], found["valid_rows"]) == (0, 2, 10, 8)
+    track = make_track()  # of both clips
+    mean = track.values[track.valid].astype(float).mean(0)
+    np.testing.assert_allclose(found["dimensions"]["mean"], mean)
+    assert found["nearest"] == [{"first": "a", "second": "b", "cosine": 1.0, "likely": True}]
+    assert (
+        json.loads(said("stats", "s.zarr", "--json", "--pairs", "0")[1])["sets"][0]["nearest"] == []
+    )
+    (place / f"s.zarr/{SPEC.name}/a/valid/c/0").unlink()
+    status, out = said("stats", "s.zarr")
+    assert status == 1
+    assert "left out: a: valid/c/0 is missing" in out
+    assert main(["stats", "s.zarr", "--set", "clip-0"]) == 2
+    assert f"the nearest is {SPEC.name!r}" in capsys.readouterr().err
+
+
 def test_a_store_goes_through_hdf5_and_back(place, said, capsys):
     assert said("export", "s.zarr", "o.h5") == (0, "export: 2 records of s.zarr in o.h5\n")
     status, out = said("import-h5", "o.h5", "back.zarr")
@@ -128,6 +151,7 @@ COMMANDS = [
     ["gc", "X"],
     ["ls", "X"],
     ["info", "X", "a"],
+    ["stats", "X"],
     ["export", "X", "o.h5"],
 ]
 
