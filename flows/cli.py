@@ -186,7 +186,7 @@ def _render(arguments: argparse.Namespace) -> int:
     clips = rendered.DEFAULT_CLIPS if arguments.clips is None else arguments.clips
     seconds = rendered.DEFAULT_SECONDS if arguments.seconds is None else arguments.seconds
     seed = rendered.DEFAULT_SEED if arguments.seed is None else arguments.seed
-    from flows.reports import counting
+    from flows.counting import counting
 
     with counting("render") as on_clip:
         rendered.render(arguments.folder, clips=clips, seconds=seconds, seed=seed, on_clip=on_clip)

@@ -15,7 +15,7 @@ from features.errors import Incomplete, InputError
 from features.manifest import write_manifest
 from features.rendered import DEFAULT_CLIPS, DEFAULT_SECONDS, DEFAULT_SEED, is_rendered, render
 from flows.band import rows_of, table
-from flows.reports import counting
+from flows.counting import counting
 from flows.settings import settings
 from flows.stages import pipeline as pipeline_plainly
 from models.runs import read_config

@@ -68,19 +68,6 @@ def progress(console: Console) -> Iterator[dict[str, Callable[..., None]]]:
         }
 
 
-@contextmanager
-def counting(what: str) -> Iterator[Callable[[int, int], None]]:
-    """A hook that shows how many of a total are done."""
-    console = Console(stderr=True)
-    with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task(what, total=None)
-
-        def on_step(done: int, total: int) -> None:
-            bar.update(task, completed=done, total=total)
-
-        yield on_step
-
-
 def describe(
     result: Extraction
     | Forecast

@@ -90,7 +90,7 @@ def _why(arguments: argparse.Namespace) -> int:
 def _verify(arguments: argparse.Namespace) -> int:
     from features.status import readable
     from features.verification import Verification, described, verify
-    from flows.reports import counting
+    from flows.counting import counting
 
     def looked() -> Verification:
         with counting("verify") as on_records:
@@ -206,7 +206,7 @@ def _stats(arguments: argparse.Namespace) -> int:
     from rich.console import Console
 
     from features.statistics import PAIRS, statistics
-    from flows.reports import counting
+    from flows.counting import counting
     from flows.store_tables import described_statistics
 
     n_pairs = PAIRS if arguments.pairs is None else arguments.pairs

@@ -12,6 +12,7 @@ from small_media import tone
 
 from features.manifest import read_manifest, write_manifest
 from features.records import Clip
+from features.store import FeatureStore
 from flows.cli import main
 
 HEAVY = (
@@ -50,6 +51,16 @@ def test_a_stage_run_by_the_command_loads_neither_prefect_nor_matplotlib(tmp_pat
         "print([name in sys.modules for name in ('torch', 'prefect', 'matplotlib')])"
     )
     assert python(code) == "[True, False, False]"
+
+
+@pytest.mark.parametrize("command", ["verify", "stats"])
+def test_a_command_that_reads_a_store_loads_no_torch(tmp_path, command):
+    FeatureStore.open(tmp_path / "s.zarr", create=True)
+    code = (
+        f"import sys\nfrom flows.cli import main\nmain(['{command}', '{tmp_path}/s.zarr'])\n"
+        "print([name for name in ('torch', 'prefect', 'matplotlib') if name in sys.modules])"
+    )
+    assert python(code) == "[]"
 
 
 def test_without_a_command_the_help_is_shown(capsys):
