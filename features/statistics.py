@@ -122,8 +122,7 @@ def _of_set(
     if clips:
         with TemporaryDirectory(prefix="vaflow-") as scratch:
             file = Path(scratch) / "directions.npy"
-            shape = len(clips), max(1, width)  # an empty file cannot be mapped
-            np.lib.format.open_memmap(file, "w+", np.float32, shape)
+            np.lib.format.open_memmap(file, "w+", np.float32, (len(clips), width))
             read = partial(_surveyed, place, spec.name, width, file)
             survey += added_up(read, partitions(clips), n_threads, on_done)
             if n_pairs:

@@ -303,9 +303,12 @@ def test_where_there_is_nothing_one_is_told(tmp_path):
         statistics(str(tmp_path / "s.zarr"), n_pairs=-1)
 
 
-def test_one_hears_how_many_clips_are_read(whole, monkeypatch):
+def test_of_several_partitions_all_is_found_and_heard(whole, monkeypatch):
+    at_once = only(whole)
     monkeypatch.setattr(passing, "CLIPS_AT_LEAST", 2)
     heard = []
-    holds(only(whole, n_threads=2, on_clips=lambda *said: heard.append(said)).survey, TRACKS)
+    found = only(whole, n_threads=2, on_clips=lambda *said: heard.append(said))
+    holds(found.survey, TRACKS)
+    assert found.nearest == at_once.nearest
     assert sorted(n for _, n in heard) == [9] * 5
     assert heard[-1] == (9, 9)
