@@ -1,9 +1,10 @@
 """Clips that may be the same: the pairs whose mean embeddings point most nearly the same way.
 
-It finds copies under other ids, and people who share a video's sound. The order of rows in time is
-lost, so a clip played backwards or more slowly counts as the same; a part of a longer clip is found
-only where the rest is like it; and clips in which little happens may be as near as copies. A pair
-is a question to whoever knows the media, not an answer.
+It finds copies under other ids, and people who share a video's sound. What was compressed anew
+comes near the top of the list, and may lie below the mark. The order of rows in time is lost, so a
+clip played backwards or more slowly counts as the same; a part of a longer clip is found only where
+the rest is like it; and clips in which little happens may be as near as copies. A pair is a
+question to whoever knows the media, not an answer.
 """
 
 import heapq
