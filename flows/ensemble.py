@@ -7,6 +7,7 @@ from prefect import flow, get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 
 from features.timeline import MAX_ROWS_APART, RowsApart
+from flows.artifacts import publish_training
 from flows.reports import ensemble_line
 from models.ensemble import train_ensemble as train_plainly
 from models.fitting import TrainConfig
@@ -48,4 +49,5 @@ def train_ensemble(
     for note in result.notes:
         get_run_logger().info("note: %s", note)
     get_run_logger().info(ensemble_line(result))
+    publish_training(result.run)
     return asdict(result.ensemble.out_of_fold)

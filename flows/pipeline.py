@@ -9,6 +9,7 @@ from features.encoders import AnyEncoderConfig
 from features.extraction import Count
 from features.limits import GENEROUS, DecodeLimits
 from features.timeline import MAX_ROWS_APART, RowsApart
+from flows.artifacts import publish_scored
 from flows.extract import extract_features
 from flows.score import score_head
 from flows.stages import feature_sets_of
@@ -39,4 +40,6 @@ def pipeline(
     sets = feature_sets_of(encoders)
     apart = max_rows_apart
     train_head(manifest, store, run, head, train, max_rows_apart=apart, force=force, **sets)
-    return score_head(run, manifest, store, split, apart, force=force)
+    scores = score_head(run, manifest, store, split, apart, force=force)
+    publish_scored(run, split, scores["ccc_mean"] if scores else None, manifest, store)
+    return scores

@@ -7,6 +7,7 @@ from prefect import flow, get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 
 from features.timeline import RowsApart
+from flows.artifacts import publish_score
 from flows.reports import score_line
 from models.scoring import score_head as score_plainly
 
@@ -36,4 +37,5 @@ def score_head(
     for note in result.notes:
         get_run_logger().info("note: %s", note)
     get_run_logger().info(score_line(result))
+    publish_score(result, manifest, store)
     return asdict(result.score) if result.score else None

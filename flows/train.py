@@ -8,6 +8,7 @@ from prefect import flow, get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 
 from features.timeline import MAX_ROWS_APART, RowsApart
+from flows.artifacts import publish_training
 from flows.reports import training_line
 from models.fitting import Epoch, TrainConfig
 from models.heads import AnyHeadConfig
@@ -69,4 +70,5 @@ def train_head(
     for note in result.notes:
         get_run_logger().info("note: %s", note)
     get_run_logger().info("%s, in %.1f s", training_line(result), time.monotonic() - began)
+    publish_training(result.run)
     return asdict(result.best)

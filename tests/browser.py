@@ -22,13 +22,13 @@ QUIET = (
     "--disable-component-update",
     "--disable-sync",
     "--hide-scrollbars",
-    "--host-resolver-rules=MAP * ~NOTFOUND",
+    "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
 )
 
 
 @contextmanager
 def chromium(profile: Path) -> Iterator[webdriver.Chrome]:
-    """A browser without a network, which logs what its pages say and ask for.
+    """A browser without a network but this machine, which logs what its pages say and ask for.
 
     Where there is none the test is skipped, or fails if `VAFLOW_REQUIRE_BROWSER` is 1.
     """

@@ -47,6 +47,15 @@ def decoder():
         yield process
 
 
+@pytest.fixture(scope="session")
+def server():
+    """A temporary Prefect server, which takes ten seconds to start."""
+    from prefect.testing.utilities import prefect_test_harness
+
+    with prefect_test_harness(server_startup_timeout=120):
+        yield
+
+
 @pytest.fixture
 def make_video(tmp_path) -> Callable[..., Path]:
     """Write an H.264 video with given timestamps, and AAC sound if samples are given."""

@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
-from prefect.testing.utilities import prefect_test_harness
 from small_media import tone
 
 from features.errors import Incomplete
@@ -21,16 +20,14 @@ from flows.extract import extract_features
 from flows.pipeline import pipeline
 from flows.score import score_head
 from flows.stages import HOOK, STAGES, parameters
+from models.fitting import Epoch
+from models.scores import SplitScore
 from models.scoring import ScoreResult
+from models.training import TrainResult
 
 ROOT = Path(__file__).parents[1]
+SCORE = SplitScore(0.2, 0.4, 0.3, 10, 2, 0, 2, *[None] * 6)
 DEPLOYMENTS = yaml.safe_load((ROOT / "prefect.yaml").read_text())["deployments"]
-
-
-@pytest.fixture(scope="module")
-def server():
-    with prefect_test_harness(server_startup_timeout=120):
-        yield
 
 
 def flow_of(entrypoint: str):
@@ -140,6 +137,26 @@ def test_the_pipeline_leaves_a_run_and_a_second_one_does_nothing(
     assert {"predictions.csv", "metrics.jsonl", "head.safetensors"} <= {p.name for p in before}
     assert pipeline(**keys) == scores
     assert {p: p.stat().st_mtime_ns for p in before} == before
+
+
+def test_each_flow_of_the_pipeline_leaves_its_artifacts(server, tmp_path, tiny_ast, monkeypatch):
+    left = []
+    for module in ("train", "score", "pipeline"):
+        for name in ("publish_training", "publish_score", "publish_scored"):
+            if hasattr(import_module(f"flows.{module}"), name):
+                where = f"flows.{module}.{name}"
+                monkeypatch.setattr(where, lambda *given, name=name: left.append((name, *given)))
+    trained = TrainResult("present", tmp_path, (), Epoch(0, 1.0, 0.2, 0.4, 0.3))
+    scored = ScoreResult("present", tmp_path, "val", SCORE, ())
+    monkeypatch.setattr("flows.pipeline.extract_features", lambda *_: {})
+    monkeypatch.setattr("flows.train.train_task", lambda *_: trained)
+    monkeypatch.setattr("flows.score.score_task", lambda **_: scored)
+    pipeline(tmp_path / "m", "s", tmp_path, [{"kind": "ast", "model": tiny_ast, "hop_s": 0.64}])
+    assert left == [
+        ("publish_training", tmp_path),
+        ("publish_score", scored, tmp_path / "m", "s"),
+        ("publish_scored", tmp_path, "val", 0.3, tmp_path / "m", "s"),
+    ]
 
 
 def test_no_file_of_flows_is_named_after_a_library():
