@@ -25,6 +25,8 @@ class Outcome:
     n_rows: int = 0
     reason: Reason | None = None
     """Why it was tried; None where it was not."""
+    n_bytes: int = 0
+    """Of the arrays that were put into the store."""
 
 
 @dataclass(frozen=True, slots=True)
