@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from flows.__main__ import INTERRUPTED
+from flows.logs import set_up, tell
 from flows.store_commands import add_store_commands, takes_overrides
 
 BROKEN_PIPE = 141  # what a shell makes of SIGPIPE
@@ -21,6 +22,8 @@ REMEDIES = {
     errno.EACCES: "give a path that you may use, or change its rights",
     errno.EPERM: "give a path that you may use, or change its rights",
 }
+
+log = logging.getLogger(__name__)
 
 DESCRIPTION = """\
 Valence and arousal, frame by frame, from video and sound.
@@ -52,15 +55,14 @@ def main(argv: Sequence[str] | None = None) -> int:
 
         if isinstance(error, OSError) and error.filename is not None:
             remedy = REMEDIES.get(error.errno or 0, "see to this path")
-            print(
+            tell(
                 f"vaflow: {error.filename}: {error.strerror}; {remedy}, and run the same again: "
-                "what is done is kept",
-                file=sys.stderr,
+                "what is done is kept"
             )
             return 1
         if not isinstance(error, VaflowError):
             raise
-        print(f"vaflow: {error}", file=sys.stderr)
+        tell(f"vaflow: {error}")
         return error.exit_status
 
 
@@ -94,6 +96,7 @@ def parser() -> argparse.ArgumentParser:
         choices=("labels", "face", "voice"),
         help="train with this taken away; the score must be near nothing",
     )
+    _add_log_format(demo)
     demo.set_defaults(command=_demo)
 
     render = commands.add_parser("render", help="write the rendered set, in Aff-Wild2's shape")
@@ -141,6 +144,13 @@ def parser() -> argparse.ArgumentParser:
     run.add_argument(
         "--force", action="store_true", help="again, though it is there already (force=true)"
     )
+    _add_log_format(run)
+    run.add_argument(
+        "--metrics",
+        type=Path,
+        metavar="FILE.prom",
+        help="keep the run's counts there, for the textfile collector of Prometheus",
+    )
     run.set_defaults(command=_run)
 
     report = commands.add_parser("report", help="make a run's report again: one HTML file")
@@ -163,6 +173,15 @@ def parser() -> argparse.ArgumentParser:
     return whole
 
 
+def _add_log_format(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--log-format",
+        choices=("text", "json"),
+        default="text",
+        help="json: one object per line on stderr, and no progress bars",
+    )
+
+
 def _count(text: str) -> int:
     """The number, if it is 0 or above."""
     if (number := int(text)) < 0:
@@ -171,6 +190,8 @@ def _count(text: str) -> int:
 
 
 def _demo(arguments: argparse.Namespace) -> int:
+    if arguments.log_format == "json":  # in text, Prefect's own log is what one sees
+        set_up("json")
     if arguments.control:
         from flows.controls import control
 
@@ -215,19 +236,23 @@ def _index(arguments: argparse.Namespace) -> int:
 def _run(arguments: argparse.Namespace) -> int:
     from rich.console import Console
 
-    from flows.reports import describe, progress
+    from flows.reports import describe
     from flows.settings import settings
     from flows.stages import complete_or_raise, hooks_of, stage
+    from flows.watching import watching
 
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
+    set_up(arguments.log_format)
     function = stage(arguments.stage)
     keys = settings(function, arguments.config, _overrides(arguments))
     console = Console(highlight=False, soft_wrap=True, markup=False)
-    with progress(Console(stderr=True)) as hooks:
+    metrics = None if keys.get("dry_run") else arguments.metrics  # which is no run of the stage
+    with watching(arguments.stage, metrics) as hooks:
         result = function(**keys, **hooks_of(function, hooks))
-    complete_or_raise(result)
+        complete_or_raise(result)
     for said in describe(result):
         console.print(said)
+        if isinstance(said, str):  # a table is for a person alone
+            log.info("%s", said.strip())
     return 0
 
 

@@ -1,0 +1,137 @@
+"""What a command logs, as text for a person or as JSON lines for a program."""
+
+import json
+import logging
+import math
+import os
+import sys
+import threading
+import time
+import uuid
+from collections import Counter
+from collections.abc import Callable
+from datetime import UTC, datetime
+from types import TracebackType
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:  # the command imports this first, and those load torch
+    from features.outcomes import Outcome
+    from models.fitting import Epoch
+
+LogFormat = Literal["text", "json"]
+
+OURS = ("features", "models", "flows")
+STANDARD = {*vars(logging.makeLogRecord({})), "message", "asctime"}
+PROGRESS_EVERY_S = 10.0
+FLOW_RUN_ID = "PREFECT__FLOW_RUN_ID"  # Prefect sets it in the process of a flow's run
+
+log = logging.getLogger(__name__)
+
+
+class JsonLines(logging.Formatter):
+    """One JSON object per record: time, level, logger, message, run_id, what came as `extra`.
+
+    A traceback is the field `traceback`. `run_id` is the id of the flow's run in a process that
+    Prefect started, else one that is new with each formatter.
+    """
+
+    def __init__(self, *_: object) -> None:  # what a config of `logging` calls it with
+        super().__init__()
+        self.run_id = os.environ.get(FLOW_RUN_ID) or str(uuid.uuid4())
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The line, in ASCII and without the newline."""
+        extra = {k: _plain(v) for k, v in vars(record).items() if k not in STANDARD}
+        fields = {
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname,
+            "logger": record.name,
+            "message": record.getMessage(),
+            "run_id": self.run_id,
+        }
+        if record.exc_info:
+            fields["traceback"] = self.formatException(record.exc_info)
+        if record.stack_info:
+            fields["stack"] = self.formatStack(record.stack_info)
+        return json.dumps({**fields, **{k: v for k, v in extra.items() if k not in fields}})
+
+
+def set_up(form: LogFormat) -> None:
+    """Send what is logged to stderr; in JSON also warnings, and an error that nobody caught."""
+    if form == "text":
+        logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
+        return
+    handler = logging.StreamHandler()
+    handler.setFormatter(JsonLines())
+    logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
+    for name in OURS:
+        logging.getLogger(name).setLevel(logging.INFO)
+    logging.captureWarnings(True)
+    sys.excepthook = _on_uncaught
+    threading.excepthook = lambda args: _on_uncaught(
+        args.exc_type, args.exc_value or args.exc_type(), args.exc_traceback
+    )
+
+
+def is_json() -> bool:
+    """Whether this process logs JSON lines."""
+    return any(isinstance(each.formatter, JsonLines) for each in logging.getLogger().handlers)
+
+
+def tell(said: str) -> None:
+    """Write to stderr what whoever started the command must know, in whatever form stderr has."""
+    if is_json():
+        log.error("%s", said.strip().removeprefix("vaflow: "))
+    else:
+        print(said, file=sys.stderr)
+
+
+def logged_progress(every_s: float = PROGRESS_EVERY_S) -> dict[str, Callable[..., None]]:
+    """Hooks for a stage that log how far it is; clips each `every_s`, and the last.
+
+    How each clip ends is logged where it ends (features/extraction.py).
+    """
+    n_done: Counter[str] = Counter()
+    next_s = time.monotonic() + every_s
+
+    def on_outcome(outcome: "Outcome", total: int) -> None:
+        nonlocal next_s
+        n_done["outcome"] += 1
+        done = n_done["outcome"]
+        if done == total or time.monotonic() >= next_s:
+            next_s = time.monotonic() + every_s
+            fields = {"done": done, "total": total}
+            log.info("%d of %d outcomes (clips x feature sets)", done, total, extra=fields)
+
+    def on_epoch(epoch: "Epoch") -> None:
+        fields = {"epoch": epoch.index + 1, "loss": epoch.loss, "ccc_mean": epoch.ccc_mean}
+        log.info("epoch %d: val mean CCC %.3f", epoch.index + 1, epoch.ccc_mean, extra=fields)
+
+    def on_step(what: str) -> Callable[[object, int], None]:
+        def hook(_: object, total: int) -> None:
+            n_done[what] += 1
+            done = n_done[what]
+            log.info("%s %d of %d", what, done, total, extra={"done": done, "total": total})
+
+        return hook
+
+    return {
+        "on_outcome": on_outcome,
+        "on_epoch": on_epoch,
+        "on_baseline": on_step("baseline"),
+        "on_member": on_step("member"),
+        "on_case": on_step("training"),
+    }
+
+
+def _on_uncaught(
+    kind: type[BaseException], error: BaseException, traceback: TracebackType | None
+) -> None:
+    log.critical("%s: %s", kind.__name__, error, exc_info=(kind, error, traceback))
+
+
+def _plain(value: object) -> object:
+    """The value as JSON has it; what JSON has not, as text."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    return value if isinstance(value, str | int | float | None) else str(value)
