@@ -62,13 +62,13 @@ class DigestMemo:
 
     def __init__(self, database: sqlite3.Connection | None = None) -> None:
         self._database = database
-        self._of_path: dict[Path, tuple[str, int, str]] = {}
-        self._unsaved: dict[Path, tuple[str, int, str]] = {}
+        self._of_path: dict[bytes, tuple[str, int, str]] = {}  # that the database has not
+        self._unsaved: dict[bytes, tuple[str, int, str]] = {}
         self._saved_at_s = time.monotonic()
 
     def find(self, path: Path, look: Look) -> str | None:
         """The digest of what lies at `path` and looks like this; None where there is a doubt."""
-        for looks, seen_ns, digest in self._entries(path):
+        for looks, seen_ns, digest in self._entries(os.fsencode(path)):
             has_clock_gone_back = seen_ns > look.seen_ns
             if looks == look.looks and not has_clock_gone_back:
                 return digest
@@ -78,7 +78,8 @@ class DigestMemo:
         """Remember the digest of what looked like this before it was read."""
         if not look.is_settled:
             return
-        self._of_path[path] = self._unsaved[path] = (look.looks, look.seen_ns, digest)
+        key = os.fsencode(path)
+        self._of_path[key] = self._unsaved[key] = (look.looks, look.seen_ns, digest)
         if time.monotonic() - self._saved_at_s >= SAVED_EVERY_S:
             self.save()
 
@@ -91,33 +92,33 @@ class DigestMemo:
 
     def save(self) -> None:
         """Have later processes know what is new, if the disk takes it."""
-        rows = [
-            (os.fsencode(path), *entry, _proof(path, *entry))
-            for path, entry in self._unsaved.items()
-        ]
+        rows = [(path, *entry, _proof(path, *entry)) for path, entry in self._unsaved.items()]
         self._unsaved.clear()
         self._saved_at_s = time.monotonic()
         if self._database and rows:
-            with suppress(sqlite3.Error), self._database:  # read-only, full or locked
-                self._database.execute("BEGIN")
-                query = "INSERT OR REPLACE INTO digests VALUES (?, ?, ?, ?, ?)"
-                self._database.executemany(query, rows)
+            with suppress(sqlite3.Error):  # read-only, full or locked
+                with self._database:
+                    self._database.execute("BEGIN")
+                    query = "INSERT OR REPLACE INTO digests VALUES (?, ?, ?, ?, ?)"
+                    self._database.executemany(query, rows)
+                for path, *_ in rows:  # a million clips need no second memory
+                    self._of_path.pop(path, None)
 
-    def _entries(self, path: Path) -> Iterator[tuple[str, int, str]]:
+    def _entries(self, path: bytes) -> Iterator[tuple[str, int, str]]:
         """What is remembered of a path, by this process and by others before it."""
         if path in self._of_path:
             yield self._of_path[path]
         if self._database:
             with suppress(sqlite3.Error):
                 query = "SELECT looks, seen_ns, sha256, proof FROM digests WHERE path = ?"
-                row = self._database.execute(query, (os.fsencode(path),)).fetchone()
+                row = self._database.execute(query, (path,)).fetchone()
                 if row and row[3] == _proof(path, *row[:3]):
                     yield row[:3]
 
 
-def _proof(path: Path, looks: object, seen_ns: object, digest: object) -> str:
+def _proof(path: bytes, looks: object, seen_ns: object, digest: object) -> str:
     """sha256 over an entry: sqlite does not see a bit that flips in a text."""
-    return hashlib.sha256(repr((os.fsencode(path), looks, seen_ns, digest)).encode()).hexdigest()
+    return hashlib.sha256(repr((path, looks, seen_ns, digest)).encode()).hexdigest()
 
 
 @contextmanager

@@ -244,6 +244,30 @@ def test_one_that_another_holds_is_neither_waited_for_nor_thrown_away(
     assert (work / FILE).stat().st_ino == inode
 
 
+def test_what_the_database_has_is_not_held_in_memory_too(video, work, read, clock):
+    with remembering(work) as memo:
+        digests = SourceDigests(memo)
+        digests.of(source(video), "visual")
+        assert len(memo._of_path) == 1
+        memo.save()
+        assert not memo._of_path
+        digests.of(source(video), "visual")
+    assert read == [video]
+
+
+def test_what_the_database_does_not_take_is_held_in_memory(video, work, read, clock, monkeypatch):
+    monkeypatch.setattr("features.digest_memo.WAIT_S", 0.05)
+    with remembering(work) as memo:
+        other = sqlite3.connect(work / FILE, isolation_level=None)
+        other.execute("BEGIN IMMEDIATE")
+        digests = SourceDigests(memo)
+        digests.of(source(video), "visual")
+        memo.save()
+        digests.of(source(video), "visual")
+        other.close()
+    assert read == [video]
+
+
 def test_what_is_not_there_is_a_media_error(tmp_path):
     with pytest.raises(MediaError, match="none.mp4 cannot be read") as raised:
         SourceDigests(DigestMemo()).of(source(tmp_path / "none.mp4"), "visual")
