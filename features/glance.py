@@ -25,7 +25,7 @@ class Glance:
     """Why it cannot be what was committed."""
 
 
-def glance(folder: Path) -> Glance:
+def glance(folder: Path | str) -> Glance:
     """A record's commit, and whether the files that it names are there.
 
     `LaterVersion` where the commit says what we do not know.
@@ -40,7 +40,7 @@ def glance(folder: Path) -> Glance:
     return Glance(commit, sum(sizes))
 
 
-def _size(folder: Path, name: str) -> int:
+def _size(folder: Path | str, name: str) -> int:
     """The bytes of a file of a record; `StoreError` where it is not there, or empty."""
     try:
         found = os.lstat(f"{folder}/{name}")

@@ -168,11 +168,11 @@ class Folder(Place):
 
     def commit(self, name: str) -> Commit | None:
         """As `read_commit` has it."""
-        return read_commit(self.root / name)
+        return read_commit(f"{self.root}/{name}")
 
     def glance(self, name: str) -> Glance:
         """As `features.glance.glance` has it."""
-        return glance(self.root / name)
+        return glance(f"{self.root}/{name}")
 
     def track(self, name: str, commit: Commit) -> Track:
         """As `read_track` has it."""

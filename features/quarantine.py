@@ -78,7 +78,8 @@ def stands(record: Quarantined, source: JsonObject, extractor: Extractor) -> boo
 def read_quarantine(work: Path, set_name: str, clip_id: str) -> Quarantined | None:
     """The clip's record in a store's work folder, or None where there is none that can be read."""
     try:
-        record = Quarantined.model_validate(json.loads(_place(work, set_name, clip_id).read_text()))
+        with open(_name(work, set_name, clip_id), "rb") as file:
+            record = Quarantined.model_validate(json.load(file))
     except (OSError, ValueError, RecursionError, ValidationError):
         return None  # to try a clip once too often costs time, and hides nothing
     return record if (record.spec, record.clip) == (set_name, clip_id) else None
@@ -121,4 +122,9 @@ def release(work: Path, set_name: str, clip_id: str) -> None:
 
 def _place(work: Path, set_name: str, clip_id: str) -> Path:
     """The file of a clip's record."""
-    return work / FOLDER / set_name / f"{clip_id}.json"
+    return Path(_name(work, set_name, clip_id))
+
+
+def _name(work: Path, set_name: str, clip_id: str) -> str:
+    """The same as a text: to make a path takes longer than to find that there is no such file."""
+    return f"{work}/{FOLDER}/{set_name}/{clip_id}.json"

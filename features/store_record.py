@@ -56,7 +56,7 @@ class Commit:
 _COMMIT: TypeAdapter[Commit] = TypeAdapter(Commit)
 
 
-def read_commit(folder: Path) -> Commit | None:
+def read_commit(folder: Path | str) -> Commit | None:
     """The commit in a record's folder, or None where there is none.
 
     `StoreError` where it is damaged or none of ours, `LaterVersion` where it says what we do not
