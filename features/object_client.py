@@ -1,8 +1,10 @@
 """The client of an object store: which server, with what time-outs, and what its errors say.
 
-Server, credentials and region come from the environment alone (`AWS_ENDPOINT_URL`,
-`AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY`, `AWS_REGION`, a profile, an instance's role), and
-fsspec's own settings from `FSSPEC_S3_...`.
+Credentials come from the environment alone (`AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY`, a
+profile, an instance's role), server and region from there (`AWS_ENDPOINT_URL`, `AWS_REGION`) or
+from fsspec's own configuration, with any other option of s3fs: `s3` in a JSON file in
+`~/.config/fsspec` (or `$FSSPEC_CONFIG_DIR`), or `FSSPEC_S3_...`. Every command and every worker
+reads it on its own machine, so that no option has to travel with a store's URL.
 """
 
 import errno
@@ -14,6 +16,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from features.errors import InputError, Unreachable
+from features.records import JsonObject
 
 CONNECT_S = 5  # seconds until a server counts as not there
 ANSWER_S = 10  # seconds that a server may be silent
@@ -22,10 +25,15 @@ ATTEMPTS = 2  # at each request, by botocore where there is no connection or the
 AWS = ".amazonaws.com"  # where a bucket's name is unique in all the world, whatever the region
 DISK = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS}  # the fault of this machine
 KEYS = "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+PROTOCOL = "s3"  # the name of its part of fsspec's configuration
+SECRETS = ("key", "secret", "token", "username", "password")  # options of s3fs that are credentials
 
 
 def filesystem(url: str) -> Any:
-    """The client; fsspec keeps one per process. `InputError` where s3fs is not installed."""
+    """The client; fsspec keeps one per process.
+
+    `InputError` where s3fs is not installed, or where fsspec's files hold credentials.
+    """
     try:
         from s3fs import S3FileSystem
     except ImportError as error:
@@ -33,18 +41,40 @@ def filesystem(url: str) -> Any:
             f"store = {url}: this needs s3fs, which is not installed ({error}); "
             "`pip install -e '.[s3]'` brings it"
         ) from None
-    region = os.environ.get("AWS_REGION")
+    region, said = os.environ.get("AWS_REGION"), _configured(url)
     files = S3FileSystem(
         use_listings_cache=False,  # others write
-        client_kwargs={"region_name": region} if region else {},
+        client_kwargs={
+            **({"region_name": region} if region else {}),
+            **said.get("client_kwargs", {}),
+        },
         config_kwargs={
             "connect_timeout": CONNECT_S,
             "read_timeout": ANSWER_S,
             "retries": {"mode": "standard", "total_max_attempts": ATTEMPTS},
+            **said.get("config_kwargs", {}),
         },
     )
     files.retries = ATTEMPTS
     return files
+
+
+def _configured(url: str) -> JsonObject:
+    """The options of s3fs in fsspec's configuration, which fsspec gives to it unless we do.
+
+    `InputError` where a file holds credentials: files are copied, committed and shared.
+    """
+    from fsspec.config import conf, set_conf_env
+
+    by_environment: dict[str, JsonObject] = {}
+    set_conf_env(by_environment)
+    said, allowed = conf.get(PROTOCOL, {}), by_environment.get(PROTOCOL, {})
+    if found := [name for name in SECRETS if name in said and name not in allowed]:
+        raise InputError(
+            f"store = {url}: fsspec's configuration holds {found[0]!r}, and credentials come from "
+            f"the environment alone; take it out of the file, and set {KEYS}"
+        )
+    return said
 
 
 def endpoint(url: str) -> str:

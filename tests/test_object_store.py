@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -11,23 +12,30 @@ from dataclasses import replace
 from itertools import count
 from pathlib import Path
 
+import numpy as np
 import pytest
+from fsspec.config import conf
 from planted import plant
 from s3fs import S3FileSystem
+from small_media import tone
 from small_stores import TRACKS, content, write_clips, write_tracks
 from test_store import SOURCE, SPEC, make_track, same
 from test_training import BRIEF, HEAD
 
 from features.errors import InputError, LaterVersion, StoreError, Unreachable
 from features.garbage import debris
+from features.labels import Labels, write_labels
 from features.listing import info, listing
-from features.object_client import asking
+from features.manifest import write_manifest
+from features.object_client import CONNECT_S, asking, filesystem
 from features.places import absolute, place_at
+from features.records import Clip
 from features.repair import clear
 from features.statistics import statistics
 from features.status import status
 from features.store import FeatureStore
 from features.verification import verify
+from flows.cli import main
 from models.checkpoint import FILE
 from models.scoring import score_head
 from models.training import train_head
@@ -36,6 +44,7 @@ TESTS = Path(__file__).parent
 KEYS = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test"}
 NUMBERS = count()
 WAIT_S = 60  # for the server
+N_CLIPS, N_FRAMES = 5, 60
 
 
 @pytest.fixture(scope="module")
@@ -253,6 +262,60 @@ def test_a_head_of_a_bucket_is_that_of_a_folder(bucket, files, tmp_path):
     assert scored[0].score == scored[1].score
 
 
+@pytest.fixture
+def clips(tmp_path, make_video) -> list[Clip]:
+    """Clips with labels, of four films, in a manifest m.jsonl."""
+    rng, listed = np.random.default_rng(0), []
+    for k in range(4):
+        make_video(f"{k}.mp4", time_s=np.arange(N_FRAMES) / 25, sound=tone(N_FRAMES / 25, seed=k))
+        va = rng.uniform(-0.9, 0.9, (N_FRAMES, 2))
+        write_labels(tmp_path / f"{k}.txt", Labels(va, np.ones(N_FRAMES, bool)))
+    for k in range(N_CLIPS):
+        split = "train" if k < N_CLIPS - 2 else "val"
+        listed.append(Clip(id=f"c{k}", video=f"{k % 4}.mp4", labels=f"{k % 4}.txt", split=split))
+    write_manifest(tmp_path / "m.jsonl", listed)
+    return listed
+
+
+def test_by_the_command_a_killed_extraction_resumes_and_all_that_follows_works(
+    bucket, files, clips, tmp_path, tiny_clip, tiny_ast, capsys
+):
+    store, manifest = f"{bucket}/a/s.zarr", str(tmp_path / "m.jsonl")
+    keys = [f"manifest={manifest}", f"store={store}"]
+    encoders = [{"kind": "clip", **tiny_clip}, {"kind": "ast", "model": tiny_ast, "hop_s": 0.64}]
+    extract = ["run", "extract-features", *keys, f"encoders={json.dumps(encoders)}"]
+
+    def n_stored() -> int:
+        return len(files.glob(f"{store.removeprefix('s3://')}/*/*/zarr.json"))
+
+    child = subprocess.Popen([sys.executable, "-m", "flows", *extract], start_new_session=True)
+    deadline = time.monotonic() + WAIT_S
+    while not n_stored():
+        assert time.monotonic() < deadline, "no clip was stored"
+        assert child.poll() is None
+        time.sleep(0.02)
+    child.kill()
+    assert child.wait() == -signal.SIGKILL
+    n_kept = n_stored()
+    assert 0 < n_kept < 2 * N_CLIPS
+    assert main(["status", store, manifest, "--json"]) == 1
+    assert json.loads(capsys.readouterr().out)["counts"] == {
+        "complete": n_kept,
+        "missing": 2 * N_CLIPS - n_kept,
+    }
+
+    assert main(extract) == 0
+    assert f"{2 * N_CLIPS - n_kept} extracted, {n_kept} already" in capsys.readouterr().out
+    assert main(["verify", store]) == 0
+    assert main(["status", store, manifest]) == 0
+    run, head = tmp_path / "run", HEAD.model_dump_json()
+    train = ["run", "train-head", *keys, f"run={run}", f"head={head}"]
+    assert main([*train, f"train={BRIEF.model_dump_json()}"]) == 0
+    assert main(["run", "score-head", f"run={run}"]) == 0
+    scored = json.loads((run / "scores.json").read_text())["val"]
+    assert (scored["n_clips"], scored["n_frames"]) == (2, 2 * N_FRAMES)
+
+
 def test_what_works_on_folders_only_says_so(url):
     with pytest.raises(InputError, match="works on folders only; copy the store to a folder"):
         debris(FeatureStore.open(url))
@@ -294,6 +357,49 @@ def test_a_server_that_is_not_there_is_no_damage(url, monkeypatch):
     S3FileSystem.clear_instance_cache()
     with pytest.raises(Unreachable, match="Invalid endpoint: nowhere"):
         store.read(SPEC.name, "a")
+
+
+def configured(folder: Path, **options: object) -> subprocess.CompletedProcess[str]:
+    """How `vaflow ls` ends where fsspec's configuration has these options, and says the server."""
+    (folder / "fsspec").mkdir(exist_ok=True)
+    (folder / "fsspec" / "any.json").write_text(json.dumps({"s3": options}))
+    inherited = {k: v for k, v in os.environ.items() if k != "AWS_ENDPOINT_URL"}
+    return subprocess.run(
+        [sys.executable, "-m", "flows", "ls", "s3://no-such-bucket/s"],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**inherited, "FSSPEC_CONFIG_DIR": str(folder / "fsspec"), **KEYS},
+    )
+
+
+def test_options_come_from_the_configuration_of_fsspec_and_credentials_do_not(
+    server, environment, tmp_path
+):
+    asked_there = configured(tmp_path, endpoint_url=server)
+    assert asked_there.returncode == 2
+    assert "there is no such bucket on this server" in asked_there.stderr
+    refused = configured(tmp_path, endpoint_url=server, secret="x")
+    assert refused.returncode == 2
+    assert "holds 'secret', and credentials come from the environment" in refused.stderr
+    assert "AWS_SECRET_ACCESS_KEY" in refused.stderr
+
+
+def test_time_outs_may_be_configured_and_the_others_stay(environment, monkeypatch):
+    quick = {"config_kwargs": {"read_timeout": 0.5}, "client_kwargs": {"region_name": "eu-west-1"}}
+    monkeypatch.setitem(conf, "s3", quick)
+    found = filesystem("s3://b/s")
+    assert found.config_kwargs["read_timeout"] == 0.5
+    assert found.config_kwargs["connect_timeout"] == CONNECT_S
+    assert found.client_kwargs == {"region_name": "eu-west-1"}
+
+
+def test_credentials_in_a_variable_of_fsspec_are_of_the_environment(environment, monkeypatch):
+    monkeypatch.setitem(conf, "s3", {"key": "k"})
+    with pytest.raises(InputError, match="holds 'key', and credentials"):
+        filesystem("s3://b/s")
+    monkeypatch.setenv("FSSPEC_S3_KEY", "k")
+    assert filesystem("s3://b/s").key == "k"
 
 
 def test_no_credentials_no_bucket_no_s3fs_are_named(url, monkeypatch):
