@@ -100,7 +100,10 @@ def extract_clips(
         outcomes.append(outcome)
         why = outcome.reason if outcome.state == "extracted" else outcome.detail
         if outcome.state != "present":
-            log.info("%s (%s): %s: %s", outcome.clip, outcome.feature_set, outcome.state, why)
+            fields = {"clip": outcome.clip, "feature_set": outcome.feature_set}
+            fields |= {"state": outcome.state, "reason": outcome.reason, "n_rows": outcome.n_rows}
+            said = "%s (%s): %s: %s"
+            log.info(said, outcome.clip, outcome.feature_set, outcome.state, why, extra=fields)
         if on_outcome:
             on_outcome(outcome, n_all)
 

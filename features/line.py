@@ -142,8 +142,16 @@ class Line:
             held=held,
         )
         release(self.store.work, job.feature_set, clip_id)
-        n_rows = len(result.track.time_s)
-        return Outcome(clip_id, job.feature_set, "extracted", "", result.note, n_rows, job.reason)
+        track = result.track
+        return Outcome(
+            clip_id,
+            job.feature_set,
+            "extracted",
+            note=result.note,
+            n_rows=len(track.time_s),
+            reason=job.reason,
+            n_bytes=track.values.nbytes + track.time_s.nbytes + track.valid.nbytes,
+        )
 
     def _refuse(self, job: Job, result: Failed) -> Outcome:
         """Remember a clip that cannot be decoded, unless it may come through as it is."""

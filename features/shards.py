@@ -121,8 +121,10 @@ class Run:
         now = find(self.store, name, clip_id, job.source_digest, self.tool)
         is_new = now.commit != job.found.commit or (said and said.state == "extracted")
         if now.state == "complete" and is_new:
-            note, n_rows = now.why or None, said.n_rows if said else 0
-            return Outcome(clip_id, name, "extracted", "", note, n_rows, job.reason)
+            if said and said.state == "extracted":
+                return said
+            note = now.why or None
+            return Outcome(clip_id, name, "extracted", note=note, reason=job.reason)
         if said and said.state in ("failed", "quarantined"):
             return said
         if now.quarantined and now.quarantined != job.found.quarantined:

@@ -39,7 +39,9 @@ def run() -> int:
         signal.signal(number, lambda number, _: os._exit(ENDED + number))
     sys.stdout.flush()
     if came and status != 0:
-        sys.stderr.write(SAID[signal.Signals(came[0])])
+        from flows.logs import tell
+
+        tell(SAID[signal.Signals(came[0])].rstrip())
         return ENDED + came[0]
     return status
 

@@ -20,6 +20,7 @@ from features.outcomes import Extraction, Outcome
 from features.records import ClipIds
 from features.shards import Request, Shard, planned
 from features.station import Station
+from flows.artifacts import publish_extraction
 from flows.cluster import cluster, connected, default_workers
 from flows.sharded import OnOutcome, counted, ended, new_stop, on_worker
 from flows.stages import Runner, complete
@@ -40,10 +41,11 @@ def extract_shard(
 
     def on_outcome(outcome: Outcome) -> None:
         named = f"shard {number} of {n_shards}: {outcome.clip} ({outcome.feature_set})"
+        fields = {"clip": outcome.clip, "feature_set": outcome.feature_set, "state": outcome.state}
         if outcome.state == "extracted":
-            log.info("%s: extracted, %s", named, outcome.reason)
+            log.info("%s: extracted, %s", named, outcome.reason, extra=fields)
         elif outcome.state != "present":
-            log.error("%s: %s: %s", named, outcome.state, outcome.detail)
+            log.error("%s: %s: %s", named, outcome.state, outcome.detail, extra=fields)
 
     extraction = extract(on_outcome)
     for line in extraction.remarks:
@@ -101,6 +103,7 @@ def extract_features(
     for note in extraction.notes():
         log.info("note: %s", note)
     log.info(extraction.summary())
+    publish_extraction(extraction, store, manifest)
     return dict(complete(extraction).counts)
 
 

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from prefect.settings import PREFECT_API_URL
 from prometheus_client.parser import text_string_to_metric_families
-from small_media import tone
+from small_media import TINY_CLIP, tone
 
 from features.manifest import write_manifest
 from features.outcomes import Outcome
@@ -221,6 +221,14 @@ def test_the_stderr_of_a_command_is_json_and_its_metrics_say_how_it_ended(set_up
     assert len({each["run_id"] for each in found}) == 1
     assert found[0]["message"] == "extract-features begins"
     assert any((each.get("done"), each.get("total")) == (3, 3) for each in found)
+    ended = {each["clip"]: each for each in found if "clip" in each}
+    assert {clip: each["state"] for clip, each in ended.items()} == {
+        "a": "extracted",
+        "b": "extracted",
+        "bad": "quarantined",
+    }
+    assert all(each["feature_set"].startswith("clip-") for each in ended.values())
+    assert ended["a"]["reason"] == "new"
     assert found[-1]["level"] == "ERROR"
     assert found[-1]["message"].startswith("extract-features: 3 clips x 1 feature sets: 2 extr")
     assert "\n  bad (clip-" in found[-1]["message"]
@@ -230,6 +238,8 @@ def test_the_stderr_of_a_command_is_json_and_its_metrics_say_how_it_ended(set_up
     assert values["vaflow_clips_total", "extracted"] == 2
     assert values["vaflow_clips_total", "quarantined"] == 1
     assert values["vaflow_rows_total", None] == 20
+    width = TINY_CLIP["embed_dim"]
+    assert values["vaflow_bytes_written_total", None] == 20 * (2 * width + 8 + 1)
     assert values["vaflow_run_success", None] == 0
 
 
