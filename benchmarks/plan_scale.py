@@ -22,7 +22,6 @@ from pathlib import Path
 import numpy as np
 from bill import USD_A_GB_MONTH, USD_A_THOUSAND, asked, cost_usd
 from encoders import DEMO_AST, DEMO_CLIP
-from features.shards import Request, deal, planned
 from fleet import Fleet, durations_s, simulated
 from imagined import Imagined, make_manifest, make_media, make_quarantine
 from memory import peak_of
@@ -35,6 +34,7 @@ from features.encoders.clip import ClipConfig
 from features.limits import GENEROUS
 from features.manifest import read_manifest
 from features.record_form import ARRAYS, CHUNK_BYTES
+from features.shards import Request, deal, planned
 from features.sources import SourceDigests
 
 FOLDER = Path("data/benchmarks/plan")

@@ -70,7 +70,7 @@ class Turn:
 
     def _claim(self, job: Job, left: list[Job]) -> Claim | None:
         """The claim on a clip that is to be done here and now; else it goes to its place."""
-        set_name, clip_id = job.feature_set, job.source.clip_id
+        set_name, clip_id = job.feature_set, job.clip.id
         claim = None
         if len(self.held) < CLAIMS_AT_MOST:
             claim = self._store.claim(set_name, clip_id)

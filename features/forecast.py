@@ -114,7 +114,7 @@ def forecast(
             found.append(
                 SetForecast(
                     spec.name,
-                    {job.source.clip_id: job.reason for job in planned.jobs},
+                    {job.clip.id: job.reason for job in planned.jobs},
                     planned.settled,
                     length,
                     so_far.rows / so_far.seconds if so_far.rows and so_far.seconds else None,

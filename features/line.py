@@ -123,7 +123,7 @@ class Line:
 
     def _keep(self, job: Job, result: Encoded, held: Claim) -> Outcome:
         """Store a clip that came through."""
-        encoder, clip_id = self.encoders[job.feature_set], job.source.clip_id
+        encoder, clip_id = self.encoders[job.feature_set], job.clip.id
         try:
             with self.hashing:
                 now = self.digests.of(job.source, encoder.modality)
@@ -155,7 +155,7 @@ class Line:
 
     def _refuse(self, job: Job, result: Failed) -> Outcome:
         """Remember a clip that cannot be decoded, unless it may come through as it is."""
-        name, clip_id = job.feature_set, job.source.clip_id
+        name, clip_id = job.feature_set, job.clip.id
         if result.code in PASSING or job.found.state == "complete":
             return Outcome(clip_id, name, "failed", result.why, reason=job.reason)
         put_in_quarantine(

@@ -1,18 +1,19 @@
 """What a feature set lacks of a manifest, and why: decided before anything is decoded."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from features.encoders import AnyEncoderConfig
-from features.errors import MediaError, StoreError
+from features.errors import MediaError
+from features.glance import State, judged
 from features.manifest import Manifest
 from features.outcomes import Outcome, Reason
-from features.quarantine import Extractor, Quarantined, read_quarantine, stands
-from features.records import JsonObject, Source
+from features.quarantine import Extractor, Quarantined, quarantined_in, read_quarantine, stands
+from features.records import Clip, JsonObject, Source
 from features.selection import in_quarantine
 from features.sources import SourceDigests
 from features.spec import FeatureSpec
-from features.store import FeatureStore, State
+from features.store import FeatureStore
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,11 +33,18 @@ class Job:
     """One clip that a feature set lacks."""
 
     feature_set: str
-    source: Source
+    clips: Manifest
+    """Of which it is one."""
+    clip: Clip
     reason: Reason
     source_digest: JsonObject
     found: Found
     """What was there when this was decided."""
+
+    @property
+    def source(self) -> Source:
+        """Where its media lies: made when asked for, for the paths of a million are half a GB."""
+        return self.clips.source(self.clip)
 
 
 Jobs = tuple[Job, ...]  # of one clip, one for each feature set that lacks it
@@ -88,47 +96,55 @@ def plan(
     failed: bool,
 ) -> Plan:
     """What a feature set lacks of the clips, as `plan_all` tells."""
-    others = store.sets_beside(spec)
+    name = spec.name  # a digest each time
+    others, quarantined = store.sets_beside(spec), quarantined_in(store.work, name)
     jobs: list[Job] = []
     done: list[Outcome] = []
     for clip in clips.clips:
-        source = clips.source(clip)
         try:
-            digest = digests.of(source, config.modality)
+            digest = digests.of(clips.source(clip), config.modality)
         except MediaError as error:
-            done.append(Outcome(clip.id, spec.name, "failed", str(error)))
+            done.append(Outcome(clip.id, name, "failed", str(error)))
             continue
-        found = find(store, spec.name, clip.id, digest, tool)
-        outcome = None if force else settled(found, spec.name, clip.id)
+        found = find(store, name, clip.id, digest, tool, quarantined)
+        outcome = None if force else settled(found, name, clip.id)
         if outcome and not (failed and outcome.state == "quarantined"):
             done.append(outcome)
         else:
             has_other = any(store.has_record(other, clip.id) for other in others)
-            jobs.append(Job(spec.name, source, _reason(found, has_other=has_other), digest, found))
+            reason = _reason(found, has_other=has_other)
+            jobs.append(Job(name, clips, clip, reason, digest, found))
     return Plan(config, spec, tuple(jobs), tuple(done))
 
 
 def by_clip(plans: Sequence[Plan]) -> list[Jobs]:
     """What each clip lacks, clips in the order of the manifest."""
-    jobs: dict[str, list[Job]] = {}
+    jobs: dict[str, Jobs] = {}
     for each in plans:
         for job in each.jobs:
-            jobs.setdefault(job.source.clip_id, []).append(job)
-    return [tuple(of_clip) for of_clip in jobs.values()]
+            jobs[job.clip.id] = (*jobs.get(job.clip.id, ()), job)
+    return list(jobs.values())
 
 
 def find(
-    store: FeatureStore, set_name: str, clip_id: str, source: JsonObject, tool: Extractor
+    store: FeatureStore,
+    set_name: str,
+    clip_id: str,
+    source: JsonObject,
+    tool: Extractor,
+    quarantined: Collection[str] | None = None,
 ) -> Found:
-    """What is there now of a clip whose media has this digest."""
-    state, why = store.state(set_name, clip_id, source)
-    try:
-        commit = store.commit(set_name, clip_id)
-    except StoreError:  # the state says that it is corrupt
-        commit = None
-    record = None if state == "complete" else read_quarantine(store.work, set_name, clip_id)
+    """What is there now of a clip whose media has this digest.
+
+    `quarantined` are the clips that have a record in quarantine; without it, one looks there.
+    """
+    seen = store.glance(set_name, clip_id)
+    state, why = judged(seen, source)
+    record = None
+    if state != "complete" and (quarantined is None or clip_id in quarantined):
+        record = read_quarantine(store.work, set_name, clip_id)
     standing = record if record and stands(record, source, tool) else None
-    return Found(state, why, commit.digest if commit else None, standing)
+    return Found(state, why, seen.commit.digest if seen.commit else None, standing)
 
 
 def settled(found: Found, set_name: str, clip_id: str) -> Outcome | None:

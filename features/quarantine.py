@@ -8,6 +8,7 @@ is tried once more.
 """
 
 import json
+import os
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -83,6 +84,14 @@ def read_quarantine(work: Path, set_name: str, clip_id: str) -> Quarantined | No
     except (OSError, ValueError, RecursionError, ValidationError):
         return None  # to try a clip once too often costs time, and hides nothing
     return record if (record.spec, record.clip) == (set_name, clip_id) else None
+
+
+def quarantined_in(work: Path, set_name: str) -> set[str]:
+    """The clips of a feature set that have a record in quarantine, whether it stands or not."""
+    try:
+        return {name.removesuffix(".json") for name in os.listdir(work / FOLDER / set_name)}
+    except (FileNotFoundError, NotADirectoryError):
+        return set()
 
 
 def put_in_quarantine(

@@ -109,7 +109,7 @@ class Run:
             for outcome in (
                 *each.settled,
                 *(
-                    self._outcome(job, said.get((job.source.clip_id, job.feature_set)), lost)
+                    self._outcome(job, said.get((job.clip.id, job.feature_set)), lost)
                     for job in each.jobs
                 ),
             )
@@ -117,7 +117,7 @@ class Run:
 
     def _outcome(self, job: Job, said: Outcome | None, lost: str) -> Outcome:
         """How a clip ended that the feature set lacked."""
-        clip_id, name = job.source.clip_id, job.feature_set
+        clip_id, name = job.clip.id, job.feature_set
         now = find(self.store, name, clip_id, job.source_digest, self.tool)
         is_new = now.commit != job.found.commit or (said and said.state == "extracted")
         if now.state == "complete" and is_new:
@@ -153,7 +153,7 @@ def planned(manifest: Path, only: Sequence[str], request: Request, n_workers: in
         Shard(
             number,
             len(dealt),
-            replace(clips, clips=tuple(by_id[left[place][0].source.clip_id] for place in places)),
+            replace(clips, clips=tuple(by_id[left[place][0].clip.id] for place in places)),
             request,
         )
         for number, places in enumerate(dealt, 1)

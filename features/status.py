@@ -1,6 +1,5 @@
 """What a store has of a manifest: clips by feature sets, each with a state and a reason."""
 
-import os
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,7 +11,7 @@ from features.errors import MediaError, StoreError
 from features.glance import Glance, judged
 from features.manifest import Manifest, read_manifest
 from features.modality import MODALITY
-from features.quarantine import FOLDER, extractor, read_quarantine, stands
+from features.quarantine import extractor, quarantined_in, read_quarantine, stands
 from features.records import Clip, JsonObject
 from features.sources import SourceDigests
 from features.spec import FeatureSpec
@@ -104,14 +103,6 @@ def _of_set(
             if state != "complete" and clip.id in quarantined:
                 state, why = _quarantined(store, spec, clip, digest) or (state, why)
         yield ClipStatus(clip.id, name, state, why, seen.n_bytes)
-
-
-def quarantined_in(work: Path, set_name: str) -> set[str]:
-    """The clips of a feature set that have a record in quarantine, whether it stands or not."""
-    try:
-        return {name.removesuffix(".json") for name in os.listdir(work / FOLDER / set_name)}
-    except (FileNotFoundError, NotADirectoryError):
-        return set()
 
 
 def _quarantined(
