@@ -3,21 +3,20 @@
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
+from features.config import Config
 from features.errors import MediaCode, MediaError
 
 Count = Annotated[int, Field(ge=1)]
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
-class DecodeLimits(BaseModel):
+class DecodeLimits(Config):
     """Limits of one reading of one file; generous: films of hours and frames of 8K pass.
 
     None of them decides a number of the features: a clip passes unchanged, or fails.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     memory_mib: Annotated[int, Field(ge=128)] = 4096
     """Private memory of the process that decodes (RLIMIT_DATA); its own code takes about 70."""

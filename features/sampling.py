@@ -4,8 +4,9 @@ from collections.abc import Iterable, Iterator
 from math import floor
 from typing import Annotated, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
+from features.config import Config
 from features.records import JsonObject
 
 ROUNDING_S = 1e-6  # a frame this little before its time is on time
@@ -13,17 +14,17 @@ ROUNDING_S = 1e-6  # a frame this little before its time is on time
 Item = TypeVar("Item")
 
 
-class Sampling(BaseModel):
+class Sampling(Config):
     """Every n-th frame, or the first at or after each of so many even points a second.
 
     The points count from the first frame, by presentation time, so that a variable rate does no
     harm; where frames are farther apart than points, each frame is taken once.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
     every: Annotated[int, Field(ge=1)] = 1
+    """Every n-th frame is looked at; 1: all are."""
     fps: Annotated[float, Field(gt=0, le=1000, allow_inf_nan=False)] | None = None
+    """So many frames a second are looked at; null leaves it to `every`."""
 
     @model_validator(mode="after")
     def _one_of_two(self) -> "Sampling":

@@ -6,6 +6,7 @@ from prefect import flow, get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 
 from features.timeline import MAX_ROWS_APART, RowsApart
+from flows.key_help import with_help
 from flows.reports import ablation_line
 from flows.stages import complete_or_raise
 from models.ablation.stage import Seeds, Workers
@@ -18,6 +19,7 @@ ablate_task = task(name="ablate", cache_policy=NO_CACHE, persist_result=False)(a
 
 
 @flow(name="ablate", persist_result=False)
+@with_help
 def ablate(
     manifest: Path,
     store: str,

@@ -7,6 +7,7 @@ from prefect import flow, get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 
 from features.timeline import MAX_ROWS_APART, RowsApart
+from flows.key_help import with_help
 from flows.reports import baseline_name
 from models.baselines.scoring import BASELINES, Baselines
 from models.baselines.scoring import score_baselines as score_plainly
@@ -15,6 +16,7 @@ baselines_task = task(name="baselines", cache_policy=NO_CACHE, persist_result=Fa
 
 
 @flow(name="baselines", persist_result=False)
+@with_help
 def score_baselines(
     manifest: Path,
     store: str,

@@ -8,6 +8,7 @@ from prefect.cache_policies import NO_CACHE
 
 from features.timeline import MAX_ROWS_APART, RowsApart
 from flows.artifacts import publish_training
+from flows.key_help import with_help
 from flows.reports import ensemble_line
 from models.ensemble import train_ensemble as train_plainly
 from models.fitting import TrainConfig
@@ -19,6 +20,7 @@ train_task = task(name="train", cache_policy=NO_CACHE, persist_result=False)(tra
 
 
 @flow(name="train-ensemble", persist_result=False)
+@with_help
 def train_ensemble(
     manifest: Path,
     store: str,

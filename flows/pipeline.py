@@ -11,6 +11,7 @@ from features.limits import GENEROUS, DecodeLimits
 from features.timeline import MAX_ROWS_APART, RowsApart
 from flows.artifacts import publish_scored
 from flows.extract import extract_features
+from flows.key_help import with_help
 from flows.score import score_head
 from flows.stages import feature_sets_of
 from flows.train import train_head
@@ -20,6 +21,7 @@ from models.heads.dspl import DsplConfig
 
 
 @flow(name="pipeline", persist_result=False)
+@with_help
 def pipeline(
     manifest: Path,
     store: str,

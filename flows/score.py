@@ -8,6 +8,7 @@ from prefect.cache_policies import NO_CACHE
 
 from features.timeline import RowsApart
 from flows.artifacts import publish_score
+from flows.key_help import with_help
 from flows.reports import score_line
 from models.scoring import score_head as score_plainly
 
@@ -15,6 +16,7 @@ score_task = task(name="score", cache_policy=NO_CACHE, persist_result=False)(sco
 
 
 @flow(name="score-head", persist_result=False)
+@with_help
 def score_head(
     run: Path,
     manifest: Path | None = None,

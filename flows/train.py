@@ -9,6 +9,7 @@ from prefect.cache_policies import NO_CACHE
 
 from features.timeline import MAX_ROWS_APART, RowsApart
 from flows.artifacts import publish_training
+from flows.key_help import with_help
 from flows.reports import training_line
 from models.fitting import Epoch, TrainConfig
 from models.heads import AnyHeadConfig
@@ -53,6 +54,7 @@ def train_task(
 
 
 @flow(name="train-head", persist_result=False)
+@with_help
 def train_head(
     manifest: Path,
     store: str,

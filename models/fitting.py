@@ -9,9 +9,10 @@ from typing import Literal
 import numpy as np
 import torch
 from jaxtyping import Float
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import ConfigDict, Field, model_validator
 from torch import Tensor, nn
 
+from features.config import Config
 from features.devices import DeviceName
 from features.errors import VaflowError
 from models.bank import Bank
@@ -25,10 +26,10 @@ from models.regions import NINE, Grid
 from models.windows import Windows, causal_windows, dense_windows
 
 
-class TrainConfig(BaseModel):
+class TrainConfig(Config):
     """Settings of the training. Device and threads decide no more than the last digits."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    model_config = ConfigDict(allow_inf_nan=False)
 
     epochs: int = Field(default=15, ge=1)
     """At most; `patience` may end it before."""
@@ -39,10 +40,13 @@ class TrainConfig(BaseModel):
     learning_rate: float = Field(default=1e-4, gt=0)
     """The peak, after the warm-up; a cosine leads from there to 0."""
     weight_decay: float = Field(default=1e-4, ge=0)
+    """By which AdamW shrinks all weights, times the learning rate, in a step."""
     warmup: float = Field(default=0.1, ge=0, lt=1)
     """Share of all steps over which the rate rises."""
     clip_grad_norm: float = Field(default=1.0, gt=0)
+    """The longest gradient of all weights together; a longer one is shortened to it."""
     seed: int = Field(default=0, ge=0)
+    """Of the first weights, the order of the windows, dropout and mixup."""
     window: int = Field(default=300, ge=1)
     """Rows of a window."""
     stride: int = Field(default=200, ge=1)
@@ -54,6 +58,7 @@ class TrainConfig(BaseModel):
     precision: Literal["float32", "bfloat16"] = "float32"
     """Of the head's products; weights, loss and scoring stay in float32. bfloat16 wants a GPU."""
     device: DeviceName = "auto"
+    """Where the head is trained: auto takes the GPU where there is one."""
     threads: int | None = Field(default=None, ge=1)
     """Of the CPU; None leaves it to torch. One is best for a small head on a busy machine."""
     bank_mib: int | None = Field(default=None, ge=1)

@@ -122,7 +122,7 @@ PromptBank = FixedBank | CoopBank
 class FixedPrompts(BaseModel):
     """Settings of prototypes made once, of every description in every template."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     kind: Literal["fixed"] = "fixed"
     texts: str = "nine_regions"
@@ -141,10 +141,12 @@ class FixedPrompts(BaseModel):
 class LearnedPrompts(BaseModel, ABC):
     """What both ways of learning a context are set by."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     n_context: Literal[4, 8, 16] = 8
-    init_std: float = Field(default=0.02, gt=0)  # Zhou et al., 2022, sec. 3.1
+    """Words before each text that are learned."""
+    init_std: float = Field(default=0.02, gt=0)
+    """Deviation of their first values (Zhou et al., 2022, sec. 3.1)."""
     texts: str = "nine_regions"
     """A name in configs/prompts, or the path of a YAML file."""
 

@@ -6,9 +6,9 @@ from typing import Generic, Literal, Protocol, TypeVar, runtime_checkable
 import numpy as np
 import torch
 from jaxtyping import Float, Float16
-from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 
+from features.config import Config
 from features.decoder import Decoder
 from features.errors import MediaError
 from features.modality import Modality
@@ -25,10 +25,8 @@ DTYPES: dict[Precision, torch.dtype] = {
 LayoutT = TypeVar("LayoutT")
 
 
-class EncoderConfig(BaseModel):
+class EncoderConfig(Config):
     """Settings of an encoder. Every field decides numbers; where it runs is not a setting."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     precision: Precision = "float32"
     """What the network computes in; values are stored in float16 all the same."""

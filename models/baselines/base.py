@@ -6,9 +6,10 @@ from typing import Annotated, Any, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float64, Int64
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, ConfigDict, Field
 from scipy.ndimage import uniform_filter1d
 
+from features.config import Config
 from features.errors import InputError
 from features.timeline import extended
 from models.feature_sets import Modality
@@ -45,12 +46,13 @@ class Regressor(Protocol):
         ...
 
 
-class BaselineConfig(BaseModel, ABC):
+class BaselineConfig(Config, ABC):
     """What it reads. It learns from the annotated rows in which one of its modalities is valid."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    model_config = ConfigDict(allow_inf_nan=False)
 
     modalities: Modalities = ("visual", "audio")
+    """What is read: sight, sound or both."""
 
     @abstractmethod
     def features(

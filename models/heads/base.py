@@ -91,14 +91,18 @@ class Head(nn.Module, ABC):
 class HeadConfig(BaseModel):
     """Settings that every head has: how it is trained on, whatever it is made of."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True
+    )
 
     windows: Literal["dense", "causal"] = "dense"
     """Every row of a span is predicted, or one row from the ten seconds that end with it."""
     ccc: Literal["batch", "sequence"] = "batch"
     """The CCC in the loss: over the rows of a batch together, or of each window by itself."""
     valence_weight: float = Field(default=1.0, ge=0)
+    """Of the CCC loss on V, and of its squared error."""
     arousal_weight: float = Field(default=1.0, ge=0)
+    """Of the CCC loss on A, and of its squared error."""
     mse_weight: float = Field(default=0.0, ge=0)
     """Of a mean squared error beside the CCC losses; 0 leaves it out."""
     region_weight: float = Field(default=0.2, ge=0)

@@ -30,13 +30,21 @@ class ReleasedConfig(Switches):
 
     kind: Literal["released"] = "released"
     windows: Literal["dense", "causal"] = "causal"
+    """One row is predicted, from the ten seconds that end with it."""
     inputs: Literal["standardised", "raw"] = "raw"
+    """Embeddings as the encoders gave them."""
     adapter: Literal["residual", "none"] = "none"
+    """The CLIP embedding is not corrected."""
     temporal: TemporalName = "tcn"
+    """What puts the neighbouring rows into a row."""
     gate_partner: Modality = "image"
+    """The gate weighs the image against itself."""
     region_on: Literal["adapted", "temporal", "fused", "frozen"] = "frozen"
+    """The region logits are read from the CLIP embedding, which nothing shapes."""
     logit_scale: Annotated[float, Field(gt=0)] | None = 10.0
+    """Factor of the cosines; it is not learned."""
     prompts: AnyPrompts = FixedPrompts()
+    """What the regions are told by."""
 
     @property
     def may_be_idle(self) -> bool:

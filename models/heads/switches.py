@@ -18,6 +18,7 @@ class Switches(HeadConfig):
     n_heads: int = Field(default=4, ge=1)
     """Of every attention; divides `width`."""
     dropout: float = Field(default=0.2, ge=0, lt=1)
+    """Share of the numbers inside that a training step leaves out."""
     inputs: Literal["standardised", "raw"] = "standardised"
     """Embeddings at mean 0 and deviation 1 over the training rows, or as the encoders gave them."""
     adapter: Literal["residual", "none"] = "residual"
@@ -25,6 +26,7 @@ class Switches(HeadConfig):
     bottleneck: Annotated[int, Field(ge=1)] | None = None
     """Numbers per row that each temporal branch reads, a linear map of the embedding; null: all."""
     temporal: TemporalName = "gru"
+    """What puts the neighbouring rows into a row."""
     positions: Positions = "rotary"
     """How the temporal transformer knows the place of a row."""
     fusion: FusionName = "attention_gate"
