@@ -7,11 +7,14 @@ export DO_NOT_TRACK := 1
 
 CONTROLS := control-labels control-face control-voice
 
-.PHONY: help venv demo controls $(CONTROLS) test torture lint encoders clean
+PORT ?= 4200
+
+.PHONY: help venv demo controls $(CONTROLS) serve test torture lint encoders clean
 
 help:
 	@echo "make demo       the whole pipeline on rendered videos, under data/demo/"
 	@echo "make controls   the demo with labels, faces or voices taken away: the score must go"
+	@echo "make serve      Prefect's server, a worker and all deployments, until Ctrl-C"
 	@echo "make test       the tests"
 	@echo "make torture    the long form of the tests' proofs: kills, full disks, many processes"
 	@echo "make lint       ruff, pyright, import-linter"
@@ -36,6 +39,9 @@ controls: $(CONTROLS)
 
 $(CONTROLS): control-%: venv
 	$(BIN)/vaflow demo --control $*
+
+serve: venv
+	$(BIN)/vaflow serve --port $(PORT)
 
 test: venv
 	$(BIN)/python -m pytest --quiet --durations=10

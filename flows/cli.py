@@ -31,7 +31,7 @@ Stage one encodes video and sound once into a feature store; stage two trains li
 """
 EPILOG = """\
 exit status: 0 all done, 1 something could not be done (it is listed), 2 wrong input,
-130 interrupted, 143 ended by SIGTERM
+124 watched no longer (the run goes on), 130 interrupted, 143 ended by SIGTERM
 """
 
 
@@ -151,7 +151,29 @@ def parser() -> argparse.ArgumentParser:
         metavar="FILE.prom",
         help="keep the run's counts there, for the textfile collector of Prometheus",
     )
+    run.add_argument(
+        "--via", choices=("prefect",), help="make a run of the stage's deployment, and watch it"
+    )
+    run.add_argument(
+        "--timeout",
+        type=float,
+        metavar="S",
+        help="with --via: watch no longer than that; the run goes on (exit status 124)",
+    )
     run.set_defaults(command=_run)
+
+    serve = commands.add_parser(
+        "serve", help="Prefect's server, a worker and all deployments, on this machine"
+    )
+    serve.add_argument("--port", type=_count, default=4200, help="4200, unless told")
+    serve.add_argument(
+        "--timeout",
+        type=float,
+        default=120.0,
+        metavar="S",
+        help="seconds that server and worker may each take to come up (120)",
+    )
+    serve.set_defaults(command=_serve)
 
     report = commands.add_parser("report", help="make a run's report again: one HTML file")
     report.add_argument("run", type=Path, metavar="RUN")
@@ -236,12 +258,23 @@ def _index(arguments: argparse.Namespace) -> int:
 def _run(arguments: argparse.Namespace) -> int:
     from rich.console import Console
 
+    from features.errors import InputError
     from flows.reports import describe
     from flows.settings import settings
     from flows.stages import complete_or_raise, hooks_of, stage
     from flows.watching import watching
 
     set_up(arguments.log_format)
+    if arguments.via:
+        from flows.via_prefect import run_and_watch
+
+        if arguments.metrics:
+            raise InputError(
+                "--metrics keeps the counts of a run in this process, and --via prefect makes one in "
+                "a worker's; leave one of the two out"
+            )
+        overrides = _overrides(arguments)
+        return run_and_watch(arguments.stage, arguments.config, overrides, arguments.timeout)
     function = stage(arguments.stage)
     keys = settings(function, arguments.config, _overrides(arguments))
     console = Console(highlight=False, soft_wrap=True, markup=False)
@@ -265,6 +298,12 @@ def _overrides(arguments: argparse.Namespace) -> list[str]:
         if getattr(arguments, option):
             given.append(f"{option}=true")
     return given
+
+
+def _serve(arguments: argparse.Namespace) -> int:
+    from flows.serve import serve
+
+    return serve(arguments.port, arguments.timeout)
 
 
 def _report(arguments: argparse.Namespace) -> int:

@@ -24,7 +24,8 @@ from models.scoring import SCORES
 
 CONFIG = Path(__file__).parents[1] / "configs" / "experiments" / "demo.yaml"
 SET: Any = {"clips": DEFAULT_CLIPS, "seconds": DEFAULT_SECONDS, "seed": DEFAULT_SEED}
-QUIET = {  # no analytics: the demo needs no network
+QUIET = {  # no analytics: the demo needs no network, nor `vaflow serve`, be that up or killed
+    "PREFECT_PROFILE": "ephemeral",
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
     "DO_NOT_TRACK": "1",
     "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",

@@ -1,8 +1,10 @@
 """From a YAML file and `key=value` overrides to the keys of a stage."""
 
 from collections.abc import Callable, Mapping, Sequence
+from copy import deepcopy
 from difflib import get_close_matches
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, get_args
 
 import yaml
@@ -14,20 +16,32 @@ from flows.stages import known_keys, parameters
 
 
 def settings(function: Callable, config: Path | None, overrides: Sequence[str]) -> dict[str, Any]:
-    """What to call a stage with; `InputError` names the first key that is wrong.
+    """What to call a stage with, defaults among it; `InputError` as by `checked_keys`."""
+    checked = checked_keys(function, config, overrides)
+    return {name: getattr(checked, name) for name in type(checked).model_fields}
 
-    The file may be that of a whole experiment: keys of other stages are left out. Overrides are
-    for this stage alone.
+
+def checked_keys(
+    function: Callable,
+    config: Path | None,
+    overrides: Sequence[str],
+    base: Mapping[str, Any] = MappingProxyType({}),
+) -> BaseModel:
+    """The keys of a stage that are set; `InputError` names the first one that is wrong.
+
+    The file may be that of a whole experiment: keys of other stages are left out. It goes before
+    `base`, and overrides, which are for this stage alone, before both.
     """
     model = parameters(function)
-    given = {k: v for k, v in _from_file(config).items() if k in model.model_fields}
+    from_file = _from_file(config)
+    both = {**deepcopy(dict(base)), **from_file}
+    given = {k: v for k, v in both.items() if k in model.model_fields}
     for override in overrides:
         _set(given, override, model)
     try:
-        checked = model.model_validate(given)
+        return model.model_validate(given)
     except ValidationError as error:
         raise InputError(describe(error, model)) from None
-    return {name: getattr(checked, name) for name in model.model_fields}
 
 
 def _from_file(path: Path | None) -> Mapping[str, Any]:
