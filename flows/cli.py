@@ -270,7 +270,7 @@ def _run(arguments: argparse.Namespace) -> int:
 
         if arguments.metrics:
             raise InputError(
-                "--metrics keeps the counts of a run in this process, and --via prefect makes one in "
+                "--metrics keeps the counts of a run in this process; --via prefect makes one in "
                 "a worker's; leave one of the two out"
             )
         overrides = _overrides(arguments)

@@ -20,6 +20,7 @@ KILLED = "vaflow serve was killed; run it again, for what is done is kept"
 WHY = "vaflow serve was ended; run it again, for what is done is kept"
 RUN_S = 45.0  # Prefect gives a run that is cancelled 30 s before it kills it
 MARKED_S = 10.0
+WATCHED_S = 3.0  # for those who watch a run to see its end before the server is gone
 KILLED_S = 10.0
 POLL_S = 0.2
 
@@ -56,6 +57,7 @@ def end_runs(client: SyncPrefectClient, worker: int, say: Callable[[str], None])
         _kill(alive)
         for run in runs:
             _settle(client, run)
+        time.sleep(WATCHED_S if runs else 0)
     except (httpx.HTTPError, PrefectException) as error:
         say(f"serve: the server did not take it ({error}); killing {len(runs)} runs")
         _kill(processes)

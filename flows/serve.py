@@ -43,11 +43,12 @@ def serve(port: int, timeout_s: float) -> int:
             f"there is no {DEPLOYMENTS} in {Path.cwd()}; type this in the folder of the checkout"
         )
     url = f"http://{HOST}:{port}"
-    gather_orphans()
     try:
         with ExitStack() as ending:
             ending.enter_context(_alone())
             _refuse_if_taken(port)
+            gather_orphans()
+            ending.callback(end_all)
             processes = _start(console, ending, url, timeout_s)
             ending.enter_context(_known_as(url))
             _tell(console, url)
@@ -57,8 +58,6 @@ def serve(port: int, timeout_s: float) -> int:
     except KeyboardInterrupt:
         console.print("serve: server and worker have ended")
         return 0
-    finally:
-        end_all()
 
 
 @contextmanager

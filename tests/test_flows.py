@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
+from prefect.utilities.callables import parameter_schema
 from small_media import tone
 
 from features.errors import Incomplete
@@ -16,7 +17,9 @@ from features.manifest import write_manifest
 from features.records import Clip
 from features.store import FeatureStore
 from flows.cluster import cluster
+from flows.ensemble import train_ensemble
 from flows.extract import extract_features
+from flows.key_help import with_help
 from flows.pipeline import pipeline
 from flows.score import score_head
 from flows.stages import HOOK, STAGES, parameters
@@ -65,7 +68,8 @@ def test_the_flow_of_scoring_hands_every_key_on(monkeypatch):
 
 def test_every_stage_is_deployed_by_a_module_path():
     assert {flow_of(d["entrypoint"]).name for d in DEPLOYMENTS} == set(STAGES)
-    assert all(d["name"] == "local" for d in DEPLOYMENTS)
+    named = {(flow_of(d["entrypoint"]).name, d["name"]) for d in DEPLOYMENTS}
+    assert named == {*((name, "local") for name in STAGES), ("pipeline", "nightly")}
     assert not any(":" in d["entrypoint"] or "/" in d["entrypoint"] for d in DEPLOYMENTS)
 
 
@@ -162,3 +166,28 @@ def test_each_flow_of_the_pipeline_leaves_its_artifacts(server, tmp_path, tiny_a
 def test_no_file_of_flows_is_named_after_a_library():
     names = {path.stem for path in (ROOT / "flows").glob("*.py")}
     assert not names & {"evaluate", "datasets", "features", "models", "prefect", "torch"}
+
+
+@pytest.mark.parametrize("deployment", DEPLOYMENTS, ids=lambda d: d["entrypoint"])
+def test_the_form_of_a_flow_says_what_each_key_means(deployment):
+    schema = parameter_schema(flow_of(deployment["entrypoint"]))
+    models = (each["properties"] for each in schema.definitions.values() if "properties" in each)
+    for fields in (schema.properties, *models):
+        for name, field in fields.items():
+            assert field.get("description") or name == "kind", (name, field)
+    for name, field in schema.definitions.get("TrainConfig", {}).get("properties", {}).items():
+        assert field["title"] == name  # as one types it
+
+
+def test_a_range_is_told_with_the_help():
+    said = parameter_schema(train_ensemble).properties
+    assert said["folds"]["description"].endswith("At least 2, at most 20.")
+    assert said["max_rows_apart"]["description"].endswith("At least 0.")
+    assert said["visual"]["description"].endswith("only where there are several.")
+
+
+def test_a_key_without_help_is_refused():
+    def flow_function(mnaifest: int) -> None: ...
+
+    with pytest.raises(KeyError, match="mnaifest"):
+        with_help(flow_function)

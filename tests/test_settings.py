@@ -6,7 +6,7 @@ from features.encoders.ast import AstConfig
 from features.encoders.clip import ClipConfig
 from features.errors import InputError
 from features.extraction import extract_features
-from flows.settings import settings
+from flows.settings import checked_keys, settings
 from flows.stages import STAGES, known_keys, stage
 from models.training import train_head
 
@@ -115,3 +115,15 @@ def test_an_unknown_stage_is_answered_with_the_nearest():
         stage("train")
     assert {stage(name) for name in STAGES} == set(STAGES.values())
     assert {"manifest", "store", "run", "encoders", "head", "train", "split"} <= known_keys()
+
+
+def test_what_is_deployed_is_overridden_key_by_key_and_stays_as_it_is():
+    deployed = {"manifest": "m", "store": "s", "run": "r", "train": {"epochs": 3, "window": 50}}
+    found = checked_keys(train_head, None, ["train.epochs=4", "run=other"], deployed)
+    assert found.model_dump(mode="json", exclude_unset=True) == {
+        "manifest": "m",
+        "store": "s",
+        "run": "other",
+        "train": {"epochs": 4, "window": 50},
+    }
+    assert deployed["train"] == {"epochs": 3, "window": 50}
