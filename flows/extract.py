@@ -22,6 +22,7 @@ from features.shards import Request, Shard, planned
 from features.station import Station
 from flows.artifacts import publish_extraction
 from flows.cluster import cluster, connected, default_workers
+from flows.key_help import with_help
 from flows.sharded import OnOutcome, counted, ended, new_stop, on_worker
 from flows.stages import Runner, complete
 from flows.stopping import finishing
@@ -54,6 +55,7 @@ def extract_shard(
 
 
 @flow(name="extract-features", persist_result=False)
+@with_help
 def extract_features(
     manifest: Path,
     store: str,
