@@ -118,12 +118,12 @@ def test_an_unknown_stage_is_answered_with_the_nearest():
 
 
 def test_what_is_deployed_is_overridden_key_by_key_and_stays_as_it_is():
-    deployed = {"manifest": "m", "store": "s", "run": "r", "train": {"epochs": 3, "window": 50}}
+    deployed = {"manifest": "m", "store": "s", "run": "r", "train": {"epochs": 3, "seed": 5}}
     found = checked_keys(train_head, None, ["train.epochs=4", "run=other"], deployed)
     assert found.model_dump(mode="json", exclude_unset=True) == {
         "manifest": "m",
         "store": "s",
         "run": "other",
-        "train": {"epochs": 4, "window": 50},
+        "train": {"epochs": 4, "seed": 5},
     }
-    assert deployed["train"] == {"epochs": 3, "window": 50}
+    assert deployed["train"] == {"epochs": 3, "seed": 5}
