@@ -69,7 +69,11 @@ def test_the_flow_of_scoring_hands_every_key_on(monkeypatch):
 def test_every_stage_is_deployed_by_a_module_path():
     assert {flow_of(d["entrypoint"]).name for d in DEPLOYMENTS} == set(STAGES)
     named = {(flow_of(d["entrypoint"]).name, d["name"]) for d in DEPLOYMENTS}
-    assert named == {*((name, "local") for name in STAGES), ("pipeline", "nightly")}
+    assert named == {
+        *((name, "local") for name in STAGES),
+        ("pipeline", "nightly"),
+        ("extract-features", "dask"),
+    }
     assert not any(":" in d["entrypoint"] or "/" in d["entrypoint"] for d in DEPLOYMENTS)
 
 
