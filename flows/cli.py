@@ -3,7 +3,6 @@
 import argparse
 import errno
 import json
-import logging
 import os
 import sys
 from collections.abc import Sequence
@@ -11,7 +10,8 @@ from pathlib import Path
 
 from flows.__main__ import INTERRUPTED
 from flows.logs import set_up, tell
-from flows.store_commands import add_store_commands, takes_overrides
+from flows.run_commands import add_log_format, add_run_commands, count
+from flows.store_commands import add_store_commands
 
 BROKEN_PIPE = 141  # what a shell makes of SIGPIPE
 REMEDIES = {
@@ -22,8 +22,6 @@ REMEDIES = {
     errno.EACCES: "give a path that you may use, or change its rights",
     errno.EPERM: "give a path that you may use, or change its rights",
 }
-
-log = logging.getLogger(__name__)
 
 DESCRIPTION = """\
 Valence and arousal, frame by frame, from video and sound.
@@ -70,8 +68,7 @@ def _parsed(argv: Sequence[str] | None) -> argparse.Namespace:
     """The arguments; overrides may stand behind options, where argparse does not look for more."""
     whole = parser()
     arguments, rest = whole.parse_known_args(argv)
-    takes = arguments.command is _run or takes_overrides(arguments.command)
-    if rest and (not takes or any(word.startswith("-") for word in rest)):
+    if rest and ("overrides" not in arguments or any(word.startswith("-") for word in rest)):
         whole.error(f"unrecognized arguments: {' '.join(rest)}")
     if rest:
         arguments.overrides += rest
@@ -96,7 +93,7 @@ def parser() -> argparse.ArgumentParser:
         choices=("labels", "face", "voice"),
         help="train with this taken away; the score must be near nothing",
     )
-    _add_log_format(demo)
+    add_log_format(demo)
     demo.set_defaults(command=_demo)
 
     render = commands.add_parser("render", help="write the rendered set, in Aff-Wild2's shape")
@@ -119,61 +116,7 @@ def parser() -> argparse.ArgumentParser:
     index.add_argument("--json", action="store_true", help="the report as JSON")
     index.set_defaults(command=_index)
 
-    run = commands.add_parser(
-        "run",
-        help="run a stage: extract-features, train-head, train-ensemble, score-head, pipeline, "
-        "baselines, ablate",
-        description="Run a stage in this process. Keys: see configs/README.md.",
-    )
-    run.add_argument("stage", metavar="STAGE")
-    run.add_argument("overrides", nargs="*", metavar="key=value")
-    run.add_argument("-c", "--config", type=Path, metavar="CONFIG.yaml")
-    run.add_argument(
-        "--dry-run",
-        action="store_true",
-        help="extract-features: only tell what would be done, and why (dry_run=true)",
-    )
-    run.add_argument(
-        "--only", nargs="+", default=(), metavar="CLIP", help="extract-features: these clips alone"
-    )
-    run.add_argument(
-        "--failed",
-        action="store_true",
-        help="extract-features: only what is in quarantine, once more (failed=true)",
-    )
-    run.add_argument(
-        "--force", action="store_true", help="again, though it is there already (force=true)"
-    )
-    _add_log_format(run)
-    run.add_argument(
-        "--metrics",
-        type=Path,
-        metavar="FILE.prom",
-        help="keep the run's counts there, for the textfile collector of Prometheus",
-    )
-    run.add_argument(
-        "--via", choices=("prefect",), help="make a run of the stage's deployment, and watch it"
-    )
-    run.add_argument(
-        "--timeout",
-        type=float,
-        metavar="S",
-        help="with --via: watch no longer than that; the run goes on (exit status 124)",
-    )
-    run.set_defaults(command=_run)
-
-    serve = commands.add_parser(
-        "serve", help="Prefect's server, a worker and all deployments, on this machine"
-    )
-    serve.add_argument("--port", type=_count, default=4200, help="4200, unless told")
-    serve.add_argument(
-        "--timeout",
-        type=float,
-        default=120.0,
-        metavar="S",
-        help="seconds that server and worker may each take to come up (120)",
-    )
-    serve.set_defaults(command=_serve)
+    add_run_commands(commands)
 
     report = commands.add_parser("report", help="make a run's report again: one HTML file")
     report.add_argument("run", type=Path, metavar="RUN")
@@ -181,7 +124,7 @@ def parser() -> argparse.ArgumentParser:
     report.add_argument("-o", "--output", type=Path, metavar="FILE", help="not RUN/report.html")
     report.add_argument("--manifest", type=Path, help="not that of the training")
     report.add_argument("--store", help="not that of the training")
-    report.add_argument("--max-rows-apart", type=_count, metavar="N", help="not as in training")
+    report.add_argument("--max-rows-apart", type=count, metavar="N", help="not as in training")
     report.set_defaults(command=_report)
 
     sent = commands.add_parser("check-submission", help="compare a submission with its sample")
@@ -193,22 +136,6 @@ def parser() -> argparse.ArgumentParser:
 
     add_store_commands(commands)
     return whole
-
-
-def _add_log_format(command: argparse.ArgumentParser) -> None:
-    command.add_argument(
-        "--log-format",
-        choices=("text", "json"),
-        default="text",
-        help="json: one object per line on stderr, and no progress bars",
-    )
-
-
-def _count(text: str) -> int:
-    """The number, if it is 0 or above."""
-    if (number := int(text)) < 0:
-        raise ValueError(text)
-    return number
 
 
 def _demo(arguments: argparse.Namespace) -> int:
@@ -253,57 +180,6 @@ def _index(arguments: argparse.Namespace) -> int:
     if not arguments.json:
         print(f"index: {said if indexed.clips else 'no clip is usable; no manifest was written'}")
     return 1 if indexed.left_out else 0
-
-
-def _run(arguments: argparse.Namespace) -> int:
-    from rich.console import Console
-
-    from features.errors import InputError
-    from flows.reports import describe
-    from flows.settings import settings
-    from flows.stages import complete_or_raise, hooks_of, stage
-    from flows.watching import watching
-
-    set_up(arguments.log_format)
-    if arguments.via:
-        from flows.via_prefect import run_and_watch
-
-        if arguments.metrics:
-            raise InputError(
-                "--metrics keeps the counts of a run in this process; --via prefect makes one in "
-                "a worker's; leave one of the two out"
-            )
-        overrides = _overrides(arguments)
-        return run_and_watch(arguments.stage, arguments.config, overrides, arguments.timeout)
-    function = stage(arguments.stage)
-    keys = settings(function, arguments.config, _overrides(arguments))
-    console = Console(highlight=False, soft_wrap=True, markup=False)
-    metrics = None if keys.get("dry_run") else arguments.metrics  # which is no run of the stage
-    with watching(arguments.stage, metrics) as hooks:
-        result = function(**keys, **hooks_of(function, hooks))
-        complete_or_raise(result)
-    for said in describe(result):
-        console.print(said)
-        if isinstance(said, str):  # a table is for a person alone
-            log.info("%s", said.strip())
-    return 0
-
-
-def _overrides(arguments: argparse.Namespace) -> list[str]:
-    """All that was given of keys on the command line, options among them."""
-    given = [*arguments.overrides, *(word for word in arguments.only if "=" in word)]
-    if only := [word for word in arguments.only if "=" not in word]:
-        given.append(f"only={json.dumps(only)}")
-    for option in ("failed", "force", "dry_run"):
-        if getattr(arguments, option):
-            given.append(f"{option}=true")
-    return given
-
-
-def _serve(arguments: argparse.Namespace) -> int:
-    from flows.serve import serve
-
-    return serve(arguments.port, arguments.timeout)
 
 
 def _report(arguments: argparse.Namespace) -> int:

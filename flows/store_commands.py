@@ -61,11 +61,6 @@ def _command(commands: Any, name: str, run: Any, said: str, *, json: bool = True
     return command
 
 
-def takes_overrides(run: object) -> bool:
-    """Whether a command takes `key=value`, which argparse does not look for behind options."""
-    return run is _verify
-
-
 def _say(arguments: argparse.Namespace, as_json: Any, lines: Any) -> None:
     """Print what was found: for a program, or for a person."""
     print(json.dumps(as_json, indent=2) if arguments.json else "\n".join(lines))
