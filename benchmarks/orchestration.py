@@ -4,7 +4,8 @@
 
 The shipped small encoders, sight and sound, on short clips of 360p video. `prefect_over_direct` is
 the time of the flow `extract-features` over that of the plain function for 200 clips, in turns;
-what the flow costs before the first clip, its temporary server above all, is `prefect_start_s`.
+what the flow costs before the first clip, its temporary server above all, is `prefect_start_s` (an
+extraction of one clip more than the plain function takes for it, in a process of its own).
 `prefect_memory` is the peak of the flow's process and its children for four times the clips, over
 that for a quarter. `killed_over_undisturbed` is the time of 64 clips on two Dask workers, one of
 which is killed when a quarter is done, over that of the same run left alone;
@@ -27,7 +28,7 @@ from encoders import DEMO_AST, DEMO_CLIP
 from jobs import STORES
 from media import MEDIA, Shape, make_set
 from memory import peak_of
-from rounds import Report, arguments, in_turns
+from rounds import Report, Seconds, arguments, in_turns
 
 from features.encoders import AnyEncoderConfig
 from features.encoders.ast import AstConfig
@@ -45,15 +46,18 @@ ENCODERS: tuple[AnyEncoderConfig, ...] = (ClipConfig(**DEMO_CLIP), AstConfig(**D
 
 
 def main() -> None:
-    """Flow against function, then a worker that dies; or the flow alone, where it is asked for."""
-    options = arguments(__doc__, flow={"metavar": "MANIFEST", "help": "this alone, for its memory"})
+    """Flow against function, then a worker that dies; or one extraction, where one is asked for."""
+    options = arguments(__doc__, point={"metavar": "WAY=MANIFEST", "help": "this one alone"})
     STORES.mkdir(parents=True, exist_ok=True)
-    if options.flow:
-        print(json.dumps({"seconds": _by_flow(Path(options.flow))}))
+    if options.point:
+        way, _, manifest = options.point.partition("=")
+        began = time.perf_counter()
+        WAYS[way](_set(1))
+        start_s = time.perf_counter() - began
+        print(json.dumps({"start": start_s, "seconds": WAYS[way](Path(manifest))}))
         return
     report, n_rounds = Report(), 1 if options.quick else 3
     _flow(report, n_rounds)
-    _memory(report)
     _killed(report, n_rounds)
     report.write(options.json)
 
@@ -63,32 +67,27 @@ def _set(n_clips: int) -> Path:
 
 
 def _flow(report: Report, n_rounds: int) -> None:
-    """The flow against the plain function."""
-    from prefect.settings import PREFECT_LOGGING_LEVEL, temporary_settings
-    from prefect.testing.utilities import prefect_test_harness
+    """The flow against the plain function, each after an extraction of one clip, and its memory."""
+    starts_s: dict[str, list[float]] = {way: [] for way in WAYS}
+    peaks_mib: dict[int, list[float]] = {}
 
-    few, many = _set(1), _set(N_CLIPS)
-    began = time.perf_counter()
-    with (
-        temporary_settings({PREFECT_LOGGING_LEVEL: "ERROR"}),
-        prefect_test_harness(server_startup_timeout=120),
-    ):
-        _by_flow(few)
-        report.numbers["prefect_start_s"] = time.perf_counter() - began
-        ways = {"direct": partial(_directly, many), "prefect": partial(_by_flow, many)}
-        report.times_s |= in_turns(ways, n_rounds + 1)
-    ratio = report.median_s("prefect") / report.median_s("direct")
-    report.ratios["prefect_over_direct"] = ratio
+    def run(way: str, n_clips: int) -> Seconds:
+        said, peak_mib = peak_of([sys.executable, __file__, "--point", f"{way}={_set(n_clips)}"])
+        found = json.loads(said.strip().splitlines()[-1])
+        starts_s[way].append(found["start"])
+        if way == "prefect":
+            peaks_mib.setdefault(n_clips, []).append(peak_mib)
+        return Seconds(found["seconds"])
 
-
-def _memory(report: Report) -> None:
-    """The flow's process as clips become more."""
-    peaks = []
-    for n_clips in (N_CLIPS // 4, 4 * N_CLIPS):
-        _, peak_mib = peak_of([sys.executable, __file__, "--flow", str(_set(n_clips))])
-        report.numbers[f"prefect_{n_clips}_clips_peak_mib"] = peak_mib
-        peaks.append(peak_mib)
-    report.ratios["prefect_memory"] = peaks[1] / peaks[0]
+    ways = {way: partial(run, way, N_CLIPS) for way in WAYS}
+    few, many = N_CLIPS // 4, 4 * N_CLIPS
+    ways |= {f"prefect_{n}_clips": partial(run, "prefect", n) for n in (few, many)}
+    report.times_s |= in_turns(ways, n_rounds)
+    report.ratios["prefect_over_direct"] = report.median_s("prefect") / report.median_s("direct")
+    report.numbers["prefect_start_s"] = median(starts_s["prefect"]) - median(starts_s["direct"])
+    for n_clips, peaks in peaks_mib.items():
+        report.numbers[f"prefect_{n_clips}_clips_peak_mib"] = median(peaks)
+    report.ratios["prefect_memory"] = median(peaks_mib[many]) / median(peaks_mib[few])
 
 
 def _killed(report: Report, n_rounds: int) -> None:
@@ -106,19 +105,24 @@ def _killed(report: Report, n_rounds: int) -> None:
     report.numbers["killed_excess_clips"] = (killed_s - 1.5 * alone_s) / (alone_s / N_KILLED)
 
 
-def _directly(manifest: Path) -> None:
+def _directly(manifest: Path) -> float:
     with tempfile.TemporaryDirectory(dir=STORES) as folder:
+        began = time.perf_counter()
         done = extract_features(manifest, f"{folder}/s.zarr", ENCODERS, device="cpu")
     assert not done.failed
+    return time.perf_counter() - began
 
 
 def _by_flow(manifest: Path) -> float:
     from flows.extract import extract_features as flow
 
-    began = time.perf_counter()
     with tempfile.TemporaryDirectory(dir=STORES) as folder:
+        began = time.perf_counter()
         flow(manifest, f"{folder}/s.zarr", ENCODERS, device="cpu")
     return time.perf_counter() - began
+
+
+WAYS = {"direct": _directly, "prefect": _by_flow}
 
 
 def _on_dask(manifest: Path, address: str, kill_at: int | None = None) -> None:

@@ -156,7 +156,7 @@ def test_each_flow_of_the_pipeline_leaves_its_artifacts(server, tmp_path, tiny_a
                 monkeypatch.setattr(where, lambda *given, name=name: left.append((name, *given)))
     trained = TrainResult("present", tmp_path, (), Epoch(0, 1.0, 0.2, 0.4, 0.3))
     scored = ScoreResult("present", tmp_path, "val", SCORE, ())
-    monkeypatch.setattr("flows.pipeline.extract_features", lambda *_: {})
+    monkeypatch.setattr("flows.pipeline.extract_features", lambda *_, **__: {})
     monkeypatch.setattr("flows.train.train_task", lambda *_: trained)
     monkeypatch.setattr("flows.score.score_task", lambda **_: scored)
     pipeline(tmp_path / "m", "s", tmp_path, [{"kind": "ast", "model": tiny_ast, "hop_s": 0.64}])
