@@ -14,13 +14,16 @@ MIB = 2**20
 COUNTED = ("Pss_Anon:", "Pss_Shmem:")
 
 
-def peak_of(command: Sequence[str]) -> tuple[str, float]:
-    """What the command prints, and its peak in MiB; it must succeed."""
+def peak_of(command: Sequence[str], every_s: float = EVERY_S) -> tuple[str, float]:
+    """What the command prints, and its peak in MiB; it must succeed.
+
+    To look at a process of gigabytes stops it for a while: where it is timed, look less often.
+    """
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         peak = 0
         while process.poll() is None:
             peak = max(peak, sum(map(_pss_bytes, _family(process.pid))))
-            time.sleep(EVERY_S)
+            time.sleep(every_s)
         assert process.stdout is not None
         said = process.stdout.read()  # a line: it fits the pipe while nobody reads
     if process.returncode:

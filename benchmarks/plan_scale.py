@@ -39,6 +39,7 @@ from features.sources import SourceDigests
 
 FOLDER = Path("data/benchmarks/plan")
 WANTED_S, WANTED_MIB = 60, 2048
+LOOK_S = 2.0  # at its memory
 GPUS = (8, 64)
 SEED = 0
 SIGHT, SOUND = ClipConfig(**DEMO_CLIP), AstConfig(**DEMO_AST)
@@ -85,7 +86,7 @@ def _plan(report: Report, n_clips: int) -> None:
     for encoders in ENCODERS:
         for kind in ("grown", "new"):
             command = [sys.executable, __file__, "--point", f"{encoders}={kind}", *size]
-            said, peak_mib = peak_of(command)
+            said, peak_mib = peak_of(command, LOOK_S)
             found = json.loads(said)
             name = f"plan_{encoders}_{kind}"
             report.times_s[name] = [found["seconds"]]

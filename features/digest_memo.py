@@ -170,7 +170,6 @@ def _opened(path: Path) -> sqlite3.Connection:
     )
     try:
         database.execute("PRAGMA synchronous = OFF")  # a lost entry costs time alone
-        database.execute("PRAGMA quick_check")
         database.execute(TABLE)
         database.execute("SELECT path, looks, seen_ns, sha256, proof FROM digests LIMIT 1")
     except BaseException:
