@@ -23,6 +23,7 @@ import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from statistics import median
 
 from encoders import DEMO_AST, DEMO_CLIP
 from jobs import STORES
