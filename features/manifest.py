@@ -8,6 +8,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from features.allocation import uncollected
 from features.durable import write_if_other
 from features.errors import InputError
 from features.records import Clip, Source
@@ -38,6 +39,7 @@ class Manifest:
         )
 
 
+@uncollected()
 def read_manifest(path: Path) -> Manifest:
     """The manifest in a file; `InputError` names the first line that breaks a rule."""
     if not path.is_file():

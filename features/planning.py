@@ -3,6 +3,7 @@
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
+from features.allocation import uncollected
 from features.encoders import AnyEncoderConfig
 from features.errors import MediaError
 from features.glance import State, judged
@@ -61,6 +62,7 @@ class Plan:
     """How the other clips end, without being tried."""
 
 
+@uncollected()
 def plan_all(
     clips: Manifest,
     encoders: Sequence[tuple[AnyEncoderConfig, FeatureSpec]],

@@ -1,5 +1,10 @@
+import gc
 import subprocess
 import sys
+
+import pytest
+
+from features.allocation import uncollected
 
 QUESTION = """
 import resource
@@ -25,3 +30,17 @@ def faults(keep: str) -> int:
 
 def test_what_is_freed_is_taken_again_without_a_new_page():
     assert faults("assert keep_freed_memory()") * 10 < faults("")
+
+
+def test_within_no_cycle_is_looked_for_and_afterwards_as_before():
+    assert gc.isenabled()
+    with uncollected(), uncollected():
+        assert not gc.isenabled()
+    assert gc.isenabled()
+    gc.disable()
+    try:
+        with pytest.raises(ZeroDivisionError), uncollected():
+            raise ZeroDivisionError
+        assert not gc.isenabled()
+    finally:
+        gc.enable()
