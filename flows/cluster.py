@@ -56,8 +56,21 @@ def connected(scheduler: str) -> Iterator[Client]:
         yield client
 
 
+def n_workers_of(scheduler: str | None, wanted: int | None) -> int:
+    """How many workers a run is dealt out to: those of the scheduler that there are, by default.
+
+    Raises as `cluster`.
+    """
+    if wanted:
+        return wanted
+    if scheduler is None:
+        return default_workers()
+    with cluster(scheduler, None) as address, connected(address) as client:
+        return len(client.nthreads())
+
+
 def default_workers() -> int:
-    """A worker per GPU, or per few cores where there is none."""
+    """On this machine: a worker per GPU, or per few cores where there is none."""
     return torch.cuda.device_count() or max(1, n_cores() // CORES_A_WORKER)
 
 

@@ -21,7 +21,7 @@ from features.records import ClipIds
 from features.shards import Request, Shard, planned
 from features.station import Station
 from flows.artifacts import publish_extraction
-from flows.cluster import cluster, connected, default_workers
+from flows.cluster import cluster, connected, n_workers_of
 from flows.key_help import with_help
 from flows.sharded import OnOutcome, counted, ended, new_stop, on_worker
 from flows.stages import Runner, complete
@@ -86,7 +86,7 @@ def extract_features(
         return dict(found.counts)
     began = time.monotonic()
     request = Request(store, encoders, device, batch_size, readers, limits, failed, force)
-    n_workers = 1 if runner == "local" else workers or default_workers()
+    n_workers = 1 if runner == "local" else n_workers_of(scheduler, workers)
     run = planned(manifest, only, request, n_workers)
     reported: list[Outcome] = []
     lost: list[str] = []

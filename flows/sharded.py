@@ -11,7 +11,7 @@ from distributed import Event, Future, get_client
 from features.errors import VaflowError
 from features.outcomes import Extraction, Outcome
 from features.shards import Request, Run, Shard, planned, station_of_this_process
-from flows.cluster import cluster, connected, default_workers
+from flows.cluster import cluster, connected, n_workers_of
 
 POLL_S = 0.1
 ONE_AT_A_TIME = threading.Lock()  # in a worker that was started with several threads
@@ -31,7 +31,7 @@ def extract_on_dask(
 ) -> Extraction:
     """Bring the store up to the manifest as `extract_features` does, shard by shard."""
     began = time.monotonic()
-    run = planned(manifest, only, request, workers or default_workers())
+    run = planned(manifest, only, request, n_workers_of(scheduler, workers))
     settled = [outcome for each in run.plans for outcome in each.settled]
     n_all = len(settled) + sum(len(each.jobs) for each in run.plans)
 

@@ -22,7 +22,7 @@ from features.shards import Request
 from features.status import status
 from features.store import FeatureStore
 from features.verification import verify
-from flows.cluster import cluster, connected
+from flows.cluster import cluster, connected, default_workers, n_workers_of
 from flows.sharded import extract_on_dask
 
 N_CLIPS = 64
@@ -127,6 +127,12 @@ def test_a_worker_that_is_killed_costs_nothing_but_time(manifest, encoders, tmp_
     again, _ = run(manifest, store, encoders, None)
     assert again.counts == {"present": 2 * N_CLIPS}
     assert published(store) == final
+
+
+def test_a_run_is_dealt_out_to_the_workers_that_there_are(scheduler):
+    assert n_workers_of(scheduler, None) == 2
+    assert n_workers_of(scheduler, 7) == 7
+    assert n_workers_of(None, None) == default_workers()
 
 
 def test_told_to_stop_workers_finish_what_they_have_begun(manifest, encoders, tmp_path, scheduler):
