@@ -66,7 +66,7 @@ def n_workers_of(scheduler: str | None, wanted: int | None) -> int:
     if scheduler is None:
         return default_workers()
     with cluster(scheduler, None) as address, connected(address) as client:
-        return len(client.nthreads())
+        return len(client.nthreads())  # pyright: ignore[reportArgumentType]
 
 
 def default_workers() -> int:
