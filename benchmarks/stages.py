@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from blank_spec import blank_spec
 from encoders import ast_config, clip_config
 from jobs import CPU, STORES
 from media import MEDIA, Shape, make_set, videos
@@ -29,19 +30,11 @@ from features.encoders.ast import FBANK_HOP_S
 from features.limits import GENEROUS
 from features.media import decoded_frames, pixels
 from features.records import Track
-from features.spec import FeatureSpec
 from features.store import FeatureStore
 
 N_PICTURES = 24
 HOP_S = 0.5  # of overlapping windows of 10.24 s
-WRITTEN = FeatureSpec(
-    kind="clip",
-    model={},
-    weights_sha256="0" * 64,
-    preprocessing={},
-    sampling={},
-    precision="float32",
-)
+WRITTEN = blank_spec("clip")
 
 
 def main() -> None:

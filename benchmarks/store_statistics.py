@@ -20,12 +20,12 @@ from pathlib import Path
 
 import numpy as np
 import zarr
+from blank_spec import blank_spec
 from memory import peak_of
 from rounds import Report, arguments, in_turns
 
 from features.record_form import METADATA
 from features.records import Track
-from features.spec import FeatureSpec
 from features.statistics import statistics
 from features.store import FeatureStore
 from features.store_record import commit_metadata, commit_of, read_commit
@@ -37,14 +37,7 @@ CLIPS, CLIPS_QUICK = (1_000, 5_000, 25_000), (1_000, 2_000, 4_000)
 ROWS = (18_000, 72_000, 288_000)
 PLAIN = (100, 3_000)  # clips, rows of each: what is compared with reading all at once
 N_ROUNDS = 5
-SPEC = FeatureSpec(
-    kind="clip",
-    model={},
-    weights_sha256="0" * 64,
-    preprocessing={},
-    sampling={},
-    precision="float32",
-)
+SPEC = blank_spec("clip")
 
 
 def main() -> None:

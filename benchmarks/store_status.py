@@ -14,27 +14,20 @@ import time
 from pathlib import Path
 
 import numpy as np
+from blank_spec import blank_spec
 
 from features.durable import sha256_of
 from features.manifest import write_manifest
 from features.provenance import provenance
 from features.record_form import METADATA
 from features.records import Clip, Track
-from features.spec import FeatureSpec
 from features.store import FeatureStore
 from features.store_record import commit_metadata, commit_of, read_commit
 
 N_ROWS, WIDTH = 20, 8  # of each record: the time does not depend on what is not read
 LINKS_AT_MOST = 30_000  # to one file: file systems have limits
 WANTED_S = 20.0
-SPEC = FeatureSpec(
-    kind="ast",
-    model={},
-    weights_sha256="0" * 64,
-    preprocessing={},
-    sampling={},
-    precision="float32",
-)
+SPEC = blank_spec("ast")
 
 
 def main() -> None:

@@ -117,11 +117,10 @@ def test_where_prefect_runs_the_flow_the_run_id_is_its_own(monkeypatch):
 
 def test_a_config_of_logging_may_name_the_formatter():
     # as Prefect's does, with PREFECT_LOGGING_FORMATTERS_JSON_CLASS=flows.logs.JsonLines
-    formatters = {"json": {"class": "flows.logs.JsonLines", "format": "default"}}
-    logging.config.dictConfig(
-        {"version": 1, "incremental": False, "formatters": formatters}
-        | {"disable_existing_loggers": False}
+    made = logging.config.DictConfigurator({"version": 1}).configure_formatter(
+        {"class": "flows.logs.JsonLines", "format": "default"}
     )
+    assert line_of(made)["message"]
 
 
 def test_in_json_all_that_is_told_warned_or_not_caught_is_a_line(own_logging, capsys):
