@@ -66,19 +66,18 @@ def pipeline(
     on_epoch: Callable[[Epoch], None] | None = None,
 ) -> PipelineResult:
     """Extract, train, score; a clip that fails to extract stops it before training."""
-    with finishing() as on_next:
-        extraction = extract_features(
-            manifest,
-            store,
-            encoders,
-            device=device,
-            batch_size=batch_size,
-            readers=readers,
-            limits=limits,
-            force=force,
-            on_outcome=on_outcome,
-            on_next=on_next,
-        )
+    extraction = extract_or_tell(
+        manifest,
+        store,
+        encoders,
+        device,
+        batch_size,
+        readers,
+        limits,
+        force=force,
+        on_outcome=on_outcome,
+    )
+    assert isinstance(extraction, Extraction)  # no dry run was asked for
     complete(extraction)
     sets = feature_sets_of(encoders)
     training = train_head(

@@ -35,6 +35,11 @@ def test_every_clip_is_in_one_shard_of_like_number_and_like_weight(weights, n_wo
         assert max(sums) - min(sums) <= max(weights) - min(weights)
 
 
+def test_the_heaviest_are_dealt_to_and_fro():
+    shards = deal(list(range(1, 33)), 2)  # 32 to the first, 31 and 30 to the second, 29 and 28 ...
+    assert [sum(place + 1 for place in shard) for shard in shards] == [264, 264]
+
+
 def test_there_are_shards_enough_for_the_workers_and_never_more_than_a_run_can_bear():
     assert len(deal([1] * 200, 1)) == 4  # 50 clips each
     assert len(deal([1] * 200, 2)) == 8
