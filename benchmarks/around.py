@@ -16,12 +16,13 @@ from media import MEDIA, Shape, make_set, videos
 from naive import hear_all, see_all
 from rounds import Report, in_turns
 
-from features.decoder import Decoder, decoding
+from features.decoder import Decoder
 from features.encoders.ast import AstConfig
 from features.encoders.clip import ClipConfig
 from features.limits import GENEROUS
 from features.processes import n_cores
 from features.sampling import Sampling
+from features.station import Station
 
 BATCH = 32
 SPARSE_FPS, SPARSE_S = 2, 60
@@ -79,7 +80,8 @@ def short_clips(report: Report, n_rounds: int) -> None:
 def _decoded_by(n_processes: int, paths: list[Path]) -> int:
     """Frames that so many processes, a thread each to listen to them, give of videos."""
     with (
-        decoding(n_processes, GENEROUS) as decoders,
+        closing(Station("cpu")) as station,
+        station.decoders(n_processes, GENEROUS) as decoders,
         ThreadPoolExecutor(n_processes) as pool,
     ):
         shares = [paths[k::n_processes] for k in range(n_processes)]

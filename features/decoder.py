@@ -5,8 +5,8 @@ killed with its group, and another takes over. The process cannot write a file, 
 one that started it ends. It is no sandbox: it may read what its user may read.
 """
 
-from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import ExitStack, closing, contextmanager
+from collections.abc import Callable, Generator, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -17,7 +17,6 @@ from features.decoder_link import DecoderLink
 from features.hearing import Hearing
 from features.limits import DecodeLimits
 from features.media import Clock, Probe
-from features.processes import n_cores
 from features.reading import Picture, Watched
 from features.sampling import EVERY_FRAME, Sampling
 from features.sound import Block
@@ -132,19 +131,3 @@ class Decoder:
         """End the process, and wait for its end. From the thread that reads."""
         self.link.close()
         self._forget()
-
-
-@contextmanager
-def decoding(n_readers: int, limits: DecodeLimits) -> Iterator[list[Decoder]]:
-    """So many decoders, their processes starting while others read weights; ended afterwards."""
-    with ExitStack() as stack:
-        decoders = made_decoders(n_readers, limits)
-        for decoder in decoders:
-            stack.enter_context(closing(decoder))
-            decoder.begin()
-        yield decoders
-
-
-def made_decoders(n_readers: int, limits: DecodeLimits) -> list[Decoder]:
-    """So many decoders, which share the cores."""
-    return [Decoder(limits, max(1, n_cores() // n_readers)) for _ in range(n_readers)]

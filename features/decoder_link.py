@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Generator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from multiprocessing.connection import Connection
 from typing import Any, TypeVar, get_args
@@ -21,6 +22,8 @@ from features.records import JsonObject
 from features.wire import N_SLOTS, Slab, hear, hear_record, tell
 
 POLL_S = 0.2
+STARTER = ThreadPoolExecutor(1, "starter")  # a process ends with the thread that started it, and
+# this one lives as long as ours
 ONE_THREAD = {name: "1" for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")}
 
 RecordT = TypeVar("RecordT")
@@ -159,7 +162,8 @@ class DecoderLink:
             with self._lock:  # `stop` must find what was started
                 if self._stopped:
                     raise Stopped
-                self._process = subprocess.Popen(
+                self._process = STARTER.submit(
+                    subprocess.Popen,
                     [sys.executable, "-P", "-m", "features.decoder_process"]
                     + [str(number) for number in (os.getpid(), *handles)],
                     stdin=subprocess.DEVNULL,
@@ -167,7 +171,7 @@ class DecoderLink:
                     pass_fds=handles,
                     start_new_session=True,  # a group of its own: Ctrl-C is for us alone
                     env={**os.environ, **ONE_THREAD, "PYTHONPATH": _search_path()},
-                )
+                ).result()
             connection = Connection(ours.detach())
         finally:
             ours.close()

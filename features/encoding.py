@@ -85,8 +85,8 @@ def encode_all(
 ) -> Generator[Encoded | Failed, None, None]:
     """Each clip and feature set as it is done, in whatever order.
 
-    `encoders` and `batch_sizes` are by feature set. There are as many readers as decoders, and each
-    ends its own. Every batch of an encoder but its last is full.
+    `encoders` and `batch_sizes` are by feature set. There are as many readers as decoders. Every
+    batch of an encoder but its last is full.
     """
     meter = meter or Meter(QUEUE_PIECES)
     lines = {

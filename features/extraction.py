@@ -16,7 +16,6 @@ from pydantic import Field
 
 from features.allocation import keep_freed_memory
 from features.batch_size import fitting_batch
-from features.decoder import decoding
 from features.devices import DeviceName, advice
 from features.digest_memo import remembering
 from features.encoders import AnyEncoderConfig
@@ -121,7 +120,7 @@ def extract_clips(
         return Extraction(tuple(outcomes), time.monotonic() - began)
     clips_left = by_clip(lacking)
     n_readers = min(readers or max(2, n_cores() // 2), len(clips_left))
-    with decoding(n_readers, limits) as decoders:
+    with station.decoders(n_readers, limits) as decoders:
         # all networks before the first clip: weights that do not fit should not show hours later
         built = {each.spec.name: station.encoder(each.config) for each in lacking}
         target.found()
@@ -138,9 +137,7 @@ def extract_clips(
         with remembering(target.work) as later:
             later.take_over(memo)  # a new store had no place for it
             kind = station.device.type
-            line = Line(
-                built, sizes, target, SourceDigests(later), tool, limits, made_by, kind, on_next
-            )
+            line = Line(built, sizes, target, SourceDigests(later), tool, made_by, kind, on_next)
             with closing(line.run(clips_left, decoders)) as ends:
                 for outcome in ends:
                     settle(outcome)

@@ -11,12 +11,11 @@ from dataclasses import dataclass, field
 from itertools import chain, islice
 
 from features.claims import Turn
-from features.decoder import Decoder, made_decoders
+from features.decoder import Decoder
 from features.durable import Claim
 from features.encoders.base import Encoder
 from features.encoding import Encoded, Failed, encode_all
 from features.errors import MediaError
-from features.limits import DecodeLimits
 from features.meter import Meter
 from features.outcomes import Outcome
 from features.planning import Job, Jobs
@@ -44,7 +43,6 @@ class Line:
     digests: SourceDigests
     tool: Extractor
     """What decodes."""
-    limits: DecodeLimits
     made_by: Mapping[str, JsonObject]
     kind_of_device: str
     """Under which its pace is remembered."""
@@ -57,15 +55,14 @@ class Line:
     def run(
         self, clips: Sequence[Jobs], decoders: Sequence[Decoder]
     ) -> Generator[Outcome, None, None]:
-        """Each clip as it ends; those that other processes work on come last, with new decoders."""
-        left, n_readers = list(clips), len(decoders)
+        """Each clip as it ends; those that other processes work on come last."""
+        left = list(clips)
         while left and self.on_next():
             n_left = sum(len(jobs) for jobs in left)
             turn = Turn(self.store, left, self.tool, self.on_next)
-            with closing(self._run(turn, decoders)) as ends:
+            with closing(self._run(turn, decoders[: len(left)])) as ends:
                 yield from ends
             left = turn.left
-            decoders = made_decoders(min(n_readers, len(left)), self.limits)
             if sum(len(jobs) for jobs in left) == n_left:
                 time.sleep(LOOK_AGAIN_S)
             elif left:

@@ -56,8 +56,9 @@ def read_ahead(
 ) -> Generator[tuple[int, str, Read], None, None]:
     """What readers make of the clips: for each place and feature set items, then how they end.
 
-    Each reader is a thread with a process that decodes for it, which it ends; it takes the next
-    task when it begins it, one thread at a time. Any other failure of a reader is raised here.
+    Each reader is a thread with a process that decodes for it; it takes the next task when it
+    begins it, one thread at a time. Any other failure of a reader is raised here. Where not all is
+    read, the decoders are stopped, and of no further use.
     """
     queue: Queue[tuple[int, str, Read] | None] = Queue(QUEUE_PIECES)
     stop = threading.Event()
@@ -72,19 +73,19 @@ def read_ahead(
                     continue
 
     def reader(decoder: Decoder) -> None:
-        with closing(decoder):
-            try:
-                while not stop.is_set():
-                    with lock:
-                        task = next(turn, None)
-                    if task is None:
+        try:
+            while not stop.is_set():
+                with lock:
+                    task = next(turn, None)
+                if task is None:
+                    break
+                for name, found in read(encoders, task, decoder, meter):
+                    put((task.index, name, found))
+                    if stop.is_set():
                         break
-                    for name, found in read(encoders, task, decoder, meter):
-                        put((task.index, name, found))
-                        if stop.is_set():
-                            break
-            except Stopped:
-                assert stop.is_set()
+        except Stopped:
+            assert stop.is_set()
+        decoder.keep_sound(None)
         put(None)
 
     with (
@@ -92,8 +93,8 @@ def read_ahead(
         ThreadPoolExecutor(len(decoders), "reader", torch.set_num_threads, (1,)) as pool,
     ):
         running = [pool.submit(reader, decoder) for decoder in decoders]
+        n_ended = 0
         try:
-            n_ended = 0
             while n_ended < len(decoders):
                 for future in running:
                     if future.done() and (error := future.exception()):
@@ -110,8 +111,9 @@ def read_ahead(
                     yield found
         finally:
             stop.set()
-            for decoder in decoders:
-                decoder.stop()
+            if n_ended < len(decoders):
+                for decoder in decoders:
+                    decoder.stop()
 
 
 def read(

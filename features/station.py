@@ -1,19 +1,23 @@
-"""A device that one process holds, and the encoders on it: each is loaded once."""
+"""A device that one process holds, the encoders on it, and what reads for them: loaded once."""
 
 import logging
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from tempfile import gettempdir
 
 import torch
 
+from features.decoder import Decoder
 from features.devices import DeviceName, torch_device
 from features.durable import Claim, claim
 from features.encoders import AnyEncoderConfig
 from features.encoders.base import Encoder
+from features.limits import DecodeLimits
+from features.processes import n_cores
 from features.spec import FeatureSpec
 
 LOOK_AGAIN_S = 1.0  # at GPUs that others hold
@@ -33,6 +37,7 @@ class Station:
         self._taken: tuple[torch.device, Claim | None] | None = None
         self._specs: dict[AnyEncoderConfig, FeatureSpec] = {}
         self._encoders: dict[AnyEncoderConfig, Encoder] = {}
+        self._decoders: list[Decoder] = []
 
     @property
     def device(self) -> torch.device:
@@ -53,9 +58,32 @@ class Station:
             self._encoders[config] = config.build(self.device)
         return self._encoders[config]
 
+    @contextmanager
+    def decoders(self, n_readers: int, limits: DecodeLimits) -> Iterator[list[Decoder]]:
+        """So many decoders, which share the cores; their processes start, or did so for others.
+
+        They are kept for whoever comes next, unless what is done with them fails.
+        """
+        if any(decoder.limits != limits for decoder in self._decoders):
+            self._end_decoders()
+        while len(self._decoders) < n_readers:
+            decoder = Decoder(limits, max(1, n_cores() // n_readers))
+            self._decoders.append(decoder)
+            decoder.begin()
+        try:
+            yield self._decoders[:n_readers]
+        except BaseException:
+            self._end_decoders()
+            raise
+
+    def _end_decoders(self) -> None:
+        while self._decoders:
+            self._decoders.pop().close()
+
     def close(self) -> None:
-        """Let go of the encoders, and let others have the device."""
+        """Let go of encoders and decoders, and let others have the device."""
         self._encoders.clear()
+        self._end_decoders()
         if self._taken and (lock := self._taken[1]):
             lock.release()
         self._taken = None

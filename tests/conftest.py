@@ -15,6 +15,7 @@ from transformers import ASTConfig, ASTFeatureExtractor, ASTModel
 
 from features.decoder import Decoder
 from features.limits import DecodeLimits
+from features.station import Station
 
 
 @pytest.fixture(scope="session")
@@ -45,6 +46,13 @@ def decoder():
     """A process that decodes, as readers have one."""
     with closing(Decoder(DecodeLimits())) as process:
         yield process
+
+
+@pytest.fixture
+def station():
+    """The CPU, on which nothing is loaded yet."""
+    with closing(Station("cpu")) as station:
+        yield station
 
 
 @pytest.fixture(scope="session")

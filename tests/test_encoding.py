@@ -75,12 +75,9 @@ class Counting:
 def encoded(encoder, names, batch_size=4, **limits) -> dict[str, str]:
     """What came through, as the text it was made of."""
     tasks = [Task(k, Source(name, None, None, None, None), ("it",)) for k, name in enumerate(names)]
-    results = encode_all(
-        {"it": encoder},
-        tasks,
-        batch_sizes={"it": batch_size},
-        decoders=[Decoder(DecodeLimits(**limits))],
-    )
+    sizes = {"it": batch_size}
+    with closing(Decoder(DecodeLimits(**limits))) as decoder:
+        results = list(encode_all({"it": encoder}, tasks, batch_sizes=sizes, decoders=[decoder]))
     return {
         names[r.index]: r.track.values[:, 0].astype(np.uint8).tobytes().decode() for r in results
     }
@@ -114,14 +111,10 @@ def test_what_waits_of_a_clip_that_fails_is_taken_out_of_the_line(monkeypatch):
         Task(k, Source(name, None, None, None, None), ("it",))
         for k, name in enumerate(["bad", "good", "fine"])
     ]
-    results = list(
-        encode_all(
-            {"it": encoder},
-            tasks,
-            batch_sizes={"it": 5},
-            decoders=[Decoder(DecodeLimits())],
+    with closing(Decoder(DecodeLimits())) as decoder:
+        results = list(
+            encode_all({"it": encoder}, tasks, batch_sizes={"it": 5}, decoders=[decoder])
         )
-    )
     assert [(r.index, isinstance(r, Failed)) for r in results] == [
         (0, True),
         (1, False),
@@ -188,12 +181,9 @@ def both(tiny_clip, tiny_ast):
 def run(encoders, source: Source, **limits) -> dict[str, Encoded | Failed]:
     tasks = [Task(0, source, tuple(encoders))]
     sizes = dict.fromkeys(encoders, 8)
-    return {
-        r.feature_set: r
-        for r in encode_all(
-            encoders, tasks, batch_sizes=sizes, decoders=[Decoder(DecodeLimits(**limits))]
-        )
-    }
+    with closing(Decoder(DecodeLimits(**limits))) as decoder:
+        found = encode_all(encoders, tasks, batch_sizes=sizes, decoders=[decoder])
+        return {result.feature_set: result for result in found}
 
 
 def source(**parts) -> Source:

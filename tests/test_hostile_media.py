@@ -1,3 +1,5 @@
+from contextlib import closing
+
 import hostile_media
 import pytest
 import torch
@@ -98,13 +100,14 @@ def ends(config, corpus) -> dict[str, int | str]:
         for name in FILES
     ]
     tasks = [Task(index, source, ("it",)) for index, source in enumerate(sources)]
-    results = encode_all(
-        {"it": encoder}, tasks, batch_sizes={"it": 64}, decoders=[Trapped(LIMITS), Trapped(LIMITS)]
-    )
-    return {
-        sources[r.index].clip_id: r.code if isinstance(r, Failed) else len(r.track.time_s)
-        for r in results
-    }
+    with closing(Trapped(LIMITS)) as first, closing(Trapped(LIMITS)) as second:
+        results = encode_all(
+            {"it": encoder}, tasks, batch_sizes={"it": 64}, decoders=[first, second]
+        )
+        return {
+            sources[r.index].clip_id: r.code if isinstance(r, Failed) else len(r.track.time_s)
+            for r in results
+        }
 
 
 def test_every_hostile_file_meets_its_end_and_the_good_ones_beside_it_come_through(

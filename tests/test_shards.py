@@ -90,7 +90,7 @@ def states(outcomes) -> dict[str, str]:
     return {outcome.clip: outcome.state for outcome in outcomes}
 
 
-def test_what_the_store_has_counts_and_not_what_a_shard_said(manifest, request_):
+def test_what_the_store_has_counts_and_not_what_a_shard_said(manifest, request_, station):
     run = planned(manifest, (), request_, 1)
     (shard,) = run.shards
     name = request_.encoders[0].spec().name
@@ -98,7 +98,7 @@ def test_what_the_store_has_counts_and_not_what_a_shard_said(manifest, request_)
     assert states(nothing) == dict.fromkeys("abc", "failed")
     assert {outcome.detail for outcome in nothing} == {"lost with its worker"}
     said = []
-    reported = shard.extract(Station("cpu"), said.append)
+    reported = shard.extract(station, said.append)
     assert tuple(said) == reported.outcomes
     reported = reported.outcomes
     wanted = {"a": "extracted", "b": "extracted", "c": "quarantined"}
@@ -112,11 +112,11 @@ def test_what_the_store_has_counts_and_not_what_a_shard_said(manifest, request_)
     assert states(again.outcomes((), "")) == {"a": "present", "b": "present", "c": "quarantined"}
 
 
-def test_forced_clips_that_nobody_came_to_have_failed(manifest, request_):
-    planned(manifest, (), request_, 1).shards[0].extract(Station("cpu"), lambda _: None)
+def test_forced_clips_that_nobody_came_to_have_failed(manifest, request_, station):
+    planned(manifest, (), request_, 1).shards[0].extract(station, lambda _: None)
     forced = planned(manifest, (), replace(request_, force=True), 1)
     assert states(forced.outcomes((), "")) == dict.fromkeys("abc", "failed")
-    reported = forced.shards[0].extract(Station("cpu"), lambda _: None).outcomes
+    reported = forced.shards[0].extract(station, lambda _: None).outcomes
     assert states(forced.outcomes(reported, "")) == {
         "a": "extracted",
         "b": "extracted",
@@ -124,10 +124,10 @@ def test_forced_clips_that_nobody_came_to_have_failed(manifest, request_):
     }
 
 
-def test_a_shard_that_is_told_to_stop_begins_nothing(manifest, request_, monkeypatch):
+def test_a_shard_that_is_told_to_stop_begins_nothing(manifest, request_, station, monkeypatch):
     run = planned(manifest, (), request_, 1)
     monkeypatch.setattr(Station, "encoder", lambda *_: pytest.fail("weights were loaded"))
-    assert run.shards[0].extract(Station("cpu"), lambda _: None, lambda: False).outcomes == ()
+    assert run.shards[0].extract(station, lambda _: None, lambda: False).outcomes == ()
 
 
 def test_a_part_is_what_is_named_or_what_failed(manifest, request_, tmp_path, make_video):

@@ -1,14 +1,19 @@
 """A device that is held: with locks that are real, and GPUs that are not."""
 
+import threading
+import time
 from types import SimpleNamespace
 
+import numpy as np
+import psutil
 import pytest
 import torch
 
 from features.devices import torch_device
 from features.durable import claim
 from features.encoders.clip import ClipConfig
-from features.errors import InputError
+from features.errors import InputError, MediaError
+from features.limits import GENEROUS
 from features.station import Station, first_free, held
 
 
@@ -70,9 +75,67 @@ def test_the_first_free_lock_is_taken(tmp_path):
     assert taken is not None
 
 
-def test_an_encoder_is_loaded_once(tiny_clip, monkeypatch):
-    station, config = Station("cpu"), ClipConfig(**tiny_clip)
+def test_an_encoder_is_loaded_once(station, tiny_clip, monkeypatch):
+    config = ClipConfig(**tiny_clip)
     found = station.encoder(config)
     assert station.encoder(ClipConfig(**tiny_clip)) is found
     station.close()
     assert station.encoder(config) is not found
+
+
+def pids(decoders) -> list[int]:
+    return [decoder.link._process.pid for decoder in decoders]
+
+
+def read_in_a_thread(decoder, video) -> None:
+    """Which has the process started, where there is none, by a thread that ends."""
+    thread = threading.Thread(target=decoder.probe, args=(video,))
+    thread.start()
+    thread.join()
+    assert decoder.probe(video).n_frames == 50
+
+
+def test_decoders_and_their_processes_are_kept_for_whoever_comes_next(station, make_video):
+    video = make_video()
+    with station.decoders(2, GENEROUS) as decoders:
+        read_in_a_thread(decoders[0], video)
+        first = pids(decoders)
+    with station.decoders(1, GENEROUS) as decoders:
+        assert pids(decoders) == first[:1]
+    with station.decoders(3, GENEROUS) as decoders:
+        assert pids(decoders)[:2] == first
+    station.close()
+    assert not any(psutil.pid_exists(pid) for pid in first)
+
+
+def test_a_decoder_outlives_the_thread_that_had_it_started(station, make_video):
+    video = make_video()
+    with station.decoders(1, GENEROUS) as (decoder,):
+        decoder.link._kill()  # as what a file makes it crash does
+        read_in_a_thread(decoder, video)
+        before = pids([decoder])
+        time.sleep(0.3)
+        assert decoder.probe(video).n_frames == 50
+        assert pids([decoder]) == before
+
+
+def test_other_limits_and_a_failure_make_new_decoders(station, make_video):
+    with station.decoders(1, GENEROUS) as decoders:
+        first = decoders
+    other = GENEROUS.model_copy(update={"frames": 10})
+    with station.decoders(1, other) as decoders:
+        with pytest.raises(MediaError, match=r"limits\.frames"):
+            decoders[0].probe(make_video())
+        assert decoders != first
+        first = decoders
+
+    def ends() -> None:
+        with station.decoders(1, other) as decoders:
+            assert decoders == first
+            decoders[0].stop()  # as one is that reads when another fails
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        ends()
+    with station.decoders(1, other) as (decoder,):
+        assert decoder.probe(make_video(time_s=np.arange(9) / 25)).n_frames == 9
