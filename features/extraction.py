@@ -7,8 +7,9 @@ is an `Outcome`; the others go on.
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -17,16 +18,16 @@ from pydantic import Field
 from features.allocation import keep_freed_memory
 from features.batch_size import fitting_batch
 from features.devices import DeviceName, advice
-from features.digest_memo import remembering
+from features.digest_memo import DigestMemo, remembering
 from features.encoders import AnyEncoderConfig
 from features.limits import GENEROUS, DecodeLimits
 from features.line import Line
 from features.manifest import Manifest, read_manifest
 from features.outcomes import Extraction, Outcome
-from features.planning import by_clip, plan_all
+from features.planning import Jobs, Plan, by_clip, plan_all
 from features.processes import n_cores
 from features.provenance import provenance
-from features.quarantine import extractor
+from features.quarantine import Extractor, extractor
 from features.records import ClipId
 from features.selection import selected
 from features.sources import SourceDigests
@@ -115,15 +116,63 @@ def extract_clips(
     for each in plans:
         for outcome in each.settled:
             settle(outcome)
+    passing = extracting(
+        plans,
+        by_clip(plans),
+        target,
+        tool,
+        station,
+        memo,
+        batch_size=batch_size,
+        readers=readers,
+        limits=limits,
+        on_next=on_next,
+    )
+    with closing(passing):
+        while True:
+            try:
+                settle(next(passing))
+            except StopIteration as end:
+                pace: Pace = end.value
+                break
+    return Extraction(tuple(outcomes), time.monotonic() - began, pace.seconds, pace.remarks)
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How fast a pass over clips was."""
+
+    seconds: float = 0.0
+    """From when the networks were there to the last record."""
+    remarks: tuple[str, ...] = ()
+    """How busy each stage was, and what may be faster."""
+
+
+def extracting(
+    plans: Sequence[Plan],
+    clips: Sequence[Jobs],
+    store: FeatureStore,
+    tool: Extractor,
+    station: Station,
+    memo: DigestMemo,
+    *,
+    batch_size: int | None,
+    readers: int | None,
+    limits: DecodeLimits,
+    on_next: Callable[[], bool],
+) -> Generator[Outcome, None, Pace]:
+    """How each of the clips that are left ends, as it does so; they are begun in order.
+
+    `memo` knows the digests by which it was planned.
+    """
+    if not clips:
+        return Pace()
     lacking = [each for each in plans if each.jobs]
-    if not lacking:
-        return Extraction(tuple(outcomes), time.monotonic() - began)
-    clips_left = by_clip(lacking)
-    n_readers = min(readers or max(2, n_cores() // 2), len(clips_left))
+    n_readers = min(readers or max(2, n_cores() // 2), len(clips))
     with station.decoders(n_readers, limits) as decoders:
         # all networks before the first clip: weights that do not fit should not show hours later
         built = {each.spec.name: station.encoder(each.config) for each in lacking}
-        target.found()
+        store.found()
         sizes = {name: batch_size or fitting_batch(encoder) for name, encoder in built.items()}
         made_by = {
             each.spec.name: {
@@ -134,14 +183,12 @@ def extract_clips(
             }
             for each in lacking
         }
-        with remembering(target.work) as later:
+        with remembering(store.work) as later:
             later.take_over(memo)  # a new store had no place for it
-            kind = station.device.type
-            line = Line(built, sizes, target, SourceDigests(later), tool, made_by, kind, on_next)
-            with closing(line.run(clips_left, decoders)) as ends:
-                for outcome in ends:
-                    settle(outcome)
-            pass_s = line.meter.wall_s
+            kind, digests = station.device.type, SourceDigests(later)
+            line = Line(built, sizes, store, digests, tool, made_by, kind, on_next)
+            with closing(line.run(clips, decoders)) as ends:
+                yield from ends
+            seconds = line.meter.wall_s
     exact = [each.config.kind for each in lacking if each.config.precision == "float32"]
-    remarks = (line.meter.described(), *advice(exact, station.device))
-    return Extraction(tuple(outcomes), time.monotonic() - began, pass_s, remarks)
+    return Pace(seconds, (line.meter.described(), *advice(exact, station.device)))

@@ -19,7 +19,7 @@ from features.extraction import extract_clips
 from features.limits import DecodeLimits
 from features.manifest import Manifest, read_manifest
 from features.outcomes import Extraction, Outcome
-from features.planning import Job, Plan, by_clip, find, plan_all
+from features.planning import Job, Jobs, Plan, by_clip, find, plan_all
 from features.quarantine import Extractor, extractor
 from features.records import Source
 from features.selection import selected
@@ -93,9 +93,12 @@ class Run:
 
     store: FeatureStore
     tool: Extractor
+    request: Request
     plans: tuple[Plan, ...]
     shards: tuple[Shard, ...]
     """Of what the store lacks."""
+    left: tuple[tuple[Jobs, ...], ...]
+    """What the clips of each shard lack."""
 
     def outcomes(self, reported: Collection[Outcome], lost: str) -> tuple[Outcome, ...]:
         """How each clip ended for each feature set: what the store has, in its shard's words.
@@ -158,7 +161,8 @@ def planned(manifest: Path, only: Sequence[str], request: Request, n_workers: in
         )
         for number, places in enumerate(dealt, 1)
     )
-    return Run(store, tool, plans, shards)
+    jobs = tuple(tuple(left[place] for place in places) for places in dealt)
+    return Run(store, tool, request, plans, shards, jobs)
 
 
 def deal(weights: Sequence[int], n_workers: int) -> list[list[int]]:

@@ -17,9 +17,9 @@ from features.extraction import Count
 from features.forecast import described, forecast
 from features.limits import GENEROUS, DecodeLimits
 from features.outcomes import Extraction, Outcome
+from features.procession import Procession
 from features.records import ClipIds
-from features.shards import Request, Shard, planned
-from features.station import Station
+from features.shards import Request, Run, Shard, planned
 from flows.artifacts import publish_extraction
 from flows.cluster import cluster, connected, n_workers_of
 from flows.key_help import with_help
@@ -92,7 +92,7 @@ def extract_features(
     lost: list[str] = []
     with finishing() as on_next:
         if run.shards and runner == "local":
-            for found in _here(run.shards, device, on_next):
+            for found in _here(run, on_next):
                 reported.extend(found.outcomes)
         elif run.shards:
             for found in _on_dask(run.shards, scheduler, workers, on_next):
@@ -109,13 +109,11 @@ def extract_features(
     return dict(complete(extraction).counts)
 
 
-def _here(
-    shards: tuple[Shard, ...], device: DeviceName, on_next: Callable[[], bool]
-) -> Iterator[Extraction]:
-    """Shard after shard in this process."""
-    with closing(Station(device)) as station:
-        for shard in shards:
-            extract = partial(shard.extract, station, on_next=on_next)
+def _here(run: Run, on_next: Callable[[], bool]) -> Iterator[Extraction]:
+    """Shard after shard in this process, each begun while the one before it ends."""
+    with closing(Procession(run, on_next)) as procession:
+        for shard in run.shards:
+            extract = partial(procession.extract, shard.number)
             yield extract_shard(shard.number, shard.n_shards, extract)
 
 

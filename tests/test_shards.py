@@ -1,5 +1,6 @@
 """How clips are dealt out, and what a run in shards says in the end."""
 
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,11 +11,13 @@ from hypothesis import strategies as st
 from small_media import tone
 
 from features.encoders.clip import ClipConfig
+from features.encoding import filled
 from features.errors import InputError
 from features.extraction import extract_features
 from features.limits import GENEROUS
 from features.manifest import read_manifest, write_manifest
 from features.outcomes import Outcome
+from features.procession import Procession
 from features.records import Clip, Source
 from features.selection import selected
 from features.shards import LEAST, MOST, SHARDS_AT_MOST, Request, deal, planned, weight
@@ -128,6 +131,52 @@ def test_a_shard_that_is_told_to_stop_begins_nothing(manifest, request_, station
     run = planned(manifest, (), request_, 1)
     monkeypatch.setattr(Station, "encoder", lambda *_: pytest.fail("weights were loaded"))
     assert run.shards[0].extract(station, lambda _: None, lambda: False).outcomes == ()
+
+
+@pytest.fixture
+def one_by_one(manifest, request_, monkeypatch):
+    """A run with a shard for each clip, in one line with batches that hold two clips."""
+    monkeypatch.setattr("features.shards.MOST", 1)
+    return planned(manifest, (), replace(request_, batch_size=24), 1)
+
+
+def test_shards_in_one_line_tell_of_their_own_clips_and_share_batches(one_by_one, monkeypatch):
+    n_items = []
+
+    def counted(parts, *more):
+        n_items.append(sum(map(len, parts)))
+        return filled(parts, *more)
+
+    monkeypatch.setattr("features.encoding.filled", counted)
+    said, found = [], []
+    with closing(Procession(one_by_one, lambda: True)) as line:
+        for shard in one_by_one.shards:
+            found.append(line.extract(shard.number, said.append))
+    assert n_items == [24]  # both clips that can be decoded: the line did not end between them
+    states_ = [states(each.outcomes) for each in found]
+    assert sorted(map(str, states_)) == [
+        "{'a': 'extracted'}",
+        "{'b': 'extracted'}",
+        "{'c': 'quarantined'}",
+    ]
+    assert [clip.id for shard in one_by_one.shards for clip in shard.clips.clips] == [
+        outcome.clip for outcome in said
+    ]
+    assert [bool(each.remarks) for each in found] == [False, False, True]
+    assert states(one_by_one.outcomes((), "")) == {
+        "a": "extracted",
+        "b": "extracted",
+        "c": "quarantined",
+    }
+
+
+def test_shards_in_one_line_that_are_told_to_stop_begin_nothing_more(one_by_one):
+    answers = iter([True, True])  # for the pass, and for its first clip
+    found = []
+    with closing(Procession(one_by_one, lambda: next(answers, False))) as line:
+        for shard in one_by_one.shards:
+            found.append(len(line.extract(shard.number, lambda _: None).outcomes))
+    assert found == [1, 0, 0]
 
 
 def test_a_part_is_what_is_named_or_what_failed(manifest, request_, tmp_path, make_video):
