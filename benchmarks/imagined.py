@@ -75,7 +75,11 @@ def make_quarantine(work: Path, specs: list[FeatureSpec], n_clips: int) -> None:
 
 def kind_of(number: int) -> str:
     """How the clip of this number stands, spread evenly over the manifest."""
-    place = number * 7919 % 1000  # a prime: neighbours differ
+    return _kind_of(number * 7919 % 1000)  # a prime: neighbours differ
+
+
+@cache
+def _kind_of(place: int) -> str:
     for kind, share in PER_MILLE.items():
         if place < share:
             return kind
@@ -132,7 +136,9 @@ class Imagined(Place):
 
     def glance(self, name: str) -> Glance:
         """A commit is parsed and held to its digest; the listing of files costs nothing here."""
-        if kind_of(int(name[-7:])) == "corrupt" and not self.is_new:
+        if self.is_new:
+            return Glance(None)
+        if kind_of(int(name[-7:])) == "corrupt":
             return Glance(None, fault="values/c/0/0 is missing")
         commit = self.commit(name)
         return Glance(commit, 1) if commit else Glance(None)

@@ -26,6 +26,7 @@ CREATE TABLE IF NOT EXISTS digests (
     path BLOB PRIMARY KEY, looks TEXT, seen_ns INTEGER, sha256 TEXT, proof TEXT
 ) WITHOUT ROWID
 """
+FIND = "SELECT looks, seen_ns, sha256, proof FROM digests WHERE path = ?"
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,10 +69,13 @@ class DigestMemo:
 
     def find(self, path: Path, look: Look) -> str | None:
         """The digest of what lies at `path` and looks like this; None where there is a doubt."""
-        for looks, seen_ns, digest in self._entries(os.fsencode(path)):
-            has_clock_gone_back = seen_ns > look.seen_ns
-            if looks == look.looks and not has_clock_gone_back:
-                return digest
+        key = os.fsencode(path)
+        for entry in (self._of_path.get(key), self._in_database(key)):
+            if entry is not None:
+                looks, seen_ns, digest = entry
+                has_clock_gone_back = seen_ns > look.seen_ns
+                if looks == look.looks and not has_clock_gone_back:
+                    return digest
         return None
 
     def keep(self, path: Path, look: Look, digest: str) -> None:
@@ -104,16 +108,15 @@ class DigestMemo:
                 for path, *_ in rows:  # a million clips need no second memory
                     self._of_path.pop(path, None)
 
-    def _entries(self, path: bytes) -> Iterator[tuple[str, int, str]]:
-        """What is remembered of a path, by this process and by others before it."""
-        if path in self._of_path:
-            yield self._of_path[path]
-        if self._database:
-            with suppress(sqlite3.Error):
-                query = "SELECT looks, seen_ns, sha256, proof FROM digests WHERE path = ?"
-                row = self._database.execute(query, (path,)).fetchone()
-                if row and row[3] == _proof(path, *row[:3]):
-                    yield row[:3]
+    def _in_database(self, path: bytes) -> tuple[str, int, str] | None:
+        """What other processes remembered of a path; None where they did not, or it is damaged."""
+        if self._database is None:
+            return None
+        try:
+            row = self._database.execute(FIND, (path,)).fetchone()
+        except sqlite3.Error:
+            return None
+        return row[:3] if row and row[3] == _proof(path, *row[:3]) else None
 
 
 def _proof(path: bytes, looks: object, seen_ns: object, digest: object) -> str:

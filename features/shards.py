@@ -10,6 +10,7 @@ from itertools import cycle
 from math import ceil
 from pathlib import Path
 
+from features.allocation import uncollected
 from features.crops import crop_files
 from features.devices import DeviceName
 from features.digest_memo import remembering
@@ -135,6 +136,7 @@ class Run:
         return Outcome(clip_id, name, "failed", lost, reason=job.reason)
 
 
+@uncollected()
 def planned(manifest: Path, only: Sequence[str], request: Request, n_workers: int) -> Run:
     """A run in shards that so many workers share."""
     clips = selected(read_manifest(manifest), only)
