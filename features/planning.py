@@ -1,18 +1,20 @@
 """What a feature set lacks of a manifest, and why: decided before anything is decoded."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from features.allocation import uncollected
 from features.encoders import AnyEncoderConfig
 from features.errors import MediaError
 from features.glance import State, judged
 from features.manifest import Manifest
+from features.modality import Modality
 from features.outcomes import Outcome, Reason
 from features.quarantine import Extractor, Quarantined, quarantined_in, read_quarantine, stands
 from features.records import Clip, JsonObject, Source
 from features.selection import in_quarantine
-from features.sources import SourceDigests
+from features.sources import Seen, SourceDigests
 from features.spec import FeatureSpec
 from features.store import FeatureStore
 
@@ -27,6 +29,9 @@ class Found:
     """Digest of the commit, where there is one."""
     quarantined: Quarantined | None
     """What forbids to try the clip, where it is not complete."""
+
+
+NOTHING = Found("missing", "no record", None, None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,43 +85,50 @@ def plan_all(
     """
     if failed:
         clips = in_quarantine(clips, store.work, [spec.name for _, spec in encoders])
-    return [
-        plan(clips, config, spec, store, digests, tool, force=force, failed=failed)
-        for config, spec in encoders
-    ]
-
-
-def plan(
-    clips: Manifest,
-    config: AnyEncoderConfig,
-    spec: FeatureSpec,
-    store: FeatureStore,
-    digests: SourceDigests,
-    tool: Extractor,
-    *,
-    force: bool,
-    failed: bool,
-) -> Plan:
-    """What a feature set lacks of the clips, as `plan_all` tells."""
-    name = spec.name  # a digest each time
-    others, quarantined = store.sets_beside(spec), quarantined_in(store.work, name)
-    jobs: list[Job] = []
-    done: list[Outcome] = []
+    sets = [_FeatureSet(config, spec, store, tool) for config, spec in encoders]
     for clip in clips.clips:
+        digest_of = partial(digests.of, clips.source(clip), seen=Seen())
+        for each in sets:
+            each.take(clips, clip, digest_of, force, failed)
+    return [Plan(each.config, each.spec, tuple(each.jobs), tuple(each.settled)) for each in sets]
+
+
+class _FeatureSet:
+    """What one feature set lacks of the clips that it was shown."""
+
+    def __init__(
+        self, config: AnyEncoderConfig, spec: FeatureSpec, store: FeatureStore, tool: Extractor
+    ) -> None:
+        self.config, self.spec = config, spec
+        self.jobs: list[Job] = []
+        self.settled: list[Outcome] = []
+        self._store, self._tool, self._name = store, tool, spec.name  # a digest each time
+        self._others = store.sets_beside(spec)
+        self._quarantined = quarantined_in(store.work, spec.name)
+
+    def take(
+        self,
+        clips: Manifest,
+        clip: Clip,
+        digest_of: Callable[[Modality], JsonObject],
+        force: bool,
+        failed: bool,
+    ) -> None:
+        """Decide on one clip."""
+        name, store = self._name, self._store
         try:
-            digest = digests.of(clips.source(clip), config.modality)
+            digest = digest_of(self.config.modality)
         except MediaError as error:
-            done.append(Outcome(clip.id, name, "failed", str(error)))
-            continue
-        found = find(store, name, clip.id, digest, tool, quarantined)
+            self.settled.append(Outcome(clip.id, name, "failed", str(error)))
+            return
+        found = find(store, name, clip.id, digest, self._tool, self._quarantined)
         outcome = None if force else settled(found, name, clip.id)
         if outcome and not (failed and outcome.state == "quarantined"):
-            done.append(outcome)
+            self.settled.append(outcome)
         else:
-            has_other = any(store.has_record(other, clip.id) for other in others)
+            has_other = any(store.has_record(other, clip.id) for other in self._others)
             reason = _reason(found, has_other=has_other)
-            jobs.append(Job(name, clips, clip, reason, digest, found))
-    return Plan(config, spec, tuple(jobs), tuple(done))
+            self.jobs.append(Job(name, clips, clip, reason, digest, found))
 
 
 def by_clip(plans: Sequence[Plan]) -> list[Jobs]:
@@ -146,6 +158,8 @@ def find(
     if state != "complete" and (quarantined is None or clip_id in quarantined):
         record = read_quarantine(store.work, set_name, clip_id)
     standing = record if record and stands(record, source, tool) else None
+    if seen.commit is None and not seen.fault and standing is None:
+        return NOTHING  # once for a million clips
     return Found(state, why, seen.commit.digest if seen.commit else None, standing)
 
 

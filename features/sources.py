@@ -11,6 +11,8 @@ from features.errors import MediaError
 from features.modality import Modality
 from features.records import JsonObject, Source
 
+Seen = dict[str, str]  # digests of files that were looked at a moment ago
+
 
 class SourceDigests:
     """Digests of media, each read once as long as it looks the same and the memo has no doubt."""
@@ -18,22 +20,26 @@ class SourceDigests:
     def __init__(self, memo: DigestMemo | None = None) -> None:
         self._memo = memo or DigestMemo()
 
-    def of(self, source: Source, modality: Modality) -> JsonObject:
+    def of(self, source: Source, modality: Modality, seen: Seen | None = None) -> JsonObject:
         """What the features of one modality are made from, by part; blind to where it lies.
 
-        Raises `MediaError` where a part is not there.
+        Raises `MediaError` where a part is not there. What is `seen` already is not looked at.
         """
+        seen = Seen() if seen is None else seen
         if modality == "audio":
             heard = source.audio or source.video
-            return {"sound": self._file(heard) if heard else None}
+            return {"sound": self._file(heard, seen) if heard else None}
         return {
-            "video": self._file(source.video) if source.video else None,
+            "video": self._file(source.video, seen) if source.video else None,
             "frames": self._crops(source.frames) if source.frames else None,
             "fps": source.fps,
         }
 
-    def _file(self, path: Path) -> str:
-        return self._remembered(path, lambda: [path], lambda: _sha256(path))
+    def _file(self, path: Path, seen: Seen) -> str:
+        name = str(path)  # sooner hashed than a path
+        if name not in seen:
+            seen[name] = self._remembered(path, lambda: [path], lambda: _sha256(path))
+        return seen[name]
 
     def _crops(self, folder: Path) -> str:
         """One digest for all crops of a folder, with their numbers."""
