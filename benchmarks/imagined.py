@@ -61,7 +61,7 @@ def make_quarantine(work: Path, specs: list[FeatureSpec], n_clips: int) -> None:
         if (work / "quarantine" / spec.name).exists():
             continue
         for number in range(n_clips):
-            if kind_of(number) == "quarantined":
+            if kind_of(number % N_FILES) == "quarantined":
                 put_in_quarantine(
                     work,
                     spec.name,
@@ -73,13 +73,10 @@ def make_quarantine(work: Path, specs: list[FeatureSpec], n_clips: int) -> None:
                 )
 
 
-def kind_of(number: int) -> str:
-    """How the clip of this number stands, spread evenly over the manifest."""
-    return _kind_of(number * 7919 % 1000)  # a prime: neighbours differ
-
-
 @cache
-def _kind_of(place: int) -> str:
+def kind_of(number: int) -> str:
+    """How the clips of this number, and of all that end alike, stand: spread evenly."""
+    place = number * 7919 % 1000  # a prime: neighbours differ
     for kind, share in PER_MILLE.items():
         if place < share:
             return kind
@@ -127,7 +124,9 @@ class Imagined(Place):
         spec = self.sets.get(set_name)
         if spec is None:
             return None
-        return _record(clip, spec.kind) if clip else group_metadata(spec.model_dump(mode="json"))
+        if clip:
+            return _record(int(clip[-7:]) % N_FILES, MODALITY[spec.kind])
+        return group_metadata(spec.model_dump(mode="json"))
 
     def commit(self, name: str) -> Commit | None:
         """As it is read from an object store."""
@@ -138,10 +137,11 @@ class Imagined(Place):
         """A commit is parsed and held to its digest; the listing of files costs nothing here."""
         if self.is_new:
             return Glance(None)
-        if kind_of(int(name[-7:])) == "corrupt":
+        place = int(name[-7:]) % N_FILES
+        if kind_of(place) == "corrupt":
             return Glance(None, fault="values/c/0/0 is missing")
-        commit = self.commit(name)
-        return Glance(commit, 1) if commit else Glance(None)
+        raw = _record(place, MODALITY[name.partition("-")[0]])
+        return Glance(commit_in(raw, name), 1) if raw else Glance(None)
 
     def exists(self) -> bool:
         """It does, in a way."""
@@ -177,19 +177,16 @@ class Imagined(Place):
         raise NotImplementedError
 
 
-def _record(clip: str, encoder: str) -> bytes | None:
-    """The commit of a clip, as bytes; None where it has none."""
-    number = int(clip[-7:])
+@cache
+def _record(number: int, modality: Modality) -> bytes | None:
+    """The commit of the clips that end with a number; None where they have none.
+
+    It says nothing of the clip but its media.
+    """
     kind = kind_of(number)
     if kind in ("missing", "quarantined"):
         return None
     file = (number + (kind == "stale")) % N_FILES  # a stale one was made of another file
-    return _commit(file, MODALITY[encoder])
-
-
-@cache
-def _commit(file: int, modality: Modality) -> bytes:
-    """A commit says nothing of the clip but its media."""
     files = dict.fromkeys(FILES, "0" * 64)
     made_by = {"vaflow": "1", "host": "h", "device": "cuda:0", "batch_size": 64, "reason": "new"}
     return commit_metadata(commit_of(source_of(file, modality), files, made_by, None))

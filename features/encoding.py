@@ -7,7 +7,7 @@ decode processes -> readers (threads) -> bounded queue of items -> batches acros
 import logging
 from collections import deque
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 
 import torch
@@ -16,6 +16,7 @@ from torch import Tensor
 from features.decoder import Decoder
 from features.encoders.base import Encoder
 from features.errors import MediaCode, MediaError, VaflowError
+from features.kept_outputs import KeptOutputs
 from features.meter import Meter
 from features.read_ahead import QUEUE_PIECES, End, Read, Task, read_ahead
 from features.records import Track
@@ -54,25 +55,14 @@ class _Open:
     """A clip on its way through an encoder."""
 
     index: int
-    outputs: deque[Tensor] = field(default_factory=deque)
-    """In float16, on the CPU."""
+    outputs: KeptOutputs = field(default_factory=KeptOutputs)
     n_read: int = 0
-    n_encoded: int = 0
     end: End | None = None
 
     @property
     def is_whole(self) -> bool:
         """Whether it is read to its end and all of it is encoded."""
-        return self.end is not None and self.n_encoded == self.n_read
-
-    def taken(self) -> Iterator[Tensor]:
-        """The outputs in the order of the items, each let go of as it is taken."""
-        assert self.end is not None
-        if len(self.end.order) > self.n_read:  # some items are copies of others
-            yield torch.cat(list(self.outputs))[list(self.end.order)]
-            return
-        while self.outputs:
-            yield self.outputs.popleft()
+        return self.end is not None and self.outputs.n_items == self.n_read
 
 
 def encode_all(
@@ -92,11 +82,14 @@ def encode_all(
     lines = {
         name: _Line(name, encoder, batch_sizes[name], meter) for name, encoder in encoders.items()
     }
-    with closing(read_ahead(encoders, tasks, decoders, meter)) as pieces:
-        for index, name, found in pieces:
-            yield from lines[name].take(index, found)
-    for line in lines.values():
-        yield from line.rest()
+    with ExitStack() as stack:
+        for line in lines.values():
+            stack.enter_context(closing(line))
+        with closing(read_ahead(encoders, tasks, decoders, meter)) as pieces:
+            for index, name, found in pieces:
+                yield from lines[name].take(index, found)
+        for line in lines.values():
+            yield from line.rest()
 
 
 class _Line:
@@ -111,7 +104,9 @@ class _Line:
 
     def take(self, index: int, found: Read) -> Iterator[Encoded | Failed]:
         """What comes of what was read of a clip; batches that are full are encoded."""
-        clip = self._open.setdefault(index, _Open(index))
+        if index not in self._open:
+            self._open[index] = _Open(index)
+        clip = self._open[index]
         if isinstance(found, Tensor):
             self._waiting.append((clip, found))
             self._n_waiting += len(found)
@@ -122,7 +117,7 @@ class _Line:
             kept = [entry for entry in self._waiting if entry[0] is not clip]
             self._waiting = deque(kept)
             self._n_waiting = sum(len(items) for _, items in kept)
-            del self._open[index]
+            self._open.pop(index).outputs.close()
             yield Failed(index, self.name, str(found), found.code)
         else:
             clip.end = found
@@ -135,6 +130,11 @@ class _Line:
             yield from self._encode()
         while self._in_flight:
             yield from self._settle()
+
+    def close(self) -> None:
+        """Forget what is kept of clips that will not become whole."""
+        for clip in self._open.values():
+            clip.outputs.close()
 
     def _encode(self) -> Iterator[Encoded | Failed]:
         """Begin the next batch, of however many clips; the clips that older ones make whole."""
@@ -193,8 +193,9 @@ class _Line:
         with self.meter.at("encode", self.name):
             found = output.on_cpu()[: sum(len(items) for _, items in parts)]
         for (clip, _), part in zip(parts, found.split([len(p) for _, p in parts]), strict=True):
-            clip.outputs.append(part)
-            clip.n_encoded += len(part)
+            if self._open.get(clip.index) is not clip:  # it has failed meanwhile
+                continue
+            clip.outputs.add(part)
             if clip.is_whole:
                 yield self._finished(clip)
 
@@ -203,7 +204,9 @@ class _Line:
         del self._open[clip.index]
         assert clip.end is not None
         try:
-            track, note = self.encoder.assemble(clip.taken(), clip.end.layout)
+            with closing(clip.outputs) as outputs:
+                values = outputs.in_order(clip.end.order)
+                track, note = self.encoder.assemble(values, clip.end.layout)
         except MediaError as error:
             return Failed(clip.index, self.name, str(error), error.code)
         except ValueError as error:  # a Track refuses what it cannot be

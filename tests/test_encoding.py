@@ -1,8 +1,10 @@
 """Batches across clips and encoders, with an encoder that counts, and the real decoder."""
 
+import errno
 import threading
 from contextlib import closing
 from dataclasses import dataclass, field
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -17,6 +19,7 @@ from features.encoders.ast import AstConfig
 from features.encoders.clip import ClipConfig
 from features.encoding import Encoded, Failed, encode_all, filled
 from features.errors import MediaError, VaflowError
+from features.kept_outputs import KeptOutputs
 from features.limits import DecodeLimits
 from features.read_ahead import Task
 from features.records import Source, Track
@@ -72,14 +75,28 @@ class Counting:
         return Track(values, np.arange(n_rows, dtype=np.float64), np.ones(n_rows, bool)), None
 
 
-def encoded(encoder, names, batch_size=4, **limits) -> dict[str, str]:
-    """What came through, as the text it was made of."""
+READ = Counting.read
+
+
+def fails_at_the_end(self, source, decoder):
+    end = yield from READ(self, source, decoder)
+    if source.clip_id == "bad":
+        raise MediaError("a fault of the clip", "damaged")
+    return end
+
+
+def results(encoder, names, batch_size, **limits) -> list[Encoded | Failed]:
     tasks = [Task(k, Source(name, None, None, None, None), ("it",)) for k, name in enumerate(names)]
     sizes = {"it": batch_size}
     with closing(Decoder(DecodeLimits(**limits))) as decoder:
-        results = list(encode_all({"it": encoder}, tasks, batch_sizes=sizes, decoders=[decoder]))
+        return list(encode_all({"it": encoder}, tasks, batch_sizes=sizes, decoders=[decoder]))
+
+
+def encoded(encoder, names, batch_size=4, **limits) -> dict[str, str]:
+    """What came through, as the text it was made of."""
     return {
-        names[r.index]: r.track.values[:, 0].astype(np.uint8).tobytes().decode() for r in results
+        names[r.index]: r.track.values[:, 0].astype(np.uint8).tobytes().decode()
+        for r in results(encoder, names, batch_size, **limits)
     }
 
 
@@ -97,25 +114,10 @@ def test_what_is_the_same_within_a_clip_is_encoded_once_and_stands_at_each_of_it
 
 
 def test_what_waits_of_a_clip_that_fails_is_taken_out_of_the_line(monkeypatch):
-    read = Counting.read
-
-    def fails(self, source, decoder):
-        end = yield from read(self, source, decoder)
-        if source.clip_id == "bad":
-            raise MediaError("a fault of the clip", "damaged")
-        return end
-
-    monkeypatch.setattr(Counting, "read", fails)
+    monkeypatch.setattr(Counting, "read", fails_at_the_end)
     encoder = Counting()
-    tasks = [
-        Task(k, Source(name, None, None, None, None), ("it",))
-        for k, name in enumerate(["bad", "good", "fine"])
-    ]
-    with closing(Decoder(DecodeLimits())) as decoder:
-        results = list(
-            encode_all({"it": encoder}, tasks, batch_sizes={"it": 5}, decoders=[decoder])
-        )
-    assert [(r.index, isinstance(r, Failed)) for r in results] == [
+    found = results(encoder, ["bad", "good", "fine"], 5)
+    assert [(r.index, isinstance(r, Failed)) for r in found] == [
         (0, True),
         (1, False),
         (2, False),
@@ -314,3 +316,49 @@ def test_readers_take_one_core_each_and_leave_the_encoder_its_own(monkeypatch):
     finally:
         torch.set_num_threads(before)
     assert (seen, after) == ([1], 2)
+
+
+@pytest.mark.parametrize("in_memory", [0, 10**6])
+@pytest.mark.parametrize("piece", [1, 100, 10**6])
+def test_outputs_come_back_in_any_order_from_memory_and_from_a_file(in_memory, piece, monkeypatch):
+    monkeypatch.setattr("features.kept_outputs.IN_MEMORY_BYTES", in_memory)
+    monkeypatch.setattr("features.kept_outputs.PIECE_BYTES", piece)
+    values = torch.arange(5 * 2 * 3).reshape(5, 2, 3).half()
+    orders = [(0, 1, 2, 3, 4), (0, 0, 1, 2, 2, 3, 4, 0), (3, 3, 0)]
+    with closing(KeptOutputs()) as kept:
+        for part in values.split(2):
+            kept.add(part)
+        assert kept.n_items == 5
+        for order in orders:
+            found = torch.cat(list(kept.in_order(order)))
+            torch.testing.assert_close(found, values[list(order)], rtol=0, atol=0)
+
+
+def test_outputs_that_the_disk_does_not_take_stay_in_memory(monkeypatch):
+    monkeypatch.setattr("features.kept_outputs.IN_MEMORY_BYTES", 1)
+    values = torch.arange(6 * 4).reshape(6, 4).half()
+    with closing(KeptOutputs()) as kept:
+        kept.add(values[:2])
+        monkeypatch.setattr(kept._file, "write", full)
+        kept.add(values[2:3])
+        monkeypatch.undo()  # there is room again
+        kept.add(values[3:])
+        for order in (tuple(range(6)), (0, 1, 4, 4, 1)):
+            torch.testing.assert_close(torch.cat(list(kept.in_order(order))), values[list(order)])
+
+
+def full(_) -> None:
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_what_a_gpu_still_works_on_of_a_clip_that_failed_is_let_go(monkeypatch):
+    """One batch is in flight while the next is made ready; a fake event stands for the GPU's."""
+
+    def in_flight(values):
+        return SimpleNamespace(event=True, on_cpu=lambda: values.half())
+
+    monkeypatch.setattr("features.encoding._Output", SimpleNamespace(of=in_flight))
+    monkeypatch.setattr(Counting, "read", fails_at_the_end)
+    found = results(Counting(), ["bad", "good", "fine"], 2)
+    assert [(r.index, isinstance(r, Failed)) for r in found] == [(0, True), (1, False), (2, False)]
+    assert found[1].track.values[:, 0].astype(np.uint8).tobytes() == b"good"
