@@ -38,7 +38,7 @@ class KeptOutputs:
             else:
                 self._n_in_file += len(values)
                 return
-        self._others.extend(values.clone().unbind())
+        self._others.extend(values.unbind())
 
     def in_order(self, order: Sequence[int]) -> Iterator[Float16[Tensor, "_ ..."]]:
         """The outputs of these items, some at a time; an item may come more than once."""

@@ -135,9 +135,12 @@ def test_a_shard_that_is_told_to_stop_begins_nothing(manifest, request_, station
 
 @pytest.fixture
 def one_by_one(manifest, request_, monkeypatch):
-    """A run with a shard for each clip, in one line with batches that hold two clips."""
+    """A run with a shard for each clip, in one line with batches that hold more than two clips.
+
+    The last clip, which cannot be decoded, ends first.
+    """
     monkeypatch.setattr("features.shards.MOST", 1)
-    return planned(manifest, (), replace(request_, batch_size=24), 1)
+    return planned(manifest, (), replace(request_, batch_size=48), 1)
 
 
 def test_shards_in_one_line_tell_of_their_own_clips_and_share_batches(one_by_one, monkeypatch):
