@@ -14,7 +14,7 @@ from whole_media import read_sound
 
 from features.batch_size import fitting_batch
 from features.decoder import Decoder
-from features.decoder_link import DecoderLink
+from features.decoder_link import DecoderLink, Stopped
 from features.encoders.ast import AstConfig
 from features.encoders.clip import ClipConfig
 from features.encoding import Encoded, Failed, encode_all, filled
@@ -212,6 +212,25 @@ def test_both_encoders_share_one_decoding_of_the_container_and_get_what_each_get
             assert_same(together[name], run({name: encoder}, clip)[name])
         assert orders[-1] == "sound_samples"
         orders.clear()
+
+
+def test_sound_that_came_along_is_let_go_of_at_the_end(both, make_video):
+    video = make_video(time_s=np.arange(80) / 25, sound=tone(3.2))
+    tasks, sizes = [Task(0, source(video=video), tuple(both))], dict.fromkeys(both, 8)
+    with closing(Decoder(DecodeLimits())) as decoder:
+        assert len(list(encode_all(both, tasks, batch_sizes=sizes, decoders=[decoder]))) == 2
+        assert decoder._heard is None
+        assert decoder.probe(video).n_frames == 80  # it is of further use
+
+
+def test_an_end_before_all_is_read_stops_the_decoders(make_video):
+    tasks = [Task(k, source(), ("it",)) for k in range(50)]
+    with closing(Decoder(DecodeLimits())) as decoder:
+        ends = encode_all({"it": Counting()}, tasks, batch_sizes={"it": 1}, decoders=[decoder])
+        next(ends)
+        ends.close()
+        with pytest.raises(Stopped):
+            decoder.probe(make_video())
 
 
 def test_sound_of_a_file_of_its_own_is_read_alone(both, make_video, orders, monkeypatch):

@@ -165,7 +165,7 @@ def test_shards_in_one_line_tell_of_their_own_clips_and_share_batches(one_by_one
     assert [clip.id for shard in one_by_one.shards for clip in shard.clips.clips] == [
         outcome.clip for outcome in said
     ]
-    assert [bool(each.remarks) for each in found] == [False, False, True]
+    assert sum(bool(each.remarks) for each in found) == 1
     assert states(one_by_one.outcomes((), "")) == {
         "a": "extracted",
         "b": "extracted",
