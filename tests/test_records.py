@@ -31,3 +31,10 @@ def test_a_track_is_checked_at_birth(changes, message):
 def test_a_track_has_one_row_per_step():
     with pytest.raises(Exception, match="T|one row per step"):
         track(valid=np.ones(2, bool))
+
+
+def test_what_is_not_finite_is_found_wherever_it_is():
+    values = np.zeros((3000, 2), np.float16)
+    values[2999, 1] = np.nan
+    with pytest.raises(ValueError, match="must be finite"):
+        Track(values, np.arange(3000.0), np.ones(3000, bool))

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 import time
+from hashlib import sha256
 
 import numpy as np
 import pytest
@@ -15,9 +16,9 @@ from features.durable import locked
 from features.errors import InputError, LaterVersion, StoreError
 from features.places import absolute
 from features.records import Track
-from features.spec import FeatureSpec
+from features.spec import FeatureSpec, canonical
 from features.store import FeatureStore
-from features.store_record import stage
+from features.store_record import group_metadata, stage
 
 SPEC = FeatureSpec(
     kind="clip",
@@ -340,6 +341,32 @@ def test_a_maker_killed_before_the_store_was_one_locks_nobody_out(tmp_path):
     (tmp_path / "s.zarr.work" / ".zarr.json.0.part").write_text("{")
     write(FeatureStore.open(tmp_path / "s.zarr", create=True))
     assert sorted(path.name for path in (tmp_path / "s.zarr").iterdir()) == [SPEC.name, "zarr.json"]
+
+
+def test_a_commit_that_says_more_is_of_another_vaflow(store):
+    write(store)
+    file = store.folder(SPEC.name, "a") / "zarr.json"
+    said = json.loads(file.read_bytes())["attributes"]
+    said = {**said, "yet_more": 1}
+    del said["digest"]
+    digest = sha256(canonical(said)).hexdigest()
+    file.write_bytes(group_metadata({**said, "digest": digest}))
+    with pytest.raises(LaterVersion, match=r"says more or less of a record \(yet_more\)"):
+        store.commit(SPEC.name, "a")
+
+
+def test_a_record_that_is_more_than_a_group_is_refused(store):
+    """Its bytes begin and end as a commit's, and the digest holds for what lies between."""
+    write(store)
+    file = store.folder(SPEC.name, "a") / "zarr.json"
+    said = json.loads(file.read_bytes())["attributes"]
+    del said["digest"]
+    rest = canonical(said)[1:-1] + b'},"other":{"a":1'
+    digest = sha256(b"{" + rest + b"}").hexdigest().encode()
+    tail = b'},"node_type":"group","zarr_format":3}'
+    file.write_bytes(b'{"attributes":{"digest":"' + digest + b'",' + rest + tail)
+    with pytest.raises(StoreError, match="is not what was committed"):
+        store.commit(SPEC.name, "a")
 
 
 def test_metadata_that_is_no_object_is_damage(store):
