@@ -1,12 +1,14 @@
 """Dask workers: those of a scheduler that runs already, or some on this machine for one run."""
 
+import asyncio
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
 from dask import config
-from distributed import Client, LocalCluster
+from distributed import Client, LocalCluster, Security
+from distributed.comm.core import connect
 
 from features.errors import InputError, Unreachable
 from features.processes import n_cores
@@ -41,6 +43,7 @@ def cluster(scheduler: str | None, n_workers: int | None) -> Iterator[str]:
 def connected(scheduler: str) -> Iterator[Client]:
     """A client of a scheduler."""
     try:
+        asyncio.run(_greeted(scheduler))
         client = Client(scheduler, timeout=ANSWER_S, set_as_default=False)
     except ValueError as error:
         raise InputError(
@@ -54,6 +57,13 @@ def connected(scheduler: str) -> Iterator[Client]:
         ) from None
     with client:
         yield client
+
+
+async def _greeted(scheduler: str) -> None:
+    """Raise `OSError` where none greets back: a `Client` waits for that without end."""
+    settings = Security().get_connection_args("client")
+    greeting = connect(scheduler, timeout=ANSWER_S, **settings)
+    (await asyncio.wait_for(greeting, ANSWER_S)).abort()
 
 
 def n_workers_of(scheduler: str | None, wanted: int | None) -> int:

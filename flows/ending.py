@@ -20,7 +20,7 @@ KILLED = "vaflow serve was killed; run it again, for what is done is kept"
 WHY = "vaflow serve was ended; run it again, for what is done is kept"
 RUN_S = 45.0  # Prefect gives a run that is cancelled 30 s before it kills it
 MARKED_S = 10.0
-WATCHED_S = 3.0  # for those who watch a run to see its end before the server is gone
+WATCHED_S = 6.0  # for those who watch a run to see its end before the server is gone
 KILLED_S = 10.0
 POLL_S = 0.2
 
@@ -71,6 +71,9 @@ def _settle(client: SyncPrefectClient, run: UUID) -> None:
             client.set_flow_run_state(run, Cancelled(message=WHY), force=True)
             return
         time.sleep(POLL_S)
+    state = client.read_flow_run(run).state
+    if state is not None and state.is_crashed():  # by the SIGTERM that cancelled it
+        client.set_flow_run_state(run, Cancelled(message=WHY), force=True)
 
 
 def _is_final(client: SyncPrefectClient, run: UUID) -> bool:

@@ -3,7 +3,7 @@
 import re
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -24,9 +24,11 @@ from flows.serve import online
 from flows.settings import checked_keys
 from flows.stages import stage
 
+CANCELLING = "Cancelling"  # the name of its state
 DEFAULT = "local"  # the deployment of a stage that is given without one
 WATCHED_ENOUGH = 124  # the exit status of `timeout`, too
 POLL_S = 1.0
+MARKED_S = 20.0  # that a worker may take to mark a run as cancelled, which is Crashed until then
 LAST_S = 3.0  # lines come in batches: how long the last are waited for
 RAISED = re.compile(r"exception: (\w+):")  # in the message of a run that failed
 
@@ -57,6 +59,8 @@ def run_and_watch(
         except KeyboardInterrupt:
             console.print(f"{stage_name}: watched no longer; {goes_on}")
             raise
+        except VaflowError as error:
+            raise VaflowError(f"{error}; `prefect flow-run cancel {run.id}` ends it") from None
     if not state.is_final():
         console.print(f"{stage_name}: watched for {timeout_s:g} s; {goes_on}")
         return WATCHED_ENOUGH
@@ -95,8 +99,8 @@ def _deployment(client: SyncPrefectClient, name: str) -> DeploymentResponse:
         names = sorted(f"{flows[each.flow_id]}/{each.name}" for each in client.read_deployments())
     if not names:
         raise InputError(
-            f"there is no deployment {name!r}, nor any other: `prefect --no-prompt deploy --all` "
-            "makes those of prefect.yaml (`make serve` does so)"
+            f"there is no deployment {name!r}, nor any other: `make serve` makes those of "
+            "prefect.yaml (as does `prefect --no-prompt deploy --all`, once the pool has a worker)"
         )
     near = get_close_matches(name, names, n=1, cutoff=0.0)[0]
     raise InputError(
@@ -158,14 +162,33 @@ def _watched(
             console.print(line)
         if state.is_scheduled():
             _refuse_without_worker(client, deployment)
-        if state.is_final() or time.monotonic() > deadline_s:
+        elif not state.is_final():
+            _refuse_abandoned(client, deployment, run)
+        if said == CANCELLING and state.is_crashed():
+            deadline_s = min(deadline_s, time.monotonic() + MARKED_S)
+        elif state.is_final():
+            break
+        if time.monotonic() > deadline_s:
             break
         time.sleep(POLL_S)
     if state.is_final():
         time.sleep(LAST_S)
-        for line in lines.new():
-            console.print(line)
+        with suppress(httpx.TransportError):  # the end is known, and the server may end, too
+            for line in lines.new():
+                console.print(line)
     return state
+
+
+def _refuse_abandoned(
+    client: SyncPrefectClient, deployment: DeploymentResponse, run: FlowRun
+) -> None:
+    """`VaflowError` where the worker that had the run is gone: nobody would say how it ended."""
+    pool = deployment.work_pool_name
+    if pool and not online(client, pool):
+        raise VaflowError(
+            f"no worker is online on the work pool {pool!r} any more, and {run.name} may have "
+            "ended with it; run the same again once there is one, for what is done is kept"
+        )
 
 
 def _failure(state: State) -> VaflowError:

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import threading
 import time
 from pathlib import Path
@@ -186,3 +187,11 @@ def test_a_scheduler_that_does_not_answer_or_has_no_worker_is_told_of(monkeypatc
         cluster(empty.scheduler_address, None),
     ):
         pass
+
+
+def test_a_scheduler_that_takes_a_call_and_never_speaks_is_not_waited_for(monkeypatch):
+    monkeypatch.setattr("flows.cluster.ANSWER_S", 1)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        address = f"tcp://127.0.0.1:{silent.getsockname()[1]}"
+        with pytest.raises(Unreachable, match="no Dask scheduler answers at"), connected(address):
+            pass
