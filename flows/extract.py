@@ -101,11 +101,11 @@ def extract_features(
                     lost.append(str(found))
                 else:
                     reported.extend(found.outcomes)
-    extraction = counted(run, reported, lost, began)
-    for note in extraction.notes():
-        log.info("note: %s", note)
-    log.info(extraction.summary())
-    publish_extraction(extraction, store, manifest)
+        extraction = counted(run, reported, lost, began)
+        for note in extraction.notes():
+            log.info("note: %s", note)
+        log.info(extraction.summary())
+        publish_extraction(extraction, store, manifest)  # a run that is cancelled leaves it, too
     return dict(complete(extraction).counts)
 
 

@@ -6,6 +6,7 @@ import socket
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import psutil
 import pytest
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.actions import WorkPoolUpdate
+from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from features.datasets.affwild2 import AffWild2Config
@@ -215,18 +217,43 @@ def test_deployments_stand_in_a_queue_and_the_nightly_one_is_asleep(there):
     assert "Rows of a window. At least 1." in str(nightly.parameter_openapi_schema)
 
 
-def test_watching_may_end_before_the_run_and_serving_ends_with_nothing_left(served):
+def long_run(served, name: str) -> tuple[str, ...]:
+    """What to type for a run of so many clips that it does not end by itself."""
     video = read_manifest(served.demo / "manifest.jsonl").clips[0].video
-    manifest = served.demo / "long.jsonl"
+    manifest = served.demo / f"{name}.jsonl"
     write_manifest(manifest, [Clip(id=f"d{k:04d}", video=video) for k in range(3000)])
-    keys = (f"manifest={manifest}", f"store={served.demo / 'long.zarr'}", "--via", "prefect")
-    code, said = served.typed(*FLOWS, "run", "extract-features", *keys, "--timeout", "1")
-    assert code == 124, said
-    assert "goes on; `prefect flow-run cancel" in said
+    keys = (f"manifest={manifest}", f"store={served.demo / name}.zarr", "--via", "prefect")
+    return (*FLOWS, "run", "extract-features", *keys)
+
+
+def wait_for_records(served, name: str) -> None:
     deadline = time.monotonic() + RUN_S
-    while not list(served.demo.glob("long.zarr/*/*/zarr.json")):
+    while not list(served.demo.glob(f"{name}.zarr/*/*/zarr.json")):
         assert time.monotonic() < deadline, served.log("worker")
         time.sleep(0.2)
+
+
+def test_a_run_that_is_cancelled_is_said_to_be_and_leaves_its_outcomes(there, served):
+    with ThreadPoolExecutor(1) as pool, get_client(sync_client=True) as client:
+        watched = pool.submit(served.typed, *long_run(served, "cut"))
+        wait_for_records(served, "cut")
+        (run,) = (run for run in client.read_flow_runs() if run.state.is_running())
+        code, said = served.typed(*PREFECT, "flow-run", "cancel", str(run.id))
+        assert code == 0, said
+        code, said = watched.result()
+        one = FlowRunFilter(id=FlowRunFilterId(any_=[run.id]))
+        left = {each.key for each in client.read_artifacts(flow_run_filter=one)}
+    assert code == 1
+    assert "the run ended Cancelled: " in said
+    assert "outcomes" in left
+    assert not list((served.demo / "cut.zarr.work" / "locks").iterdir())
+
+
+def test_watching_may_end_before_the_run_and_serving_ends_with_nothing_left(served):
+    code, said = served.typed(*long_run(served, "long"), "--timeout", "1")
+    assert code == 124, said
+    assert "goes on; `prefect flow-run cancel" in said
+    wait_for_records(served, "long")
     below = psutil.Process(served.process.pid).children(recursive=True)
     assert len(below) > 3  # server, worker, run, decoder
     served.process.terminate()
