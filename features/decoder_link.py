@@ -178,7 +178,8 @@ class DecoderLink:
             theirs.close()
             os.close(fd)
         limits = self.limits.model_dump(mode="json")
-        tell(connection, {"limits": limits, "n_threads": self.n_threads})
+        with suppress(BrokenPipeError, ConnectionResetError):  # it has ended: who hears it says so
+            tell(connection, {"limits": limits, "n_threads": self.n_threads})
         return connection, slab
 
     def _kill(self) -> int:
