@@ -4,8 +4,8 @@ import pytest
 from small_stores import send_away, write_clips
 from test_store import SOURCE, SPEC, make_track
 
+from features.durable import sha256_of
 from features.errors import InputError
-from features.sources import SourceDigests
 from features.store import FeatureStore
 from features.why import ABSENT, as_json, described, differences, why
 
@@ -28,7 +28,7 @@ def test_a_changed_source_is_told_with_both_digests(place):
     old = FeatureStore.open(place / "s.zarr").commit(SPEC.name, "a").source["video"]
     (place / "a.mp4").write_text("others")
     (found,) = asked(place)
-    new = SourceDigests()._file(place / "a.mp4")
+    new = sha256_of(place / "a.mp4")
     assert (found.state, found.reason) == ("stale", "source changed: video")
     assert [(d.field, d.old, d.new) for d in found.differences] == [
         ("source.video", f'"{old}"', f'"{new}"')
