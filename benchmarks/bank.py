@@ -28,11 +28,11 @@ import h5py
 import numpy as np
 import torch
 import zarr
+from blank_spec import blank_spec
 from rounds import Report, arguments, in_turns
 
 from features.labels import Labels
 from features.records import Track
-from features.spec import FeatureSpec
 from features.store import BANKS, FeatureStore
 from models.bank import Bank, taken
 from models.epoch import epoch
@@ -51,17 +51,7 @@ ROWS_PER_TURN = 40_000  # of the fast ways; short turns measure the machine's ot
 ZARR_BATCHES = 4
 N_ROUNDS = 9
 BUDGET_MIB, BUDGET_MIB_QUICK = 1024, 128
-SPECS = {
-    modality: FeatureSpec(
-        kind=kind,
-        model={},
-        weights_sha256="0" * 64,
-        preprocessing={},
-        sampling={},
-        precision="float32",
-    )
-    for modality, kind in (("visual", "clip"), ("audio", "ast"))
-}
+SPECS = {modality: blank_spec(kind) for modality, kind in (("visual", "clip"), ("audio", "ast"))}
 
 
 def main() -> None:

@@ -17,11 +17,11 @@ from features.station import Station
 
 
 class Procession:
-    """A run's shards, which one process extracts one after the other."""
+    """A run's shards, of which there are some, extracted by one process one after the other."""
 
     def __init__(self, run: Run, on_next: Callable[[], bool]) -> None:
         keep_freed_memory()
-        asked = run.request
+        asked = run.shards[0].request
         self._shard_of = {
             jobs[0].clip.id: shard.number
             for shard, left in zip(run.shards, run.left, strict=True)

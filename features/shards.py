@@ -94,7 +94,6 @@ class Run:
 
     store: FeatureStore
     tool: Extractor
-    request: Request
     plans: tuple[Plan, ...]
     shards: tuple[Shard, ...]
     """Of what the store lacks."""
@@ -164,7 +163,7 @@ def planned(manifest: Path, only: Sequence[str], request: Request, n_workers: in
         for number, places in enumerate(dealt, 1)
     )
     jobs = tuple(tuple(left[place] for place in places) for places in dealt)
-    return Run(store, tool, request, plans, shards, jobs)
+    return Run(store, tool, plans, shards, jobs)
 
 
 def deal(weights: Sequence[int], n_workers: int) -> list[list[int]]:

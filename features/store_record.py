@@ -52,8 +52,6 @@ class Commit:
     digest: Sha256
     """Of all of the above."""
 
-    __pydantic_config__ = ConfigDict(extra="forbid")
-
 
 @dataclass(frozen=True, slots=True)
 class _Group:
@@ -63,7 +61,7 @@ class _Group:
     node_type: Literal["group"]
     zarr_format: Literal[3]
 
-    __pydantic_config__ = ConfigDict(extra="forbid")
+    __pydantic_config__ = ConfigDict(extra="forbid")  # of the commit in it, too
 
 
 _COMMIT: TypeAdapter[Commit] = TypeAdapter(Commit)

@@ -9,6 +9,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 
 import psutil
 import pytest
@@ -16,12 +17,16 @@ from prefect.client.orchestration import get_client
 from prefect.client.schemas.actions import WorkPoolUpdate
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
 from prefect.settings import PREFECT_API_URL, temporary_settings
+from prefect.states import Running
+from rich.console import Console
 
 from features.datasets.affwild2 import AffWild2Config
+from features.errors import VaflowError
 from features.manifest import read_manifest, write_manifest
 from features.records import Clip
 from features.rendered import render
 from flows.cli import main
+from flows.via_prefect import _watched
 
 ROOT = Path(__file__).parents[1]
 FLOWS = [sys.executable, "-m", "flows"]
@@ -247,6 +252,16 @@ def test_a_run_that_is_cancelled_is_said_to_be_and_leaves_its_outcomes(there, se
     assert "the run ended Cancelled: " in said
     assert "outcomes" in left
     assert not list((served.demo / "cut.zarr.work" / "locks").iterdir())
+
+
+def test_watching_ends_where_the_worker_is_gone_that_had_the_run(monkeypatch):
+    """A fake server: a real one takes minutes to call a worker that was killed offline."""
+    run, deployment = SimpleNamespace(id="r", name="bold-run"), SimpleNamespace(work_pool_name="p")
+    client = SimpleNamespace(read_flow_run=lambda _: SimpleNamespace(state=Running()))
+    monkeypatch.setattr("flows.via_prefect.online", lambda *_: [])
+    monkeypatch.setattr("flows.via_prefect.RunLines", lambda *_: SimpleNamespace(new=list))
+    with pytest.raises(VaflowError, match="no worker is online on the work pool 'p' any more"):
+        _watched(client, run, deployment, Console(), 5.0)
 
 
 def test_watching_may_end_before_the_run_and_serving_ends_with_nothing_left(served):
