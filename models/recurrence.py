@@ -1,0 +1,111 @@
+"""A bidirectional GRU on a CPU, both directions in one product per step, its gradient by hand.
+
+The same numbers as `torch.nn.GRU` (Cho et al., 2014, as PyTorch writes it), which on a CPU makes
+a product for each direction and adds to the gradient of the weights step by step: here that
+gradient is one product over all steps. benchmarks/train.py has both.
+
+Axis letters beyond those of features/records.py: W numbers of a state, S of both directions'
+states, G of three gates (3W); 2 stands for the two directions, each on its own clock: the second
+reads the window from its end.
+"""
+
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.amp import custom_bwd, custom_fwd
+from torch.autograd.function import once_differentiable
+
+PARAMETERS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+
+
+def bidirectional_gru(gru: nn.GRU, x: Float[Tensor, "B T D"]) -> Float[Tensor, "B T S"]:
+    """The states of a GRU of one bidirectional layer with `batch_first`: forward, then backward."""
+    weights = [
+        torch.stack([getattr(gru, f"{name}_l0"), getattr(gru, f"{name}_l0_reverse")])
+        for name in PARAMETERS
+    ]
+    rows = x.transpose(0, 1)  # (T, B, D)
+    states: Tensor = _Recurrence.apply(torch.stack([rows, rows.flip(0)]), *weights)  # pyright: ignore[reportAssignmentType]
+    forward, backward = states
+    return torch.cat([forward, backward.flip(0)], dim=-1).transpose(0, 1)
+
+
+class _Recurrence(torch.autograd.Function):
+    """The states of both directions (2, T, B, W) from rows, and what leads back from them.
+
+    Weights have the gates in the order of `nn.GRU`: r, z, n. What is kept of each step is n, r, z
+    and m, the part of n that the state gives: so n, r, z (which the row reaches) lie side by side,
+    and r, z, m (which the state reaches) as well.
+
+        h' = n + z (h - n),  n = tanh(x_n + r m),  m = W_hn h + b_hn
+    """
+
+    @staticmethod
+    @custom_fwd(device_type="cpu", cast_inputs=torch.float32)  # no state is rounded on its way
+    def forward(
+        ctx: Any,
+        x: Float[Tensor, "2 T B D"],
+        w_ih: Float[Tensor, "2 G D"],
+        w_hh: Float[Tensor, "2 G W"],
+        b_ih: Float[Tensor, "2 G"],
+        b_hh: Float[Tensor, "2 G"],
+    ) -> Float[Tensor, "2 T B W"]:
+        (_, n_steps, n_windows, _), width = x.shape, w_hh.shape[2]
+        gates = x.new_empty(2, n_steps, n_windows, 4 * width)
+        of_row = b_ih.roll(width, 1)  # n, r, z
+        of_row[:, width:] += b_hh[:, : 2 * width]
+        torch.baddbmm(
+            of_row.unsqueeze(1),
+            x.flatten(1, 2),
+            w_ih.roll(width, 1).transpose(1, 2),
+            out=gates.flatten(1, 2)[..., : 3 * width],
+        )
+        gates[..., 3 * width :] = b_hh[:, None, None, 2 * width :]
+        states = x.new_zeros(2, n_steps + 1, n_windows, width)
+        h = states.unbind(1)
+        n, r, z, m = (gate.unbind(1) for gate in gates.split(width, -1))
+        rz, rzm = gates[..., width : 3 * width].unbind(1), gates[..., width:].unbind(1)
+        back = w_hh.transpose(1, 2)
+        for t in range(n_steps):  # few and large operations: each costs microseconds to begin
+            torch.baddbmm(rzm[t], h[t], back, out=rzm[t])
+            rz[t].sigmoid_()
+            n[t].addcmul_(r[t], m[t]).tanh_()
+            torch.lerp(n[t], h[t], z[t], out=h[t + 1])
+        ctx.save_for_backward(x, gates, states, w_ih, w_hh)
+        return states[:, 1:]
+
+    @staticmethod
+    @once_differentiable
+    @custom_bwd(device_type="cpu")
+    def backward(ctx: Any, gradient: Float[Tensor, "2 T B W"]) -> tuple[Tensor, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        x, gates, states, w_ih, w_hh = ctx.saved_tensors
+        _, n_steps, n_windows, width = gradient.shape
+        n, r, z, m = gates.split(width, -1)
+        of_gates = gates.new_empty(2, n_steps, n_windows, 4, width)  # gradient before each gate
+        # What a gradient at h' is multiplied by, gate by gate: known before the way back begins.
+        by_n = torch.ops.aten.tanh_backward(1 - z, n)
+        by = gates.new_empty(2, n_steps, n_windows, 3, width)  # r, z, m
+        by[..., 0, :] = torch.ops.aten.sigmoid_backward(by_n * m, r)
+        by[..., 1, :] = torch.ops.aten.sigmoid_backward(states[:, :-1] - n, z)
+        torch.mul(by_n, r, out=by[..., 2, :])
+        at_states = gradient.clone(memory_format=torch.contiguous_format)
+        d_h, d_rzm = at_states.unbind(1), of_gates[..., 1:, :].unbind(1)
+        keep, factors = z.unbind(1), by.unbind(1)
+        for t in range(n_steps - 1, -1, -1):
+            torch.mul(factors[t], d_h[t].unsqueeze(2), out=d_rzm[t])
+            if t:
+                d_h[t - 1].addcmul_(d_h[t], keep[t])
+                torch.baddbmm(d_h[t - 1], d_rzm[t].flatten(2), w_hh, out=d_h[t - 1])
+        torch.mul(at_states, by_n, out=of_gates[..., 0, :])
+        flat = of_gates.flatten(1, 2).flatten(2)  # (2, T * B, 4W)
+        d_row, d_state = flat[..., : 3 * width], flat[..., width:]
+        d_bias = torch.bmm(flat.new_ones(2, 1, flat.shape[1]), flat).squeeze(1)
+        return (
+            torch.bmm(d_row, w_ih.roll(width, 1)).view_as(x),
+            torch.bmm(d_row.transpose(1, 2), x.flatten(1, 2)).roll(-width, 1),
+            torch.bmm(d_state.transpose(1, 2), states[:, :-1].flatten(1, 2)),
+            d_bias[:, : 3 * width].roll(-width, 1),
+            d_bias[:, width:],
+        )
