@@ -8,6 +8,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from models.attention import attend, check_heads, feed_forward, split_heads
+from models.dropout import Dropout
 
 
 class CrossModalAttention(nn.Module):
@@ -67,7 +68,7 @@ class GatedFusion(nn.Module):
         self.weigh = nn.Sequential(
             nn.Linear(2 * width, width), nn.ReLU(), nn.Linear(width, width), nn.Sigmoid()
         )
-        self.out = nn.Sequential(nn.Linear(width, width), nn.ReLU(), nn.Dropout(dropout))
+        self.out = nn.Sequential(nn.Linear(width, width), nn.ReLU(), Dropout(dropout))
 
     def forward(
         self,
@@ -106,7 +107,7 @@ class Concatenation(nn.Module):
 
     def __init__(self, width: int, dropout: float) -> None:
         super().__init__()
-        self.out = nn.Sequential(nn.Linear(2 * width, width), nn.ReLU(), nn.Dropout(dropout))
+        self.out = nn.Sequential(nn.Linear(2 * width, width), nn.ReLU(), Dropout(dropout))
 
     def forward(
         self,

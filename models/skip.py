@@ -5,9 +5,10 @@ from functools import reduce
 from operator import add
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
+
+from models.dropout import Dropout
 
 
 class LinearSkip(nn.Module):
@@ -22,7 +23,7 @@ class LinearSkip(nn.Module):
     def __init__(self, n_inputs: int, spans: Sequence[int], dropout: float) -> None:
         super().__init__()
         self.spans = (1, *spans)
-        self.dropout = dropout
+        self.dropout = Dropout(dropout)
         linears = [nn.Linear(n_inputs, 2, bias=False) for _ in self.spans]
         for linear in linears:
             nn.init.zeros_(linear.weight)
@@ -34,9 +35,9 @@ class LinearSkip(nn.Module):
         """The sum over the spans; a row that is not valid counts in no mean."""
         seen = valid.unsqueeze(-1)  # (B, T, 1)
         x = x.masked_fill(~seen, 0)
-        if self.training and self.dropout:
+        if self.training and self.dropout.p:
             means = moving_means(x, seen, self.spans)  # (B, T, D) each
-            dropped = [F.dropout(mean, self.dropout) for mean in means]
+            dropped = [self.dropout(mean) for mean in means]
             return sum_of(linear(mean) for linear, mean in zip(self.of_span, dropped, strict=True))
         # Without dropout between them a mean and a linear map may change places: 2 numbers of a
         # row are averaged, not D (`test_skip.py::test_it_equals_numpy_on_its_own_weights`).

@@ -6,6 +6,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
+from models.dropout import Dropout
 from models.temporal import project_valid
 
 KERNEL = 3  # rows that one convolution reads (released configuration of Jung et al., 2026)
@@ -31,7 +32,7 @@ class ResidualBlock(nn.Module):
         self.pad = {"causal": (reach, 0), "centred": (reach // 2, reach // 2)}[padding]
         self.first = nn.Conv1d(width, width, KERNEL, dilation=dilation)
         self.second = nn.Conv1d(width, width, KERNEL, dilation=dilation)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def forward(
         self, x: Float[Tensor, "B W T"], valid: Bool[Tensor, "B T"]

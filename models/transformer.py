@@ -10,6 +10,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from models.attention import attend, check_heads, feed_forward, split_heads
+from models.dropout import Dropout
 from models.temporal import project_valid
 
 ROTARY_BASE = 10_000  # of the wavelengths, in rows / 2 pi (Su et al., 2021, sec. 3.2.2)
@@ -90,7 +91,7 @@ class EncoderLayer(nn.Module):
         self.out = nn.Linear(width, width)
         self.norm_inner = nn.LayerNorm(width)
         self.feed_forward = feed_forward(width)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def forward(
         self, x: Float[Tensor, "B T W"], valid: Bool[Tensor, "B T"]

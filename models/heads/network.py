@@ -5,6 +5,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from models.adapter import ResidualAdapter, Standardise, Statistics
+from models.dropout import Dropout
 from models.heads.base import Batch, Head, HeadInputs, HeadOutput, Regions
 from models.heads.switches import Switches
 from models.region_branch import RegionLink, RegionLogits
@@ -49,7 +50,7 @@ class DsplHead(Head):
         self.va = nn.Sequential(
             nn.Linear(width + n_told, width // 2),
             nn.ReLU(),
-            nn.Dropout(config.dropout),
+            Dropout(config.dropout),
             nn.Linear(width // 2, 2),
         )
         self.skip_visual = self._skip(n_visual) if self.visual else None
