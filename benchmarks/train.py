@@ -7,24 +7,29 @@ nothing is fetched. `over_pure_loop` is the time of a pass from the bank over th
 steps on batches gathered beforehand (the worst of the heads). `over_released` is the time per
 window of the released way (Jung et al., 2026: CLIP ViT-B/16 and AST inside every step, here on
 pixels and spectrograms that are ready) over that from the bank, at its window of ten seconds and
-its batch of 16, for the preset `released`; `numbers` has it for the GRU, and for a ViT-B/32, too.
-The released way costs minutes per step, all but a hundredth of it in encoders that work on each
-window by itself: a step of fewer windows is timed, and what one costs is reported. `numbers` has
-the arithmetic of each part of a step, forward and backward, and how near it comes to the peak of
-this machine's float32 matrix product.
+its batch of 16, for the preset `released`; `numbers` has it for the GRU, and for a ViT-B/32, too,
+and under `..._at_peak` what it would be if a step took no longer than its matrix products at that
+peak. The released way costs minutes per step, all but a hundredth of it in encoders that work on
+each window by itself: a step of fewer windows is timed, and what one costs is reported. `numbers`
+has the arithmetic of each part of a step, forward and backward, and how near it comes to the peak
+of this machine's float32 matrix product. `gru_over_torch` is how much faster than `torch.nn.GRU`
+the recurrence of a branch is on a CPU, forward and backward, at the width and window of the default
+head; `gru_over_torch_demo` at the demo's, on one thread as there.
 """
 
 from collections.abc import Callable, Iterator
 from functools import partial
+from itertools import product
 
 import numpy as np
 import open_clip
 import torch
 from head_parts import Part, parts_of, peak_flops
 from rounds import Report, arguments, in_turns
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import ASTConfig, ASTModel
 
+from features.allocation import keep_freed_memory
 from features.devices import torch_device
 from models.bank import Bank, statistics
 from models.fitting import TrainConfig, adam_w, step, training_windows
@@ -32,6 +37,7 @@ from models.heads.base import Batch, Head, HeadInputs
 from models.heads.dspl import DsplConfig, ReleasedConfig
 from models.losses import Targets
 from models.prediction import batches
+from models.recurrence import bidirectional_gru
 from models.text_tower import TextTower
 from models.texts import read_texts
 from models.windows import N_VISUAL
@@ -61,16 +67,28 @@ def main() -> None:
     bank = random_bank(n_clips=8 if given.quick else 80).to(device)
     clip = real_clip(CLIP_NAME, device)
     heads = {name: built(config, bank, clip, device) for name, config in HEADS.items()}
+    window_s = time_released(report, heads["released_tcn"], clip, device, quick=given.quick)
+    keep_freed_memory()  # as `train_head` does, and the released way does not
     for name, head in heads.items():
         time_loops(report, name, head, bank, n_rounds)
     over = {name: report.numbers[f"{name}_over_pure_loop"] for name in HEADS}
     report.ratios["over_pure_loop"] = max(over.values())
-    time_released(report, heads, clip, device, quick=given.quick)
+    for way, head in product(window_s, RELEASED):
+        report.numbers[f"{head}_over_{way}"] = (
+            window_s[way] * report.numbers[f"{head}_windows_per_s"]
+        )
+    report.ratios["over_released"] = report.numbers["released_tcn_over_released_way"]
+    if device.type == "cpu":
+        time_recurrence(report, n_rounds)
     peak = peak_flops(device)
     report.numbers["peak_gflops"] = peak / 1e9
     for name, head in heads.items():
         batch, targets = bank.gather(training_windows(bank, HEADS[name], TRAIN), first(bank, name))
-        tell(report, name, parts_of(head, HEADS[name], TRAIN, bank, batch, targets), peak)
+        parts = parts_of(head, HEADS[name], TRAIN, bank, batch, targets)
+        tell(report, name, parts, peak)
+        if name in RELEASED:
+            at_peak = peak / parts[-1].flops * TRAIN.batch_size  # windows a second
+            report.numbers[f"{name}_over_released_way_at_peak"] = window_s["released_way"] * at_peak
     report.write(given.json)
 
 
@@ -145,26 +163,20 @@ def time_loops(report: Report, name: str, head: Head, bank: Bank, n_rounds: int)
 
 
 def time_released(
-    report: Report, heads: dict[str, Head], clip: open_clip.CLIP, device: torch.device, quick: bool
-) -> None:
-    """Steps with both encoders inside, of fewer windows than a batch has."""
+    report: Report, head: Head, clip: open_clip.CLIP, device: torch.device, *, quick: bool
+) -> dict[str, float]:
+    """Steps with both encoders inside, of fewer windows than a batch has: seconds per window."""
     n_windows, n_rounds = (1, 2) if quick else (4, 3)
     towers = {"released_way": clip, "released_way_vit_b_32": real_clip(SMALLER_CLIP, device)}
     ast = ASTModel(ASTConfig()).to(device).eval().requires_grad_(False)
     ways = {
-        name: partial(_released_step, heads["released_tcn"], tower, ast, n_windows)
-        for name, tower in towers.items()
+        name: partial(_released_step, head, tower, ast, n_windows) for name, tower in towers.items()
     }
     ways["released_way"]()  # warm
     report.times_s |= in_turns(ways, n_rounds)
-    for name in ways:
-        window_s = report.median_s(name) / n_windows
-        report.numbers[f"{name}_s_per_window"] = window_s
-        for head in RELEASED:
-            report.numbers[f"{head}_over_{name}"] = (
-                window_s * report.numbers[f"{head}_windows_per_s"]
-            )
-    report.ratios["over_released"] = report.numbers["released_tcn_over_released_way"]
+    window_s = {name: report.median_s(name) / n_windows for name in ways}
+    report.numbers |= {f"{name}_s_per_window": seconds for name, seconds in window_s.items()}
+    return window_s
 
 
 def _released_step(head: Head, clip: open_clip.CLIP, ast: ASTModel, n_windows: int) -> float:
@@ -184,6 +196,25 @@ def _released_step(head: Head, clip: open_clip.CLIP, ast: ASTModel, n_windows: i
     batch = Batch(visual, every, audio, heard)
     config = HEADS["released_tcn"]
     return step(head, config, adam_w(head, TRAIN), batch, truth, TRAIN).item()
+
+
+def time_recurrence(report: Report, n_rounds: int) -> None:
+    """The product's GRU against torch's, on the same weights and rows."""
+    shapes = {"": (256, 300, torch.get_num_threads()), "_demo": (96, 50, 1)}
+    for name, (width, n_rows, n_threads) in shapes.items():
+        gru = nn.GRU(width, width, batch_first=True, bidirectional=True)
+        rows = torch.randn(TRAIN.batch_size, n_rows, width, requires_grad=True)
+        ways = {
+            f"gru{name}_torch": lambda gru=gru, rows=rows: gru(rows)[0].sum().backward(),
+            f"gru{name}": lambda gru=gru, rows=rows: bidirectional_gru(gru, rows).sum().backward(),
+        }
+        before = torch.get_num_threads()
+        torch.set_num_threads(n_threads)
+        in_turns(ways, 2)  # warm
+        report.times_s |= in_turns(ways, 2 * n_rounds)
+        torch.set_num_threads(before)
+        torchs_s, ours_s = (report.median_s(way) for way in ways)
+        report.ratios[f"gru_over_torch{name}"] = torchs_s / ours_s
 
 
 def tell(report: Report, name: str, parts: list[Part], peak: float) -> None:

@@ -21,6 +21,7 @@ from features.sampling import Sampling
 from features.sound import Block, sound_blocks
 
 PIECE_PICTURES = 64
+FIRST_PICTURES = 8  # of a clip's first piece; each may be twice the one before: waits are short
 PIECE_BYTES = 16 * 2**20  # some 360p frames, or two of 1080p: they stay near the processor
 CHANNELS = 3
 STEP_S = 0.04  # between frames without timestamps and without a declared rate: 25 a second
@@ -136,13 +137,16 @@ def sound_samples(
 
 
 def pieces(pictures: Iterable[Picture]) -> Iterator[list[Picture]]:
-    """The pictures in lists of at most `PIECE_PICTURES` and `PIECE_BYTES`, or of one larger one."""
+    """The pictures in lists of at most `PIECE_PICTURES` and `PIECE_BYTES`, or of one larger one.
+
+    The first lists are shorter.
+    """
     piece: list[Picture] = []
-    n_bytes = 0
+    n_bytes, most = 0, FIRST_PICTURES
     for picture in pictures:
-        if piece and (len(piece) == PIECE_PICTURES or n_bytes + picture.nbytes > PIECE_BYTES):
+        if piece and (len(piece) == most or n_bytes + picture.nbytes > PIECE_BYTES):
             yield piece
-            piece, n_bytes = [], 0
+            piece, n_bytes, most = [], 0, min(2 * most, PIECE_PICTURES)
         piece.append(picture)
         n_bytes += picture.nbytes
     if piece:
