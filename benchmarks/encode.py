@@ -61,7 +61,7 @@ class Size:
     """Seconds of video of which ViT-B/16 sees two frames a second."""
 
 
-QUICK = Size(rounds=2, more_rounds=1, run_s=14, precisions=("float32",), sparse_s=30)
+QUICK = Size(rounds=2, more_rounds=1, run_s=6, precisions=("float32",), sparse_s=20)
 FULL = Size(rounds=5, more_rounds=3, run_s=25, precisions=PRECISIONS, sparse_s=60)
 
 
