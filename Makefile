@@ -56,7 +56,7 @@ lint: venv
 	$(BIN)/lint-imports
 
 encoders: venv
-	$(BIN)/python -m features.encoders.training
+	$(BIN)/python -m features.synthetic.training.train
 
 clean:
 	rm -rf $(VENV) data/demo

@@ -12,13 +12,13 @@ import time
 from statistics import median
 
 import torch
-from encoders import clip_config
-from jobs import load, normalised, see_bare
-from rounds import Report, arguments
 
-from features.allocation import keep_freed_memory
-from models.tcn import Tcn
-from models.temporal import BiGru
+from benchmarks.helpers.encoder_configs import clip_config
+from benchmarks.helpers.extraction_jobs import load, normalised, see_bare
+from benchmarks.helpers.timing import Report, arguments
+from features.system.memory import keep_freed_memory
+from models.nn.bigru import BiGru
+from models.nn.tcn import Tcn
 
 BATCH, N_RUNS = 32, 4
 WIDTH, SOUND, STEPS, WINDOWS = 256, 768, 101, 16

@@ -28,18 +28,19 @@ import h5py
 import numpy as np
 import torch
 import zarr
-from blank_spec import blank_spec
-from rounds import Report, arguments, in_turns
 
-from features.labels import Labels
-from features.records import Track
-from features.store import BANKS, FeatureStore
-from models.bank import Bank, taken
-from models.epoch import epoch
-from models.feature_sets import open_sets
-from models.loading import load_bank
-from models.placing import MIB, placed
-from models.windows import dense_windows
+from benchmarks.helpers.blank_spec import blank_spec
+from benchmarks.helpers.timing import Report, arguments, in_turns
+from features.clip import Track
+from features.manifest.labels import Labels
+from features.store.feature_store import FeatureStore
+from features.store.work_folder import BANKS
+from models.data.batches import epoch
+from models.data.feature_sets import open_sets
+from models.data.packed import Bank, taken
+from models.data.packed_cache import load_bank
+from models.data.placement import MIB, placed
+from models.data.windows import dense_windows
 
 N_CLIPS = 500
 N_ROWS, N_ROWS_QUICK = 6000, 600  # of each clip

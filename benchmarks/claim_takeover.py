@@ -14,9 +14,9 @@ import time
 from pathlib import Path
 from statistics import median
 
-from features.durable import Claim
-from features.line import LOOK_AGAIN_S
-from features.store import FeatureStore
+from features.extraction.pipeline import LOOK_AGAIN_S
+from features.store.feature_store import FeatureStore
+from features.system.locks import Claim
 
 AT_MOST_S = 1.0
 SET, CLIP = "clip-000000000000", "a"

@@ -18,19 +18,19 @@ from functools import partial
 from pathlib import Path
 
 import torch
-from around import demo, short_clips, sparse
-from encoders import DEMO_CLIP, ast_config, clip_config
-from jobs import CPU, Loaded, extract, load, normalised, see_bare
-from media import MEDIA, Shape, make_set, videos
-from naive import hear_all, see_all
-from rounds import Report, arguments, in_turns
-from stages import measure
 from torch import Tensor
 from torch.nn.functional import cosine_similarity
 
-from features.devices import bfloat16_gain
+from benchmarks.helpers.encoder_configs import DEMO_CLIP, ast_config, clip_config
+from benchmarks.helpers.extraction_jobs import CPU, Loaded, extract, load, normalised, see_bare
+from benchmarks.helpers.media_sets import MEDIA, Shape, make_set, videos
+from benchmarks.helpers.timing import Report, arguments, in_turns
+from benchmarks.overhead import demo, short_clips, sparse
+from benchmarks.plain_baseline import hear_all, see_all
+from benchmarks.stages import measure
 from features.encoders.base import Precision
 from features.encoders.clip import ClipConfig
+from features.system.devices import bfloat16_gain
 
 BATCH = 32
 AST_BATCH = 2  # larger ones gain nothing on a CPU, and wait longer to be full

@@ -25,20 +25,19 @@ from functools import partial
 from pathlib import Path
 from statistics import median
 
-from encoders import DEMO_AST, DEMO_CLIP
-from jobs import STORES
-from media import MEDIA, Shape, make_set
-from memory import peak_of
-from rounds import Report, Seconds, arguments, in_turns
-
+from benchmarks.helpers.encoder_configs import DEMO_AST, DEMO_CLIP
+from benchmarks.helpers.extraction_jobs import STORES
+from benchmarks.helpers.media_sets import MEDIA, Shape, make_set
+from benchmarks.helpers.peak_memory import peak_of
+from benchmarks.helpers.timing import Report, Seconds, arguments, in_turns
 from features.encoders import AnyEncoderConfig
 from features.encoders.ast import AstConfig
 from features.encoders.clip import ClipConfig
-from features.extraction import extract_features
-from features.limits import GENEROUS
-from features.shards import Request
-from flows.cluster import cluster, connected
-from flows.sharded import extract_on_dask
+from features.extraction.extract import extract_features
+from features.extraction.options import Request
+from features.media.limits import GENEROUS
+from flows.dask.cluster import cluster, connected
+from flows.dask.shards import extract_on_dask
 
 CLIP_S = 2
 N_FILES = 4  # that clips take turns at

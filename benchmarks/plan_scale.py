@@ -20,22 +20,23 @@ from math import ceil
 from pathlib import Path
 
 import numpy as np
-from bill import USD_A_GB_MONTH, USD_A_THOUSAND, asked, cost_usd
-from encoders import DEMO_AST, DEMO_CLIP
-from fleet import Fleet, durations_s, simulated
-from imagined import Imagined, make_manifest, make_media, make_quarantine
-from memory import peak_of
-from rounds import Report, arguments
 
-from features import store
-from features.digest_memo import remembering
+from benchmarks.helpers.encoder_configs import DEMO_AST, DEMO_CLIP
+from benchmarks.helpers.fake_store import Imagined, make_manifest, make_media, make_quarantine
+from benchmarks.helpers.peak_memory import peak_of
+from benchmarks.helpers.timing import Report, arguments
+from benchmarks.s3_cost import USD_A_GB_MONTH, USD_A_THOUSAND, asked, cost_usd
+from benchmarks.simulate_cluster import Fleet, durations_s, simulated
 from features.encoders.ast import AstConfig
 from features.encoders.clip import ClipConfig
-from features.limits import GENEROUS
-from features.manifest import read_manifest
-from features.record_form import ARRAYS, CHUNK_BYTES
-from features.shards import Request, deal, planned
-from features.sources import SourceDigests
+from features.extraction.options import Request
+from features.extraction.shards import deal, planned
+from features.freshness.digest_cache import remembering
+from features.freshness.media_digests import SourceDigests
+from features.manifest.manifest import read_manifest
+from features.media.limits import GENEROUS
+from features.store import feature_store as store
+from features.store.layout import ARRAYS, CHUNK_BYTES
 
 FOLDER = Path("data/benchmarks/plan")
 WANTED_S, WANTED_MIB = 60, 2048

@@ -19,17 +19,16 @@ from itertools import pairwise
 from pathlib import Path
 from statistics import median
 
-from encoders import DEMO_AST, DEMO_CLIP
-from jobs import extract, load
-from media import MEDIA, Shape, make_cuts, make_set
-from memory import peak_of
-from rounds import Report, arguments
-from tracks import TRACKS, make_tracks, store_beside
-
+from benchmarks.helpers.encoder_configs import DEMO_AST, DEMO_CLIP
+from benchmarks.helpers.extraction_jobs import extract, load
+from benchmarks.helpers.feature_tracks import TRACKS, make_tracks, store_beside
+from benchmarks.helpers.media_sets import MEDIA, Shape, make_cuts, make_set
+from benchmarks.helpers.peak_memory import peak_of
+from benchmarks.helpers.timing import Report, arguments
 from features.encoders.ast import AstConfig
 from features.encoders.clip import ClipConfig
-from models.fitting import TrainConfig
-from models.training import train_head
+from models.stages.train_head import train_head
+from models.training.config import TrainConfig
 
 FPS = 10
 N_FILES = 4  # that clips take turns at

@@ -15,22 +15,22 @@ from typing import Any
 
 import numpy as np
 import torch
-from blank_spec import blank_spec
-from encoders import ast_config, clip_config
-from jobs import CPU, STORES
-from media import MEDIA, Shape, make_set, videos
-from naive import RATE_HZ, heard, windows
 from open_clip.transform import image_transform_v2
 from PIL import Image
-from rounds import Report, arguments, in_turns
 from torchvision.transforms import CenterCrop, InterpolationMode, Resize
 
-from features.decoder import Decoder
+from benchmarks.helpers.blank_spec import blank_spec
+from benchmarks.helpers.encoder_configs import ast_config, clip_config
+from benchmarks.helpers.extraction_jobs import CPU, STORES
+from benchmarks.helpers.media_sets import MEDIA, Shape, make_set, videos
+from benchmarks.helpers.timing import Report, arguments, in_turns
+from benchmarks.plain_baseline import RATE_HZ, heard, windows
+from features.clip import Track
 from features.encoders.ast import FBANK_HOP_S
-from features.limits import GENEROUS
-from features.media import decoded_frames, pixels
-from features.records import Track
-from features.store import FeatureStore
+from features.media.decoder import Decoder
+from features.media.limits import GENEROUS
+from features.media.video import decoded_frames, pixels
+from features.store.feature_store import FeatureStore
 
 N_PICTURES = 24
 HOP_S = 0.5  # of overlapping windows of 10.24 s

@@ -20,15 +20,15 @@ from pathlib import Path
 
 import numpy as np
 import zarr
-from blank_spec import blank_spec
-from memory import peak_of
-from rounds import Report, arguments, in_turns
 
-from features.record_form import METADATA
-from features.records import Track
-from features.statistics import statistics
-from features.store import FeatureStore
-from features.store_record import commit_metadata, commit_of, read_commit
+from benchmarks.helpers.blank_spec import blank_spec
+from benchmarks.helpers.peak_memory import peak_of
+from benchmarks.helpers.timing import Report, arguments, in_turns
+from features.clip import Track
+from features.maintenance.statistics.compute import statistics
+from features.store.commit import commit_metadata, commit_of, read_commit
+from features.store.feature_store import FeatureStore
+from features.store.layout import METADATA
 
 WIDTH = 512
 N_ROWS = 20  # of each of many clips

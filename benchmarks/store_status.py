@@ -14,15 +14,15 @@ import time
 from pathlib import Path
 
 import numpy as np
-from blank_spec import blank_spec
 
-from features.durable import sha256_of
-from features.manifest import write_manifest
-from features.provenance import provenance
-from features.record_form import METADATA
-from features.records import Clip, Track
-from features.store import FeatureStore
-from features.store_record import commit_metadata, commit_of, read_commit
+from benchmarks.helpers.blank_spec import blank_spec
+from features.clip import Clip, Track
+from features.manifest.manifest import write_manifest
+from features.store.commit import commit_metadata, commit_of, read_commit
+from features.store.feature_store import FeatureStore
+from features.store.layout import METADATA
+from features.system.files import sha256_of
+from features.system.provenance import provenance
 
 N_ROWS, WIDTH = 20, 8  # of each record: the time does not depend on what is not read
 LINKS_AT_MOST = 30_000  # to one file: file systems have limits

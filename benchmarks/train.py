@@ -24,23 +24,26 @@ from itertools import product
 import numpy as np
 import open_clip
 import torch
-from head_parts import Part, parts_of, peak_flops
-from rounds import Report, arguments, in_turns
 from torch import Tensor, nn
 from transformers import ASTConfig, ASTModel
 
-from features.allocation import keep_freed_memory
-from features.devices import torch_device
-from models.bank import Bank, statistics
-from models.fitting import TrainConfig, adam_w, step, training_windows
-from models.heads.base import Batch, Head, HeadInputs
+from benchmarks.helpers.head_parts import Part, parts_of, peak_flops
+from benchmarks.helpers.timing import Report, arguments, in_turns
+from features.system.devices import torch_device
+from features.system.memory import keep_freed_memory
+from models.data.batch import Batch, Targets
+from models.data.batches import batches
+from models.data.packed import Bank
+from models.data.statistics import statistics
+from models.data.windows import N_VISUAL
+from models.heads.base import Head, HeadInputs
 from models.heads.dspl import DsplConfig, ReleasedConfig
-from models.losses import Targets
-from models.prediction import batches
-from models.recurrence import bidirectional_gru
-from models.text_tower import TextTower
-from models.texts import read_texts
-from models.windows import N_VISUAL
+from models.heads.windows_of_head import training_windows
+from models.nn.cpu_gru import bidirectional_gru
+from models.regions.text_tower import TextTower
+from models.regions.texts import read_texts
+from models.training.config import TrainConfig
+from models.training.loop import adam_w, step
 
 SEED = 0
 CLIP_NAME = "ViT-B-16-quickgelu"  # of the released way, and whose text tower learns prompts

@@ -1,12 +1,16 @@
 """Everything that decides the numbers of a feature set; its digest names the set in the store."""
 
 import hashlib
-import json
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from features.records import JsonObject
+from features.canonical_json import JsonObject, canonical
+
+Modality = Literal["visual", "audio"]
+
+MODALITY: dict[str, Modality] = {"clip": "visual", "ast": "audio"}
+
 
 DIGEST_LENGTH = 12  # hexadecimal digits in a name: 48 bits, plenty for the sets of one store
 
@@ -42,21 +46,3 @@ class FeatureSpec(BaseModel):
     def name(self) -> str:
         """The feature set's folder in a store: `<kind>-<first digits of the digest>`."""
         return f"{self.kind}-{self.digest[:DIGEST_LENGTH]}"
-
-
-def canonical(value: Any) -> bytes:
-    """One spelling for equal values: sorted keys, no spaces, a whole float as an integer."""
-    return json.dumps(
-        _whole(value), sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False
-    ).encode()
-
-
-def _whole(value: Any) -> Any:
-    """The value with 1.0 as 1, so that a config's spelling of a number cannot change a digest."""
-    if isinstance(value, dict):
-        return {key: _whole(inner) for key, inner in value.items()}
-    if isinstance(value, list | tuple):
-        return [_whole(inner) for inner in value]
-    if isinstance(value, float) and value.is_integer():
-        return int(value)
-    return value

@@ -1,9 +1,10 @@
 """Where rows lie in time beyond the last frame, and how many of them there may be (pure)."""
 
+from dataclasses import dataclass
 from typing import Annotated
 
 import numpy as np
-from jaxtyping import Float64
+from jaxtyping import Float64, Int64
 from pydantic import Field
 
 MAX_ROWS_APART = 3  # rows minus frames in Aff-Wild2 runs from -3 to +2; more is another video
@@ -19,3 +20,20 @@ def extended(time_s: Float64[np.ndarray, "T"], n_more: int) -> Float64[np.ndarra
 def typical_step_s(time_s: Float64[np.ndarray, "T"]) -> float:
     """The median time from row to row."""
     return float(np.median(np.diff(time_s))) if len(time_s) > 1 else LONE_FRAME_S
+
+
+@dataclass(frozen=True, slots=True)
+class Clock:
+    """When each frame of a video is shown, frames that were lost included."""
+
+    time_s: Float64[np.ndarray, "T"]
+    rows: Int64[np.ndarray, "N"]
+    """The row of each frame that decoded."""
+    note: str | None = None
+    """What is odd about it."""
+
+
+def constant_clock(n_frames: int, fps: float, why: str) -> Clock:
+    """Frames at a constant rate from 0, with the reason why."""
+    rows = np.arange(n_frames)
+    return Clock(rows / fps, rows, f"{why}: constant rate of {fps:g} frames a second")

@@ -5,8 +5,8 @@ import signal
 import sys
 from types import FrameType
 
-ENDED = 128  # what a shell adds to the number of a signal
-INTERRUPTED = ENDED + signal.SIGINT
+from flows.command.exit_status import ENDED
+
 SAID = {
     signal.SIGINT: "interrupted; what is done is kept, the rest resumes\n",
     signal.SIGTERM: "terminated; what is done is kept, the rest resumes\n",
@@ -28,7 +28,7 @@ def run() -> int:
     try:
         for number in SAID:
             signal.signal(number, on_signal)
-        from flows.cli import main
+        from flows.command.main import main
 
         status = main()
     except BaseException:

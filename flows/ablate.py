@@ -7,13 +7,13 @@ from prefect.cache_policies import NO_CACHE
 
 from features.timeline import MAX_ROWS_APART, RowsApart
 from flows.key_help import with_help
-from flows.reports import ablation_line
+from flows.messages import ablation_line
 from flows.stages import complete_or_raise
-from models.ablation.stage import Seeds, Workers
-from models.ablation.stage import ablate as ablate_plainly
-from models.fitting import TrainConfig
 from models.heads import AnyHeadConfig
 from models.heads.dspl import DsplConfig
+from models.stages.ablate import Seeds, Workers
+from models.stages.ablate import ablate as ablate_plainly
+from models.training.config import TrainConfig
 
 ablate_task = task(name="ablate", cache_policy=NO_CACHE, persist_result=False)(ablate_plainly)
 

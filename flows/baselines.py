@@ -8,9 +8,9 @@ from prefect.cache_policies import NO_CACHE
 
 from features.timeline import MAX_ROWS_APART, RowsApart
 from flows.key_help import with_help
-from flows.reports import baseline_name
-from models.baselines.scoring import BASELINES, Baselines
-from models.baselines.scoring import score_baselines as score_plainly
+from flows.messages import baseline_name
+from models.stages.baselines import BASELINES, Baselines
+from models.stages.baselines import score_baselines as score_plainly
 
 baselines_task = task(name="baselines", cache_policy=NO_CACHE, persist_result=False)(score_plainly)
 

@@ -7,14 +7,14 @@ from prefect import flow, get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 
 from features.timeline import MAX_ROWS_APART, RowsApart
-from flows.artifacts import publish_training
 from flows.key_help import with_help
-from flows.reports import ensemble_line
-from models.ensemble import train_ensemble as train_plainly
-from models.fitting import TrainConfig
-from models.folds import Folds, Over
+from flows.messages import ensemble_line
+from flows.server.artifacts import publish_training
+from models.data.folds import Folds, Over
 from models.heads import AnyHeadConfig
 from models.heads.dspl import DsplConfig
+from models.stages.train_ensemble import train_ensemble as train_plainly
+from models.training.config import TrainConfig
 
 train_task = task(name="train", cache_policy=NO_CACHE, persist_result=False)(train_plainly)
 

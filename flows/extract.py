@@ -11,21 +11,21 @@ from prefect import flow, get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 from prefect_dask.task_runners import DaskTaskRunner
 
-from features.devices import DeviceName
+from features.clip import ClipIds
 from features.encoders import AnyEncoderConfig
-from features.extraction import Count
-from features.forecast import described, forecast
-from features.limits import GENEROUS, DecodeLimits
-from features.outcomes import Extraction, Outcome
-from features.procession import Procession
-from features.records import ClipIds
-from features.shards import Request, Run, Shard, planned
-from flows.artifacts import publish_extraction
-from flows.cluster import cluster, connected, n_workers_of
+from features.extraction.dry_run import described, forecast
+from features.extraction.extract import Count
+from features.extraction.options import Request
+from features.extraction.outcome import Extraction, Outcome
+from features.extraction.shards import Procession, Run, Shard, planned
+from features.media.limits import GENEROUS, DecodeLimits
+from features.system.devices import DeviceName
+from flows.dask.cluster import cluster, connected, n_workers_of
+from flows.dask.shards import OnOutcome, counted, ended, new_stop, on_worker
 from flows.key_help import with_help
-from flows.sharded import OnOutcome, counted, ended, new_stop, on_worker
+from flows.server.artifacts import publish_extraction
+from flows.sigterm import finishing
 from flows.stages import Runner, complete
-from flows.stopping import finishing
 
 
 @task(

@@ -6,23 +6,18 @@ import math
 import os
 import sys
 import threading
-import time
 import uuid
-from collections import Counter
-from collections.abc import Callable
 from datetime import UTC, datetime
 from types import TracebackType
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:  # the command imports this first, and those load torch
-    from features.outcomes import Outcome
-    from models.fitting import Epoch
+    pass
 
 LogFormat = Literal["text", "json"]
 
 OURS = ("features", "models", "flows")
 STANDARD = {*vars(logging.makeLogRecord({})), "message", "asctime"}
-PROGRESS_EVERY_S = 10.0
 FLOW_RUN_ID = "PREFECT__FLOW_RUN_ID"  # Prefect sets it in the process of a flow's run
 
 log = logging.getLogger(__name__)
@@ -84,44 +79,6 @@ def tell(said: str) -> None:
         log.error("%s", said.strip().removeprefix("vaflow: "))
     else:
         print(said, file=sys.stderr)
-
-
-def logged_progress(every_s: float = PROGRESS_EVERY_S) -> dict[str, Callable[..., None]]:
-    """Hooks for a stage that log how far it is; clips each `every_s`, and the last.
-
-    How each clip ends is logged where it ends (features/extraction.py).
-    """
-    n_done: Counter[str] = Counter()
-    next_s = time.monotonic() + every_s
-
-    def on_outcome(outcome: "Outcome", total: int) -> None:
-        nonlocal next_s
-        n_done["outcome"] += 1
-        done = n_done["outcome"]
-        if done == total or time.monotonic() >= next_s:
-            next_s = time.monotonic() + every_s
-            fields = {"done": done, "total": total}
-            log.info("%d of %d outcomes (clips x feature sets)", done, total, extra=fields)
-
-    def on_epoch(epoch: "Epoch") -> None:
-        fields = {"epoch": epoch.index + 1, "loss": epoch.loss, "ccc_mean": epoch.ccc_mean}
-        log.info("epoch %d: val mean CCC %.3f", epoch.index + 1, epoch.ccc_mean, extra=fields)
-
-    def on_step(what: str) -> Callable[[object, int], None]:
-        def hook(_: object, total: int) -> None:
-            n_done[what] += 1
-            done = n_done[what]
-            log.info("%s %d of %d", what, done, total, extra={"done": done, "total": total})
-
-        return hook
-
-    return {
-        "on_outcome": on_outcome,
-        "on_epoch": on_epoch,
-        "on_baseline": on_step("baseline"),
-        "on_member": on_step("member"),
-        "on_case": on_step("training"),
-    }
 
 
 def _on_uncaught(

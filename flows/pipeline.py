@@ -4,20 +4,20 @@ from pathlib import Path
 
 from prefect import flow
 
-from features.devices import DeviceName
 from features.encoders import AnyEncoderConfig
-from features.extraction import Count
-from features.limits import GENEROUS, DecodeLimits
+from features.extraction.extract import Count
+from features.media.limits import GENEROUS, DecodeLimits
+from features.system.devices import DeviceName
 from features.timeline import MAX_ROWS_APART, RowsApart
-from flows.artifacts import publish_scored
 from flows.extract import extract_features
 from flows.key_help import with_help
 from flows.score import score_head
+from flows.server.artifacts import publish_scored
 from flows.stages import feature_sets_of
 from flows.train import train_head
-from models.fitting import TrainConfig
 from models.heads import AnyHeadConfig
 from models.heads.dspl import DsplConfig
+from models.training.config import TrainConfig
 
 
 @flow(name="pipeline", persist_result=False)

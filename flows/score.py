@@ -7,10 +7,10 @@ from prefect import flow, get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 
 from features.timeline import RowsApart
-from flows.artifacts import publish_score
 from flows.key_help import with_help
-from flows.reports import score_line
-from models.scoring import score_head as score_plainly
+from flows.messages import score_line
+from flows.server.artifacts import publish_score
+from models.stages.score_head import score_head as score_plainly
 
 score_task = task(name="score", cache_policy=NO_CACHE, persist_result=False)(score_plainly)
 

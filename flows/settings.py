@@ -10,9 +10,9 @@ from typing import Any, get_args
 import yaml
 from pydantic import BaseModel, ValidationError
 
+from features.config_errors import describe, describe_yaml
 from features.errors import InputError
-from features.validation import describe, describe_yaml
-from flows.stages import known_keys, parameters
+from flows.stage_keys import known_keys, parameters
 
 
 def settings(function: Callable, config: Path | None, overrides: Sequence[str]) -> dict[str, Any]:

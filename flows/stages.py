@@ -4,39 +4,34 @@ The keys are the parameters of the plain function, so the command, YAML and the 
 same names share one schema (held by test_flows.py). Nothing here imports Prefect.
 """
 
-import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, create_model
-
-from features.devices import DeviceName
+from features.clip import ClipIds
 from features.encoders import AnyEncoderConfig
 from features.errors import Incomplete, InputError
-from features.extraction import Count, extract_features
-from features.forecast import Forecast, forecast
-from features.limits import GENEROUS, DecodeLimits
-from features.outcomes import Extraction, Outcome
-from features.records import ClipIds
-from features.shards import Request
+from features.extraction.dry_run import Forecast, forecast
+from features.extraction.extract import Count, extract_features
+from features.extraction.options import Request
+from features.extraction.outcome import Extraction, Outcome
+from features.media.limits import GENEROUS, DecodeLimits
+from features.system.devices import DeviceName
 from features.timeline import MAX_ROWS_APART, RowsApart
-from flows.stopping import finishing
-from models.ablation.stage import Ablation, ablate
-from models.baselines.scoring import score_baselines
-from models.ensemble import train_ensemble
-from models.fitting import Epoch, TrainConfig
+from flows.sigterm import finishing
 from models.heads import AnyHeadConfig
 from models.heads.dspl import DsplConfig
-from models.scoring import ScoreResult, score_head
-from models.training import TrainResult, train_head
+from models.stages.ablate import Ablation, ablate
+from models.stages.baselines import score_baselines
+from models.stages.score_head import ScoreResult, score_head
+from models.stages.train_ensemble import train_ensemble
+from models.stages.train_head import TrainResult, train_head
+from models.training.config import Epoch, TrainConfig
 
 Runner = Literal["local", "dask"]
 """Where clips are encoded: in this process, or on Dask workers."""
-
-HOOK = "on_"  # how parameters begin that are called back, and are no keys
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +154,7 @@ def extract_or_tell(
         return forecast(manifest, store, encoders, device=device, limits=limits, **part)
     with finishing() as on_next:
         if runner == "dask":
-            from flows.sharded import extract_on_dask
+            from flows.dask.shards import extract_on_dask
 
             request = Request(store, encoders, device, batch_size, readers, limits, failed, force)
             return extract_on_dask(
@@ -194,31 +189,6 @@ STAGES: dict[str, Callable] = {
     "baselines": score_baselines,
     "ablate": ablate,
 }
-
-
-def parameters(function: Callable) -> type[BaseModel]:
-    """The keys that a stage takes, as a model that forbids others; hooks are left out."""
-    fields: dict[str, Any] = {}
-    for name, parameter in inspect.signature(function).parameters.items():
-        if name.startswith(HOOK):
-            continue
-        required = parameter.default is parameter.empty
-        annotation = parameter.annotation
-        if name == "encoders":  # a sequence in code, a list in YAML
-            annotation = Annotated[tuple[AnyEncoderConfig, ...], Field(min_length=1)]
-        fields[name] = (annotation, ... if required else parameter.default)
-    return create_model("Parameters", __config__=ConfigDict(extra="forbid"), **fields)
-
-
-def hooks_of(function: Callable, hooks: Mapping[str, Callable]) -> dict[str, Callable]:
-    """Those of the hooks that a stage calls."""
-    taken = inspect.signature(function).parameters
-    return {name: hook for name, hook in hooks.items() if name in taken}
-
-
-def known_keys() -> set[str]:
-    """The keys of all stages: what the config of a whole experiment may hold."""
-    return {key for function in STAGES.values() for key in parameters(function).model_fields}
 
 
 def stage(name: str) -> Callable:

@@ -8,14 +8,14 @@ from prefect import flow, get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 
 from features.timeline import MAX_ROWS_APART, RowsApart
-from flows.artifacts import publish_training
 from flows.key_help import with_help
-from flows.reports import training_line
-from models.fitting import Epoch, TrainConfig
+from flows.messages import training_line
+from flows.server.artifacts import publish_training
 from models.heads import AnyHeadConfig
 from models.heads.dspl import DsplConfig
-from models.training import TrainResult
-from models.training import train_head as train_plainly
+from models.stages.train_head import TrainResult
+from models.stages.train_head import train_head as train_plainly
+from models.training.config import Epoch, TrainConfig
 
 LOGGED_EPOCHS = 5
 

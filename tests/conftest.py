@@ -10,12 +10,12 @@ import torch
 from open_clip.model import CLIP
 from PIL import Image
 from safetensors.torch import save_file
-from small_media import TINY_AST, TINY_CLIP, draw_frames, write_video
 from transformers import ASTConfig, ASTFeatureExtractor, ASTModel
 
-from features.decoder import Decoder
-from features.limits import DecodeLimits
-from features.station import Station
+from features.extraction.runtime import Station
+from features.media.decoder import Decoder
+from features.media.limits import DecodeLimits
+from tests.helpers.small_media import TINY_AST, TINY_CLIP, draw_frames, write_video
 
 
 @pytest.fixture(scope="session")
@@ -92,6 +92,6 @@ def make_crops(tmp_path) -> Callable[..., Path]:
 @pytest.fixture(scope="session")
 def inputs():
     """What a head is built from."""
-    from small_heads import head_inputs
+    from tests.helpers.small_heads import head_inputs
 
     return head_inputs()

@@ -11,16 +11,16 @@ from typing import Literal
 
 from pydantic import ValidationError
 
-from features.crops import CROP_NAME, crop_files
+from features.clip import Clip, Split
+from features.config_errors import describe
 from features.datasets.base import ClipReport, DatasetConfig, Indexed
-from features.decoder import Decoder
 from features.errors import InputError, MediaError
-from features.labels import Labels, is_constant, read_labels
-from features.limits import GENEROUS
-from features.media import Probe
-from features.records import Clip, Split
+from features.manifest.labels import Labels, is_constant, read_labels
+from features.media.crops import CROP_NAME, crop_files
+from features.media.decoder import Decoder
+from features.media.limits import GENEROUS
+from features.media.video import Probe
 from features.timeline import MAX_ROWS_APART, RowsApart
-from features.validation import describe
 
 VIDEO_SUFFIXES = {".mp4", ".avi", ".mkv", ".mov", ".webm"}
 CHALLENGE = re.compile(r"VA_.*|Valence_Arousal_.*", re.IGNORECASE)  # the folder of the task

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
-from features.records import Clip, JsonObject
+from features.canonical_json import JsonObject
+from features.clip import Clip
 
 
 class DatasetConfig(BaseModel):

@@ -11,16 +11,15 @@ from jaxtyping import Float32, Int64
 from pydantic import Field
 from torch import Tensor
 
-from features.decoder import Decoder
-from features.durable import sha256_of
+from features.clip import Source, Track
 from features.encoders.ast_model import extractor_of, find_ast, load, network_config
 from features.encoders.ast_windows import FBANK_HOP_S, FBANK_WINDOW_S, SoundWindows
 from features.encoders.base import DTYPES, EncoderConfig, stored
 from features.errors import InputError, WeightsError
-from features.modality import Modality
-from features.records import Source, Track
-from features.sound import Block
-from features.spec import FeatureSpec
+from features.media.audio import Block
+from features.media.decoder import Decoder
+from features.spec import FeatureSpec, Modality
+from features.system.files import sha256_of
 
 SPECIAL_TOKENS = 2  # class and distillation, before the patches
 ARCHITECTURE = (  # every key of the network's config that decides numbers

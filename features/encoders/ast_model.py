@@ -12,8 +12,8 @@ from transformers import ASTFeatureExtractor, ASTModel
 from transformers.utils import logging as progress
 from transformers.utils.hub import cached_file
 
+from features.canonical_json import JsonObject
 from features.errors import WeightsError
-from features.records import JsonObject
 
 MODEL_TYPE = "audio-spectrogram-transformer"
 CLASSIFIER = "classifier."  # weights that a fine-tuned AST has and an encoder leaves aside

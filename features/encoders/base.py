@@ -8,12 +8,11 @@ import torch
 from jaxtyping import Float, Float16
 from torch import Tensor
 
+from features.clip import Source, Track
 from features.config import Config
-from features.decoder import Decoder
 from features.errors import MediaError
-from features.modality import Modality
-from features.records import Source, Track
-from features.spec import FeatureSpec
+from features.media.decoder import Decoder
+from features.spec import FeatureSpec, Modality
 
 Precision = Literal["float32", "bfloat16", "float16"]
 DTYPES: dict[Precision, torch.dtype] = {

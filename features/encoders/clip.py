@@ -15,19 +15,17 @@ from torch import Tensor, nn
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional as image_functional
 
-from features.crops import crop_files
-from features.decoder import Decoder
+from features.clip import Source, Track
 from features.encoders.base import DTYPES, EncoderConfig, stored
 from features.encoders.clip_model import FoundClip, digest_of_weights, find_clip, load, settings_of
 from features.errors import MediaError
-from features.limits import check_frames
-from features.media import Clock, constant_clock
-from features.modality import Modality
-from features.reading import Picture
-from features.records import Source, Track
-from features.sampling import EVERY_FRAME, Sampling
-from features.spec import FeatureSpec
-from features.timeline import MAX_ROWS_APART, extended
+from features.media.crops import crop_files
+from features.media.decoder import Decoder
+from features.media.limits import check_frames
+from features.media.sampling import EVERY_FRAME, Sampling
+from features.media.worker.requests import Picture
+from features.spec import FeatureSpec, Modality
+from features.timeline import MAX_ROWS_APART, Clock, constant_clock, extended
 
 EPOCH = 1  # of the code below, see FeatureSpec.epoch
 

@@ -11,9 +11,9 @@ import open_clip
 from open_clip.transform import PreprocessCfg, merge_preprocess_dict
 from safetensors import SafetensorError
 
-from features.durable import sha256_of
+from features.canonical_json import JsonObject
 from features.errors import InputError, WeightsError
-from features.records import JsonObject
+from features.system.files import sha256_of
 
 SHIPPED = Path(__file__).parent / "weights"  # small encoders of this project, for trying
 SHIPPED_TAG = "rendered"

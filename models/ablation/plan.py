@@ -17,12 +17,12 @@ from pydantic import (
     model_validator,
 )
 
+from features.config_errors import describe, describe_yaml, keys_at
 from features.errors import InputError
-from features.validation import describe, describe_yaml, keys_at
 from models.baselines import AnyBaselineConfig
-from models.fitting import TrainConfig
 from models.heads import AnyHeadConfig
 from models.heads.base import HeadConfig
+from models.training.config import TrainConfig
 
 FOLDER = Path(__file__).parents[2] / "configs" / "ablations"  # installed editable, from a checkout
 HEAD: TypeAdapter[AnyHeadConfig] = TypeAdapter(AnyHeadConfig)

@@ -8,10 +8,16 @@ from dataclasses import asdict, dataclass, fields
 import numpy as np
 from jaxtyping import Float64
 
-from models.bank import Bank
-from models.intervals import Estimate, interval_over_seeds, paired_difference, score_intervals
-from models.prediction import Prediction, VaConcordance, concordance
-from models.scores import sums_by_subject
+from models.data.packed import Bank
+from models.metrics.ccc import VaConcordance
+from models.metrics.intervals import (
+    Estimate,
+    interval_over_seeds,
+    paired_difference,
+    score_intervals,
+)
+from models.metrics.predict import Prediction, concordance
+from models.metrics.scores import sums_by_subject
 
 Va = Float64[np.ndarray, "N 2"]
 

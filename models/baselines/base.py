@@ -12,7 +12,7 @@ from scipy.ndimage import uniform_filter1d
 from features.config import Config
 from features.errors import InputError
 from features.timeline import extended
-from models.feature_sets import Modality
+from models.data.feature_sets import Modality
 
 FOLDS = 5  # at most; each person's rows are in one of them
 SEED = 0  # of what is drawn: a net's first weights, a search for components

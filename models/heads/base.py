@@ -9,27 +9,13 @@ from jaxtyping import Bool, Float
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor, nn
 
-from models.adapter import Statistics
-from models.prompts import AnyPrompts, CoopPrompts, PromptBank
-from models.regions import NINE, Grid
+from models.data.batch import Batch
+from models.data.statistics import Statistics
+from models.regions.grid import NINE, Grid
+from models.regions.prompts import AnyPrompts, CoopPrompts, PromptBank
 
 UNFREEZING = {"finetune", "fine_tune", "lora", "train_encoder", "unfreeze"}
 """Keys by which other projects ask for a training of the encoders."""
-
-
-@dataclass(frozen=True, slots=True)
-class Batch:
-    """Windows of rows. Padding is valid in neither modality.
-
-    Both modalities span the same time. In dense windows row t of one is row t of the other;
-    causal windows have more rows of sound than of sight.
-    """
-
-    visual: Float[Tensor, "B T Dv"]
-    """Embeddings as the encoder gave them, not of unit length; 0 where not valid."""
-    visual_valid: Bool[Tensor, "B T"]
-    audio: Float[Tensor, "B S Da"]
-    audio_valid: Bool[Tensor, "B S"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,10 +5,10 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from models.heads.base import HeadInputs
+from models.heads.config import Switches
 from models.heads.network import DsplHead
-from models.heads.switches import Switches
-from models.prompts import AnyPrompts, FixedPrompts
-from models.streams import Modality, TemporalName
+from models.nn.stream_fusion import Modality, TemporalName
+from models.regions.prompts import AnyPrompts, FixedPrompts
 
 
 class DsplConfig(Switches):

@@ -4,13 +4,15 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from models.adapter import ResidualAdapter, Standardise, Statistics
-from models.dropout import Dropout
-from models.heads.base import Batch, Head, HeadInputs, HeadOutput, Regions
-from models.heads.switches import Switches
-from models.region_branch import RegionLink, RegionLogits
-from models.skip import LinearSkip
-from models.streams import StreamFusion, temporal_branch
+from models.data.batch import Batch
+from models.data.statistics import Statistics
+from models.heads.base import Head, HeadInputs, HeadOutput, Regions
+from models.heads.config import Switches
+from models.nn.adapter import ResidualAdapter, Standardise
+from models.nn.cpu_dropout import Dropout
+from models.nn.linear_skip import LinearSkip
+from models.nn.region_logits import RegionLink, RegionLogits
+from models.nn.stream_fusion import StreamFusion, temporal_branch
 
 
 class DsplHead(Head):

@@ -7,17 +7,17 @@ import numpy as np
 from jaxtyping import Bool, Float64
 
 from features.errors import InputError
-from models.fitting import Epoch
-from models.metrics import Agreement
-from models.prediction import concordance
-from models.predictor import Ensemble
-from models.prompt_words import PromptWords, read_prompt_words
-from models.regions import Grid
-from models.report.making import commands_of, facts_of, provenance_of
-from models.report.regions import RegionReading, regions_of
-from models.runs import CONFIG, METRICS, read_metrics
-from models.scores import ClipScore, SplitScore, clip_scores, split_score
-from models.split import Reading, SplitOfRun
+from models.metrics.ccc import Agreement
+from models.metrics.predict import concordance
+from models.metrics.scores import ClipScore, SplitScore, clip_scores, split_score
+from models.regions.grid import Grid
+from models.regions.nearest_words import PromptWords, read_prompt_words
+from models.report.provenance import commands_of, facts_of, provenance_of
+from models.report.region_report import RegionReading, regions_of
+from models.runs.folder import CONFIG, METRICS, read_metrics
+from models.runs.predictor import Ensemble
+from models.runs.run_split import Reading, SplitOfRun
+from models.training.config import Epoch
 
 LOST_EPOCHS = "The run's folder has lost the file with its epochs, so there is no curve to show."
 ENSEMBLE_EPOCHS = "Each member of an ensemble has curves of its own, in the member's own report."

@@ -13,12 +13,11 @@ from matplotlib.colors import ListedColormap, LogNorm, Normalize
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, NullLocator
 
-from models.fitting import Epoch
-from models.regions import Grid
+from models.regions.grid import Grid
 from models.report.content import Content
-from models.report.drawing import AROUSAL, FAINT, INK, SHADES, VALENCE, svg
-from models.report.regions import RegionReading, region_names
-from models.runs import best_of
+from models.report.region_report import RegionReading, region_names
+from models.report.svg import AROUSAL, FAINT, INK, SHADES, VALENCE, svg
+from models.training.config import Epoch, best_of
 
 CURVES_PX = (380, 260)
 PLANE_PX = (380, 316)

@@ -11,16 +11,8 @@ from matplotlib.ticker import MaxNLocator
 
 from features.timeline import extended
 from models.report.content import Course
-from models.report.drawing import (
-    FAINT,
-    PREDICTED,
-    TRUTH,
-    UNHEARD,
-    UNLABELLED,
-    UNSEEN,
-    svg,
-)
-from models.report.thinning import kept_rows, stretches
+from models.report.downsampling import kept_rows, stretches
+from models.report.svg import FAINT, PREDICTED, TRUTH, UNHEARD, UNLABELLED, UNSEEN, svg
 
 WIDTH_PX = 380
 WIDE_PX = 1000

@@ -1,0 +1,1 @@
+"""Benchmarks: measured ratios, each a command of its own."""

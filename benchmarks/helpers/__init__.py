@@ -1,0 +1,1 @@
+"""What benchmarks share: media sets, encoder configurations, timing."""

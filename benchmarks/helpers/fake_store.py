@@ -1,0 +1,208 @@
+"""A store of a million clips, and their media, that take no room: it answers from memory.
+
+The media is real to whoever looks at it: a thousand small files below a thousand names for their
+folder. A record is made up when it is asked for, of the number in its clip's id.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from features.canonical_json import JsonObject
+from features.clip import Track
+from features.freshness.quarantine import put_in_quarantine
+from features.media.decoder_version import extractor
+from features.media.limits import GENEROUS
+from features.spec import MODALITY, FeatureSpec, Modality
+from features.store.backend import Entry, Place
+from features.store.commit import (
+    Commit,
+    Glance,
+    commit_in,
+    commit_metadata,
+    commit_of,
+    group_metadata,
+)
+from features.store.feature_store import ROOT
+
+N_FILES = 1000  # of media, below as many names for their one folder
+PER_MILLE = {"missing": 80, "stale": 10, "corrupt": 9, "quarantined": 1}  # the others are complete
+FILES = (
+    "values/zarr.json", "values/c/0/0", "time_s/zarr.json", "time_s/c/0", "valid/zarr.json",
+    "valid/c/0",
+)  # fmt: skip
+
+
+def make_media(folder: Path) -> None:
+    """The files, and the names of their folder."""
+    real = folder / "media" / "real"
+    if real.exists():
+        return
+    real.mkdir(parents=True)
+    for file in range(N_FILES):
+        (real / f"{file:03d}.mp4").write_bytes(_content(file))
+    for name in range(N_FILES):
+        (folder / "media" / f"{name:03d}").symlink_to("real")
+
+
+def make_manifest(folder: Path, n_clips: int) -> Path:
+    """The manifest of so many clips, whose ids end with their numbers; made once."""
+    path = folder / f"{n_clips}.jsonl"
+    if not path.exists():
+        with path.open("w") as file:
+            for number in range(n_clips):
+                name, media = divmod(number, N_FILES)
+                line = {"id": f"clip-{number:07d}", "video": f"media/{name:03d}/{media:03d}.mp4"}
+                file.write(json.dumps({**line, "split": "train", "subject": f"p{number // 4}"}))
+                file.write("\n")
+    return path
+
+
+def make_quarantine(work: Path, specs: list[FeatureSpec], n_clips: int) -> None:
+    """The files that remember the clips in quarantine; made once."""
+    for spec in specs:
+        if (work / "quarantine" / spec.name).exists():
+            continue
+        for number in range(n_clips):
+            if kind_of(number % N_FILES) == "quarantined":
+                put_in_quarantine(
+                    work,
+                    spec.name,
+                    f"clip-{number:07d}",
+                    code="damaged",
+                    words="made up",
+                    source=source_of(number, MODALITY[spec.kind]),
+                    extractor=extractor(GENEROUS),
+                )
+
+
+@cache
+def kind_of(number: int) -> str:
+    """How the clips of this number, and of all that end alike, stand: spread evenly."""
+    place = number * 7919 % 1000  # a prime: neighbours differ
+    for kind, share in PER_MILLE.items():
+        if place < share:
+            return kind
+        place -= share
+    return "complete"
+
+
+def source_of(number: int, modality: Modality) -> JsonObject:
+    """What `SourceDigests` finds of the clip's media."""
+    digest = _digest(number % N_FILES)
+    if modality == "audio":
+        return {"sound": digest}
+    return {"video": digest, "frames": None, "fps": None}
+
+
+@dataclass(frozen=True, slots=True)
+class Imagined(Place):
+    """A store in memory, with such a share of each state; or a new one, with no record."""
+
+    folder: Path
+    sets: Mapping[str, FeatureSpec]
+    """By name."""
+    is_new: bool
+
+    def path(self, name: str = "") -> str:
+        """What messages say."""
+        return f"imagined://store/{name}"
+
+    @property
+    def work(self) -> Path:
+        """A real folder: the memo and the quarantine are real."""
+        return self.folder / ("new.work" if self.is_new else "imagined.work")
+
+    def entries(self, name: str) -> list[Entry]:
+        """The feature sets."""
+        return [] if name or self.is_new else [Entry(each, "folder") for each in self.sets]
+
+    def metadata(self, name: str) -> bytes | None:
+        """Of the store, its sets, and the records that are there."""
+        if self.is_new:
+            return None
+        if not name:
+            return group_metadata(ROOT)
+        set_name, _, clip = name.partition("/")
+        spec = self.sets.get(set_name)
+        if spec is None:
+            return None
+        if clip:
+            return _record(int(clip[-7:]) % N_FILES, MODALITY[spec.kind])
+        return group_metadata(spec.model_dump(mode="json"))
+
+    def commit(self, name: str) -> Commit | None:
+        """As it is read from an object store."""
+        raw = self.metadata(name)
+        return None if raw is None else commit_in(raw, self.path(name))
+
+    def glance(self, name: str) -> Glance:
+        """A commit is parsed and held to its digest; the listing of files costs nothing here."""
+        if self.is_new:
+            return Glance(None)
+        place = int(name[-7:]) % N_FILES
+        if kind_of(place) == "corrupt":
+            return Glance(None, fault="values/c/0/0 is missing")
+        raw = _record(place, MODALITY[name.partition("-")[0]])
+        return Glance(commit_in(raw, name), 1) if raw else Glance(None)
+
+    def exists(self) -> bool:
+        """It does, in a way."""
+        return True
+
+    def refuse_unless_safe(self) -> None:
+        """Nothing: no link."""
+
+    def refuse_unless_writable(self) -> None:
+        """Nothing: what is written is forgotten."""
+
+    def disk_path(self, name: str) -> Path:
+        """The work folder."""
+        return self.work
+
+    def put_metadata(self, name: str, data: bytes) -> None:
+        """Forget it."""
+
+    def track(self, name: str, commit: Commit) -> Track:
+        """None is here; no plan asks."""
+        raise NotImplementedError
+
+    def record(self, name: str) -> AbstractContextManager[Path]:
+        """None is here; no plan asks."""
+        raise NotImplementedError
+
+    def publish(self, staged: Path, name: str) -> None:
+        """No plan does."""
+        raise NotImplementedError
+
+    def put_away(self, name: str, target: Path) -> bool:
+        """No plan does."""
+        raise NotImplementedError
+
+
+@cache
+def _record(number: int, modality: Modality) -> bytes | None:
+    """The commit of the clips that end with a number; None where they have none.
+
+    It says nothing of the clip but its media.
+    """
+    kind = kind_of(number)
+    if kind in ("missing", "quarantined"):
+        return None
+    file = (number + (kind == "stale")) % N_FILES  # a stale one was made of another file
+    files = dict.fromkeys(FILES, "0" * 64)
+    made_by = {"vaflow": "1", "host": "h", "device": "cuda:0", "batch_size": 64, "reason": "new"}
+    return commit_metadata(commit_of(source_of(file, modality), files, made_by, None))
+
+
+@cache
+def _digest(file: int) -> str:
+    return hashlib.sha256(_content(file)).hexdigest()
+
+
+def _content(file: int) -> bytes:
+    return f"video {file}".encode()

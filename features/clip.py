@@ -1,0 +1,119 @@
+"""What passes between stages: a clip, where its media lies, and one modality of it encoded.
+
+Axis letters (a file that needs others says what they are):
+    B  windows in a batch     T  steps in time      D  width of an embedding
+    N  rows, points, items    L  tokens of a text   R  regions of the V/A plane
+    C  channels   H, W  pixels   S  audio samples   M  mel bands
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import numpy as np
+from jaxtyping import Bool, Float16, Float64
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StringConstraints,
+)
+
+ID_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$"
+RESERVED_IDS = ("zarr.json",)  # names the feature store uses itself
+
+BLOCK = 1024  # rows
+
+
+Split = Literal["train", "val", "test"]
+
+
+def _free_of_reserved(name: str) -> str:
+    """The name, if the store does not use it itself and no file system trips over it."""
+    if name in RESERVED_IDS:
+        raise ValueError(f"the id {name!r} is a name that the feature store uses itself")
+    return name
+
+
+def _unread(name: Any) -> Any:
+    """The name of a clip that YAML took for a number."""
+    return str(name) if isinstance(name, int) else name
+
+
+def _inside(path: str) -> str:
+    """The path, if it is relative, in POSIX form, and stays inside its folder."""
+    if not path.isprintable():
+        raise ValueError(f"the path {path!r} has a character that no file name should have")
+    if not path or path.startswith("/") or ".." in path.split("/") or "\\" in path:
+        raise ValueError(
+            f"the path {path!r} must be relative to the manifest's folder and stay inside it"
+        )
+    return path
+
+
+ClipId = Annotated[str, StringConstraints(pattern=ID_PATTERN), AfterValidator(_free_of_reserved)]
+ClipIds = tuple[Annotated[ClipId, BeforeValidator(_unread)], ...]
+InnerPath = Annotated[str, AfterValidator(_inside)]
+
+
+class Clip(BaseModel):
+    """One line of a manifest: one annotated person in one video.
+
+    Paths are relative to the manifest's folder. `frames` is a folder of face crops named
+    `{k:05d}.jpg` (k from 1, crop k shows frame k); `audio` is null where the sound is the
+    video's own; `fps` is the constant rate to fall back to where timestamps are unusable.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    id: ClipId
+    video: InnerPath | None = None
+    frames: InnerPath | None = None
+    labels: InnerPath | None = None
+    split: Split | None = None
+    subject: Annotated[str, Field(min_length=1)] | None = None
+    audio: InnerPath | None = None
+    fps: Annotated[float, Field(gt=0, le=1000, allow_inf_nan=False)] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where the media of one clip lies on this machine; no label, so relabelling costs nothing."""
+
+    clip_id: str
+    video: Path | None
+    frames: Path | None
+    audio: Path | None
+    fps: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Track:
+    """One modality of one clip: embeddings with the time each was seen."""
+
+    values: Float16[np.ndarray, "T D"]
+    """0 where not valid; always finite."""
+    time_s: Float64[np.ndarray, "T"]
+    """Presentation time of each row on the video's clock; increases strictly."""
+    valid: Bool[np.ndarray, "T"]
+    """False where the encoder had nothing to see or hear."""
+
+    def __post_init__(self) -> None:
+        """Refuse what no later stage should have to check again."""
+        n_rows = {len(self.values), len(self.time_s), len(self.valid)}
+        if len(n_rows) != 1:
+            raise ValueError(
+                "values, time_s and valid must have one row per step; they have "
+                f"{len(self.values)}, {len(self.time_s)} and {len(self.valid)}"
+            )
+        blocks = range(0, len(self.values), BLOCK)  # no second array as long as a clip is made
+        is_finite = all(np.isfinite(self.values[k : k + BLOCK]).all() for k in blocks)
+        if not (is_finite and np.isfinite(self.time_s).all()):
+            raise ValueError("values and time_s must be finite")
+        falls = np.flatnonzero(np.diff(self.time_s) <= 0)
+        if len(falls):
+            raise ValueError(f"time_s must increase strictly; it does not at row {falls[0] + 1}")
+        if np.any(self.values[~self.valid]):
+            raise ValueError("values must be 0 where valid is false")

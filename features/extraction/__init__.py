@@ -1,0 +1,1 @@
+"""Extraction: what a feature store lacks is decoded, encoded and stored."""

@@ -1,0 +1,144 @@
+"""What a feature set lacks of a manifest, and why: decided before anything is decoded."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+from features.canonical_json import JsonObject
+from features.clip import Clip, Source
+from features.encoders import AnyEncoderConfig
+from features.errors import MediaError
+from features.extraction.outcome import Outcome, Reason
+from features.freshness.clip_state import Found, find
+from features.freshness.media_digests import Seen, SourceDigests
+from features.freshness.quarantine import quarantined_in
+from features.manifest.manifest import Manifest, in_quarantine
+from features.media.decoder_version import Extractor
+from features.spec import FeatureSpec, Modality
+from features.store.feature_store import FeatureStore
+from features.system.memory import uncollected
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One clip that a feature set lacks."""
+
+    feature_set: str
+    clips: Manifest
+    """Of which it is one."""
+    clip: Clip
+    reason: Reason
+    source_digest: JsonObject
+    found: Found
+    """What was there when this was decided."""
+
+    @property
+    def source(self) -> Source:
+        """Where its media lies: made when asked for, for the paths of a million are half a GB."""
+        return self.clips.source(self.clip)
+
+
+Jobs = tuple[Job, ...]  # of one clip, one for each feature set that lacks it
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What is to be done for one feature set."""
+
+    config: AnyEncoderConfig
+    spec: FeatureSpec
+    jobs: tuple[Job, ...]
+    settled: tuple[Outcome, ...]
+    """How the other clips end, without being tried."""
+
+
+@uncollected()
+def plan_all(
+    clips: Manifest,
+    encoders: Sequence[tuple[AnyEncoderConfig, FeatureSpec]],
+    store: FeatureStore,
+    digests: SourceDigests,
+    tool: Extractor,
+    *,
+    force: bool = False,
+    failed: bool = False,
+) -> list[Plan]:
+    """What each feature set lacks of the clips; `tool` is what would decode them.
+
+    With `force` clips that are whole are not left out. With `failed` only clips that one of the
+    sets has in quarantine are looked at, and those are not left out.
+    """
+    if failed:
+        clips = in_quarantine(clips, store.work, [spec.name for _, spec in encoders])
+    sets = [_FeatureSet(config, spec, store, tool) for config, spec in encoders]
+    for clip in clips.clips:
+        digest_of = partial(digests.of, clips.source(clip), seen=Seen())
+        for each in sets:
+            each.take(clips, clip, digest_of, force, failed)
+    return [Plan(each.config, each.spec, tuple(each.jobs), tuple(each.settled)) for each in sets]
+
+
+class _FeatureSet:
+    """What one feature set lacks of the clips that it was shown."""
+
+    def __init__(
+        self, config: AnyEncoderConfig, spec: FeatureSpec, store: FeatureStore, tool: Extractor
+    ) -> None:
+        self.config, self.spec = config, spec
+        self.jobs: list[Job] = []
+        self.settled: list[Outcome] = []
+        self._store, self._tool, self._name = store, tool, spec.name  # a digest each time
+        self._others = store.sets_beside(spec)
+        self._quarantined = quarantined_in(store.work, spec.name)
+
+    def take(
+        self,
+        clips: Manifest,
+        clip: Clip,
+        digest_of: Callable[[Modality], JsonObject],
+        force: bool,
+        failed: bool,
+    ) -> None:
+        """Decide on one clip."""
+        name, store = self._name, self._store
+        try:
+            digest = digest_of(self.config.modality)
+        except MediaError as error:
+            self.settled.append(Outcome(clip.id, name, "failed", str(error)))
+            return
+        found = find(store, name, clip.id, digest, self._tool, self._quarantined)
+        outcome = None if force else settled(found, name, clip.id)
+        if outcome and not (failed and outcome.state == "quarantined"):
+            self.settled.append(outcome)
+        else:
+            has_other = any(store.has_record(other, clip.id) for other in self._others)
+            reason = _reason(found, has_other=has_other)
+            self.jobs.append(Job(name, clips, clip, reason, digest, found))
+
+
+def by_clip(plans: Sequence[Plan]) -> list[Jobs]:
+    """What each clip lacks, clips in the order of the manifest."""
+    jobs: dict[str, Jobs] = {}
+    for each in plans:
+        for job in each.jobs:
+            jobs[job.clip.id] = (*jobs.get(job.clip.id, ()), job)
+    return list(jobs.values())
+
+
+def settled(found: Found, set_name: str, clip_id: str) -> Outcome | None:
+    """How a clip ends of which this is there; None where it is to be extracted."""
+    if found.state == "complete":
+        return Outcome(clip_id, set_name, "present", note=found.why or None)
+    if record := found.quarantined:
+        again = "not tried again until its media or what decodes it changes, or with failed=true"
+        return Outcome(clip_id, set_name, "quarantined", f"{record.words}; {again}")
+    return None
+
+
+def _reason(found: Found, *, has_other: bool) -> Reason:
+    """Why a clip is extracted."""
+    if found.state == "complete" or found.quarantined:
+        return "forced"
+    if found.state == "missing":
+        return "spec changed" if has_other else "new"
+    return "source changed" if found.state == "stale" else "corrupt"

@@ -1,0 +1,253 @@
+"""A run in parts: shards of clips that any process may take, and what came of all of them.
+
+What a shard says of itself may be lost with its process; the store is asked in the end.
+"""
+
+import time
+from collections import defaultdict
+from collections.abc import Callable, Collection, Sequence
+from contextlib import ExitStack, closing
+from dataclasses import dataclass, replace
+from functools import cache
+from itertools import cycle
+from math import ceil
+from pathlib import Path
+
+from features.clip import Source
+from features.errors import MediaError
+from features.extraction.extract import Pace, extract_clips, extracting
+from features.extraction.options import Request
+from features.extraction.outcome import Extraction, Outcome
+from features.extraction.plan import Job, Jobs, Plan, by_clip, plan_all
+from features.extraction.runtime import Station
+from features.freshness.clip_state import find
+from features.freshness.digest_cache import remembering
+from features.freshness.media_digests import SourceDigests
+from features.manifest.manifest import Manifest, read_manifest, selected
+from features.media.crops import crop_files
+from features.media.decoder_version import Extractor, extractor
+from features.store.feature_store import FeatureStore
+from features.system.devices import DeviceName
+from features.system.memory import keep_freed_memory, uncollected
+
+LEAST, MOST = 16, 64  # clips of a shard
+SHARDS_AT_MOST = 400  # of a run: beyond 25,600 clips shards grow
+SHARDS_A_WORKER = 4  # where there are clips enough: the last ones to end should be short
+
+
+@dataclass(frozen=True, slots=True)
+class Shard:
+    """Some clips of a run."""
+
+    number: int
+    """From 1."""
+    n_shards: int
+    clips: Manifest
+    request: Request
+
+    def extract(
+        self,
+        station: Station,
+        on_outcome: Callable[[Outcome], None],
+        on_next: Callable[[], bool] = lambda: True,
+    ) -> Extraction:
+        """How each clip ended for each feature set, with the encoders of a station."""
+        if not on_next():
+            return Extraction((), 0.0)
+        asked = self.request
+        return extract_clips(
+            self.clips,
+            asked.store,
+            asked.encoders,
+            station,
+            batch_size=asked.batch_size,
+            readers=asked.readers,
+            limits=asked.limits,
+            failed=asked.failed,
+            force=asked.force,
+            on_outcome=lambda outcome, _: on_outcome(outcome),
+            on_next=on_next,
+        )
+
+
+@cache
+def station_of_this_process(device: DeviceName) -> Station:
+    """The one station of a process that shards come to, one after another: it is never closed."""
+    return Station(device)
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A run that is planned."""
+
+    store: FeatureStore
+    tool: Extractor
+    plans: tuple[Plan, ...]
+    shards: tuple[Shard, ...]
+    """Of what the store lacks."""
+    left: tuple[tuple[Jobs, ...], ...]
+    """What the clips of each shard lack."""
+
+    def outcomes(self, reported: Collection[Outcome], lost: str) -> tuple[Outcome, ...]:
+        """How each clip ended for each feature set: what the store has, in its shard's words.
+
+        `lost` says why where neither store nor shard does.
+        """
+        said = {(outcome.clip, outcome.feature_set): outcome for outcome in reported}
+        return tuple(
+            outcome
+            for each in self.plans
+            for outcome in (
+                *each.settled,
+                *(
+                    self._outcome(job, said.get((job.clip.id, job.feature_set)), lost)
+                    for job in each.jobs
+                ),
+            )
+        )
+
+    def _outcome(self, job: Job, said: Outcome | None, lost: str) -> Outcome:
+        """How a clip ended that the feature set lacked."""
+        clip_id, name = job.clip.id, job.feature_set
+        now = find(self.store, name, clip_id, job.source_digest, self.tool)
+        is_new = now.commit != job.found.commit or (said and said.state == "extracted")
+        if now.state == "complete" and is_new:
+            if said and said.state == "extracted":
+                return said
+            note = now.why or None
+            return Outcome(clip_id, name, "extracted", note=note, reason=job.reason)
+        if said and said.state in ("failed", "quarantined"):
+            return said
+        if now.quarantined and now.quarantined != job.found.quarantined:
+            return Outcome(clip_id, name, "quarantined", now.quarantined.words, reason=job.reason)
+        return Outcome(clip_id, name, "failed", lost, reason=job.reason)
+
+
+@uncollected()
+def planned(manifest: Path, only: Sequence[str], request: Request, n_workers: int) -> Run:
+    """A run in shards that so many workers share."""
+    clips = selected(read_manifest(manifest), only)
+    store, tool = FeatureStore.at(request.store), extractor(request.limits)
+    specs = [(config, config.spec()) for config in request.encoders]
+    again = {"force": request.force, "failed": request.failed}
+    for _, spec in specs:
+        store.mend(spec)
+    with remembering(store.work) as memo:
+        plans = tuple(plan_all(clips, specs, store, SourceDigests(memo), tool, **again))
+    left = by_clip(plans)
+    if left:
+        store.found()
+        with remembering(store.work) as later:  # a new store had no place for it
+            later.take_over(memo)
+    by_id = {clip.id: clip for clip in clips.clips}
+    dealt = deal([weight(jobs[0].source) for jobs in left], n_workers)
+    shards = tuple(
+        Shard(
+            number,
+            len(dealt),
+            replace(clips, clips=tuple(by_id[left[place][0].clip.id] for place in places)),
+            request,
+        )
+        for number, places in enumerate(dealt, 1)
+    )
+    jobs = tuple(tuple(left[place] for place in places) for places in dealt)
+    return Run(store, tool, plans, shards, jobs)
+
+
+def deal(weights: Sequence[int], n_workers: int) -> list[list[int]]:
+    """The places of the weights in shards of like number and like weight, each in order.
+
+    The heaviest are dealt out one to each, then the next from the last shard back to the first,
+    to and fro.
+    """
+    if not weights:
+        return []
+    wanted = min(SHARDS_A_WORKER * n_workers, len(weights) // LEAST) if n_workers > 1 else 1
+    n_shards = min(SHARDS_AT_MOST, max(wanted, ceil(len(weights) / MOST)))
+    shards: list[list[int]] = [[] for _ in range(n_shards)]
+    turns = cycle([*shards, *reversed(shards)])
+    for place in sorted(range(len(weights)), key=lambda place: -weights[place]):
+        next(turns).append(place)
+    return [sorted(shard) for shard in shards]
+
+
+def weight(source: Source) -> int:
+    """Bytes of a clip's media: what stands for its duration, which one would have to open it for.
+
+    0 where there is none, which its shard will say.
+    """
+    try:
+        if heard_or_seen := source.video or source.audio:
+            return heard_or_seen.stat().st_size
+        crops = crop_files(source.frames).values() if source.frames else ()
+        return sum(path.stat().st_size for path in crops)
+    except (OSError, MediaError):
+        return 0
+
+
+class Procession:
+    """A run's shards, of which there are some, extracted by one process one after the other."""
+
+    def __init__(self, run: Run, on_next: Callable[[], bool]) -> None:
+        keep_freed_memory()
+        asked = run.shards[0].request
+        self._shard_of = {
+            jobs[0].clip.id: shard.number
+            for shard, left in zip(run.shards, run.left, strict=True)
+            for jobs in left
+        }
+        self._n_left = {
+            shard.number: sum(map(len, left))
+            for shard, left in zip(run.shards, run.left, strict=True)
+        }
+        self._aside: defaultdict[int, list[Outcome]] = defaultdict(list)
+        with ExitStack() as stack:
+            station = stack.enter_context(closing(Station(asked.device)))
+            memo = stack.enter_context(remembering(run.store.work))
+            passing = extracting(
+                run.plans,
+                [jobs for left in run.left for jobs in left],
+                run.store,
+                run.tool,
+                station,
+                memo,
+                batch_size=asked.batch_size,
+                readers=asked.readers,
+                limits=asked.limits,
+                on_next=on_next,
+            )
+            self._passing = stack.enter_context(closing(passing))
+            self._open = stack.pop_all()
+
+    def extract(self, number: int, on_outcome: Callable[[Outcome], None]) -> Extraction:
+        """How the clips of a shard ended; in order, and the last one tells how fast it went.
+
+        What ends meanwhile of others is put aside for them.
+        """
+        began = time.monotonic()
+        outcomes: list[Outcome] = []
+        pace = Pace()
+
+        def settle(outcome: Outcome) -> None:
+            outcomes.append(outcome)
+            on_outcome(outcome)
+
+        for outcome in self._aside.pop(number, []):
+            settle(outcome)
+        while self._n_left[number] or not any(self._n_left.values()):
+            try:
+                outcome = next(self._passing)
+            except StopIteration as end:
+                pace = end.value or pace
+                break
+            its_shard = self._shard_of[outcome.clip]
+            self._n_left[its_shard] -= 1
+            if its_shard == number:
+                settle(outcome)
+            else:
+                self._aside[its_shard].append(outcome)
+        return Extraction(tuple(outcomes), time.monotonic() - began, pace.seconds, pace.remarks)
+
+    def close(self) -> None:
+        """End what is under way, and let go of the device."""
+        self._open.close()

@@ -1,0 +1,1 @@
+"""Whether the record of a clip is up to date with its media."""

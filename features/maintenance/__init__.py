@@ -1,0 +1,1 @@
+"""Commands on an existing store: status, why, verify, repair, garbage collection."""

@@ -1,0 +1,1 @@
+"""The manifest of a data set, and its label files."""

@@ -1,0 +1,1 @@
+"""Containers, video, audio and face crops, decoded within limits."""

@@ -1,0 +1,55 @@
+"""Face crops: a folder of pictures, each named after the frame that it shows."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import UInt8
+from PIL import Image, UnidentifiedImageError
+
+from features.errors import MediaError
+from features.media.limits import GENEROUS, DecodeLimits, check_bytes, check_pixels
+
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP")  # found under the name .jpg
+CROP_NAME = re.compile(r"(\d{5,})\.jpg", re.IGNORECASE)
+
+
+def crop_files(folder: Path) -> dict[int, Path]:
+    """Face crops by frame number, from 1; `MediaError` where a name is not one `{k:05d}.jpg`."""
+    if not folder.is_dir():
+        raise MediaError(f"{folder}: there is no such folder of crops; correct `frames`", "missing")
+    crops: dict[int, Path] = {}
+    for path in sorted(folder.iterdir()):
+        if path.name.startswith(".") or path.is_dir():
+            continue
+        match = CROP_NAME.fullmatch(path.name)
+        number = int(match[1]) if match else 0
+        if number < 1:
+            raise MediaError(
+                f"{path}: crops are named 00001.jpg, 00002.jpg, ... after their frame, "
+                "counted from 1; rename or remove it (where all are counted from 0, add 1 to each)",
+                "crops",
+            )
+        if number in crops:
+            raise MediaError(
+                f"{path} and {crops[number].name} are of one frame; remove one", "crops"
+            )
+        crops[number] = path
+    return crops
+
+
+def read_picture(path: Path, limits: DecodeLimits = GENEROUS) -> UInt8[np.ndarray, "H W 3"]:
+    """A picture file as RGB; `MediaError` where it is damaged, or beyond the limits."""
+    try:
+        check_bytes(path, path.stat().st_size, limits)
+        with Image.open(path, formats=FORMATS) as image:
+            check_pixels(path, image.width, image.height, limits)
+            return np.asarray(image.convert("RGB"))
+    except Image.DecompressionBombError as error:  # it has more than Pillow takes from anybody
+        raise MediaError(f"{path} is no crop ({error}); remove it", "limit-pixels") from None
+    except FileNotFoundError:
+        raise MediaError(f"{path}: there is no such file; correct the crops", "missing") from None
+    except (OSError, UnidentifiedImageError, SyntaxError) as error:
+        raise MediaError(
+            f"{path} is no whole picture ({error}); replace or remove it", "damaged"
+        ) from None

@@ -1,0 +1,1 @@
+"""The process that decodes untrusted media, and the protocol that it speaks."""

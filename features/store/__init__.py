@@ -1,0 +1,1 @@
+"""The feature store: its layout on disk, its backends, and its records."""

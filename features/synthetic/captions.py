@@ -1,0 +1,225 @@
+"""Plain words for a drawn face and a synthetic voice, from which the small encoders learn.
+
+A caption says what mouth, eyes and brows do, or how someone looks; a tag says how someone
+sounds. No coordinate is ever named. Each adjective has a place in the V/A plane (in standard
+deviations, our own judgement) from which it is chosen with much overlap.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float64, Int8
+
+from features.synthetic.expression import FACE_CUES
+
+CUT = 0.55  # standard deviations from which a cue is worth a word
+UNSAID = -1
+
+# For each part of the face: what is said of a low, a middling and a high cue. Middling is rarely
+# worth a word; an empty tuple is never said.
+PARTS: dict[str, tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]] = {
+    "smile": (
+        (
+            "the corners of the mouth droop", "a downturned mouth", "pouting lips",
+            "the mouth turned down", "a sagging mouth", "the lips pulled down",
+        ),
+        ("a straight mouth", "a level mouth"),
+        (
+            "a smile", "smiling", "a broad grin", "the corners of the mouth curl up",
+            "beaming", "an upturned mouth", "a smiling mouth",
+        ),
+    ),
+    "mouth_open": (
+        ("a closed mouth", "lips together", "the mouth shut"),
+        ("parted lips", "the mouth a little open"),
+        ("the mouth wide open", "a gaping mouth", "a dropped jaw", "teeth showing"),
+    ),
+    "mouth_width": (
+        ("a narrow mouth", "pursed lips", "a small mouth"),
+        (),
+        ("a wide mouth", "stretched lips", "a mouth stretched sideways"),
+    ),
+    "brow_raise": (
+        ("lowered eyebrows", "brows sitting low", "heavy brows"),
+        (),
+        ("raised eyebrows", "brows up", "brows lifted high", "a wrinkled forehead"),
+    ),
+    "frown": (
+        ("the inner ends of the brows lifted", "open smooth brows", "brows arched apart"),
+        (),
+        ("frowning", "knitted brows", "brows drawn together", "furrowed brows", "a scowl"),
+    ),
+    "lids": (
+        (
+            "half-closed eyes", "drooping lids", "narrow eyes", "heavy lids", "sleepy eyes",
+            "eyes barely open",
+        ),
+        (),
+        ("wide eyes", "eyes wide open", "staring eyes", "big round eyes", "lids pulled up"),
+    ),
+    "cheeks": (
+        ("flat cheeks", "slack cheeks"),
+        (),
+        ("raised cheeks", "crinkled eyes", "smile lines under the eyes", "round lifted cheeks"),
+    ),
+}  # fmt: skip
+PART_NAMES = tuple(PARTS)
+
+FEELINGS: dict[str, tuple[float, float]] = {
+    "sad": (-1.6, -1.2), "weary": (-1.0, -1.9), "gloomy": (-1.5, -1.3), "dejected": (-1.7, -1.1),
+    "exhausted": (-1.1, -2.1), "sorrowful": (-1.8, -0.9), "downcast": (-1.4, -1.2),
+    "tired": (-0.7, -1.9), "depressed": (-1.7, -1.5), "listless": (-0.9, -1.8),
+    "displeased": (-1.4, 0.0), "unhappy": (-1.6, -0.4), "annoyed": (-1.3, 0.6),
+    "dissatisfied": (-1.2, -0.1), "sulky": (-1.3, -0.4), "grumpy": (-1.3, 0.2),
+    "disappointed": (-1.4, -0.6), "uncomfortable": (-1.0, 0.3), "sour": (-1.2, 0.0),
+    "angry": (-1.7, 1.6), "furious": (-1.9, 2.1), "tense": (-1.0, 1.3), "enraged": (-2.0, 2.2),
+    "hostile": (-1.7, 1.3), "outraged": (-1.8, 1.8), "afraid": (-1.4, 1.7),
+    "anxious": (-1.1, 1.3), "stressed": (-1.2, 1.2), "irritated": (-1.4, 1.0),
+    "alarmed": (-0.9, 1.8), "fierce": (-1.3, 1.6), "upset": (-1.5, 0.9),
+    "calm": (0.3, -1.6), "blank": (-0.1, -1.4), "drowsy": (-0.1, -2.0), "quiet": (0.1, -1.5),
+    "still": (0.0, -1.4), "bored": (-0.6, -1.5), "passive": (-0.2, -1.5), "sleepy": (0.0, -2.1),
+    "expressionless": (-0.1, -1.2), "vacant": (-0.2, -1.6),
+    "neutral": (0.0, 0.0), "ordinary": (0.1, 0.0), "indifferent": (-0.3, -0.5),
+    "unmoved": (-0.1, -0.4), "composed": (0.2, -0.5), "matter-of-fact": (0.0, 0.1),
+    "thoughtful": (0.0, -0.3),
+    "alert": (0.2, 1.3), "attentive": (0.3, 0.9), "surprised": (0.1, 1.8), "awake": (0.2, 1.1),
+    "astonished": (0.2, 2.0), "startled": (-0.3, 1.9), "watchful": (-0.1, 1.1),
+    "keen": (0.6, 1.1), "curious": (0.5, 0.9),
+    "content": (1.2, -1.0), "relaxed": (1.0, -1.5), "peaceful": (1.1, -1.6),
+    "serene": (1.2, -1.5), "at ease": (0.9, -1.2), "satisfied": (1.3, -0.7),
+    "restful": (0.8, -1.7), "comfortable": (1.0, -0.9), "mellow": (0.9, -1.4),
+    "happy": (1.6, 0.3), "pleased": (1.3, 0.1), "glad": (1.4, 0.2), "cheerful": (1.6, 0.5),
+    "friendly": (1.3, 0.1), "warm": (1.2, -0.2), "amused": (1.4, 0.5), "delighted": (1.8, 0.9),
+    "excited": (1.4, 1.7), "joyful": (1.8, 1.3), "thrilled": (1.8, 1.8), "elated": (1.9, 1.6),
+    "ecstatic": (2.0, 2.0), "enthusiastic": (1.5, 1.5), "overjoyed": (2.0, 1.6),
+    "jubilant": (1.9, 1.7), "eager": (1.0, 1.4), "lively": (1.1, 1.3), "exuberant": (1.7, 1.8),
+}  # fmt: skip
+FEELING_NAMES = tuple(FEELINGS)
+FEELING_PLACES = np.array(list(FEELINGS.values()))  # (N, 2)
+FEELING_SD = 0.45  # how far a feeling may lie from the word that is chosen for it
+WRONG_SHARE = 0.06  # captions of which one claim is wrong, as captions are
+
+PEOPLE = ("someone", "a person", "a face", "a man", "a woman", "a speaker", "the person here")
+HEDGES = ("", "", "", "rather ", "a bit ", "quite ", "very ", "somewhat ", "clearly ")
+FEELING_FORMS = (
+    "{who} who looks {how}", "{who} looking {how}", "{who} seems {how}", "{a_how} face",
+    "{a_how} look", "{who} with {a_how} expression", "{how}", "feeling {how}",
+    "a picture of {who} feeling {how}", "{who} appearing {how}", "the face of {who} who is {how}",
+    "a photo of {a_how} person", "{a_how} person",
+)  # fmt: skip
+PART_FORMS = ("{who}, {parts}", "{parts}", "{who} showing {parts}", "a picture of {parts}")
+
+TAGS = (
+    "speech", "silence", "music",
+    "shouting", "loud voice", "soft voice", "whispering",
+    "high voice", "low voice", "fast speech", "slow speech", "drawl",
+    "bright voice", "dull voice", "growling", "clear voice", "lilting voice", "flat voice",
+    "smiling voice", "laughing voice", "sigh", "crying voice", "angry voice", "calm voice",
+    "excited voice", "tired voice", "cheerful voice", "complaining voice",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Caption:
+    """What is said of one picture, with what it claims."""
+
+    text: str
+    claims: Int8[np.ndarray, "P"]
+    """Level 0, 1 or 2 of each part, or UNSAID."""
+    feeling: int
+    """Index into FEELING_NAMES, or UNSAID."""
+
+
+def part_levels(
+    cues: Float64[np.ndarray, "F"], jaw_open: float, open_share: float
+) -> Int8[np.ndarray, "P"]:
+    """Level of each part, low, middling or high, as it is seen: speech and blinking included."""
+    cue = dict(zip(FACE_CUES, cues.tolist(), strict=True))
+    cue["mouth_open"] = (jaw_open - 0.25) / 0.25
+    cue["lids"] = cue["lids"] if open_share > 0.6 else -2.0
+    values = np.array([cue[name] for name in PART_NAMES])
+    return ((values > -CUT).astype(np.int8) + (values > CUT)).astype(np.int8)
+
+
+def describe(
+    rng: np.random.Generator, levels: Int8[np.ndarray, "P"], felt: Float64[np.ndarray, "2"]
+) -> Caption:
+    """A caption of a face: how it looks, what its parts do, or both."""
+    claims = np.full(len(PART_NAMES), UNSAID, dtype=np.int8)
+    feeling, pieces = UNSAID, []
+    who = str(rng.choice(PEOPLE))
+    if rng.random() < 0.65:
+        distance = ((FEELING_PLACES - felt) ** 2).sum(axis=1)
+        weight = np.exp(-(distance - distance.min()) / (2 * FEELING_SD**2))
+        feeling = int(rng.choice(len(FEELING_NAMES), p=weight / weight.sum()))
+        pieces.append(_feeling_text(rng, who, FEELING_NAMES[feeling]))
+    sayable = [part for part, name in enumerate(PART_NAMES) if PARTS[name][levels[part]]]
+    n_parts = int(rng.integers(1, 4)) if feeling == UNSAID else int(rng.integers(0, 3))
+    n_parts = min(n_parts, len(sayable))
+    if n_parts:
+        said = []
+        for part in rng.permutation(sayable)[:n_parts].tolist():
+            claims[part] = levels[part]
+            if rng.random() < WRONG_SHARE / n_parts:
+                claims[part] = 2 - levels[part]
+            said.append(str(rng.choice(PARTS[PART_NAMES[part]][claims[part]] or ("a face",))))
+        parts = " and ".join([", ".join(said[:-1]), said[-1]] if len(said) > 1 else said)
+        form = "{parts}" if pieces else str(rng.choice(PART_FORMS))
+        pieces.append(form.format(who=who, parts=parts))
+    if not pieces:
+        pieces.append(_feeling_text(rng, who, "ordinary"))
+    return Caption(text=", ".join(pieces), claims=claims, feeling=feeling)
+
+
+def _feeling_text(rng: np.random.Generator, who: str, feeling: str) -> str:
+    """One way to say that someone looks like that."""
+    how = str(rng.choice(HEDGES)) + feeling
+    a_how = ("an " if how[0] in "aeiou" else "a ") + how
+    return str(rng.choice(FEELING_FORMS)).format(who=who, how=how, a_how=a_how)
+
+
+def tag_scores(
+    cues: Float64[np.ndarray, "T G"],
+    felt: Float64[np.ndarray, "T 2"],
+    voiced: Float64[np.ndarray, "T"],
+    *,
+    music: bool,
+) -> Float64[np.ndarray, "T K"]:
+    """How well each tag of TAGS fits each step: above 0 it fits, below it does not."""
+    pitch, loud, tempo, bright, lilt, rough, spread = cues.T
+    v, a = felt.T
+    speaking = np.where(voiced > 0.15, 0.0, -1.5)
+    constant = np.ones(len(cues))
+    scores = {
+        "speech": np.where(voiced > 0.15, 2.0, -2.0),
+        "silence": np.where(voiced > 0.05, -2.0, 2.0),
+        "music": (2.0 if music else -2.0) * constant,
+        "shouting": loud + 0.4 * bright - 1.2,
+        "loud voice": loud - 0.3,
+        "soft voice": -loud - 0.3,
+        "whispering": -loud - 0.4 * bright - 1.2,
+        "high voice": pitch - 0.3,
+        "low voice": -pitch - 0.3,
+        "fast speech": tempo - 0.3,
+        "slow speech": -tempo - 0.3,
+        "drawl": -tempo - 0.4 * lilt - 0.9,
+        "bright voice": bright - 0.3,
+        "dull voice": -bright - 0.3,
+        "growling": rough - 0.3,
+        "clear voice": -rough - 0.2,
+        "lilting voice": lilt - 0.3,
+        "flat voice": -lilt - 0.2,
+        "smiling voice": spread - 0.3,
+        "laughing voice": 0.7 * v + 0.5 * a - 1.0,
+        "sigh": -0.5 * v - 0.7 * a - 1.0,
+        "crying voice": -0.9 * v - 1.0,
+        "angry voice": -0.7 * v + 0.7 * a - 0.9,
+        "calm voice": 0.3 * v - 0.8 * a - 0.6,
+        "excited voice": 0.5 * v + 0.8 * a - 0.9,
+        "tired voice": -0.3 * v - 0.9 * a - 0.7,
+        "cheerful voice": 0.9 * v + 0.2 * a - 0.6,
+        "complaining voice": -0.9 * v + 0.2 * a - 0.6,
+    }
+    stacked = np.stack([scores[tag] for tag in TAGS], axis=1)
+    stacked[:, TAGS.index("shouting") :] += speaking[:, None]
+    return stacked

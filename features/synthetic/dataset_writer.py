@@ -1,0 +1,261 @@
+"""A rendered set on disk, in the exact shape of Aff-Wild2.
+
+videos/{batch1,batch2,new_vids}/*.mp4, *.avi
+cropped_aligned/<clip>/00001.jpg ...            (one nested once more, one in a batch folder)
+annotations/VA_Estimation_Challenge/{Train_Set,Validation_Set}/<clip>.txt
+VA_test_set_sample.txt
+README.txt
+"""
+
+import multiprocessing
+import os
+import shutil
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Bool, Float64
+from PIL import Image
+
+from features.errors import InputError
+from features.manifest.labels import Labels, write_labels
+from features.synthetic.actor import Performance, perform
+from features.synthetic.background_sound import background
+from features.synthetic.expression import DEFAULT_DIFFICULTY
+from features.synthetic.face import CROP_PX, crop_box
+from features.synthetic.plan import VideoPlan, plan_set
+from features.synthetic.random_streams import RENDERED_BRANCH, stream
+from features.synthetic.scene import draw_scene
+from features.synthetic.trajectory import draw_course
+from features.synthetic.video_writer import VideoFile, frame_times_s
+from features.synthetic.voice import SYNTH_HZ
+
+DEFAULT_CLIPS = 40  # 24 train, 13 val, 3 test
+DEFAULT_SECONDS = 17.0
+DEFAULT_SEED = 7
+EDITION = 2  # one more when drawing, voice or plan changes what a seed gives
+README_NAME = "README.txt"
+
+ANNOTATIONS = "annotations/VA_Estimation_Challenge"
+SPLIT_FOLDERS = {"train": "Train_Set", "val": "Validation_Set"}
+SAMPLE_NAME = "VA_test_set_sample.txt"
+DEBRIS = b"\0\0\0\1Bud1"  # how a .DS_Store begins
+JPEG_QUALITY = 90
+GAP_FRAMES, GAPS_PER_MIN = (3, 16), 4.0
+INVALID_ROWS, INVALIDS_PER_MIN = (2, 20), 4.0
+BOX_JITTER_SD = 0.02  # of a face box, in half-heights of the head
+
+
+def render(
+    folder: Path,
+    *,
+    clips: int,
+    seconds: float,
+    seed: int,
+    workers: int | None = None,
+    on_clip: Callable[[int, int], None] | None = None,
+) -> None:
+    """Write a rendered set; `folder` appears when it is complete, and not before.
+
+    `workers` None is one process per core; the number changes nothing in the files' content.
+    `on_clip(done, clips)` is called as videos are finished. What a killed run left behind, in
+    `<folder>.part`, is removed first. Raises `InputError` for a folder that exists and for
+    numbers that no set can have.
+    """
+    plans = plan_set(clips=clips, seconds=seconds, seed=seed)
+    if folder.exists():
+        raise InputError(f"{folder} exists; a set is only written anew: remove it or name another")
+    part = folder.with_name(folder.name + ".part")
+    try:
+        shutil.rmtree(part, ignore_errors=True)
+        part.mkdir(parents=True)
+    except OSError as error:
+        raise InputError(f"{part} cannot be made: {error.strerror}; name another folder") from error
+    try:
+        _write_all(part, plans, seed, workers or len(os.sched_getaffinity(0)), on_clip)
+        _write_sample(part, plans, seed)
+        (part / README_NAME).write_text(_readme(clips, seconds, seed))
+        (part / "cropped_aligned" / ".DS_Store").write_bytes(DEBRIS)
+        part.rename(folder)
+    except BaseException:
+        shutil.rmtree(part, ignore_errors=True)
+        raise
+
+
+def _write_all(
+    part: Path,
+    plans: tuple[VideoPlan, ...],
+    seed: int,
+    workers: int,
+    on_clip: Callable[[int, int], None] | None,
+) -> None:
+    """Every video with its crops and labels, over processes where there is more than one."""
+    done, total = 0, sum(len(plan.levels) for plan in plans)
+
+    def count(plan: VideoPlan) -> None:
+        nonlocal done
+        done += len(plan.levels)
+        if on_clip is not None:
+            on_clip(done, total)
+
+    if workers == 1:
+        for plan in plans:
+            write_video(part, plan, seed)
+            count(plan)
+        return
+    spawn = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(min(workers, len(plans)), mp_context=spawn) as pool:
+        jobs = {pool.submit(write_video, part, plan, seed): plan for plan in plans}
+        try:
+            for job in as_completed(jobs):
+                job.result()
+                count(jobs[job])
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+
+
+def write_video(folder: Path, plan: VideoPlan, seed: int) -> None:
+    """One video with its sound, and the crops and labels of everyone in it."""
+    key = (1, plan.index)
+    rng = stream(seed, RENDERED_BRANCH, *key, 0)
+    times_s = frame_times_s(plan, seed)
+    duration_s = float(times_s[-1] + np.median(np.diff(times_s)))
+    n_samples = int(duration_s * SYNTH_HZ)
+    people: list[Performance] = []
+    for person, level in enumerate(plan.levels):
+        course_rng = stream(seed, RENDERED_BRANCH, *key, 1, person)
+        course = draw_course(course_rng, duration_s, np.array(level))
+        people.append(
+            perform(
+                stream(seed, RENDERED_BRANCH, *key, 2, person),
+                course,
+                n_samples,
+                DEFAULT_DIFFICULTY,
+            )
+        )
+        if plan.split != "test":
+            va = course.at(row_times_s(times_s, plan.case.excess))
+            labels = Labels(va, _annotated(course_rng, plan, len(va)))
+            target = folder / ANNOTATIONS / SPLIT_FOLDERS[plan.split]
+            target.mkdir(parents=True, exist_ok=True)
+            write_labels(target / f"{plan.clip_names[person]}.txt", labels)
+    sound = None
+    if plan.case.sound:
+        sound = background(rng, n_samples, DEFAULT_DIFFICULTY)
+        sound = sound + np.sum([person.sound for person in people], axis=0)
+    _write_pictures(rng, folder, plan, times_s, people, sound)
+
+
+def row_times_s(times_s: Float64[np.ndarray, "T"], excess: int) -> Float64[np.ndarray, "N"]:
+    """When each annotation row is: the frames' times, some more at the median step, or fewer."""
+    step_s = np.median(np.diff(times_s))
+    extra_s = times_s[-1] + step_s * np.arange(1, excess + 1)
+    return np.concatenate([times_s[: len(times_s) + min(excess, 0)], extra_s])
+
+
+def _annotated(rng: np.random.Generator, plan: VideoPlan, n_rows: int) -> Bool[np.ndarray, "N"]:
+    """False in a few short runs of rows, if the video has such."""
+    annotated = np.ones(n_rows, dtype=bool)
+    if plan.case.invalid:
+        for start, length in _runs(rng, n_rows, plan.seconds, INVALIDS_PER_MIN, INVALID_ROWS):
+            annotated[start : start + length] = False
+    return annotated
+
+
+def _runs(
+    rng: np.random.Generator,
+    n_rows: int,
+    seconds: float,
+    per_min: float,
+    lengths: tuple[int, int],
+) -> list[tuple[int, int]]:
+    """(start, length) of a few runs of rows, at least one."""
+    n_runs = max(1, int(rng.poisson(per_min * seconds / 60)))
+    return [(int(rng.integers(1, n_rows)), int(rng.integers(*lengths))) for _ in range(n_runs)]
+
+
+def _write_pictures(
+    rng: np.random.Generator,
+    folder: Path,
+    plan: VideoPlan,
+    times_s: Float64[np.ndarray, "T"],
+    people: list[Performance],
+    sound: np.ndarray | None,
+) -> None:
+    """The frames of a video, and each person's crops cut from them."""
+    scene = draw_scene(rng, plan.size_px, len(people), float(times_s[-1]))
+    crop_folders = [folder / "cropped_aligned" / plan.case.nest / name for name in plan.clip_names]
+    missing: list[set[int]] = []
+    for crops in crop_folders:
+        crops.mkdir(parents=True)
+        lost: set[int] = set()
+        if plan.case.gaps:
+            for start, n in _runs(rng, len(times_s), plan.seconds, GAPS_PER_MIN, GAP_FRAMES):
+                lost.update(range(start, start + n))
+        missing.append(lost)
+    if plan.case.nest:
+        (crop_folders[0] / ".DS_Store").write_bytes(DEBRIS)
+    video_path = folder / "videos" / plan.batch / plan.file_name
+    video_path.parent.mkdir(parents=True, exist_ok=True)
+    with VideoFile(video_path, plan, sound) as video:
+        for row, time_s in enumerate(times_s.tolist()):
+            states = [
+                person.at(time_s, home_px, half_px)
+                for person, home_px, half_px in zip(
+                    people, scene.homes_px, scene.half_heights_px, strict=True
+                )
+            ]
+            seen = tuple(
+                (person.face, pose, look)
+                for person, (pose, look) in zip(people, states, strict=True)
+            )
+            pixels = scene.frame(rng, time_s, seen)
+            video.write(pixels, time_s)
+            picture = Image.fromarray(pixels)
+            for crops, lost, (pose, _) in zip(crop_folders, missing, states, strict=True):
+                box = crop_box(pose, rng.normal(0, BOX_JITTER_SD, 3))
+                if row not in lost:
+                    crop = picture.resize(
+                        (CROP_PX, CROP_PX), Image.Resampling.BILINEAR, box=_within(box, picture)
+                    )
+                    crop.save(crops / f"{row + 1:05d}.jpg", quality=JPEG_QUALITY)
+
+
+def _within(
+    box: tuple[float, float, float, float], picture: Image.Image
+) -> tuple[float, float, float, float]:
+    """The face box, moved so that it lies in the picture."""
+    left, top, right, bottom = box
+    dx = max(0.0, -left) - max(0.0, right - picture.width)
+    dy = max(0.0, -top) - max(0.0, bottom - picture.height)
+    return left + dx, top + dy, right + dx, bottom + dy
+
+
+def _write_sample(folder: Path, plans: tuple[VideoPlan, ...], seed: int) -> None:
+    """The sample submission: every frame of every test video, in the order wanted."""
+    lines = ["image_location,valence,arousal"]
+    for plan in plans:
+        if plan.split == "test":
+            n_frames = len(frame_times_s(plan, seed))
+            for name in plan.clip_names:
+                lines += [f"{name}/{k:05d}.jpg," for k in range(1, n_frames + 1)]
+    (folder / SAMPLE_NAME).write_text("\n".join(lines) + "\n")
+
+
+def is_rendered(folder: Path, *, clips: int, seconds: float, seed: int) -> bool:
+    """Whether `folder` holds the very set that `render` would write there now."""
+    readme = folder / README_NAME
+    return readme.is_file() and readme.read_bytes() == _readme(clips, seconds, seed).encode()
+
+
+def _readme(clips: int, seconds: float, seed: int) -> str:
+    """What this is, and the command that makes it again."""
+    return (
+        "A data set in the shape of Aff-Wild2, rendered: drawn faces and synthetic voices,\n"
+        "not real people. It is for trying and testing vaflow, and says nothing about how well\n"
+        "anything works on people.\n\n"
+        f"    vaflow render DIR --clips {clips} --seconds {seconds:g} --seed {seed}\n\n"
+        f"Edition {EDITION}: what the same numbers give changes with it.\n"
+    )

@@ -1,0 +1,154 @@
+"""What a face and a voice show of valence and arousal, and how much else they show.
+
+A cue is a number in standard deviations: 0 is nothing special, 2 is a lot. Each cue is a weighted
+sum of what is felt, plus what is not: a resting expression and a gain of the subject, moods of the
+face or the voice that do not fit the moment, and noise of its own, slow and quick. `Difficulty`
+holds the strengths.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float64
+
+from features.synthetic.trajectory import GRID_HZ, Course, smooth_noise
+
+CUE_LIMIT = 2.4  # beyond it a drawn face breaks
+
+# What each cue of the face takes from standardised V and A. The face tells V more than A.
+FACE_WEIGHTS = {
+    "smile": (0.80, 0.10),  # corners of the mouth up, or down
+    "mouth_width": (0.45, 0.10),
+    "mouth_open": (0.05, 0.50),  # of the jaw at rest; speech comes on top
+    "brow_raise": (0.05, 0.55),
+    "frown": (-0.60, 0.30),  # inner ends of the brows down, or up
+    "lids": (-0.05, 0.60),  # eyes wide, or narrow
+    "cheeks": (0.55, 0.10),  # raised under the eyes
+    "nod": (0.10, 0.30),  # head up, or down
+}
+FACE_CUES = tuple(FACE_WEIGHTS)
+# What each cue of the voice takes. The voice tells A more than V.
+VOICE_WEIGHTS = {
+    "pitch": (0.20, 0.70),
+    "loudness": (0.00, 0.75),
+    "tempo": (0.05, 0.60),
+    "brightness": (0.15, 0.60),  # strength of the high harmonics
+    "lilt": (0.60, 0.15),  # melody within a phrase: rising and lively, or falling and flat
+    "roughness": (-0.60, 0.25),  # a growl; its opposite is a clear voice
+    "spread": (0.50, 0.00),  # formants up, as when lips are drawn back in a smile
+}
+VOICE_CUES = tuple(VOICE_WEIGHTS)
+
+
+@dataclass(frozen=True, slots=True)
+class Difficulty:
+    """Strengths of all that is not V or A, in standard deviations of a cue."""
+
+    face_rest_sd: float = 0.30
+    """Resting expression of a subject, per cue."""
+    face_mood_sd: float = 0.40
+    """A face that shows another V and A than is felt, over a few seconds."""
+    face_slow_sd: float = 0.45
+    face_quick_sd: float = 0.55
+    voice_rest_sd: float = 0.35
+    voice_mood_sd: float = 0.45
+    voice_slow_sd: float = 0.45
+    voice_quick_sd: float = 0.50
+    gain_sd: float = 0.20
+    """Spread of the logarithm of a subject's gain."""
+    mood_tau_s: float = 1.2
+    slow_tau_s: float = 1.0
+    quick_tau_s: float = 0.07
+    hands_per_min: float = 2.0
+    """How often a hand comes up before the face."""
+    turned_per_min: float = 1.5
+    """How often the head turns away."""
+    background_db: float = -36.0
+    """Loudest background noise, below full scale; a clip's own lies up to 20 dB lower."""
+    music_share: float = 0.25
+    """Clips with soft music behind the voice."""
+    second_voice_share: float = 0.3
+    """Clips in which someone else is heard now and then."""
+    second_voice_db: float = -33.0
+    """Loudness of that voice below full scale; plain speech at rest is at -19."""
+
+
+DEFAULT_DIFFICULTY = Difficulty()
+
+
+@dataclass(frozen=True, slots=True)
+class Temper:
+    """One subject's way to show things: cue = gain * felt + rest."""
+
+    face_rest: Float64[np.ndarray, "F"]
+    voice_rest: Float64[np.ndarray, "G"]
+    face_gain: float
+    voice_gain: float
+
+
+def draw_temper(rng: np.random.Generator, difficulty: Difficulty) -> Temper:
+    """A subject's resting expression and gain."""
+    return Temper(
+        face_rest=rng.normal(0, difficulty.face_rest_sd, len(FACE_CUES)),
+        voice_rest=rng.normal(0, difficulty.voice_rest_sd, len(VOICE_CUES)),
+        face_gain=float(np.exp(rng.normal(0, difficulty.gain_sd))),
+        voice_gain=float(np.exp(rng.normal(0, difficulty.gain_sd))),
+    )
+
+
+def face_cues(
+    rng: np.random.Generator, course: Course, temper: Temper, difficulty: Difficulty
+) -> Float64[np.ndarray, "T F"]:
+    """The cues of the face on the grid, columns as FACE_CUES."""
+    return _cues(
+        rng,
+        felt=temper.face_gain * course.standard(),
+        weights=np.array(list(FACE_WEIGHTS.values())),
+        rest=temper.face_rest,
+        strengths=(difficulty.face_mood_sd, difficulty.face_slow_sd, difficulty.face_quick_sd),
+        taus_s=(difficulty.mood_tau_s, difficulty.slow_tau_s, difficulty.quick_tau_s),
+    )
+
+
+def voice_cues(
+    rng: np.random.Generator, course: Course, temper: Temper, difficulty: Difficulty
+) -> Float64[np.ndarray, "T G"]:
+    """The cues of the voice on the grid, columns as VOICE_CUES."""
+    return _cues(
+        rng,
+        felt=temper.voice_gain * course.standard(),
+        weights=np.array(list(VOICE_WEIGHTS.values())),
+        rest=temper.voice_rest,
+        strengths=(difficulty.voice_mood_sd, difficulty.voice_slow_sd, difficulty.voice_quick_sd),
+        taus_s=(difficulty.mood_tau_s, difficulty.slow_tau_s, difficulty.quick_tau_s),
+    )
+
+
+def _cues(
+    rng: np.random.Generator,
+    *,
+    felt: Float64[np.ndarray, "T 2"],
+    weights: Float64[np.ndarray, "K 2"],
+    rest: Float64[np.ndarray, "K"],
+    strengths: tuple[float, float, float],
+    taus_s: tuple[float, float, float],
+) -> Float64[np.ndarray, "T K"]:
+    """Felt and moods through the weights, plus rest and each cue's own noise."""
+    mood_sd, *own_sds = strengths
+    mood_tau_s, *own_taus_s = taus_s
+    n_steps = len(felt)
+    moods = np.stack([smooth_noise(rng, n_steps, mood_tau_s) for _ in range(2)], axis=1)
+    cues = (felt + mood_sd * moods) @ weights.T + rest
+    for sd, tau_s in zip(own_sds, own_taus_s, strict=True):
+        cues += sd * np.stack([smooth_noise(rng, n_steps, tau_s) for _ in weights], axis=1)
+    return np.clip(cues, -CUE_LIMIT, CUE_LIMIT)
+
+
+def blinks(rng: np.random.Generator, n_steps: int) -> Float64[np.ndarray, "T"]:
+    """How open the lids are left by blinking: 1 mostly, 0 for an instant, every few seconds."""
+    open_share = np.ones(n_steps)
+    at = 0.0
+    while (at := at + rng.uniform(1.5, 6.0) * GRID_HZ) < n_steps:
+        distance_s = np.abs(np.arange(n_steps) - at) / GRID_HZ
+        open_share = np.minimum(open_share, np.clip(distance_s / 0.09, 0, 1))
+    return open_share

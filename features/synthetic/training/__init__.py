@@ -1,0 +1,1 @@
+"""Training of the small encoders that the repository carries."""

@@ -1,0 +1,153 @@
+"""The small AST: a spectrogram transformer that learns from synthetic voices with tags."""
+
+import logging
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float, Float16, Int8
+from torch import Tensor, nn
+from torch.nn import functional
+from transformers import ASTConfig, ASTFeatureExtractor, ASTModel
+
+from features.synthetic.captions import TAGS
+from features.synthetic.random_streams import ENCODER_BRANCH, stream
+from features.synthetic.training.loop import HELD_OUT, WEIGHT_DECAY, batches, schedule
+from features.synthetic.training_data import draw_chunks, sound_chunk
+from features.synthetic.voice import SYNTH_HZ
+
+log = logging.getLogger(__name__)
+
+AST_NAME = "vaflow-ast-small"
+WIDTH, LAYERS, HEADS, HIDDEN = 128, 3, 4, 384
+WINDOW_FRAMES, MEL_BINS = 320, 128
+PATCH, STRIDE = 16, 10  # in frames and in bands, as in the large AST
+AST_HOP_S, AST_WINDOW_S = 0.010, 0.025  # of the spectrogram, as AST was trained
+SOUND_CHUNKS = 90  # of 72 windows
+AST_EPOCHS, AST_BATCH, AST_RATE = 3, 16, 1e-3
+
+
+def ast_config() -> ASTConfig:
+    """The small AST; patches and strides are the large one's."""
+    return ASTConfig(
+        hidden_size=WIDTH,
+        num_hidden_layers=LAYERS,
+        num_attention_heads=HEADS,
+        intermediate_size=HIDDEN,
+        max_length=WINDOW_FRAMES,
+        num_mel_bins=MEL_BINS,
+        patch_size=PATCH,
+        frequency_stride=STRIDE,
+        time_stride=STRIDE,
+    )
+
+
+def step_centres_s() -> tuple[float, ...]:
+    """Time of each step of the AST from its window's start."""
+    n_steps = (WINDOW_FRAMES - PATCH) // STRIDE + 1
+    middle = (PATCH - 1) / 2 * AST_HOP_S + AST_WINDOW_S / 2
+    return tuple(middle + i * STRIDE * AST_HOP_S for i in range(n_steps))
+
+
+def step_features(model: ASTModel, inputs: Float[Tensor, "B W M"]) -> Float[Tensor, "B T D"]:
+    """What stage one stores of each window: patches averaged over frequency, one row per step."""
+    n_bands = (inputs.shape[2] - PATCH) // STRIDE + 1
+    patches = model(inputs).last_hidden_state[:, 2:]  # two special tokens come first
+    return patches.unflatten(1, (n_bands, -1)).mean(dim=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """Windows of sound as the extractor hears them, not yet normalised, with their tags."""
+
+    spectrograms: Float16[Tensor, "N W M"]
+    tags: Int8[np.ndarray, "N T K"]
+
+
+def heard_chunk(seed: int, chunk: int) -> Heard:
+    """One chunk of windows through the extractor itself."""
+    raw = ASTFeatureExtractor(do_normalize=False, max_length=WINDOW_FRAMES, num_mel_bins=MEL_BINS)
+    sounds = sound_chunk(seed, chunk, WINDOW_FRAMES * AST_HOP_S, step_centres_s())
+    rows = [
+        raw(samples, sampling_rate=SYNTH_HZ, return_tensors="pt")["input_values"]
+        for samples in sounds.samples
+    ]
+    return Heard(torch.cat(rows).half(), sounds.tags)
+
+
+def _joined(chunks: list[Heard]) -> Heard:
+    """One set of windows from many."""
+    return Heard(
+        spectrograms=torch.cat([chunk.spectrograms for chunk in chunks]),
+        tags=np.concatenate([chunk.tags for chunk in chunks]),
+    )
+
+
+def train_ast(folder: Path, seed: int, workers: int) -> tuple[Path, dict[str, float]]:
+    """Write the small AST and its extractor; return its weights and what was measured."""
+    chunks = draw_chunks(partial(heard_chunk, seed), SOUND_CHUNKS, workers)
+    n_held = round(HELD_OUT * SOUND_CHUNKS)
+    seen, held = _joined(chunks[:-n_held]), _joined(chunks[-n_held:])
+    plain = seen.spectrograms.float()
+    mean, std = round(plain.mean().item(), 4), round(plain.std().item(), 4)
+    extractor = ASTFeatureExtractor(
+        mean=mean, std=std, max_length=WINDOW_FRAMES, num_mel_bins=MEL_BINS
+    )
+    log.info("%d windows to learn from", len(plain))
+    torch.manual_seed(seed)
+    model = ASTModel(ast_config())
+    tagger = nn.Linear(model.config.hidden_size, len(TAGS))
+    normal = (plain - mean) / (2 * std)
+    fit_ast(model, tagger, normal, seen.tags, stream(seed, ENCODER_BRANCH, 3))
+    unseen = (held.spectrograms.float() - mean) / (2 * std)
+    measured = measure_ast(model, tagger, unseen, held.tags)
+    model.half().save_pretrained(folder / AST_NAME)
+    extractor.save_pretrained(folder / AST_NAME)
+    return folder / AST_NAME / "model.safetensors", measured
+
+
+def fit_ast(
+    model: ASTModel,
+    tagger: nn.Linear,
+    inputs: Float[Tensor, "N W M"],
+    tags: Int8[np.ndarray, "N T K"],
+    rng: np.random.Generator,
+) -> None:
+    """Learn which tags fit each step."""
+    parameters = [*model.parameters(), *tagger.parameters()]
+    optimiser = torch.optim.AdamW(parameters, lr=AST_RATE, weight_decay=WEIGHT_DECAY)
+    rates = schedule(optimiser, AST_EPOCHS * (len(inputs) // AST_BATCH))
+    model.train()
+    for epoch in range(AST_EPOCHS):
+        losses = []
+        for rows in batches(rng, len(inputs), AST_BATCH):
+            logits = tagger(step_features(model, inputs[rows]))
+            truth = torch.from_numpy(tags[rows]).float()
+            loss = functional.binary_cross_entropy_with_logits(logits, truth)
+            optimiser.zero_grad()
+            loss.backward()
+            nn.utils.clip_grad_norm_(parameters, 1.0)
+            optimiser.step()
+            rates.step()
+            losses.append(loss.item())
+        log.info("ast epoch %d: loss %.4f", epoch + 1, float(np.mean(losses)))
+
+
+@torch.inference_mode()
+def measure_ast(
+    model: ASTModel,
+    tagger: nn.Linear,
+    inputs: Float[Tensor, "N W M"],
+    tags: Int8[np.ndarray, "N T K"],
+) -> dict[str, float]:
+    """Share of tags guessed right on unseen subjects, and by always saying the likelier."""
+    model.eval()
+    parts = inputs.split(AST_BATCH)
+    logits = torch.cat([tagger(step_features(model, part)) for part in parts]).numpy()
+    likelier = np.maximum(tags.mean((0, 1)), 1 - tags.mean((0, 1)))
+    return {
+        "tag accuracy (tags are drawn with noise)": float(((logits > 0) == (tags > 0)).mean()),
+        "tag accuracy of always saying the likelier": float(likelier.mean()),
+    }

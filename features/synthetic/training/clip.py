@@ -1,0 +1,167 @@
+"""The small CLIP: a ResNet tower and a text tower that learn from drawn faces with captions."""
+
+import json
+import logging
+import math
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import open_clip
+import torch
+from jaxtyping import Float, Float32, Int8, Int64
+from safetensors.torch import save_file
+from torch import Tensor, nn
+from torch.nn import functional
+
+from features.synthetic.captions import FEELING_PLACES, PART_NAMES, PARTS, UNSAID, describe
+from features.synthetic.random_streams import ENCODER_BRANCH, stream
+from features.synthetic.training.loop import HELD_OUT, WEIGHT_DECAY, batches, schedule
+from features.synthetic.training_data import Pictures, draw_chunks, join_pictures, picture_chunk
+
+log = logging.getLogger(__name__)
+
+CLIP_NAME = "vaflow-rn-small"
+SIDE_PX = 64
+CLIP_MODEL: dict[str, Any] = {
+    "embed_dim": 128,
+    "vision_cfg": {"image_size": SIDE_PX, "layers": [1, 1, 1, 1], "width": 16, "patch_size": None},
+    "text_cfg": {
+        "context_length": 77,
+        "vocab_size": 49408,
+        "width": 64,
+        "heads": 2,
+        "layers": 2,
+    },
+}
+PICTURE_CHUNKS = 70  # of 400 pictures
+CLIP_EPOCHS, CLIP_BATCH, CLIP_RATE = 7, 128, 2e-3
+FIT_SD = 0.6  # how far a face's feeling may lie from a caption's for the two to fit
+
+
+def caption_fit(
+    levels: Int8[np.ndarray, "B P"],
+    felt: Float32[np.ndarray, "B 2"],
+    claims: Int8[np.ndarray, "B2 P"],
+    feeling: Int64[np.ndarray, "B2"],
+) -> Float32[np.ndarray, "B B2"]:
+    """How well caption j fits picture i, 0..1, so that no true caption counts as a wrong one.
+
+    A claim that the picture does not bear out makes it 0; a feeling weighs by its distance.
+    """
+    wrong = (claims[None] != UNSAID) & (claims[None] != levels[:, None])  # (B, B2, P)
+    place = FEELING_PLACES[feeling]  # the last place stands in where no feeling is said
+    squared = ((felt[:, None] - place[None]) ** 2).sum(axis=2)
+    near = np.where(feeling[None] == UNSAID, 1.0, np.exp(-squared / (2 * FIT_SD**2)))
+    return (near * ~wrong.any(axis=2)).astype(np.float32)
+
+
+def text_features(model: open_clip.CLIP, tokens: Int64[Tensor, "N L"]) -> Float[Tensor, "N D"]:
+    """Unit text embeddings of tokens cut after the longest text; exact, as attention is causal."""
+    tower: Any = model  # open_clip gives its parts no types
+    length = int((tokens != 0).sum(dim=1).max())
+    tokens = tokens[:, :length]
+    x = tower.token_embedding(tokens) + tower.positional_embedding[:length]
+    x = tower.transformer(x, attn_mask=tower.attn_mask[:length, :length])
+    last = tower.ln_final(x)[torch.arange(len(x)), tokens.argmax(dim=1)]
+    return functional.normalize(last @ tower.text_projection, dim=-1)
+
+
+def normalised(pixels: np.ndarray) -> Float[Tensor, "N 3 H W"]:
+    """Pixels as CLIP wants them: channels first, about CLIP's own mean."""
+    mean, std = (
+        torch.tensor(values).view(1, 3, 1, 1)
+        for values in (open_clip.OPENAI_DATASET_MEAN, open_clip.OPENAI_DATASET_STD)
+    )
+    channels_first = torch.from_numpy(pixels).permute(0, 3, 1, 2)  # (N, 3, H, W), as it lies
+    return (channels_first.float() / 255 - mean) / std
+
+
+def train_clip(folder: Path, seed: int, workers: int) -> tuple[Path, dict[str, float]]:
+    """Write the small CLIP and its model config; return its weights and what was measured."""
+    draw = partial(picture_chunk, seed, side_px=SIDE_PX)
+    chunks = draw_chunks(draw, PICTURE_CHUNKS, workers)
+    n_held = round(HELD_OUT * PICTURE_CHUNKS)
+    seen, held = join_pictures(chunks[:-n_held]), join_pictures(chunks[-n_held:])
+    log.info("%d pictures to learn from", len(seen.texts))
+    (folder / f"{CLIP_NAME}.json").write_text(json.dumps(CLIP_MODEL, indent=2) + "\n")
+    torch.manual_seed(seed)
+    model = open_clip.CLIP(**CLIP_MODEL).to(memory_format=torch.channels_last)
+    fit_clip(model, seen, stream(seed, ENCODER_BRANCH, 2))
+    state = {name: value.half().contiguous() for name, value in model.state_dict().items()}
+    path = folder / f"{CLIP_NAME}.safetensors"
+    save_file(state, path)
+    return path, measure_clip(model, held)
+
+
+def fit_clip(model: open_clip.CLIP, seen: Pictures, rng: np.random.Generator) -> None:
+    """Learn to tell which captions fit which picture; every epoch says something else of each."""
+    tokenize = open_clip.SimpleTokenizer()
+    no_decay = [p for p in model.parameters() if p.ndim < 2 or p.shape[0] > 40_000]
+    decay = [p for p in model.parameters() if not (p.ndim < 2 or p.shape[0] > 40_000)]
+    optimiser = torch.optim.AdamW(
+        [{"params": decay, "weight_decay": WEIGHT_DECAY}, {"params": no_decay, "weight_decay": 0}],
+        lr=CLIP_RATE,
+    )
+    rates = schedule(optimiser, CLIP_EPOCHS * (len(seen.texts) // CLIP_BATCH))
+    model.train()
+    for epoch in range(CLIP_EPOCHS):
+        losses = []
+        for rows in batches(rng, len(seen.texts), CLIP_BATCH):
+            captions = [
+                describe(rng, seen.levels[row], seen.felt[row].astype(np.float64)) for row in rows
+            ]
+            fit = caption_fit(
+                seen.levels[rows],
+                seen.felt[rows],
+                np.stack([caption.claims for caption in captions]),
+                np.array([caption.feeling for caption in captions]),
+            )
+            fit = torch.from_numpy(fit) + 0.1 * torch.eye(len(rows))  # its own is never all wrong
+            images = normalised(seen.pixels[rows])
+            if rng.random() < 0.5:
+                images = images.flip(3)
+            image = functional.normalize(model.encode_image(images), dim=-1)
+            text = text_features(model, tokenize([caption.text for caption in captions]))
+            logits = model.logit_scale.exp() * image @ text.T
+            by_image = functional.cross_entropy(logits, fit / fit.sum(1, keepdim=True))
+            by_text = functional.cross_entropy(logits.T, fit.T / fit.T.sum(1, keepdim=True))
+            loss = (by_image + by_text) / 2
+            optimiser.zero_grad()
+            loss.backward()
+            nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+            optimiser.step()
+            rates.step()
+            with torch.no_grad():
+                model.logit_scale.clamp_(0, math.log(100))
+            losses.append(loss.item())
+        log.info("clip epoch %d: loss %.3f", epoch + 1, float(np.mean(losses)))
+
+
+@torch.inference_mode()
+def measure_clip(model: open_clip.CLIP, held: Pictures) -> dict[str, float]:
+    """Zero-shot accuracy on subjects never seen: of each part, and of four plain feelings."""
+    model.eval()
+    tokenize = open_clip.SimpleTokenizer()
+    pixels = np.array_split(held.pixels, max(1, len(held.pixels) // CLIP_BATCH))
+    image = torch.cat([model.encode_image(normalised(part)) for part in pixels])
+    image = functional.normalize(image, dim=-1)
+
+    def choice(texts_by_class: list[tuple[str, ...]]) -> np.ndarray:
+        text = [text_features(model, tokenize(list(texts))).mean(0) for texts in texts_by_class]
+        return (image @ functional.normalize(torch.stack(text), dim=-1).T).argmax(1).numpy()
+
+    measured = {}
+    for part, name in enumerate(PART_NAMES):
+        low, _, high = PARTS[name]
+        sure = held.levels[:, part] != 1
+        right = choice([low, high])[sure] == (held.levels[sure, part] == 2)
+        measured[f"zero-shot {name}, low or high (chance about .5)"] = float(right.mean())
+    corners = {"sad": (-1, -1), "angry": (-1, 1), "peaceful": (1, -1), "thrilled": (1, 1)}
+    clear = (np.abs(held.felt) > 0.5).all(axis=1)
+    truth = [list(corners.values()).index((v, a)) for v, a in np.sign(held.felt[clear])]
+    found = choice([(f"a person who looks {word}",) for word in corners])[clear]
+    name = f"zero-shot feeling, {' / '.join(corners)} (chance .25)"
+    measured[name] = float((found == truth).mean())
+    return measured

@@ -1,0 +1,174 @@
+"""What the small encoders are shown: drawn faces with captions, voices with tags.
+
+All of it comes from `ENCODER_BRANCH`, chunk by chunk, so chunks can be drawn by several
+processes, and whole chunks (hence whole subjects) be held out.
+"""
+
+import io
+import multiprocessing
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import TypeVar
+
+import numpy as np
+from jaxtyping import Float32, Float64, Int8, Int16, UInt8
+from PIL import Image
+
+from features.synthetic.background_sound import background
+from features.synthetic.captions import Caption, describe, part_levels, tag_scores
+from features.synthetic.expression import (
+    CUE_LIMIT,
+    DEFAULT_DIFFICULTY,
+    FACE_WEIGHTS,
+    draw_temper,
+    voice_cues,
+)
+from features.synthetic.face import Look, draw_single, jaw_opening
+from features.synthetic.identity import Face, draw_face_identity, draw_voice_identity, shade
+from features.synthetic.random_streams import ENCODER_BRANCH, stream
+from features.synthetic.trajectory import GRID_HZ, draw_course
+from features.synthetic.voice import SYNTH_HZ, plan_speech, synthesise
+
+PICTURES, SOUNDS = 0, 1  # second spawn key
+SUBJECTS_PER_CHUNK, PICTURES_PER_SUBJECT = 50, 8
+VOICES_PER_CHUNK, WINDOWS_PER_VOICE = 24, 3
+FELT_SD = 1.15  # wider than life, so that the rare corners are learned too
+CUE_NOISE_SD = 0.75  # of each cue about what is felt: parts are seen apart from each other
+BLINK_SHARE, HAND_SHARE = 0.06, 0.04  # of pictures
+TURN_SDS = np.array([0.16, 0.09, 0.08])  # of yaw, pitch and roll, radians
+TAG_SHARPNESS = 2.5  # of a tag's probability in its score
+STEP_SPAN_S = 0.5  # a tag speaks of this much sound around its step
+
+Chunk = TypeVar("Chunk")
+
+
+@dataclass(frozen=True, slots=True)
+class Pictures:
+    """Faces with captions; row i of each array belongs to text i."""
+
+    pixels: UInt8[np.ndarray, "N H W 3"]
+    levels: Int8[np.ndarray, "N P"]
+    felt: Float32[np.ndarray, "N 2"]
+    texts: tuple[str, ...]
+    claims: Int8[np.ndarray, "N P"]
+    feeling: Int16[np.ndarray, "N"]
+
+
+@dataclass(frozen=True, slots=True)
+class Sounds:
+    """Voices with a 0 or 1 for each tag at each step."""
+
+    samples: Float32[np.ndarray, "N S"]
+    tags: Int8[np.ndarray, "N T K"]
+
+
+def picture_chunk(seed: int, chunk: int, side_px: int) -> Pictures:
+    """One chunk of faces, each brought to `side_px` as CLIP's own preprocessing does it."""
+    rng = stream(seed, ENCODER_BRANCH, PICTURES, chunk)
+    rows: list[tuple[np.ndarray, np.ndarray, np.ndarray, Caption]] = []
+    for _ in range(SUBJECTS_PER_CHUNK):
+        face = draw_face_identity(rng)
+        rows += [_picture(rng, face, side_px) for _ in range(PICTURES_PER_SUBJECT)]
+    pixels, levels, felt, captions = zip(*rows, strict=True)
+    return Pictures(
+        pixels=np.stack(pixels),
+        levels=np.stack(levels),
+        felt=np.stack(felt).astype(np.float32),
+        texts=tuple(caption.text for caption in captions),
+        claims=np.stack([caption.claims for caption in captions]),
+        feeling=np.array([caption.feeling for caption in captions], dtype=np.int16),
+    )
+
+
+def _picture(
+    rng: np.random.Generator, face: Face, side_px: int
+) -> tuple[UInt8[np.ndarray, "H W 3"], Int8[np.ndarray, "P"], Float64[np.ndarray, "2"], Caption]:
+    """One crop of a face, with its levels, what is felt, and a caption."""
+    weights = np.array(list(FACE_WEIGHTS.values()))
+    unit = weights / np.linalg.norm(weights, axis=1, keepdims=True)
+    felt = rng.normal(0, FELT_SD, 2)
+    cues = unit @ felt + rng.normal(0, CUE_NOISE_SD, len(unit))
+    cues = np.clip(cues, -CUE_LIMIT, CUE_LIMIT)
+    speech = float(max(0.0, rng.normal(0.25, 0.35)))
+    open_share = float(rng.uniform(0, 1)) if rng.random() < BLINK_SHARE else 1.0
+    hand = float(rng.uniform(0.3, 1)) if rng.random() < HAND_SHARE else 0.0
+    look = Look(cues, min(speech, 1.0), open_share, hand, float(rng.uniform(-0.4, 0.4)))
+    yaw, pitch, roll = (rng.normal(0, 1, 3) * TURN_SDS).tolist()
+    wall = np.clip(rng.uniform(50, 205) + rng.normal(0, 22, 3), 0, 255)
+    pixels = draw_single(
+        face, look, (yaw, pitch, roll), shade((0, 0, 0), 0.0, wall), rng.normal(0, 0.025, 3)
+    )
+    levels = part_levels(cues, jaw_opening(look), open_share)
+    return _seen(rng, pixels, side_px), levels, felt, describe(rng, levels, felt)
+
+
+def _seen(
+    rng: np.random.Generator, pixels: UInt8[np.ndarray, "112 112 3"], side_px: int
+) -> UInt8[np.ndarray, "H W 3"]:
+    """The crop in some light, through a camera and a jpg, resized as CLIP does it."""
+    side = np.linspace(-0.5, 0.5, pixels.shape[1])[None, :, None]
+    lit = pixels * (rng.uniform(0.7, 1.15) * (1 + rng.uniform(-0.35, 0.35) * side))
+    lit += rng.normal(0, rng.uniform(0.5, 4.0), pixels.shape)
+    file = io.BytesIO()
+    Image.fromarray(np.clip(lit, 0, 255).astype(np.uint8)).save(file, "JPEG", quality=90)
+    crop = Image.open(file).resize((side_px, side_px), Image.Resampling.BICUBIC)
+    return np.asarray(crop)
+
+
+def sound_chunk(seed: int, chunk: int, seconds: float, steps_s: tuple[float, ...]) -> Sounds:
+    """One chunk of windows of sound, tagged at the given times from each window's start."""
+    rng = stream(seed, ENCODER_BRANCH, SOUNDS, chunk)
+    samples, tags = [], []
+    for _ in range(VOICES_PER_CHUNK):
+        length_s = WINDOWS_PER_VOICE * seconds
+        level = rng.normal(0, 1.3, 2)
+        course = draw_course(rng, length_s, level)
+        cues = voice_cues(rng, course, draw_temper(rng, DEFAULT_DIFFICULTY), DEFAULT_DIFFICULTY)
+        voice = draw_voice_identity(rng)
+        speech = plan_speech(rng, cues, voice)
+        n_samples = int(length_s * SYNTH_HZ)
+        music = bool(rng.random() < DEFAULT_DIFFICULTY.music_share)
+        around = replace(DEFAULT_DIFFICULTY, music_share=float(music))
+        sound = synthesise(rng, cues, speech, voice, n_samples)
+        sound = sound + background(rng, n_samples, around)
+        near = partial(_averaged, span=int(STEP_SPAN_S * GRID_HZ))
+        scores = tag_scores(
+            near(cues), near(course.standard()), near(speech.envelope[:, None])[:, 0], music=music
+        )
+        for window in range(WINDOWS_PER_VOICE):
+            at_s = window * seconds + np.array(steps_s)
+            fit = scores[np.round(at_s * GRID_HZ).astype(int)]
+            chance = 1 / (1 + np.exp(-TAG_SHARPNESS * fit))
+            tags.append((rng.random(chance.shape) < chance).astype(np.int8))
+            first = int(window * seconds * SYNTH_HZ)
+            samples.append(sound[first : first + int(seconds * SYNTH_HZ)])
+    return Sounds(samples=np.stack(samples), tags=np.stack(tags))
+
+
+def _averaged(track: Float64[np.ndarray, "T K"], span: int) -> Float64[np.ndarray, "T K"]:
+    """Each column averaged over `span` grid steps around each step."""
+    kernel = np.ones(span) / span
+    return np.stack([np.convolve(column, kernel, "same") for column in track.T], axis=1)
+
+
+def draw_chunks(draw: Callable[[int], Chunk], n_chunks: int, workers: int) -> list[Chunk]:
+    """The chunks in order, drawn by several processes."""
+    if workers == 1:
+        return [draw(chunk) for chunk in range(n_chunks)]
+    spawn = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(workers, mp_context=spawn) as pool:
+        return list(pool.map(draw, range(n_chunks)))
+
+
+def join_pictures(chunks: list[Pictures]) -> Pictures:
+    """One set of pictures from many."""
+    return Pictures(
+        pixels=np.concatenate([chunk.pixels for chunk in chunks]),
+        levels=np.concatenate([chunk.levels for chunk in chunks]),
+        felt=np.concatenate([chunk.felt for chunk in chunks]),
+        texts=tuple(text for chunk in chunks for text in chunk.texts),
+        claims=np.concatenate([chunk.claims for chunk in chunks]),
+        feeling=np.concatenate([chunk.feeling for chunk in chunks]),
+    )

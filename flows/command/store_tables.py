@@ -1,0 +1,137 @@
+"""Tables of a store, for a person."""
+
+from collections.abc import Iterator, Sequence
+
+from rich.table import Table
+
+from features.maintenance.listing import ClipInfo, SetListing, leaves
+from features.maintenance.statistics.result import NearPair, SetStatistics, Share
+from features.maintenance.status import readable
+
+LISTED_AT_MOST = 20  # of clips or dimensions, in a line or below one
+
+
+def sets_table(sets: Sequence[SetListing]) -> Table:
+    """A row per feature set."""
+    table = Table(title="feature sets")
+    for name in ("feature set", "modality", "model"):
+        table.add_column(name, overflow="fold")
+    for name in ("clips", "size"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for each in sets:
+        size = readable(each.n_bytes)
+        table.add_row(each.spec, each.modality, each.model, str(len(each.clips)), size)
+    return table
+
+
+def clips_table(sets: Sequence[SetListing]) -> Table:
+    """A row per clip, with a mark in the column of each set that has it."""
+    table = Table(title="clips")
+    table.add_column("clip", overflow="fold")
+    for each in sets:
+        table.add_column(each.spec, overflow="fold")
+    having = {each.spec: set(each.clips) for each in sets}
+    for clip in sorted({clip for each in sets for clip in each.clips}):
+        table.add_row(clip, *("yes" if clip in having[each.spec] else "-" for each in sets))
+    return table
+
+
+def info_table(info: ClipInfo) -> Table:
+    """All that is recorded of a clip in one feature set, a row per field."""
+    table = Table(title=info.spec)
+    table.add_column("field", overflow="fold")
+    table.add_column("value", overflow="fold")
+    if info.fault:
+        table.add_row("damaged", info.fault)
+        return table
+    table.add_row("rows x width", f"{info.n_rows} x {info.width}")
+    table.add_row("size", f"{readable(info.n_bytes)} in {info.n_files} files")
+    table.add_row("note", info.note or "")
+    table.add_row("digest", info.digest)
+    for name, value in (("source", info.source), ("provenance", info.provenance)):
+        for path, leaf in leaves(value, name):
+            table.add_row(path, leaf)
+    return table
+
+
+def described_statistics(sets: Sequence[SetStatistics]) -> Iterator[str | Table]:
+    """What the features of a store are like, as tables and lines."""
+    yield statistics_table(sets)
+    for each in sets:
+        yield from _of_set(each)
+
+
+def statistics_table(sets: Sequence[SetStatistics]) -> Table:
+    """A row per feature set."""
+    table = Table(title="feature sets")
+    table.add_column("feature set", overflow="fold")
+    for name in ("clips", "rows", "width", "seconds", "size", "valid rows"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for each in sets:
+        found = each.survey
+        counts = (str(n) for n in (found.n_clips, found.n_rows, each.width))
+        covered = "-" if each.coverage is None else f"{each.coverage:.2%}"
+        cells = f"{found.seconds:.1f}", readable(found.n_bytes), covered
+        table.add_row(each.spec, *counts, *cells)
+    return table
+
+
+def _of_set(found: SetStatistics) -> Iterator[str | Table]:
+    """What else there is to say of a feature set."""
+    survey, moments = found.survey, found.survey.moments
+    if moments.n:
+        means, stds = (f"{a.min():.4g} to {a.max():.4g}" for a in (moments.mean, moments.std))
+        yield (
+            f"{found.spec}: numbers from {moments.low.min():.4g} to {moments.high.max():.4g}; by "
+            f"dimension, means from {means}, deviations from {stds}; "
+            f"{survey.covered_s:.1f} s in valid rows"
+        )
+    else:
+        yield f"{found.spec}: no valid row"
+    if moments.dead:
+        n = len(moments.dead)
+        yield f"  the same in all rows: {n} of {found.width} dimensions: {_some(moments.dead)}"
+    if survey.n_not_finite:
+        yield f"  not finite: {survey.n_not_finite} numbers, in records that are left out"
+    blank = [f"{b.clip}, {b.n_rows} rows{f': {b.note}' if b.note else ''}" for b in survey.blank]
+    damaged = [f"{each.clip}: {each.what}" for each in survey.damaged]
+    yield from _below("no valid row", blank)
+    yield from _below("left out", damaged)
+    if found.share:
+        yield _of_manifest(found.share)
+    if found.nearest:
+        yield _pairs_table(found.nearest, found.n_likely)
+
+
+def _below(what: str, clips: Sequence[str]) -> Iterator[str]:
+    """A line for each clip, up to a number."""
+    yield from (f"  {what}: {clip}" for clip in clips[:LISTED_AT_MOST])
+    if len(clips) > LISTED_AT_MOST:
+        yield f"  {what}: {len(clips) - LISTED_AT_MOST} more (--json lists all)"
+
+
+def _some(things: Sequence[object]) -> str:
+    """The first of them, and how many more."""
+    more = f" and {len(things) - LISTED_AT_MOST} more" if len(things) > LISTED_AT_MOST else ""
+    return ", ".join(str(each) for each in things[:LISTED_AT_MOST]) + more
+
+
+def _of_manifest(share: Share) -> str:
+    """What is there of a manifest, in one line."""
+    n = share.n_clips - len(share.missing)
+    missing = f"; without: {_some(share.missing)}" if share.missing else ""
+    return f"  of the manifest: {n} of {share.n_clips} clips ({share.share:.2%}){missing}"
+
+
+def _pairs_table(pairs: Sequence[NearPair], n_likely: int) -> Table:
+    """The most similar clips, a row per pair."""
+    n = f"{n_likely} likely duplicate{'s' * (n_likely != 1)}" if n_likely else "no likely duplicate"
+    table = Table(title=f"most similar clips; {n}")
+    for name in ("clip", "and"):
+        table.add_column(name, overflow="fold")
+    table.add_column("cosine", justify="right", no_wrap=True)
+    table.add_column("likely the same", no_wrap=True)
+    for each in pairs:
+        likely = "yes" if each.is_likely else "-"
+        table.add_row(each.first, each.second, f"{each.cosine:.6f}", likely)
+    return table

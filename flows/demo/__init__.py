@@ -1,0 +1,1 @@
+"""The demo, its negative controls and its acceptance thresholds."""

@@ -1,0 +1,88 @@
+"""The band: how hard the rendered set must be, and how much a head must add to ridge."""
+
+from dataclasses import dataclass
+
+from rich.table import Table
+
+from models.baselines.predict import predict_baseline
+from models.baselines.ridge import RidgeConfig
+from models.data.feature_sets import Modality
+from models.data.train_val import load_splits
+from models.metrics.predict import concordance
+from models.metrics.scores import SplitScore
+from models.runs.folder import RunConfig
+
+SIGHT, SOUND = (0.35, 0.65), (0.20, 0.50)  # val mean CCC of ridge: neither hopeless nor done
+MOST = 0.90  # above it a set is a toy
+MARGIN = 0.08  # of the head above ridge on either modality alone
+LEAST_MEAN, LEAST_EACH = 0.50, 0.40  # of the head on any rendered set
+BOTH: tuple[Modality, ...] = ("visual", "audio")
+NEIGHBOURS_S = (1.0, 4.0)  # spans about a row whose mean features tell of its neighbours
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """The val CCC of one model, and the range that its mean must lie in."""
+
+    name: str
+    valence: float
+    arousal: float
+    low: float
+    high: float
+    least_each: float = -1.0
+
+    @property
+    def mean(self) -> float:
+        """The score."""
+        return (self.valence + self.arousal) / 2
+
+    @property
+    def holds(self) -> bool:
+        """Whether the scores are as they must be."""
+        within = self.low <= self.mean <= self.high
+        return within and min(self.valence, self.arousal) >= self.least_each
+
+
+def rows_of(config: RunConfig, head: SplitScore) -> tuple[Row, ...]:
+    """Ridge on the features of a run, by itself and with neighbouring frames, and its head."""
+    splits = load_splits(
+        config.manifest, config.store, config.visual, config.audio, config.max_rows_apart
+    )
+
+    def ridge(name: str, low: float, high: float, baseline: RidgeConfig) -> Row:
+        found = predict_baseline(baseline, splits.train, splits.val, splits.subject_of)
+        score = concordance(found, splits.val)
+        return Row(f"ridge, {name}", score.valence.ccc(), score.arousal.ccc(), low, high)
+
+    sight = ridge("sight", *SIGHT, RidgeConfig(modalities=("visual",)))
+    sound = ridge("sound", *SOUND, RidgeConfig(modalities=("audio",)))
+    alone = max(sight.mean, sound.mean)
+    both = ridge("both", alone, MOST, RidgeConfig(modalities=BOTH))
+    near = RidgeConfig(modalities=BOTH, spans_s=NEIGHBOURS_S)
+    return (
+        sight,
+        sound,
+        both,
+        ridge("both, with neighbours", both.mean, MOST, near),
+        Row(
+            config.head.kind,
+            head.ccc_valence,
+            head.ccc_arousal,
+            max(alone + MARGIN, LEAST_MEAN),
+            MOST,
+            LEAST_EACH,
+        ),
+    )
+
+
+def table(rows: tuple[Row, ...]) -> Table:
+    """The rows for a person."""
+    drawn = Table(title="val CCC, and the band that its mean must lie in")
+    drawn.add_column("model")
+    for name in ("valence", "arousal", "mean", "band", "holds"):
+        drawn.add_column(name, justify="right")
+    for row in rows:
+        scores = [f"{score:.3f}" for score in (row.valence, row.arousal, row.mean)]
+        band = f"{row.low:.3f} to {row.high:.3f}"
+        drawn.add_row(row.name, *scores, band, "yes" if row.holds else "NO")
+    return drawn

@@ -1,0 +1,103 @@
+"""The demo: a rendered set through every stage, and whether the scores are what they should be."""
+
+import json
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from features.datasets.affwild2 import AffWild2Config
+from features.datasets.base import described
+from features.errors import Incomplete, InputError
+from features.manifest.manifest import write_manifest
+from features.synthetic import DEFAULT_CLIPS, DEFAULT_SECONDS, DEFAULT_SEED, is_rendered, render
+from features.system.locks import locked
+from flows.demo.acceptance import rows_of, table
+from flows.progress import counting
+from flows.settings import settings
+from flows.stages import pipeline as pipeline_plainly
+from models.metrics.scores import SplitScore
+from models.runs.folder import read_config
+from models.stages.score_head import SCORES
+
+CONFIG = Path(__file__).parents[2] / "configs" / "experiments" / "demo.yaml"
+SET: Any = {"clips": DEFAULT_CLIPS, "seconds": DEFAULT_SECONDS, "seed": DEFAULT_SEED}
+QUIET = {  # no analytics: the demo needs no network, nor `vaflow serve`, be that up or killed
+    "PREFECT_PROFILE": "ephemeral",
+    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    "DO_NOT_TRACK": "1",
+    "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",
+}
+
+
+def demo(folder: Path) -> int:
+    """Render, index, extract, train and score; exit status 1 where the scores miss the band."""
+    console = Console(highlight=False, soft_wrap=True, markup=False)
+    keys = prepared(console, folder)
+    for name, value in QUIET.items():
+        os.environ.setdefault(name, value)
+    from flows.pipeline import pipeline  # Prefect: a second, that a mistake above need not wait for
+
+    pipeline(**keys)
+    return judge(console, folder / "run")
+
+
+def prepared(console: Console, folder: Path) -> dict[str, Any]:
+    """The keys of the whole pipeline on the rendered set, once that is there and indexed."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with locked(folder / ".lock"):  # several controls may begin at once
+        _render(console, folder / "dataset")
+        _index(console, folder / "dataset", folder / "manifest.jsonl")
+    return demo_keys(folder, "manifest.jsonl", "features.zarr", "run")
+
+
+def demo_keys(folder: Path, manifest: str, store: str, run: str, *overrides: str) -> dict[str, Any]:
+    """The demo's config on other paths, all of them in `folder`."""
+    paths = [f"manifest={folder / manifest}", f"store={folder / store}", f"run={folder / run}"]
+    return settings(pipeline_plainly, CONFIG, [*paths, *overrides])
+
+
+def _render(console: Console, dataset: Path) -> None:
+    if is_rendered(dataset, **SET):
+        console.print(f"render: {dataset} is there already; nothing to render")
+        return
+    if dataset.exists():
+        raise InputError(
+            f"{dataset} holds another set than the demo's, or one of another vaflow; remove it, or "
+            "give another --folder"
+        )
+    console.print(f"render: {DEFAULT_CLIPS} clips into {dataset}, a minute or two ...")
+    began = time.monotonic()
+    with counting("render") as on_clip:
+        render(dataset, **SET, on_clip=on_clip)
+    console.print(
+        f"render: {DEFAULT_CLIPS} clips of about {DEFAULT_SECONDS:g} s, seed {DEFAULT_SEED}, in "
+        f"{time.monotonic() - began:.1f} s"
+    )
+
+
+def _index(console: Console, dataset: Path, manifest: Path) -> None:
+    indexed = AffWild2Config(root=dataset).index(manifest.parent)
+    write_manifest(manifest, indexed.clips)
+    for line in described(indexed):
+        console.print(f"index: {line}")
+    if indexed.left_out:
+        raise Incomplete(f"{len(indexed.left_out)} clips of {dataset} were left out (see above)")
+
+
+def judge(console: Console, run: Path) -> int:
+    """Say how the scores stand to the band; the exit status."""
+    began = time.monotonic()
+    score = SplitScore(**json.loads((run / SCORES).read_text())["val"])
+    rows = rows_of(read_config(run), score)
+    console.print(f"ridge: the same rows, without a head, in {time.monotonic() - began:.1f} s")
+    console.print(table(rows))
+    holds = all(row.holds for row in rows)
+    console.print(f"demo: scores, predictions, the head and report.html are in {run}")
+    console.print(
+        f"demo: val CCC valence {score.ccc_valence:.3f}, arousal {score.ccc_arousal:.3f}, mean "
+        f"{score.ccc_mean:.3f}; the band {'holds' if holds else 'does NOT hold (see the table)'}"
+    )
+    return 0 if holds else 1

@@ -1,0 +1,172 @@
+"""What stages say to a person: progress, tables, one line at the end."""
+
+from collections.abc import Iterator
+
+from rich.table import Table
+
+from features.extraction.dry_run import Forecast, described
+from features.extraction.outcome import Extraction
+from flows.stages import PipelineResult
+from models.ablation.table import number
+from models.baselines import AnyBaselineConfig
+from models.metrics.scores import SplitScore
+from models.stages.ablate import CSV, MARKDOWN, PAGE, Ablation
+from models.stages.baselines import BaselineScores
+from models.stages.score_head import ScoreResult
+from models.stages.train_ensemble import EnsembleResult
+from models.stages.train_head import TrainResult
+
+
+def describe(
+    result: Extraction
+    | Forecast
+    | TrainResult
+    | EnsembleResult
+    | ScoreResult
+    | PipelineResult
+    | BaselineScores
+    | Ablation,
+) -> Iterator[str | Table]:
+    """What a stage's result says to a person."""
+    match result:
+        case Extraction():
+            yield result.summary()
+            yield from (f"  {remark}" for remark in result.remarks)
+            yield from (f"  note: {note}" for note in result.notes())
+        case Forecast():
+            yield from described(result)
+        case TrainResult():
+            yield training_line(result)
+            yield from (f"  note: {note}" for note in result.notes)
+        case EnsembleResult():
+            yield ensemble_line(result)
+            yield from (f"  note: {note}" for note in result.notes)
+        case ScoreResult():
+            yield score_line(result)
+            yield from (f"  note: {note}" for note in result.notes)
+            yield clip_table(result)
+        case PipelineResult():
+            yield from describe(result.extraction)
+            yield from describe(result.training)
+            yield from describe(result.score)
+        case BaselineScores():
+            yield from (f"  note: {note}" for note in result.notes)
+            yield baseline_table(result)
+            if result.output:
+                yield f"baselines: the scores are in {result.output}"
+        case Ablation():
+            yield from (f"  note: {note}" for note in result.notes)
+            yield ablation_table(result)
+            yield ablation_line(result)
+
+
+def ablation_line(result: Ablation) -> str:
+    """How an ablation ended, in one line."""
+    return (
+        f"ablate: {len(result.lines)} rows; {result.n_trained} heads trained, {result.n_present} "
+        f"already there; {PAGE}, {MARKDOWN} and {CSV} are in {result.run}"
+    )
+
+
+def ablation_table(result: Ablation) -> Table:
+    """Each row's score, and its difference to the default."""
+    table = Table(title="val mean CCC: over seeds, and of the predictions averaged over them")
+    table.add_column("row", overflow="fold")
+    for name in ("mean", "averaged", "to default", "95 %, paired"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for line in result.lines:
+        found = line.to_default
+        sure = f"{found.low:+.3f} to {found.high:+.3f}" if found else ""
+        name = line.row if line.row == line.group else f"{line.group}: {line.row}"
+        cells = (number(line.ccc_mean), number(line.averaged), number(line.difference, "+.3f"))
+        table.add_row(name, *cells, sure)
+    return table
+
+
+def training_line(result: TrainResult) -> str:
+    """How a training ended, in one line."""
+    best = result.best
+    if result.state == "present":
+        return (
+            f"train-head: {result.run} holds this very head already; nothing to train "
+            f"(val mean CCC {best.ccc_mean:.3f})"
+        )
+    return (
+        f"train-head: {len(result.epochs)} epochs, the best is {best.index + 1} with val mean "
+        f"CCC {best.ccc_mean:.3f}; in {result.run}"
+    )
+
+
+def ensemble_line(result: EnsembleResult) -> str:
+    """How the training of an ensemble ended, in one line."""
+    found, widths = result.ensemble, result.ensemble.widths_s
+    n = len(found.members)
+    how = f"{n} members, {result.n_kept} of them there already"
+    if result.state == "present":
+        how = f"{result.run} holds this very ensemble of {n} already; nothing to train"
+    score = found.out_of_fold
+    return (
+        f"train-ensemble: {how}; out-of-fold CCC valence {score.ccc_valence:.3f}, arousal "
+        f"{score.ccc_arousal:.3f}, mean {score.ccc_mean:.3f}{_sure(score)}; "
+        f"smoothed, each fold by the widths of the others, mean "
+        f"{found.out_of_fold_smoothed.ccc_mean:.3f}; widths {widths.valence:g} s (valence) and "
+        f"{widths.arousal:g} s (arousal); in {result.run}"
+    )
+
+
+def score_line(result: ScoreResult) -> str:
+    """The score of a split in one line."""
+    again = "; nothing to score again" if result.state == "present" else ""
+    score = result.score
+    if score is None:
+        return f"score-head: {result.split} has no labels: predictions only, in {result.run}{again}"
+    return (
+        f"score-head: {result.split}: CCC valence {score.ccc_valence:.3f}, arousal "
+        f"{score.ccc_arousal:.3f}, mean {score.ccc_mean:.3f} over {score.n_frames} frames of "
+        f"{score.n_clips} clips ({score.n_interpolated} interpolated){_sure(score)}{again}"
+    )
+
+
+def _sure(score: SplitScore) -> str:
+    """The interval of the mean, where there is one."""
+    if score.ccc_mean_low is None:
+        return ""
+    return (
+        f"; 95 % interval of the mean {score.ccc_mean_low:.3f} to {score.ccc_mean_high:.3f} "
+        f"over {score.n_subjects} subjects"
+    )
+
+
+def clip_table(result: ScoreResult) -> Table:
+    """Each clip by itself: a diagnostic, for the score is of all frames together."""
+    table = Table(title=f"{result.split}, clip by clip (a diagnostic, not the score)")
+    table.add_column("clip")
+    for name in ("frames", "interpolated", "CCC valence", "CCC arousal"):
+        table.add_column(name, justify="right")
+    for clip in result.clips:
+        cells = ["-" if c is None else f"{c:.3f}" for c in (clip.ccc_valence, clip.ccc_arousal)]
+        table.add_row(clip.clip, str(clip.n_frames), str(clip.n_interpolated), *cells)
+    return table
+
+
+def baseline_name(baseline: AnyBaselineConfig) -> str:
+    """The settings of a baseline that are not as they are by default, after its kind."""
+    chosen = baseline.model_dump(exclude_defaults=True, exclude={"kind", "modalities"})
+    return ", ".join([baseline.kind, *(f"{key}={value}" for key, value in chosen.items())])
+
+
+def baseline_table(result: BaselineScores) -> Table:
+    """Each baseline's val CCC, and where its mean lies over subjects."""
+    table = Table(title="val CCC, learnt on the train split")
+    table.add_column("baseline")
+    table.add_column("modalities")
+    for name in ("valence", "arousal", "mean", "95 % interval"):
+        table.add_column(name, justify="right")
+    for each in result.scores:
+        score, modalities = each.score, ", ".join(each.baseline.modalities)
+        cells = [f"{c:.3f}" for c in (score.ccc_valence, score.ccc_arousal, score.ccc_mean)]
+        sure = "-"
+        if score.ccc_mean_low is not None:
+            sure = f"{score.ccc_mean_low:.3f} to {score.ccc_mean_high:.3f}"
+        table.add_row(baseline_name(each.baseline), modalities, *cells, sure)
+    return table

@@ -1,0 +1,1 @@
+"""The Prefect server: serving, deployments, artifacts."""

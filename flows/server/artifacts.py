@@ -1,0 +1,151 @@
+"""What a flow leaves on its run's page: outcomes, the stages as a picture, the way to the report.
+
+An artifact tells of a result and is none: where one cannot be made or is refused, that is logged,
+and the run ends as it would have.
+"""
+
+import os
+import platform
+from collections.abc import Callable, Iterable
+from functools import partial
+from pathlib import Path
+from urllib.parse import quote
+
+from prefect import get_run_logger
+from prefect.artifacts import Artifact, MarkdownArtifact, TableArtifact
+from prefect.context import FlowRunContext
+
+from features.errors import InputError
+from features.extraction.outcome import Extraction
+from features.maintenance.status import Status, status
+from features.manifest.manifest import read_manifest
+from features.store.feature_store import FeatureStore
+from flows.server.markdown import Coverage, outcome_rows, picture_page, report_page, set_coverage
+from models.runs.ensemble_record import EnsembleConfig
+from models.runs.folder import REPORT, RunConfig, holds_ensemble, read_config, read_metrics
+from models.stages.score_head import ScoreResult
+from models.training.config import best_of
+
+OUTCOMES, PICTURE, REPORT_LINK = "outcomes", "pipeline", "report"  # keys: [a-z0-9-]
+REPORTS_URL = "VAFLOW_REPORTS_URL"
+"""The environment variable that says where the working folder of the flows is served, if it is."""
+
+
+def publish_extraction(extraction: Extraction, store: str, manifest: Path) -> None:
+    """Publish how each clip ended, and how far the feature sets are. Never raises."""
+    names = dict.fromkeys(outcome.feature_set for outcome in extraction.outcomes)
+    _publish(OUTCOMES, partial(_outcomes, extraction))
+    _publish(PICTURE, partial(_picture, manifest, store, names))
+
+
+def publish_training(run: Path) -> None:
+    """Publish how far the stages are, now that this run is trained. Never raises."""
+    _publish(PICTURE, partial(_picture_of_run, run))
+
+
+def publish_score(
+    result: ScoreResult, manifest: Path | None = None, store: str | None = None
+) -> None:
+    """Publish how far the stages are, now that a split is scored, and where its report lies.
+
+    Manifest and store default to those of the training. Never raises.
+    """
+    mean = result.score.ccc_mean if result.score else None
+    publish_scored(result.run, result.split, mean, manifest, store)
+    if result.score:
+        _publish(REPORT_LINK, partial(_report, result))
+
+
+def publish_scored(
+    run: Path,
+    split: str,
+    ccc_mean: float | None,
+    manifest: Path | None = None,
+    store: str | None = None,
+) -> None:
+    """Publish how far the stages are; a split without labels has no score. Never raises."""
+    report = None if ccc_mean is None else run / REPORT
+    score = "predictions only" if ccc_mean is None else f"mean CCC {ccc_mean:.3f}"
+    of_run = partial(_picture_of_run, run, manifest, store)
+    _publish(PICTURE, partial(of_run, score=f"{split}: {score}", report=report))
+
+
+def _publish(key: str, made: Callable[[], Artifact]) -> None:
+    """Make and publish an artifact of the flow's run; outside of one there is no page for it."""
+    if FlowRunContext.get() is None:
+        return
+    try:
+        made().create()
+    except Exception as error:  # a picture less is no reason to lose a run
+        get_run_logger().warning(
+            "the artifact %r was not published (%s: %s); nothing else is lost",
+            key,
+            type(error).__name__,
+            error,
+        )
+
+
+def _outcomes(extraction: Extraction) -> TableArtifact:
+    lines = (extraction.summary(), *extraction.remarks)
+    return TableArtifact(
+        key=OUTCOMES, table=outcome_rows(extraction.outcomes), description="\n\n".join(lines)
+    )
+
+
+def _picture(
+    manifest: Path,
+    store: str,
+    names: Iterable[str],
+    training: str | None = None,
+    score: str | None = None,
+    report: Path | None = None,
+) -> MarkdownArtifact:
+    """The picture, with the coverage of these feature sets counted now."""
+    n_clips = len(read_manifest(manifest).clips)
+    sets = set_coverage(_status(store, manifest), names, n_clips)
+    coverage = Coverage(n_clips, sets, training, score, report)
+    return MarkdownArtifact(key=PICTURE, markdown=picture_page(coverage, manifest, store))
+
+
+def _picture_of_run(
+    run: Path,
+    manifest: Path | None = None,
+    store: str | None = None,
+    score: str | None = None,
+    report: Path | None = None,
+) -> MarkdownArtifact:
+    """The picture of what a head or an ensemble was trained from."""
+    if holds_ensemble(run):
+        config, training = read_config(run, EnsembleConfig), "an ensemble"
+    else:
+        config, best = read_config(run, RunConfig), best_of(read_metrics(run))
+        training = f"val mean CCC {best.ccc_mean:.3f}"
+    names = [name for name in (config.visual, config.audio) if name]
+    where = (manifest or config.manifest, store or config.store)
+    return _picture(*where, names, training, score, report)
+
+
+def _report(result: ScoreResult) -> MarkdownArtifact:
+    path = (result.run / REPORT).resolve()
+    page = report_page(result, path, platform.node(), served_at(path))
+    return MarkdownArtifact(key=REPORT_LINK, markdown=page)
+
+
+def served_at(path: Path) -> str | None:
+    """The URL of a file in the working folder, if that is served; `InputError` if it cannot be."""
+    base = os.environ.get(REPORTS_URL, "").strip()
+    if not base or not path.is_relative_to(Path.cwd()):
+        return None
+    if not base.startswith(("http://", "https://")):
+        raise InputError(
+            f"{REPORTS_URL} is {base!r}; give the http:// or https:// address at which the folder "
+            f"{Path.cwd()} is served, or unset it"
+        )
+    return f"{base.rstrip('/')}/{quote(path.relative_to(Path.cwd()).as_posix())}"
+
+
+def _status(store: str, manifest: Path) -> Status:
+    """What the store has; nothing where there is none yet, for every clip may have failed."""
+    if FeatureStore.at(store).place.metadata("") is None:
+        return Status(())
+    return status(store, manifest)

@@ -1,0 +1,32 @@
+"""A command of Prefect as a process that does not outlive the one that started it.
+
+`python -m flows.server.child_process PID server start ...`, where PID is who started it. Serving is
+ended in order by `flows.server.serve`; this is for the day when that is killed itself.
+"""
+
+import runpy
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from os import getpid
+from pathlib import Path
+
+from features.media.worker.rlimits import end_with
+
+
+def tied(words: Sequence[str], env: Mapping[str, str], log: Path) -> subprocess.Popen[bytes]:
+    """The command in a session of its own, so that Ctrl-C is for us alone; it writes to `log`."""
+    with log.open("wb") as output:
+        return subprocess.Popen(
+            [sys.executable, "-m", "flows.server.child_process", str(getpid()), *words],
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            env=env,
+        )
+
+
+if __name__ == "__main__":
+    end_with(int(sys.argv.pop(1)))
+    runpy.run_module("prefect", run_name="__main__", alter_sys=True)

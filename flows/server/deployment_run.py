@@ -1,0 +1,202 @@
+"""`vaflow run STAGE --via prefect`: a run of the stage's deployment, made and watched."""
+
+import re
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+import httpx
+from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.schemas.objects import FlowRun, State
+from prefect.client.schemas.responses import DeploymentResponse
+from prefect.exceptions import ObjectNotFound, PrefectHTTPStatusError
+from prefect.settings import get_current_settings
+from prefect.states import Pending
+from rich.console import Console
+
+import features.errors
+from features.errors import InputError, VaflowError
+from flows.server.run_logs import RunLines
+from flows.server.serve import online
+from flows.settings import checked_keys
+from flows.stages import stage
+
+CANCELLING = "Cancelling"  # the name of its state
+DEFAULT = "local"  # the deployment of a stage that is given without one
+WATCHED_ENOUGH = 124  # the exit status of `timeout`, too
+POLL_S = 1.0
+MARKED_S = 20.0  # that a worker may take to mark a run as cancelled, which is Crashed until then
+LAST_S = 3.0  # lines come in batches: how long the last are waited for
+RAISED = re.compile(r"exception: (\w+):")  # in the message of a run that failed
+
+
+def run_and_watch(
+    name: str, config: Path | None, overrides: Sequence[str], timeout_s: float | None
+) -> int:
+    """Make a run of a stage's deployment, and show it until it ends; the direct run's exit status.
+
+    `name` is STAGE or STAGE/DEPLOYMENT. Watching ends after `timeout_s` (status 124) or by Ctrl-C;
+    the run goes on then. `InputError` where a name or a key is wrong, `VaflowError` where no server
+    answers, or no worker would take the run.
+    """
+    stage_name, _, deployment_name = name.partition("/")
+    function = stage(stage_name)
+    console = Console(highlight=False, soft_wrap=True, markup=False)
+    with _server() as client:
+        deployment = _deployment(client, f"{stage_name}/{deployment_name or DEFAULT}")
+        parameters = _changed(function, config, overrides, deployment.parameters)
+        _refuse_another_folder(deployment)
+        _refuse_without_worker(client, deployment)
+        run = client.create_flow_run_from_deployment(deployment.id, parameters=parameters)
+        page = str(client.api_url).removesuffix("/").removesuffix("/api")
+        console.print(f"{stage_name}: run {run.name}, {page}/runs/flow-run/{run.id}")
+        goes_on = f"{run.name} goes on; `prefect flow-run cancel {run.id}` ends it"
+        try:
+            state = _watched(client, run, deployment, console, timeout_s)
+        except KeyboardInterrupt:
+            console.print(f"{stage_name}: watched no longer; {goes_on}")
+            raise
+        except VaflowError as error:
+            raise VaflowError(f"{error}; `prefect flow-run cancel {run.id}` ends it") from None
+    if not state.is_final():
+        console.print(f"{stage_name}: watched for {timeout_s:g} s; {goes_on}")
+        return WATCHED_ENOUGH
+    if state.is_completed():
+        return 0
+    raise _failure(state)
+
+
+@contextmanager
+def _server() -> Iterator[SyncPrefectClient]:
+    """A client of the server that is set; `VaflowError` where there is none or it fails."""
+    url = get_current_settings().api.url
+    remedy = "start one with `make serve` in this folder, or leave --via out, which needs none"
+    if not url:
+        raise VaflowError(f"no Prefect server is known here (PREFECT_API_URL): {remedy}")
+    try:
+        with get_client(sync_client=True) as client:
+            yield client
+    except httpx.TransportError as error:
+        why = str(error) or type(error).__name__
+        raise VaflowError(f"no Prefect server answers at {url} ({why}): {remedy}") from None
+    except PrefectHTTPStatusError as error:
+        raise VaflowError(
+            f"the Prefect server at {url} refused: {error.response.text.strip()}; where it asks "
+            "who you are, set PREFECT_API_AUTH_STRING; where the deployment is an old one, deploy "
+            "anew (`prefect --no-prompt deploy --all`, or `make serve`)"
+        ) from None
+
+
+def _deployment(client: SyncPrefectClient, name: str) -> DeploymentResponse:
+    """The deployment; `InputError` offers the nearest name."""
+    try:
+        return client.read_deployment_by_name(name)
+    except ObjectNotFound:
+        flows = {flow.id: flow.name for flow in client.read_flows()}
+        names = sorted(f"{flows[each.flow_id]}/{each.name}" for each in client.read_deployments())
+    if not names:
+        raise InputError(
+            f"there is no deployment {name!r}, nor any other: `make serve` makes those of "
+            "prefect.yaml (as does `prefect --no-prompt deploy --all`, once the pool has a worker)"
+        )
+    near = get_close_matches(name, names, n=1, cutoff=0.0)[0]
+    raise InputError(
+        f"there is no deployment {name!r}; did you mean {near!r}? The deployments are "
+        f"{', '.join(names)}"
+    )
+
+
+def _changed(
+    function: Callable, config: Path | None, overrides: Sequence[str], deployed: dict[str, Any]
+) -> dict[str, Any]:
+    """What a run is given beside the parameters that its deployment has, checked before it is."""
+    checked = checked_keys(function, config, overrides, deployed)
+    wanted = checked.model_dump(mode="json", exclude_unset=True)
+    return {k: v for k, v in wanted.items() if k not in deployed or v != deployed[k]}
+
+
+def _refuse_another_folder(deployment: DeploymentResponse) -> None:
+    """`InputError` where relative paths would mean other files to the run than they do here."""
+    for step in deployment.pull_steps or []:
+        folder = step.get("prefect.deployments.steps.set_working_directory", {}).get("directory")
+        if folder and Path(folder) != Path.cwd():
+            raise InputError(
+                f"runs of this deployment work in {folder}, where paths mean other files than in "
+                f"{Path.cwd()}; type this there, or deploy from here"
+            )
+
+
+def _refuse_without_worker(client: SyncPrefectClient, deployment: DeploymentResponse) -> None:
+    """`VaflowError` where nobody would take the run."""
+    pool = deployment.work_pool_name
+    if pool and client.read_work_pool(pool).is_paused:
+        raise VaflowError(
+            f"the work pool {pool!r} is paused; `prefect work-pool resume {pool}` lets it go on"
+        )
+    if pool and not online(client, pool):
+        raise VaflowError(
+            f"no worker is online on the work pool {pool!r}, so a run waits: start one with "
+            f"`prefect worker start --pool {pool}` (`make serve` has one), or leave --via out"
+        )
+
+
+def _watched(
+    client: SyncPrefectClient,
+    run: FlowRun,
+    deployment: DeploymentResponse,
+    console: Console,
+    timeout_s: float | None,
+) -> State:
+    """The state at the end of the run, or of the time; lines are printed as they come."""
+    deadline_s = time.monotonic() + (float("inf") if timeout_s is None else timeout_s)
+    lines, said = RunLines(client, run.id), ""
+    while True:
+        state = client.read_flow_run(run.id).state or Pending()
+        if state.name != said and not state.is_final():
+            said = state.name
+            console.print(f"{said}: {state.message}" if state.message else said)
+        for line in lines.new():
+            console.print(line)
+        if state.is_scheduled():
+            _refuse_without_worker(client, deployment)
+        elif not state.is_final():
+            _refuse_abandoned(client, deployment, run)
+        if said == CANCELLING and state.is_crashed():
+            deadline_s = min(deadline_s, time.monotonic() + MARKED_S)
+        elif state.is_final():
+            break
+        if time.monotonic() > deadline_s:
+            break
+        time.sleep(POLL_S)
+    if state.is_final():
+        time.sleep(LAST_S)
+        with suppress(httpx.TransportError):  # the end is known, and the server may end, too
+            for line in lines.new():
+                console.print(line)
+    return state
+
+
+def _refuse_abandoned(
+    client: SyncPrefectClient, deployment: DeploymentResponse, run: FlowRun
+) -> None:
+    """`VaflowError` where the worker that had the run is gone: nobody would say how it ended."""
+    pool = deployment.work_pool_name
+    if pool and not online(client, pool):
+        raise VaflowError(
+            f"no worker is online on the work pool {pool!r} any more, and {run.name} may have "
+            "ended with it; run the same again once there is one, for what is done is kept"
+        )
+
+
+def _failure(state: State) -> VaflowError:
+    """What a run that did not complete is to its caller: the error that the direct run raises."""
+    message = state.message or ""
+    raised = RAISED.search(message)
+    kind = getattr(features.errors, raised.group(1), None) if raised else None
+    failure = VaflowError(f"the run ended {state.name}: {message}")
+    if isinstance(kind, type) and issubclass(kind, VaflowError):
+        failure.exit_status = kind.exit_status
+    return failure

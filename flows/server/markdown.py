@@ -1,0 +1,221 @@
+"""What a run leaves for a person to look at, as rows and as Markdown with a Mermaid picture."""
+
+import shlex
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import groupby
+from pathlib import Path
+
+from features.extraction.outcome import Outcome
+from features.maintenance.status import Status
+from models.stages.score_head import ScoreResult
+
+MAX_ROWS = 200  # a page draws them all at once
+MAX_LETTERS = 300  # of a detail; the whole is in the log
+ANGLES = str.maketrans("<>", "\u2039\u203a")
+WORST_FIRST = ("failed", "quarantined", "extracted", "present")
+
+# Fill and letters are both given, so that the picture reads on a light page and on a dark one;
+# every node says in words what its colour says.
+LOOKS = {
+    "done": "fill:#d9efdf,stroke:#2f7d4a,color:#12331e",
+    "part": "fill:#fdeec4,stroke:#a06f00,color:#3d2b00",
+    "none": "fill:#f9d9d5,stroke:#ad3b2a,color:#45130b",
+    "idle": "fill:#ececec,stroke:#8a8a8a,color:#333333,stroke-dasharray:4 3",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class SetCoverage:
+    """How much of the manifest one feature set has."""
+
+    name: str
+    n_clips: int
+    """Of the manifest."""
+    n_complete: int
+    others: Counter[str] = field(default_factory=Counter)
+    """Clips by state, where that is not complete."""
+
+
+@dataclass(frozen=True, slots=True)
+class Coverage:
+    """How far each stage is; None where it was not run here."""
+
+    n_clips: int
+    """Of the manifest."""
+    sets: tuple[SetCoverage, ...]
+    training: str | None = None
+    """What came of it, in some words; so is the score."""
+    score: str | None = None
+    report: Path | None = None
+
+
+def set_coverage(found: Status, names: Iterable[str], n_clips: int) -> tuple[SetCoverage, ...]:
+    """How much of `n_clips` clips each feature set has; nothing of those the store lacks."""
+    coverage = []
+    for name in names:
+        states = Counter(clip.state for clip in found.clips if clip.spec == name)
+        states = states or Counter({"missing": n_clips})
+        n_complete = states.pop("complete", 0)
+        coverage.append(SetCoverage(name, n_clips, n_complete, Counter(states)))
+    return tuple(coverage)
+
+
+def outcome_rows(outcomes: Sequence[Outcome], most: int = MAX_ROWS) -> list[dict[str, str]]:
+    """A row per clip and feature set, what failed first; beyond `most`, a row that counts the rest.
+
+    Within a state they are in the order in which they ended.
+    """
+    ranked = sorted(outcomes, key=lambda outcome: WORST_FIRST.index(outcome.state))
+    rows = [
+        {
+            "clip": outcome.clip,
+            "feature set": outcome.feature_set,
+            "state": outcome.state,
+            "reason": outcome.reason or "",
+            "detail": _cell(outcome.detail or outcome.note or ""),
+        }
+        for outcome in ranked[:most]
+    ]
+    if rest := ranked[most:]:
+        counted = [f"{len(list(few))} {s}" for s, few in groupby(rest, lambda each: each.state)]
+        row = {"clip": f"and {len(rest)} more", "feature set": "", "state": "", "reason": ""}
+        rows.append(row | {"detail": ", ".join(counted)})
+    return rows
+
+
+def mermaid(coverage: Coverage) -> str:
+    """The stages from the index to the report as a Mermaid flowchart, each with its coverage."""
+    lines, middle = ["flowchart LR"], []
+    for stage in _stages(coverage):
+        words = (stage.name, stage.feature_set, stage.done, stage.lacks)
+        lines.append(_node(stage.node, stage.look, *words))
+        if stage.feature_set:
+            middle.append(stage.node)
+    between = f" {' & '.join(middle)} -->" if middle else ""
+    lines.append(f"    index -->{between} train --> score --> report")
+    lines += [f"    classDef {look} {style}" for look, style in LOOKS.items()]
+    return "\n".join(lines)
+
+
+def picture_page(coverage: Coverage, manifest: Path, store: str) -> str:
+    """The picture, the paths that it is of, and the same as a table.
+
+    The older of Prefect's two interfaces shows the source of a Mermaid picture in its place.
+    """
+    rows = [f"| {s.name} | {s.feature_set} | {s.done} | {s.lacks} |" for s in _stages(coverage)]
+    return "\n".join(
+        [
+            f"Manifest {code(str(manifest))}, store {code(store)}.",
+            "",
+            "```mermaid",
+            mermaid(coverage),
+            "```",
+            "",
+            "| stage | feature set | done | lacking |",
+            "|---|---|---|---|",
+            *rows,
+            "",
+            "Features are counted in the store, clip by clip of the manifest.",
+        ]
+    )
+
+
+def report_page(result: ScoreResult, path: Path, host: str, url: str | None) -> str:
+    """The score, and how to come to the HTML report at `path` on `host`.
+
+    `url` is where that is served; a browser follows no `file://` link from a page of a server, so
+    without one the command that serves it is told.
+    """
+    lines = []
+    if score := result.score:
+        ccc = (score.ccc_valence, score.ccc_arousal, score.ccc_mean)
+        cells = [result.split, *(f"{c:.3f}" for c in ccc), str(score.n_frames), str(score.n_clips)]
+        lines += [
+            "| split | CCC valence | CCC arousal | mean | frames | clips |",
+            "|---|---:|---:|---:|---:|---:|",
+            f"| {' | '.join(cells)} |",
+            "",
+        ]
+    if url:
+        lines += [f"[Open the report](<{url}>)", ""]
+    lines.append(f"The report is {code(str(path))} on {code(host)}.")
+    if not url:
+        folder = shlex.quote(str(path.parent))
+        lines += [
+            "To look at it from here, serve its folder there:",
+            "",
+            f"    python -m http.server --bind 127.0.0.1 --directory {folder} 8000",
+            "",
+            f"and open `http://127.0.0.1:8000/{path.name}` there.",
+        ]
+    return "\n".join(lines)
+
+
+def code(text: str) -> str:
+    """The text as Markdown shows it letter by letter, on one line."""
+    text = " ".join(text.split())
+    runs = "".join(letter if letter == "`" else " " for letter in text).split()
+    fence = "`" * (1 + max(map(len, runs), default=0))
+    pad = " " if runs else ""
+    return f"{fence}{pad}{text}{pad}{fence}"
+
+
+@dataclass(frozen=True, slots=True)
+class _Stage:
+    """A node of the picture, a row of the table."""
+
+    node: str
+    look: str
+    name: str
+    done: str
+    feature_set: str = ""
+    lacks: str = ""
+
+
+def _stages(coverage: Coverage) -> Iterator[_Stage]:
+    yield _Stage("index", "done", "index", _clips(coverage.n_clips))
+    for number, each in enumerate(coverage.sets):
+        lacks = ", ".join(f"{n} {state}" for state, n in each.others.most_common())
+        node, name = f"set{number}", "extract-features"
+        yield _Stage(node, _look(each), name, _share(each), each.name, lacks)
+    report = coverage.report.name if coverage.report else None
+    for node, name, done in (
+        ("train", "train-head", coverage.training),
+        ("score", "score-head", coverage.score),
+        ("report", "report", report),
+    ):
+        yield _Stage(node, "done" if done else "idle", name, done or "not run here")
+
+
+def _node(name: str, look: str, *words: str) -> str:
+    """A node; a text in quotes takes anything but quotes, and `#` begins an entity."""
+    safe = [word.replace("#", "#35;").replace('"', "#quot;") for word in words if word]
+    return f'    {name}["{"<br/>".join(safe)}"]:::{look}'
+
+
+def _clips(n: int) -> str:
+    return f"{n} clip" if n == 1 else f"{n} clips"
+
+
+def _share(each: SetCoverage) -> str:
+    """Rounded down: 100 % means all."""
+    percent = 100 * each.n_complete // each.n_clips if each.n_clips else 100
+    return f"{each.n_complete} of {_clips(each.n_clips)} ({percent} %)"
+
+
+def _look(each: SetCoverage) -> str:
+    if each.n_complete == each.n_clips:
+        return "done"
+    return "part" if each.n_complete else "none"
+
+
+def _cell(text: str) -> str:
+    """On one line, no longer than a cell should be, and plain.
+
+    One of Prefect's interfaces shows a cell as it is, the other takes it for Markdown and HTML: a
+    file's name must not become a link, or a picture that is fetched.
+    """
+    text = " ".join(text.split()).translate(ANGLES).replace("](", "] (")
+    return text if len(text) <= MAX_LETTERS else text[: MAX_LETTERS - 4] + " ..."

@@ -1,0 +1,218 @@
+"""The command `vaflow serve`: Prefect's server, a work pool, a worker and all deployments, here."""
+
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from datetime import UTC, datetime
+from pathlib import Path
+
+from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.schemas.actions import WorkPoolCreate
+from prefect.client.schemas.objects import WorkerStatus
+from prefect.exceptions import ObjectAlreadyExists
+from prefect.settings import PREFECT_API_URL, temporary_settings
+from rich.console import Console
+
+from features.errors import InputError, VaflowError
+from features.system.files import write_whole
+from features.system.locks import claim
+from flows.server.child_process import tied
+from flows.server.shutdown import end, end_all, end_left, end_runs, gather_orphans
+
+HOME = Path("data/prefect")  # prefect.toml looks for the profile there
+PROFILE = HOME / "profiles.toml"
+DEPLOYMENTS = Path("prefect.yaml")
+HOST, POOL, WORKER = "127.0.0.1", "local", "vaflow-serve"
+POLL_S = 0.5
+WORKER_S, SERVER_S = 15.0, 20.0  # how long each may take to end when it is asked
+LAST_LINES = 15  # of a log, that an error shows
+
+
+def serve(port: int, timeout_s: float) -> int:
+    """Serve until Ctrl-C or SIGTERM; exit status 0, with no process left.
+
+    `timeout_s` is how long server and worker may each take to come up. `InputError` where there is
+    nothing to deploy here, `VaflowError` where port or database are in use, or a process ends.
+    """
+    console = Console(highlight=False, soft_wrap=True, markup=False)
+    if not DEPLOYMENTS.is_file():
+        raise InputError(
+            f"there is no {DEPLOYMENTS} in {Path.cwd()}; type this in the folder of the checkout"
+        )
+    url = f"http://{HOST}:{port}"
+    try:
+        with ExitStack() as ending:
+            ending.enter_context(_alone())
+            _refuse_if_taken(port)
+            gather_orphans()
+            ending.callback(end_all)
+            processes = _start(console, ending, url, timeout_s)
+            ending.enter_context(_known_as(url))
+            _tell(console, url)
+            while True:
+                _refuse_if_ended(processes)
+                time.sleep(POLL_S)
+    except KeyboardInterrupt:
+        console.print("serve: server and worker have ended")
+        return 0
+
+
+@contextmanager
+def _alone() -> Iterator[None]:
+    """Hold the database; `VaflowError` where another process serves it."""
+    held = claim(HOME / ".lock")
+    if held is None:
+        raise VaflowError(
+            f"{HOME} is served already, see {PROFILE} for the address; use that one, or end it "
+            "(Ctrl-C where it was started) before you start another"
+        )
+    try:
+        yield
+    finally:
+        held.release()
+
+
+def _refuse_if_taken(port: int) -> None:
+    """`VaflowError` where another process listens on the port."""
+    with socket.socket() as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind((HOST, port))
+        except OSError as error:
+            raise VaflowError(
+                f"port {port} of {HOST} cannot be had ({error.strerror}): end what listens there, "
+                "or give another with --port (make serve PORT=...)"
+            ) from None
+
+
+def _start(
+    console: Console, ending: ExitStack, url: str, timeout_s: float
+) -> dict[str, subprocess.Popen[bytes]]:
+    """Server and worker, both up, and all deployments made. What ends them is put on the stack."""
+    env = _environment(url)
+    console.print(f"serve: starting; logs are in {HOME}")
+    server = tied(
+        ["server", "start", "--host", HOST, "--port", url.rsplit(":")[-1]],
+        env,
+        HOME / "server.log",
+    )
+    ending.callback(end, server, SERVER_S)
+    ending.enter_context(temporary_settings({PREFECT_API_URL: f"{url}/api"}))
+    client = ending.enter_context(get_client(sync_client=True))
+    processes = {"server": server}
+    _wait(lambda: client.api_healthcheck() is None, processes, timeout_s)
+    end_left(client, POOL)
+    with suppress(ObjectAlreadyExists):  # it may be of an earlier time, with settings of the user's
+        client.create_work_pool(WorkPoolCreate(name=POOL, type="process"))
+    began = datetime.now(UTC)
+    worker = tied(["worker", "start", "--pool", POOL, "--name", WORKER], env, HOME / "worker.log")
+    ending.callback(end, worker, WORKER_S)
+    ending.callback(end_runs, client, worker.pid, console.print)
+    processes["worker"] = worker
+    _deploy(env)
+    _wait(lambda: any(seen > began for seen in online(client, POOL)), processes, timeout_s)
+    return processes
+
+
+def _environment(url: str) -> dict[str, str]:
+    """What server and worker are told; prefect.toml tells them the rest."""
+    home = HOME.resolve()
+    own = {name: value for name, value in os.environ.items() if name != "PREFECT_PROFILE"}
+    return own | {
+        "PREFECT_HOME": str(home),
+        "PREFECT_API_URL": f"{url}/api",
+        "PREFECT_SERVER_DATABASE_CONNECTION_URL": f"sqlite+aiosqlite:///{home / 'prefect.db'}",
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        "DO_NOT_TRACK": "1",
+    }
+
+
+def _wait(
+    ready: Callable[[], bool], processes: dict[str, subprocess.Popen[bytes]], timeout_s: float
+) -> None:
+    """Wait for the last process to be ready; `VaflowError` where it ends or is not in time."""
+    name = list(processes)[-1]
+    deadline_s = time.monotonic() + timeout_s
+    while not ready():
+        _refuse_if_ended(processes)
+        if time.monotonic() > deadline_s:
+            raise VaflowError(
+                f"the {name} did not come up within {timeout_s:g} s; give it more with --timeout "
+                f"{2 * timeout_s:g}, or see {_last_lines(name)}"
+            )
+        time.sleep(POLL_S)
+
+
+def _refuse_if_ended(processes: dict[str, subprocess.Popen[bytes]]) -> None:
+    """`VaflowError` where one of the processes has ended by itself."""
+    for name, process in processes.items():
+        if (status := process.poll()) is not None:
+            raise VaflowError(
+                f"the {name} ended by itself with status {status}; start again, for what is done "
+                f"is kept; why is in {_last_lines(name)}"
+            )
+
+
+def _last_lines(name: str) -> str:
+    """The end of a process's log, with its path."""
+    path = HOME / f"{name}.log"
+    lines = path.read_text(errors="replace").rstrip().splitlines()[-LAST_LINES:]
+    return "\n  ".join([f"{path}:", *lines])
+
+
+def _deploy(env: dict[str, str]) -> None:
+    """Make all deployments of prefect.yaml, or make them anew; `InputError` where it is wrong."""
+    words = [sys.executable, "-m", "prefect", "--no-prompt", "deploy", "--all"]
+    done = subprocess.run(
+        words, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    if done.returncode:
+        raise InputError(f"{DEPLOYMENTS} cannot be deployed:\n{done.stdout.rstrip()}")
+
+
+def online(client: SyncPrefectClient, pool: str) -> list[datetime]:
+    """When each of the workers that serve a pool now was heard of last."""
+    workers = client.read_workers_for_work_pool(pool)
+    return [
+        worker.last_heartbeat_time
+        for worker in workers
+        if worker.status == WorkerStatus.ONLINE and worker.last_heartbeat_time
+    ]
+
+
+@contextmanager
+def _known_as(url: str) -> Iterator[None]:
+    """Tell every command that is typed in this folder where the server is."""
+    profile = f"""\
+# Written by `vaflow serve`, and gone when that ends. Settings of yours go into the environment.
+active = "vaflow"
+
+[profiles.vaflow]
+PREFECT_API_URL = "{url}/api"
+"""
+    write_whole(PROFILE, profile.encode())
+    try:
+        yield
+    finally:
+        PROFILE.unlink(missing_ok=True)
+
+
+def _tell(console: Console, url: str) -> None:
+    """Say what is served, and what to type next."""
+    try:
+        shown = Path(sys.argv[0]).parent.relative_to(Path.cwd()) / "prefect"
+    except ValueError:  # another environment's
+        shown = Path("prefect")
+    console.print(f"serve: runs, logs and forms are at {url}")
+    console.print(
+        "serve: in another shell, in this folder:\n"
+        f"  {shown} deployment run extract-features/local --watch\n"
+        f"  {shown.with_name('vaflow')} run extract-features -c configs/experiments/demo.yaml "
+        "--via prefect\n"
+        f"serve: from another folder, first: export PREFECT_API_URL={url}/api\n"
+        "serve: Ctrl-C ends it: runs under way are cancelled, and what they have done is kept"
+    )

@@ -1,0 +1,1 @@
+"""Training data: features and labels aligned, packed and cut into windows."""

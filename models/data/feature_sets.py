@@ -1,0 +1,101 @@
+"""The feature sets that a head reads: found in a store, chosen, and told apart by digest."""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from pydantic import JsonValue
+
+from features.canonical_json import canonical
+from features.errors import InputError, SpecMismatch, StoreError
+from features.spec import MODALITY, FeatureSpec
+from features.store.feature_store import FeatureStore
+
+NAMED_AT_MOST = 5  # clips that a message lists before it only counts
+
+Modality = Literal["visual", "audio"]
+
+
+@dataclass(frozen=True, slots=True)
+class FeatureSets:
+    """The two feature sets of a store that a head reads."""
+
+    store: FeatureStore
+    visual: FeatureSpec
+    audio: FeatureSpec
+
+    def encoder_config(self, spec: FeatureSpec, clip_id: str) -> JsonValue:
+        """The config of the encoder that made the clip's record; None where it does not say."""
+        commit = self.store.commit(spec.name, clip_id)
+        return commit.provenance.get("encoder") if commit else None
+
+
+def open_sets(store: str, visual: str | None, audio: str | None) -> FeatureSets:
+    """The sets of the given names, or the only ones there are.
+
+    `InputError` lists the candidates where the choice is not clear.
+    """
+    opened = FeatureStore.open(store)
+    specs = opened.feature_sets()
+    return FeatureSets(
+        opened,
+        _choose(store, specs, "visual", visual),
+        _choose(store, specs, "audio", audio),
+    )
+
+
+def open_sets_of_head(store: str, visual: str, audio: str) -> FeatureSets:
+    """The sets that a head was trained on; `SpecMismatch` where the store has others."""
+    found = sorted(FeatureStore.open(store).feature_sets())
+    if lacking := [name for name in (visual, audio) if name not in found]:
+        raise SpecMismatch(
+            f"{store} holds features of {', '.join(found) or 'no encoder'}, the head was trained "
+            f"on {' and '.join(lacking)}; extract with the head's own encoder config (it is in "
+            "the run's provenance.json), or retrain"
+        )
+    return open_sets(store, visual, audio)
+
+
+def _choose(
+    store: str, specs: dict[str, FeatureSpec], modality: Modality, name: str | None
+) -> FeatureSpec:
+    """The spec of one modality."""
+    fitting = {key: spec for key, spec in specs.items() if MODALITY.get(spec.kind) == modality}
+    if not fitting:
+        raise InputError(
+            f"{store} holds no {modality} features, only {', '.join(specs) or 'nothing'}; run "
+            f"extract-features with {'a visual' if modality == 'visual' else 'an audio'} encoder"
+        )
+    if name is None and len(fitting) == 1:
+        return next(iter(fitting.values()))
+    if name not in fitting:
+        problem = f"no {modality} features {name!r}" if name else f"several {modality} feature sets"
+        raise InputError(
+            f"{store} holds {problem}; choose with {modality}=, of {', '.join(fitting)}"
+        )
+    return fitting[name]
+
+
+def records_digest(sets: FeatureSets, clip_ids: Sequence[str], modality: Modality) -> str:
+    """sha256 of what the store holds of the clips in one modality, whoever extracted it.
+
+    `StoreError` where clips are missing.
+    """
+    spec: FeatureSpec = getattr(sets, modality)
+    commits = {clip_id: sets.store.commit(spec.name, clip_id) for clip_id in clip_ids}
+    if missing := [clip_id for clip_id, commit in commits.items() if commit is None]:
+        raise StoreError(
+            f"{sets.store.place.path()} lacks features {spec.name} of {len(missing)} of "
+            f"{len(clip_ids)} clips ({some(missing)}); run extract-features"
+        )
+    files: dict[str, JsonValue] = {
+        clip_id: dict(commit.files) for clip_id, commit in commits.items() if commit
+    }
+    return hashlib.sha256(canonical(files)).hexdigest()
+
+
+def some(names: Sequence[str]) -> str:
+    """The first few names, and how many more there are."""
+    more = len(names) - NAMED_AT_MOST
+    return ", ".join(names[:NAMED_AT_MOST]) + (f" and {more} more" if more > 0 else "")

@@ -1,0 +1,40 @@
+"""Mixup: windows that lie between two windows, so that a head learns fewer people by heart."""
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from models.data.batch import Batch, Targets
+
+
+def mixed(
+    batch: Batch, targets: Targets, draws: np.random.Generator, alpha: float
+) -> tuple[Batch, Targets]:
+    """Each window mixed with another of the batch, embeddings and truth alike (Zhang et al., 2018).
+
+    One share for the whole batch, from Beta(alpha, alpha). What is not valid in both is not
+    valid in the mixture, nor is the truth of a row in which nothing is left to see or hear.
+    """
+    share = float(draws.beta(alpha, alpha))
+    # Without waiting: what lies in pageable memory is copied aside before the call returns.
+    partner = torch.from_numpy(draws.permutation(len(batch.visual))).to(
+        batch.visual.device, non_blocking=True
+    )
+
+    def between(x: Tensor, valid: Tensor) -> Tensor:
+        return (share * x + (1 - share) * x[partner]) * valid.unsqueeze(-1)
+
+    visual_valid = batch.visual_valid & batch.visual_valid[partner]
+    audio_valid = batch.audio_valid & batch.audio_valid[partner]
+    valid = targets.valid & targets.valid[partner]
+    n = valid.shape[1]  # the predicted rows are the last ones: all of a dense window
+    valid = valid & (visual_valid[:, -n:] | audio_valid[:, -n:])
+    return (
+        Batch(
+            between(batch.visual, visual_valid),
+            visual_valid,
+            between(batch.audio, audio_valid),
+            audio_valid,
+        ),
+        Targets(between(targets.va, valid), valid),
+    )

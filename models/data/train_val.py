@@ -1,0 +1,46 @@
+"""The training and validation splits of a manifest, packed."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from features.manifest.manifest import read_manifest
+from features.timeline import MAX_ROWS_APART
+from models.data.feature_sets import open_sets
+from models.data.packed import Bank
+from models.data.packed_cache import load_bank
+from models.data.splits import clips_of_split, constant_labels, read_all_labels, subjects
+
+
+@dataclass(frozen=True, slots=True)
+class Splits:
+    """What baselines learn from and are scored on."""
+
+    train: Bank
+    val: Bank
+    subject_of: dict[str, str]
+    """Whom each clip of both shows."""
+    visual: str
+    """Name of the feature set; so is the next."""
+    audio: str
+    notes: tuple[str, ...] = ()
+    """What is odd about the labels."""
+
+
+def load_splits(
+    manifest: Path,
+    store: str,
+    visual: str | None = None,
+    audio: str | None = None,
+    max_rows_apart: int = MAX_ROWS_APART,
+) -> Splits:
+    """The train and the val split; errors as of `train_head`."""
+    listed, sets = read_manifest(manifest), open_sets(store, visual, audio)
+    clips = {split: clips_of_split(listed, split) for split in ("train", "val")}
+    labels = {split: read_all_labels(listed, clips[split], required=True) for split in clips}
+    return Splits(
+        **{split: load_bank(sets, labels[split], max_rows_apart) for split in clips},
+        subject_of=subjects((*clips["train"], *clips["val"])),
+        visual=sets.visual.name,
+        audio=sets.audio.name,
+        notes=constant_labels(labels["train"] | labels["val"]),
+    )

@@ -1,0 +1,1 @@
+"""The concordance correlation coefficient, predictions, smoothing and intervals."""

@@ -1,0 +1,146 @@
+"""Predictions for every row of a bank, by the official protocol."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Float64, Int64
+from torch import Tensor
+
+from models.data.batches import batches
+from models.data.packed import Bank
+from models.data.windows import Windows
+from models.heads.base import Head
+from models.metrics.ccc import Concordance, VaConcordance
+
+ROWS_AT_ONCE = 16384  # bounds what a head keeps of a batch; at width 256 some 70 MB a layer
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """V and A of every row of a bank."""
+
+    va: Float64[np.ndarray, "N 2"]
+    """In [-1, 1]."""
+    interpolated: Bool[np.ndarray, "N"]
+    """Rows without a face whose values come from the clip's neighbouring rows."""
+
+
+@dataclass(frozen=True, slots=True)
+class RegionPosterior:
+    """What a head says of the regions in every row of a bank."""
+
+    posterior: Float64[np.ndarray, "N R"]
+    """Sums to 1; 0 where not valid."""
+    valid: Bool[np.ndarray, "N"]
+    """False where it would be read from nothing."""
+
+
+def predict(head: Head, bank: Bank, windows: Windows) -> Prediction:
+    """The head's V and A: overlapping windows merged by mean, clamped, gaps filled per clip."""
+    va = np.clip(_merged(head, bank, windows), -1, 1)
+    seen = bank.visual_valid.cpu().numpy()
+    interpolated = np.zeros(len(va), dtype=bool)
+    for _, span in bank.spans():
+        va[span] = fill_gaps(va[span], seen[span], bank.time_s[span])
+        interpolated[span] = ~seen[span] & seen[span].any()
+    return Prediction(va, interpolated)
+
+
+def mean_prediction(predictions: Sequence[Prediction]) -> Prediction:
+    """The mean of several predictions of the same bank, each of them clamped and without gaps."""
+    va = np.mean([each.va for each in predictions], axis=0)
+    return Prediction(va, predictions[0].interpolated)
+
+
+def end_to_end(predictions: Sequence[Prediction]) -> Prediction:
+    """The predictions of banks that stand one after the other in a larger one."""
+    return Prediction(
+        np.concatenate([each.va for each in predictions]),
+        np.concatenate([each.interpolated for each in predictions]),
+    )
+
+
+@torch.inference_mode()
+def _merged(head: Head, bank: Bank, windows: Windows) -> Float64[np.ndarray, "N 2"]:
+    """Mean over the windows that predict a row; the region branch runs only where V and A ask it.
+
+    The text tower runs at most once, and what a batch gave stays on the device until all are done.
+    """
+    head.eval()
+    prototypes = head.prototypes() if head.reads_regions else None
+    predicted, index, real = [], [], []
+    for chosen in _all(windows):
+        batch, _ = bank.gather(windows, chosen)
+        predicted.append(head(batch, prototypes).va.flatten(0, 1))  # (B * P, 2)
+        rows = windows.predicted(chosen)
+        index.append(rows.index.ravel())
+        real.append(rows.real.ravel())
+    total, count = _summed(predicted, index, real, len(bank.time_s))
+    return total / count
+
+
+@torch.inference_mode()
+def region_posterior(
+    head: Head, prototypes: Float[Tensor, "R D"], bank: Bank, windows: Windows
+) -> RegionPosterior | None:
+    """The softmax of the region logits, overlapping windows merged by mean of the valid rows.
+
+    None where the head has no region branch.
+    """
+    head.eval()
+    shares, index, real = [], [], []
+    for chosen in _all(windows):
+        batch, _ = bank.gather(windows, chosen)
+        regions = head(batch, prototypes).regions
+        if regions is None:
+            return None
+        shares.append(regions.logits.double().softmax(dim=-1).flatten(0, 1))  # (B * P, R)
+        rows = windows.predicted(chosen)
+        index.append(rows.index.ravel())
+        real.append((rows.real & regions.valid.cpu().numpy()).ravel())
+    total, count = _summed(shares, index, real, len(bank.time_s))
+    return RegionPosterior(total / np.maximum(count, 1), count[:, 0] > 0)
+
+
+def _summed(
+    values: Sequence[Float[Tensor, "_ K"]],
+    index: Sequence[Int64[np.ndarray, "_"]],
+    real: Sequence[Bool[np.ndarray, "_"]],
+    n_rows: int,
+) -> tuple[Float64[np.ndarray, "N K"], Float64[np.ndarray, "N 1"]]:
+    """Sums by row over the real ones of all batches, in their order, and how many there were."""
+    kept = np.concatenate(real)
+    rows = np.concatenate(index)[kept]
+    columns = torch.cat(list(values)).double().cpu().numpy()[kept].T  # (K, M)
+    # what np.add.at does, in the same order, without its cost for each number
+    total = [np.bincount(rows, column, minlength=n_rows) for column in columns]
+    count = np.bincount(rows, minlength=n_rows).astype(np.float64)
+    return np.stack(total, axis=1), count[:, None]
+
+
+def _all(windows: Windows) -> list[Int64[np.ndarray, "B"]]:
+    """Every window, in batches of about `ROWS_AT_ONCE` rows."""
+    return batches(np.arange(len(windows)), max(1, ROWS_AT_ONCE // windows.size))
+
+
+def fill_gaps(
+    va: Float64[np.ndarray, "T 2"], seen: Bool[np.ndarray, "T"], time_s: Float64[np.ndarray, "T"]
+) -> Float64[np.ndarray, "T 2"]:
+    """V and A with the rows not seen interpolated in time between those that are.
+
+    Ends hold. Where no row is seen there are no neighbours: the values stand, read from the sound.
+    """
+    if seen.all() or not seen.any():
+        return va
+    columns = [np.interp(time_s, time_s[seen], column[seen]) for column in va.T]
+    return np.stack(columns, axis=1)
+
+
+def concordance(prediction: Prediction, bank: Bank, span: slice = slice(None)) -> VaConcordance:
+    """The sums over the annotated rows of a span of the bank."""
+    annotated = bank.va_valid[span].cpu().numpy()
+    truth = bank.va[span].cpu().numpy()[annotated]  # (N, 2)
+    predicted = prediction.va[span][annotated]
+    return VaConcordance(*(Concordance.of(truth[:, k], predicted[:, k]) for k in range(2)))

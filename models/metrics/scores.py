@@ -1,0 +1,100 @@
+"""The score of a split and of each clip, from predictions and annotated rows."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from models.data.packed import Bank
+from models.metrics.ccc import VaConcordance
+from models.metrics.intervals import score_intervals
+from models.metrics.predict import Prediction, concordance
+
+
+@dataclass(frozen=True, slots=True)
+class SplitScore:
+    """The score of a split: its annotated frames, end to end."""
+
+    ccc_valence: float
+    ccc_arousal: float
+    ccc_mean: float
+    n_frames: int
+    """Annotated frames."""
+    n_clips: int
+    """Clips with annotated frames."""
+    n_interpolated: int
+    """Frames without a face, predicted from their neighbours; annotated or not."""
+    n_subjects: int
+    """People with annotated frames; the intervals are over them, and None where there is one."""
+    ccc_valence_low: float | None
+    """Ends of the 95 % intervals."""
+    ccc_valence_high: float | None
+    ccc_arousal_low: float | None
+    ccc_arousal_high: float | None
+    ccc_mean_low: float | None
+    ccc_mean_high: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class ClipScore:
+    """One clip of the table: a diagnostic, never the score."""
+
+    clip: str
+    n_frames: int
+    """Annotated frames; without any, the CCC are None."""
+    n_interpolated: int
+    ccc_valence: float | None
+    ccc_arousal: float | None
+
+
+def split_score(
+    prediction: Prediction, bank: Bank, subject_of: Mapping[str, str]
+) -> SplitScore | None:
+    """The score over all clips together; None where no row is annotated.
+
+    `subject_of` tells whom each clip shows.
+    """
+    sums = concordance(prediction, bank)
+    if not sums.valence.n:
+        return None
+    valence, arousal = sums.valence.ccc(), sums.arousal.ccc()
+    subjects = list(sums_by_subject(prediction, bank, subject_of).values())
+    found = score_intervals(subjects)
+    return SplitScore(
+        ccc_valence=valence,
+        ccc_arousal=arousal,
+        ccc_mean=(valence + arousal) / 2,
+        n_frames=sums.valence.n,
+        n_clips=sum(bool(bank.va_valid[span].any()) for _, span in bank.spans()),
+        n_interpolated=int(prediction.interpolated.sum()),
+        n_subjects=sum(bool(each.valence.n) for each in subjects),
+        ccc_valence_low=found and found.valence.low,
+        ccc_valence_high=found and found.valence.high,
+        ccc_arousal_low=found and found.arousal.low,
+        ccc_arousal_high=found and found.arousal.high,
+        ccc_mean_low=found and found.mean.low,
+        ccc_mean_high=found and found.mean.high,
+    )
+
+
+def sums_by_subject(
+    prediction: Prediction, bank: Bank, subject_of: Mapping[str, str]
+) -> dict[str, VaConcordance]:
+    """The sums of each subject over all their clips."""
+    found: dict[str, VaConcordance] = {}
+    for clip_id, span in bank.spans():
+        sums, subject = concordance(prediction, bank, span), subject_of[clip_id]
+        found[subject] = found[subject] + sums if subject in found else sums
+    return found
+
+
+def clip_scores(prediction: Prediction, bank: Bank) -> Iterator[ClipScore]:
+    """Each clip by itself."""
+    for clip_id, span in bank.spans():
+        sums = concordance(prediction, bank, span)
+        n = sums.valence.n
+        yield ClipScore(
+            clip_id,
+            n,
+            int(prediction.interpolated[span].sum()),
+            sums.valence.ccc() if n else None,
+            sums.arousal.ccc() if n else None,
+        )

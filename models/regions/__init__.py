@@ -1,0 +1,1 @@
+"""The nine regions of the valence-arousal plane, and their prompts."""

@@ -1,0 +1,122 @@
+"""A trained head as one safetensors file: weights, config, and which features it reads."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from pydantic import BaseModel, ConfigDict, ValidationError
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from features.errors import InputError, LaterVersion
+from features.system.files import write_whole
+from models.data.statistics import Statistics
+from models.heads import AnyHeadConfig
+from models.heads.base import Head, HeadInputs
+from models.regions.grid import NINE, Grid
+from models.regions.prompts import FixedBank
+
+FILE = "head.safetensors"
+FORMAT = "vaflow-head-1"
+META_KEY = "vaflow"
+PROTOTYPES = "prototypes"
+"""Name of the region prototypes among the tensors."""
+BANK = "bank."
+"""Tensors of the prompt bank begin so; they need a text tower, the prototypes do not."""
+
+
+class CheckpointMeta(BaseModel):
+    """What a head must be told of itself."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    format: str = FORMAT
+    head: AnyHeadConfig
+    visual: str
+    """Name of the feature set, digest included; so is `audio`."""
+    audio: str
+    visual_width: int
+    audio_width: int
+    window: int
+    stride: int
+    key: str
+    """Digest of everything that decides the weights."""
+    grid: Grid = NINE
+    """The regions that it was told by."""
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """A head as it was trained. Its prompts are frozen at the prototypes they gave."""
+
+    head: Head
+    meta: CheckpointMeta
+
+
+def save_head(
+    path: Path, state: Mapping[str, Tensor], prototypes: Tensor | None, meta: CheckpointMeta
+) -> None:
+    """Write the weights whole or not at all; this is what commits a run."""
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
+    if prototypes is not None:
+        tensors[PROTOTYPES] = prototypes.detach().cpu().contiguous()
+    write_whole(path, save(tensors, metadata={META_KEY: meta.model_dump_json()}))
+
+
+def read_meta(path: Path) -> CheckpointMeta:
+    """What the file says of its head; `InputError` where there is none, or it is no head."""
+    if not path.is_file():
+        raise InputError(f"there is no trained head at {path}; run train-head first")
+    try:
+        with safe_open(path, framework="pt") as file:
+            fields = json.loads((file.metadata() or {})[META_KEY])
+    except (SafetensorError, KeyError, ValueError) as error:
+        raise InputError(
+            f"{path} is no head of vaflow, or is damaged ({error}); run train-head again"
+        ) from None
+    if fields.get("format") != FORMAT:
+        raise LaterVersion(
+            f"{path} is a head of format {fields.get('format')!r}, this vaflow reads {FORMAT!r}; "
+            "use the vaflow that wrote it, give another folder, or replace it with "
+            "`run train-head` and force=true"
+        )
+    try:
+        return CheckpointMeta.model_validate(fields)
+    except ValidationError as error:
+        raise InputError(
+            f"{path} has a head config that this vaflow does not know "
+            f"({error.errors(include_url=False)[0]['msg']}); run train-head again"
+        ) from None
+
+
+def load_head(path: Path, device: torch.device) -> Checkpoint:
+    """The head in eval mode, ready to predict; loads no text tower."""
+    meta = read_meta(path)
+    try:
+        with safe_open(path, framework="pt", device=str(device)) as file:
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        prototypes = tensors.pop(PROTOTYPES, torch.zeros(0, meta.visual_width))
+        inputs = HeadInputs(
+            _unknown(meta.visual_width),
+            _unknown(meta.audio_width),
+            lambda _: FixedBank(prototypes),
+            meta.grid,
+        )
+        head = meta.head.build(inputs).to(device).eval()
+        own = {name: tensor for name, tensor in tensors.items() if not name.startswith(BANK)}
+        own |= {name: t for name, t in head.state_dict().items() if name.startswith(BANK)}
+        head.load_state_dict(own)
+    except (SafetensorError, RuntimeError) as error:
+        raise InputError(
+            f"the weights in {path} do not fit the head they are said to be of ({error}); "
+            "run train-head again"
+        ) from None
+    return Checkpoint(head, meta)
+
+
+def _unknown(width: int) -> Statistics:
+    """Statistics that the saved ones will replace."""
+    return Statistics(torch.zeros(width), torch.ones(width))

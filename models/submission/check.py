@@ -1,0 +1,216 @@
+"""What is wrong with a submission: each rule of the challenge's form that it breaks."""
+
+import re
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import isfinite
+from pathlib import Path
+from typing import Literal, get_args
+
+from models.submission.format import HEADER, Sample, bytes_of, named
+
+Rule = Literal[
+    "encoding",
+    "empty",
+    "byte order mark",
+    "line ends",
+    "header",
+    "columns",
+    "number",
+    "finite",
+    "range",
+    "count",
+    "missing",
+    "unexpected",
+    "duplicate",
+    "order",
+    "constant",
+]
+EXAMPLES = 3  # of what breaks a rule; the rest is counted
+SHOWN = 60  # characters of a value
+COLUMNS = HEADER.split(",")
+NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
+NOT_FINITE = re.compile(r"[+-]?(?:nan|inf|infinity)", re.IGNORECASE)
+BYTE_ORDER_MARK = "\ufeff"
+
+SAYS: dict[Rule, tuple[str, str]] = {
+    "encoding": ("the file must be text in UTF-8", "save it as plain text in UTF-8"),
+    "empty": ("the file must hold a header and rows", "write it again"),
+    "byte order mark": (
+        "the file must begin with its header, not with a byte order mark",
+        "save it as UTF-8 without one",
+    ),
+    "line ends": ("lines must end with \\n alone", "save it with Unix line ends"),
+    "header": (f"line 1 must be {HEADER!r}", "put this line first, spelled so"),
+    "columns": (
+        "a row must have three columns, location, valence and arousal",
+        "write them with commas between them, points in the numbers and no blank lines",
+    ),
+    "number": (
+        "valence and arousal must be decimal numbers",
+        "fill every placeholder; frames without a face, too, need a value",
+    ),
+    "finite": ("values must be finite", "find where they come from, and predict again"),
+    "range": (
+        "values must lie in [-1, 1]",
+        "clamp them; -5 marks annotations and is no prediction: predict such frames, too",
+    ),
+    "count": ("there must be as many rows as in the sample", "add what lacks, take out the rest"),
+    "missing": ("every row of the sample must be there", "predict and add them"),
+    "unexpected": (
+        "no row may be there that the sample does not have",
+        "take them out; locations are spelled as in the sample",
+    ),
+    "duplicate": ("no row may come twice", "keep one of each"),
+    "order": ("rows must stand in the sample's order", "sort them as the sample has them"),
+    "constant": (
+        "a column must vary",
+        "its CCC is 0: is it a placeholder, or has the head learnt nothing?",
+    ),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One rule that a submission breaks, with the first places where it does."""
+
+    rule: Rule
+    examples: tuple[str, ...]
+    """At most `EXAMPLES`: line, value."""
+    n: int
+    """How many places there are."""
+
+    def __post_init__(self) -> None:
+        if not 1 <= len(self.examples) <= min(self.n, EXAMPLES):
+            raise ValueError(f"{len(self.examples)} examples of {self.n} places")
+
+    def __str__(self) -> str:
+        must, remedy = SAYS[self.rule]
+        more = self.n - len(self.examples)
+        listed = ", ".join(self.examples) + (f" and {more} more" if more else "")
+        return f"{self.rule}: {listed}; {must}: {remedy}"
+
+
+def check(path: Path, sample: Sample) -> tuple[Problem, ...]:
+    """Every rule that the file breaks against the sample, none where it can be sent.
+
+    Where the file is no text at all, that alone. `InputError` where it cannot be read.
+    """
+    data = bytes_of(path, "the file to be sent")
+    try:
+        text = data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        return (Problem("encoding", (f"line {line}: byte 0x{data[error.start]:02x}",), 1),)
+    found = _Found(defaultdict(list), Counter())
+    if text.startswith(BYTE_ORDER_MARK):
+        found.add("byte order mark", "line 1: U+FEFF")
+        text = text.removeprefix(BYTE_ORDER_MARK)
+    if not text.strip():
+        found.add("empty", f"{len(data)} bytes")
+        return found.problems()
+    if "\r" in text:
+        number = text.count("\n", 0, text.index("\r")) + 1
+        found.add("line ends", f"line {number} ends with \\r", text.count("\r"))
+        text = text.replace("\r\n", "\n").replace("\r", "\n")
+    lines = text.removesuffix("\n").split("\n")
+    first_row = _check_header(lines[0], sample, found)
+    line_of, n_rows = _check_rows(lines, first_row, found)
+    if n_rows != len(sample.locations):
+        found.add("count", f"{n_rows} rows, where the sample has {len(sample.locations)}")
+    _compare(line_of, sample, found)
+    return found.problems()
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """What was found until now, by rule."""
+
+    examples: dict[Rule, list[str]]
+    n: Counter[Rule]
+
+    def add(self, rule: Rule, example: str, n: int = 1) -> None:
+        """One place more that breaks a rule, or `n` of which this is the first."""
+        self.n[rule] += n
+        if len(self.examples[rule]) < EXAMPLES:
+            self.examples[rule].append(example)
+
+    def problems(self) -> tuple[Problem, ...]:
+        """In the order of the rules."""
+        broken = [rule for rule in get_args(Rule) if self.n[rule]]
+        return tuple(Problem(rule, tuple(self.examples[rule]), self.n[rule]) for rule in broken)
+
+
+def _check_header(line: str, sample: Sample, found: _Found) -> int:
+    """The index of the first row: 0 where one stands in the header's place."""
+    if line == HEADER:
+        return 1
+    lacking = line.partition(",")[0] in set(sample.locations)
+    found.add("header", f"line 1: {line[:SHOWN]!r}" + (" is a row" if lacking else ""))
+    return 0 if lacking else 1
+
+
+def _check_rows(lines: Sequence[str], first: int, found: _Found) -> tuple[dict[str, int], int]:
+    """The line in which each location first stands, and the number of rows; blank lines are none.
+
+    Along the way each row is checked by itself, and each column as a whole.
+    """
+    line_of: dict[str, int] = {}
+    values: dict[str, list[float]] = {name: [] for name in COLUMNS[1:]}
+    n_rows = 0
+    for number, line in enumerate(lines[first:], first + 1):
+        location, *cells = line.split(",")
+        if len(cells) != len(values):
+            found.add("columns", f"line {number}: {len(cells) + 1} columns in {line[:SHOWN]!r}")
+        else:
+            for name, cell in zip(values, cells, strict=True):
+                value, broken = _value(cell)
+                if broken:
+                    found.add(broken, f"line {number}: {name} = {cell[:SHOWN]!r}")
+                if value is not None:
+                    values[name].append(value)
+        if not line.strip():
+            continue
+        n_rows += 1
+        if (before := line_of.setdefault(location, number)) != number:
+            found.add("duplicate", f"line {number}: {location[:SHOWN]!r}, as in line {before}")
+    for name, column in values.items():
+        if len(column) > 1 and min(column) == max(column):
+            found.add("constant", f"lines {first + 1} to {len(lines)}: {name} = {column[0]:g}")
+    return line_of, n_rows
+
+
+def _value(cell: str) -> tuple[float | None, Rule | None]:
+    """The number in a cell if it is a finite one, and the rule that the cell breaks if any.
+
+    Blanks around a number are accepted, as readers of CSV do.
+    """
+    bare = cell.strip()
+    if NUMBER.fullmatch(bare):
+        value = float(bare)
+        if -1 <= value <= 1:
+            return value, None
+        return (value, "range") if isfinite(value) else (None, "finite")  # 1e999 is infinite
+    return None, "finite" if NOT_FINITE.fullmatch(bare) else "number"
+
+
+def _compare(line_of: dict[str, int], sample: Sample, found: _Found) -> None:
+    """Find what lacks, what is too much, and what stands elsewhere."""
+    lacking = [row for row, location in enumerate(sample.locations) if location not in line_of]
+    if lacking:
+        per_clip = Counter(sample.clips[sample.clip_of[row]] for row in lacking)
+        counts = named([f"{clip}: {n}" for clip, n in per_clip.items()])
+        first = f"{sample.locations[lacking[0]]!r}, row {lacking[0] + 1} of the sample"
+        found.add("missing", f"{first} ({counts})", len(lacking))
+    wanted = [location for location in sample.locations if location in line_of]
+    known = set(wanted)
+    there = []
+    for location, number in line_of.items():
+        if location in known:
+            there.append(location)
+        else:
+            found.add("unexpected", f"line {number}: {location[:SHOWN]!r}")
+    for location, expected in zip(there, wanted, strict=True):
+        if location != expected:
+            found.add("order", f"line {line_of[location]}: {location!r}, not {expected!r}")

@@ -1,0 +1,152 @@
+"""The training loop, from banks on a device to the best weights."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from features.errors import VaflowError
+from models.data.batch import Batch, Targets
+from models.data.batches import epoch
+from models.data.mixup import mixed
+from models.data.packed import Bank
+from models.heads.base import Head, HeadConfig
+from models.heads.windows_of_head import scoring_windows, training_windows
+from models.metrics.ccc import VaConcordance
+from models.metrics.predict import concordance, predict
+from models.regions.grid import NINE, Grid
+from models.training.config import Epoch, TrainConfig
+from models.training.gradient_paths import check_gradient_paths
+from models.training.losses import head_loss
+
+
+@dataclass(frozen=True, slots=True)
+class Fit:
+    """What the loop found."""
+
+    epochs: tuple[Epoch, ...]
+    best: Epoch
+    """The one with the highest val mean CCC, the first of equals."""
+    state: dict[str, Tensor]
+    """The head's weights after that epoch."""
+
+
+def fit(
+    head: Head,
+    head_config: HeadConfig,
+    train: Bank,
+    val: Bank,
+    config: TrainConfig,
+    grid: Grid = NINE,
+    on_epoch: Callable[[Epoch], None] | None = None,
+) -> Fit:
+    """Train the head in place; its device is the banks'.
+
+    `VaflowError` where the loss is no number any more. `check_head` comes before.
+    """
+    windows = training_windows(train, head_config, config)
+    seen = scoring_windows(val, head_config, size=config.window, stride=config.stride)
+    optimizer = adam_w(head, config)
+    n_steps = math.ceil(len(windows) / config.batch_size)
+    schedule = torch.optim.lr_scheduler.LambdaLR(
+        optimizer, partial(rate, n_steps=n_steps * config.epochs, warmup=config.warmup)
+    )
+    shuffle = np.random.default_rng(config.seed)
+    draws = np.random.default_rng((config.seed, 1))  # of mixup: none of the shuffle's
+    epochs: list[Epoch] = []
+    best, state = None, {}
+    for index in range(config.epochs):
+        head.train()
+        total = torch.zeros((), device=train.device)
+        for batch, targets in epoch(train, windows, shuffle, config.batch_size):
+            if config.mixup:
+                batch, targets = mixed(batch, targets, draws, config.mixup)
+            total += step(head, head_config, optimizer, batch, targets, config, grid)
+            schedule.step()
+        loss = total.item() / n_steps
+        epochs.append(_scored(index, loss, config, concordance(predict(head, val, seen), val)))
+        if on_epoch:
+            on_epoch(epochs[-1])
+        if best is None or epochs[-1].ccc_mean > best.ccc_mean:
+            best = epochs[-1]
+            state = {name: tensor.clone() for name, tensor in head.state_dict().items()}
+        elif index - best.index >= config.patience:
+            break
+    assert best is not None  # there is an epoch
+    return Fit(tuple(epochs), best, state)
+
+
+def adam_w(head: Head, config: TrainConfig) -> torch.optim.AdamW:
+    """The optimiser of a head, all weights in one pass."""
+    return torch.optim.AdamW(
+        head.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, fused=True
+    )
+
+
+def step(
+    head: Head,
+    head_config: HeadConfig,
+    optimizer: torch.optim.Optimizer,
+    batch: Batch,
+    targets: Targets,
+    config: TrainConfig,
+    grid: Grid = NINE,
+) -> Float[Tensor, ""]:
+    """One step of the head's weights; returns the loss where it is, as nothing may wait for it.
+
+    The text tower runs once, whatever the number of windows; with fixed prompts it does not run.
+    """
+    lower = config.precision == "bfloat16"
+    with torch.autocast(batch.visual.device.type, torch.bfloat16, enabled=lower):
+        prototypes = head.prototypes() if head_config.region_weight else None
+        output = head(batch, prototypes)
+    loss = head_loss(output.in_float32(), targets, head_config, grid)
+    optimizer.zero_grad()
+    loss.backward()
+    nn.utils.clip_grad_norm_(head.parameters(), config.clip_grad_norm)
+    optimizer.step()
+    return loss.detach()
+
+
+def check_head(head: Head, head_config: HeadConfig, train: Bank, config: TrainConfig) -> None:
+    """Raise `ValueError` where the head cannot read such windows.
+
+    Also where the region loss could change nothing, unless that is wanted, and where the device
+    is slower in the precision asked for than in float32.
+    """
+    if config.precision == "bfloat16" and train.visual.device.type == "cpu":
+        raise ValueError(
+            "train.precision is bfloat16, and a CPU casts to it more slowly than it computes in "
+            "float32: set it to float32, or train on a GPU"
+        )
+    windows = training_windows(train, head_config, config)
+    spread = np.linspace(0, len(windows) - 1, config.batch_size).astype(np.int64)
+    if head_config.region_weight and not head_config.may_be_idle:
+        check_gradient_paths(head, train.gather(windows, spread)[0])
+    else:
+        with torch.no_grad(), torch.random.fork_rng():
+            head(train.gather(windows, spread[:1])[0])
+
+
+def rate(step: int, *, n_steps: int, warmup: float) -> float:
+    """Share of the peak learning rate at a step: a line up, then half a cosine down."""
+    n_warmup = math.ceil(warmup * n_steps)
+    if step < n_warmup:
+        return (step + 1) / n_warmup
+    return (1 + math.cos(math.pi * (step - n_warmup) / max(1, n_steps - n_warmup))) / 2
+
+
+def _scored(index: int, loss: float, config: TrainConfig, score: VaConcordance) -> Epoch:
+    """The epoch with its val scores."""
+    if not math.isfinite(loss):
+        raise VaflowError(
+            f"the training loss is {loss} in epoch {index + 1}: the training diverged; lower "
+            f"train.learning_rate (it is {config.learning_rate:g})"
+        )
+    valence, arousal = score.valence.ccc(), score.arousal.ccc()
+    return Epoch(index, loss, valence, arousal, (valence + arousal) / 2)

@@ -1,0 +1,88 @@
+"""The losses, each a mean over the valid rows of a batch, and their sum."""
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from models.data.batch import Targets
+from models.heads.base import HeadConfig, HeadOutput
+from models.regions.grid import Grid, hard_labels, soft_labels
+
+VARIANCE_EPS = 1e-8  # keeps the CCC of a batch of one row finite
+
+
+def head_loss(
+    output: HeadOutput, targets: Targets, config: HeadConfig, grid: Grid
+) -> Float[Tensor, ""]:
+    """(1 - CCC_V) + (1 - CCC_A) + lambda * KL, over the valid rows (Jung et al., 2026).
+
+    By config V and A have weights, the CCC is of the batch or of each window, and a mean squared
+    error comes in.
+    """
+    of_ccc = ccc if config.ccc == "batch" else ccc_per_window
+    loss = _weighted(1 - of_ccc(output.va, targets), config)
+    if config.mse_weight:
+        loss = loss + config.mse_weight * _weighted(mse(output.va, targets), config)
+    if output.regions is None or not config.region_weight:
+        return loss
+    valid = targets.valid & output.regions.valid
+    labels = (
+        soft_labels(targets.va, config.sigma, grid)
+        if config.region_labels == "soft"
+        else hard_labels(targets.va, grid)
+    )
+    return loss + config.region_weight * region_kl(output.regions.logits, labels, valid)
+
+
+def _weighted(each: Float[Tensor, "2"], config: HeadConfig) -> Float[Tensor, ""]:
+    """The sum over V and A by their weights, which stay with the host: a GPU need not wait."""
+    return config.valence_weight * each[0] + config.arousal_weight * each[1]
+
+
+def ccc(predicted: Float[Tensor, "B P 2"], targets: Targets) -> Float[Tensor, "2"]:
+    """CCC of V and of A over all valid rows of the batch together, biased variances."""
+    return _ccc(predicted, targets, dims=(0, 1))[0, 0]
+
+
+def ccc_per_window(predicted: Float[Tensor, "B P 2"], targets: Targets) -> Float[Tensor, "2"]:
+    """The mean over windows of each window's own CCC; windows without a valid row do not count."""
+    counts = targets.valid.any(dim=1).to(predicted.dtype)  # (B,)
+    each = _ccc(predicted, targets, dims=(1,))[:, 0]  # (B, 2)
+    return (each * counts[:, None]).sum(dim=0) / counts.sum().clamp(min=1)
+
+
+def _ccc(
+    predicted: Float[Tensor, "B P 2"], targets: Targets, dims: tuple[int, ...]
+) -> Float[Tensor, "#B 1 2"]:
+    """CCC over some dimensions, by masked sums: picking the valid rows would make a GPU wait."""
+    weight = targets.valid.unsqueeze(-1).to(predicted.dtype)  # (B, P, 1)
+    weight = weight / weight.sum(dim=dims, keepdim=True).clamp(min=1)
+
+    def mean(x: Float[Tensor, "B P 2"]) -> Float[Tensor, "#B 1 2"]:
+        return (x * weight).sum(dim=dims, keepdim=True)
+
+    mean_truth, mean_predicted = mean(targets.va), mean(predicted)
+    from_truth, from_predicted = targets.va - mean_truth, predicted - mean_predicted
+    variances = mean(from_truth.square()) + mean(from_predicted.square())
+    apart = (mean_truth - mean_predicted).square()
+    return 2 * mean(from_truth * from_predicted) / (variances + apart + VARIANCE_EPS)
+
+
+def mse(predicted: Float[Tensor, "B P 2"], targets: Targets) -> Float[Tensor, "2"]:
+    """Mean squared error of V and of A over the valid rows."""
+    valid = targets.valid.unsqueeze(-1)  # (B, P, 1)
+    squared = ((predicted - targets.va).square() * valid).sum(dim=(0, 1))
+    return squared / valid.sum().clamp(min=1)
+
+
+def region_kl(
+    logits: Float[Tensor, "B P R"], labels: Float[Tensor, "B P R"], valid: Bool[Tensor, "B P"]
+) -> Float[Tensor, ""]:
+    """Mean KL divergence of the regions' softmax from the label, over the valid rows.
+
+    Of a hard label it is the cross-entropy.
+    """
+    divergence = torch.nn.functional.kl_div(
+        logits.log_softmax(dim=-1), labels, reduction="none"
+    ).sum(dim=-1)  # (B, P)
+    return (divergence * valid).sum() / valid.sum().clamp(min=1)

@@ -1,0 +1,382 @@
+"""Batches across clips and encoders, with an encoder that counts, and the real decoder."""
+
+import errno
+import threading
+from contextlib import closing
+from dataclasses import dataclass, field
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+
+from features.clip import Source, Track
+from features.encoders.ast import AstConfig
+from features.encoders.clip import ClipConfig
+from features.errors import MediaError, VaflowError
+from features.extraction.batching import Encoded, Failed, encode_all, filled, fitting_batch
+from features.extraction.output_buffer import KeptOutputs
+from features.extraction.prefetch import Task
+from features.media.decoder import Decoder
+from features.media.limits import DecodeLimits
+from features.media.worker.client import DecoderLink, Stopped
+from features.spec import FeatureSpec
+from tests.helpers.small_media import draw_frames, tone
+from tests.helpers.whole_media import read_sound
+
+CPU = torch.device("cpu")
+SPEC = FeatureSpec(
+    kind="clip",
+    model={},
+    weights_sha256="0" * 64,
+    preprocessing={},
+    sampling={},
+    precision="float32",
+)
+
+
+def seen(items: torch.Tensor) -> int:
+    """How many of them are not blank."""
+    return int((items.flatten(1) != 0).any(dim=1).sum())
+
+
+@dataclass
+class Counting:
+    """Gives each item back; notes how many it was given at once."""
+
+    room: int = 10**9
+    """Items that its memory holds."""
+    device: torch.device = CPU
+    sizes: list[int] = field(default_factory=list)
+    modality: str = "visual"
+    rate_hz: None = None
+    cpu_batch, gpu_batch = 16, 64
+    spec = SPEC
+
+    def blank(self, n_items):
+        return torch.zeros(n_items, 1)
+
+    def read(self, source, decoder):
+        numbers = np.frombuffer(source.clip_id.encode(), np.uint8).astype(np.float32)
+        for part in np.array_split(numbers, 3):
+            yield torch.from_numpy(part)[:, None]
+        return len(numbers)
+
+    def encode(self, items):
+        if len(items) > self.room:
+            raise torch.OutOfMemoryError("no memory")
+        self.sizes.append(seen(items))
+        return items
+
+    def assemble(self, outputs, n_rows):
+        values = torch.cat(list(outputs)).numpy()
+        assert values.dtype == np.float16
+        return Track(values, np.arange(n_rows, dtype=np.float64), np.ones(n_rows, bool)), None
+
+
+READ = Counting.read
+
+
+def fails_at_the_end(self, source, decoder):
+    end = yield from READ(self, source, decoder)
+    if source.clip_id == "bad":
+        raise MediaError("a fault of the clip", "damaged")
+    return end
+
+
+def results(encoder, names, batch_size, **limits) -> list[Encoded | Failed]:
+    tasks = [Task(k, Source(name, None, None, None, None), ("it",)) for k, name in enumerate(names)]
+    sizes = {"it": batch_size}
+    with closing(Decoder(DecodeLimits(**limits))) as decoder:
+        return list(encode_all({"it": encoder}, tasks, batch_sizes=sizes, decoders=[decoder]))
+
+
+def encoded(encoder, names, batch_size=4, **limits) -> dict[str, str]:
+    """What came through, as the text it was made of."""
+    return {
+        names[r.index]: r.track.values[:, 0].astype(np.uint8).tobytes().decode()
+        for r in results(encoder, names, batch_size, **limits)
+    }
+
+
+NAMES = ("abcdefgh", "aabbaabb", "zzzzzzzz", "q")
+
+
+@pytest.mark.parametrize("batch_size", [1, 3, 4, 100])
+def test_what_is_the_same_within_a_clip_is_encoded_once_and_stands_at_each_of_its_places(
+    batch_size,
+):
+    encoder = Counting()
+    assert encoded(encoder, NAMES, batch_size) == {name: name for name in NAMES}
+    assert sum(encoder.sizes) == 8 + 2 + 1 + 1  # a z of another clip is another z
+    assert set(encoder.sizes[:-1]) <= {batch_size}
+
+
+def test_what_waits_of_a_clip_that_fails_is_taken_out_of_the_line(monkeypatch):
+    monkeypatch.setattr(Counting, "read", fails_at_the_end)
+    encoder = Counting()
+    found = results(encoder, ["bad", "good", "fine"], 5)
+    assert [(r.index, isinstance(r, Failed)) for r in found] == [
+        (0, True),
+        (1, False),
+        (2, False),
+    ]
+    assert encoder.sizes == [5, 2]  # good has three different letters, fine four; none of bad
+
+
+def test_a_batch_that_does_not_fit_is_halved_and_tried_again(caplog):
+    encoder = Counting(room=3)
+    assert encoded(encoder, NAMES, 8) == {name: name for name in NAMES}
+    assert max(encoder.sizes) == 2  # 8, 4, 2
+    assert sum(encoder.sizes) == 12
+    assert "a batch of 8 does not fit into the memory of cpu: 4 from here on" in caplog.text
+    assert "a batch of 4 does not fit into the memory of cpu: 2 from here on" in caplog.text
+
+
+def test_a_device_without_room_for_one_item_is_named_with_the_remedy():
+    with pytest.raises(VaflowError, match="cpu has too little memory to encode one item for it"):
+        encoded(Counting(room=0), NAMES)
+
+
+def test_another_failure_of_the_encoder_is_no_lack_of_memory(monkeypatch):
+    def encode(self, items):
+        raise RuntimeError("shapes do not fit")
+
+    monkeypatch.setattr(Counting, "encode", encode)
+    with pytest.raises(RuntimeError, match="shapes do not fit"):
+        encoded(Counting(), NAMES)
+    assert not [t for t in threading.enumerate() if t.name.startswith("reader")]
+
+
+@pytest.mark.parametrize(("room", "size"), [(10**9, 64), (64, 64), (63, 32), (1, 1), (0, 1)])
+def test_on_a_gpu_the_batch_is_the_largest_half_of_a_half_that_fits(room, size):
+    assert fitting_batch(Counting(room=room, device=torch.device("cuda"))) == size
+    assert fitting_batch(Counting(room=room)) == 16
+
+
+# Real media ---------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def orders(monkeypatch) -> list[str]:
+    """What decoding processes are asked for."""
+    asked: list[str] = []
+    pieces = DecoderLink.pieces
+
+    def noted(self, function, record, *arguments):
+        asked.append(function.__name__)
+        return pieces(self, function, record, *arguments)
+
+    monkeypatch.setattr(DecoderLink, "pieces", noted)
+    return asked
+
+
+@pytest.fixture
+def both(tiny_clip, tiny_ast):
+    return {
+        "clip": ClipConfig(**tiny_clip).build(CPU),
+        "ast": AstConfig(model=tiny_ast, hop_s=0.64).build(CPU),
+    }
+
+
+def run(encoders, source: Source, **limits) -> dict[str, Encoded | Failed]:
+    tasks = [Task(0, source, tuple(encoders))]
+    sizes = dict.fromkeys(encoders, 8)
+    with closing(Decoder(DecodeLimits(**limits))) as decoder:
+        found = encode_all(encoders, tasks, batch_sizes=sizes, decoders=[decoder])
+        return {result.feature_set: result for result in found}
+
+
+def source(**parts) -> Source:
+    empty = {"clip_id": "a", "video": None, "frames": None, "audio": None, "fps": None}
+    return Source(**{**empty, **parts})
+
+
+def assert_same(a: Encoded, b: Encoded) -> None:
+    for part in ("values", "time_s", "valid"):
+        np.testing.assert_array_equal(getattr(a.track, part), getattr(b.track, part))
+    assert len(a.track.time_s) > 0
+
+
+def test_both_encoders_share_one_decoding_of_the_container_and_get_what_each_gets_alone(
+    both, make_video, make_crops, orders
+):
+    video = make_video(time_s=np.arange(80) / 25, sound=tone(3.2), sound_starts_s=0.2)
+    for frames, first in ((None, "video_pictures"), (make_crops([1, 5]), "video_clock")):
+        clip = source(video=video, frames=frames)
+        together = run(both, clip)
+        assert "sound_samples" not in orders
+        assert orders[0] == first
+        for name, encoder in both.items():
+            assert_same(together[name], run({name: encoder}, clip)[name])
+        assert orders[-1] == "sound_samples"
+        orders.clear()
+
+
+def test_sound_that_came_along_is_let_go_of_at_the_end(both, make_video):
+    video = make_video(time_s=np.arange(80) / 25, sound=tone(3.2))
+    tasks, sizes = [Task(0, source(video=video), tuple(both))], dict.fromkeys(both, 8)
+    with closing(Decoder(DecodeLimits())) as decoder:
+        assert len(list(encode_all(both, tasks, batch_sizes=sizes, decoders=[decoder]))) == 2
+        assert decoder._heard is None
+        assert decoder.probe(video).n_frames == 80  # it is of further use
+
+
+def test_an_end_before_all_is_read_stops_the_decoders(make_video):
+    tasks = [Task(k, source(), ("it",)) for k in range(50)]
+    with closing(Decoder(DecodeLimits())) as decoder:
+        ends = encode_all({"it": Counting()}, tasks, batch_sizes={"it": 1}, decoders=[decoder])
+        next(ends)
+        ends.close()
+        with pytest.raises(Stopped):
+            decoder.probe(make_video())
+
+
+def test_sound_of_a_file_of_its_own_is_read_alone(both, make_video, orders, monkeypatch):
+    def never(*_):
+        raise AssertionError("the sound of the video is not wanted")
+
+    monkeypatch.setattr("features.media.decoder.Hearing", never)
+    video = make_video("v.mp4", sound=tone(2))
+    other = make_video("other.mp4", time_s=np.arange(75) / 25, sound=tone(3, seed=1))
+    found = run(both, source(video=video, audio=other))
+    assert orders == ["video_pictures", "sound_samples"]
+    assert found["ast"].track.time_s[-1] > 2.5
+
+
+def test_where_one_of_the_two_is_broken_the_other_comes_through(both, make_video, monkeypatch):
+    video = make_video(time_s=np.arange(80) / 25, sound=tone(3.2))
+
+    with closing(Decoder(DecodeLimits())) as decoder:  # which was begun before
+        decoder.keep_sound(16_000)
+        clock = decoder.clock(video, None)
+        assert decoder._heard.is_whole
+    monkeypatch.setattr("features.media.audio.Along.end", lambda self: (False, None))
+    alone = run(both, source(video=video))
+    assert isinstance(alone["ast"], Encoded)
+    assert len(alone["clip"].track.time_s) == len(clock.time_s)
+
+    found = run(both, source(video=video), frames=10)
+    assert found["clip"].code == "limit-frames"
+    assert_same(found["ast"], alone["ast"])
+
+
+def test_long_sound_that_came_along_goes_through_a_file_and_a_full_disk_only_costs_time(
+    both, make_video, monkeypatch, orders
+):
+    clip = source(video=make_video(time_s=np.arange(80) / 25, sound=tone(3.2)))
+    wanted = run(both, clip)["ast"]
+    monkeypatch.setattr("features.media.decoder.IN_MEMORY_BYTES", 1000)
+    assert_same(run(both, clip)["ast"], wanted)
+    assert "sound_samples" not in orders
+
+    def full(self, *_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("tempfile.SpooledTemporaryFile.write", full)
+    assert_same(run(both, clip)["ast"], wanted)
+    assert orders[-1] == "sound_samples"
+
+
+@pytest.mark.parametrize("n_beside", [0, 1, 14, 15, 40])
+def test_an_item_is_the_same_whatever_is_beside_it(n_beside):
+    """Which clips are in a run, or a shard, decides nothing: bit by bit, before any rounding."""
+    encoder = ClipConfig(model="vaflow-rn-small", pretrained="rendered").build(CPU)
+    drawn = torch.Generator().manual_seed(3)
+    items = torch.randint(0, 256, (60, 3, *encoder.size), dtype=torch.uint8, generator=drawn)
+    few = filled([items[:1], items[20 : 20 + n_beside]], encoder, 64)
+    assert torch.equal(encoder.encode(few)[:1], encoder.encode(items)[:1])
+
+
+def test_a_still_picture_and_silence_are_encoded_once(both, make_video, monkeypatch):
+    counts = {"clip": 0, "ast": 0}
+    for name, encoder in both.items():
+
+        def counted(items, name=name, real=encoder.encode):
+            counts[name] += seen(items)
+            return real(items)
+
+        monkeypatch.setattr(encoder, "encode", counted)
+    still = np.repeat(draw_frames(1), 100, axis=0)
+    still[60:] = draw_frames(3)[2]
+    video = make_video(
+        time_s=np.arange(100) / 25,
+        frames=still,
+        sound=np.zeros(4 * 44_100, np.float32),
+        options={"qp": "0"},
+    )
+    found = run(both, source(video=video))
+    assert len(found["clip"].track.time_s) == 100
+    assert 2 <= counts["clip"] < 20  # x264 refines a still picture for some frames
+    values = found["clip"].track.values
+    assert (values[30:59] == values[40]).all()
+    assert not (values[70] == values[40]).all()
+    n_frames = 1 + (len(read_sound(video, 16_000).samples) - 400) // 160
+    assert len(both["ast"].windows.starts(n_frames)) > 4
+    assert counts["ast"] == 2  # a full window of silence, and the last one with its padding
+    mute = run({"ast": both["ast"]}, source(video=make_video("mute.mp4")))["ast"]
+    assert len(mute.track.time_s) == 0
+
+
+def test_readers_take_one_core_each_and_leave_the_encoder_its_own(monkeypatch):
+    seen, read = [], Counting.read
+
+    def noted(self, *arguments):
+        seen.append(torch.get_num_threads())
+        return (yield from read(self, *arguments))
+
+    monkeypatch.setattr(Counting, "read", noted)
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        encoded(Counting(), ("a",))
+        after = torch.get_num_threads()
+    finally:
+        torch.set_num_threads(before)
+    assert (seen, after) == ([1], 2)
+
+
+@pytest.mark.parametrize("in_memory", [0, 10**6])
+@pytest.mark.parametrize("piece", [1, 100, 10**6])
+def test_outputs_come_back_in_any_order_from_memory_and_from_a_file(in_memory, piece, monkeypatch):
+    monkeypatch.setattr("features.extraction.output_buffer.IN_MEMORY_BYTES", in_memory)
+    monkeypatch.setattr("features.extraction.output_buffer.PIECE_BYTES", piece)
+    values = torch.arange(5 * 2 * 3).reshape(5, 2, 3).half()
+    orders = [(0, 1, 2, 3, 4), (0, 0, 1, 2, 2, 3, 4, 0), (3, 3, 0), (0, 0, 1)]
+    with closing(KeptOutputs()) as kept:
+        for part in values.split(2):
+            kept.add(part)
+        assert kept.n_items == 5
+        for order in orders:
+            found = torch.cat(list(kept.in_order(order)))
+            torch.testing.assert_close(found, values[list(order)], rtol=0, atol=0)
+
+
+def test_outputs_that_the_disk_does_not_take_stay_in_memory(monkeypatch):
+    monkeypatch.setattr("features.extraction.output_buffer.IN_MEMORY_BYTES", 1)
+    values = torch.arange(6 * 4).reshape(6, 4).half()
+    with closing(KeptOutputs()) as kept:
+        kept.add(values[:2])
+        monkeypatch.setattr(kept._file, "write", full)
+        kept.add(values[2:3])
+        monkeypatch.undo()  # there is room again
+        kept.add(values[3:])
+        for order in (tuple(range(6)), (0, 1, 4, 4, 1)):
+            torch.testing.assert_close(torch.cat(list(kept.in_order(order))), values[list(order)])
+
+
+def full(_) -> None:
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_what_a_gpu_still_works_on_of_a_clip_that_failed_is_let_go(monkeypatch):
+    """One batch is in flight while the next is made ready; a fake event stands for the GPU's."""
+
+    def in_flight(values):
+        return SimpleNamespace(event=True, on_cpu=lambda: values.half())
+
+    monkeypatch.setattr("features.extraction.batching._Output", SimpleNamespace(of=in_flight))
+    monkeypatch.setattr(Counting, "read", fails_at_the_end)
+    found = results(Counting(), ["bad", "good", "fine"], 2)
+    assert [(r.index, isinstance(r, Failed)) for r in found] == [(0, True), (1, False), (2, False)]
+    assert found[1].track.values[:, 0].astype(np.uint8).tobytes() == b"good"

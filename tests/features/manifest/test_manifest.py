@@ -1,0 +1,63 @@
+import json
+
+import pytest
+
+from features.clip import Clip
+from features.errors import InputError
+from features.manifest.manifest import read_manifest, write_manifest
+
+GOOD = {"id": "12", "video": "a/12.mp4"}
+
+
+def test_what_is_written_is_read(tmp_path):
+    clips = (
+        Clip(id="12", video="a/12.mp4", split="train", fps=29.97),
+        Clip(id="12_left", frames="c/12_left", labels="l/12_left.txt", subject="é"),
+    )
+    write_manifest(tmp_path / "m.jsonl", clips)
+    manifest = read_manifest(tmp_path / "m.jsonl")
+    assert manifest.clips == clips
+    assert manifest.root == tmp_path.resolve()
+    assert manifest.source(clips[1]).frames == tmp_path / "c" / "12_left"
+    assert manifest.source(clips[1]).video is None
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("{", "line 2: not JSON"),
+        ("[" * 100_000, "line 2: nested too deeply"),
+        ('{"id": "b", "id": "c"}', "line 2: the key 'id' comes twice"),
+        ('{"id": "b", "video": "\\ud800.mp4"}', "has a character that no file name should have"),
+        ("[1]", "line 2: a list, but each line must be one object"),
+        (json.dumps({**GOOD, "vidio": "x"}), "line 2: unknown key 'vidio'; .* is 'video'"),
+        (json.dumps({"video": "x"}), "line 2: the key 'id' is missing"),
+        (json.dumps({"id": "../x"}), "line 2: the id '../x' is not safe as a name"),
+        (json.dumps({"id": ".hidden"}), "is not safe as a name"),
+        (json.dumps({"id": "a/b"}), "is not safe as a name"),
+        (json.dumps({"id": "x" * 129}), "is not safe as a name"),
+        (json.dumps({"id": "zarr.json"}), "a name that the feature store uses itself"),
+        (json.dumps({"id": "b", "video": "/etc/x"}), "video = '/etc/x': .* must be relative"),
+        (json.dumps({"id": "b", "labels": "a/../../x"}), "must be relative .* stay inside"),
+        (json.dumps({"id": "b", "split": "dev"}), "split = 'dev': Input should be 'train'"),
+        (json.dumps({"id": "b", "fps": 0}), "fps = 0"),
+        (json.dumps({"id": "a"}), "line 2: the id 'a' stands already in line 1"),
+        (json.dumps({"id": "A"}), "ids must differ in more than case"),
+    ],
+)
+def test_the_first_bad_line_is_named(tmp_path, line, message):
+    path = tmp_path / "m.jsonl"
+    path.write_text(json.dumps({"id": "a"}) + "\n" + line + "\n")
+    with pytest.raises(InputError, match=message):
+        read_manifest(path)
+
+
+def test_a_manifest_that_is_not_there_empty_or_no_text_is_refused(tmp_path):
+    with pytest.raises(InputError, match=r"there is no manifest at .*`vaflow index"):
+        read_manifest(tmp_path / "m.jsonl")
+    (tmp_path / "m.jsonl").write_text("\n\n")
+    with pytest.raises(InputError, match="has no line"):
+        read_manifest(tmp_path / "m.jsonl")
+    (tmp_path / "m.jsonl").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(InputError, match="no text file"):
+        read_manifest(tmp_path / "m.jsonl")

@@ -1,0 +1,431 @@
+"""A store on an object store, asked by S3's own protocol of a server on this machine."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from itertools import count
+from pathlib import Path
+
+import numpy as np
+import pytest
+from fsspec.config import conf
+from s3fs import S3FileSystem
+
+from features.clip import Clip
+from features.errors import InputError, LaterVersion, StoreError, Unreachable
+from features.maintenance.garbage import debris
+from features.maintenance.listing import info, listing
+from features.maintenance.repair import clear
+from features.maintenance.statistics.compute import statistics
+from features.maintenance.status import status
+from features.maintenance.verify import verify
+from features.manifest.labels import Labels, write_labels
+from features.manifest.manifest import write_manifest
+from features.store.feature_store import FeatureStore, absolute, place_at
+from features.store.s3_client import CONNECT_S, asking, filesystem
+from flows.command.main import main
+from models.runs.checkpoint import FILE
+from models.stages.score_head import score_head
+from models.stages.train_head import train_head
+from tests.helpers.small_heads import BRIEF, HEAD
+from tests.helpers.small_media import tone
+from tests.helpers.small_stores import (
+    SOURCE,
+    SPEC,
+    TRACKS,
+    content,
+    make_track,
+    same,
+    state_of,
+    write_clips,
+    write_tracks,
+)
+from tests.helpers.synthetic import plant
+
+TESTS = Path(__file__).parents[3] / "tests"
+KEYS = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test"}
+NUMBERS = count()
+WAIT_S = 60  # for the server
+N_CLIPS, N_FRAMES = 5, 60
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[str]:
+    """The URL of an S3 server; a process of its own."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    until = time.monotonic() + WAIT_S
+    while True:
+        try:
+            socket.create_connection(("127.0.0.1", port), timeout=1).close()
+            break
+        except OSError:
+            assert process.poll() is None
+            assert time.monotonic() < until
+            time.sleep(0.05)
+    yield f"http://127.0.0.1:{port}"
+    process.kill()
+    process.wait()
+
+
+@pytest.fixture
+def environment(server, tmp_path, monkeypatch) -> None:
+    """The environment that names the server."""
+    S3FileSystem.clear_instance_cache()
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        monkeypatch.delenv(name)
+    for name, value in KEYS.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("AWS_ENDPOINT_URL", server)
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "none"))
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "none"))
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    yield
+    S3FileSystem.clear_instance_cache()
+
+
+@pytest.fixture
+def files(environment) -> S3FileSystem:
+    return S3FileSystem(use_listings_cache=False)
+
+
+@pytest.fixture
+def bucket(files) -> str:
+    """The URL of an empty bucket."""
+    name = f"bucket-{next(NUMBERS)}"
+    files.mkdir(name)
+    return f"s3://{name}"
+
+
+@pytest.fixture
+def url(bucket, files, tmp_path) -> str:
+    """A store of one feature set with `TRACKS`, copied from a folder."""
+    return copied(files, write_tracks(tmp_path / "folder.zarr"), f"{bucket}/tracks.zarr")
+
+
+def copied(files: S3FileSystem, root: Path, url: str) -> str:
+    files.put(str(root) + "/", url.removeprefix("s3://"), recursive=True)
+    return url
+
+
+def objects(files: S3FileSystem, url: str) -> dict[str, bytes]:
+    above = url.removeprefix("s3://")
+    return {key.removeprefix(f"{above}/"): files.cat_file(key) for key in files.find(above)}
+
+
+def is_found(url: str) -> bool:
+    """Whether one is told that something is wrong."""
+    try:
+        return bool(verify(url).problems)
+    except LaterVersion:  # a flip in the version
+        return True
+
+
+def key(url: str, *parts: str) -> str:
+    return "/".join([url.removeprefix("s3://"), SPEC.name, *parts])
+
+
+def test_a_killed_upload_shows_the_old_record_none_or_the_new_and_a_killed_run_resumes(
+    bucket, tmp_path
+):
+    done = subprocess.run(
+        [sys.executable, str(TESTS / "helpers" / "crash_upload.py"), str(tmp_path), f"{bucket}/s"],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(TESTS.parent), "OMP_NUM_THREADS": "1"},
+    )
+    assert done.returncode == 0, done.stderr
+    said = json.loads(done.stdout)
+    # before the commit is deleted; before each of six files and the commit is put; not at all
+    assert said["replaced"] == ["old", *["missing"] * 7, "new"]
+    assert said["resumed"]["rest"] == 24 - 9
+    assert said["resumed"]["objects"] == 2 + 24 * 7
+
+
+def test_a_store_is_the_same_objects_as_the_files_of_a_folder(bucket, files, tmp_path):
+    write_tracks(tmp_path / "folder.zarr")
+    store = FeatureStore.open(f"{bucket}/a/b.zarr", create=True)
+    for clip, track in TRACKS.items():
+        note = None if len(track.values) else "the clip has no sound"
+        store.write(SPEC, clip, track, source=SOURCE, provenance={"by": "a test"}, note=note)
+    assert objects(files, f"{bucket}/a/b.zarr") == content(tmp_path / "folder.zarr")
+    again = FeatureStore.open(f"{bucket}/a/b.zarr/")
+    assert all(same(again.read(SPEC.name, clip), track) for clip, track in TRACKS.items())
+    assert not list((again.work / "staging").iterdir())
+
+
+def test_a_shorter_record_leaves_nothing_of_the_one_it_replaces(bucket, files, tmp_path):
+    large, small = make_track(3000, 900), make_track(3, 900)
+    for place in (f"{bucket}/s.zarr", str(tmp_path / "folder.zarr")):
+        store = FeatureStore.open(place, create=True)
+        for track in (large, small):
+            store.write(SPEC, "a", track, source=SOURCE, provenance={})
+    assert objects(files, f"{bucket}/s.zarr") == content(tmp_path / "folder.zarr")
+
+
+def test_a_commit_of_another_machine_is_not_overwritten(url, files):
+    place = place_at(url)
+    with pytest.raises(StoreError, match="committed by another machine at the same time"):
+        place._put_commit(files, f"{SPEC.name}/a", b"{}")
+    assert verify(url).problems == ()
+    place._put_commit(files, f"{SPEC.name}/a", files.cat_file(key(url, "a", "zarr.json")))  # ours
+
+
+def test_each_object_that_is_changed_missing_or_too_many_is_found(url, files):
+    whole = verify(url)
+    assert (whole.problems, whole.n_records) == ((), 4)
+    for name, data in objects(files, url).items():
+        if name.split("/")[1:2] in (["large"], ["zeros"], ["empty"]):
+            continue
+        at, flipped = f"{url.removeprefix('s3://')}/{name}", bytearray(data)
+        flipped[len(data) // 2] ^= 1
+        files.pipe_file(at, bytes(flipped))
+        assert is_found(url), name
+        if "/c/" in name or name.endswith(("/values/zarr.json", "/a/zarr.json")):
+            with pytest.raises(StoreError):
+                FeatureStore.open(url).read(SPEC.name, name.split("/")[1])
+        files.rm_file(at)
+        assert is_found(url), name
+        files.pipe_file(at, data)
+    files.pipe_file(key(url, "a", "values/c/7/0"), b"stray")
+    files.pipe_file(key(url, "zeros", "../../x"), b"leads out")
+    files.pipe_file(f"{url.removeprefix('s3://')}/letter.txt", b"dear")
+    found = {problem.place: problem.what for problem in verify(url).problems}
+    assert found.pop("letter.txt") == "does not belong here; move it away"
+    assert found.pop(f"{SPEC.name}/a/values/c/7/0") == "is one too many"
+    assert "is no file of a record; delete it" in found.pop(f"{SPEC.name}/zeros")
+    assert not found
+
+
+def test_what_is_wrong_is_put_away_and_counts_as_missing_or_corrupt(url, files):
+    data = files.cat_file(key(url, "large", "values/c/0/0"))
+    files.pipe_file(key(url, "large", "values/c/0/0"), data[:-1] + bytes([data[-1] ^ 1]))
+    files.pipe_file(key(url, "zeros", "zarr.json"), b"")
+    files.pipe_file(key(url, "zeros", "../x"), b"leads out")
+    store = FeatureStore.open(url)
+    assert state_of(store, "zeros", SOURCE)[0] == "corrupt"
+    done = clear(url, verify(url), [SPEC], set(TRACKS))
+    assert not done.left
+    assert state_of(store, "large", SOURCE) == (
+        "corrupt",
+        "values/c/0/0 is missing",
+    )
+    assert state_of(store, "zeros", SOURCE)[0] == "missing"
+    away = {path.parent.name for path in (store.work / "removed").glob("*/*/*")}
+    assert away == {f"{SPEC.name}.large", f"{SPEC.name}.zeros"}
+    for clip in ("large", "zeros"):
+        store.write(SPEC, clip, TRACKS[clip], source=SOURCE, provenance={})
+    assert verify(url).problems == ()
+
+
+def test_a_mixture_of_two_records_is_never_read(url, files):
+    # each chunk has a checksum that holds: two machines wrote it at once
+    other = replace(TRACKS["a"], values=-TRACKS["a"].values)
+    store = FeatureStore.open(url.replace("tracks", "other"), create=True)
+    store.write(SPEC, "a", other, source=SOURCE, provenance={})
+    chunk = files.cat_file(key(store.place.path(), "a", "values/c/0/0"))
+    files.pipe_file(key(url, "a", "values/c/0/0"), chunk)
+    with pytest.raises(StoreError, match="values/c/0/0 was changed, or replaced"):
+        FeatureStore.open(url).read(SPEC.name, "a")
+
+
+def test_statistics_are_those_of_a_folder(url, bucket, files, tmp_path):
+    folder = str(tmp_path / "folder.zarr")
+    files.pipe_file(key(url, "a", "values/c/0/0"), b"x" * 34)
+    chunk = tmp_path / f"folder.zarr/{SPEC.name}/a/values/c/0/0"
+    chunk.write_bytes(b"x" * 34)
+    (found,), (wanted,) = statistics(url), statistics(folder)
+    assert found.as_json() == wanted.as_json()
+    assert [each.clip for each in found.survey.damaged] == ["a", "large"]
+    with pytest.raises(InputError, match="no such bucket"):
+        statistics("s3://bucket-none/s.zarr")
+
+
+def test_status_listing_and_info_are_those_of_a_folder(bucket, files, tmp_path):
+    write_clips(tmp_path)
+    url = copied(files, tmp_path / "s.zarr", f"{bucket}/s.zarr")
+    folder = str(tmp_path / "s.zarr")
+    assert status(url, tmp_path / "m.jsonl") == status(folder, tmp_path / "m.jsonl")
+    assert listing(url) == listing(folder)
+    assert info(url, "a") == info(folder, "a")
+
+
+def test_a_head_of_a_bucket_is_that_of_a_folder(bucket, files, tmp_path):
+    planted = plant(tmp_path, ("train", "val"))
+    url = copied(files, Path(planted.store), f"{bucket}/s.zarr")
+    heads = []
+    for name, store in (("folder", planted.store), ("bucket", url)):
+        run = tmp_path / name
+        train_head(run=run, head=HEAD, train=BRIEF, manifest=planted.manifest, store=store)
+        heads.append((run / FILE).read_bytes())
+    assert heads[0] == heads[1]
+    scored = [score_head(run=tmp_path / name) for name in ("folder", "bucket")]
+    assert scored[0].score == scored[1].score
+
+
+@pytest.fixture
+def clips(tmp_path, make_video) -> list[Clip]:
+    """Clips with labels, of four films, in a manifest m.jsonl."""
+    rng, listed = np.random.default_rng(0), []
+    for k in range(4):
+        make_video(f"{k}.mp4", time_s=np.arange(N_FRAMES) / 25, sound=tone(N_FRAMES / 25, seed=k))
+        va = rng.uniform(-0.9, 0.9, (N_FRAMES, 2))
+        write_labels(tmp_path / f"{k}.txt", Labels(va, np.ones(N_FRAMES, bool)))
+    for k in range(N_CLIPS):
+        split = "train" if k < N_CLIPS - 2 else "val"
+        listed.append(Clip(id=f"c{k}", video=f"{k % 4}.mp4", labels=f"{k % 4}.txt", split=split))
+    write_manifest(tmp_path / "m.jsonl", listed)
+    return listed
+
+
+def test_by_the_command_a_killed_extraction_resumes_and_all_that_follows_works(
+    bucket, files, clips, tmp_path, tiny_clip, tiny_ast, capsys
+):
+    store, manifest = f"{bucket}/a/s.zarr", str(tmp_path / "m.jsonl")
+    keys = [f"manifest={manifest}", f"store={store}"]
+    encoders = [{"kind": "clip", **tiny_clip}, {"kind": "ast", "model": tiny_ast, "hop_s": 0.64}]
+    extract = ["run", "extract-features", *keys, f"encoders={json.dumps(encoders)}"]
+
+    def n_stored() -> int:
+        return len(files.glob(f"{store.removeprefix('s3://')}/*/*/zarr.json"))
+
+    child = subprocess.Popen([sys.executable, "-m", "flows", *extract], start_new_session=True)
+    deadline = time.monotonic() + WAIT_S
+    while not n_stored():
+        assert time.monotonic() < deadline, "no clip was stored"
+        assert child.poll() is None
+        time.sleep(0.02)
+    child.kill()
+    assert child.wait() == -signal.SIGKILL
+    n_kept = n_stored()
+    assert 0 < n_kept < 2 * N_CLIPS
+    n_sets = len(files.glob(f"{store.removeprefix('s3://')}/*/zarr.json"))  # begun by then
+    assert main(["status", store, manifest, "--json"]) == 1
+    assert json.loads(capsys.readouterr().out)["counts"] == {
+        "complete": n_kept,
+        "missing": n_sets * N_CLIPS - n_kept,
+    }
+
+    assert main(extract) == 0
+    assert f"{2 * N_CLIPS - n_kept} extracted, {n_kept} already" in capsys.readouterr().out
+    assert main(["verify", store]) == 0
+    assert main(["status", store, manifest]) == 0
+    run, head = tmp_path / "run", HEAD.model_dump_json()
+    train = ["run", "train-head", *keys, f"run={run}", f"head={head}"]
+    assert main([*train, f"train={BRIEF.model_dump_json()}"]) == 0
+    assert main(["run", "score-head", f"run={run}"]) == 0
+    scored = json.loads((run / "scores.json").read_text())["val"]
+    assert (scored["n_clips"], scored["n_frames"]) == (2, 2 * N_FRAMES)
+
+
+def test_what_works_on_folders_only_says_so(url):
+    with pytest.raises(InputError, match="works on folders only; copy the store to a folder"):
+        debris(FeatureStore.open(url))
+
+
+def test_an_object_that_is_not_there_is_no_missing_bucket(url):
+    with pytest.raises(FileNotFoundError), asking(url) as files:
+        files.cat_file(f"{url.removeprefix('s3://')}/nothing")
+
+
+def test_a_url_is_held_to_its_form(environment):
+    for wrong in ("s3://bucket", "s3://bucket/a/../b", "s3://bucket//a", "s3://b?x/a"):
+        with pytest.raises(InputError, match="is no s3://BUCKET/PREFIX"):
+            place_at(wrong)
+    assert absolute("s3://bucket/a") == "s3://bucket/a"
+
+
+def test_two_servers_have_two_work_folders(bucket, monkeypatch):
+    here = place_at(f"{bucket}/s").work
+    S3FileSystem.clear_instance_cache()
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
+    assert place_at(f"{bucket}/s").work != here
+    monkeypatch.delenv("AWS_ENDPOINT_URL")
+    found = set()
+    for region in ("eu-west-1", "us-east-2"):  # a bucket's name is the same in both
+        S3FileSystem.clear_instance_cache()
+        monkeypatch.setenv("AWS_REGION", region)
+        found.add(place_at(f"{bucket}/s").work)
+    assert len(found) == 1
+
+
+def test_a_server_that_is_not_there_is_no_damage(url, monkeypatch):
+    store = FeatureStore.open(url)
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
+    S3FileSystem.clear_instance_cache()
+    with pytest.raises(Unreachable, match="Could not connect.*AWS_ENDPOINT_URL"):
+        state_of(store, "a", SOURCE)
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "nowhere")
+    S3FileSystem.clear_instance_cache()
+    with pytest.raises(Unreachable, match="Invalid endpoint: nowhere"):
+        store.read(SPEC.name, "a")
+
+
+def configured(folder: Path, **options: object) -> subprocess.CompletedProcess[str]:
+    """How `vaflow ls` ends where fsspec's configuration has these options, and says the server."""
+    (folder / "fsspec").mkdir(exist_ok=True)
+    (folder / "fsspec" / "any.json").write_text(json.dumps({"s3": options}))
+    inherited = {k: v for k, v in os.environ.items() if k != "AWS_ENDPOINT_URL"}
+    return subprocess.run(
+        [sys.executable, "-m", "flows", "ls", "s3://no-such-bucket/s"],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**inherited, "FSSPEC_CONFIG_DIR": str(folder / "fsspec"), **KEYS},
+    )
+
+
+def test_options_come_from_the_configuration_of_fsspec_and_credentials_do_not(
+    server, environment, tmp_path
+):
+    asked_there = configured(tmp_path, endpoint_url=server)
+    assert asked_there.returncode == 2
+    assert "there is no such bucket on this server" in asked_there.stderr
+    refused = configured(tmp_path, endpoint_url=server, secret="x")
+    assert refused.returncode == 2
+    assert "holds 'secret', and credentials come from the environment" in refused.stderr
+    assert "AWS_SECRET_ACCESS_KEY" in refused.stderr
+
+
+def test_time_outs_may_be_configured_and_the_others_stay(environment, monkeypatch):
+    quick = {"config_kwargs": {"read_timeout": 0.5}, "client_kwargs": {"region_name": "eu-west-1"}}
+    monkeypatch.setitem(conf, "s3", quick)
+    found = filesystem("s3://b/s")
+    assert found.config_kwargs["read_timeout"] == 0.5
+    assert found.config_kwargs["connect_timeout"] == CONNECT_S
+    assert found.client_kwargs == {"region_name": "eu-west-1"}
+
+
+def test_credentials_in_a_variable_of_fsspec_are_of_the_environment(environment, monkeypatch):
+    monkeypatch.setitem(conf, "s3", {"key": "k"})
+    with pytest.raises(InputError, match="holds 'key', and credentials"):
+        filesystem("s3://b/s")
+    monkeypatch.setenv("FSSPEC_S3_KEY", "k")
+    assert filesystem("s3://b/s").key == "k"
+
+
+def test_no_credentials_no_bucket_no_s3fs_are_named(url, monkeypatch):
+    with pytest.raises(InputError, match="there is no such bucket on this server; make it"):
+        FeatureStore.open("s3://no-such-bucket/s", create=True)
+    with pytest.raises(InputError, match="there is no feature store at .*extract-features"):
+        FeatureStore.open(f"{url}-not")
+    with pytest.raises(InputError, match="exists and is no feature store"):
+        FeatureStore.open(f"{url}/{SPEC.name}/a/values/c", create=True)
+    for name in KEYS:
+        monkeypatch.delenv(name)
+    S3FileSystem.clear_instance_cache()
+    with pytest.raises(InputError, match="AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY in the env"):
+        FeatureStore.open(url)
+    monkeypatch.setitem(sys.modules, "s3fs", None)
+    with pytest.raises(InputError, match="this needs s3fs, which is not installed"):
+        FeatureStore.open(url)

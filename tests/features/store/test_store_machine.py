@@ -1,0 +1,184 @@
+"""A store against a dictionary: whatever is done to it in whatever order, both say the same.
+
+A record that was spoiled is known to be: it may be refused, and never read as something else.
+"""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from unittest.mock import patch
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
+
+from features.errors import StoreError
+from features.maintenance.garbage import debris, remove
+from features.maintenance.repair import clear
+from features.maintenance.verify import verify
+from features.store.feature_store import FeatureStore
+from tests.helpers.small_stores import SPEC, make_track, same
+
+CLIPS = st.sampled_from(["a", "b", "c"])
+SEEDS = st.integers(0, 3)
+
+
+class Killed(BaseException):
+    """The process ends here."""
+
+
+@contextmanager
+def killed_at(step: str, place: Path) -> Iterator[None]:
+    """Within, who publishes a record at `place` dies at a step; the dead tidy nothing up."""
+    real, is_dead = os.rename, False
+
+    def rename(source: Path, target: Path) -> None:
+        nonlocal is_dead
+        is_last = Path(target) == place
+        is_dead = is_dead or step == "staged" or (step == "away" and is_last)
+        if not is_dead:
+            real(source, target)
+            is_dead = step == "in" and is_last
+        if is_dead:
+            raise Killed
+
+    def rmtree(path: Path, **_: bool) -> None:
+        assert is_dead, path
+
+    with patch.object(os, "rename", rename), patch.object(shutil, "rmtree", rmtree):
+        yield
+
+
+def source_of(seed: int) -> dict[str, str]:
+    return {"video": f"{seed}" * 64}
+
+
+class StoreAgainstDictionary(RuleBasedStateMachine):
+    """`held` says which track each clip has; `spoiled` which records were harmed since."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.folder = Path(tempfile.mkdtemp())
+        self.store = FeatureStore.open(self.folder / "0.zarr", create=True)
+        self.n_moves = 0
+        self.held: dict[str, int] = {}
+        self.spoiled: set[str] = set()
+
+    def teardown(self) -> None:
+        shutil.rmtree(self.folder)
+
+    def record(self, clip: str) -> Path:
+        return self.store.path / SPEC.name / clip
+
+    @rule(clip=CLIPS, seed=SEEDS)
+    def put(self, clip: str, seed: int) -> None:
+        self.store.write(SPEC, clip, make_track(seed=seed), source=source_of(seed), provenance={})
+        self.held[clip] = seed
+        self.spoiled.discard(clip)
+
+    @rule(clip=CLIPS, seed=SEEDS, step=st.sampled_from(["staged", "away", "in"]))
+    def crash(self, clip: str, seed: int, step: str) -> None:
+        """A writer is killed when it has staged, when the old is away, or when the new is in."""
+        was_there = os.path.lexists(self.record(clip))
+        with killed_at(step, self.record(clip)), pytest.raises(Killed):
+            self.store.write(
+                SPEC, clip, make_track(seed=seed), source=source_of(seed), provenance={}
+            )
+        if step == "in":
+            self.held[clip] = seed
+            self.spoiled.discard(clip)
+        elif step == "away" and was_there:
+            self.held.pop(clip, None)
+            self.spoiled.discard(clip)
+
+    @rule()
+    def gc(self) -> None:
+        remove(self.store, debris(self.store))
+        assert debris(self.store) == []
+
+    @rule(clip=CLIPS)
+    def gc_but_for(self, clip: str) -> None:
+        remove(self.store, debris(self.store, clips=[clip]))
+        self.held = {c: seed for c, seed in self.held.items() if c == clip}
+        self.spoiled &= {clip}
+
+    @rule()
+    def move(self) -> None:
+        self.n_moves += 1
+        new = self.folder / f"{self.n_moves}.zarr"
+        work = self.store.work
+        self.store.path.rename(new)
+        self.store = FeatureStore.open(new)
+        if work.exists():
+            work.rename(self.store.work)
+
+    @rule(clip=CLIPS, data=st.data())
+    def corrupt(self, clip: str, data: st.DataObject) -> None:
+        among = sorted(p for p in self.record(clip).rglob("*") if p.is_file())
+        if clip not in self.held or not among:
+            return
+        path = data.draw(st.sampled_from(among), label="file")
+        content = bytearray(path.read_bytes())
+        bit = data.draw(st.integers(0, 8 * len(content)), label="bit; the last: it is removed")
+        if bit == 8 * len(content):
+            path.unlink()
+        else:
+            content[bit // 8] ^= 1 << bit % 8
+            path.write_bytes(bytes(content))
+        self.spoiled.add(clip) if self._is_spoiled(clip) else self.spoiled.discard(clip)
+
+    def _is_spoiled(self, clip: str) -> bool:
+        """The same bit may have flipped back."""
+        return any(p.clip == clip for p in verify(self.store.path).problems)
+
+    @rule()
+    def repair(self) -> None:
+        clear(self.store.path, verify(self.store.path), [SPEC], ["a", "b", "c"])
+        assert verify(self.store.path).problems == () or self.spoiled
+        for clip in self.spoiled & self.held.keys():
+            self.put(clip, self.held[clip])
+
+    @rule(clip=CLIPS)
+    def read(self, clip: str) -> None:
+        if clip not in self.held or clip in self.spoiled:
+            with pytest.raises(StoreError):
+                self.store.read(SPEC.name, clip)
+        else:
+            assert same(self.store.read(SPEC.name, clip), make_track(seed=self.held[clip]))
+
+    @invariant()
+    def states_are_those_of_the_dictionary(self) -> None:
+        for clip in ("a", "b", "c"):
+            state, _ = self.store.state(SPEC.name, clip, source_of(self.held.get(clip, 0)))
+            if clip not in self.held:
+                assert state == "missing"
+            elif clip not in self.spoiled:
+                assert state == "complete"
+                other = source_of(self.held[clip] + 1)
+                assert self.state_of(store, clip, other)[0] == "stale"
+
+    @invariant()
+    def verify_names_what_was_spoiled_and_nothing_else(self) -> None:
+        assert {p.clip for p in verify(self.store.path).problems} == self.spoiled
+
+
+def run(examples: int, steps: int) -> None:
+    run_state_machine_as_test(
+        StoreAgainstDictionary,
+        settings=settings(
+            max_examples=examples, stateful_step_count=steps, deadline=None, database=None
+        ),
+    )
+
+
+def test_a_store_is_a_dictionary():
+    run(12, 12)
+
+
+@pytest.mark.torture
+def test_a_store_is_a_dictionary_for_long():
+    run(300, 50)

@@ -1,0 +1,767 @@
+"""Bad input, all of it, as a table: what is wrong, the command, its exit status, what it says and
+what stays. Every row runs the real command on a copy of a good set (bad_input.py)."""
+
+import json
+import os
+import random
+import re
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pytest
+from open_clip.model import CLIP
+from safetensors.torch import save_file
+from transformers import ViTConfig, ViTModel, Wav2Vec2Config, Wav2Vec2Model
+
+from flows.command.main import main
+from tests.helpers.bad_input import (
+    Before,
+    Make,
+    all_but,
+    attributes,
+    before,
+    both_sets,
+    can_mount,
+    constant,
+    crop,
+    crops_from_zero,
+    crops_of_one_size,
+    cut,
+    encoder,
+    everything,
+    flipped,
+    folder_at,
+    gone,
+    head_of,
+    in_a_process,
+    label_row,
+    line,
+    n_rows,
+    nothing,
+    pictures_only,
+    several,
+    sound_only,
+    text,
+    the_store,
+    timestamps_that_go_back,
+    video,
+    write_good,
+)
+from tests.helpers.small_media import TINY_CLIP
+
+EXTRACT = "run extract-features -c e.yaml"
+TRAIN = "run train-head -c e.yaml"
+FOLDS = "run train-ensemble -c e.yaml run=folds folds=2"
+SCORE = "run score-head -c e.yaml"
+STATUS = "status s.zarr m.jsonl"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row of the table."""
+
+    name: str
+    make: Make
+    """Spoils a copy of the good set."""
+    command: str
+    status: int
+    says: str
+    """A regular expression of stdout and stderr."""
+    stays: Callable[[Before], None] = everything
+
+
+A, B = "c0.mp4", '{"id": "a", "video": "c0.mp4"}\n'
+AWAY = "the features .* are damaged .* delete the folder s.zarr/clip-.*/c0 and run extract-features"
+
+MEDIA = (
+    Row("video missing", gone(A), EXTRACT, 1, "c0.mp4 cannot be read .No such file.*; correct"),
+    Row("video truncated", cut(A), EXTRACT, 1, "c0.mp4 cannot be decoded .Invalid data.*; replace"),
+    Row("video a text", text(A, "none"), EXTRACT, 1, "c0.mp4 cannot be decoded .*; replace"),
+    Row("video of 0 bytes", text(A, ""), EXTRACT, 1, r"c0.mp4 is empty \(0 bytes\); replace"),
+    Row("video a folder", line(0, video="crops"), EXTRACT, 1, r"crops cannot be read \(Is a dir"),
+    Row("sound only", sound_only, EXTRACT, 1, "c0.mp4 has no picture; give", all_but("c0")),
+    Row(
+        "pictures only", pictures_only, EXTRACT, 0, "note: c0: the clip has no sound", all_but("c0")
+    ),
+    Row(
+        "no frame", video(n_frames=0, n_samples=9999), EXTRACT, 1, "no frame decodes", all_but("c0")
+    ),
+    Row("no frame, no sound", video(n_frames=0), EXTRACT, 1, "no frame decodes", all_but("c0")),
+    Row(
+        "no packet at all", video("c0.mkv", n_frames=0), EXTRACT, 1, "c0.mkv cannot be decoded .End"
+    ),
+    Row(
+        "no packet of sound",
+        video("c0.mkv"),
+        EXTRACT,
+        0,
+        "c0: the clip has no sound",
+        all_but("c0"),
+    ),
+    Row("sound of 10 ms", video(n_samples=441), EXTRACT, 0, "2 extracted", all_but("c0")),
+    Row(
+        "back in time",
+        timestamps_that_go_back,
+        EXTRACT,
+        0,
+        "c0: timestamps unusable: c",
+        all_but("c0"),
+    ),
+    Row("frames not a folder", line(1, frames=A), EXTRACT, 1, "no such folder of crops; correct"),
+    Row("crops missing", gone("crops"), EXTRACT, 1, "crops: there is no such folder of crops"),
+    Row("no crop", several(gone("crops"), folder_at("crops")), EXTRACT, 1, "crops holds no crop; "),
+    Row(
+        "crop missing", gone("crops/00009.jpg"), EXTRACT, 0, "1 extracted, 7 already", all_but("c1")
+    ),
+    Row(
+        "crop corrupt", cut("crops/00003.jpg"), EXTRACT, 1, "00003.jpg is no whole picture .*; repl"
+    ),
+    Row("crop of another size", crop(3, 256), EXTRACT, 0, "1 extracted, 7 already", all_but("c1")),
+    Row("crops of 96 px", crops_of_one_size(96), EXTRACT, 0, "1 extracted, 7 alr", all_but("c1")),
+    Row("crops from 0", crops_from_zero, EXTRACT, 1, "00000.jpg: crops .* from 0, add 1 to each"),
+    Row("crops: 3 too many", crop(33), EXTRACT, 0, "1 extracted, 7 already", all_but("c1")),
+    Row(
+        "crops: 4 too many",
+        crop(34),
+        EXTRACT,
+        1,
+        "has crop 34, .* 30 frames; at most 3 more .*correct",
+    ),
+    Row(
+        "crop not numbered",
+        text("crops/a.jpg", "x"),
+        EXTRACT,
+        1,
+        "a.jpg: crops are named 00001.jpg",
+    ),
+    Row(
+        "media gone, status", gone(A), STATUS, 1, "stale: c0 .*: its features are there, but its m"
+    ),
+)
+
+LABELS = (
+    Row("wrong header", label_row(1, "arousal,valence"), TRAIN, 2, "first line must be 'valence,a"),
+    Row(
+        "a word", label_row(6, "0.1,happy"), TRAIN, 2, "c0.txt, line 6: expected two .*'0.1,happy'"
+    ),
+    Row("out of range", label_row(6, "0.1,1.2"), TRAIN, 2, r"c0.txt, line 6: .* outside \[-1, 1\]"),
+    Row("one -5 of two", label_row(6, "-5,0.2"), TRAIN, 2, "line 6: .* must stand in both columns"),
+    Row("no row", text("c0.txt", "valence,arousal\n"), TRAIN, 2, "c0.txt has a header but no row"),
+    Row("no file", gone("c0.txt"), TRAIN, 2, r"c0.txt cannot be read \(No such file.*correct `lab"),
+    Row("no text", text("c0.txt", b"\xff\xfe"), TRAIN, 2, r"c0.txt cannot be read \(it is no text"),
+    Row("no labels", line(0, labels=None), TRAIN, 2, "1 clips to train on have no labels .*; give"),
+    Row("3 rows more", n_rows(33), TRAIN, 0, "train-head: 1 epochs", the_store),
+    Row("4 rows more", n_rows(34), TRAIN, 2, "34 label rows but 30 .* at most 3.*max_rows_apart=N"),
+    Row(
+        "4 rows fewer", n_rows(26), TRAIN, 2, "26 label rows but 30 .* at most 3.*max_rows_apart=N"
+    ),
+    Row("allowed", n_rows(34), f"{TRAIN} max_rows_apart=4", 0, "train-head: 1 epochs", the_store),
+    Row("5, 4 allowed", n_rows(35), f"{TRAIN} max_rows_apart=4", 2, "35 label .* by at most 4"),
+    Row("scored", n_rows(34, "c2.txt"), SCORE, 2, "clip 'c2': 34 label rows .*max_rows_apart=N"),
+    Row(
+        "scored, allowed", n_rows(34, "c2.txt"), f"{SCORE} max_rows_apart=4", 0, "64 fr", the_store
+    ),
+    Row(
+        "less than none", nothing, f"{TRAIN} max_rows_apart=-1", 2, "max_rows_apart = -1: .* equal"
+    ),
+    Row("constant", constant("c0.txt"), TRAIN, 0, "note: c0: every ann.* same label", the_store),
+    Row("constant, scored", constant("c3.txt"), SCORE, 0, "note: c3: every annotat", the_store),
+)
+
+MANIFEST = (
+    Row(
+        "none", nothing, f"{EXTRACT} manifest=n", 2, "no manifest at n; `vaflow index .* -o n` writ"
+    ),
+    Row("empty", text("m.jsonl", "\n\n"), EXTRACT, 2, "m.jsonl has no line; a manifest holds"),
+    Row("no text", text("m.jsonl", b"\xff\xfe"), EXTRACT, 2, r"m.jsonl is no text file \(UTF-8\)"),
+    Row("half a line", cut("m.jsonl", 0.9), EXTRACT, 2, "line 4: not JSON .* must be one object"),
+    Row(
+        "an id twice", text("m.jsonl", B + B), EXTRACT, 2, "line 2: the id 'a' stands already in li"
+    ),
+    Row(
+        "absolute", line(2, video="/v.mp4"), EXTRACT, 2, "line 3: video = '/v.mp4': .* be relative"
+    ),
+    Row("escaping", line(1, labels="x/../../l"), EXTRACT, 2, "line 2: labels = .* stay inside it"),
+    Row(
+        "unsafe id", line(3, id="../c3"), EXTRACT, 2, "line 4: the id '../c3' is not safe as a name"
+    ),
+    Row("misspelt key", line(0, vidoe="v"), EXTRACT, 2, "line 1: unknown key 'vidoe'.*is 'video'"),
+    Row(
+        "unknown split", line(0, split="dev"), EXTRACT, 2, "line 1: split = 'dev': .*'train', 'val'"
+    ),
+    Row(
+        "split not there",
+        nothing,
+        f"{SCORE} split=vall",
+        2,
+        "only of train, val; the nearest is 'v",
+    ),
+    Row(
+        "no split", several(*(line(k, split=None) for k in range(4))), TRAIN, 2, "none of its clips"
+    ),
+)
+
+CONFIG = (
+    Row("no file", nothing, "run train-head -c n.yaml", 2, r"n.yaml cannot be read \(No such file"),
+    Row(
+        "not YAML",
+        text("e.yaml", "store: [a\nrun: r\n"),
+        EXTRACT,
+        2,
+        "e.yaml is not YAML: line 2, column 4: expected",
+    ),
+    Row(
+        "a tab", text("e.yaml", "a:\n\t- b\n"), EXTRACT, 2, "e.yaml is not YAML: line 2, column 1:"
+    ),
+    Row("no keys", text("e.yaml", ""), EXTRACT, 2, "must hold keys and values"),
+    Row("bytes", text("e.yaml", b"\xff\xfe"), EXTRACT, 2, "it is no text in UTF-8"),
+    Row(
+        "value not YAML",
+        nothing,
+        f"{EXTRACT} 'store={{'",
+        2,
+        "the value of 'store={' is not YAML: l",
+    ),
+    Row(
+        "unknown key",
+        nothing,
+        f"{EXTRACT} stroe=x",
+        2,
+        "unknown key 'stroe'; the nearest .* 'store'",
+    ),
+    Row(
+        "unknown kind",
+        encoder(0, kind="clap"),
+        EXTRACT,
+        2,
+        "kinds are clip, ast, the nearest is 'cl",
+    ),
+    Row(
+        "unknown head",
+        nothing,
+        f"{TRAIN} head.kind=dsp",
+        2,
+        "head.kind = 'dsp': .*nearest is 'dspl'",
+    ),
+    Row(
+        "kind missing",
+        nothing,
+        f"{EXTRACT} 'encoders=[{{hop_s: 1}}]'",
+        2,
+        "'encoders.0.kind' is miss",
+    ),
+    Row("unknown data set", nothing, "index affwild . -o x.jsonl", 2, "expected tags: 'affwild2'"),
+)
+
+UNPACKED = gone("s.zarr.work/banks")
+FLIPPED = flipped("s.zarr/clip-*/c0/values/c/0/0")
+STORE = (
+    Row(
+        "none", nothing, f"{TRAIN} store=n.zarr", 2, "no feature store at n.zarr; `vaflow run extr"
+    ),
+    Row("a file", nothing, f"{EXTRACT} store=m.jsonl", 2, "m.jsonl exists and is no feature store"),
+    Row("below a file", nothing, f"{EXTRACT} store=m.jsonl/s", 2, "m.jsonl is no folder; give ano"),
+    Row(
+        "another folder", nothing, f"{EXTRACT} store=crops", 2, "crops exists and is no feature st"
+    ),
+    Row("on the web", nothing, f"{EXTRACT} store=gs://b/s", 2, "only folders of this machine"),
+    Row(
+        "later store",
+        attributes("s.zarr", version=2),
+        EXTRACT,
+        2,
+        "of version 2, this vaflow reads",
+    ),
+    Row(
+        "later set",
+        attributes("s.zarr/clip-*", mask=1),
+        EXTRACT,
+        2,
+        "unknown key 'mask'.*; use the v",
+    ),
+    Row("later set, status", attributes("s.zarr/clip-*", mask=1), STATUS, 2, "unknown key 'mask'"),
+    Row(
+        "later record",
+        attributes("s.zarr/clip-*/c0", mask=1),
+        EXTRACT,
+        2,
+        r"another .* \(mask\); us",
+    ),
+    Row(
+        "later record, train",
+        attributes("s.zarr/ast-*/c0", mask=1),
+        TRAIN,
+        2,
+        r"another .* \(mask\)",
+    ),
+    Row(
+        "set lost its attributes",
+        gone("s.zarr/clip-*/zarr.json"),
+        EXTRACT,
+        0,
+        "nothing to encode",
+        both_sets,
+    ),
+    Row(
+        "record half written",
+        gone("s.zarr/clip-*/c0/zarr.json"),
+        EXTRACT,
+        0,
+        "1 extracted",
+        all_but("c0"),
+    ),
+    Row(
+        "record lost a chunk",
+        gone("s.zarr/clip-*/c0/values/c/0/0"),
+        EXTRACT,
+        0,
+        "1 extracted",
+        all_but("c0"),
+    ),
+    Row(
+        "commit cut",
+        cut("s.zarr/clip-*/c0/zarr.json"),
+        STATUS,
+        1,
+        "corrupt: c0 .* is damaged .*extr",
+    ),
+    Row(
+        "a flipped bit", several(gone("s.zarr.work/banks"), FLIPPED), f"{TRAIN} force=true", 1, AWAY
+    ),
+    Row("flipped since it was packed", FLIPPED, f"{TRAIN} force=true", 0, "1 epochs", the_store),
+    Row(
+        "another spec", nothing, f"{SCORE} store=new.zarr", 2, "trained on clip-.* and ast-.*; extr"
+    ),
+)
+
+
+def begun(folder: Path) -> None:
+    """An ensemble that was killed before its first member was there."""
+    (folder / "folds").mkdir()
+    (folder / "folds" / "inputs").symlink_to(folder)
+
+
+no_record = several(begun, text("folds/ensemble.json", "{"))
+
+RUN = (
+    Row("a file", nothing, f"{TRAIN} run=m.jsonl", 2, "run = m.jsonl: m.jsonl is no folder; give"),
+    Row("below a file", nothing, f"{TRAIN} run=m.jsonl/r", 2, "m.jsonl is no folder; give another"),
+    Row("another folder", nothing, f"{TRAIN} run=crops", 2, "crops holds files that are no run's"),
+    Row(
+        "no head",
+        gone("r/head.safetensors"),
+        SCORE,
+        2,
+        "there is no trained head at r.*; run train",
+    ),
+    Row("half a head", cut("r/head.safetensors"), SCORE, 2, "is no head of vaflow, or is damaged"),
+    Row(
+        "half a head, again", cut("r/head.safetensors"), TRAIN, 0, "train-head: 1 epochs", the_store
+    ),
+    Row(
+        "later head",
+        head_of("vaflow-head-2"),
+        SCORE,
+        2,
+        "of format 'vaflow-head-2', this vaflow re",
+    ),
+    Row(
+        "later head, train",
+        head_of("vaflow-head-2"),
+        TRAIN,
+        2,
+        "give another folder, or .* force=tr",
+    ),
+    Row(
+        "config cut",
+        text("r/config.yaml", "a: ["),
+        SCORE,
+        2,
+        "no config of train-head: line 1, col",
+    ),
+    Row(
+        "later config",
+        text("r/config.yaml", "run: r\nnew: 1\n"),
+        SCORE,
+        2,
+        "unknown key 'new'.*train",
+    ),
+    Row("other table", text("r/clips.json", '{"val": {"clips": [1]}}'), SCORE, 0, "CCC", the_store),
+)
+
+ENSEMBLE = (
+    Row("a head's folder", nothing, f"{FOLDS} run=r", 2, "run = r holds a single head; give ano"),
+    Row("another folder", nothing, f"{FOLDS} run=crops", 2, "crops holds files that are no ensem"),
+    Row("a file", nothing, f"{FOLDS} run=m.jsonl", 2, "run = m.jsonl: m.jsonl is no folder; give"),
+    Row("one fold", nothing, f"{FOLDS} folds=1", 2, "folds = 1: .*greater than or equal to 2"),
+    Row("21 folds", nothing, f"{FOLDS} folds=21", 2, "folds = 21: .*less than or equal to 20"),
+    Row("too few people", nothing, f"{FOLDS} folds=5", 2, "the clips show 4 subjects, and a fold"),
+    Row(
+        "one person",
+        several(*(line(k, subject="a") for k in range(4))),
+        FOLDS,
+        2,
+        "folds = 2: the clips show 1 subject, .*; give fewer folds, or clips of more people",
+    ),
+    Row("over what", nothing, f"{FOLDS} over=test", 2, "over = 'test': .*'train' or 'train.val'"),
+    Row("no labels", line(2, labels=None), FOLDS, 2, "1 clips to train on have no labels .*; give"),
+    Row("begun", begun, f"{SCORE} run=folds", 2, "in folds is not finished; run train-ensemble ag"),
+    Row("begun, a head", begun, f"{TRAIN} run=folds", 2, "run = folds holds an ensemble; give ano"),
+    Row("no record", no_record, f"{SCORE} run=folds", 2, "ensemble.json is not JSON .*train-ens"),
+)
+
+SENT = "image_location,valence,arousal\nc3/00001.jpg,0.1,-0.2\nc3/00002.jpg,0.3,-0.4\n"
+HELD = "image_location,valence,arousal\n" + "".join(f"c3/{k:05d}.jpg,\n" for k in range(1, 34))
+CHECK = "check-submission sent.txt --sample asked.txt"
+SUBMIT = f"{SCORE} split=test sample=asked.txt"
+
+
+def sent(content: str | bytes, asked: str | bytes = SENT) -> Make:
+    """A submission and the sample that it is held to."""
+    return several(text("sent.txt", content), text("asked.txt", asked))
+
+
+def asked(content: str, *, clip: int = 3) -> Make:
+    """A sample, and this clip as the test split."""
+    return several(text("asked.txt", content), line(clip, split="test"))
+
+
+SUBMISSION = (
+    Row("as asked", sent(SENT), CHECK, 0, "nothing is wrong; held to the 2 rows of 1 clip of ask"),
+    Row("none", text("asked.txt", SENT), CHECK, 2, "sent.txt cannot be read .No such file.*; give"),
+    Row("a folder", sent(SENT), f"{CHECK[:16]} r --sample asked.txt", 2, "r cannot .*Is a direct"),
+    Row("no sample", text("sent.txt", SENT), CHECK, 2, "asked.txt cannot be read .No such file"),
+    Row("sample no text", sent(SENT, b"\xff"), CHECK, 2, "asked.txt is no text in UTF-8; give"),
+    Row("sample a manifest", sent(SENT, B), CHECK, 2, "asked.txt, line 1: a sample begins with"),
+    Row("sample empty", sent(SENT, SENT[:31]), CHECK, 2, "asked.txt has a header but no row; give"),
+    Row("sample spoiled", sent(SENT, f"{SENT}c3\n"), CHECK, 2, "line 4: 'c3' is no .*counted fr"),
+    Row("sample twice", sent(SENT, SENT + SENT[31:]), CHECK, 2, "line 4: 'c3/00001.jpg' stands"),
+    Row("bytes", sent(b"\xff"), CHECK, 1, "encoding: line 1: byte 0xff; .*in UTF-8: save it"),
+    Row("0 bytes", sent(""), CHECK, 1, "empty: 0 bytes; .*\n.* 1 problem; held to"),
+    Row("two at once", sent(SENT.replace("0.1", "-5").replace("0.4", "nan")), CHECK, 1,
+        "finite: line 3: arousal = '-nan'; .*\nrange: line 2: valence = '-5'; .*\n.* 2 problems"),
+    Row("cut", sent(SENT[:53]), CHECK, 1, "count: 1 rows, .*has 2; .*\nmissing: 'c3/00002.jpg'"),
+    Row("cut in a row", sent(SENT[:60]), CHECK, 1, "columns: line 3: 1 columns in 'c3/0000'"),
+    Row("no sample to score", line(3, split="test"), SUBMIT, 2, "asked.txt cannot be read .No suc"),
+    Row("another clip", asked(HELD, clip=2), SUBMIT, 2, r"of 1 clip without a prediction \(c3\);"),
+    Row("2 rows for 30 frames", asked(SENT), SUBMIT, 2, r"c3: at row 2 and frame 30\); at most 3"),
+    Row("33 rows for 30", asked(HELD), SUBMIT, 0, r"note: .* 3 rows .*\(c3: 3\)", the_store),
+    Row("34 rows for 30", asked(HELD + "c3/00034.jpg,\n"), SUBMIT, 2, "at row 34 and frame 30"),
+    Row("not compared", line(3, split="test"), f"{SCORE} split=test", 0, "not compar", the_store),
+    Row("not of test", nothing, f"{SCORE} sample=asked.txt force=true", 0, "left aside", the_store),
+)  # fmt: skip
+
+TABLE = {"media": MEDIA, "labels": LABELS, "manifest": MANIFEST, "config": CONFIG}
+TABLE |= {"store": STORE, "run": RUN, "ensemble": ENSEMBLE, "submission": SUBMISSION}
+ROWS = [pytest.param(row, id=f"{kind}: {row.name}") for kind in TABLE for row in TABLE[kind]]
+
+
+@pytest.fixture(scope="module")
+def good(tmp_path_factory, tiny_clip, tiny_ast) -> Path:
+    return write_good(tmp_path_factory.mktemp("good"), tiny_clip, tiny_ast)
+
+
+@pytest.fixture
+def folder(good, tmp_path, monkeypatch) -> Path:
+    shutil.copytree(good, tmp_path / "copy")
+    monkeypatch.chdir(tmp_path / "copy")
+    return tmp_path / "copy"
+
+
+@pytest.mark.parametrize("row", ROWS)
+def test_bad_input(row, folder, capsys):
+    assert_met(row, folder, capsys)
+
+
+def assert_met(row: Row, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Fail unless the command ends, says and leaves what the row has."""
+    if "another spec" in row.name:
+        assert main(shlex.split(f"{EXTRACT} store=new.zarr encoders.1.hop_s=0.32")) == 0
+        shutil.rmtree(next(folder.glob("new.zarr/clip-*")))
+    row.make(folder)
+    was = before(folder)
+    capsys.readouterr()
+    status = main(shlex.split(row.command))
+    out, error = capsys.readouterr()
+    assert status == row.status, error
+    assert re.search(row.says, out + error), out + error
+    assert "Traceback" not in error
+    if status == 2:
+        assert error.startswith("vaflow: ")
+        assert len(error.splitlines()) == 1
+    row.stays(was)
+
+
+# Encoders -----------------------------------------------------------------------------------------
+
+
+def clip_weights(**vision: int) -> Make:
+    """The weights of a CLIP of other sizes."""
+
+    def make(folder: Path) -> None:
+        other = {**TINY_CLIP, "vision_cfg": {**TINY_CLIP["vision_cfg"], **vision}}
+        save_file(CLIP(**other).state_dict(), folder / "w.safetensors")
+
+    return several(make, encoder(0, pretrained="w.safetensors"))
+
+
+def ast_folder(folder: Path, tiny_ast: str) -> Path:
+    """A copy of the AST that e.yaml names."""
+    shutil.copytree(tiny_ast, folder / "a")
+    encoder(1, model="a")(folder)
+    return folder / "a"
+
+
+SMALL = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
+OTHERS = {
+    "vit": lambda: ViTModel(ViTConfig(**SMALL, intermediate_size=64, image_size=32)),
+    "wav2vec2": lambda: Wav2Vec2Model(
+        Wav2Vec2Config(**SMALL, intermediate_size=64, conv_dim=(8,), conv_kernel=(3,),
+                       conv_stride=(2,), num_feat_extract_layers=1)
+    ),
+}  # fmt: skip
+
+ENCODERS = (
+    Row("clip wider", clip_weights(width=128), EXTRACT, 2, "no weights of 'tiny-clip' .*; give"),
+    Row("clip deeper", clip_weights(layers=3), EXTRACT, 2, "no weights of 'tiny-clip' .*; give"),
+    Row("clip shallower", clip_weights(layers=1), EXTRACT, 2, "no weights of 'tiny-clip' .*; give"),
+    Row(
+        "a text",
+        several(text("w.safetensors", "hi"), encoder(0, pretrained="w.safetensors")),
+        EXTRACT,
+        2,
+        "no weights",
+    ),
+    Row(
+        "a pickle",
+        several(text("w.pt", "hi"), encoder(0, pretrained="w.pt")),
+        EXTRACT,
+        2,
+        "w.pt is no safetensors file; .*weights_sha256=[0-9a-f]{64}",
+    ),
+    Row("no such model", encoder(0, model="ViT-B-61"), EXTRACT, 2, "no such model; the nearest a"),
+    Row("model of no sizes", several(text("q.json", '{"embed_dim": 1, "vision_cfg": 5}'),
+        encoder(0, model="q.json")), EXTRACT, 2, "it lacks vision_cfg.image_size, text_cfg.vocab"),
+    Row("clip offline", encoder(0, model="ViT-B-16-quickgelu", pretrained="openai"), EXTRACT, 2,
+        "They are open_clip_model.safetensors of https://huggingface.co/timm/vit_base_patch16_clip_"
+        "224.openai: fetch .*encoders.0.pretrained=FILE"),
+    Row("ast offline", encoder(1, model="MIT/ast"), EXTRACT, 2,
+        "config.json, preprocessor_config.json, model.safetensors of https://huggingface.co/MIT/ast"
+        ": fetch .*encoders.1.model=FOLDER"),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("row", ENCODERS, ids=lambda row: row.name)
+def test_encoders_that_do_not_fit_are_refused_before_anything_is_written(
+    row, folder, capsys, monkeypatch
+):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    assert_met(replace(row, command=f"{row.command} store=new.zarr"), folder, capsys)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"hidden_size": 64}, "lacks weights of the AST in a/config.json, or has them in another"),
+        ({"num_hidden_layers": 3}, "lacks weights of the AST .*, layers.2"),
+        (
+            {"num_hidden_layers": 1},
+            "has weights that the AST in a/config.json does not have, .*s.1",
+        ),
+        ({"hidden_size": "many"}, "a/config.json is no config of an AST .*expected int, got str"),
+        ([], "a/config.json holds no JSON object"),
+        ("vit", "a/config.json is the config of a 'vit', not of an AST"),
+        ("wav2vec2", "a/config.json is the config of a 'wav2vec2', not of an AST"),
+    ],
+    ids=str,
+)
+def test_an_ast_that_is_none_is_refused_before_anything_is_written(
+    change, message, folder, tiny_ast, capsys
+):
+    place = ast_folder(folder, tiny_ast)
+    if isinstance(change, str):
+        OTHERS[change]().save_pretrained(place)
+    else:
+        fields = json.loads((place / "config.json").read_text())
+        changed = {**fields, **change} if isinstance(change, dict) else change
+        (place / "config.json").write_text(json.dumps(changed))
+    capsys.readouterr()
+    row = Row("", nothing, f"{EXTRACT} store=new.zarr", 2, message)
+    assert_met(row, folder, capsys)
+
+
+# Long, and indexed --------------------------------------------------------------------------------
+
+
+def test_a_long_manifest_is_read_to_its_first_bad_line(folder, capsys):
+    n_lines = 20_000
+    lines = (
+        f'{{"id": "c{k}", "video": "videos/{k}.mp4", "split": "train"}}\n' for k in range(n_lines)
+    )
+    (folder / "m.jsonl").write_text("".join(lines) + '{"id": "x", "video": "/x"}\n')
+    row = Row("", nothing, EXTRACT, 2, f"line {n_lines + 1}: video = '/x': .* must be relative")
+    assert_met(row, folder, capsys)
+
+
+def test_a_clip_whose_rows_are_far_from_its_frames_is_left_out_of_the_index_unless_allowed(
+    folder, capsys
+):
+    for name, n in (("near", 33), ("far", 34)):
+        place = folder / "set" / "VA_Estimation_Challenge" / "Train_Set"
+        place.mkdir(parents=True, exist_ok=True)
+        shutil.copy(folder / "c0.mp4", folder / "set" / f"{name}.mp4")
+        n_rows(n, f"set/VA_Estimation_Challenge/Train_Set/{name}.txt")(folder)
+    index = "index affwild2 set -o i.jsonl"
+    written = all_but("i.jsonl")
+    says = r"left out: far: 34 rows, but 30 frames \(\+4\); at most 3 .*--max-rows-apart N"
+    for row in (
+        Row("", nothing, index, 1, says, written),
+        Row("", nothing, f"{index} --max-rows-apart 4", 0, "index: 2 clips", written),
+        Row("", nothing, f"{index} --max-rows-apart -1", 2, "max_rows_apart: .*or equal to 0"),
+        Row("", constant("set/VA_Estimation_Challenge/Train_Set/near.txt"), index, 1,
+            "note: near: every row has the same label; is it a placeholder", written),
+    ):  # fmt: skip
+        assert_met(row, folder, capsys)
+
+
+# Disks and limits ---------------------------------------------------------------------------------
+
+
+def test_a_full_disk_is_one_line_and_the_rest_resumes_when_there_is_room(folder):
+    if not can_mount():
+        pytest.skip("no mounts of one's own here; the limit on a file's size stands for it")
+    (folder / "disk").mkdir()
+    full, half, after, missing, again, run = in_a_process(
+        folder,
+        "!mount -t tmpfs -o size=200k tmpfs disk",
+        f"{EXTRACT} store=disk/s.zarr",
+        "status disk/s.zarr m.jsonl",
+        f"{TRAIN} store=disk/s.zarr run=new",
+        '!mount -o remount,size=50m disk && test -z "$(ls disk/s.zarr.work/staging)"',
+        f"{EXTRACT} store=disk/s.zarr",
+        f"{EXTRACT} store=disk/s.zarr",
+        "!umount disk && mount -t tmpfs -o size=4k tmpfs disk",
+        f"{TRAIN} run=disk/r",
+    )
+    assert full[0] == 1
+    assert re.fullmatch(
+        r"vaflow: disk/s.zarr/\S+/c\d: No space left on device; make room .* what is done is k.*\n",
+        full[1],
+    )
+    assert half[0] == 1
+    assert re.search(r"\d complete", half[1])
+    assert "corrupt" not in half[1]
+    assert (after[0], missing[0], again[0]) == (1, 0, 0)
+    assert re.search(r"[1-7] extracted, [1-7] already there, 0 failed", missing[1])
+    assert "nothing to encode" in again[1]
+    assert run[0] == 1
+    assert re.fullmatch(r"vaflow: \S*disk/r\S*: No space left on device; make room .*\n", run[1])
+
+
+def test_a_file_that_may_not_grow_is_one_line(folder):
+    was = before(folder)
+    features, head = in_a_process(
+        folder, f"{EXTRACT} store=new.zarr", f"{TRAIN} run=new", limit="ulimit -S -f 1"
+    )
+    shared = "the memory shared with a process that decodes"  # such a limit holds for it, too
+    for (status, said), what in ((features, shared), (head, r"\S*new\S*")):
+        assert status == 1
+        assert re.fullmatch(rf"vaflow: {what}: File too large; .* `ulimit -f`.* is kept\n", said)
+    shutil.rmtree("new")
+    all_but("new.zarr", "new.zarr.work")(was)
+    assert main(shlex.split(f"{EXTRACT} store=new.zarr")) == 0
+
+
+def test_a_read_only_store_and_run_serve_what_is_there_and_refuse_the_rest(folder):
+    if not can_mount():
+        pytest.skip("no mounts of one's own here, and root may write where rights forbid it")
+    assert main(shlex.split(TRAIN)) == 0  # its config names the copy's paths from now on
+    was = before(folder)
+    *served, new, score, lacking = in_a_process(
+        folder,
+        "!mount --bind . . && mount -o remount,ro,bind .",
+        "!true",
+        f"{EXTRACT} store={folder}/s.zarr",
+        f"{TRAIN} run={folder}/r",
+        f"{SCORE} run={folder}/r",
+        f"{TRAIN} run={folder}/r train.seed=3",
+        f"{SCORE} run={folder}/r force=true",
+        f"{EXTRACT} store={folder}/s.zarr encoders.1.hop_s=0.32",
+    )
+    assert [status for status, _ in served] == [0, 0, 0]
+    assert [status for status, _ in (new, score, lacking)] == [1, 1, 1]
+    assert re.fullmatch(r"vaflow: run = .*/r cannot be written to .*; give another .*\n", new[1])
+    assert re.fullmatch(r"vaflow: \S*clips.json: Read-only .*: give a path .*\n", score[1])
+    assert re.fullmatch(r"vaflow: store = .* cannot be written to .*; give .*\n", lacking[1])
+    everything(was)
+
+
+# Ctrl-C -------------------------------------------------------------------------------------------
+
+STARTED = """
+import signal, sys
+from flows.__main__ import run
+set_handler = signal.signal
+def say_so(*handler):
+    set_handler(*handler)
+    signal.signal = set_handler
+    print("up", flush=True)
+signal.signal = say_so
+sys.exit(run())
+"""  # before its handler is there, Ctrl-C is Python's own affair
+MOMENTS_S = (0.0, 0.7, 2.0)  # after the start: the libraries are being imported
+
+
+def started(folder: Path, command: str) -> subprocess.Popen[str]:
+    child = subprocess.Popen(
+        [sys.executable, "-c", STARTED, *shlex.split(command)],
+        cwd=folder,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    assert child.stdout is not None
+    assert child.stdout.readline() == "up\n"
+    return child
+
+
+def test_ctrl_c_at_any_moment_is_exit_130_and_the_rest_resumes(folder, capsys):
+    draw = random.Random(0)
+    for k in range(60):  # enough that there is something to interrupt
+        line_of = (folder / "m.jsonl").read_text().splitlines()[k % 4]
+        with (folder / "m.jsonl").open("a") as lines:
+            lines.write(line_of.replace(f'"c{k % 4}"', f'"d{k}"') + "\n")
+    command = "run pipeline -c e.yaml store=new.zarr run=new train.epochs=200"
+    for moment_s in (*MOMENTS_S, *(["in the work"] * 2)):
+        child = started(folder, command)
+        if isinstance(moment_s, str):
+            n_before = len(list(folder.glob("new.zarr/*/*/zarr.json")))
+            while len(list(folder.glob("new.zarr/*/*/zarr.json"))) in (0, n_before):
+                if child.poll() is not None or (folder / "new").exists():
+                    break
+                time.sleep(0.02)
+            moment_s = draw.uniform(0, 0.5)
+        time.sleep(moment_s)
+        os.killpg(child.pid, signal.SIGINT)
+        _, error = child.communicate(timeout=30)
+        assert child.returncode in (0, 130), error
+        if child.returncode:
+            assert error == "interrupted; what is done is kept, the rest resumes\n"
+        assert "corrupt" not in folder_status(capsys, folder)
+    assert main(shlex.split(f"{EXTRACT} store=new.zarr")) == 0
+    assert main(shlex.split(f"{TRAIN} store=new.zarr run=new")) == 0
+
+
+def folder_status(capsys, folder: Path) -> str:
+    capsys.readouterr()
+    if (folder / "new.zarr" / "zarr.json").exists():
+        main(["status", "new.zarr", "m.jsonl"])
+    return capsys.readouterr().out

@@ -1,0 +1,238 @@
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+
+import numpy as np
+import pytest
+
+from features.clip import Clip
+from features.manifest.manifest import read_manifest, write_manifest
+from features.store.feature_store import FeatureStore
+from flows.command.main import main
+from tests.helpers.small_media import tone
+
+HEAVY = (
+    "torch",
+    "zarr",
+    "prefect",
+    "transformers",
+    "open_clip",
+    "av",
+    "numpy",
+    "pydantic",
+    "matplotlib",
+    "dask",
+)
+
+
+def python(code: str) -> str:
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return done.stdout.strip().splitlines()[-1]
+
+
+def test_help_loads_none_of_the_heavy_libraries():
+    code = (
+        "import sys\nfrom flows.command.main import main\n"
+        "try: main(['--help'])\nexcept SystemExit: pass\n"
+        f"print([name for name in {HEAVY} if name in sys.modules])"
+    )
+    assert python(code) == "[]"
+
+
+def test_a_stage_run_by_the_command_loads_neither_prefect_nor_matplotlib(tmp_path):
+    code = (
+        "import sys\nfrom flows.command.main import main\n"
+        f"main(['run', 'extract-features', 'manifest={tmp_path}/m', 'store=s', "
+        "'encoders=[{kind: ast}]'])\n"
+        "print([name in sys.modules for name in ('torch', 'prefect', 'matplotlib')])"
+    )
+    assert python(code) == "[True, False, False]"
+
+
+@pytest.mark.parametrize("command", ["verify", "stats"])
+def test_a_command_that_reads_a_store_loads_no_torch(tmp_path, command):
+    FeatureStore.open(tmp_path / "s.zarr", create=True)
+    code = (
+        "import sys\nfrom flows.command.main import main\n"
+        f"main(['{command}', '{tmp_path}/s.zarr'])\n"
+        "print([name for name in ('torch', 'prefect', 'matplotlib') if name in sys.modules])"
+    )
+    assert python(code) == "[]"
+
+
+def test_without_a_command_the_help_is_shown(capsys):
+    assert main([]) == 2
+    assert "extract-features" in capsys.readouterr().out
+
+
+def test_overrides_may_stand_before_and_behind_the_config(tmp_path, capsys):
+    (tmp_path / "e.yaml").write_text("store: s")
+    for words in (["batch_size=x", "-c"], ["-c"]):
+        arguments = ["run", "extract-features", *words, str(tmp_path / "e.yaml"), "reeders=2"]
+        assert main(arguments) == 2
+        assert (
+            "unknown key 'reeders'; the nearest valid one is 'readers'" in capsys.readouterr().err
+        )
+    with pytest.raises(SystemExit):
+        main(["run", "extract-features", "-c", "e.yaml", "--farce"])
+
+
+@pytest.fixture
+def set_up(tmp_path, make_video, tiny_clip, tiny_ast) -> list[str]:
+    """Three good clips, and the arguments that extract them."""
+    clips = []
+    for k in range(3):
+        make_video(f"c{k}.mp4", time_s=np.arange(30) / 25, sound=tone(1.2, seed=k))
+        clips.append(Clip(id=f"c{k}", video=f"c{k}.mp4", split="train"))
+    write_manifest(tmp_path / "m.jsonl", clips)
+    encoders = [{"kind": "clip", **tiny_clip}, {"kind": "ast", "model": tiny_ast, "hop_s": 0.64}]
+    return [
+        "run",
+        "extract-features",
+        f"manifest={tmp_path / 'm.jsonl'}",
+        f"store={tmp_path / 's.zarr'}",
+        f"encoders={json.dumps(encoders)}",
+    ]
+
+
+def test_extract_then_status_then_nothing_to_do(set_up, tmp_path, capsys):
+    assert main(set_up) == 0
+    assert "3 clips x 2 feature sets: 6 extracted, 0 already" in capsys.readouterr().out
+    assert main(set_up) == 0
+    assert "nothing to encode" in capsys.readouterr().out
+    paths = [str(tmp_path / "s.zarr"), str(tmp_path / "m.jsonl")]
+    assert main(["status", *paths, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["counts"] == {"complete": 6}
+    assert set(found["clips"][0]) == {"clip", "spec", "state", "reason"}
+    write_manifest(
+        tmp_path / "m.jsonl",
+        [*read_manifest(tmp_path / "m.jsonl").clips, Clip(id="new", video="c0.mp4")],
+    )
+    assert main(["status", *paths]) == 1
+    assert "missing: new" in capsys.readouterr().out
+
+
+def test_a_broken_clip_is_exit_1_and_the_rest_stays(set_up, tmp_path, capsys):
+    (tmp_path / "c1.mp4").write_text("no video")
+    assert main(set_up) == 1
+    error = capsys.readouterr().err
+    assert "4 extracted, 0 already there, 0 failed, 2 quarantined" in error
+    assert "c1 (clip-" in error
+    assert "cannot be decoded" in error
+    assert main(["status", str(tmp_path / "s.zarr"), str(tmp_path / "m.jsonl")]) == 1
+
+
+BAD = [
+    (["run", "extract-featurs"], "did you mean 'extract-features'"),
+    (["run", "extract-features", "manifset=x"], "the nearest valid one is 'manifest'"),
+    (["run", "extract-features", "-c", "none.yaml"], "cannot be read"),
+    (["run", "train-head"], "the key 'manifest' is missing"),
+    (["run", "score-head", "run=none"], "there is no trained head at none"),
+    (["index", "affwild2", "none", "-o", "m.jsonl"], "there is no folder none"),
+    (["index", "affwild3", ".", "-o", "m.jsonl"], "expected tags: 'affwild2'"),
+    (["status", "none.zarr", "none.jsonl"], "there is no manifest at none.jsonl"),
+    (["render", "set", "--clips", "0", "--seconds", "2", "--seed", "1"], "clips"),
+    (["render", "set", "--clips", "4", "--seconds", "2", "--seed", "-1"], "seed"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "message"), BAD, ids=lambda value: str(value)[:40])
+def test_wrong_input_is_exit_2_with_one_line_that_says_what(
+    arguments, message, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    assert main(arguments) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.startswith("vaflow: ")
+    assert "Traceback" not in error
+    assert not list(tmp_path.iterdir())  # nothing came to be
+
+
+def test_a_dry_run_tells_and_writes_nothing(set_up, tmp_path, capsys):
+    for dry in ("--dry-run", "dry_run=true"):
+        assert main([*set_up, dry]) == 0
+        said = capsys.readouterr().out
+        assert said.count("3 to extract (3 new)\n  90 frames, 0.00 hours of media; how long") == 2
+        assert said.endswith("dry run: nothing was written\n")
+    assert not list(tmp_path.glob("s.zarr*"))
+    assert main(set_up) == 0
+    assert "(6 new)" in capsys.readouterr().out
+    assert main(["run", "train-head", "--dry-run", *set_up[2:4], "run=r"]) == 2
+    assert "'dry_run' is a key of other stages" in capsys.readouterr().err
+
+
+def test_a_part_is_run_again(set_up, capsys):
+    assert main(set_up) == 0
+    assert main([*set_up, "--only", "c1", "c0", "--force"]) == 0
+    assert "2 clips x 2 feature sets: 4 extracted, 0 already there" in capsys.readouterr().out
+    assert main([*set_up, "--failed"]) == 0
+    assert "no clip is in quarantine; nothing to do" in capsys.readouterr().out
+    assert main([*set_up, "--only", "c9"]) == 2
+    assert "only: the manifest has no clip 'c9'; did you mean" in capsys.readouterr().err
+    assert main([*set_up, "only=[7]"]) == 2  # a name that YAML takes for a number
+    assert "the manifest has no clip '7'" in capsys.readouterr().err
+    assert main([*set_up[:2], "--only", "c1", *set_up[2:]]) == 0  # keys behind ids
+
+
+@pytest.mark.parametrize(
+    ("number", "status", "said"),
+    [
+        (signal.SIGINT, 130, "interrupted; what is done is kept, the rest resumes\n"),
+        (
+            signal.SIGTERM,
+            143,
+            "WARNING: told to end: what is begun is finished first (told again: at once)\n"
+            "terminated; what is done is kept, the rest resumes\n",
+        ),
+    ],
+)
+def test_a_signal_has_an_exit_status_of_its_own_and_the_rest_resumes(
+    set_up, tmp_path, number, status, said
+):
+    clips = [Clip(id=f"d{k:03d}", video="c0.mp4") for k in range(300)]
+    write_manifest(tmp_path / "m.jsonl", clips)
+    child = subprocess.Popen(
+        [sys.executable, "-m", "flows", *set_up],
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    deadline = time.monotonic() + 60
+    while not list(tmp_path.glob("s.zarr/clip-*/d*/zarr.json")):
+        assert time.monotonic() < deadline, "no clip was stored"
+        assert child.poll() is None
+        time.sleep(0.05)
+    os.kill(child.pid, number)
+    _, error = child.communicate(timeout=30)
+    assert child.returncode == status
+    assert error == said
+    if number == signal.SIGTERM:  # no clip was left with one set of two
+        in_sets = Counter(path.parent.name for path in tmp_path.glob("s.zarr/*/d*/zarr.json"))
+        assert set(in_sets.values()) == {2}
+    n_done = len(list(tmp_path.glob("s.zarr/*/d*/zarr.json")))
+    assert 0 < n_done < 600
+    assert not list((tmp_path / "s.zarr.work" / "staging").iterdir())
+    assert not list((tmp_path / "s.zarr.work" / "locks").iterdir())
+
+
+def test_index_writes_a_manifest_and_reports(tmp_path, make_video, capsys):
+    make_video("set/v/3.mp4", time_s=np.arange(6) / 25)
+    folder = tmp_path / "set" / "VA_Estimation_Challenge" / "Train_Set"
+    folder.mkdir(parents=True)
+    (folder / "3.txt").write_text("valence,arousal\n" + "0.1,0.2\n" * 7)
+    output = str(tmp_path / "m.jsonl")
+    assert main(["index", "affwild2", str(tmp_path / "set"), "-o", output]) == 0
+    said = capsys.readouterr().out
+    assert "3: 7 rows, 6 frames (+1), no sound" in said
+    assert "index: 1 clips in" in said
+    (folder / "4.txt").write_text("valence,arousal\n0.1,0.2\n")
+    assert main(["index", "affwild2", str(tmp_path / "set"), "-o", output, "--json"]) == 1
+    report = json.loads(capsys.readouterr().out)
+    assert report["left_out"] == {"4": "it is annotated, but its video is not there"}
+    assert [clip.id for clip in read_manifest(tmp_path / "m.jsonl").clips] == ["3"]

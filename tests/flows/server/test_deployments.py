@@ -1,0 +1,282 @@
+"""`vaflow serve` with a real server and worker, and the commands that a user types beside it."""
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from types import SimpleNamespace
+
+import psutil
+import pytest
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.actions import WorkPoolUpdate
+from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
+from prefect.settings import PREFECT_API_URL, temporary_settings
+from prefect.states import Running
+from rich.console import Console
+
+from features.clip import Clip
+from features.datasets.affwild2 import AffWild2Config
+from features.errors import VaflowError
+from features.manifest.manifest import read_manifest, write_manifest
+from features.synthetic import render
+from flows.command.main import main
+from flows.server.deployment_run import _watched
+
+ROOT = Path(__file__).parents[3]
+FLOWS = [sys.executable, "-m", "flows"]
+PREFECT = [sys.executable, "-m", "prefect"]
+EXTRACT = ("deployment", "run", "extract-features/local", "--watch", "--watch-timeout", "150")
+START_S, STOP_S, RUN_S = 180, 120, 180
+ENVIRONMENT = {k: v for k, v in os.environ.items() if not k.startswith("PREFECT_")} | {
+    "HF_HUB_OFFLINE": "1"
+}
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return listener.getsockname()[1]
+
+
+@dataclass(frozen=True)
+class Served:
+    """A folder as `make demo` leaves it, but smaller and without features, that is served."""
+
+    folder: Path
+    url: str
+    process: subprocess.Popen
+
+    def typed(self, *words: str) -> tuple[int, str]:
+        """What a command typed in the folder ends with and says; nothing tells it the address."""
+        done = subprocess.run(
+            words,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=RUN_S,
+            cwd=self.folder,
+            env=ENVIRONMENT,
+        )
+        return done.returncode, done.stdout
+
+    @property
+    def demo(self) -> Path:
+        return self.folder / "data" / "demo"
+
+    def log(self, name: str) -> str:
+        return (self.folder / "data" / "prefect" / f"{name}.log").read_text()
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("served")
+    demo = folder / "data" / "demo"
+    demo.mkdir(parents=True)
+    render(demo / "dataset", clips=4, seconds=2.0, seed=3)
+    indexed = AffWild2Config(root=demo / "dataset").index(demo)
+    write_manifest(demo / "manifest.jsonl", indexed.clips)
+    for name in ("prefect.yaml", "prefect.toml"):
+        shutil.copy(ROOT / name, folder)
+    port = free_port()
+    said = folder / "said"
+    with said.open("wb") as output:
+        process = subprocess.Popen(
+            [*FLOWS, "serve", "--port", str(port)],
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            cwd=folder,
+            env=ENVIRONMENT,
+        )
+    try:
+        deadline = time.monotonic() + START_S
+        while "serve: in another shell" not in said.read_text():
+            assert process.poll() is None, said.read_text()
+            assert time.monotonic() < deadline, said.read_text()
+            time.sleep(0.5)
+        yield Served(folder, f"http://127.0.0.1:{port}", process)
+    finally:
+        process.terminate()
+        process.wait(STOP_S)
+
+
+def stamps(folder: Path) -> dict[Path, int]:
+    return {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
+
+
+def test_a_deployment_runs_with_no_further_parameter_and_again_encodes_nothing(served):
+    code, said = served.typed(*PREFECT, *EXTRACT)
+    assert code == 0, said + served.log("worker")
+    assert "4 clips x 2 feature sets: 8 extracted, 0 already there" in served.log("worker")
+    store = served.demo / "features.zarr"
+    assert len(list(store.glob("*-*/*/zarr.json"))) == 8
+
+    before = stamps(store)
+    code, said = served.typed(*FLOWS, "run", "extract-features", "--via", "prefect")
+    assert code == 0, said
+    assert "0 extracted, 8 already there, 0 failed" in said
+    assert stamps(store) == before
+
+
+def test_a_run_through_prefect_takes_the_keys_of_the_command_and_shows_what_is_inside(served):
+    words = ("run", "pipeline", "train.epochs=1", f"run={served.demo / 'other'}")
+    code, said = served.typed(*FLOWS, *words, "--via", "prefect")
+    assert code == 0, said
+    assert "train-head: 1 epochs" in said  # of the flows inside the flow
+    assert "score-head: val: CCC valence" in said
+    assert (served.demo / "other" / "scores.json").is_file()
+
+
+def test_a_broken_clip_fails_the_run_and_is_named(served):
+    clip = read_manifest(served.demo / "manifest.jsonl").clips[0]
+    manifest = served.demo / "broken.jsonl"
+    (served.demo / "broken.mp4").write_text("no video")
+    write_manifest(manifest, [clip, Clip(id="broken", video="broken.mp4")])
+    code, said = served.typed(*PREFECT, *EXTRACT, "--param", f'manifest="{manifest}"')
+    assert code == 1, said
+    assert "Failed" in said
+    assert "broken (clip-" in served.log("worker")
+
+    code, said = served.typed(
+        *FLOWS, "run", "extract-features", f"manifest={manifest}", "--via", "prefect"
+    )
+    assert code == 1
+    assert "vaflow: the run ended Failed" in said
+    assert "broken (clip-" in said
+
+
+@pytest.fixture
+def there(served, monkeypatch):
+    """This process as one that was started in the folder that is served."""
+    monkeypatch.chdir(served.folder)
+    with temporary_settings({PREFECT_API_URL: f"{served.url}/api"}):
+        yield
+
+
+@pytest.mark.parametrize(
+    ("words", "status", "message"),
+    [
+        (["extract-featurs"], 2, "did you mean 'extract-features'"),
+        (["extract-features/lokal"], 2, "did you mean 'extract-features/local'?"),
+        (["extract-features", "readers=0"], 2, "readers = 0: Input should be greater than"),
+        (["train-head", "train.epochs=0"], 2, "train.epochs = 0: Input should be greater than"),
+        (["train-head", "trian.epochs=1"], 2, "the nearest valid one is 'train'"),
+    ],
+)
+def test_wrong_input_is_named_before_a_run_is_made(there, capsys, words, status, message):
+    assert main(["run", *words, "--via", "prefect"]) == status
+    assert message in capsys.readouterr().err
+    with get_client(sync_client=True) as client:
+        assert all(
+            run.state.is_completed() or run.state.is_failed() for run in client.read_flow_runs()
+        )
+
+
+def test_what_stands_in_the_way_of_a_run_is_named(there, served, tmp_path, monkeypatch, capsys):
+    run = ["run", "extract-features", "--via", "prefect"]
+    with temporary_settings({PREFECT_API_URL: None}):
+        assert main(run) == 1
+    assert "no Prefect server is known here" in capsys.readouterr().err
+    with temporary_settings({PREFECT_API_URL: f"http://127.0.0.1:{free_port()}/api"}):
+        assert main(run) == 1
+    assert "start one with `make serve`" in capsys.readouterr().err
+    with monkeypatch.context() as without_worker:
+        without_worker.setattr("flows.server.deployment_run.online", lambda client, pool: [])
+        assert main(run) == 1
+    assert "`prefect worker start --pool local`" in capsys.readouterr().err
+    with get_client(sync_client=True) as client:
+        client.update_work_pool("local", WorkPoolUpdate(is_paused=True))
+        assert main(run) == 1
+        client.update_work_pool("local", WorkPoolUpdate(is_paused=False))
+    assert "`prefect work-pool resume local`" in capsys.readouterr().err
+    monkeypatch.chdir(tmp_path)
+    assert main(run) == 2
+    assert f"runs of this deployment work in {served.folder}" in capsys.readouterr().err
+
+
+def test_what_is_served_cannot_be_served_twice(there, served, tmp_path, monkeypatch, capsys):
+    assert main(["serve"]) == 1
+    assert "data/prefect is served already" in capsys.readouterr().err
+    monkeypatch.chdir(tmp_path)
+    assert main(["serve"]) == 2
+    assert "there is no prefect.yaml in" in capsys.readouterr().err
+    shutil.copy(ROOT / "prefect.yaml", tmp_path)
+    port = served.url.rsplit(":")[-1]
+    assert main(["serve", "--port", port]) == 1
+    assert f"port {port} of 127.0.0.1 cannot be had" in capsys.readouterr().err
+
+
+def test_deployments_stand_in_a_queue_and_the_nightly_one_is_asleep(there):
+    with get_client(sync_client=True) as client:
+        found = {each.id: each for each in client.read_deployments()}
+        for deployment in found.values():
+            assert deployment.global_concurrency_limit.limit == 1
+            assert deployment.concurrency_options.collision_strategy.value == "ENQUEUE"
+        nightly = client.read_deployment_by_name("pipeline/nightly")
+    assert [schedule.active for schedule in nightly.schedules] == [False]
+    assert "Rows of a window. At least 1." in str(nightly.parameter_openapi_schema)
+
+
+def long_run(served, name: str) -> tuple[str, ...]:
+    """What to type for a run of so many clips that it does not end by itself."""
+    video = read_manifest(served.demo / "manifest.jsonl").clips[0].video
+    manifest = served.demo / f"{name}.jsonl"
+    write_manifest(manifest, [Clip(id=f"d{k:04d}", video=video) for k in range(3000)])
+    keys = (f"manifest={manifest}", f"store={served.demo / name}.zarr", "--via", "prefect")
+    return (*FLOWS, "run", "extract-features", *keys)
+
+
+def wait_for_records(served, name: str) -> None:
+    deadline = time.monotonic() + RUN_S
+    while not list(served.demo.glob(f"{name}.zarr/*/*/zarr.json")):
+        assert time.monotonic() < deadline, served.log("worker")
+        time.sleep(0.2)
+
+
+def test_a_run_that_is_cancelled_is_said_to_be_and_leaves_its_outcomes(there, served):
+    with ThreadPoolExecutor(1) as pool, get_client(sync_client=True) as client:
+        watched = pool.submit(served.typed, *long_run(served, "cut"))
+        wait_for_records(served, "cut")
+        (run,) = (run for run in client.read_flow_runs() if run.state.is_running())
+        code, said = served.typed(*PREFECT, "flow-run", "cancel", str(run.id))
+        assert code == 0, said
+        code, said = watched.result()
+        one = FlowRunFilter(id=FlowRunFilterId(any_=[run.id]))
+        left = {each.key for each in client.read_artifacts(flow_run_filter=one)}
+    assert code == 1
+    assert "the run ended Cancelled: " in said
+    assert "outcomes" in left
+    assert not list((served.demo / "cut.zarr.work" / "locks").iterdir())
+
+
+def test_watching_ends_where_the_worker_is_gone_that_had_the_run(monkeypatch):
+    """A fake server: a real one takes minutes to call a worker that was killed offline."""
+    run, deployment = SimpleNamespace(id="r", name="bold-run"), SimpleNamespace(work_pool_name="p")
+    client = SimpleNamespace(read_flow_run=lambda _: SimpleNamespace(state=Running()))
+    monkeypatch.setattr("flows.server.deployment_run.online", lambda *_: [])
+    monkeypatch.setattr(
+        "flows.server.deployment_run.RunLines", lambda *_: SimpleNamespace(new=list)
+    )
+    with pytest.raises(VaflowError, match="no worker is online on the work pool 'p' any more"):
+        _watched(client, run, deployment, Console(), 5.0)
+
+
+def test_watching_may_end_before_the_run_and_serving_ends_with_nothing_left(served):
+    code, said = served.typed(*long_run(served, "long"), "--timeout", "1")
+    assert code == 124, said
+    assert "goes on; `prefect flow-run cancel" in said
+    wait_for_records(served, "long")
+    below = psutil.Process(served.process.pid).children(recursive=True)
+    assert len(below) > 3  # server, worker, run, decoder
+    served.process.terminate()
+    assert served.process.wait(STOP_S) == 0
+    assert not [process for process in below if process.is_running()]
+    assert not (served.folder / "data" / "prefect" / "profiles.toml").exists()
+    assert "serve: cancelling the run" in (served.folder / "said").read_text()
+    assert len(list(served.demo.glob("long.zarr/*/*/zarr.json"))) < 6000
+    assert not list((served.demo / "long.zarr.work" / "locks").iterdir())

@@ -1,0 +1,68 @@
+"""Every YAML of the project is accepted by what reads it, and every document tells the truth."""
+
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+from pydantic import TypeAdapter
+
+from features.encoders import AnyEncoderConfig
+from flows.settings import settings
+from flows.stages import STAGES
+from models.heads import AnyHeadConfig
+
+ROOT = Path(__file__).parents[2]
+CONFIGS = ROOT / "configs"
+
+
+def files(folder: str) -> list[Path]:
+    return sorted((CONFIGS / folder).glob("*.yaml"))
+
+
+def test_every_folder_of_configs_is_loaded_by_a_test():
+    tested = {"ablations", "encoders", "experiments", "heads", "prompts"}
+    assert {path.parent.name for path in CONFIGS.rglob("*.yaml")} == tested
+
+
+@pytest.mark.parametrize("path", files("encoders"), ids=lambda path: path.stem)
+def test_encoder_configs_are_valid(path):
+    written = yaml.safe_load(path.read_text())["encoders"]
+    read = TypeAdapter(tuple[AnyEncoderConfig, ...]).validate_python(written)
+    for config, keys in zip(read, written, strict=True):
+        assert keys.items() <= config.model_dump().items()
+    assert {config.modality for config in read} == {"visual", "audio"}
+
+
+@pytest.mark.parametrize("path", files("heads"), ids=lambda path: path.stem)
+def test_head_configs_are_valid(path):
+    written = yaml.safe_load(path.read_text())
+    read = TypeAdapter(AnyHeadConfig).validate_python(written).model_dump(mode="json")
+    assert {key: read[key] for key in written} == written
+
+
+@pytest.mark.parametrize("path", files("experiments"), ids=lambda path: path.stem)
+@pytest.mark.parametrize("stage", STAGES)
+def test_experiments_are_taken_by_every_stage(path, stage):
+    assert settings(STAGES[stage], path, [])
+
+
+def test_the_demo_and_the_deployments_are_one_experiment():
+    demo = yaml.safe_load((CONFIGS / "experiments" / "demo.yaml").read_text())
+    for deployment in yaml.safe_load((ROOT / "prefect.yaml").read_text())["deployments"]:
+        parameters = deployment["parameters"]
+        dask = {"runner": "dask", "workers": 2} if deployment["name"] == "dask" else {}
+        expected = {key: demo[key] for key in parameters.keys() - dask.keys()} | dask
+        own = {"flows.ensemble.train_ensemble": "ensemble", "flows.ablate.ablate": "ablation"}
+        if folder := own.get(deployment["entrypoint"]):
+            expected["run"] = f"data/demo/{folder}"  # a head's own takes no other heads
+        assert parameters == expected
+
+
+def test_what_the_readme_names_exists():
+    text = (ROOT / "README.md").read_text()
+    assert "@@" not in text  # a place left to fill
+    for target in re.findall(r"\]\(([^)#:]+)\)", text):
+        assert (ROOT / target).exists(), target
+    for config in re.findall(r"configs/\S+?\.yaml", text):
+        assert (ROOT / config).exists(), config

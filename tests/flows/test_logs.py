@@ -1,0 +1,302 @@
+"""JSON lines: what a record becomes, and that a command's whole stderr is made of them."""
+
+import json
+import logging
+import logging.config
+import os
+import subprocess
+import sys
+import threading
+import uuid
+import warnings
+from collections.abc import Iterator
+from datetime import UTC, datetime
+
+import numpy as np
+import pytest
+from prefect.settings import PREFECT_API_URL
+from prometheus_client.parser import text_string_to_metric_families
+
+from features.clip import Clip
+from features.extraction.outcome import Outcome
+from features.manifest.manifest import write_manifest
+from flows import logs
+from flows.command.main import main
+from flows.command.progress_hooks import merged
+from flows.logs import JsonLines, set_up, tell
+from flows.progress import logged_progress
+from models.training.config import Epoch
+from tests.helpers.small_media import TINY_CLIP, tone
+
+
+@pytest.fixture
+def own_logging() -> Iterator[None]:
+    """What a command changes for its process, put back."""
+    root = logging.getLogger()
+    before = root.handlers[:], root.level, sys.excepthook, threading.excepthook
+    levels = {name: logging.getLogger(name).level for name in logs.OURS}
+    root.handlers[:] = []
+    yield
+    logging.captureWarnings(False)
+    for handler in root.handlers[:]:
+        root.removeHandler(handler)
+    root.handlers[:], root.level, sys.excepthook, threading.excepthook = before
+    for name, level in levels.items():
+        logging.getLogger(name).setLevel(level)
+
+
+def line_of(formatter: JsonLines, message: str = "hello %s", **more) -> dict:
+    record = logging.LogRecord("features.x", logging.WARNING, "f.py", 1, message, ("you",), None)
+    vars(record).update(more)
+    return json.loads(formatter.format(record))
+
+
+def lines(text: str) -> list[dict]:
+    """Each line as the object that it must be."""
+    found = [json.loads(line) for line in text.splitlines()]
+    for each in found:
+        assert {"time", "level", "logger", "message", "run_id"} <= set(each)
+    return found
+
+
+def test_a_record_is_one_object_with_its_extra_as_fields():
+    formatter = JsonLines()
+    found = line_of(formatter, created=1.5, clip="a", feature_set="clip-1", n=3, left=None)
+    assert found == {
+        "time": "1970-01-01T00:00:01.500+00:00",
+        "level": "WARNING",
+        "logger": "features.x",
+        "message": "hello you",
+        "run_id": formatter.run_id,
+        "clip": "a",
+        "feature_set": "clip-1",
+        "n": 3,
+        "left": None,
+    }
+    assert datetime.fromisoformat(found["time"]).tzinfo == UTC
+    assert uuid.UUID(formatter.run_id).version == 4
+    assert line_of(JsonLines())["run_id"] != formatter.run_id  # another command's
+
+
+@pytest.mark.parametrize(
+    ("value", "written"),
+    [(float("nan"), "nan"), (float("inf"), "inf"), (0.5, 0.5), (True, True), ({1}, "{1}")],
+)
+def test_what_json_has_not_is_written_as_text(value, written):
+    assert line_of(JsonLines(), value=value)["value"] == written
+
+
+def test_a_line_is_one_line_whatever_is_in_it():
+    record = logging.LogRecord("x", 20, "f", 1, "two\nlines \u2028 \udc80 \x00", None, None)
+    line = JsonLines().format(record)
+    assert line.isascii()
+    assert len(line.splitlines()) == 1
+    assert json.loads(line)["message"] == "two\nlines \u2028 \udc80 \x00"
+
+
+def test_extra_does_not_write_over_what_every_line_has():
+    formatter = JsonLines()
+    found = line_of(formatter, time="x", level="y", logger="z", run_id="w")
+    assert found["run_id"] == formatter.run_id
+    assert (found["level"], found["logger"]) == ("WARNING", "features.x")
+
+
+def test_a_traceback_is_a_field():
+    try:
+        raise ValueError("of this")
+    except ValueError:
+        found = line_of(JsonLines(), exc_info=sys.exc_info())
+    assert found["traceback"].startswith("Traceback (most recent call last):\n")
+    assert found["traceback"].endswith("ValueError: of this")
+    assert line_of(JsonLines(), stack_info="Stack (most recent call last):\n  f")["stack"]
+
+
+def test_where_prefect_runs_the_flow_the_run_id_is_its_own(monkeypatch):
+    monkeypatch.setenv("PREFECT__FLOW_RUN_ID", "1234")
+    assert line_of(JsonLines())["run_id"] == "1234"
+
+
+def test_a_config_of_logging_may_name_the_formatter():
+    # as Prefect's does, with PREFECT_LOGGING_FORMATTERS_JSON_CLASS=flows.logs.JsonLines
+    made = logging.config.DictConfigurator({"version": 1}).configure_formatter(
+        {"class": "flows.logs.JsonLines", "format": "default"}
+    )
+    assert line_of(made)["message"]
+
+
+def test_in_json_all_that_is_told_warned_or_not_caught_is_a_line(own_logging, capsys):
+    set_up("json")
+    tell("vaflow: this is wrong")
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        warnings.warn("odd", UserWarning, stacklevel=1)
+    logging.getLogger("features.y").info("ours")
+    logging.getLogger("urllib3").info("of others only what is worse")
+    error = ZeroDivisionError("by 0")
+    sys.excepthook(ZeroDivisionError, error, None)
+
+    def fail() -> None:
+        raise KeyError("k")
+
+    thread = threading.Thread(target=fail)
+    thread.start()
+    thread.join()
+    found = lines(capsys.readouterr().err)
+    assert [each["level"] for each in found] == ["ERROR", "WARNING", "INFO", "CRITICAL", "CRITICAL"]
+    assert found[0]["message"] == "this is wrong"
+    assert "UserWarning: odd" in found[1]["message"]
+    assert found[3]["message"] == "ZeroDivisionError: by 0"
+    assert found[3]["traceback"] == "ZeroDivisionError: by 0"
+    assert "in fail" in found[4]["traceback"]
+    assert len({each["run_id"] for each in found}) == 1
+
+
+def test_text_stays_as_it_is(own_logging, capsys):
+    logging.getLogger().handlers.clear()  # pytest's own
+    set_up("text")
+    tell("vaflow: this is wrong")
+    logging.getLogger("features.y").info("not shown")
+    logging.getLogger("features.y").warning("shown")
+    assert capsys.readouterr().err == "vaflow: this is wrong\nWARNING: shown\n"
+
+
+def test_progress_is_logged_every_so_often_and_at_the_end(caplog):
+    caplog.set_level(logging.INFO, "flows.logs")
+    hooks = logged_progress(every_s=1000)
+    for k in range(3):
+        hooks["on_outcome"](Outcome(f"c{k}", "clip-1", "extracted"), 3)
+    assert [(r.done, r.total) for r in caplog.records] == [(3, 3)]
+    caplog.clear()
+    hooks = logged_progress(every_s=0)
+    for k in range(3):
+        hooks["on_outcome"](Outcome(f"c{k}", "clip-1", "extracted"), 3)
+    assert [r.getMessage()[:6] for r in caplog.records] == ["1 of 3", "2 of 3", "3 of 3"]
+    caplog.clear()
+    hooks["on_epoch"](Epoch(0, 1.5, 0.1, 0.3, 0.2))
+    hooks["on_case"]("a case", 2)
+    hooks["on_case"]("another", 2)
+    hooks["on_member"](None, 5)
+    assert caplog.messages == [
+        "epoch 1: val mean CCC 0.200",
+        "training 1 of 2",
+        "training 2 of 2",
+        "member 1 of 5",
+    ]
+    first = caplog.records[0]
+    assert (first.epoch, first.loss, first.ccc_mean) == (1, 1.5, 0.2)
+
+
+def test_merged_hooks_call_all_of_their_name():
+    said = []
+    hooks = merged(
+        [{"a": lambda x: said.append(("first", x))}, {"b": said.append}, {"a": said.append}]
+    )
+    hooks["a"](1)
+    hooks["b"](2)
+    assert said == [("first", 1), 1, 2]
+
+
+@pytest.fixture
+def set_up_run(tmp_path, make_video, tiny_clip) -> list[str]:
+    """Two good clips and one whose video is a text, and the words that extract them."""
+    for name in ("a", "b"):
+        make_video(f"{name}.mp4", time_s=np.arange(10) / 25, sound=tone(0.4))
+    (tmp_path / "bad.mp4").write_text("no video")
+    write_manifest(tmp_path / "m.jsonl", [Clip(id=n, video=f"{n}.mp4") for n in ("a", "b", "bad")])
+    encoders = f"encoders={json.dumps([{'kind': 'clip', **tiny_clip}])}"
+    words = [f"manifest={tmp_path / 'm.jsonl'}", f"store={tmp_path / 's.zarr'}", encoders]
+    return ["run", "extract-features", *words]
+
+
+def test_the_stderr_of_a_command_is_json_and_its_metrics_say_how_it_ended(set_up_run, tmp_path):
+    path = tmp_path / "vaflow.prom"
+    done = subprocess.run(
+        [sys.executable, "-m", "flows", *set_up_run, "--log-format=json", f"--metrics={path}"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    found = lines(done.stderr)
+    assert len({each["run_id"] for each in found}) == 1
+    assert found[0]["message"] == "extract-features begins"
+    assert any((each.get("done"), each.get("total")) == (3, 3) for each in found)
+    ended = {each["clip"]: each for each in found if "clip" in each}
+    assert {clip: each["state"] for clip, each in ended.items()} == {
+        "a": "extracted",
+        "b": "extracted",
+        "bad": "quarantined",
+    }
+    assert all(each["feature_set"].startswith("clip-") for each in ended.values())
+    assert ended["a"]["reason"] == "new"
+    assert found[-1]["level"] == "ERROR"
+    assert found[-1]["message"].startswith("extract-features: 3 clips x 1 feature sets: 2 extr")
+    assert "\n  bad (clip-" in found[-1]["message"]
+    values = {}
+    for family in text_string_to_metric_families(path.read_text()):
+        values |= {(s.name, s.labels.get("state")): s.value for s in family.samples}
+    assert values["vaflow_clips_total", "extracted"] == 2
+    assert values["vaflow_clips_total", "quarantined"] == 1
+    assert values["vaflow_rows_total", None] == 20
+    width = TINY_CLIP["embed_dim"]
+    assert values["vaflow_bytes_written_total", None] == 20 * (2 * width + 8 + 1)
+    assert values["vaflow_run_success", None] == 0
+
+
+def test_a_dry_run_is_no_success_of_the_stage(set_up_run, tmp_path, own_logging, capsys):
+    path = tmp_path / "vaflow.prom"
+    words = [*set_up_run, "--dry-run", "--log-format", "json", "--metrics", str(path)]
+    assert main(words) == 0
+    captured = capsys.readouterr()
+    assert any("3 to extract" in each["message"] for each in lines(captured.err))
+    assert "3 to extract" in captured.out
+    assert not path.exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["run", "extract-featurs"], "did you mean 'extract-features'"),
+        (["run", "extract-features", "manifset=x"], "the nearest valid one is 'manifest'"),
+    ],
+)
+def test_wrong_input_is_told_in_json_too(words, said, own_logging, capsys):
+    assert main([*words, "--log-format", "json"]) == 2
+    (found,) = lines(capsys.readouterr().err)
+    assert said in found["message"]
+    assert not found["message"].startswith("vaflow:")
+
+
+def test_metrics_where_no_collector_looks_are_wrong_input(
+    set_up_run, tmp_path, own_logging, capsys
+):
+    assert main([*set_up_run, "--metrics", str(tmp_path / "m.txt")]) == 2
+    assert "reads only files that end in .prom" in capsys.readouterr().err
+    assert not (tmp_path / "s.zarr").exists()
+
+
+BY_ENVIRONMENT = {  # as README tells for a worker
+    "PREFECT_LOGGING_FORMATTERS_JSON_CLASS": "flows.logs.JsonLines",
+    "PREFECT_LOGGING_HANDLERS_CONSOLE_FORMATTER": "json",
+}
+
+
+@pytest.mark.parametrize(
+    ("before", "more"),
+    [("from flows.logs import set_up; set_up('json')", {}), ("", BY_ENVIRONMENT)],
+    ids=["demo", "worker"],
+)
+def test_a_flow_logs_json_as_well(server, before, more):
+    code = (
+        f"{before}\nfrom prefect import flow, get_run_logger\n"
+        "@flow\ndef small():\n    get_run_logger().info('within', extra={'clip': 'a'})\n"
+        "small()\n"
+    )
+    env = os.environ | {"PREFECT_API_URL": str(PREFECT_API_URL.value())} | more
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=env)
+    assert done.returncode == 0, done.stderr
+    found = lines(done.stderr)
+    (within,) = [each for each in found if each["message"] == "within"]
+    assert (within["flow_name"], within["clip"]) == ("small", "a")
+    assert uuid.UUID(within["flow_run_id"])
+    assert len({each["run_id"] for each in found}) == 1

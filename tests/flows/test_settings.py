@@ -1,0 +1,130 @@
+from pathlib import Path
+
+import pytest
+
+from features.encoders.ast import AstConfig
+from features.encoders.clip import ClipConfig
+from features.errors import InputError
+from features.extraction.extract import extract_features
+from flows.settings import checked_keys, settings
+from flows.stage_keys import known_keys
+from flows.stages import STAGES, stage
+from models.stages.train_head import train_head
+
+EXPERIMENT = """
+manifest: m.jsonl
+store: s.zarr
+run: r
+encoders:
+  - {kind: clip, model: ViT-B-32, pretrained: openai}
+  - {kind: ast, hop_s: 1.28}
+head: {kind: dspl, width: 64}
+train: {epochs: 3}
+"""
+
+
+@pytest.fixture
+def config(tmp_path) -> Path:
+    path = tmp_path / "e.yaml"
+    path.write_text(EXPERIMENT)
+    return path
+
+
+def test_each_stage_takes_its_keys_from_the_config_of_an_experiment(config):
+    found = settings(extract_features, config, [])
+    assert found["encoders"] == (
+        ClipConfig(model="ViT-B-32", pretrained="openai"),
+        AstConfig(hop_s=1.28),
+    )
+    assert found["manifest"] == Path("m.jsonl")
+    assert "head" not in found
+    assert settings(train_head, config, [])["train"].epochs == 3
+
+
+def test_overrides_reach_into_configs_and_lists(config):
+    found = settings(
+        extract_features, config, ["encoders.1.hop_s=2.56", "store=other", "force=true"]
+    )
+    assert found["encoders"][1].hop_s == 2.56
+    assert (found["store"], found["force"]) == ("other", True)
+    trained = settings(train_head, config, ["head.width=32", "train.learning_rate=1e-2"])
+    assert (trained["head"].width, trained["train"].learning_rate) == (32, 0.01)
+    assert trained["train"].epochs == 3  # what is not overridden stays
+
+
+def test_a_folder_may_have_a_number_for_a_name(config):
+    found = settings(train_head, config, ["run=2024", "store=7"])
+    assert (found["run"], found["store"]) == (Path("2024"), "7")
+
+
+def test_an_override_of_a_default_keeps_the_rest_of_the_default():
+    given = ["manifest=m", "store=s", "run=r", "head.width=32", "train.seed=4"]
+    found = settings(train_head, None, given)
+    assert found["head"].kind == "dspl"
+    assert (found["head"].width, found["train"].seed) == (32, 4)
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("encoders.0.modle=x", "unknown key 'encoders.0.modle'; the nearest .* is 'model'"),
+        (
+            "encoders.0.kind=clap",
+            "encoders.0.kind = 'clap': .* kinds are clip, ast, the nearest is 'clip'",
+        ),
+        ("encoders.1.hop_s=-1", "encoders.1.hop_s = -1: Input should be greater than 0"),
+        ("encoders.7.kind=clip", "'7' is no place in a list of 2"),
+        ("encoders=[]", "encoders = .*: .*at least 1 item"),
+        ("stroe=x", "unknown key 'stroe'; the nearest valid one is 'store'"),
+        ("train.epochs=3", "'train' is a key of other stages, not of this one"),
+        ("store.x=1", "'store' holds 's.zarr', which has no key 'x'"),
+        ("batch_size=many", "batch_size = 'many': Input should be a valid integer"),
+        ("batch_size=0", "batch_size = 0: Input should be greater than or equal to 1"),
+        ("readers=0", "readers = 0: Input should be greater than or equal to 1"),
+        ("store", "'store' is no override; write key=value"),
+        ("store={", "the value of 'store={' is not YAML"),
+    ],
+)
+def test_a_wrong_override_is_named(config, override, message):
+    with pytest.raises(InputError, match=message):
+        settings(extract_features, config, [override])
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("stroe: x", "unknown key 'stroe'; the nearest valid one is 'store'"),
+        ("- a", "must hold keys and values"),
+        ("a: [", "is not YAML"),
+    ],
+)
+def test_a_wrong_config_is_named(tmp_path, text, message):
+    (tmp_path / "bad.yaml").write_text(text)
+    with pytest.raises(InputError, match=message):
+        settings(extract_features, tmp_path / "bad.yaml", [])
+
+
+def test_a_config_that_is_not_there_and_a_missing_key_are_named(tmp_path, config):
+    with pytest.raises(InputError, match="cannot be read"):
+        settings(extract_features, tmp_path / "none.yaml", [])
+    with pytest.raises(InputError, match="the key 'encoders' is missing"):
+        settings(extract_features, None, ["manifest=m", "store=s"])
+
+
+def test_an_unknown_stage_is_answered_with_the_nearest():
+    with pytest.raises(InputError, match="no stage 'train'; did you mean 'train-head'"):
+        stage("train")
+    assert {stage(name) for name in STAGES} == set(STAGES.values())
+    assert {"manifest", "store", "run", "encoders", "head", "train", "split"} <= known_keys()
+
+
+def test_what_is_deployed_is_overridden_key_by_key_and_stays_as_it_is():
+    deployed = {"manifest": "m", "store": "s", "run": "r", "train": {"epochs": 3, "seed": 5}}
+    found = checked_keys(train_head, None, ["train.epochs=4", "run=other"], deployed)
+    assert found.model_dump(mode="json", exclude_unset=True) == {
+        "manifest": "m",
+        "store": "s",
+        "run": "other",
+        "train": {"epochs": 4, "seed": 5},
+    }
+    assert deployed["train"] == {"epochs": 3, "seed": 5}

@@ -1,0 +1,1 @@
+"""What tests share: media, stores, encoders and heads made small."""

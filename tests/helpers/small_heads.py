@@ -1,0 +1,52 @@
+"""What heads of a tiny width are built from and fed with."""
+
+import open_clip
+import torch
+
+from models.data.batch import Batch
+from models.data.statistics import Statistics
+from models.heads.base import HeadInputs
+from models.heads.dspl import DsplConfig
+from models.regions.text_tower import TextTower
+from models.regions.texts import read_texts
+from models.training.config import TrainConfig
+from tests.helpers.synthetic import WIDTH_AUDIO, WIDTH_VISUAL, tiny_model
+
+HEAD = DsplConfig(width=16, dropout=0.1)
+FULL = TrainConfig(
+    epochs=12, window=40, stride=30, batch_size=4, learning_rate=1e-2, patience=12, threads=1
+)
+BRIEF = FULL.model_copy(update={"epochs": 2, "stride": 40})
+
+
+def head_inputs() -> HeadInputs:
+    """Statistics drawn once, and prompts on the tiny text tower."""
+    tower = TextTower(tiny_model(), open_clip.SimpleTokenizer())
+    texts = read_texts("nine_regions")
+    rng = torch.Generator().manual_seed(1)
+
+    def statistics(width: int) -> Statistics:
+        return Statistics(torch.randn(width, generator=rng), 0.5 + torch.rand(width, generator=rng))
+
+    return HeadInputs(
+        statistics(WIDTH_VISUAL),
+        statistics(WIDTH_AUDIO),
+        lambda prompts: prompts.build(tower, texts),
+    )
+
+
+def make_batch(n_rows: int = 11) -> Batch:
+    """Three windows with gaps: the second has no sound, the third is padded from row 7 on."""
+    rng = torch.Generator().manual_seed(2)
+    visual_valid = torch.rand(3, n_rows, generator=rng) > 0.2
+    audio_valid = torch.rand(3, n_rows, generator=rng) > 0.2
+    audio_valid[1] = False  # a clip without sound
+    visual_valid[2, 7:] = audio_valid[2, 7:] = False  # padding
+    visual = torch.randn(3, n_rows, WIDTH_VISUAL, generator=rng)
+    audio = torch.randn(3, n_rows, WIDTH_AUDIO, generator=rng)
+    return Batch(
+        visual * visual_valid.unsqueeze(-1),
+        visual_valid,
+        audio * audio_valid.unsqueeze(-1),
+        audio_valid,
+    )

@@ -1,0 +1,292 @@
+import csv
+import io
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+
+from features.errors import Incomplete, InputError
+from flows.command.main import main
+from flows.messages import describe
+from flows.stages import complete_or_raise
+from models.ablation.plan import DEFAULT, FOLDER, Plan, cases_of, read_plan
+from models.ablation.table import COLUMNS, Predictions, as_csv, as_markdown, lines_of
+from models.baselines.ridge import RidgeConfig
+from models.data.train_val import load_splits
+from models.heads.dspl import DsplConfig, ReleasedConfig
+from models.metrics.ccc import Concordance
+from models.regions.prompts import FixedPrompts
+from models.runs.checkpoint import FILE
+from models.stages import ablation_trial as members
+from models.stages.ablate import CSV, MARKDOWN, PAGE, ablate
+from models.training.config import TrainConfig
+from tests.helpers.synthetic import plant
+
+HEAD = DsplConfig(width=8, n_heads=2, prompts=FixedPrompts())
+TRAIN = TrainConfig(epochs=2, window=40, stride=40, batch_size=4, learning_rate=1e-2, threads=1)
+PLAN = """
+groups:
+  - name: modality
+    rows:
+      both: {head: {fusion: attention_gate}}
+      visual: {head: {fusion: visual}}
+  - name: baseline
+    rows:
+      ridge: {baseline: {kind: ridge}}
+"""
+
+
+@pytest.fixture(scope="module")
+def planted(tmp_path_factory):
+    return plant(tmp_path_factory.mktemp("planted"), ("train",) * 3 + ("val",) * 3)
+
+
+@pytest.fixture(scope="module")
+def plan(tmp_path_factory) -> Path:
+    path = tmp_path_factory.mktemp("plan") / "plan.yaml"
+    path.write_text(PLAN)
+    return path
+
+
+def run(planted, plan, folder, **changes):
+    keys = {"rows": str(plan), "seeds": 2, "head": HEAD, "train": TRAIN, "workers": 1} | changes
+    return ablate(manifest=planted.manifest, store=planted.store, run=folder, **keys)
+
+
+@pytest.fixture(scope="module")
+def done(planted, plan, tmp_path_factory):
+    return run(planted, plan, tmp_path_factory.mktemp("runs") / "a", workers=2)
+
+
+def test_every_row_is_trained_from_every_seed(done):
+    assert (done.n_trained, done.n_present, done.failed) == (4, 0, ())
+    assert [(line.group, line.row, line.n_seeds) for line in done.lines] == [
+        (DEFAULT, DEFAULT, 2),
+        ("modality", "visual", 2),
+        ("baseline", "ridge", 1),
+    ]
+    runs = sorted(str(path.parent.relative_to(done.run)) for path in done.run.rglob(FILE))
+    assert runs == [
+        f"{row}/seed-{seed}" for row in ("default-default", "modality-visual") for seed in (0, 1)
+    ]
+    config = yaml.safe_load((done.run / "modality-visual/seed-1/config.yaml").read_text())
+    assert (config["head"]["fusion"], config["train"]["seed"]) == ("visual", 1)
+
+
+def test_a_second_run_trains_nothing_and_makes_the_same_table(done, planted, plan):
+    before = {name: (done.run / name).read_bytes() for name in (CSV, MARKDOWN, PAGE)}
+    again = run(planted, plan, done.run)
+    assert (again.n_trained, again.n_present) == (0, 4)
+    assert {name: (done.run / name).read_bytes() for name in before} == before
+
+
+def test_what_is_lost_or_damaged_is_made_again_and_no_more(done, planted, plan, monkeypatch):
+    before = (done.run / CSV).read_bytes()
+    (done.run / "default-default/seed-1" / FILE).unlink()
+    (done.run / "default-default/seed-0" / members.FILE).write_bytes(b"PK no archive")
+    (done.run / "modality-visual/seed-1" / members.FILE).unlink()
+    again = run(planted, plan, done.run)
+    assert (again.n_trained, again.n_present) == (1, 3)
+    assert (done.run / CSV).read_bytes() == before
+
+
+def test_predictions_of_other_labels_are_not_taken(planted, tmp_path):
+    member = members.Member(
+        tmp_path / "run", planted.manifest, planted.store, None, None, 3, HEAD, TRAIN
+    )
+    found = members.made(member)
+    path = tmp_path / "run" / members.FILE
+    with np.load(path) as file:
+        np.savez(path, va=file["va"] + 1, key=np.array("of others"))
+    np.testing.assert_array_equal(members.made(member).va, found.va)
+
+
+def test_a_training_that_fails_is_listed_and_the_others_go_on(planted, plan, tmp_path, capsys):
+    blocked = tmp_path / "a" / "modality-visual" / "seed-0"
+    blocked.mkdir(parents=True)
+    (blocked / "letter.txt").write_text("not a run's")
+    found = run(planted, plan, tmp_path / "a")
+    assert found.n_trained == 3
+    assert [line.n_seeds for line in found.lines] == [2, 1, 1]
+    (failure,) = found.failed
+    assert failure.startswith("modality-visual/seed-0: run = ")
+    assert "holds files that are no run's" in failure
+    with pytest.raises(Incomplete, match="1 trainings of the ablation failed"):
+        complete_or_raise(found)
+    assert list(describe(found))
+
+
+def test_a_row_of_which_nothing_was_trained_has_dashes(planted, tmp_path):
+    splits = load_splits(planted.manifest, planted.store)
+    va = splits.val.va.numpy()
+    rows = [Predictions("d", "d", (va,)), Predictions("g", "r", ())]
+    lines = lines_of(rows, splits.val, splits.subject_of)
+    assert lines[1].n_seeds == 0
+    assert set(as_csv(lines).splitlines()[2].split(",")[3:]) == {""}
+    assert "| r | 0 | – | – |" in as_markdown(lines)  # noqa: RUF001
+
+
+def test_the_table_by_hand(planted):
+    splits = load_splits(planted.manifest, planted.store)
+    val, truth = splits.val, splits.val.va.numpy()
+    known = val.va_valid.numpy()
+    rng = np.random.default_rng(0)
+    noisy = [np.clip(truth + 0.3 * rng.standard_normal(truth.shape), -1, 1) for _ in range(3)]
+    worse = [0.5 * va for va in noisy]
+    rows = [Predictions(DEFAULT, DEFAULT, tuple(noisy)), Predictions("g", "half", tuple(worse))]
+    default, half = lines_of(rows, val, splits.subject_of)
+
+    def ccc(va):
+        return np.mean([Concordance.of(truth[known, k], va[known, k]).ccc() for k in range(2)])
+
+    assert default.ccc_mean == pytest.approx(np.mean([ccc(va) for va in noisy]))
+    assert default.averaged == pytest.approx(ccc(np.mean(noisy, axis=0)))
+    assert default.averaged > default.ccc_mean  # noise averages out
+    assert (default.difference, default.difference_low, default.difference_high) == (0, 0, 0)
+    assert not default.differs
+    expected = ccc(np.mean(worse, axis=0)) - default.averaged
+    assert half.difference == pytest.approx(expected)
+    assert half.difference_low <= half.difference <= half.difference_high < 0
+    assert half.differs
+    # Student's t of three seeds: 4.303 deviations of the mean to either side
+    scores = [ccc(va) for va in noisy]
+    reach = 4.3027 * np.std(scores, ddof=1) / np.sqrt(3)
+    assert default.ccc_mean_high - default.ccc_mean == pytest.approx(reach, rel=1e-3)
+
+
+def test_the_files_say_the_same_as_the_table(done):
+    rows = list(csv.DictReader(io.StringIO((done.run / CSV).read_text())))
+    assert tuple(rows[0]) == COLUMNS
+    for row, line in zip(rows, done.lines, strict=True):
+        assert row["row"] == line.row
+        assert float(row["averaged"]) == line.averaged
+        assert float(row["difference_low"]) == line.difference_low
+    written = (done.run / MARKDOWN).read_text()
+    page = (done.run / PAGE).read_text()
+    for line in done.lines:
+        assert f"{line.ccc_mean:.3f}" in written
+        assert f"<td>{line.difference:+.3f}</td>" in page
+        assert line.row in page
+    assert "<svg" in page
+    assert "http" not in page.replace("http-equiv", "").replace("http://www.w3.org", "")
+
+
+def test_the_default_plan_has_the_rows_of_the_paper():
+    cases = cases_of(read_plan("default"), DsplConfig(), TrainConfig())
+    names = {(case.group, case.name) for case in cases}
+    assert {
+        ("region loss", "no region loss"),
+        ("region loss", "hard labels"),
+        ("prompts", "fixed"),
+        ("prompts", "coop_csc"),
+        ("modality", "visual"),
+        ("modality", "audio"),
+        ("fusion", "concatenation"),
+        ("fusion", "attention"),
+        ("fusion", "gate"),
+        ("fusion", "attention then gate, partner image"),
+        ("temporal", "tcn"),
+        ("temporal", "transformer"),
+        ("sigma", "0.2"),
+        ("sigma", "0.3"),
+        ("sigma", "0.66"),
+        ("preset", "released"),
+    } <= names
+    left_out = {("region loss", "soft labels"), ("prompts", "coop"), ("temporal", "gru")}
+    assert not names & left_out  # they are the default
+    released = next(case for case in cases if case.name == "released")
+    assert released.model[0] == ReleasedConfig()
+    assert len({case.folder for case in cases}) == len(cases)
+
+
+def test_rows_change_the_given_head_and_keep_the_rest():
+    head = DsplConfig(
+        width=96, bottleneck=8, prompts={"kind": "coop", "n_context": 4, "texts": "mine"}
+    )
+    plan = Plan.model_validate(
+        {
+            "groups": [
+                {
+                    "name": "g",
+                    "rows": {
+                        "std": {"head": {"prompts": {"init_std": 0.1}}},
+                        "csc": {"head": {"prompts": {"kind": "coop_csc"}}},
+                        "fixed": {"head": {"prompts": {"kind": "fixed"}}},
+                        "slow": {"train": {"learning_rate": 1e-5}},
+                        "same": {"head": {"width": 96}},
+                        "ridge": {"baseline": {"kind": "ridge", "modalities": ["audio"]}},
+                    },
+                }
+            ]
+        }
+    )
+    cases = {case.name: case.model for case in cases_of(plan, head, TRAIN)}
+    assert list(cases) == [DEFAULT, "std", "csc", "fixed", "slow", "ridge"]
+    changed = cases["std"][0]
+    assert (changed.width, changed.bottleneck) == (96, 8)
+    assert (changed.prompts.n_context, changed.prompts.init_std) == (4, 0.1)
+    # another kind has what it knows of the given one: a row changes one thing
+    assert (cases["csc"][0].prompts.n_context, cases["csc"][0].prompts.texts) == (4, "mine")
+    assert cases["fixed"][0].prompts == FixedPrompts(texts="mine")
+    assert cases["slow"] == (head, TRAIN.model_copy(update={"learning_rate": 1e-5}))
+    assert cases["ridge"] == RidgeConfig(modalities=("audio",))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("groups: [", "is not YAML"),
+        ("just words", "it holds no groups"),
+        ("groups: []", "groups"),
+        (PLAN.replace("fusion: visual", "fusoin: visual"), "row 'visual': dspl.fusoin: Extra"),
+        (PLAN.replace("fusion: visual", "fusion: audio"), "row 'visual'.*set region_weight to 0"),
+        (PLAN.replace("kind: ridge", "kind: rigde"), "rigde"),
+        (PLAN.replace("      visual:", "      Both!: {head: {dropout: 0}}\n      both?:"), "go by"),
+        (PLAN.replace("{fusion: visual}", "{fusion: visual}, train: {seed: 3}"), "leave seed out"),
+        (PLAN.replace("ridge: {b", "ridge: {head: {dropout: 0}, b"), "reads no keys of head"),
+        (PLAN.replace("modality", "''").replace("visual:", "'..':"), "row '..' .* no letter"),
+    ],
+)
+def test_a_plan_that_breaks_a_rule_is_refused(tmp_path, planted, text, message):
+    path = tmp_path / "mine.yaml"
+    path.write_text(text)
+    with pytest.raises(InputError, match=message):
+        run(planted, path, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_plan_that_is_not_there_is_answered_with_those_that_are():
+    with pytest.raises(InputError, match="there is no ablation 'defualt'.* give one of default"):
+        read_plan("defualt")
+    assert all(read_plan(path.stem) for path in FOLDER.glob("*.yaml"))
+
+
+def test_the_folder_of_a_head_is_not_taken(planted, plan, done, tmp_path):
+    with pytest.raises(InputError, match="is the folder of a trained head"):
+        run(planted, plan, done.run / "default-default" / "seed-0")
+
+
+def test_the_command_prints_the_table(planted, plan, done, capsys):
+    overrides = {
+        "manifest": planted.manifest,
+        "store": planted.store,
+        "run": done.run,
+        "rows": plan,
+        "seeds": 2,
+        "head": json.dumps(HEAD.model_dump(mode="json")),
+        "train": json.dumps(TRAIN.model_dump(mode="json")),
+        "workers": 1,
+    }
+    assert main(["run", "ablate", *(f"{key}={value}" for key, value in overrides.items())]) == 0
+    said = capsys.readouterr().out
+    assert "ablate: 3 rows; 0 heads trained, 4 already there" in said
+    assert "visual" in said
+
+
+def test_a_row_that_two_groups_have_stands_in_both():
+    rows = {"a": {"head": {"dropout": 0.5}}, "b": {"head": {"dropout": 0.5}}}
+    plan = Plan.model_validate({"groups": [{"name": name, "rows": rows} for name in ("g", "h")]})
+    found = [(case.group, case.name) for case in cases_of(plan, HEAD, TRAIN)]
+    assert found == [(DEFAULT, DEFAULT), ("g", "a"), ("h", "a")]

@@ -1,0 +1,283 @@
+"""The bank on disk: packed once, opened as a map, never read where it is not what was packed."""
+
+import json
+import logging
+import os
+import shutil
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import fields, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from features.clip import Track
+from features.errors import StoreError
+from features.manifest.manifest import read_manifest
+from features.store.feature_store import FeatureStore
+from models.data import packed_cache as loading
+from models.data import packed_file as bank_file
+from models.data.feature_sets import open_sets
+from models.data.packed import Bank
+from models.data.packed_cache import load_bank
+from models.data.packed_file import HEADER
+from models.data.splits import read_all_labels
+from tests.helpers.synthetic import AST_SPEC, WIDTH_AUDIO, Planted, plant
+
+TESTS = Path(__file__).parents[3] / "tests"
+
+
+@pytest.fixture
+def planted(tmp_path) -> Planted:
+    return plant(tmp_path, ("train", "val"))
+
+
+def load(planted: Planted, store: str | None = None, **changes) -> Bank:
+    manifest = read_manifest(planted.manifest)
+    labels = read_all_labels(manifest, manifest.clips, required=True)
+    return load_bank(open_sets(store or planted.store, None, None), labels | changes)
+
+
+def folders(store: str) -> list[Path]:
+    return sorted(Path(store + ".work").glob("banks/*"))
+
+
+def same(one: Bank, other: Bank) -> bool:
+    return all(
+        np.array_equal(np.asarray(getattr(one, field.name)), np.asarray(getattr(other, field.name)))
+        for field in fields(Bank)
+    )
+
+
+@pytest.fixture
+def unread(monkeypatch):
+    """From when it is called: the store may tell what it holds, and is not read."""
+
+    def forbid() -> None:
+        def read(*_: object) -> Track:
+            raise AssertionError("the store was read")
+
+        monkeypatch.setattr(FeatureStore, "read", read)
+
+    return forbid
+
+
+def test_a_bank_is_packed_once_and_then_opened_without_the_store(planted, unread):
+    first = load(planted)
+    unread()
+    assert same(load(planted), first)
+    assert len(folders(planted.store)) == 1
+    assert not list(Path(planted.store + ".work").glob("staging/*"))
+    plain = np.load(folders(planted.store)[0] / "visual.npy")  # as anyone may
+    np.testing.assert_array_equal(plain, first.visual.numpy())
+
+
+def test_what_is_written_to_a_bank_stays_in_this_process(planted):
+    bank = load(planted)
+    whole = bank.visual.clone()
+    bank.visual.zero_()  # a map that is read-only would end the process here
+    assert torch.equal(load(planted).visual, whole)
+
+
+def test_every_file_of_a_bank_is_synced_before_it_gets_its_name(planted, monkeypatch):
+    synced, sync = [], bank_file.sync_tree
+
+    def noted(folder: Path) -> None:
+        synced.append({path.name for path in folder.iterdir()})
+        assert not folders(planted.store)
+        sync(folder)
+
+    monkeypatch.setattr(bank_file, "sync_tree", noted)
+    load(planted)
+    assert synced == [{path.name for path in folders(planted.store)[0].iterdir()}]
+    assert len(synced[0]) == 8
+
+
+def test_opening_a_bank_marks_it_as_used(planted):
+    load(planted)
+    header = folders(planted.store)[0] / HEADER
+    os.utime(header, (0, 0))
+    load(planted)
+    assert time.time() - header.stat().st_mtime < 60  # `vaflow gc` goes by it
+
+
+def test_a_map_need_not_fit_into_memory(tmp_path):
+    n_rows = 2**40  # a terabyte of rows, in a file without any
+    with (tmp_path / "va_valid.npy").open("wb") as file:
+        bank_file._begin(file, "va_valid", (n_rows,))
+        file.truncate(file.tell() + n_rows)
+    assert not bank_file._mapped(tmp_path / "va_valid.npy")[-1]
+
+
+def test_other_records_labels_clips_or_rows_apart_are_another_bank(planted):
+    first = load(planted)
+    store = FeatureStore.open(planted.store)
+    manifest = read_manifest(planted.manifest)
+    labels = read_all_labels(manifest, manifest.clips, required=True)
+    relabelled = replace(labels["train-0"], va=labels["train-0"].va / 2)
+    assert torch.equal(load(planted, **{"train-0": relabelled}).va[:9], first.va[:9] / 2)
+    turned = load_bank(open_sets(planted.store, None, None), dict(reversed(labels.items())))
+    assert turned.clip_ids == first.clip_ids[::-1]
+    load_bank(open_sets(planted.store, None, None), labels, 4)
+    assert len(folders(planted.store)) == 4
+    track = store.read(AST_SPEC.name, "train-0")
+    louder = Track(track.values * 2, track.time_s, track.valid)
+    store.write(AST_SPEC, "train-0", louder, source={"video": "0"}, provenance={})
+    assert torch.equal(load(planted).audio[9], first.audio[9] * 2)
+    assert len(folders(planted.store)) == 5
+
+
+def test_a_store_that_moved_takes_its_banks_along(planted, tmp_path, unread):
+    first = load(planted)
+    moved = tmp_path / "elsewhere" / "f.zarr"
+    moved.parent.mkdir()
+    os.rename(planted.store, moved)
+    os.rename(planted.store + ".work", f"{moved}.work")
+    unread()
+    assert same(load(planted, str(moved)), first)
+
+
+def cut(path: Path) -> None:
+    os.truncate(path, path.stat().st_size // 2)
+
+
+def write_to(path: Path) -> None:
+    with path.open("r+b") as file:
+        file.seek(-8, os.SEEK_END)
+        file.write(b"12345678")
+    when = path.stat().st_mtime_ns + 1  # a file system's clock may be coarse
+    os.utime(path, ns=(when, when))
+
+
+def say_otherwise(path: Path) -> None:
+    said = json.loads(path.read_bytes())
+    path.write_text(json.dumps(said | {"n_rows": said["n_rows"][::-1]}))
+
+
+@pytest.mark.parametrize(
+    ("name", "spoil"),
+    [
+        ("visual.npy", cut),
+        ("va.npy", cut),
+        ("audio.npy", write_to),
+        ("time_s.npy", Path.unlink),
+        (HEADER, cut),
+        (HEADER, say_otherwise),
+        (HEADER, lambda path: path.write_bytes(b"[]")),
+        (HEADER, lambda path: path.write_bytes(b"\xff")),
+        (HEADER, Path.unlink),
+    ],
+)
+def test_a_bank_that_was_spoiled_is_packed_anew(planted, name, spoil, caplog, unread):
+    first = load(planted)
+    whole = {f.name: np.asarray(getattr(first, f.name)).copy() for f in fields(Bank)[1:-1]}
+    spoil(folders(planted.store)[0] / name)
+    again = load(planted)
+    for field, wanted in whole.items():
+        np.testing.assert_array_equal(np.asarray(getattr(again, field)), wanted)
+    assert "was damaged; it is packed anew" in caplog.text
+    assert not list(Path(planted.store + ".work").glob("staging/*"))
+    unread()
+    load(planted)
+
+
+def test_a_bank_of_another_key_is_not_taken_for_it(planted, caplog):
+    load(planted)
+    manifest = read_manifest(planted.manifest)
+    labels = read_all_labels(manifest, manifest.clips[:1], required=True)
+    load_bank(open_sets(planted.store, None, None), labels)
+    one, two = folders(planted.store)
+    wanted = {path: sorted((path / "visual.npy").read_bytes()) for path in (one, two)}
+    for path, other in ((one, two), (two, one)):
+        os.rename(path, path.with_suffix(".was"))
+        shutil.copytree(other if other.exists() else other.with_suffix(".was"), path)
+    load(planted)
+    load_bank(open_sets(planted.store, None, None), labels)
+    for path, content in wanted.items():
+        assert sorted((path / "visual.npy").read_bytes()) == content
+
+
+def test_two_that_pack_at_once_pack_once(planted, monkeypatch):
+    packed, both = [], threading.Barrier(2, timeout=30)
+
+    def pack(*given: object) -> None:
+        packed.append(given)
+        bank_file.pack(*given)
+
+    def locked(path: Path):
+        both.wait()  # both have looked, and found none
+        return real(path)
+
+    real = loading.locked
+    monkeypatch.setattr(loading, "pack", pack)
+    monkeypatch.setattr(loading, "locked", locked)
+    found: list[Bank] = []
+    threads = [threading.Thread(target=lambda: found.append(load(planted))) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(packed) == 1
+    assert same(*found)
+
+
+def test_features_that_change_while_they_are_packed_make_no_bank(planted, monkeypatch):
+    read = FeatureStore.read
+
+    def read_and_replace(store: FeatureStore, set_name: str, clip_id: str) -> Track:
+        track = read(store, set_name, clip_id)
+        if (set_name, clip_id) == (AST_SPEC.name, "val-1"):
+            louder = Track(track.values * 2, track.time_s, track.valid)
+            store.write(AST_SPEC, clip_id, louder, source={}, provenance={})
+        return track
+
+    monkeypatch.setattr(FeatureStore, "read", read_and_replace)
+    with pytest.raises(StoreError, match="were replaced while they were read; wait for"):
+        load(planted)
+    assert folders(planted.store) == []
+    assert not list(Path(planted.store + ".work").glob("staging/*"))
+
+
+def test_clips_of_another_width_are_refused(planted):
+    store = FeatureStore.open(planted.store)
+    track = store.read(AST_SPEC.name, "val-1")
+    wider = Track(np.pad(track.values, ((0, 0), (0, 1))), track.time_s, track.valid)
+    store.write(AST_SPEC, "val-1", wider, source={}, provenance={})
+    message = rf"clip 'val-1' has embeddings of 16 and {WIDTH_AUDIO + 1} numbers, .* verify"
+    with pytest.raises(StoreError, match=message):
+        load(planted)
+
+
+@pytest.mark.parametrize("stride", [13, pytest.param(1, marks=pytest.mark.torture)])
+def test_whatever_happens_while_it_is_packed_the_rows_are_right(tmp_path, stride):
+    done = subprocess.run(
+        [sys.executable, str(TESTS / "helpers" / "crash_packing.py"), str(tmp_path), str(stride)],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(TESTS.parent), "OMP_NUM_THREADS": "1"},
+    )
+    assert done.returncode == 0, done.stderr
+    ends = json.loads(done.stdout)
+    n = sum(ends["killed"].values())
+    assert ends["killed"].get("0", 0) <= n / 3  # a kill comes before the last step of most
+    assert ends["full"] == ends["small"] == {"0": n}  # it is packed in memory
+    assert set(ends["failing"]) <= {"7", "0"}  # an error that names a path
+    assert "is packed in memory, and anew each time" in done.stderr
+
+
+def test_a_disk_that_cannot_be_written_to_is_told_of(planted, caplog, monkeypatch):
+    def refuse(path: Path) -> None:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    whole = load(planted)
+    shutil.rmtree(planted.store + ".work")
+    monkeypatch.setattr(loading, "locked", refuse)
+    with caplog.at_level(logging.WARNING):
+        assert same(load(planted), whole)
+    assert "Permission denied" in caplog.text
+    assert "is packed in memory, and anew each time" in caplog.text
+    assert folders(planted.store) == []

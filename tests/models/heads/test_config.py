@@ -1,0 +1,287 @@
+"""Every switch of the head: what it is built of, and what must hold whatever is switched."""
+
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+from pydantic import ValidationError
+
+from models.data.batch import Batch, Targets
+from models.heads.config import Switches
+from models.heads.dspl import DsplConfig, ReleasedConfig
+from models.regions.grid import NINE, Grid, hard_labels
+from models.regions.prompts import CoopCscPrompts, FixedPrompts
+from models.training.gradient_paths import check_gradient_paths
+from models.training.losses import ccc, ccc_per_window, head_loss, mse
+from tests.helpers.small_heads import make_batch
+
+SETTINGS = [
+    {"temporal": "tcn"},
+    {"temporal": "transformer"},
+    {"temporal": "transformer", "positions": "learned"},
+    {"fusion": "attention"},
+    {"fusion": "attention", "asks": "both"},
+    {"fusion": "gate"},
+    {"fusion": "concatenation"},
+    {"fusion": "visual"},
+    {"fusion": "audio", "region_on": "fused"},
+    {"asks": "audio"},
+    {"gate_partner": "image"},
+    {"bottleneck": 3},
+    {"skip_dropout": 0.5, "skip_spans": (3,)},
+    {"inputs": "raw"},
+    {"adapter": "none", "region_on": "temporal"},
+    {"region_on": "temporal"},
+    {"region_on": "fused"},
+    {"region_link": "probabilities"},
+    {"region_link": "barycentre"},
+    {"squash": "tanh"},
+    {"logit_scale": 10.0},
+    {"prompts": FixedPrompts()},
+    {"prompts": CoopCscPrompts()},
+    {"windows": "causal"},
+    {"windows": "causal", "fusion": "concatenation", "skip_dropout": 0.1},
+    {"windows": "causal", "fusion": "audio", "region_on": "fused"},
+    {"windows": "causal", "fusion": "attention", "asks": "audio", "region_on": "fused"},
+    {"windows": "causal", "region_link": "probabilities"},
+]
+
+
+def named(settings: dict) -> str:
+    return ",".join(f"{k}={getattr(v, 'kind', v)}" for k, v in settings.items())
+
+
+def causal_batch() -> Batch:
+    """Four rows of sight and nine of sound; a window without sound, and one without sight."""
+    dense, longer = make_batch(n_rows=11), make_batch(n_rows=11)
+    batch = Batch(
+        dense.visual[:, :4],
+        dense.visual_valid[:, :4].clone(),
+        longer.audio[:, :9],
+        longer.audio_valid[:, :9],
+    )
+    batch.visual_valid[2] = False
+    return batch
+
+
+@pytest.mark.parametrize("settings", SETTINGS, ids=named)
+def test_whatever_is_switched_the_head_keeps_its_contract(settings, inputs):
+    config = DsplConfig(width=32, dropout=0.0, **settings)  # narrower, all ReLUs may be shut
+    torch.manual_seed(0)
+    head = config.build(inputs).eval()
+    for parameter in head.parameters():  # what is zero at the start would hide a leak
+        if not parameter.any():
+            torch.nn.init.normal_(parameter, std=0.1)
+    batch = make_batch() if config.windows == "dense" else causal_batch()
+    output = head(batch, head.prototypes())
+    predicted = batch.visual.shape[1] if config.windows == "dense" else 1
+    assert output.va.shape == (3, predicted, 2)
+    assert output.va.isfinite().all()
+    assert output.regions.logits.shape == (3, predicted, 9)
+    assert output.regions.logits.isfinite().all()
+    spoiled = replace(
+        batch,
+        visual=batch.visual.masked_fill(~batch.visual_valid.unsqueeze(-1), 1e6),
+        audio=batch.audio.masked_fill(~batch.audio_valid.unsqueeze(-1), 1e6),
+    )
+    blind = head(spoiled, head.prototypes())
+    torch.testing.assert_close(blind.va, output.va)
+    seen = output.regions.valid
+    torch.testing.assert_close(blind.regions.logits[seen], output.regions.logits[seen])
+    alone = Batch(batch.visual[:1], batch.visual_valid[:1], batch.audio[:1], batch.audio_valid[:1])
+    torch.testing.assert_close(head(alone).va[0], output.va[0])  # windows do not mix
+    check_gradient_paths(head.train(), batch)
+
+
+def test_every_literal_of_every_switch_is_tried():
+    tried = {
+        (key, str(getattr(value, "kind", value))) for s in SETTINGS for key, value in s.items()
+    }
+    default = DsplConfig()
+    for name, field in Switches.model_fields.items():
+        values = getattr(field.annotation, "__args__", ())
+        literals = [value for value in values if isinstance(value, str)]
+        for value in literals:
+            frozen = (name, value) == ("region_on", "frozen")  # refused: test_heads.py
+            of_loss = name in ("ccc", "region_labels")  # below
+            assert getattr(default, name) == value or frozen or of_loss or (name, value) in tried
+
+
+def test_the_presets_differ_in_these_switches_and_no_other():
+    dspl, released = DsplConfig().model_dump(), ReleasedConfig().model_dump()
+    differing = {key for key in dspl if dspl[key] != released[key]}
+    assert differing == {
+        "kind",
+        "windows",
+        "inputs",
+        "adapter",
+        "temporal",
+        "gate_partner",
+        "region_on",
+        "logit_scale",
+        "prompts",
+    }
+
+
+def test_a_dspl_head_with_the_released_switches_is_the_released_head(inputs):
+    switched = ReleasedConfig(width=8).model_dump(exclude={"kind"})
+    heads = []
+    for config in (ReleasedConfig(width=8), DsplConfig(**switched)):
+        torch.manual_seed(0)
+        heads.append(config.build(inputs).eval())
+    released, dspl = heads
+    assert torch.equal(released(causal_batch()).va, dspl(causal_batch()).va)
+    with pytest.raises(ValueError, match="region loss reaches no parameter of the V/A output"):
+        check_gradient_paths(dspl, causal_batch())
+    assert ReleasedConfig().may_be_idle
+    assert not DsplConfig(**switched).may_be_idle
+
+
+def test_a_causal_window_speaks_with_the_mean_of_its_valid_rows(inputs):
+    torch.manual_seed(0)
+    config = DsplConfig(width=8, windows="causal", fusion="visual", adapter="none")
+    head = config.build(inputs).eval()
+    batch = causal_batch()
+    z = head.standard_visual(batch.visual)
+    stream = head.visual["temporal"](z, batch.visual_valid)
+    mean = stream[0][batch.visual_valid[0]].mean(dim=0)
+    torch.testing.assert_close(head(batch).va[0, 0], head.va(mean))
+    prototypes = head.prototypes()
+    embedding = batch.visual[0][batch.visual_valid[0]].mean(dim=0)
+    cosine = torch.nn.functional.cosine_similarity(prototypes, embedding[None], dim=-1)
+    found = head(batch, prototypes).regions
+    torch.testing.assert_close(found.logits[0, 0], cosine / 0.07)
+    assert found.valid.tolist() == [[True], [True], [False]]
+
+
+@pytest.mark.parametrize("fusion", ["attention_gate", "gate", "concatenation"])
+def test_a_causal_window_without_a_face_is_read_from_the_sound(inputs, fusion):
+    torch.manual_seed(0)
+    head = DsplConfig(width=32, windows="causal", fusion=fusion).build(inputs).eval()
+    batch = causal_batch()
+    other = replace(batch, audio=batch.audio.roll(1, dims=-1))
+    assert not batch.visual_valid[2].any()
+    assert batch.audio_valid[2].any()
+    assert (head(batch).va[2] - head(other).va[2]).abs().min() > 1e-4
+
+
+@pytest.mark.parametrize("adapter", ["residual", "none"])
+def test_the_linear_reading_is_of_the_embedding_before_the_adapter(inputs, adapter):
+    torch.manual_seed(0)
+    config = DsplConfig(width=8, fusion="visual", adapter=adapter, skip_dropout=0.0, skip_spans=())
+    head, batch = config.build(inputs).eval(), make_batch()
+    for parameter in head.parameters():
+        torch.nn.init.normal_(parameter, std=0.1)
+    whole = head(batch).va
+    told = head.skip_visual(head.standard_visual(batch.visual), batch.visual_valid)
+    torch.nn.init.zeros_(head.skip_visual.of_span[0].weight)
+    torch.testing.assert_close(whole - head(batch).va, told)
+
+
+def test_probabilities_of_the_regions_reach_valence_and_arousal(inputs):
+    for link in ("probabilities", "barycentre"):
+        torch.manual_seed(0)
+        head = DsplConfig(width=8, region_link=link).build(inputs).eval()
+        batch, prototypes = make_batch(), head.prototypes()
+        told = head(batch, prototypes).va
+        torch.testing.assert_close(head(batch).va, told)  # they are told of them in any case
+        other = head(batch, prototypes.roll(1, dims=0)).va
+        seen = batch.visual_valid
+        assert (other[seen] - told[seen]).abs().max() > 1e-4
+        torch.testing.assert_close(other[~seen], told[~seen]) if link == "barycentre" else None
+
+
+def test_tanh_keeps_v_and_a_within_the_plane(inputs):
+    torch.manual_seed(0)
+    open_ended, squashed = (
+        DsplConfig(width=8, squash=squash).build(inputs).eval() for squash in ("none", "tanh")
+    )
+    squashed.load_state_dict(open_ended.state_dict())
+    for head in (open_ended, squashed):
+        head.va[3].weight.data *= 100
+    batch = make_batch()
+    torch.testing.assert_close(squashed(batch).va, torch.tanh(open_ended(batch).va))
+
+
+def test_a_grid_of_another_size_gives_as_many_logits(inputs):
+    grid = Grid(levels=("low", "high"), centres=(-0.5, 0.5))
+    torch.manual_seed(0)
+    bank = torch.nn.functional.normalize(torch.randn(4, 16), dim=-1)
+    head = DsplConfig(width=8, region_link="probabilities").build(
+        replace(inputs, bank=lambda _: lambda: bank, grid=grid)
+    )
+    assert head.va[0].in_features == 8 + 4
+    assert head(make_batch(), bank).regions.logits.shape == (3, 11, 4)
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"fusion": "audio"}, "region_link to none, or region_on to fused"),
+        ({"fusion": "audio", "region_weight": 0, "region_link": "barycentre"}, "region_link 'bary"),
+        ({"fusion": "audio", "region_weight": 0, "region_on": "temporal"}, "fusion 'audio' has no"),
+        ({"fusion": "gate", "gate_partner": "image"}, "never reads the sound"),
+        ({"width": 12, "n_heads": 4, "temporal": "transformer"}, "12 / 4 is 3"),
+        ({"width": 10}, "multiple of n_heads"),
+        ({"windows": "causal", "ccc": "sequence"}, "set ccc to batch, or windows to dense"),
+        ({"valence_weight": 0, "arousal_weight": 0}, "give one a weight"),
+        ({"lora": 8}, "lora would train an encoder along, and heads are trained on features"),
+        ({"bottleneck": 0}, "greater than or equal to 1"),
+        ({"skip_spans": (1,)}, "greater than or equal to 2"),
+    ],
+)
+def test_switches_that_do_not_go_together_are_refused(fields, message):
+    with pytest.raises(ValidationError, match=message):
+        DsplConfig(**fields)
+
+
+def targets_of(*valid: list[bool]) -> Targets:
+    rng = torch.Generator().manual_seed(4)
+    mask = torch.tensor(valid)
+    va = torch.rand(*mask.shape, 2, generator=rng) * 2 - 1
+    return Targets(va * mask.unsqueeze(-1), mask)
+
+
+def test_the_ccc_of_each_window_by_itself():
+    targets = targets_of([True] * 5, [True, True, True, False, False], [False] * 5)
+    predicted = torch.randn(3, 5, 2)
+    each = [
+        ccc(predicted[k : k + 1], Targets(targets.va[k : k + 1], targets.valid[k : k + 1]))
+        for k in range(2)
+    ]
+    torch.testing.assert_close(ccc_per_window(predicted, targets), (each[0] + each[1]) / 2)
+
+
+def test_the_squared_error_by_hand():
+    targets = Targets(torch.zeros(1, 3, 2), torch.tensor([[True, True, False]]))
+    predicted = torch.tensor([[[1.0, 0.0], [2.0, 0.5], [9.0, 9.0]]])
+    torch.testing.assert_close(mse(predicted, targets), torch.tensor([2.5, 0.125]))
+
+
+def test_each_part_of_the_loss_has_its_weight(inputs):
+    torch.manual_seed(0)
+    base = DsplConfig(width=8)
+    head = base.build(inputs).eval()
+    batch = make_batch()
+    output = head(batch, head.prototypes())
+    targets = targets_of(*[[True] * 11] * 3)
+
+    def loss(**changes) -> float:
+        return head_loss(output, targets, base.model_copy(update=changes), NINE).item()
+
+    whole, regions = ccc(output.va, targets), loss() - (2 - ccc(output.va, targets).sum()).item()
+    weighed = loss(valence_weight=0.5, arousal_weight=2.0) - regions
+    assert weighed == pytest.approx((0.5 * (1 - whole[0]) + 2 * (1 - whole[1])).item(), abs=1e-5)
+    squared = mse(output.va, targets)
+    found = loss(mse_weight=3.0, valence_weight=0.5) - loss(valence_weight=0.5)
+    assert found == pytest.approx(3 * (0.5 * squared[0] + squared[1]).item(), abs=1e-4)
+    apart = ccc_per_window(output.va, targets)
+    assert loss(ccc="sequence") - regions == pytest.approx(2 - apart.sum().item(), abs=1e-5)
+    logits = output.regions.logits.log_softmax(dim=-1)
+    of_label = (logits * hard_labels(targets.va)).sum(dim=-1)
+    seen = batch.visual_valid
+    entropy = -(of_label * seen).sum() / seen.sum()
+    hard = loss(region_labels="hard") - (loss() - regions)
+    assert hard == pytest.approx(0.2 * entropy.item(), abs=1e-5)
+    assert math.isfinite(hard)

@@ -1,0 +1,244 @@
+from dataclasses import replace
+from pathlib import Path
+from typing import get_args
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from pydantic import TypeAdapter, ValidationError
+
+from models.data.batch import Batch, Targets
+from models.data.statistics import Statistics
+from models.heads import AnyHeadConfig
+from models.heads.dspl import DsplConfig
+from models.metrics.ccc import Concordance
+from models.nn.adapter import ResidualAdapter, Standardise
+from models.regions.grid import NINE, soft_labels
+from models.regions.prompts import FixedPrompts
+from models.training.gradient_paths import check_gradient_paths
+from models.training.losses import ccc, head_loss, region_kl
+from tests.helpers.small_heads import make_batch
+from tests.helpers.synthetic import WIDTH_VISUAL
+
+MEMBERS = get_args(get_args(AnyHeadConfig)[0]) or (get_args(AnyHeadConfig)[0],)
+CONFIGS = Path(__file__).parents[3] / "configs" / "heads"
+HEAD_CONFIG = TypeAdapter(AnyHeadConfig)
+
+
+@pytest.fixture(autouse=True)
+def _seeded():
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        yield
+
+
+def small(config_type):
+    return config_type(width=8)
+
+
+@pytest.mark.parametrize("config_type", MEMBERS, ids=lambda c: c.__name__)
+def test_head_contract(config_type, inputs):
+    head = small(config_type).build(inputs).eval()
+    batch = make_batch()
+    output = head(batch, head.prototypes())
+    predicted = 11 if config_type().windows == "dense" else 1
+    assert output.va.shape == (3, predicted, 2)
+    assert output.va.isfinite().all()
+    assert output.regions.logits.shape == (3, predicted, 9)
+    spoiled = replace(
+        batch,
+        visual=batch.visual.masked_fill(~batch.visual_valid.unsqueeze(-1), 1e6),
+        audio=batch.audio.masked_fill(~batch.audio_valid.unsqueeze(-1), 1e6),
+    )
+    torch.testing.assert_close(head(spoiled).va, output.va)  # blind to what is behind the mask
+    assert head(batch).regions is None
+    torch.testing.assert_close(head(batch).va, output.va, rtol=0, atol=0)
+    alone = Batch(batch.visual[:1], batch.visual_valid[:1], batch.audio[:1], batch.audio_valid[:1])
+    torch.testing.assert_close(head(alone).va[0], output.va[0])  # windows do not mix
+
+
+@pytest.mark.parametrize("config_type", MEMBERS, ids=lambda c: c.__name__)
+def test_both_modalities_are_read(config_type, inputs):
+    head = small(config_type).build(inputs).eval()
+    batch = make_batch()
+    seen = head(batch).va
+    quiet = replace(batch, audio=torch.zeros_like(batch.audio))
+    dark = replace(batch, visual=torch.zeros_like(batch.visual))
+    assert (head(quiet).va[0] - seen[0]).abs().max() > 1e-4
+    assert (head(dark).va[0] - seen[0]).abs().max() > 1e-4
+    torch.testing.assert_close(head(quiet).va[1], seen[1])  # it had no sound before either
+
+
+def test_sight_alone_is_deaf_and_sound_alone_is_blind(inputs):
+    batch = make_batch()
+    quiet = replace(
+        batch, audio=torch.zeros_like(batch.audio), audio_valid=batch.audio_valid & False
+    )
+    dark = replace(batch, visual=batch.visual * 0, visual_valid=batch.visual_valid & False)
+    sight = DsplConfig(width=8, fusion="visual").build(inputs).eval()
+    assert torch.equal(sight(quiet).va, sight(batch).va)
+    assert (sight(dark).va[0] - sight(batch).va[0]).abs().max() > 1e-4
+    check_gradient_paths(sight, batch)
+    sound = DsplConfig(width=8, fusion="audio", region_weight=0).build(inputs).eval()
+    assert torch.equal(sound(dark).va, sound(batch).va)
+    assert (sound(quiet).va[0] - sound(batch).va[0]).abs().max() > 1e-4
+
+
+def test_sound_alone_leaves_nothing_for_a_region_loss():
+    with pytest.raises(ValidationError, match="set region_weight to 0"):
+        DsplConfig(fusion="audio")
+
+
+@pytest.mark.parametrize(
+    "config_type", [c for c in MEMBERS if not c().may_be_idle], ids=lambda c: c.__name__
+)
+def test_the_region_loss_of_every_head_reaches_v_and_a(config_type, inputs):
+    head = small(config_type).build(inputs)
+    check_gradient_paths(head, make_batch())  # raises where it reaches none
+    regions = head(make_batch(), head.prototypes()).regions
+    regions.logits[regions.valid].log_softmax(-1)[:, 0].sum().backward()
+    assert any(p.grad is not None and p.grad.any() for p in head.adapter.parameters())
+
+
+def test_a_region_loss_that_leaves_the_output_alone_is_refused(inputs):
+    head = DsplConfig(width=8, region_on="frozen", prompts=FixedPrompts()).build(inputs)
+    with pytest.raises(ValueError, match="region loss reaches no parameter of the V/A output"):
+        check_gradient_paths(head, make_batch())
+
+
+def test_learned_prompts_on_the_frozen_embedding_are_refused_too(inputs):
+    # context and scale are trained by it, and V and A read neither
+    head = DsplConfig(width=8, region_on="frozen").build(inputs)
+    with pytest.raises(ValueError, match="region_on=adapted"):
+        check_gradient_paths(head, make_batch())
+
+
+def test_a_gradient_that_is_always_zero_does_not_count(inputs):
+    head = DsplConfig(width=8).build(inputs)
+    head.standard_visual.back = lambda z: 0 * z + 1
+    with pytest.raises(ValueError, match="region loss reaches no parameter of the V/A output"):
+        check_gradient_paths(head, make_batch())
+
+
+def test_gradient_paths_need_a_face(inputs):
+    batch = make_batch()
+    faceless = replace(batch, visual_valid=torch.zeros_like(batch.visual_valid))
+    with pytest.raises(ValueError, match="no row of the batch has a face"):
+        check_gradient_paths(DsplConfig(width=8).build(inputs), faceless)
+
+
+def test_checking_the_gradient_paths_draws_nothing(inputs):
+    head = DsplConfig(width=8).build(inputs)
+    before = torch.get_rng_state()
+    check_gradient_paths(head, make_batch())
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_region_logits_by_hand(inputs):
+    head = DsplConfig(width=8).build(inputs).eval()
+    with torch.no_grad():
+        head.adapter.up.weight.normal_()
+    batch = make_batch()
+    prototypes = head.prototypes()
+    found = head(batch, prototypes).regions.logits[0, 0].detach().numpy()
+    raw = batch.visual[0, 0].numpy()
+    mean, std = inputs.visual.mean.numpy(), inputs.visual.std.numpy()
+    z = (raw - mean) / std
+    p = {name: value.detach().numpy() for name, value in head.adapter.named_parameters()}
+    z = z + p["up.weight"] @ np.maximum(p["down.weight"] @ z + p["down.bias"], 0) + p["up.bias"]
+    adapted = mean + std * z
+    cosine = prototypes.detach().numpy() @ adapted / np.linalg.norm(adapted)
+    np.testing.assert_allclose(found, cosine / 0.07, atol=1e-4)
+
+
+def test_the_adapter_changes_nothing_at_the_start():
+    adapter = ResidualAdapter(6)
+    z = torch.randn(4, 6)
+    torch.testing.assert_close(adapter(z), z, rtol=0, atol=0)
+
+
+def test_standardise_and_back():
+    standard = Standardise(Statistics(torch.tensor([1.0, 2.0]), torch.tensor([2.0, 4.0])))
+    torch.testing.assert_close(standard(torch.tensor([[3.0, 0.0]])), torch.tensor([[1.0, -0.5]]))
+    torch.testing.assert_close(standard.back(torch.tensor([[1.0, -0.5]])), torch.tensor([[3.0, 0]]))
+    assert set(standard.state_dict()) == {"mean", "std"}
+
+
+def test_the_logit_scale_is_clamped(inputs):
+    head = DsplConfig(width=8).build(inputs).eval()
+    with torch.no_grad():
+        head.regions.log_scale.fill_(20.0)
+    unit = torch.nn.functional.one_hot(torch.tensor([[0]]), WIDTH_VISUAL).float()
+    assert head.regions(unit, unit[0]).item() == pytest.approx(100)
+
+
+def test_the_gate_weighs_the_image_against_the_audio_stream(inputs):
+    # the released code of the paper gives it the image stream twice
+    head = DsplConfig(width=8).build(inputs).eval()
+    seen = {}
+    head.audio["temporal"].register_forward_hook(lambda _, __, output: seen.update(audio=output))
+    head.fuse.attention.register_forward_hook(lambda _, __, output: seen.update(image=output))
+    head.fuse.gate.register_forward_hook(
+        lambda _, given, __: seen.update(image_in=given[0], audio_in=given[1])
+    )
+    head(make_batch())
+    assert torch.equal(seen["image_in"], seen["image"])
+    assert torch.equal(seen["audio_in"], seen["audio"])
+
+
+def test_a_misspelt_kind_is_answered_with_the_valid_ones():
+    with pytest.raises(ValidationError, match=r"'dpsl'.* does not match any of .*'dspl'"):
+        HEAD_CONFIG.validate_python({"kind": "dpsl"})
+    with pytest.raises(ValidationError, match="Extra inputs are not permitted"):
+        HEAD_CONFIG.validate_python({"kind": "dspl", "widht": 8})
+
+
+def test_the_recommended_head_is_the_default_one():
+    assert (
+        HEAD_CONFIG.validate_python(yaml.safe_load((CONFIGS / "dspl.yaml").read_text()))
+        == DsplConfig()
+    )
+
+
+def test_ccc_of_a_batch_equals_the_metric():
+    va, truth = torch.randn(2, 5, 2), torch.randn(2, 5, 2)
+    valid = torch.tensor([[True, True, False, True, True], [True, False, False, True, True]])
+    found = ccc(va.masked_fill(~valid.unsqueeze(-1), 7.0), Targets(truth, valid))
+    for k in range(2):
+        pairs = (x[valid][:, k].double().numpy() for x in (truth, va))
+        assert found[k].item() == pytest.approx(Concordance.of(*pairs).ccc(), abs=1e-5)
+
+
+def test_kl_by_hand():
+    # uniform logits against (1/2, 1/2, 0): log 3 - log 2; the invalid row would add much
+    logits = torch.tensor([[[0.0, 0, 0], [9.0, -9, 0]]])
+    labels = torch.tensor([[[0.5, 0.5, 0], [0.0, 1, 0]]])
+    found = region_kl(logits, labels, torch.tensor([[True, False]]))
+    assert found.item() == pytest.approx(np.log(3) - np.log(2), abs=1e-6)
+
+
+def test_the_loss_is_the_sum_of_its_parts(inputs):
+    config = DsplConfig(width=8, region_weight=0.5)
+    head, batch = config.build(inputs).eval(), make_batch()
+    output = head(batch, head.prototypes())
+    targets = Targets(torch.rand(3, 11, 2), torch.ones(3, 11, dtype=torch.bool))
+    of_regions = region_kl(
+        output.regions.logits, soft_labels(targets.va, config.sigma), batch.visual_valid
+    )
+    expected = 2 - ccc(output.va, targets).sum() + 0.5 * of_regions
+    assert head_loss(output, targets, config, NINE).item() == pytest.approx(
+        expected.item(), abs=1e-5
+    )
+    without = head_loss(output, targets, DsplConfig(region_weight=0), NINE)
+    assert without.item() == pytest.approx(2 - ccc(output.va, targets).sum().item(), abs=1e-5)
+
+
+def test_a_batch_without_any_valid_row_has_a_finite_loss(inputs):
+    config = DsplConfig(width=8)
+    head, batch = config.build(inputs), make_batch()
+    nothing = Targets(torch.zeros(3, 11, 2), torch.zeros(3, 11, dtype=torch.bool))
+    loss = head_loss(head(batch, head.prototypes()), nothing, config, NINE)
+    loss.backward()
+    assert loss.isfinite()
+    assert all(p.grad is None or p.grad.isfinite().all() for p in head.parameters())

@@ -1,0 +1,127 @@
+import json
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from features.errors import InputError
+from models.data.batch import Batch
+from models.data.statistics import Statistics
+from models.heads.base import Head, HeadInputs
+from models.heads.dspl import DsplConfig
+from models.regions.prompts import CoopBank
+from models.regions.text_tower import TextTower
+from models.regions.texts import read_texts
+from models.runs.checkpoint import FILE, FORMAT, META_KEY, CheckpointMeta, load_head, save_head
+from tests.helpers.synthetic import tiny_model
+
+CPU = torch.device("cpu")
+CONFIG = DsplConfig(width=8)
+META = CheckpointMeta(
+    head=CONFIG,
+    visual="clip-1",
+    audio="ast-1",
+    visual_width=16,
+    audio_width=12,
+    window=30,
+    stride=20,
+    key="k",
+)
+
+
+def words(texts: list[str]) -> torch.Tensor:
+    """A tokenizer of length 77 in which the end token, 49407, is the highest number."""
+    tokens = torch.zeros(len(texts), 77, dtype=torch.long)
+    for row, text in zip(tokens, texts, strict=True):
+        ids = [49406, *(hash(word) % 1000 for word in text.split()), 49407]
+        row[: len(ids)] = torch.tensor(ids)
+    return tokens
+
+
+@pytest.fixture(scope="module")
+def head() -> Head:
+    tower, texts = TextTower(tiny_model(), words), read_texts("nine_regions")
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        inputs = HeadInputs(
+            Statistics(torch.randn(16), torch.rand(16) + 0.5),
+            Statistics(torch.randn(12), torch.rand(12) + 0.5),
+            lambda prompts: prompts.build(tower, texts),
+        )
+        built = CONFIG.build(inputs)
+        for parameter in built.parameters():
+            torch.nn.init.normal_(parameter, std=0.3)
+    return built.eval()
+
+
+@pytest.fixture
+def saved(head, tmp_path):
+    path = tmp_path / FILE
+    save_head(path, head.state_dict(), head.prototypes(), META)
+    return path
+
+
+def test_a_head_comes_back_as_it_was(head, saved):
+    assert isinstance(head.bank, CoopBank)
+    loaded = load_head(saved, CPU)
+    assert loaded.meta == META
+    assert not loaded.head.training
+    mask = torch.ones(2, 5, dtype=torch.bool)
+    batch = Batch(torch.randn(2, 5, 16), mask, torch.randn(2, 5, 12), mask)
+    before, after = head(batch, head.prototypes()), loaded.head(batch, loaded.head.prototypes())
+    torch.testing.assert_close(after.va, before.va, rtol=0, atol=0)
+    torch.testing.assert_close(after.regions.logits, before.regions.logits, rtol=0, atol=0)
+
+
+def test_what_was_learned_of_the_prompts_is_in_the_file(head, saved):
+    torch.testing.assert_close(load_file(saved)["bank.context"], head.bank.context.detach())
+
+
+def test_nothing_is_left_of_an_older_file(head, saved):
+    save_head(saved, head.state_dict(), head.prototypes(), META.model_copy(update={"key": "new"}))
+    assert load_head(saved, CPU).meta.key == "new"
+    assert [file.name for file in saved.parent.iterdir()] == [FILE]
+
+
+def test_no_head_is_refused(tmp_path):
+    with pytest.raises(InputError, match=r"no trained head at .*head.safetensors; run train-head"):
+        load_head(tmp_path / FILE, CPU)
+
+
+def test_another_file_is_refused(tmp_path):
+    (tmp_path / FILE).write_bytes(b"no safetensors at all")
+    with pytest.raises(InputError, match="is no head of vaflow, or is damaged"):
+        load_head(tmp_path / FILE, CPU)
+    save_file({"x": torch.zeros(1)}, tmp_path / FILE)
+    with pytest.raises(InputError, match="is no head of vaflow, or is damaged"):
+        load_head(tmp_path / FILE, CPU)
+
+
+def test_a_truncated_file_is_refused(saved):
+    saved.write_bytes(saved.read_bytes()[:-100])
+    with pytest.raises(InputError, match="is no head of vaflow, or is damaged"):
+        load_head(saved, CPU)
+
+
+def rewrite(path, change) -> None:
+    fields = META.model_dump(mode="json")
+    change(fields)
+    save_file(load_file(path), path, metadata={META_KEY: json.dumps(fields)})
+
+
+def test_another_format_is_refused(saved):
+    rewrite(saved, lambda fields: fields.update(format="vaflow-head-9"))
+    with pytest.raises(InputError, match=f"format 'vaflow-head-9', this vaflow reads {FORMAT!r}"):
+        load_head(saved, CPU)
+
+
+def test_a_head_of_a_later_kind_is_refused(saved):
+    rewrite(saved, lambda fields: fields["head"].update(kind="later"))
+    with pytest.raises(InputError, match=r"config that this vaflow does not know \(Input tag"):
+        load_head(saved, CPU)
+
+
+def test_weights_of_another_width_are_refused(saved):
+    rewrite(saved, lambda fields: fields["head"].update(width=12))
+    with pytest.raises(InputError, match="do not fit the head they are said to be of"):
+        load_head(saved, CPU)

@@ -1,0 +1,425 @@
+import json
+import math
+import shutil
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from pydantic import ValidationError
+from safetensors.torch import load_file
+
+from features.errors import InputError, StoreError, VaflowError, WeightsError
+from features.manifest.manifest import read_manifest, write_manifest
+from features.store.feature_store import FeatureStore
+from features.system.devices import torch_device
+from models.baselines.ridge import RidgeConfig
+from models.data.batch import Batch
+from models.data.packed import Streaming
+from models.data.windows import dense_windows
+from models.heads.dspl import DsplConfig, ReleasedConfig
+from models.runs.checkpoint import FILE
+from models.runs.folder import CONFIG, METRICS, PROVENANCE, RunConfig, read_config
+from models.runs.run_split import open_split, read_split
+from models.stages.score_head import score_head
+from models.stages.train_head import TrainResult, settled, train_head
+from models.training.config import TrainConfig
+from models.training.loop import rate
+from tests.helpers.small_heads import BRIEF, FULL, HEAD
+from tests.helpers.synthetic import AST_SPEC, Planted, plant, tiny_model, write_tiny_clip
+
+
+@pytest.fixture(scope="module")
+def planted(tmp_path_factory) -> Planted:
+    return plant(tmp_path_factory.mktemp("planted"))
+
+
+@pytest.fixture
+def small(tmp_path) -> Planted:
+    """A set that a test may spoil."""
+    return plant(tmp_path, ("train", "val"))
+
+
+def train(planted, run, **changes) -> TrainResult:
+    wanted = {"head": HEAD, "train": BRIEF, "manifest": planted.manifest, "store": planted.store}
+    return train_head(run=run, **(wanted | changes))
+
+
+@pytest.fixture(scope="module")
+def brief(planted, tmp_path_factory) -> TrainResult:
+    return train(planted, tmp_path_factory.mktemp("runs") / "brief")
+
+
+def weights(result) -> bytes:
+    return (result.run / FILE).read_bytes()
+
+
+def test_a_planted_signal_is_found(planted, tmp_path):
+    seen = []
+    result = train(planted, tmp_path, train=FULL, on_epoch=seen.append)
+    assert result.state == "trained"
+    assert result.best.ccc_valence > 0.9
+    assert result.best.ccc_arousal > 0.9
+    assert seen == list(result.epochs)
+    assert result.best == max(result.epochs, key=lambda epoch: epoch.ccc_mean)
+
+
+def test_the_same_run_again_gives_the_same_digits(planted, brief, tmp_path):
+    torch.rand(7)  # what was drawn before must not matter
+    again = train(planted, tmp_path)
+    assert again.epochs == brief.epochs
+    assert (again.run / METRICS).read_bytes() == (brief.run / METRICS).read_bytes()
+    found, expected = load_file(again.run / FILE), load_file(brief.run / FILE)
+    assert found.keys() == expected.keys()
+    for name in found:
+        assert torch.equal(found[name], expected[name]), name
+
+
+def test_a_bank_that_fits_into_what_it_is_given_changes_nothing(planted, brief, tmp_path):
+    told = train(planted, tmp_path, train=BRIEF.model_copy(update={"bank_mib": 1}))
+    assert told.epochs == brief.epochs
+    assert told.notes == ()
+
+
+def test_a_streamed_training_finds_the_signal_and_repeats_it(planted, tmp_path, monkeypatch):
+    monkeypatch.setattr("models.data.placement.MIB", 20_000)  # 75 bytes a row, 6 clips of 130 rows
+    streamed = FULL.model_copy(update={"bank_mib": 1})
+    first, again = (train(planted, tmp_path / run, train=streamed) for run in "ab")
+    assert first.best.ccc_mean > 0.85
+    assert "streamed, 240 of 780 rows at a time" in " ".join(first.notes)
+    assert again.epochs == first.epochs
+    reading = read_split(open_split(first.run, None, None, "val"))
+    part = replace(reading.bank, streaming=Streaming(torch.device("cpu"), 50))
+    assert np.array_equal(reading.source.predictor.predict(part).va, reading.prediction.va)
+
+
+def test_the_run_s_own_config_repeats_it(brief, tmp_path):
+    fields = yaml.safe_load((brief.run / CONFIG).read_text())
+    assert list(fields) == list(RunConfig.model_fields)
+    config = RunConfig.model_validate(fields | {"run": tmp_path})
+    given = {name: getattr(config, name) for name in RunConfig.model_fields}
+    assert train_head(**given).epochs == brief.epochs
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"seed": 1}, {"clip_grad_norm": 1e-3}, {"weight_decay": 1.0}, {"warmup": 0.5}],
+    ids=lambda change: next(iter(change)),
+)
+def test_each_setting_decides_the_result(planted, brief, tmp_path, change):
+    assert train(planted, tmp_path, train=BRIEF.model_copy(update=change)).epochs != brief.epochs
+
+
+def test_the_region_loss_shapes_valence_and_arousal(planted, brief, tmp_path):
+    # one seed, and the same draws: only the loss is different
+    without = train(planted, tmp_path, head=HEAD.model_copy(update={"region_weight": 0.0}))
+    assert without.best.ccc_valence != brief.best.ccc_valence
+    assert without.best.ccc_arousal != brief.best.ccc_arousal
+    found, shaped = load_file(without.run / FILE), load_file(brief.run / FILE)
+    for name in ("va.3.weight", "adapter.up.weight", "visual.temporal.projection.weight"):
+        assert not torch.equal(found[name], shaped[name]), name
+    start = math.log(1 / 0.07)
+    assert found["regions.log_scale"].item() == pytest.approx(start)
+    assert abs(shaped["regions.log_scale"].item() - start) > 1e-3
+    assert not torch.equal(found["bank.context"], shaped["bank.context"])
+
+
+def test_the_region_loss_of_the_released_preset_moves_nothing(planted, tmp_path):
+    # as it was released: frozen embedding, fixed prototypes, fixed scale
+    head = ReleasedConfig(width=16, dropout=0.1)
+    brief = BRIEF.model_copy(update={"causal_stride": 10})
+    kept = train(planted, tmp_path / "kept", head=head, train=brief)
+    without = head.model_copy(update={"region_weight": 0.0})
+    left_out = train(planted, tmp_path / "left_out", head=without, train=brief)
+    assert kept.best.ccc_mean == left_out.best.ccc_mean
+    found, expected = load_file(kept.run / FILE), load_file(left_out.run / FILE)
+    assert found.keys() == expected.keys()
+    for name in found:
+        assert torch.equal(found[name], expected[name]), name
+    scored = score_head(run=kept.run).score
+    assert scored.ccc_mean == pytest.approx(kept.best.ccc_mean)
+
+
+def test_a_dspl_head_with_the_released_switches_is_refused(planted, tmp_path):
+    switches = ReleasedConfig(width=16).model_dump(exclude={"kind"})
+    with pytest.raises(InputError, match="region loss reaches no parameter of the V/A output"):
+        train(planted, tmp_path / "run", head=DsplConfig(**switches))
+
+
+@pytest.fixture(scope="module")
+def solved(planted, tmp_path_factory):
+    """Heads on the planted set, where only the sound carries A and only the picture V."""
+    folder = tmp_path_factory.mktemp("solved")
+
+    def of(fusion: str) -> TrainResult:
+        changes = {"fusion": fusion} | ({"region_weight": 0.0} if fusion == "audio" else {})
+        head = HEAD.model_copy(update=changes)
+        return train(planted, folder / fusion, head=head, train=FULL)
+
+    return {fusion: of(fusion) for fusion in ("visual", "audio", "concatenation", "gate")}
+
+
+def test_sight_alone_fails_on_arousal_and_sound_alone_on_valence(solved):
+    assert solved["visual"].best.ccc_valence > 0.9
+    assert abs(solved["visual"].best.ccc_arousal) < 0.3
+    assert solved["audio"].best.ccc_arousal > 0.85
+    assert abs(solved["audio"].best.ccc_valence) < 0.3
+
+
+@pytest.mark.parametrize("fusion", ["concatenation", "gate"])
+def test_fused_both_are_solved(solved, fusion):
+    assert solved[fusion].best.ccc_valence > 0.9
+    assert solved[fusion].best.ccc_arousal > 0.9
+
+
+def test_the_gate_leans_to_the_side_that_is_left(solved):
+    reading = read_split(open_split(solved["gate"].run, None, None, "val"))
+    head, _ = reading.source.predictor.loaded(reading.bank)
+    windows = dense_windows(reading.bank.offsets, size=40, stride=40)
+    batch, _ = reading.bank.gather(windows, np.arange(3))
+
+    def mean_gate(shown: Batch) -> float:
+        seen = {}
+        fusion = head.fuse.gate
+        original = fusion.gate
+        fusion.gate = lambda *given: seen.setdefault("gate", original(*given))
+        with torch.inference_mode():
+            head(shown)
+        del fusion.gate
+        return seen["gate"].mean().item()
+
+    dark = replace(batch, visual_valid=torch.zeros_like(batch.visual_valid))
+    quiet = replace(batch, audio_valid=torch.zeros_like(batch.audio_valid))
+    assert mean_gate(dark) < 0.1 < mean_gate(batch) < 0.9 < mean_gate(quiet)
+
+
+def test_a_region_loss_that_moves_nothing_is_refused(planted, tmp_path):
+    frozen = HEAD.model_copy(update={"region_on": "frozen"})
+    with pytest.raises(InputError, match="region loss reaches no parameter of the V/A output"):
+        train(planted, tmp_path / "run", head=frozen)
+    assert not (tmp_path / "run").exists()
+    unweighted = frozen.model_copy(update={"region_weight": 0.0})
+    assert train(planted, tmp_path / "run", head=unweighted).state == "trained"
+
+
+@pytest.mark.parametrize("weight", [0.0, 0.2])
+def test_a_window_with_more_rows_than_learned_positions_is_refused(planted, tmp_path, weight):
+    head = HEAD.model_copy(
+        update={"temporal": "transformer", "positions": "learned", "region_weight": weight}
+    )
+    long = BRIEF.model_copy(update={"window": 1025})
+    with pytest.raises(InputError, match="1025 rows is longer than .* 1024 .* set train.window"):
+        train(planted, tmp_path / "run", head=head, train=long)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("config", "key"), [(DsplConfig, "sigma"), (TrainConfig, "mixup"), (RidgeConfig, "spans_s")]
+)
+def test_a_setting_without_end_is_refused(config, key):
+    value = [float("inf")] if key == "spans_s" else float("inf")
+    with pytest.raises(ValidationError, match="finite number"):
+        config.model_validate({key: value})
+
+
+def test_a_split_without_an_annotated_row_is_refused(small, tmp_path):
+    for path in small.manifest.parent.glob("val-*.txt"):
+        n_rows = len(path.read_text().splitlines()) - 1
+        path.write_text("valence,arousal\n" + "-5,-5\n" * n_rows)
+    with pytest.raises(InputError, match="no row of the split 'val' is annotated"):
+        train(small, tmp_path / "run")
+
+
+def test_a_folder_with_other_things_in_it_is_left_alone(planted, tmp_path):
+    (tmp_path / "scores.json").write_text("mine")
+    with pytest.raises(InputError, match="holds files that are no run's; give another folder"):
+        train(planted, tmp_path)
+    assert (tmp_path / "scores.json").read_text() == "mine"
+    with pytest.raises(InputError, match="is no folder; give another path"):
+        train(planted, tmp_path / "scores.json")
+
+
+@pytest.mark.parametrize("config", [{"width": 10}, {"width": 15, "n_heads": 3}])
+def test_a_width_that_cannot_be_divided_is_refused(config):
+    with pytest.raises(ValidationError, match="must be even and a multiple of n_heads"):
+        DsplConfig(**config)
+
+
+@pytest.mark.parametrize("name", [FILE, METRICS])
+def test_a_damaged_run_is_trained_again_by_the_same_command(planted, brief, tmp_path, name):
+    shutil.copytree(brief.run, tmp_path / "run")
+    (tmp_path / "run" / name).write_bytes(b"damaged")
+    again = train(planted, tmp_path / "run")
+    assert again.state == "trained"
+    assert again.epochs == brief.epochs
+
+
+def test_a_finished_run_is_left_alone(planted, brief):
+    before = {file: file.stat().st_mtime_ns for file in brief.run.iterdir()}
+    again = train(planted, brief.run)
+    assert again.state == "present"
+    assert again.epochs == brief.epochs
+    assert again.best == brief.best
+    after = {file: file.stat().st_mtime_ns for file in brief.run.iterdir()}
+    del before[brief.run / CONFIG], after[brief.run / CONFIG]
+    assert after == before
+
+
+def test_another_result_is_replaced_with_what_was_made_of_it(planted, tmp_path):
+    first = train(planted, tmp_path)
+    for name in ("scores.json", "predictions.csv", "submission.txt"):
+        (tmp_path / name).write_text("old")
+    second = train(planted, tmp_path, train=BRIEF.model_copy(update={"seed": 5}))
+    assert second.state == "trained"
+    assert second.epochs != first.epochs
+    assert not (tmp_path / "scores.json").exists()
+    assert not (tmp_path / "predictions.csv").exists()
+    assert read_config(tmp_path).train.seed == 5
+
+
+def test_a_finished_run_can_be_forced(planted, brief, tmp_path):
+    for name in (CONFIG, METRICS, PROVENANCE, FILE):
+        (tmp_path / name).write_bytes((brief.run / name).read_bytes())
+    assert train(planted, tmp_path).state == "present"
+    assert train(planted, tmp_path, force=True).state == "trained"
+
+
+def test_a_run_that_died_before_its_head_is_made_again(planted, brief, tmp_path):
+    for name in (CONFIG, METRICS, PROVENANCE):
+        (tmp_path / name).write_bytes((brief.run / name).read_bytes())
+    assert train(planted, tmp_path).state == "trained"
+
+
+def test_new_labels_make_a_new_head(small, tmp_path):
+    run = tmp_path / "run"
+    train(small, run)
+    labels = small.manifest.parent / "val-1.txt"
+    lines = labels.read_text().splitlines()
+    labels.write_text("\n".join([*lines[:-1], "0.5,0.5"]) + "\n")
+    assert train(small, run).state == "trained"
+    assert train(small, run).state == "present"
+
+
+def test_new_features_make_a_new_head(small, tmp_path):
+    run = tmp_path / "run"
+    train(small, run)
+    store = FeatureStore.open(small.store)
+    track = store.read(AST_SPEC.name, "val-1")
+    store.write(AST_SPEC, "train-0", track, source={}, provenance={})
+    assert train(small, run).state == "trained"
+
+
+def test_the_run_says_what_it_was_made_of(brief, planted):
+    made_by = json.loads((brief.run / PROVENANCE).read_text())
+    assert made_by["inputs"]["visual"]["digest"] == planted.visual.digest
+    assert made_by["inputs"]["audio"]["name"] == AST_SPEC.name
+    assert len(made_by["inputs"]["clips"]["train"]) == 6
+    assert made_by["encoders"]["clip"]["model"] == planted.clip.model
+    assert made_by["seed"] == 0
+    assert made_by["versions"]["torch"] == torch.__version__.split("+")[0]
+    assert "git_commit" in made_by
+
+
+def test_each_epoch_is_a_line(brief):
+    lines = [json.loads(line) for line in (brief.run / METRICS).read_text().splitlines()]
+    assert [line["index"] for line in lines] == [0, 1]
+    assert lines[1]["ccc_mean"] == (lines[1]["ccc_valence"] + lines[1]["ccc_arousal"]) / 2
+
+
+def test_training_stops_when_val_gets_no_better(planted, tmp_path):
+    # a rate so small that the score cannot rise for long
+    config = FULL.model_copy(update={"learning_rate": 1e-12, "patience": 2, "epochs": 9})
+    result = train(planted, tmp_path, train=config)
+    assert len(result.epochs) == result.best.index + 1 + 2
+    assert len(result.epochs) < 9
+
+
+def test_the_best_weights_are_kept(planted, tmp_path, monkeypatch):
+    # the last of three epochs goes thirty times as fast, and spoils what was learned
+    monkeypatch.setattr(
+        "models.training.loop.rate",
+        lambda step, n_steps, warmup: 30 if 3 * step >= 2 * n_steps else 1,
+    )
+    result = train(planted, tmp_path, train=BRIEF.model_copy(update={"epochs": 3}))
+    assert 0 < result.best.ccc_mean != result.epochs[-1].ccc_mean
+    assert score_head(run=tmp_path).score.ccc_mean == result.best.ccc_mean
+
+
+def test_a_training_that_diverges_says_so(planted, tmp_path):
+    config = BRIEF.model_copy(update={"learning_rate": 1e30, "warmup": 0.0})
+    with pytest.raises(VaflowError, match=r"loss is nan in epoch \d+: .*lower train.learning_rate"):
+        train(planted, tmp_path / "run", train=config)
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_rate_by_hand():
+    # 10 steps, 2 of warm-up: 1/2, 1, then half a cosine over 8 steps from 1
+    rates = [rate(step, n_steps=10, warmup=0.2) for step in range(10)]
+    assert rates[:3] == [0.5, 1.0, 1.0]
+    assert rates[6] == pytest.approx(0.5)
+    assert rates[9] == pytest.approx((1 + math.cos(math.pi * 7 / 8)) / 2)
+    assert rate(0, n_steps=10, warmup=0.0) == 1
+    assert rate(1, n_steps=1, warmup=0.9) == 1  # after the last step nothing divides by 0
+
+
+def test_windows_that_leave_rows_out_are_refused():
+    with pytest.raises(ValidationError, match=r"stride \(200\) must be at most window \(100\)"):
+        TrainConfig(window=100)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_a_gpu_that_is_not_there_is_refused():
+    with pytest.raises(InputError, match="torch finds no GPU; give device=auto"):
+        torch_device("cuda")
+    assert torch_device("auto") == torch.device("cpu")
+
+
+def test_settings_of_torch_are_given_back():
+    state, n_threads = torch.get_rng_state(), torch.get_num_threads()
+    with settled(3, n_threads + 1):
+        first = torch.rand(1)
+        assert torch.get_num_threads() == n_threads + 1
+    assert torch.equal(torch.get_rng_state(), state)
+    assert torch.get_num_threads() == n_threads
+    with settled(3, None):
+        assert torch.equal(torch.rand(1), first)
+
+
+def test_other_weights_than_the_features_were_made_with_are_refused(small, tmp_path):
+    other = write_tiny_clip(tmp_path, seed=9)
+    shutil.copyfile(other.pretrained, small.clip.pretrained)
+    with pytest.raises(
+        WeightsError, match=r"have the digest \w{12}, the features clip-.* were made"
+    ):
+        train(small, tmp_path / "run")
+
+
+def test_a_record_that_does_not_name_its_encoder_is_refused(small, tmp_path):
+    store = FeatureStore.open(small.store)
+    track = store.read(small.visual.name, "train-0")
+    store.write(small.visual, "train-0", track, source={}, provenance={})
+    with pytest.raises(StoreError, match=r"'train-0' .* does not say which encoder made it"):
+        train(small, tmp_path / "run")
+
+
+def test_a_clip_without_labels_is_refused_before_anything_is_written(small, tmp_path):
+    manifest = read_manifest(small.manifest)
+    bare = [clip.model_copy(update={"labels": None}) for clip in manifest.clips]
+    write_manifest(small.manifest, bare)
+    with pytest.raises(InputError, match="1 clips to train on have no labels in the manifest"):
+        train(small, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_towers_beside_the_text_tower_do_not_run(planted, tmp_path, monkeypatch):
+    def refuse(*_):
+        raise AssertionError("the visual tower ran")
+
+    monkeypatch.setattr(type(tiny_model()), "encode_image", refuse)
+    assert train(planted, tmp_path).state == "trained"
+
+
+def test_no_epoch_depends_on_numpy_s_global_generator(planted, brief, tmp_path):
+    np.random.seed(3)
+    assert train(planted, tmp_path).epochs == brief.epochs

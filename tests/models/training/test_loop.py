@@ -1,0 +1,193 @@
+"""What a step costs beside its arithmetic: runs of the text tower, and waits for a value."""
+
+from collections import Counter
+from dataclasses import replace
+from typing import get_args
+
+import numpy as np
+import open_clip
+import pytest
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from models.data.packed import Bank
+from models.heads import AnyHeadConfig
+from models.heads.dspl import DsplConfig, ReleasedConfig
+from models.heads.windows_of_head import training_windows
+from models.regions.prompts import CoopCscPrompts, FixedPrompts
+from models.regions.text_tower import TextTower
+from models.regions.texts import read_texts
+from models.training.config import TrainConfig
+from models.training.loop import adam_w, check_head, fit, step
+from tests.helpers.synthetic import WIDTH_AUDIO, WIDTH_VISUAL, tiny_model
+
+MEMBERS = get_args(get_args(AnyHeadConfig)[0])
+TRAIN = TrainConfig(
+    epochs=2, window=20, stride=10, causal_stride=10, batch_size=4, mixup=0.2, device="cpu"
+)
+WAITS = {  # what a GPU must be done with all its work for: a value, or a shape that hangs on one
+    torch.ops.aten._local_scalar_dense.default,
+    torch.ops.aten.nonzero.default,
+    torch.ops.aten.masked_select.default,
+    torch.ops.aten.unique_dim.default,
+    torch.ops.aten._unique2.default,
+}
+
+
+class Waits(TorchDispatchMode):
+    """Counts them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen = Counter()
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        by_mask = func is torch.ops.aten.index.Tensor and any(
+            index is not None and index.dtype == torch.bool for index in args[1]
+        )
+        if func in WAITS or by_mask:
+            self.seen[str(func)] += 1
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.fixture(autouse=True)
+def _seeded():
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        yield
+
+
+@pytest.fixture
+def bank() -> Bank:
+    """Two clips of 60 rows."""
+    rng = np.random.default_rng(0)
+    seen, heard, known = torch.from_numpy(rng.random((3, 120)) > 0.1)
+    return Bank(
+        ("a", "b"),
+        np.array([0, 60, 120]),
+        np.tile(np.arange(60) / 25, 2),
+        visual=torch.from_numpy(rng.standard_normal((120, WIDTH_VISUAL))).half() * seen[:, None],
+        visual_valid=seen,
+        audio=torch.from_numpy(rng.standard_normal((120, WIDTH_AUDIO))).half() * heard[:, None],
+        audio_valid=heard,
+        va=torch.from_numpy(rng.uniform(-1, 1, (120, 2))) * known[:, None],
+        va_valid=known,
+    )
+
+
+@pytest.fixture
+def watched(inputs):
+    """What heads are built from, and the sequences that their text tower ran on, run by run."""
+    model = tiny_model()
+    tower, runs = TextTower(model, open_clip.SimpleTokenizer()), []
+    model.transformer.register_forward_pre_hook(lambda _, given: runs.append(len(given[0])))
+    own = replace(inputs, bank=lambda prompts: prompts.build(tower, read_texts(prompts.texts)))
+    return own, runs
+
+
+def n_steps(config, bank) -> int:
+    return -(-len(training_windows(bank, config, TRAIN)) // TRAIN.batch_size)
+
+
+@pytest.mark.parametrize("prompts", [None, CoopCscPrompts()], ids=["shared", "per region"])
+def test_the_text_tower_runs_once_in_a_step(watched, bank, prompts):
+    inputs, runs = watched
+    config = DsplConfig(width=8, **({"prompts": prompts} if prompts else {}))
+    head = config.build(inputs)
+    assert n_steps(config, bank) > 1
+    runs.clear()
+    fit(head, config, bank, bank, TRAIN)
+    assert runs == [1] * (TRAIN.epochs * n_steps(config, bank))  # none for the scores
+
+
+def test_fixed_prototypes_are_made_once(watched, bank):
+    inputs, runs = watched
+    config = DsplConfig(width=8, prompts=FixedPrompts())
+    head = config.build(inputs)
+    assert len(runs) == 1
+    fit(head, config, bank, bank, TRAIN)
+    assert len(runs) == 1
+
+
+@pytest.mark.parametrize("region_weight", [0.0, 0.2])
+def test_scores_that_are_told_of_regions_run_the_text_tower_once(watched, bank, region_weight):
+    inputs, runs = watched
+    config = DsplConfig(width=8, region_link="barycentre", region_weight=region_weight)
+    head = config.build(inputs)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("models.metrics.predict.ROWS_AT_ONCE", 40)  # several batches
+        fit(head, config, bank, bank, TRAIN)
+    assert len(runs) == TRAIN.epochs * (n_steps(config, bank) + 1)
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        *(member(width=8) for member in MEMBERS),
+        DsplConfig(width=8, region_labels="hard", mse_weight=0.1, ccc="sequence"),
+        DsplConfig(width=8, temporal="transformer", asks="both", skip_dropout=0.5),
+    ],
+    ids=lambda config: f"{config.kind}-{config.temporal}-{config.region_labels}",
+)
+def test_no_step_waits_for_a_value(inputs, bank, config):
+    head = config.build(inputs)
+    optimizer, windows = adam_w(head, TRAIN), training_windows(bank, config, TRAIN)
+    batch, targets = bank.gather(windows, np.arange(4))
+    with Waits() as waits:
+        loss = step(head, config, optimizer, batch, targets, TRAIN)
+    assert not waits.seen
+    with Waits() as waits:
+        loss.item()
+    assert waits.seen  # it would be seen
+
+
+def test_more_steps_wait_no_more_often(inputs, bank):
+    seen = []
+    for batch_size in (2, 10):
+        config = DsplConfig(width=8)
+        train = TRAIN.model_copy(update={"batch_size": batch_size})
+        with Waits() as waits:
+            fit(config.build(inputs), config, bank, bank, train)
+        seen.append(waits.seen)
+    assert seen[0] == seen[1]
+
+
+def test_the_optimiser_does_what_the_plain_one_does(inputs, bank):
+    config = DsplConfig(width=8)
+    heads = [config.build(inputs) for _ in range(2)]
+    heads[1].load_state_dict(heads[0].state_dict())
+    plain = torch.optim.AdamW(
+        heads[1].parameters(),
+        lr=TRAIN.learning_rate,
+        weight_decay=TRAIN.weight_decay,
+        foreach=False,
+    )
+    batch, targets = bank.gather(training_windows(bank, config, TRAIN), np.arange(4))
+    for head, optimizer in zip(heads, (adam_w(heads[0], TRAIN), plain), strict=True):
+        for seed in range(3):
+            torch.manual_seed(seed)
+            step(head, config, optimizer, batch, targets, TRAIN)
+    for found, expected in zip(heads[0].parameters(), heads[1].parameters(), strict=True):
+        torch.testing.assert_close(found, expected, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("config", [DsplConfig(width=8), ReleasedConfig(width=8)])
+def test_a_step_in_bfloat16_is_near_that_in_float32(inputs, bank, config):
+    batch, targets = bank.gather(training_windows(bank, config, TRAIN), np.arange(4))
+    losses = []
+    for precision in ("float32", "bfloat16"):
+        train = TRAIN.model_copy(update={"precision": precision})
+        torch.manual_seed(0)
+        head = config.build(inputs)
+        losses.append(step(head, config, adam_w(head, train), batch, targets, train))
+        assert {weight.dtype for weight in head.parameters()} == {torch.float32}
+    assert losses[0].dtype == losses[1].dtype == torch.float32
+    assert losses[0] != losses[1]
+    torch.testing.assert_close(losses[1], losses[0], rtol=0.02, atol=0.02)
+
+
+def test_bfloat16_on_a_cpu_is_refused(inputs, bank):
+    config = DsplConfig(width=8)
+    train = TRAIN.model_copy(update={"precision": "bfloat16"})
+    with pytest.raises(ValueError, match="train.precision is bfloat16, and a CPU casts to it more"):
+        check_head(config.build(inputs), config, bank, train)
