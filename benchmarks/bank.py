@@ -35,11 +35,11 @@ from features.clip import Track
 from features.manifest.labels import Labels
 from features.store.feature_store import FeatureStore
 from features.store.work_folder import BANKS
-from models.data.batches import epoch
+from models.data.batches import shuffled_batches
 from models.data.feature_sets import open_sets
-from models.data.packed import Bank, taken
-from models.data.packed_cache import load_bank
-from models.data.placement import MIB, placed
+from models.data.packed import PackedFeatures, taken
+from models.data.packed_cache import load_packed
+from models.data.placement import MIB, place_on_device
 from models.data.windows import dense_windows
 
 N_CLIPS = 500
@@ -78,7 +78,7 @@ def measure(folder: Path, quick: bool, report: Report) -> None:
     store = made_store(folder / "features.zarr", n_rows)
     labels = made_labels(n_rows)
     shutil.rmtree(store.work / BANKS, ignore_errors=True)
-    load = partial(load_bank, open_sets(str(store.path), None, None), labels)
+    load = partial(load_packed, open_sets(str(store.path), None, None), labels)
     with timed(report, "build"), peak_mib(report, "build_peak_mib"):
         load()
     for _ in range(3):
@@ -94,11 +94,11 @@ def measure(folder: Path, quick: bool, report: Report) -> None:
                 report.times_s[f"window of {length}: {name}"] = [s / n_windows for s in found_s]
             compare(report, length)
     budget_mib = BUDGET_MIB_QUICK if quick else BUDGET_MIB
-    streamed = placed(bank, torch.device("cpu"), budget_mib)
+    streamed = place_on_device(bank, torch.device("cpu"), budget_mib)
     for name, each in (("whole pass", bank), ("streamed pass", streamed)):
         with timed(report, name), peak_mib(report, f"{name.replace(' ', '_')}_peak_mib"):
             windows = dense_windows(bank.offsets, size=LENGTHS[-1], stride=200)
-            for _ in epoch(each, windows, np.random.default_rng(0), AT_ONCE):
+            for _ in shuffled_batches(each, windows, np.random.default_rng(0), AT_ONCE):
                 pass
     report.numbers["budget_mib"] = budget_mib
     report.numbers["streamed_rows_peak_mib"] = (  # the rest is the windows' own
@@ -129,7 +129,7 @@ def n_batches(length: int) -> int:
 
 
 def ways_to_read(
-    store: FeatureStore, bank: Bank, file: h5py.File, length: int, n_rows: int
+    store: FeatureStore, bank: PackedFeatures, file: h5py.File, length: int, n_rows: int
 ) -> dict[str, Callable[[], list[np.ndarray]]]:
     """What reads the same random windows; each gives the last batch, one array per modality."""
     rng = np.random.default_rng(length)
@@ -215,7 +215,7 @@ def made_labels(n_rows: int) -> dict[str, Labels]:
     return {f"clip-{k}": Labels(va, np.ones(n_rows, dtype=bool)) for k in range(N_CLIPS)}
 
 
-def made_hdf5(path: Path, bank: Bank) -> Path:
+def made_hdf5(path: Path, bank: PackedFeatures) -> Path:
     """The rows of the bank in a contiguous data set per modality."""
     with h5py.File(path, "w") as file:
         for name in WIDTHS:

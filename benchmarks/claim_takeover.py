@@ -14,9 +14,9 @@ import time
 from pathlib import Path
 from statistics import median
 
-from features.extraction.pipeline import LOOK_AGAIN_S
+from features.extraction.pipeline import RETRY_CLAIMS_S
 from features.store.feature_store import FeatureStore
-from features.system.locks import Claim
+from features.system.locks import HeldLock
 
 AT_MOST_S = 1.0
 SET, CLIP = "clip-000000000000", "a"
@@ -50,9 +50,9 @@ def delay_s(store: FeatureStore) -> float:
     assert store.claim(SET, CLIP) is None
     os.kill(holder, signal.SIGKILL)
     began = time.monotonic()
-    ours: Claim | None = None
+    ours: HeldLock | None = None
     while ours is None:
-        time.sleep(LOOK_AGAIN_S)
+        time.sleep(RETRY_CLAIMS_S)
         ours = store.claim(SET, CLIP)
     took_s = time.monotonic() - began
     ours.release()

@@ -34,8 +34,8 @@ from features.encoders import AnyEncoderConfig
 from features.encoders.ast import AstConfig
 from features.encoders.clip import ClipConfig
 from features.extraction.extract import extract_features
-from features.extraction.options import Request
-from features.media.limits import GENEROUS
+from features.extraction.options import ExtractionOptions
+from features.media.limits import DEFAULT_LIMITS
 from flows.dask.cluster import cluster, connected
 from flows.dask.shards import extract_on_dask
 
@@ -142,8 +142,8 @@ def _on_dask(manifest: Path, address: str, kill_at: int | None = None) -> None:
         killer = threading.Thread(target=kill)
         if kill_at:
             killer.start()
-        request = Request(
-            f"{folder}/s.zarr", ENCODERS, "cpu", None, 1, GENEROUS, failed=False, force=False
+        request = ExtractionOptions(
+            f"{folder}/s.zarr", ENCODERS, "cpu", None, 1, DEFAULT_LIMITS, failed=False, force=False
         )
         done = extract_on_dask(
             manifest,

@@ -18,9 +18,9 @@ from benchmarks.helpers.timing import Report, in_turns
 from benchmarks.plain_baseline import hear_all, see_all
 from features.encoders.ast import AstConfig
 from features.encoders.clip import ClipConfig
-from features.extraction.runtime import Station
+from features.extraction.runtime import Runtime
 from features.media.decoder import Decoder
-from features.media.limits import GENEROUS
+from features.media.limits import DEFAULT_LIMITS
 from features.media.sampling import Sampling
 from features.system.parallel import n_cores
 
@@ -78,8 +78,8 @@ def short_clips(report: Report, n_rounds: int) -> None:
 def _decoded_by(n_processes: int, paths: list[Path]) -> int:
     """Frames that so many processes, a thread each to listen to them, give of videos."""
     with (
-        closing(Station("cpu")) as station,
-        station.decoders(n_processes, GENEROUS) as decoders,
+        closing(Runtime("cpu")) as station,
+        station.decoders(n_processes, DEFAULT_LIMITS) as decoders,
         ThreadPoolExecutor(n_processes) as pool,
     ):
         shares = [paths[k::n_processes] for k in range(n_processes)]
@@ -92,5 +92,5 @@ def _all_of(decoder: Decoder, paths: list[Path]) -> int:
 
 def _decoded(video: Path, sampling: Sampling) -> int:
     """Frames that a decode process of its own, on all cores, gives of a video."""
-    with closing(Decoder(GENEROUS, n_cores())) as decoder:
+    with closing(Decoder(DEFAULT_LIMITS, n_cores())) as decoder:
         return sum(len(piece) for piece in decoder.pictures(video, None, sampling))

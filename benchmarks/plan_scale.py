@@ -29,12 +29,12 @@ from benchmarks.s3_cost import USD_A_GB_MONTH, USD_A_THOUSAND, asked, cost_usd
 from benchmarks.simulate_cluster import Fleet, durations_s, simulated
 from features.encoders.ast import AstConfig
 from features.encoders.clip import ClipConfig
-from features.extraction.options import Request
-from features.extraction.shards import deal, planned
+from features.extraction.options import ExtractionOptions
+from features.extraction.shards import deal_shards, plan_shards
 from features.freshness.digest_cache import remembering
 from features.freshness.media_digests import SourceDigests
 from features.manifest.manifest import read_manifest
-from features.media.limits import GENEROUS
+from features.media.limits import DEFAULT_LIMITS
 from features.store import feature_store as store
 from features.store.layout import ARRAYS, CHUNK_BYTES
 
@@ -123,19 +123,19 @@ def _point(asked_for: str, n_clips: int) -> dict[str, float]:
     encoders, _, kind = asked_for.partition("=")
     sets = {config.spec().name: config.spec() for config in ENCODERS[encoders]}
     place = Imagined(FOLDER, sets, kind == "new")
-    store.place_at = lambda _: place
-    request = Request(
+    store.backend_at = lambda _: place
+    request = ExtractionOptions(
         store="imagined",
         encoders=ENCODERS[encoders],
         device="cpu",
         batch_size=None,
         readers=None,
-        limits=GENEROUS,
+        limits=DEFAULT_LIMITS,
         failed=False,
         force=False,
     )
     began = time.perf_counter()
-    run = planned(FOLDER / f"{n_clips}.jsonl", (), request, GPUS[-1])
+    run = plan_shards(FOLDER / f"{n_clips}.jsonl", (), request, GPUS[-1])
     took_s = time.perf_counter() - began
     n_jobs = sum(len(each.jobs) for each in run.plans)
     return {"seconds": took_s, "shards": len(run.shards), "to_extract": n_jobs}
@@ -185,7 +185,7 @@ def _run(report: Report, n_clips: int, clip_s: float, fleet: Fleet) -> None:
     """The wall time of a run, undisturbed and with deaths and stragglers."""
     rng = np.random.default_rng(SEED)
     lengths_s = durations_s(n_clips, clip_s, rng)
-    dealt = deal(np.round(1000 * lengths_s).astype(int).tolist(), fleet.n_workers)
+    dealt = deal_shards(np.round(1000 * lengths_s).astype(int).tolist(), fleet.n_workers)
     shards = [lengths_s[places] for places in dealt]
     calm = Fleet(fleet.n_workers, fleet.media_s_per_s, 1e9, lagging=0.0)
     name = f"wall_{fleet.n_workers}_gpus"

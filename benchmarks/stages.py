@@ -28,8 +28,8 @@ from benchmarks.plain_baseline import RATE_HZ, heard, windows
 from features.clip import Track
 from features.encoders.ast import FBANK_HOP_S
 from features.media.decoder import Decoder
-from features.media.limits import GENEROUS
-from features.media.video import decoded_frames, pixels
+from features.media.limits import DEFAULT_LIMITS
+from features.media.video import decoded_frames, to_rgb
 from features.store.feature_store import FeatureStore
 
 N_PICTURES = 24
@@ -59,7 +59,7 @@ def measure(report: Report, encoder: Any, n_rounds: int) -> None:
 def decode(report: Report, video: Path, name: str, n_rounds: int) -> None:
     """Frames per second: PyAV in this process (RGB included), and through the product's own."""
     n_frames = sum(1 for _ in decoded_frames(video, [], n_threads=1))
-    with closing(Decoder(GENEROUS, 1)) as decoder:
+    with closing(Decoder(DEFAULT_LIMITS, 1)) as decoder:
         decoder.probe(video)  # its process is up
         ways: dict[str, Callable[[], object]] = {
             f"decode_{name}_1_thread": lambda: _decoded(video, 1),
@@ -75,13 +75,13 @@ def decode(report: Report, video: Path, name: str, n_rounds: int) -> None:
 
 
 def _decoded(video: Path, n_threads: int) -> int:
-    return sum(pixels(frame).size > 0 for frame in decoded_frames(video, [], n_threads=n_threads))
+    return sum(to_rgb(frame).size > 0 for frame in decoded_frames(video, [], n_threads=n_threads))
 
 
 def preprocess(report: Report, encoder: Any, video: Path, name: str, n_rounds: int) -> None:
     """From decoded frames to what the network takes: ours, and open_clip's picture by picture."""
     frames = decoded_frames(video, [])
-    pictures = [pixels(frame) for _, frame in zip(range(N_PICTURES), frames, strict=False)]
+    pictures = [to_rgb(frame) for _, frame in zip(range(N_PICTURES), frames, strict=False)]
     frames.close()  # pyright: ignore[reportAttributeAccessIssue]
     side_px = encoder.size[0]
     by_pil = [Resize(side_px, InterpolationMode.BICUBIC), CenterCrop(side_px)]

@@ -26,7 +26,7 @@ from benchmarks.helpers.peak_memory import peak_of
 from benchmarks.helpers.timing import Report, arguments, in_turns
 from features.clip import Track
 from features.maintenance.statistics.compute import statistics
-from features.store.commit import commit_metadata, commit_of, read_commit
+from features.store.commit import encode_commit, make_commit, read_commit
 from features.store.feature_store import FeatureStore
 from features.store.layout import METADATA
 
@@ -120,8 +120,8 @@ def link(pattern: Path, place: Path) -> None:
         (place / name).parent.mkdir(parents=True, exist_ok=True)
         (place / name).unlink(missing_ok=True)  # of a run that was stopped
         (place / name).hardlink_to(pattern / name)
-    own = commit_of({"of": place.name}, commit.files, commit.provenance, None)
-    (place / METADATA).write_bytes(commit_metadata(own))
+    own = make_commit({"of": place.name}, commit.files, commit.provenance, None)
+    (place / METADATA).write_bytes(encode_commit(own))
 
 
 if __name__ == "__main__":

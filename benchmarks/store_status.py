@@ -18,7 +18,7 @@ import numpy as np
 from benchmarks.helpers.blank_spec import blank_spec
 from features.clip import Clip, Track
 from features.manifest.manifest import write_manifest
-from features.store.commit import commit_metadata, commit_of, read_commit
+from features.store.commit import encode_commit, make_commit, read_commit
 from features.store.feature_store import FeatureStore
 from features.store.layout import METADATA
 from features.system.files import sha256_of
@@ -85,8 +85,8 @@ def _copy(pattern: Path, place: Path, source: dict[str, str]) -> None:
     for name in commit.files:
         (place / name).parent.mkdir(parents=True, exist_ok=True)
         (place / name).hardlink_to(pattern / name)
-    own = commit_of(source, commit.files, commit.provenance, None)
-    (place / METADATA).write_bytes(commit_metadata(own))
+    own = make_commit(source, commit.files, commit.provenance, None)
+    (place / METADATA).write_bytes(encode_commit(own))
 
 
 if __name__ == "__main__":

@@ -25,7 +25,7 @@ from features.synthetic import DEFAULT_CLIPS, DEFAULT_SECONDS, is_rendered, rend
 from features.synthetic.training.ast import AST_NAME
 from features.synthetic.training.clip import CLIP_MODEL, CLIP_NAME
 from features.synthetic.training.train import WEIGHTS
-from flows.demo.acceptance import Row, rows_of
+from flows.demo.acceptance import ScoreRow, score_rows
 from flows.demo.demo import demo_keys
 from flows.stages import pipeline
 from models.runs.folder import read_config
@@ -71,14 +71,14 @@ def _rendered(folder: Path, seed: int) -> None:
     )
 
 
-def _scored(folder: Path, store: str, run: str, *overrides: str) -> tuple[Row, ...]:
+def _scored(folder: Path, store: str, run: str, *overrides: str) -> tuple[ScoreRow, ...]:
     """Ridge and head on the set."""
     result = pipeline(**demo_keys(folder, "manifest.jsonl", store, run, *overrides))
     assert result.score.score is not None  # the val split of a rendered set has labels
-    return rows_of(read_config(folder / run), result.score.score)
+    return score_rows(read_config(folder / run), result.score.score)
 
 
-def _print(name: str, rows: tuple[Row, ...]) -> None:
+def _print(name: str, rows: tuple[ScoreRow, ...]) -> None:
     """A line of the table: mean, and valence and arousal by themselves."""
     cells = [f"{row.mean:.3f} ({row.valence:.2f}, {row.arousal:.2f})" for row in rows]
     print(f"| {name} | " + " | ".join(cells) + " |", flush=True)

@@ -33,7 +33,7 @@ from features.system.devices import torch_device
 from features.system.memory import keep_freed_memory
 from models.data.batch import Batch, Targets
 from models.data.batches import batches
-from models.data.packed import Bank
+from models.data.packed import PackedFeatures
 from models.data.statistics import statistics
 from models.data.windows import N_VISUAL
 from models.heads.base import Head, HeadInputs
@@ -95,14 +95,14 @@ def main() -> None:
     report.write(given.json)
 
 
-def random_bank(n_clips: int) -> Bank:
+def random_bank(n_clips: int) -> PackedFeatures:
     """Rows of the real widths, a minute per clip."""
     n, made = n_clips * CLIP_ROWS, torch.Generator().manual_seed(SEED)
 
     def valid() -> Tensor:
         return torch.rand(n, generator=made) > UNSEEN
 
-    return Bank(
+    return PackedFeatures(
         tuple(f"c{k}" for k in range(n_clips)),
         CLIP_ROWS * np.arange(n_clips + 1),
         np.tile(FRAME_S * np.arange(CLIP_ROWS), n_clips),
@@ -121,7 +121,10 @@ def real_clip(name: str, device: torch.device) -> open_clip.CLIP:
 
 
 def built(
-    config: DsplConfig | ReleasedConfig, bank: Bank, clip: open_clip.CLIP, device: torch.device
+    config: DsplConfig | ReleasedConfig,
+    bank: PackedFeatures,
+    clip: open_clip.CLIP,
+    device: torch.device,
 ) -> Head:
     """The head in training, its prompts on the real text tower."""
     tower = TextTower(clip, open_clip.get_tokenizer(CLIP_NAME))
@@ -133,13 +136,13 @@ def built(
     return config.build(inputs).to(device).train()
 
 
-def first(bank: Bank, name: str) -> np.ndarray:
+def first(bank: PackedFeatures, name: str) -> np.ndarray:
     """A batch of windows, drawn."""
     n = len(training_windows(bank, HEADS[name], TRAIN))
     return np.random.default_rng(SEED).permutation(n)[: TRAIN.batch_size]
 
 
-def time_loops(report: Report, name: str, head: Head, bank: Bank, n_rounds: int) -> None:
+def time_loops(report: Report, name: str, head: Head, bank: PackedFeatures, n_rounds: int) -> None:
     """The same steps from the bank, and on batches that are ready."""
     config = HEADS[name]
     windows, optimizer = training_windows(bank, config, TRAIN), adam_w(head, TRAIN)

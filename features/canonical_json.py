@@ -9,16 +9,20 @@ JsonObject = dict[str, Any]  # what `json` makes of an object
 def canonical(value: Any) -> bytes:
     """One spelling for equal values: sorted keys, no spaces, a whole float as an integer."""
     return json.dumps(
-        _whole(value), sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False
+        _normalise_floats(value),
+        sort_keys=True,
+        separators=(",", ":"),
+        ensure_ascii=True,
+        allow_nan=False,
     ).encode()
 
 
-def _whole(value: Any) -> Any:
+def _normalise_floats(value: Any) -> Any:
     """The value with 1.0 as 1, so that a config's spelling of a number cannot change a digest."""
     if isinstance(value, dict):
-        return {key: _whole(inner) for key, inner in value.items()}
+        return {key: _normalise_floats(inner) for key, inner in value.items()}
     if isinstance(value, list | tuple):
-        return [_whole(inner) for inner in value]
+        return [_normalise_floats(inner) for inner in value]
     if isinstance(value, float) and value.is_integer():
         return int(value)
     return value

@@ -30,19 +30,19 @@ BLOCK = 1024  # rows
 Split = Literal["train", "val", "test"]
 
 
-def _free_of_reserved(name: str) -> str:
+def _check_not_reserved(name: str) -> str:
     """The name, if the store does not use it itself and no file system trips over it."""
     if name in RESERVED_IDS:
         raise ValueError(f"the id {name!r} is a name that the feature store uses itself")
     return name
 
 
-def _unread(name: Any) -> Any:
+def _id_from_number(name: Any) -> Any:
     """The name of a clip that YAML took for a number."""
     return str(name) if isinstance(name, int) else name
 
 
-def _inside(path: str) -> str:
+def _check_inner_path(path: str) -> str:
     """The path, if it is relative, in POSIX form, and stays inside its folder."""
     if not path.isprintable():
         raise ValueError(f"the path {path!r} has a character that no file name should have")
@@ -53,9 +53,9 @@ def _inside(path: str) -> str:
     return path
 
 
-ClipId = Annotated[str, StringConstraints(pattern=ID_PATTERN), AfterValidator(_free_of_reserved)]
-ClipIds = tuple[Annotated[ClipId, BeforeValidator(_unread)], ...]
-InnerPath = Annotated[str, AfterValidator(_inside)]
+ClipId = Annotated[str, StringConstraints(pattern=ID_PATTERN), AfterValidator(_check_not_reserved)]
+ClipIds = tuple[Annotated[ClipId, BeforeValidator(_id_from_number)], ...]
+InnerPath = Annotated[str, AfterValidator(_check_inner_path)]
 
 
 class Clip(BaseModel):

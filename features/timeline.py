@@ -12,7 +12,7 @@ RowsApart = Annotated[int, Field(ge=0)]  # how many are allowed
 LONE_FRAME_S = 0.04  # step after a single frame, where there is no other to measure by: 25 fps
 
 
-def extended(time_s: Float64[np.ndarray, "T"], n_more: int) -> Float64[np.ndarray, "_"]:
+def extend_times(time_s: Float64[np.ndarray, "T"], n_more: int) -> Float64[np.ndarray, "_"]:
     """The times with `n_more` behind the last, the median step apart."""
     return np.concatenate([time_s, time_s[-1] + typical_step_s(time_s) * np.arange(1, n_more + 1)])
 
@@ -23,7 +23,7 @@ def typical_step_s(time_s: Float64[np.ndarray, "T"]) -> float:
 
 
 @dataclass(frozen=True, slots=True)
-class Clock:
+class FrameTimes:
     """When each frame of a video is shown, frames that were lost included."""
 
     time_s: Float64[np.ndarray, "T"]
@@ -33,7 +33,7 @@ class Clock:
     """What is odd about it."""
 
 
-def constant_clock(n_frames: int, fps: float, why: str) -> Clock:
+def constant_frame_times(n_frames: int, fps: float, why: str) -> FrameTimes:
     """Frames at a constant rate from 0, with the reason why."""
     rows = np.arange(n_frames)
-    return Clock(rows / fps, rows, f"{why}: constant rate of {fps:g} frames a second")
+    return FrameTimes(rows / fps, rows, f"{why}: constant rate of {fps:g} frames a second")

@@ -39,9 +39,9 @@ def run() -> int:
         signal.signal(number, lambda number, _: os._exit(ENDED + number))
     sys.stdout.flush()
     if came and status != 0:
-        from flows.logs import tell
+        from flows.logs import print_message
 
-        tell(SAID[signal.Signals(came[0])].rstrip())
+        print_message(SAID[signal.Signals(came[0])].rstrip())
         return ENDED + came[0]
     return status
 

@@ -8,7 +8,7 @@ from prefect.cache_policies import NO_CACHE
 from features.timeline import MAX_ROWS_APART, RowsApart
 from flows.key_help import with_help
 from flows.messages import ablation_line
-from flows.stages import complete_or_raise
+from flows.stages import raise_if_incomplete
 from models.heads import AnyHeadConfig
 from models.heads.dspl import DsplConfig
 from models.stages.ablate import Seeds, Workers
@@ -51,7 +51,7 @@ def ablate(
     for note in result.notes:
         log.info("note: %s", note)
     log.info("%s", ablation_line(result))
-    complete_or_raise(result)
+    raise_if_incomplete(result)
     return [
         {
             "group": line.group,

@@ -13,19 +13,19 @@ from prefect_dask.task_runners import DaskTaskRunner
 
 from features.clip import ClipIds
 from features.encoders import AnyEncoderConfig
-from features.extraction.dry_run import described, forecast
+from features.extraction.dry_run import plan_dry_run, render_dry_run
 from features.extraction.extract import Count
-from features.extraction.options import Request
-from features.extraction.outcome import Extraction, Outcome
-from features.extraction.shards import Procession, Run, Shard, planned
-from features.media.limits import GENEROUS, DecodeLimits
+from features.extraction.options import ExtractionOptions
+from features.extraction.outcome import ExtractionResult, Outcome
+from features.extraction.shards import PlannedExtraction, Shard, ShardStream, plan_shards
+from features.media.limits import DEFAULT_LIMITS, DecodeLimits
 from features.system.devices import DeviceName
 from flows.dask.cluster import cluster, connected, n_workers_of
-from flows.dask.shards import OnOutcome, counted, ended, new_stop, on_worker
+from flows.dask.shards import OnOutcome, completed_shards, count_in_store, new_stop, on_worker
 from flows.key_help import with_help
 from flows.server.artifacts import publish_extraction
-from flows.sigterm import finishing
-from flows.stages import Runner, complete
+from flows.sigterm import stop_between_clips
+from flows.stages import Runner, require_complete
 
 
 @task(
@@ -35,8 +35,8 @@ from flows.stages import Runner, complete
     persist_result=False,
 )
 def extract_shard(
-    number: int, n_shards: int, extract: Callable[[OnOutcome], Extraction]
-) -> Extraction:
+    number: int, n_shards: int, extract: Callable[[OnOutcome], ExtractionResult]
+) -> ExtractionResult:
     """How the clips of a shard ended; what is extracted is logged with its reason."""
     log = get_run_logger()
 
@@ -63,7 +63,7 @@ def extract_features(
     device: DeviceName = "auto",
     batch_size: Count | None = None,
     readers: Count | None = None,
-    limits: DecodeLimits = GENEROUS,
+    limits: DecodeLimits = DEFAULT_LIMITS,
     only: ClipIds = (),
     failed: bool = False,
     force: bool = False,
@@ -80,17 +80,17 @@ def extract_features(
     log = get_run_logger()
     if dry_run:
         part = {"only": only, "failed": failed, "force": force}
-        found = forecast(manifest, store, encoders, device=device, limits=limits, **part)
-        for line in described(found):
+        found = plan_dry_run(manifest, store, encoders, device=device, limits=limits, **part)
+        for line in render_dry_run(found):
             log.info(line)
         return dict(found.counts)
     began = time.monotonic()
-    request = Request(store, encoders, device, batch_size, readers, limits, failed, force)
+    request = ExtractionOptions(store, encoders, device, batch_size, readers, limits, failed, force)
     n_workers = 1 if runner == "local" else n_workers_of(scheduler, workers)
-    run = planned(manifest, only, request, n_workers)
+    run = plan_shards(manifest, only, request, n_workers)
     reported: list[Outcome] = []
     lost: list[str] = []
-    with finishing() as on_next:
+    with stop_between_clips() as on_next:
         if run.shards and runner == "local":
             for found in _here(run, on_next):
                 reported.extend(found.outcomes)
@@ -101,17 +101,17 @@ def extract_features(
                     lost.append(str(found))
                 else:
                     reported.extend(found.outcomes)
-        extraction = counted(run, reported, lost, began)
+        extraction = count_in_store(run, reported, lost, began)
         for note in extraction.notes():
             log.info("note: %s", note)
         log.info(extraction.summary())
         publish_extraction(extraction, store, manifest)  # a run that is cancelled leaves it, too
-    return dict(complete(extraction).counts)
+    return dict(require_complete(extraction).counts)
 
 
-def _here(run: Run, on_next: Callable[[], bool]) -> Iterator[Extraction]:
+def _here(run: PlannedExtraction, on_next: Callable[[], bool]) -> Iterator[ExtractionResult]:
     """Shard after shard in this process, each begun while the one before it ends."""
-    with closing(Procession(run, on_next)) as procession:
+    with closing(ShardStream(run, on_next)) as procession:
         for shard in run.shards:
             extract = partial(procession.extract, shard.number)
             yield extract_shard(shard.number, shard.n_shards, extract)
@@ -122,7 +122,7 @@ def _on_dask(
     scheduler: str | None,
     workers: int | None,
     on_next: Callable[[], bool],
-) -> Iterator[Extraction | Exception]:
+) -> Iterator[ExtractionResult | Exception]:
     """Shards as workers have done them."""
     with (
         cluster(scheduler, workers) as address,
@@ -139,4 +139,4 @@ def _on_dask(
             }
             future = runner.submit(extract_shard, given)
             results[future.wrapped_future] = future.result
-        yield from ended(results, stop, on_next)
+        yield from completed_shards(results, stop, on_next)

@@ -9,10 +9,7 @@ import threading
 import uuid
 from datetime import UTC, datetime
 from types import TracebackType
-from typing import TYPE_CHECKING, Literal
-
-if TYPE_CHECKING:  # the command imports this first, and those load torch
-    pass
+from typing import Literal
 
 LogFormat = Literal["text", "json"]
 
@@ -73,7 +70,7 @@ def is_json() -> bool:
     return any(isinstance(each.formatter, JsonLines) for each in logging.getLogger().handlers)
 
 
-def tell(said: str) -> None:
+def print_message(said: str) -> None:
     """Write to stderr what whoever started the command must know, in whatever form stderr has."""
     if is_json():
         log.error("%s", said.strip().removeprefix("vaflow: "))

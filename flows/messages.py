@@ -4,8 +4,8 @@ from collections.abc import Iterator
 
 from rich.table import Table
 
-from features.extraction.dry_run import Forecast, described
-from features.extraction.outcome import Extraction
+from features.extraction.dry_run import DryRun, render_dry_run
+from features.extraction.outcome import ExtractionResult
 from flows.stages import PipelineResult
 from models.ablation.table import number
 from models.baselines import AnyBaselineConfig
@@ -18,8 +18,8 @@ from models.stages.train_head import TrainResult
 
 
 def describe(
-    result: Extraction
-    | Forecast
+    result: ExtractionResult
+    | DryRun
     | TrainResult
     | EnsembleResult
     | ScoreResult
@@ -29,12 +29,12 @@ def describe(
 ) -> Iterator[str | Table]:
     """What a stage's result says to a person."""
     match result:
-        case Extraction():
+        case ExtractionResult():
             yield result.summary()
             yield from (f"  {remark}" for remark in result.remarks)
             yield from (f"  note: {note}" for note in result.notes())
-        case Forecast():
-            yield from described(result)
+        case DryRun():
+            yield from render_dry_run(result)
         case TrainResult():
             yield training_line(result)
             yield from (f"  note: {note}" for note in result.notes)

@@ -6,7 +6,7 @@ from prefect import flow
 
 from features.encoders import AnyEncoderConfig
 from features.extraction.extract import Count
-from features.media.limits import GENEROUS, DecodeLimits
+from features.media.limits import DEFAULT_LIMITS, DecodeLimits
 from features.system.devices import DeviceName
 from features.timeline import MAX_ROWS_APART, RowsApart
 from flows.extract import extract_features
@@ -34,7 +34,7 @@ def pipeline(
     device: DeviceName = "auto",
     batch_size: Count | None = None,
     readers: Count | None = None,
-    limits: DecodeLimits = GENEROUS,
+    limits: DecodeLimits = DEFAULT_LIMITS,
     force: bool = False,
 ) -> dict[str, float | None] | None:
     """Extract, train, score; a clip that fails to extract stops it before training."""

@@ -13,13 +13,13 @@ from flows.logs import is_json, log
 from flows.messages import baseline_name
 from models.baselines import AnyBaselineConfig
 from models.stages.train_head import TrainResult
-from models.training.config import Epoch
+from models.training.config import EpochResult
 
 PROGRESS_EVERY_S = 10.0
 
 
 @contextmanager
-def counting(what: str) -> Iterator[Callable[[int, int], None]]:
+def progress_bar(what: str) -> Iterator[Callable[[int, int], None]]:
     """A hook that shows how many of a total are done."""
     console = Console(stderr=True)
     hidden = is_json() or not console.is_terminal
@@ -33,7 +33,7 @@ def counting(what: str) -> Iterator[Callable[[int, int], None]]:
 
 
 @contextmanager
-def progress(console: Console) -> Iterator[dict[str, Callable[..., None]]]:
+def terminal_hooks(console: Console) -> Iterator[dict[str, Callable[..., None]]]:
     """Hooks for a stage that show how far it is; on a terminal as bars that go away."""
     columns = (
         TextColumn("{task.description}"),
@@ -55,7 +55,7 @@ def progress(console: Console) -> Iterator[dict[str, Callable[..., None]]]:
             detail = f"{outcome.clip} {outcome.state}"
             bars.update(extracting, advance=1, total=total, visible=True, detail=detail)
 
-        def on_epoch(epoch: Epoch) -> None:
+        def on_epoch(epoch: EpochResult) -> None:
             detail = f"val mean CCC {epoch.ccc_mean:.3f}"
             bars.update(training, completed=epoch.index + 1, visible=True, detail=detail)
 
@@ -79,7 +79,7 @@ def progress(console: Console) -> Iterator[dict[str, Callable[..., None]]]:
         }
 
 
-def logged_progress(every_s: float = PROGRESS_EVERY_S) -> dict[str, Callable[..., None]]:
+def log_hooks(every_s: float = PROGRESS_EVERY_S) -> dict[str, Callable[..., None]]:
     """Hooks for a stage that log how far it is; clips each `every_s`, and the last.
 
     How each clip ends is logged where it ends (features/extraction.py).
@@ -96,7 +96,7 @@ def logged_progress(every_s: float = PROGRESS_EVERY_S) -> dict[str, Callable[...
             fields = {"done": done, "total": total}
             log.info("%d of %d outcomes (clips x feature sets)", done, total, extra=fields)
 
-    def on_epoch(epoch: "Epoch") -> None:
+    def on_epoch(epoch: "EpochResult") -> None:
         fields = {"epoch": epoch.index + 1, "loss": epoch.loss, "ccc_mean": epoch.ccc_mean}
         log.info("epoch %d: val mean CCC %.3f", epoch.index + 1, epoch.ccc_mean, extra=fields)
 

@@ -11,7 +11,7 @@ log = logging.getLogger(__name__)
 
 
 @contextmanager
-def finishing() -> Iterator[Callable[[], bool]]:
+def stop_between_clips() -> Iterator[Callable[[], bool]]:
     """Within, one asks whether to begin another clip: not after SIGTERM.
 
     Afterwards the signal goes to whoever would have had it; a second one does at once. In a thread

@@ -13,14 +13,14 @@ from typing import Literal
 from features.clip import ClipIds
 from features.encoders import AnyEncoderConfig
 from features.errors import Incomplete, InputError
-from features.extraction.dry_run import Forecast, forecast
+from features.extraction.dry_run import DryRun, plan_dry_run
 from features.extraction.extract import Count, extract_features
-from features.extraction.options import Request
-from features.extraction.outcome import Extraction, Outcome
-from features.media.limits import GENEROUS, DecodeLimits
+from features.extraction.options import ExtractionOptions
+from features.extraction.outcome import ExtractionResult, Outcome
+from features.media.limits import DEFAULT_LIMITS, DecodeLimits
 from features.system.devices import DeviceName
 from features.timeline import MAX_ROWS_APART, RowsApart
-from flows.sigterm import finishing
+from flows.sigterm import stop_between_clips
 from models.heads import AnyHeadConfig
 from models.heads.dspl import DsplConfig
 from models.stages.ablate import Ablation, ablate
@@ -28,7 +28,7 @@ from models.stages.baselines import score_baselines
 from models.stages.score_head import ScoreResult, score_head
 from models.stages.train_ensemble import train_ensemble
 from models.stages.train_head import TrainResult, train_head
-from models.training.config import Epoch, TrainConfig
+from models.training.config import EpochResult, TrainConfig
 
 Runner = Literal["local", "dask"]
 """Where clips are encoded: in this process, or on Dask workers."""
@@ -38,7 +38,7 @@ Runner = Literal["local", "dask"]
 class PipelineResult:
     """The results of the three stages in a row."""
 
-    extraction: Extraction
+    extraction: ExtractionResult
     training: TrainResult
     score: ScoreResult
 
@@ -55,10 +55,10 @@ def pipeline(
     device: DeviceName = "auto",
     batch_size: Count | None = None,
     readers: Count | None = None,
-    limits: DecodeLimits = GENEROUS,
+    limits: DecodeLimits = DEFAULT_LIMITS,
     force: bool = False,
     on_outcome: Callable[[Outcome, int], None] | None = None,
-    on_epoch: Callable[[Epoch], None] | None = None,
+    on_epoch: Callable[[EpochResult], None] | None = None,
 ) -> PipelineResult:
     """Extract, train, score; a clip that fails to extract stops it before training."""
     extraction = extract_or_tell(
@@ -72,8 +72,8 @@ def pipeline(
         force=force,
         on_outcome=on_outcome,
     )
-    assert isinstance(extraction, Extraction)  # no dry run was asked for
-    complete(extraction)
+    assert isinstance(extraction, ExtractionResult)  # no dry run was asked for
+    require_complete(extraction)
     sets = feature_sets_of(encoders)
     training = train_head(
         manifest=manifest,
@@ -108,7 +108,7 @@ def feature_sets_of(encoders: tuple[AnyEncoderConfig, ...]) -> dict[str, str]:
     return {modality: found[0] for modality, found in names.items() if len(found) == 1}
 
 
-def complete(extraction: Extraction) -> Extraction:
+def require_complete(extraction: ExtractionResult) -> ExtractionResult:
     """The extraction, if nothing failed; else `Incomplete` lists what did."""
     if extraction.failed:
         listed = [f"  {o.clip} ({o.feature_set}): {o.detail}" for o in extraction.failed]
@@ -116,10 +116,10 @@ def complete(extraction: Extraction) -> Extraction:
     return extraction
 
 
-def complete_or_raise(result: object) -> None:
+def raise_if_incomplete(result: object) -> None:
     """Raise `Incomplete` where a stage's result holds failures."""
-    if isinstance(result, Extraction):
-        complete(result)
+    if isinstance(result, ExtractionResult):
+        require_complete(result)
     if isinstance(result, Ablation) and result.failed:
         listed = "\n".join(f"  {failure}" for failure in result.failed)
         raise Incomplete(
@@ -135,7 +135,7 @@ def extract_or_tell(
     device: DeviceName = "auto",
     batch_size: Count | None = None,
     readers: Count | None = None,
-    limits: DecodeLimits = GENEROUS,
+    limits: DecodeLimits = DEFAULT_LIMITS,
     only: ClipIds = (),
     failed: bool = False,
     force: bool = False,
@@ -144,19 +144,21 @@ def extract_or_tell(
     scheduler: str | None = None,
     workers: Count | None = None,
     on_outcome: Callable[[Outcome, int], None] | None = None,
-) -> Extraction | Forecast:
+) -> ExtractionResult | DryRun:
     """Bring the store up to the manifest, or with `dry_run` only tell what that would be.
 
     Only these clips, or those that failed; in this process, or on Dask workers.
     """
     part = {"only": only, "failed": failed, "force": force}
     if dry_run:
-        return forecast(manifest, store, encoders, device=device, limits=limits, **part)
-    with finishing() as on_next:
+        return plan_dry_run(manifest, store, encoders, device=device, limits=limits, **part)
+    with stop_between_clips() as on_next:
         if runner == "dask":
             from flows.dask.shards import extract_on_dask
 
-            request = Request(store, encoders, device, batch_size, readers, limits, failed, force)
+            request = ExtractionOptions(
+                store, encoders, device, batch_size, readers, limits, failed, force
+            )
             return extract_on_dask(
                 manifest,
                 request,
@@ -191,7 +193,7 @@ STAGES: dict[str, Callable] = {
 }
 
 
-def stage(name: str) -> Callable:
+def stage_function(name: str) -> Callable:
     """The plain function of a stage; `InputError` offers the nearest name."""
     if name not in STAGES:
         near = get_close_matches(name, STAGES, n=1, cutoff=0.0)[0]

@@ -15,7 +15,7 @@ from models.heads import AnyHeadConfig
 from models.heads.dspl import DsplConfig
 from models.stages.train_head import TrainResult
 from models.stages.train_head import train_head as train_plainly
-from models.training.config import Epoch, TrainConfig
+from models.training.config import EpochResult, TrainConfig
 
 LOGGED_EPOCHS = 5
 
@@ -35,7 +35,7 @@ def train_task(
     """Train a head; every fifth epoch is logged."""
     log = get_run_logger()
 
-    def on_epoch(epoch: Epoch) -> None:
+    def on_epoch(epoch: EpochResult) -> None:
         if (epoch.index + 1) % LOGGED_EPOCHS == 0:
             log.info("epoch %d: val mean CCC %.3f", epoch.index + 1, epoch.ccc_mean)
 

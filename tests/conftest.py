@@ -12,7 +12,7 @@ from PIL import Image
 from safetensors.torch import save_file
 from transformers import ASTConfig, ASTFeatureExtractor, ASTModel
 
-from features.extraction.runtime import Station
+from features.extraction.runtime import Runtime
 from features.media.decoder import Decoder
 from features.media.limits import DecodeLimits
 from tests.helpers.small_media import TINY_AST, TINY_CLIP, draw_frames, write_video
@@ -51,7 +51,7 @@ def decoder():
 @pytest.fixture
 def station():
     """The CPU, on which nothing is loaded yet."""
-    with closing(Station("cpu")) as station:
+    with closing(Runtime("cpu")) as station:
         yield station
 
 

@@ -14,18 +14,18 @@ from pathlib import Path
 
 from features.canonical_json import JsonObject
 from features.clip import Track
-from features.freshness.quarantine import put_in_quarantine
-from features.media.decoder_version import extractor
-from features.media.limits import GENEROUS
+from features.freshness.quarantine import write_entry
+from features.media.decoder_version import decoder_version
+from features.media.limits import DEFAULT_LIMITS
 from features.spec import MODALITY, FeatureSpec, Modality
-from features.store.backend import Entry, Place
+from features.store.backend import Entry, StoreBackend
 from features.store.commit import (
     Commit,
-    Glance,
-    commit_in,
-    commit_metadata,
-    commit_of,
-    group_metadata,
+    RecordHeader,
+    encode_commit,
+    encode_group,
+    make_commit,
+    parse_commit,
 )
 from features.store.feature_store import ROOT
 
@@ -69,14 +69,14 @@ def make_quarantine(work: Path, specs: list[FeatureSpec], n_clips: int) -> None:
             continue
         for number in range(n_clips):
             if kind_of(number % N_FILES) == "quarantined":
-                put_in_quarantine(
+                write_entry(
                     work,
                     spec.name,
                     f"clip-{number:07d}",
                     code="damaged",
                     words="made up",
                     source=source_of(number, MODALITY[spec.kind]),
-                    extractor=extractor(GENEROUS),
+                    extractor=decoder_version(DEFAULT_LIMITS),
                 )
 
 
@@ -100,7 +100,7 @@ def source_of(number: int, modality: Modality) -> JsonObject:
 
 
 @dataclass(frozen=True, slots=True)
-class Imagined(Place):
+class Imagined(StoreBackend):
     """A store in memory, with such a share of each state; or a new one, with no record."""
 
     folder: Path
@@ -126,29 +126,29 @@ class Imagined(Place):
         if self.is_new:
             return None
         if not name:
-            return group_metadata(ROOT)
+            return encode_group(ROOT)
         set_name, _, clip = name.partition("/")
         spec = self.sets.get(set_name)
         if spec is None:
             return None
         if clip:
             return _record(int(clip[-7:]) % N_FILES, MODALITY[spec.kind])
-        return group_metadata(spec.model_dump(mode="json"))
+        return encode_group(spec.model_dump(mode="json"))
 
     def commit(self, name: str) -> Commit | None:
         """As it is read from an object store."""
         raw = self.metadata(name)
-        return None if raw is None else commit_in(raw, self.path(name))
+        return None if raw is None else parse_commit(raw, self.path(name))
 
-    def glance(self, name: str) -> Glance:
+    def glance(self, name: str) -> RecordHeader:
         """A commit is parsed and held to its digest; the listing of files costs nothing here."""
         if self.is_new:
-            return Glance(None)
+            return RecordHeader(None)
         place = int(name[-7:]) % N_FILES
         if kind_of(place) == "corrupt":
-            return Glance(None, fault="values/c/0/0 is missing")
+            return RecordHeader(None, fault="values/c/0/0 is missing")
         raw = _record(place, MODALITY[name.partition("-")[0]])
-        return Glance(commit_in(raw, name), 1) if raw else Glance(None)
+        return RecordHeader(parse_commit(raw, name), 1) if raw else RecordHeader(None)
 
     def exists(self) -> bool:
         """It does, in a way."""
@@ -196,7 +196,7 @@ def _record(number: int, modality: Modality) -> bytes | None:
     file = (number + (kind == "stale")) % N_FILES  # a stale one was made of another file
     files = dict.fromkeys(FILES, "0" * 64)
     made_by = {"vaflow": "1", "host": "h", "device": "cuda:0", "batch_size": 64, "reason": "new"}
-    return commit_metadata(commit_of(source_of(file, modality), files, made_by, None))
+    return encode_commit(make_commit(source_of(file, modality), files, made_by, None))
 
 
 @cache

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count, sdpa_flop_count
 
 from models.data.batch import Batch, Targets
-from models.data.packed import Bank
+from models.data.packed import PackedFeatures
 from models.heads.base import Head, HeadConfig
 from models.heads.windows_of_head import training_windows
 from models.training.config import TrainConfig
@@ -66,7 +66,7 @@ def parts_of(
     head: Head,
     config: HeadConfig,
     train: TrainConfig,
-    bank: Bank,
+    bank: PackedFeatures,
     batch: Batch,
     targets: Targets,
 ) -> list[Part]:

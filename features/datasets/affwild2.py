@@ -18,7 +18,7 @@ from features.errors import InputError, MediaError
 from features.manifest.labels import Labels, is_constant, read_labels
 from features.media.crops import CROP_NAME, crop_files
 from features.media.decoder import Decoder
-from features.media.limits import GENEROUS
+from features.media.limits import DEFAULT_LIMITS
 from features.media.video import Probe
 from features.timeline import MAX_ROWS_APART, RowsApart
 
@@ -48,17 +48,17 @@ class AffWild2Config(DatasetConfig):
                 f"the manifest must lie in {root} or in a folder above it, for its paths are "
                 f"relative; {base} is neither"
             )
-        found = _walk(root)
+        found = _scan_folder(root)
         if not found.annotations and not found.test_rows:
             raise InputError(
                 f"{self.root} holds no annotation: expected text files below a folder such as "
                 "VA_Estimation_Challenge/Train_Set"
             )
-        return _indexed(found, base, self.max_rows_apart)
+        return _index_clips(found, base, self.max_rows_apart)
 
 
 @dataclass(frozen=True, slots=True)
-class _Found:
+class _FolderScan:
     """What lies below the root, by name."""
 
     annotations: dict[str, tuple[Split, Path]]
@@ -68,7 +68,7 @@ class _Found:
     notes: tuple[str, ...]
 
 
-def _walk(root: Path) -> _Found:
+def _scan_folder(root: Path) -> _FolderScan:
     """Look at every folder below the root once."""
     annotations: dict[str, list[tuple[Split, Path]]] = defaultdict(list)
     videos: dict[str, list[Path]] = defaultdict(list)
@@ -92,10 +92,10 @@ def _walk(root: Path) -> _Found:
             elif path.suffix.lower() == ".txt":
                 test_rows |= _sample_rows(path)
     notes: list[str] = []
-    return _Found(
-        {name: _only(name, found, notes) for name, found in annotations.items()},
-        {name: _only(name, found, notes) for name, found in videos.items()},
-        {name: _only(name, sorted(found, key=_rank), notes) for name, found in crops.items()},
+    return _FolderScan(
+        {name: _first_of(name, found, notes) for name, found in annotations.items()},
+        {name: _first_of(name, found, notes) for name, found in videos.items()},
+        {name: _first_of(name, sorted(found, key=_rank), notes) for name, found in crops.items()},
         test_rows,
         tuple(notes),
     )
@@ -113,7 +113,7 @@ def _rank(folder: Path) -> tuple[bool, str]:
     return not any(part.startswith(ALIGNED) for part in folder.parts), str(folder)
 
 
-def _only(name: str, found: list, notes: list[str]):
+def _first_of(name: str, found: list, notes: list[str]):
     """The first of the things of one name; the others are noted."""
     if len(found) > 1:
         notes.append(f"{name} is there {len(found)} times; {found[0]} is used")
@@ -132,7 +132,7 @@ def _sample_rows(path: Path) -> dict[str, int]:
         return dict(counts)
 
 
-def _indexed(found: _Found, base: Path, max_rows_apart: int) -> Indexed:
+def _index_clips(found: _FolderScan, base: Path, max_rows_apart: int) -> Indexed:
     """A clip for each annotation and each test name, or the reason why there is none."""
     clips: list[Clip] = []
     reports: list[ClipReport] = []
@@ -140,7 +140,7 @@ def _indexed(found: _Found, base: Path, max_rows_apart: int) -> Indexed:
     notes = list(found.notes)
     splits: dict[str, Split] = dict.fromkeys(found.test_rows, "test")
     splits |= {name: split for name, (split, _) in found.annotations.items()}
-    with closing(Decoder(GENEROUS)) as decoder:  # containers are not trusted here either
+    with closing(Decoder(DEFAULT_LIMITS)) as decoder:  # containers are not trusted here either
         for name in sorted(splits):
             try:
                 clip, report = _clip(
@@ -171,7 +171,7 @@ def _unused(what: str, found: dict[str, Path], used: Iterable[str]) -> list[str]
 def _clip(
     name: str,
     split: Split,
-    found: _Found,
+    found: _FolderScan,
     base: Path,
     max_rows_apart: int,
     notes: list[str],

@@ -96,7 +96,7 @@ class Indexed:
         }
 
 
-def described(indexed: Indexed) -> Sequence[str]:
+def render_index(indexed: Indexed) -> Sequence[str]:
     """The report for a person, line by line."""
     report = indexed.as_json()
     lines = ["found of expected:"]

@@ -18,7 +18,7 @@ from features.clip import Clip
 from features.errors import InputError
 from features.manifest.labels import Labels, read_labels, write_labels
 from features.manifest.manifest import Manifest, write_manifest
-from features.media.crops import crop_files, read_picture
+from features.media.crops import crop_files, read_image
 
 OVAL = (0.92, 1.0)  # half axes of the paint over a face, in half the sides of its crop
 PAINT = (128, 128, 128)
@@ -31,22 +31,22 @@ def deal_labels(manifest: Manifest, control: Path, seed: int) -> None:
     They are stretched in time to the clip's own number of rows. `InputError` for a split with
     labels that has a single clip.
     """
-    folder = _emptied_folder(control)
+    folder = _make_empty_folder(control)
     clips: list[Clip] = []
     for group in _by_split([clip for clip in manifest.clips if clip.labels]):
         labels = {clip.id: read_labels(manifest.path(clip.labels or "")) for clip in group}
-        giver = dealt([clip.id for clip in group], np.random.default_rng(seed))
+        giver = derangement([clip.id for clip in group], np.random.default_rng(seed))
         for clip in group:
             path = folder / f"{clip.id}.txt"
             n_rows = len(labels[clip.id].va)
-            write_labels(path, stretched(labels[giver[clip.id]], n_rows))
+            write_labels(path, _stretch_labels(labels[giver[clip.id]], n_rows))
             clips.append(clip.model_copy(update={"labels": _inner(path, control)}))
     write_manifest(control, clips)
 
 
 def paint_faces(manifest: Manifest, control: Path) -> None:
     """Write the control set in which an oval of paint covers the face in every crop."""
-    folder = _emptied_folder(control)
+    folder = _make_empty_folder(control)
     clips: list[Clip] = []
     with ThreadPoolExecutor() as pool:
         for clip in manifest.clips:
@@ -68,7 +68,7 @@ def deal_sound(manifest: Manifest, control: Path, seed: int) -> None:
     clips: list[Clip] = []
     for group in _by_split(manifest.clips):
         sounds = [_sound_of(clip) for clip in group]  # two people may share one
-        giver = dealt(list(dict.fromkeys(sounds)), np.random.default_rng(seed))
+        giver = derangement(list(dict.fromkeys(sounds)), np.random.default_rng(seed))
         clips += [
             clip.model_copy(update={"audio": giver[sound]})
             for clip, sound in zip(group, sounds, strict=True)
@@ -76,7 +76,7 @@ def deal_sound(manifest: Manifest, control: Path, seed: int) -> None:
     write_manifest(control, clips)
 
 
-def dealt(names: Sequence[str], rng: np.random.Generator) -> dict[str, str]:
+def derangement(names: Sequence[str], rng: np.random.Generator) -> dict[str, str]:
     """For each name another one, each once: a derangement. `InputError` for a single name."""
     if len(names) < 2:
         raise InputError(
@@ -87,7 +87,7 @@ def dealt(names: Sequence[str], rng: np.random.Generator) -> dict[str, str]:
     return dict(zip(shuffled, [*shuffled[1:], shuffled[0]], strict=True))
 
 
-def stretched(labels: Labels, n_rows: int) -> Labels:
+def _stretch_labels(labels: Labels, n_rows: int) -> Labels:
     """The labels with so many rows, each the nearest in time; marks stay marks."""
     nearest = np.round(np.linspace(0, len(labels.va) - 1, n_rows)).astype(np.int64)
     return Labels(labels.va[nearest], labels.valid[nearest])
@@ -95,7 +95,7 @@ def stretched(labels: Labels, n_rows: int) -> Labels:
 
 def _paint(target: Path, crop: Path) -> None:
     """One crop with paint over the face."""
-    picture = Image.fromarray(read_picture(crop))
+    picture = Image.fromarray(read_image(crop))
     x, y = (side / 2 for side in picture.size)
     box = (x - OVAL[0] * x, y - OVAL[1] * y, x + OVAL[0] * x, y + OVAL[1] * y)
     ImageDraw.Draw(picture).ellipse(box, fill=PAINT)
@@ -115,7 +115,7 @@ def _by_split(clips: Sequence[Clip]) -> list[list[Clip]]:
     return [[clip for clip in clips if clip.split == split] for split in splits]
 
 
-def _emptied_folder(control: Path) -> Path:
+def _make_empty_folder(control: Path) -> Path:
     """The folder of a control's files, without what an earlier one left."""
     folder = control.with_suffix("")
     shutil.rmtree(folder, ignore_errors=True)

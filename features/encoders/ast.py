@@ -12,9 +12,9 @@ from pydantic import Field
 from torch import Tensor
 
 from features.clip import Source, Track
-from features.encoders.ast_model import extractor_of, find_ast, load, network_config
+from features.encoders.ast_model import extractor_of, load, network_config, resolve_ast
 from features.encoders.ast_windows import FBANK_HOP_S, FBANK_WINDOW_S, SoundWindows
-from features.encoders.base import DTYPES, EncoderConfig, stored
+from features.encoders.base import DTYPES, EncoderConfig, to_stored
 from features.errors import InputError, WeightsError
 from features.media.audio import Block
 from features.media.decoder import Decoder
@@ -54,7 +54,7 @@ class AstConfig(EncoderConfig):
 
     def spec(self) -> FeatureSpec:
         """Everything that decides the numbers; hashes the weights, builds no network."""
-        files = find_ast(self.model)
+        files = resolve_ast(self.model)
         network, extractor = network_config(files), extractor_of(files)
         if (network.max_length, network.num_mel_bins) != (
             extractor.max_length,
@@ -124,7 +124,7 @@ class AstEncoder:
     gpu_batch = 128
 
     def __init__(self, config: AstConfig, device: torch.device) -> None:
-        files = find_ast(config.model)
+        files = resolve_ast(config.model)
         self.spec = config.spec()
         self.keep = config.keep
         self.device = device
@@ -159,17 +159,17 @@ class AstEncoder:
         """Yield normalised spectrogram windows as the sound comes in; return where each lies."""
         path = source.audio or source.video
         if path is None:
-            return _silent("the clip has no sound")
-        heard = _Heard(decoder.sound(path, self.rate_hz))
+            return _silent_encoder("the clip has no sound")
+        heard = _CountedAudio(decoder.sound(path, self.rate_hz))
         n_windows = 0
         with closing(heard.blocks):
             for window in self.windows.of(heard):
                 n_windows += 1
                 yield window[None]
         if heard.start_s is None:
-            return _silent("the clip has no sound")
+            return _silent_encoder("the clip has no sound")
         if not n_windows:
-            return _silent(f"the sound is shorter than {FBANK_WINDOW_S * 1000:g} ms")
+            return _silent_encoder(f"the sound is shorter than {FBANK_WINDOW_S * 1000:g} ms")
         firsts = np.arange(n_windows) * self.windows.hop_frames
         return WindowLayout(heard.start_s, heard.n_samples / self.rate_hz, firsts, None)
 
@@ -190,7 +190,7 @@ class AstEncoder:
         values = np.empty((len(window), self.model.config.hidden_size), np.float16)
         first = 0
         for output in outputs:
-            found, stop = stored(output), first + len(output)  # (n, steps, D)
+            found, stop = to_stored(output), first + len(output)  # (n, steps, D)
             own = slice(*np.searchsorted(window, [first, stop]))
             values[own] = found[window[own] - first, step[own]]
             first = stop
@@ -224,11 +224,11 @@ class AstEncoder:
         return window, step
 
 
-def _silent(note: str) -> WindowLayout:
+def _silent_encoder(note: str) -> WindowLayout:
     return WindowLayout(0.0, 0.0, np.zeros(0, np.int64), note)
 
 
-class _Heard:
+class _CountedAudio:
     """The blocks of a sound as they pass, with what is known of it at their end."""
 
     def __init__(self, blocks: Generator[Block, None, float | None]) -> None:

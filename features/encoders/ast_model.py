@@ -29,7 +29,7 @@ class AstFiles:
     weights: Path
 
 
-def find_ast(model: str) -> AstFiles:
+def resolve_ast(model: str) -> AstFiles:
     """The files of a model: shipped, in a local folder, or in the cache of the hub."""
     shipped = SHIPPED / model
     folder = shipped if shipped.is_dir() else Path(model)

@@ -31,7 +31,7 @@ class EncoderConfig(Config):
     """What the network computes in; values are stored in float16 all the same."""
 
 
-def stored(values: Float[Tensor, "..."]) -> Float16[np.ndarray, "..."]:
+def to_stored(values: Float[Tensor, "..."]) -> Float16[np.ndarray, "..."]:
     """Outputs as the store keeps them; `MediaError` where one is not finite in float16."""
     halves = values.half().numpy()  # what is beyond float16 becomes infinite
     if not np.isfinite(halves).all():

@@ -16,16 +16,22 @@ from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional as image_functional
 
 from features.clip import Source, Track
-from features.encoders.base import DTYPES, EncoderConfig, stored
-from features.encoders.clip_model import FoundClip, digest_of_weights, find_clip, load, settings_of
+from features.encoders.base import DTYPES, EncoderConfig, to_stored
+from features.encoders.clip_model import (
+    ResolvedClip,
+    digest_of_weights,
+    load,
+    resolve_clip,
+    settings_of,
+)
 from features.errors import MediaError
 from features.media.crops import crop_files
 from features.media.decoder import Decoder
 from features.media.limits import check_frames
 from features.media.sampling import EVERY_FRAME, Sampling
-from features.media.worker.requests import Picture
+from features.media.worker.requests import Image
 from features.spec import FeatureSpec, Modality
-from features.timeline import MAX_ROWS_APART, Clock, constant_clock, extended
+from features.timeline import MAX_ROWS_APART, FrameTimes, constant_frame_times, extend_times
 
 EPOCH = 1  # of the code below, see FeatureSpec.epoch
 
@@ -63,9 +69,9 @@ class ClipConfig(EncoderConfig):
             epoch=EPOCH,
         )
 
-    def found(self) -> tuple[FoundClip, str]:
+    def found(self) -> tuple[ResolvedClip, str]:
         """The model looked up, and the sha256 of its weights, which is the one that is wanted."""
-        found = find_clip(self.model, self.pretrained)
+        found = resolve_clip(self.model, self.pretrained)
         return found, digest_of_weights(found.weights, self.weights_sha256)
 
     def build(self, device: torch.device) -> "ClipEncoder":
@@ -120,7 +126,7 @@ class ClipEncoder:
 
     def read(
         self, source: Source, decoder: Decoder
-    ) -> Generator[UInt8[Tensor, "N 3 H W"], None, Clock]:
+    ) -> Generator[UInt8[Tensor, "N 3 H W"], None, FrameTimes]:
         """Yield resized pictures; return the row of each and the time of every row."""
         if source.frames is not None:
             return (yield from self._read_crops(source, source.frames, decoder))
@@ -134,7 +140,7 @@ class ClipEncoder:
 
     def _read_crops(
         self, source: Source, folder: Path, decoder: Decoder
-    ) -> Generator[UInt8[Tensor, "N 3 H W"], None, Clock]:
+    ) -> Generator[UInt8[Tensor, "N 3 H W"], None, FrameTimes]:
         crops = crop_files(folder)
         if not crops:
             raise MediaError(
@@ -148,7 +154,7 @@ class ClipEncoder:
         return replace(times, rows=np.array(list(taken), dtype=np.int64))
 
     def _preprocessed(
-        self, pieces: Generator[list[Picture], None, ResultT]
+        self, pieces: Generator[list[Image], None, ResultT]
     ) -> Generator[UInt8[Tensor, "N 3 H W"], None, ResultT]:
         """Each piece resized; what the generator returns."""
         with closing(pieces):
@@ -190,20 +196,20 @@ class ClipEncoder:
         pictures = pictures.to(self.dtype, memory_format=self.layout)
         return self.model.encode_image(pictures, normalize=False)
 
-    def assemble(self, outputs: Iterable[Tensor], layout: Clock) -> tuple[Track, str | None]:
+    def assemble(self, outputs: Iterable[Tensor], layout: FrameTimes) -> tuple[Track, str | None]:
         """One row per frame of the video; 0 and not valid where no picture was looked at."""
         n_rows, first = len(layout.time_s), 0
         values = np.zeros((n_rows, self.width), dtype=np.float16)
         valid = np.zeros(n_rows, dtype=bool)
         for output in outputs:
             rows = layout.rows[first : first + len(output)]
-            values[rows] = stored(output)
+            values[rows] = to_stored(output)
             first += len(output)
         valid[layout.rows] = True
         return Track(values, layout.time_s, valid), layout.note
 
 
-def _crop_clock(source: Source, folder: Path, decoder: Decoder, *, last_crop: int) -> Clock:
+def _crop_clock(source: Source, folder: Path, decoder: Decoder, *, last_crop: int) -> FrameTimes:
     """The time of every row of a clip with crops: its video's frames, and at most three more."""
     if source.video is None:
         if source.fps is None:
@@ -212,7 +218,7 @@ def _crop_clock(source: Source, folder: Path, decoder: Decoder, *, last_crop: in
                 "add one of them to its line",
                 "no-clock",
             )
-        return constant_clock(last_crop, source.fps, "no video")
+        return constant_frame_times(last_crop, source.fps, "no video")
     times = decoder.clock(source.video, source.fps)
     beyond = last_crop - len(times.time_s)
     if beyond > MAX_ROWS_APART:
@@ -222,4 +228,4 @@ def _crop_clock(source: Source, folder: Path, decoder: Decoder, *, last_crop: in
             "`frames` or `video` in the manifest, or remove the crops that are too many",
             "crops",
         )
-    return Clock(extended(times.time_s, max(0, beyond)), times.rows, times.note)
+    return FrameTimes(extend_times(times.time_s, max(0, beyond)), times.rows, times.note)

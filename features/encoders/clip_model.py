@@ -32,7 +32,7 @@ LOADING_ERRORS = (
 
 
 @dataclass(frozen=True, slots=True)
-class FoundClip:
+class ResolvedClip:
     """A config with its names looked up."""
 
     name: str
@@ -41,7 +41,7 @@ class FoundClip:
     preprocessing: PreprocessCfg
 
 
-def find_clip(model: str, pretrained: str) -> FoundClip:
+def resolve_clip(model: str, pretrained: str) -> ResolvedClip:
     """Look the model and its weights up; `InputError` or `WeightsError` where there are none."""
     name = _register(model)
     model_config = open_clip.get_model_config(name)
@@ -68,7 +68,7 @@ def find_clip(model: str, pretrained: str) -> FoundClip:
             f"encoders.clip.pretrained = {pretrained!r} wants resize mode "
             f"{preprocessing.resize_mode!r}; only 'shortest' and 'squash' are supported"
         )
-    return FoundClip(name, model_config, _weights_file(name, pretrained, tag), preprocessing)
+    return ResolvedClip(name, model_config, _weights_file(name, pretrained, tag), preprocessing)
 
 
 def _register(model: str) -> str:
@@ -157,7 +157,7 @@ def digest_of_weights(weights: Path, wanted: str | None) -> str:
     return digest
 
 
-def load(found: FoundClip) -> Any:
+def load(found: ResolvedClip) -> Any:
     """The network with its weights, frozen."""
     wanted = settings_of(found.preprocessing)
     try:

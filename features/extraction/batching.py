@@ -16,9 +16,9 @@ from torch import Tensor
 from features.clip import Track
 from features.encoders.base import Encoder
 from features.errors import MediaCode, MediaError, VaflowError
-from features.extraction.output_buffer import KeptOutputs
-from features.extraction.prefetch import QUEUE_PIECES, End, Read, Task, read_ahead
-from features.extraction.stage_times import Meter
+from features.extraction.output_buffer import OutputBuffer
+from features.extraction.prefetch import QUEUE_PIECES, EndOfClip, ReadItem, ReadTask, prefetch
+from features.extraction.stage_times import StageTimer
 from features.media.decoder import Decoder
 
 log = logging.getLogger(__name__)
@@ -54,13 +54,13 @@ class Failed:
 
 
 @dataclass(slots=True)
-class _Open:
+class _ClipInProgress:
     """A clip on its way through an encoder."""
 
     index: int
-    outputs: KeptOutputs = field(default_factory=KeptOutputs)
+    outputs: OutputBuffer = field(default_factory=OutputBuffer)
     n_read: int = 0
-    end: End | None = None
+    end: EndOfClip | None = None
 
     @property
     def is_whole(self) -> bool:
@@ -70,45 +70,46 @@ class _Open:
 
 def encode_all(
     encoders: Mapping[str, Encoder],
-    tasks: Iterable[Task],
+    tasks: Iterable[ReadTask],
     *,
     batch_sizes: Mapping[str, int],
     decoders: Sequence[Decoder],
-    meter: Meter | None = None,
+    meter: StageTimer | None = None,
 ) -> Generator[Encoded | Failed, None, None]:
     """Each clip and feature set as it is done, in whatever order.
 
     `encoders` and `batch_sizes` are by feature set. There are as many readers as decoders. Every
     batch of an encoder but its last is full.
     """
-    meter = meter or Meter(QUEUE_PIECES)
+    meter = meter or StageTimer(QUEUE_PIECES)
     lines = {
-        name: _Line(name, encoder, batch_sizes[name], meter) for name, encoder in encoders.items()
+        name: _EncoderQueue(name, encoder, batch_sizes[name], meter)
+        for name, encoder in encoders.items()
     }
     with ExitStack() as stack:
         for line in lines.values():
             stack.enter_context(closing(line))
-        with closing(read_ahead(encoders, tasks, decoders, meter)) as pieces:
+        with closing(prefetch(encoders, tasks, decoders, meter)) as pieces:
             for index, name, found in pieces:
                 yield from lines[name].take(index, found)
         for line in lines.values():
             yield from line.rest()
 
 
-class _Line:
+class _EncoderQueue:
     """What waits for one encoder, what it works on, and what has come of it."""
 
-    def __init__(self, name: str, encoder: Encoder, batch_size: int, meter: Meter) -> None:
+    def __init__(self, name: str, encoder: Encoder, batch_size: int, meter: StageTimer) -> None:
         self.name, self.encoder, self.batch_size, self.meter = name, encoder, batch_size, meter
-        self._open: dict[int, _Open] = {}
-        self._waiting: deque[tuple[_Open, Tensor]] = deque()
+        self._open: dict[int, _ClipInProgress] = {}
+        self._waiting: deque[tuple[_ClipInProgress, Tensor]] = deque()
         self._n_waiting = 0
-        self._in_flight: deque[tuple[list[tuple[_Open, Tensor]], _Output]] = deque()
+        self._in_flight: deque[tuple[list[tuple[_ClipInProgress, Tensor]], _Output]] = deque()
 
-    def take(self, index: int, found: Read) -> Iterator[Encoded | Failed]:
+    def take(self, index: int, found: ReadItem) -> Iterator[Encoded | Failed]:
         """What comes of what was read of a clip; batches that are full are encoded."""
         if index not in self._open:
-            self._open[index] = _Open(index)
+            self._open[index] = _ClipInProgress(index)
         clip = self._open[index]
         if isinstance(found, Tensor):
             self._waiting.append((clip, found))
@@ -143,13 +144,13 @@ class _Line:
         """Begin the next batch, of however many clips; the clips that older ones make whole."""
         parts = list(self._next())
         with self.meter.at("encode", self.name):
-            items = filled([items for _, items in parts], self.encoder, self.batch_size)
+            items = pad_batch([items for _, items in parts], self.encoder, self.batch_size)
             output = self._encoded(items)
         self._in_flight.append((parts, output))
         while len(self._in_flight) > (IN_FLIGHT if output.event else 0):
             yield from self._settle()
 
-    def _next(self) -> Iterator[tuple[_Open, Tensor]]:
+    def _next(self) -> Iterator[tuple[_ClipInProgress, Tensor]]:
         """Up to a batch of items from the head of the line."""
         n_items = min(self.batch_size, self._n_waiting)
         self._n_waiting -= n_items
@@ -165,7 +166,7 @@ class _Line:
         """The outputs of a batch; in smaller batches from here on where memory is too small."""
         try:
             if len(items) <= self.batch_size:
-                return _Output.of(self.encoder.encode(_near(items, self.encoder.device)))
+                return _Output.of(self.encoder.encode(_pin(items, self.encoder.device)))
         except RuntimeError as error:
             if not is_out_of_memory(error):
                 raise
@@ -202,7 +203,7 @@ class _Line:
             if clip.is_whole:
                 yield self._finished(clip)
 
-    def _finished(self, clip: _Open) -> Encoded | Failed:
+    def _finished(self, clip: _ClipInProgress) -> Encoded | Failed:
         """The clip's track, or why it cannot be one."""
         del self._open[clip.index]
         assert clip.end is not None
@@ -243,7 +244,7 @@ class _Output:
         return self.values
 
 
-def filled(parts: Sequence[Tensor], encoder: Encoder, batch_size: int) -> Tensor:
+def pad_batch(parts: Sequence[Tensor], encoder: Encoder, batch_size: int) -> Tensor:
     """The items of a batch; what is too few is filled up with blank ones.
 
     How clips are dealt out to runs then decides no number on a CPU. A GPU may choose its way of
@@ -254,7 +255,7 @@ def filled(parts: Sequence[Tensor], encoder: Encoder, batch_size: int) -> Tensor
     return torch.cat([*parts, encoder.blank(n_blank)] if n_blank > 0 else list(parts))
 
 
-def _near(items: Tensor, device: torch.device) -> Tensor:
+def _pin(items: Tensor, device: torch.device) -> Tensor:
     """The items where a GPU can fetch them without the CPU waiting."""
     return items.pin_memory() if device.type == "cuda" else items
 
@@ -264,7 +265,7 @@ def is_out_of_memory(error: RuntimeError) -> bool:
     return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
 
 
-def fitting_batch(encoder: Encoder) -> int:
+def largest_batch(encoder: Encoder) -> int:
     """The largest batch, of so many halvings, that the memory of the encoder's device takes.
 
     On a CPU it is the encoder's own number: more items would only wait longer to be full.

@@ -9,16 +9,16 @@ from pathlib import Path
 from features.clip import ClipId, Source
 from features.encoders import AnyEncoderConfig
 from features.errors import MediaError
-from features.extraction.outcome import Outcome, by_reason
+from features.extraction.outcome import Outcome, count_reasons
 from features.extraction.plan import plan_all
 from features.extraction.throughput import read_throughput
 from features.freshness.digest_cache import recalling
 from features.freshness.media_digests import SourceDigests
-from features.manifest.manifest import read_manifest, selected
+from features.manifest.manifest import read_manifest, select
 from features.media.crops import crop_files
 from features.media.decoder import Decoder
-from features.media.decoder_version import extractor
-from features.media.limits import GENEROUS, DecodeLimits
+from features.media.decoder_version import decoder_version
+from features.media.limits import DEFAULT_LIMITS, DecodeLimits
 from features.store.feature_store import FeatureStore
 from features.system.devices import DeviceName, torch_device
 
@@ -27,7 +27,7 @@ HOUR_S, MINUTE_S = 3600, 60
 
 
 @dataclass(frozen=True, slots=True)
-class Length:
+class MediaAmount:
     """How much media there is, as its containers list it."""
 
     n_frames: int = 0
@@ -35,9 +35,9 @@ class Length:
     n_unknown: int = 0
     """Clips whose length no container tells."""
 
-    def __add__(self, other: "Length") -> "Length":
+    def __add__(self, other: "MediaAmount") -> "MediaAmount":
         """Both together."""
-        return Length(
+        return MediaAmount(
             self.n_frames + other.n_frames,
             self.media_s + other.media_s,
             self.n_unknown + other.n_unknown,
@@ -45,7 +45,7 @@ class Length:
 
 
 @dataclass(frozen=True, slots=True)
-class SetForecast:
+class SetEstimate:
     """What would be done for one feature set."""
 
     feature_set: str
@@ -53,7 +53,7 @@ class SetForecast:
     """Why each clip would be extracted."""
     settled: tuple[Outcome, ...]
     """How the other clips stand."""
-    length: Length
+    length: MediaAmount
     """Of what would be extracted."""
     rows_per_s: float | None
     """As it was measured so far; None where it was not."""
@@ -70,10 +70,10 @@ class SetForecast:
 
 
 @dataclass(frozen=True, slots=True)
-class Forecast:
+class DryRun:
     """What would be done for every feature set."""
 
-    sets: tuple[SetForecast, ...]
+    sets: tuple[SetEstimate, ...]
 
     @property
     def counts(self) -> Counter[str]:
@@ -82,36 +82,36 @@ class Forecast:
         return reasons + Counter(outcome.state for each in self.sets for outcome in each.settled)
 
 
-def forecast(
+def plan_dry_run(
     manifest: Path,
     store: str,
     encoders: Sequence[AnyEncoderConfig],
     *,
     device: DeviceName = "auto",
-    limits: DecodeLimits = GENEROUS,
+    limits: DecodeLimits = DEFAULT_LIMITS,
     only: Sequence[ClipId] = (),
     failed: bool = False,
     force: bool = False,
-) -> Forecast:
+) -> DryRun:
     """What `extract_features` would do with the same keys; neither store nor work is touched."""
-    clips = selected(read_manifest(manifest), only)
-    target, place, tool = FeatureStore.at(store), torch_device(device).type, extractor(limits)
-    lengths: dict[Source, Length] = {}
-    found: list[SetForecast] = []
+    clips = select(read_manifest(manifest), only)
+    target, place, tool = FeatureStore.at(store), torch_device(device).type, decoder_version(limits)
+    lengths: dict[Source, MediaAmount] = {}
+    found: list[SetEstimate] = []
     with recalling(target.work) as memo, closing(Decoder(limits)) as decoder:
         digests = SourceDigests(memo)
         specs = [(config, config.spec()) for config in encoders]
         plans = plan_all(clips, specs, target, digests, tool, force=force, failed=failed)
         for planned in plans:
             spec = planned.spec
-            length = Length()
+            length = MediaAmount()
             for job in planned.jobs:
                 if job.source not in lengths:
-                    lengths[job.source] = _length(job.source, decoder)
+                    lengths[job.source] = _media_amount(job.source, decoder)
                 length += lengths[job.source]
             so_far = read_throughput(target.work, spec.name, place)
             found.append(
-                SetForecast(
+                SetEstimate(
                     spec.name,
                     {job.clip.id: job.reason for job in planned.jobs},
                     planned.settled,
@@ -120,28 +120,32 @@ def forecast(
                     0.0 if not planned.jobs else so_far.seconds_for(length.media_s),
                 )
             )
-    return Forecast(tuple(found))
+    return DryRun(tuple(found))
 
 
-def _length(source: Source, decoder: Decoder) -> Length:
+def _media_amount(source: Source, decoder: Decoder) -> MediaAmount:
     """How long a clip is, without decoding it."""
     try:
         if source.video is None:
             n_crops = len(crop_files(source.frames)) if source.frames else 0
-            return Length(n_crops, n_crops / source.fps) if source.fps else Length(n_crops, 0.0, 1)
+            return (
+                MediaAmount(n_crops, n_crops / source.fps)
+                if source.fps
+                else MediaAmount(n_crops, 0.0, 1)
+            )
         listed = decoder.probe(source.video)
     except MediaError:  # the run itself would say what is wrong with it
-        return Length(n_unknown=1)
+        return MediaAmount(n_unknown=1)
     fps = source.fps or listed.mean_fps
     if not fps:
-        return Length(listed.n_frames, 0.0, 1)
-    return Length(listed.n_frames, listed.n_frames / fps)
+        return MediaAmount(listed.n_frames, 0.0, 1)
+    return MediaAmount(listed.n_frames, listed.n_frames / fps)
 
 
-def described(found: Forecast) -> Iterator[str]:
+def render_dry_run(found: DryRun) -> Iterator[str]:
     """The forecast for a person, line by line."""
     for each in found.sets:
-        why = f" ({by_reason(Counter(each.reasons.values()))})" if each.reasons else ""
+        why = f" ({count_reasons(Counter(each.reasons.values()))})" if each.reasons else ""
         stands = Counter(outcome.state for outcome in each.settled)
         others = "".join(f", {n} {STANDS[state]}" for state, n in stands.items())
         yield f"{each.feature_set}: {len(each.reasons)} to extract{why}{others}"
@@ -161,13 +165,13 @@ STANDS = {
 }
 
 
-def _amount(length: Length) -> str:
+def _amount(length: MediaAmount) -> str:
     """Frames and hours, in words."""
     unknown = f", and {length.n_unknown} clips of unknown length" if length.n_unknown else ""
     return f"{length.n_frames} frames, {length.media_s / HOUR_S:.2f} hours of media{unknown}"
 
 
-def _time(each: SetForecast) -> str:
+def _time(each: SetEstimate) -> str:
     """How long it may take, in words."""
     if each.seconds is None or each.rows_per_s is None:
         return "how long it takes is not known yet: nothing of this set was encoded here so far"

@@ -17,16 +17,16 @@ from pydantic import Field
 
 from features.clip import ClipId
 from features.encoders import AnyEncoderConfig
-from features.extraction.batching import fitting_batch
-from features.extraction.outcome import Extraction, Outcome
-from features.extraction.pipeline import Line
-from features.extraction.plan import Jobs, Plan, by_clip, plan_all
-from features.extraction.runtime import Station
-from features.freshness.digest_cache import DigestMemo, remembering
+from features.extraction.batching import largest_batch
+from features.extraction.outcome import ExtractionResult, Outcome
+from features.extraction.pipeline import ExtractionPipeline
+from features.extraction.plan import ClipJobs, SetPlan, jobs_by_clip, plan_all
+from features.extraction.runtime import Runtime
+from features.freshness.digest_cache import DigestCache, remembering
 from features.freshness.media_digests import SourceDigests
-from features.manifest.manifest import Manifest, read_manifest, selected
-from features.media.decoder_version import Extractor, extractor
-from features.media.limits import GENEROUS, DecodeLimits
+from features.manifest.manifest import Manifest, read_manifest, select
+from features.media.decoder_version import DecoderVersion, decoder_version
+from features.media.limits import DEFAULT_LIMITS, DecodeLimits
 from features.store.feature_store import FeatureStore
 from features.system.devices import DeviceName, advice
 from features.system.memory import keep_freed_memory
@@ -46,21 +46,21 @@ def extract_features(
     device: DeviceName = "auto",
     batch_size: Count | None = None,
     readers: Count | None = None,
-    limits: DecodeLimits = GENEROUS,
+    limits: DecodeLimits = DEFAULT_LIMITS,
     only: Sequence[ClipId] = (),
     failed: bool = False,
     force: bool = False,
     on_outcome: Callable[[Outcome, int], None] | None = None,
     on_next: Callable[[], bool] = lambda: True,
-) -> Extraction:
+) -> ExtractionResult:
     """Bring the store up to the manifest, or to a part of it: `only` these clips, or the `failed`.
 
     `batch_size` and `readers` are chosen by encoder, device and cores where they are not given.
     `on_outcome` hears of each clip, with the total; `on_next` says whether to begin another.
     """
-    with closing(Station(device)) as station:
+    with closing(Runtime(device)) as station:
         return extract_clips(
-            selected(read_manifest(manifest), only),
+            select(read_manifest(manifest), only),
             store,
             encoders,
             station,
@@ -78,20 +78,20 @@ def extract_clips(
     clips: Manifest,
     store: str,
     encoders: Sequence[AnyEncoderConfig],
-    station: Station,
+    station: Runtime,
     *,
     batch_size: int | None = None,
     readers: int | None = None,
-    limits: DecodeLimits = GENEROUS,
+    limits: DecodeLimits = DEFAULT_LIMITS,
     failed: bool = False,
     force: bool = False,
     on_outcome: Callable[[Outcome, int], None] | None = None,
     on_next: Callable[[], bool] = lambda: True,
-) -> Extraction:
+) -> ExtractionResult:
     """As `extract_features`, of clips that are at hand, with encoders that may be loaded."""
     began = time.monotonic()
     keep_freed_memory()
-    target, tool = FeatureStore.at(store), extractor(limits)
+    target, tool = FeatureStore.at(store), decoder_version(limits)
     specs = [(config, station.spec(config)) for config in encoders]
     outcomes: list[Outcome] = []
 
@@ -117,7 +117,7 @@ def extract_clips(
             settle(outcome)
     passing = extracting(
         plans,
-        by_clip(plans),
+        jobs_by_clip(plans),
         target,
         tool,
         station,
@@ -134,7 +134,7 @@ def extract_clips(
             except StopIteration as end:
                 pace: Pace = end.value
                 break
-    return Extraction(tuple(outcomes), time.monotonic() - began, pace.seconds, pace.remarks)
+    return ExtractionResult(tuple(outcomes), time.monotonic() - began, pace.seconds, pace.remarks)
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,12 +148,12 @@ class Pace:
 
 
 def extracting(
-    plans: Sequence[Plan],
-    clips: Sequence[Jobs],
+    plans: Sequence[SetPlan],
+    clips: Sequence[ClipJobs],
     store: FeatureStore,
-    tool: Extractor,
-    station: Station,
-    memo: DigestMemo,
+    tool: DecoderVersion,
+    station: Runtime,
+    memo: DigestCache,
     *,
     batch_size: int | None,
     readers: int | None,
@@ -172,7 +172,7 @@ def extracting(
         # all networks before the first clip: weights that do not fit should not show hours later
         built = {each.spec.name: station.encoder(each.config) for each in lacking}
         store.found()
-        sizes = {name: batch_size or fitting_batch(encoder) for name, encoder in built.items()}
+        sizes = {name: batch_size or largest_batch(encoder) for name, encoder in built.items()}
         made_by = {
             each.spec.name: {
                 **provenance(),
@@ -185,7 +185,7 @@ def extracting(
         with remembering(store.work) as later:
             later.take_over(memo)  # a new store had no place for it
             kind, digests = station.device.type, SourceDigests(later)
-            line = Line(built, sizes, store, digests, tool, made_by, kind, on_next)
+            line = ExtractionPipeline(built, sizes, store, digests, tool, made_by, kind, on_next)
             with closing(line.run(clips, decoders)) as ends:
                 yield from ends
             seconds = line.meter.wall_s

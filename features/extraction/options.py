@@ -8,7 +8,7 @@ from features.system.devices import DeviceName
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
+class ExtractionOptions:
     """What is to be extracted, and how: the keys of `extract-features`."""
 
     store: str

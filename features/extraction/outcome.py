@@ -8,7 +8,7 @@ Reason = Literal["new", "spec changed", "source changed", "corrupt", "forced"]
 """Why a clip is extracted: it has no record; none of this spec but one of another; one of other
 media; one that is damaged; one that is whole, or known not to decode, but was asked for."""
 
-State = Literal["extracted", "present", "quarantined", "failed"]
+OutcomeState = Literal["extracted", "present", "quarantined", "failed"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,7 +17,7 @@ class Outcome:
 
     clip: str
     feature_set: str
-    state: State
+    state: OutcomeState
     detail: str = ""
     """What failed, or why it was not tried."""
     note: str | None = None
@@ -30,7 +30,7 @@ class Outcome:
 
 
 @dataclass(frozen=True, slots=True)
-class Extraction:
+class ExtractionResult:
     """How a run of stage one ended."""
 
     outcomes: tuple[Outcome, ...]
@@ -67,7 +67,7 @@ class Extraction:
         sets = len({outcome.feature_set for outcome in self.outcomes})
         clips = len({outcome.clip for outcome in self.outcomes})
         quarantined = f", {n} quarantined" if (n := counts["quarantined"]) else ""
-        why = f" ({by_reason(self.reasons)})" if self.reasons else ""
+        why = f" ({count_reasons(self.reasons)})" if self.reasons else ""
         nothing = "; nothing to encode" if counts["present"] == len(self.outcomes) else ""
         return (
             f"extract-features: {clips} clips x {sets} feature sets: {counts['extracted']} "
@@ -76,6 +76,6 @@ class Extraction:
         )
 
 
-def by_reason(reasons: Counter[str]) -> str:
+def count_reasons(reasons: Counter[str]) -> str:
     """How many for each reason, the most first."""
     return ", ".join(f"{n} {reason}" for reason, n in reasons.most_common())

@@ -11,7 +11,7 @@ IN_MEMORY_BYTES = 8 * 2**20  # what is more goes to a file without a name: memor
 PIECE_BYTES = 4 * 2**20  # that are fetched at a time
 
 
-class KeptOutputs:
+class OutputBuffer:
     """Outputs by item, in the order of the items that differ."""
 
     def __init__(self) -> None:

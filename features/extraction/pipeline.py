@@ -14,20 +14,20 @@ from features.canonical_json import JsonObject
 from features.encoders.base import Encoder
 from features.errors import MediaError
 from features.extraction.batching import Encoded, Failed, encode_all
-from features.extraction.claims import Turn
+from features.extraction.claims import ClaimingPass
 from features.extraction.outcome import Outcome
-from features.extraction.plan import Job, Jobs
+from features.extraction.plan import ClipJobs, ExtractionJob
 from features.extraction.prefetch import QUEUE_PIECES
-from features.extraction.stage_times import Meter
+from features.extraction.stage_times import StageTimer
 from features.extraction.throughput import Throughput, add_throughput, of_track
 from features.freshness.media_digests import SourceDigests
-from features.freshness.quarantine import PASSING, put_in_quarantine, release
+from features.freshness.quarantine import PASSING, delete_entry, write_entry
 from features.media.decoder import Decoder
-from features.media.decoder_version import Extractor
+from features.media.decoder_version import DecoderVersion
 from features.store.feature_store import FeatureStore
-from features.system.locks import Claim
+from features.system.locks import HeldLock
 
-LOOK_AGAIN_S = 0.1  # at clips that others have claimed: the holder may have died
+RETRY_CLAIMS_S = 0.1  # at clips that others have claimed: the holder may have died
 WRITERS = 4  # a record waits for the disk sixteen times, and the disk takes several at once
 WRITES_AHEAD = 4  # records on their way to the disk while the encoder goes on
 
@@ -35,41 +35,43 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class ExtractionPipeline:
     """From the clips that feature sets lack to their records; dicts are by feature set."""
 
     encoders: Mapping[str, Encoder]
     batch_sizes: Mapping[str, int]
     store: FeatureStore
     digests: SourceDigests
-    tool: Extractor
+    tool: DecoderVersion
     """What decodes."""
     made_by: Mapping[str, JsonObject]
     kind_of_device: str
     """Under which its pace is remembered."""
     on_next: Callable[[], bool]
     """Asked before each clip: whether to begin another."""
-    meter: Meter = field(default_factory=lambda: Meter(QUEUE_PIECES))
+    meter: StageTimer = field(default_factory=lambda: StageTimer(QUEUE_PIECES))
     hashing: threading.Lock = field(default_factory=threading.Lock)
     """Held by the one writer that asks for digests."""
 
     def run(
-        self, clips: Sequence[Jobs], decoders: Sequence[Decoder]
+        self, clips: Sequence[ClipJobs], decoders: Sequence[Decoder]
     ) -> Generator[Outcome, None, None]:
         """Each clip as it ends; those that other processes work on come last."""
         left = list(clips)
         while left and self.on_next():
             n_left = sum(len(jobs) for jobs in left)
-            turn = Turn(self.store, left, self.tool, self.on_next)
+            turn = ClaimingPass(self.store, left, self.tool, self.on_next)
             with closing(self._run(turn, decoders[: len(left)])) as ends:
                 yield from ends
             left = turn.left
             if sum(len(jobs) for jobs in left) == n_left:
-                time.sleep(LOOK_AGAIN_S)
+                time.sleep(RETRY_CLAIMS_S)
             elif left:
                 log.info("%d clips are left, which other processes work on", len(left))
 
-    def _run(self, turn: Turn, decoders: Sequence[Decoder]) -> Generator[Outcome, None, None]:
+    def _run(
+        self, turn: ClaimingPass, decoders: Sequence[Decoder]
+    ) -> Generator[Outcome, None, None]:
         """One pass over the clips that nobody has claimed."""
         began = time.monotonic()
         done: dict[str, Throughput] = {}
@@ -99,7 +101,7 @@ class Line:
             yield from turn.settled
         self._remember(done, time.monotonic() - began)
 
-    def _settle(self, turn: Turn, result: Encoded | Failed) -> Outcome:
+    def _settle(self, turn: ClaimingPass, result: Encoded | Failed) -> Outcome:
         """Store what came of a clip, and let go of it; on a writer's thread."""
         place = (result.index, result.feature_set)
         with self.meter.at("write"):
@@ -119,7 +121,7 @@ class Line:
                 done_in = so_far + Throughput(seconds=seconds)
                 add_throughput(self.store.work, name, self.kind_of_device, done_in)
 
-    def _keep(self, job: Job, result: Encoded, held: Claim) -> Outcome:
+    def _keep(self, job: ExtractionJob, result: Encoded, held: HeldLock) -> Outcome:
         """Store a clip that came through."""
         encoder, clip_id = self.encoders[job.feature_set], job.clip.id
         try:
@@ -139,7 +141,7 @@ class Line:
             note=result.note,
             held=held,
         )
-        release(self.store.work, job.feature_set, clip_id)
+        delete_entry(self.store.work, job.feature_set, clip_id)
         track = result.track
         return Outcome(
             clip_id,
@@ -151,12 +153,12 @@ class Line:
             n_bytes=track.values.nbytes + track.time_s.nbytes + track.valid.nbytes,
         )
 
-    def _refuse(self, job: Job, result: Failed) -> Outcome:
+    def _refuse(self, job: ExtractionJob, result: Failed) -> Outcome:
         """Remember a clip that cannot be decoded, unless it may come through as it is."""
         name, clip_id = job.feature_set, job.clip.id
         if result.code in PASSING or job.found.state == "complete":
             return Outcome(clip_id, name, "failed", result.why, reason=job.reason)
-        put_in_quarantine(
+        write_entry(
             self.store.work,
             name,
             clip_id,

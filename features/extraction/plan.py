@@ -9,18 +9,18 @@ from features.clip import Clip, Source
 from features.encoders import AnyEncoderConfig
 from features.errors import MediaError
 from features.extraction.outcome import Outcome, Reason
-from features.freshness.clip_state import Found, find
+from features.freshness.clip_state import ClipState, clip_state
 from features.freshness.media_digests import Seen, SourceDigests
-from features.freshness.quarantine import quarantined_in
-from features.manifest.manifest import Manifest, in_quarantine
-from features.media.decoder_version import Extractor
+from features.freshness.quarantine import entries_of
+from features.manifest.manifest import Manifest, select_quarantined
+from features.media.decoder_version import DecoderVersion
 from features.spec import FeatureSpec, Modality
 from features.store.feature_store import FeatureStore
-from features.system.memory import uncollected
+from features.system.memory import gc_paused
 
 
 @dataclass(frozen=True, slots=True)
-class Job:
+class ExtractionJob:
     """One clip that a feature set lacks."""
 
     feature_set: str
@@ -29,7 +29,7 @@ class Job:
     clip: Clip
     reason: Reason
     source_digest: JsonObject
-    found: Found
+    found: ClipState
     """What was there when this was decided."""
 
     @property
@@ -38,58 +38,58 @@ class Job:
         return self.clips.source(self.clip)
 
 
-Jobs = tuple[Job, ...]  # of one clip, one for each feature set that lacks it
+ClipJobs = tuple[ExtractionJob, ...]  # of one clip, one for each feature set that lacks it
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class SetPlan:
     """What is to be done for one feature set."""
 
     config: AnyEncoderConfig
     spec: FeatureSpec
-    jobs: tuple[Job, ...]
+    jobs: tuple[ExtractionJob, ...]
     settled: tuple[Outcome, ...]
     """How the other clips end, without being tried."""
 
 
-@uncollected()
+@gc_paused()
 def plan_all(
     clips: Manifest,
     encoders: Sequence[tuple[AnyEncoderConfig, FeatureSpec]],
     store: FeatureStore,
     digests: SourceDigests,
-    tool: Extractor,
+    tool: DecoderVersion,
     *,
     force: bool = False,
     failed: bool = False,
-) -> list[Plan]:
+) -> list[SetPlan]:
     """What each feature set lacks of the clips; `tool` is what would decode them.
 
     With `force` clips that are whole are not left out. With `failed` only clips that one of the
     sets has in quarantine are looked at, and those are not left out.
     """
     if failed:
-        clips = in_quarantine(clips, store.work, [spec.name for _, spec in encoders])
+        clips = select_quarantined(clips, store.work, [spec.name for _, spec in encoders])
     sets = [_FeatureSet(config, spec, store, tool) for config, spec in encoders]
     for clip in clips.clips:
         digest_of = partial(digests.of, clips.source(clip), seen=Seen())
         for each in sets:
             each.take(clips, clip, digest_of, force, failed)
-    return [Plan(each.config, each.spec, tuple(each.jobs), tuple(each.settled)) for each in sets]
+    return [SetPlan(each.config, each.spec, tuple(each.jobs), tuple(each.settled)) for each in sets]
 
 
 class _FeatureSet:
     """What one feature set lacks of the clips that it was shown."""
 
     def __init__(
-        self, config: AnyEncoderConfig, spec: FeatureSpec, store: FeatureStore, tool: Extractor
+        self, config: AnyEncoderConfig, spec: FeatureSpec, store: FeatureStore, tool: DecoderVersion
     ) -> None:
         self.config, self.spec = config, spec
-        self.jobs: list[Job] = []
+        self.jobs: list[ExtractionJob] = []
         self.settled: list[Outcome] = []
         self._store, self._tool, self._name = store, tool, spec.name  # a digest each time
         self._others = store.sets_beside(spec)
-        self._quarantined = quarantined_in(store.work, spec.name)
+        self._quarantined = entries_of(store.work, spec.name)
 
     def take(
         self,
@@ -106,26 +106,26 @@ class _FeatureSet:
         except MediaError as error:
             self.settled.append(Outcome(clip.id, name, "failed", str(error)))
             return
-        found = find(store, name, clip.id, digest, self._tool, self._quarantined)
-        outcome = None if force else settled(found, name, clip.id)
+        found = clip_state(store, name, clip.id, digest, self._tool, self._quarantined)
+        outcome = None if force else final_outcome(found, name, clip.id)
         if outcome and not (failed and outcome.state == "quarantined"):
             self.settled.append(outcome)
         else:
             has_other = any(store.has_record(other, clip.id) for other in self._others)
             reason = _reason(found, has_other=has_other)
-            self.jobs.append(Job(name, clips, clip, reason, digest, found))
+            self.jobs.append(ExtractionJob(name, clips, clip, reason, digest, found))
 
 
-def by_clip(plans: Sequence[Plan]) -> list[Jobs]:
+def jobs_by_clip(plans: Sequence[SetPlan]) -> list[ClipJobs]:
     """What each clip lacks, clips in the order of the manifest."""
-    jobs: dict[str, Jobs] = {}
+    jobs: dict[str, ClipJobs] = {}
     for each in plans:
         for job in each.jobs:
             jobs[job.clip.id] = (*jobs.get(job.clip.id, ()), job)
     return list(jobs.values())
 
 
-def settled(found: Found, set_name: str, clip_id: str) -> Outcome | None:
+def final_outcome(found: ClipState, set_name: str, clip_id: str) -> Outcome | None:
     """How a clip ends of which this is there; None where it is to be extracted."""
     if found.state == "complete":
         return Outcome(clip_id, set_name, "present", note=found.why or None)
@@ -135,7 +135,7 @@ def settled(found: Found, set_name: str, clip_id: str) -> Outcome | None:
     return None
 
 
-def _reason(found: Found, *, has_other: bool) -> Reason:
+def _reason(found: ClipState, *, has_other: bool) -> Reason:
     """Why a clip is extracted."""
     if found.state == "complete" or found.quarantined:
         return "forced"

@@ -16,7 +16,7 @@ from torch import Tensor
 from features.clip import Source
 from features.encoders.base import Encoder
 from features.errors import MediaError
-from features.extraction.stage_times import Meter
+from features.extraction.stage_times import StageTimer
 from features.media.decoder import Decoder
 from features.media.worker.client import Stopped
 
@@ -25,7 +25,7 @@ POLL_S = 0.2
 
 
 @dataclass(frozen=True, slots=True)
-class Task:
+class ReadTask:
     """One clip, and the feature sets that it is read for."""
 
     index: int
@@ -35,7 +35,7 @@ class Task:
 
 
 @dataclass(frozen=True, slots=True)
-class End:
+class EndOfClip:
     """That a clip was read to its end for one feature set."""
 
     layout: Any
@@ -44,27 +44,27 @@ class End:
     """For each item, which of the different ones it is."""
 
 
-Read = Tensor | MediaError | End
+ReadItem = Tensor | MediaError | EndOfClip
 """Items that differ from all before them in the clip; why it cannot be read; or its end."""
 
 
-def read_ahead(
+def prefetch(
     encoders: Mapping[str, Encoder],
-    tasks: Iterable[Task],
+    tasks: Iterable[ReadTask],
     decoders: Sequence[Decoder],
-    meter: Meter,
-) -> Generator[tuple[int, str, Read], None, None]:
+    meter: StageTimer,
+) -> Generator[tuple[int, str, ReadItem], None, None]:
     """What readers make of the clips: for each place and feature set items, then how they end.
 
     Each reader is a thread with a process that decodes for it; it takes the next task when it
     begins it, one thread at a time. Any other failure of a reader is raised here. Where not all is
     read, the decoders are stopped, and of no further use.
     """
-    queue: Queue[tuple[int, str, Read] | None] = Queue(QUEUE_PIECES)
+    queue: Queue[tuple[int, str, ReadItem] | None] = Queue(QUEUE_PIECES)
     stop = threading.Event()
     turn, lock = iter(tasks), threading.Lock()
 
-    def put(found: tuple[int, str, Read] | None) -> None:
+    def put(found: tuple[int, str, ReadItem] | None) -> None:
         with meter.at("hold"):
             while not stop.is_set():
                 try:
@@ -79,7 +79,7 @@ def read_ahead(
                     task = next(turn, None)
                 if task is None:
                     break
-                for name, found in read(encoders, task, decoder, meter):
+                for name, found in _read_clip(encoders, task, decoder, meter):
                     put((task.index, name, found))
                     if stop.is_set():
                         break
@@ -116,9 +116,9 @@ def read_ahead(
                     decoder.stop()
 
 
-def read(
-    encoders: Mapping[str, Encoder], task: Task, decoder: Decoder, meter: Meter
-) -> Iterator[tuple[str, Read]]:
+def _read_clip(
+    encoders: Mapping[str, Encoder], task: ReadTask, decoder: Decoder, meter: StageTimer
+) -> Iterator[tuple[str, ReadItem]]:
     """One clip for each of its feature sets, sight before sound: both from one decoding."""
     wanted = sorted(task.wanted, key=lambda name: encoders[name].modality != "visual")
     rates_hz = [rate for name in wanted if (rate := encoders[name].rate_hz)]
@@ -126,13 +126,13 @@ def read(
     decoder.keep_sound(rates_hz[0] if both and task.source.audio is None else None)
     for name in wanted:
         with closing(encoders[name].read(task.source, decoder)) as pieces:
-            distinct = _Distinct()
+            distinct = _ItemDeduplicator()
             while True:
                 began_s, waited_s = time.monotonic(), decoder.link.waited_s
                 try:
                     found = distinct.of(next(pieces))
                 except StopIteration as end:
-                    found = End(end.value, tuple(distinct.order))
+                    found = EndOfClip(end.value, tuple(distinct.order))
                 except MediaError as error:
                     found = error
                 waited_s = decoder.link.waited_s - waited_s
@@ -144,7 +144,7 @@ def read(
                     break
 
 
-class _Distinct:
+class _ItemDeduplicator:
     """Which items of a clip are the same, bit by bit: a still picture, or silence."""
 
     def __init__(self) -> None:

@@ -11,14 +11,14 @@ from features.encoders.base import Encoder
 from features.media.decoder import Decoder
 from features.media.limits import DecodeLimits
 from features.spec import FeatureSpec
-from features.system.devices import DeviceName, held, torch_device
-from features.system.locks import Claim
+from features.system.devices import DeviceName, acquire_device, torch_device
+from features.system.locks import HeldLock
 from features.system.parallel import n_cores
 
 log = logging.getLogger(__name__)
 
 
-class Station:
+class Runtime:
     """Where extraction runs; it takes the device when the first encoder is asked for.
 
     A GPU is held by a lock that the kernel frees when the process ends; a run of the same user
@@ -27,7 +27,7 @@ class Station:
 
     def __init__(self, name: DeviceName = "auto") -> None:
         self._allowed = torch_device(name)
-        self._taken: tuple[torch.device, Claim | None] | None = None
+        self._taken: tuple[torch.device, HeldLock | None] | None = None
         self._specs: dict[AnyEncoderConfig, FeatureSpec] = {}
         self._encoders: dict[AnyEncoderConfig, Encoder] = {}
         self._decoders: list[Decoder] = []
@@ -36,7 +36,7 @@ class Station:
     def device(self) -> torch.device:
         """The device, held from here on."""
         if self._taken is None:
-            self._taken = held(self._allowed)
+            self._taken = acquire_device(self._allowed)
         return self._taken[0]
 
     def spec(self, config: AnyEncoderConfig) -> FeatureSpec:

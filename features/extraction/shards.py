@@ -16,23 +16,23 @@ from pathlib import Path
 from features.clip import Source
 from features.errors import MediaError
 from features.extraction.extract import Pace, extract_clips, extracting
-from features.extraction.options import Request
-from features.extraction.outcome import Extraction, Outcome
-from features.extraction.plan import Job, Jobs, Plan, by_clip, plan_all
-from features.extraction.runtime import Station
-from features.freshness.clip_state import find
+from features.extraction.options import ExtractionOptions
+from features.extraction.outcome import ExtractionResult, Outcome
+from features.extraction.plan import ClipJobs, ExtractionJob, SetPlan, jobs_by_clip, plan_all
+from features.extraction.runtime import Runtime
+from features.freshness.clip_state import clip_state
 from features.freshness.digest_cache import remembering
 from features.freshness.media_digests import SourceDigests
-from features.manifest.manifest import Manifest, read_manifest, selected
+from features.manifest.manifest import Manifest, read_manifest, select
 from features.media.crops import crop_files
-from features.media.decoder_version import Extractor, extractor
+from features.media.decoder_version import DecoderVersion, decoder_version
 from features.store.feature_store import FeatureStore
 from features.system.devices import DeviceName
-from features.system.memory import keep_freed_memory, uncollected
+from features.system.memory import gc_paused, keep_freed_memory
 
-LEAST, MOST = 16, 64  # clips of a shard
-SHARDS_AT_MOST = 400  # of a run: beyond 25,600 clips shards grow
-SHARDS_A_WORKER = 4  # where there are clips enough: the last ones to end should be short
+MIN_CLIPS, MAX_CLIPS = 16, 64  # clips of a shard
+MAX_SHARDS = 400  # of a run: beyond 25,600 clips shards grow
+SHARDS_PER_WORKER = 4  # where there are clips enough: the last ones to end should be short
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,17 +43,17 @@ class Shard:
     """From 1."""
     n_shards: int
     clips: Manifest
-    request: Request
+    request: ExtractionOptions
 
     def extract(
         self,
-        station: Station,
+        station: Runtime,
         on_outcome: Callable[[Outcome], None],
         on_next: Callable[[], bool] = lambda: True,
-    ) -> Extraction:
+    ) -> ExtractionResult:
         """How each clip ended for each feature set, with the encoders of a station."""
         if not on_next():
-            return Extraction((), 0.0)
+            return ExtractionResult((), 0.0)
         asked = self.request
         return extract_clips(
             self.clips,
@@ -71,21 +71,21 @@ class Shard:
 
 
 @cache
-def station_of_this_process(device: DeviceName) -> Station:
+def runtime_of_this_process(device: DeviceName) -> Runtime:
     """The one station of a process that shards come to, one after another: it is never closed."""
-    return Station(device)
+    return Runtime(device)
 
 
 @dataclass(frozen=True, slots=True)
-class Run:
+class PlannedExtraction:
     """A run that is planned."""
 
     store: FeatureStore
-    tool: Extractor
-    plans: tuple[Plan, ...]
+    tool: DecoderVersion
+    plans: tuple[SetPlan, ...]
     shards: tuple[Shard, ...]
     """Of what the store lacks."""
-    left: tuple[tuple[Jobs, ...], ...]
+    left: tuple[tuple[ClipJobs, ...], ...]
     """What the clips of each shard lack."""
 
     def outcomes(self, reported: Collection[Outcome], lost: str) -> tuple[Outcome, ...]:
@@ -106,10 +106,10 @@ class Run:
             )
         )
 
-    def _outcome(self, job: Job, said: Outcome | None, lost: str) -> Outcome:
+    def _outcome(self, job: ExtractionJob, said: Outcome | None, lost: str) -> Outcome:
         """How a clip ended that the feature set lacked."""
         clip_id, name = job.clip.id, job.feature_set
-        now = find(self.store, name, clip_id, job.source_digest, self.tool)
+        now = clip_state(self.store, name, clip_id, job.source_digest, self.tool)
         is_new = now.commit != job.found.commit or (said and said.state == "extracted")
         if now.state == "complete" and is_new:
             if said and said.state == "extracted":
@@ -123,24 +123,26 @@ class Run:
         return Outcome(clip_id, name, "failed", lost, reason=job.reason)
 
 
-@uncollected()
-def planned(manifest: Path, only: Sequence[str], request: Request, n_workers: int) -> Run:
+@gc_paused()
+def plan_shards(
+    manifest: Path, only: Sequence[str], request: ExtractionOptions, n_workers: int
+) -> PlannedExtraction:
     """A run in shards that so many workers share."""
-    clips = selected(read_manifest(manifest), only)
-    store, tool = FeatureStore.at(request.store), extractor(request.limits)
+    clips = select(read_manifest(manifest), only)
+    store, tool = FeatureStore.at(request.store), decoder_version(request.limits)
     specs = [(config, config.spec()) for config in request.encoders]
     again = {"force": request.force, "failed": request.failed}
     for _, spec in specs:
         store.mend(spec)
     with remembering(store.work) as memo:
         plans = tuple(plan_all(clips, specs, store, SourceDigests(memo), tool, **again))
-    left = by_clip(plans)
+    left = jobs_by_clip(plans)
     if left:
         store.found()
         with remembering(store.work) as later:  # a new store had no place for it
             later.take_over(memo)
     by_id = {clip.id: clip for clip in clips.clips}
-    dealt = deal([weight(jobs[0].source) for jobs in left], n_workers)
+    dealt = deal_shards([media_bytes(jobs[0].source) for jobs in left], n_workers)
     shards = tuple(
         Shard(
             number,
@@ -151,10 +153,10 @@ def planned(manifest: Path, only: Sequence[str], request: Request, n_workers: in
         for number, places in enumerate(dealt, 1)
     )
     jobs = tuple(tuple(left[place] for place in places) for places in dealt)
-    return Run(store, tool, plans, shards, jobs)
+    return PlannedExtraction(store, tool, plans, shards, jobs)
 
 
-def deal(weights: Sequence[int], n_workers: int) -> list[list[int]]:
+def deal_shards(weights: Sequence[int], n_workers: int) -> list[list[int]]:
     """The places of the weights in shards of like number and like weight, each in order.
 
     The heaviest are dealt out one to each, then the next from the last shard back to the first,
@@ -162,8 +164,8 @@ def deal(weights: Sequence[int], n_workers: int) -> list[list[int]]:
     """
     if not weights:
         return []
-    wanted = min(SHARDS_A_WORKER * n_workers, len(weights) // LEAST) if n_workers > 1 else 1
-    n_shards = min(SHARDS_AT_MOST, max(wanted, ceil(len(weights) / MOST)))
+    wanted = min(SHARDS_PER_WORKER * n_workers, len(weights) // MIN_CLIPS) if n_workers > 1 else 1
+    n_shards = min(MAX_SHARDS, max(wanted, ceil(len(weights) / MAX_CLIPS)))
     shards: list[list[int]] = [[] for _ in range(n_shards)]
     turns = cycle([*shards, *reversed(shards)])
     for place in sorted(range(len(weights)), key=lambda place: -weights[place]):
@@ -171,7 +173,7 @@ def deal(weights: Sequence[int], n_workers: int) -> list[list[int]]:
     return [sorted(shard) for shard in shards]
 
 
-def weight(source: Source) -> int:
+def media_bytes(source: Source) -> int:
     """Bytes of a clip's media: what stands for its duration, which one would have to open it for.
 
     0 where there is none, which its shard will say.
@@ -185,10 +187,10 @@ def weight(source: Source) -> int:
         return 0
 
 
-class Procession:
+class ShardStream:
     """A run's shards, of which there are some, extracted by one process one after the other."""
 
-    def __init__(self, run: Run, on_next: Callable[[], bool]) -> None:
+    def __init__(self, run: PlannedExtraction, on_next: Callable[[], bool]) -> None:
         keep_freed_memory()
         asked = run.shards[0].request
         self._shard_of = {
@@ -202,7 +204,7 @@ class Procession:
         }
         self._aside: defaultdict[int, list[Outcome]] = defaultdict(list)
         with ExitStack() as stack:
-            station = stack.enter_context(closing(Station(asked.device)))
+            station = stack.enter_context(closing(Runtime(asked.device)))
             memo = stack.enter_context(remembering(run.store.work))
             passing = extracting(
                 run.plans,
@@ -219,7 +221,7 @@ class Procession:
             self._passing = stack.enter_context(closing(passing))
             self._open = stack.pop_all()
 
-    def extract(self, number: int, on_outcome: Callable[[Outcome], None]) -> Extraction:
+    def extract(self, number: int, on_outcome: Callable[[Outcome], None]) -> ExtractionResult:
         """How the clips of a shard ended; in order, and the last one tells how fast it went.
 
         What ends meanwhile of others is put aside for them.
@@ -246,7 +248,9 @@ class Procession:
                 settle(outcome)
             else:
                 self._aside[its_shard].append(outcome)
-        return Extraction(tuple(outcomes), time.monotonic() - began, pace.seconds, pace.remarks)
+        return ExtractionResult(
+            tuple(outcomes), time.monotonic() - began, pace.seconds, pace.remarks
+        )
 
     def close(self) -> None:
         """End what is under way, and let go of the device."""

@@ -14,7 +14,7 @@ queue. The encoder waits for the queue; it works. Records are written."""
 BUSY = 0.8  # an encoder that works so much of the time is what sets the pace
 
 
-class Meter:
+class StageTimer:
     """Seconds by stage, summed over all threads that are at it."""
 
     def __init__(self, queue_size: int) -> None:

@@ -13,8 +13,8 @@ from pydantic import Field, TypeAdapter, ValidationError
 from features.canonical_json import canonical
 from features.clip import Track
 from features.store.work_folder import FOLDER
-from features.system.files import write_whole
-from features.system.locks import locked
+from features.system.files import write_atomic
+from features.system.locks import file_lock
 
 Amount = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
@@ -60,11 +60,11 @@ def add_throughput(work: Path, set_name: str, device: str, more: Throughput) -> 
     """Add to what was measured; several processes may."""
     place = _place(work, set_name)
     place.parent.mkdir(parents=True, exist_ok=True)
-    with locked(work / "locks" / f"{set_name}.{FOLDER}"):
+    with file_lock(work / "locks" / f"{set_name}.{FOLDER}"):
         sums = _by_device(place)
         sums[device] = sums.get(device, Throughput()) + more
         content = {name: asdict(measured) for name, measured in sums.items()}
-        write_whole(place, canonical(content), work)
+        write_atomic(place, canonical(content), work)
 
 
 def _place(work: Path, set_name: str) -> Path:

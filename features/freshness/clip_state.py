@@ -5,15 +5,15 @@ from dataclasses import dataclass
 from typing import Literal
 
 from features.canonical_json import JsonObject
-from features.freshness.quarantine import Quarantined, read_quarantine, stands
-from features.media.decoder_version import Extractor
-from features.store.commit import Glance
+from features.freshness.quarantine import QuarantineEntry, is_valid, read_entry
+from features.media.decoder_version import DecoderVersion
+from features.store.commit import RecordHeader
 from features.store.feature_store import FeatureStore
 
-State = Literal["complete", "missing", "stale", "corrupt"]
+RecordState = Literal["complete", "missing", "stale", "corrupt"]
 
 
-def record_state(seen: Glance, source: JsonObject) -> tuple[State, str]:
+def record_state(seen: RecordHeader, source: JsonObject) -> tuple[RecordState, str]:
     """How what was seen of a record stands to the media that it should be made from, and why."""
     if seen.fault:
         return "corrupt", seen.fault
@@ -26,28 +26,28 @@ def record_state(seen: Glance, source: JsonObject) -> tuple[State, str]:
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class ClipState:
     """What is there of a clip in a feature set."""
 
-    state: State
+    state: RecordState
     why: str
     commit: str | None
     """Digest of the commit, where there is one."""
-    quarantined: Quarantined | None
+    quarantined: QuarantineEntry | None
     """What forbids to try the clip, where it is not complete."""
 
 
-NOTHING = Found("missing", "no record", None, None)
+NOTHING = ClipState("missing", "no record", None, None)
 
 
-def find(
+def clip_state(
     store: FeatureStore,
     set_name: str,
     clip_id: str,
     source: JsonObject,
-    tool: Extractor,
+    tool: DecoderVersion,
     quarantined: Collection[str] | None = None,
-) -> Found:
+) -> ClipState:
     """What is there now of a clip whose media has this digest.
 
     `quarantined` are the clips that have a record in quarantine; without it, one looks there.
@@ -56,8 +56,8 @@ def find(
     state, why = record_state(seen, source)
     record = None
     if state != "complete" and (quarantined is None or clip_id in quarantined):
-        record = read_quarantine(store.work, set_name, clip_id)
-    standing = record if record and stands(record, source, tool) else None
+        record = read_entry(store.work, set_name, clip_id)
+    standing = record if record and is_valid(record, source, tool) else None
     if seen.commit is None and not seen.fault and standing is None:
         return NOTHING  # once for a million clips
-    return Found(state, why, seen.commit.digest if seen.commit else None, standing)
+    return ClipState(state, why, seen.commit.digest if seen.commit else None, standing)

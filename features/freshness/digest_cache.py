@@ -17,7 +17,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 FILE = "digests.sqlite"
-DOUBT_NS = 2 * 10**9  # the coarsest clock of a file system in use (FAT) ticks every two seconds
+SETTLE_NS = 2 * 10**9  # the coarsest clock of a file system in use (FAT) ticks every two seconds
 SAVED_EVERY_S = 1.0  # a commit for each of many small files would cost more than to read them
 WAIT_S = 5.0  # for others that write; then the digest is not remembered
 DAMAGE = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR)
@@ -30,7 +30,7 @@ FIND = "SELECT looks, seen_ns, sha256, proof FROM digests WHERE path = ?"
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
+class FileStat:
     """How files looked from outside at a moment."""
 
     looks: str
@@ -43,10 +43,10 @@ class Look:
     @property
     def is_settled(self) -> bool:
         """Whether they changed so long ago that one more change would show."""
-        return self.newest_ns + DOUBT_NS < self.seen_ns
+        return self.newest_ns + SETTLE_NS < self.seen_ns
 
 
-def look_at(paths: Iterable[Path]) -> Look:
+def file_stat(paths: Iterable[Path]) -> FileStat:
     """How the files look now; `OSError` where one is not there."""
     seen_ns, newest_ns, whole = time.time_ns(), 0, hashlib.sha256()
     for path in paths:
@@ -55,10 +55,10 @@ def look_at(paths: Iterable[Path]) -> Look:
         looks = (found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino)
         whole.update(f"\0{looks}\n".encode())
         newest_ns = max(newest_ns, found.st_mtime_ns, found.st_ctime_ns)
-    return Look(whole.hexdigest(), newest_ns, seen_ns)
+    return FileStat(whole.hexdigest(), newest_ns, seen_ns)
 
 
-class DigestMemo:
+class DigestCache:
     """Digests by path, each true as long as the files look as they did."""
 
     def __init__(self, database: sqlite3.Connection | None = None) -> None:
@@ -67,7 +67,7 @@ class DigestMemo:
         self._unsaved: dict[bytes, tuple[str, int, str]] = {}
         self._saved_at_s = time.monotonic()
 
-    def find(self, path: Path, look: Look) -> str | None:
+    def find(self, path: Path, look: FileStat) -> str | None:
         """The digest of what lies at `path` and looks like this; None where there is a doubt."""
         key = os.fsencode(path)
         for entry in (self._of_path.get(key), self._in_database(key)):
@@ -78,7 +78,7 @@ class DigestMemo:
                     return digest
         return None
 
-    def keep(self, path: Path, look: Look, digest: str) -> None:
+    def keep(self, path: Path, look: FileStat, digest: str) -> None:
         """Remember the digest of what looked like this before it was read."""
         if not look.is_settled:
             return
@@ -87,7 +87,7 @@ class DigestMemo:
         if time.monotonic() - self._saved_at_s >= SAVED_EVERY_S:
             self.save()
 
-    def take_over(self, other: "DigestMemo") -> None:
+    def take_over(self, other: "DigestCache") -> None:
         """Remember what another had no place to put."""
         self._of_path.update(other._of_path)
         if other._database is None:
@@ -125,7 +125,7 @@ def _proof(path: bytes, looks: object, seen_ns: object, digest: object) -> str:
 
 
 @contextmanager
-def remembering(work: Path) -> Iterator[DigestMemo]:
+def remembering(work: Path) -> Iterator[DigestCache]:
     """The memo in a store's work folder, made anew where it is damaged.
 
     Where there is no such folder, or none that can be written to, what is read is remembered no
@@ -143,7 +143,7 @@ def remembering(work: Path) -> Iterator[DigestMemo]:
             yield memo
         return
     with closing(database):
-        memo = DigestMemo(database)
+        memo = DigestCache(database)
         try:
             yield memo
         finally:
@@ -151,16 +151,16 @@ def remembering(work: Path) -> Iterator[DigestMemo]:
 
 
 @contextmanager
-def recalling(work: Path) -> Iterator[DigestMemo]:
+def recalling(work: Path) -> Iterator[DigestCache]:
     """The memo in a store's work folder as it is; nothing is written."""
     try:
         uri = f"file:{quote(str((work / FILE).resolve()))}?mode=ro"
         database = sqlite3.connect(uri, uri=True, timeout=WAIT_S, isolation_level=None)
     except sqlite3.Error:
-        yield DigestMemo()
+        yield DigestCache()
         return
     with closing(database):
-        yield DigestMemo(database)
+        yield DigestCache(database)
 
 
 def _opened(path: Path) -> sqlite3.Connection:

@@ -7,7 +7,7 @@ from pathlib import Path
 from features.canonical_json import JsonObject
 from features.clip import Source
 from features.errors import MediaError
-from features.freshness.digest_cache import DigestMemo, look_at
+from features.freshness.digest_cache import DigestCache, file_stat
 from features.media.crops import crop_files
 from features.spec import Modality
 from features.system.files import sha256_of
@@ -18,8 +18,8 @@ Seen = dict[str, str]  # digests of files that were looked at a moment ago
 class SourceDigests:
     """Digests of media, each read once as long as it looks the same and the memo has no doubt."""
 
-    def __init__(self, memo: DigestMemo | None = None) -> None:
-        self._memo = memo or DigestMemo()
+    def __init__(self, memo: DigestCache | None = None) -> None:
+        self._memo = memo or DigestCache()
 
     def of(self, source: Source, modality: Modality, seen: Seen | None = None) -> JsonObject:
         """What the features of one modality are made from, by part; blind to where it lies.
@@ -58,7 +58,7 @@ class SourceDigests:
     ) -> str:
         """The digest of what lies at a path, read only where it is not known."""
         try:
-            before = look_at(files())
+            before = file_stat(files())
             if known := self._memo.find(path, before):
                 return known
             digest = read()

@@ -17,9 +17,9 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationErro
 from features.canonical_json import JsonObject, canonical
 from features.clip import ClipId
 from features.errors import MediaCode
-from features.media.decoder_version import Extractor
+from features.media.decoder_version import DecoderVersion
 from features.media.limits import DecodeLimits
-from features.system.files import write_whole
+from features.system.files import write_atomic
 
 FOLDER = "quarantine"
 WORDS_LENGTH = 4000  # characters that are kept of what the decoder said
@@ -27,7 +27,7 @@ PASSING: tuple[MediaCode, ...] = ("missing", "unreadable", "not-finite")
 """Failures that are not of the media's content: such a clip is tried each time."""
 
 
-class Quarantined(BaseModel):
+class QuarantineEntry(BaseModel):
     """One clip that a feature set cannot have, and why."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -48,7 +48,7 @@ class Quarantined(BaseModel):
     made_at: AwareDatetime
 
 
-def stands(record: Quarantined, source: JsonObject, extractor: Extractor) -> bool:
+def is_valid(record: QuarantineEntry, source: JsonObject, extractor: DecoderVersion) -> bool:
     """Whether the clip would fail once more: neither its media nor what decodes it has changed."""
     if (record.source, record.extractor) != (source, extractor.name):
         return False
@@ -56,17 +56,17 @@ def stands(record: Quarantined, source: JsonObject, extractor: Extractor) -> boo
     return not is_of_limits or extractor.limits in (None, record.limits)
 
 
-def read_quarantine(work: Path, set_name: str, clip_id: str) -> Quarantined | None:
+def read_entry(work: Path, set_name: str, clip_id: str) -> QuarantineEntry | None:
     """The clip's record in a store's work folder, or None where there is none that can be read."""
     try:
         with open(_name(work, set_name, clip_id), "rb") as file:
-            record = Quarantined.model_validate(json.load(file))
+            record = QuarantineEntry.model_validate(json.load(file))
     except (OSError, ValueError, RecursionError, ValidationError):
         return None  # to try a clip once too often costs time, and hides nothing
     return record if (record.spec, record.clip) == (set_name, clip_id) else None
 
 
-def quarantined_in(work: Path, set_name: str) -> set[str]:
+def entries_of(work: Path, set_name: str) -> set[str]:
     """The clips of a feature set that have a record in quarantine, whether it stands or not."""
     try:
         return {name.removesuffix(".json") for name in os.listdir(work / FOLDER / set_name)}
@@ -74,7 +74,7 @@ def quarantined_in(work: Path, set_name: str) -> set[str]:
         return set()
 
 
-def put_in_quarantine(
+def write_entry(
     work: Path,
     set_name: str,
     clip_id: str,
@@ -82,13 +82,13 @@ def put_in_quarantine(
     code: MediaCode,
     words: str,
     source: JsonObject,
-    extractor: Extractor,
-) -> Quarantined:
+    extractor: DecoderVersion,
+) -> QuarantineEntry:
     """Remember that a clip cannot be decoded, in the place of what was remembered before.
 
     `OSError` names the record's file where the disk does not take it.
     """
-    record = Quarantined(
+    record = QuarantineEntry(
         clip=clip_id,
         spec=set_name,
         code=code,
@@ -100,11 +100,11 @@ def put_in_quarantine(
     )
     place = _place(work, set_name, clip_id)
     place.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(place, canonical(record.model_dump(mode="json")), work)
+    write_atomic(place, canonical(record.model_dump(mode="json")), work)
     return record
 
 
-def release(work: Path, set_name: str, clip_id: str) -> None:
+def delete_entry(work: Path, set_name: str, clip_id: str) -> None:
     """Forget what is remembered of a clip, if anything is: it has come through."""
     _place(work, set_name, clip_id).unlink(missing_ok=True)
 

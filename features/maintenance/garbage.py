@@ -18,7 +18,7 @@ from features.freshness.quarantine import FOLDER as QUARANTINE
 from features.store.feature_store import CLIP_NAME, SET_NAME, FeatureStore
 from features.store.layout import METADATA
 from features.store.work_folder import BANKS, LOCKS, REMOVED, STAGING
-from features.system.locks import claim
+from features.system.locks import try_lock
 
 BANK_LIVES_S = 30 * 86400.0  # after it was last opened; what is asked for later is packed anew
 PART_LIVES_S = 3600.0  # a file is written in seconds; one that has no lock is left alone as long
@@ -29,7 +29,7 @@ Kind = Literal[
 
 
 @dataclass(frozen=True, slots=True)
-class Debris:
+class GarbageItem:
     """One thing that can go."""
 
     path: Path
@@ -39,9 +39,9 @@ class Debris:
     """The lock under which it is removed."""
 
 
-def debris(
+def find_garbage(
     store: FeatureStore, *, sets: Sequence[str] = (), clips: Collection[str] | None = None
-) -> list[Debris]:
+) -> list[GarbageItem]:
     """What can go: leftovers of processes that died, and what is named.
 
     `sets` are feature sets that are superseded: they go whole. With `clips`, the ids of a manifest,
@@ -59,37 +59,37 @@ def debris(
     ]
 
 
-def _staged(work: Path) -> Iterator[Debris]:
+def _staged(work: Path) -> Iterator[GarbageItem]:
     """Records that never came to be, and such as were replaced."""
     for path in _listed(work / STAGING):
         name = path.name.removesuffix(".old").rpartition(".")[0]  # <set>.<clip>.<hex>
         lock = work / LOCKS / name if name else None
-        if _is_free(lock) if lock else _is_old(path):
-            yield Debris(path, "staging", _size(path), lock)
+        if _is_unlocked(lock) if lock else _is_old(path):
+            yield GarbageItem(path, "staging", _size(path), lock)
 
 
-def _locks(work: Path) -> Iterator[Debris]:
+def _locks(work: Path) -> Iterator[GarbageItem]:
     """Locks that nobody holds."""
     for path in _listed(work / LOCKS):
-        if path.is_file() and _is_free(path):
-            yield Debris(path, "lock", 0, path)
+        if path.is_file() and _is_unlocked(path):
+            yield GarbageItem(path, "lock", 0, path)
 
 
-def _parts(work: Path) -> Iterator[Debris]:
+def _parts(work: Path) -> Iterator[GarbageItem]:
     """Files that were never finished."""
     if work.is_dir():
         for path in sorted(work.rglob(".*.part")):
             if _is_old(path):
-                yield Debris(path, "part", _size(path))
+                yield GarbageItem(path, "part", _size(path))
 
 
-def _removed(work: Path) -> Iterator[Debris]:
+def _removed(work: Path) -> Iterator[GarbageItem]:
     """What a repair put out of the way."""
     for path in _listed(work / REMOVED):
-        yield Debris(path, "removed", _size(path))
+        yield GarbageItem(path, "removed", _size(path))
 
 
-def _sets(store: FeatureStore, sets: Sequence[str]) -> Iterator[Debris]:
+def _sets(store: FeatureStore, sets: Sequence[str]) -> Iterator[GarbageItem]:
     """Feature sets that are named, unless somebody writes to one."""
     known = [path.name for path in _listed(store.path) if SET_NAME.fullmatch(path.name)]
     for name in sets:
@@ -98,13 +98,13 @@ def _sets(store: FeatureStore, sets: Sequence[str]) -> Iterator[Debris]:
                 f"{store.path} has no feature set {name!r}; it has {', '.join(known) or 'none'}"
             )
         held = (p for p in _listed(store.work / LOCKS) if p.name.startswith(f"{name}."))
-        if all(_is_free(lock) for lock in held):
-            yield Debris(store.path / name, "set", _size(store.path / name))
+        if all(_is_unlocked(lock) for lock in held):
+            yield GarbageItem(store.path / name, "set", _size(store.path / name))
 
 
 def _records(
     store: FeatureStore, sets: Sequence[str], clips: Collection[str] | None
-) -> Iterator[Debris]:
+) -> Iterator[GarbageItem]:
     """Folders without a commit, and records of clips that are none of these."""
     for folder in _listed(store.path):
         if not SET_NAME.fullmatch(folder.name) or folder.name in sets or folder.is_symlink():
@@ -116,34 +116,34 @@ def _records(
             if not half and (clips is None or path.name in clips):
                 continue
             lock = store.work / LOCKS / f"{folder.name}.{path.name}"
-            if _is_free(lock):
-                yield Debris(path, "half record" if half else "record", _size(path), lock)
+            if _is_unlocked(lock):
+                yield GarbageItem(path, "half record" if half else "record", _size(path), lock)
 
 
 def _quarantined(
     store: FeatureStore, sets: Sequence[str], clips: Collection[str] | None
-) -> Iterator[Debris]:
+) -> Iterator[GarbageItem]:
     """What is remembered of clips that are none of these, and of sets that go."""
     for folder in _listed(store.work / QUARANTINE):
         for path in _listed(folder):
             if folder.name in sets or (clips is not None and path.stem not in clips):
-                yield Debris(path, "quarantine", _size(path))
+                yield GarbageItem(path, "quarantine", _size(path))
 
 
-def _banks(work: Path) -> Iterator[Debris]:
+def _banks(work: Path) -> Iterator[GarbageItem]:
     """Memory maps for trainings that nobody has opened for long."""
     for path in _listed(work / BANKS):
         opened_at = max(inner.lstat().st_mtime for inner in (path, *_listed(path)))
         lock = work / LOCKS / f"bank.{path.name}"
-        if time.time() - opened_at > BANK_LIVES_S and _is_free(lock):
-            yield Debris(path, "bank", _size(path), lock)
+        if time.time() - opened_at > BANK_LIVES_S and _is_unlocked(lock):
+            yield GarbageItem(path, "bank", _size(path), lock)
 
 
-def remove(store: FeatureStore, found: Sequence[Debris]) -> list[Debris]:
+def remove_garbage(store: FeatureStore, found: Sequence[GarbageItem]) -> list[GarbageItem]:
     """Remove what was found, but for what has come to be used meanwhile; returns what went."""
     gone = []
     for item in found:
-        held = claim(item.lock) if item.lock else None
+        held = try_lock(item.lock) if item.lock else None
         if item.lock and held is None:
             continue
         try:
@@ -172,11 +172,11 @@ def _listed(folder: Path) -> list[Path]:
     return sorted(folder.iterdir()) if folder.is_dir() and not folder.is_symlink() else []
 
 
-def _is_free(lock: Path) -> bool:
+def _is_unlocked(lock: Path) -> bool:
     """Whether nobody holds a lock now."""
     if not lock.exists():
         return True
-    if (held := claim(lock)) is None:
+    if (held := try_lock(lock)) is None:
         return False
     os.close(held.handle)  # to look takes nothing away
     return True

@@ -7,7 +7,7 @@ from features.canonical_json import JsonObject
 from features.errors import InputError
 from features.spec import MODALITY
 from features.store.feature_store import CLIP_NAME, FeatureStore
-from features.store.layout import ArrayForm, array_form
+from features.store.layout import ArrayLayout, array_layout
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,10 +91,10 @@ def _of_set(store: FeatureStore, name: str, clip_id: str) -> ClipInfo | None:
     )
 
 
-def _values_form(store: FeatureStore, name: str, clip_id: str) -> ArrayForm:
+def _values_form(store: FeatureStore, name: str, clip_id: str) -> ArrayLayout:
     """Shape and chunks of a record's values; `StoreError` where they are not as we write them."""
     metadata = store.place.metadata(f"{store.name(name, clip_id)}/values")
-    return array_form("values", metadata or b"")
+    return array_layout("values", metadata or b"")
 
 
 def leaves(value: object, path: str = "") -> Iterator[tuple[str, str]]:

@@ -12,16 +12,16 @@ from pathlib import Path
 
 from features.maintenance.verify import Problem, Verification, verify_record
 from features.spec import FeatureSpec
-from features.store.commit import group_metadata
-from features.store.feature_store import ROOT, FeatureStore, place_at
+from features.store.commit import encode_group
+from features.store.feature_store import ROOT, FeatureStore, backend_at
 from features.store.layout import METADATA
 from features.store.work_folder import REMOVED
 
-WHOLE = ("", METADATA)  # files without which a record has nothing that could be trusted
+WHOLE_SET = ("", METADATA)  # files without which a record has nothing that could be trusted
 
 
 @dataclass(frozen=True, slots=True)
-class Repair:
+class RepairResult:
     """What was put out of the way."""
 
     cleared: tuple[Problem, ...]
@@ -30,26 +30,26 @@ class Repair:
     """What a repair with these encoders and clips cannot make again."""
 
 
-def clear(
+def repair(
     path: str | Path, found: Verification, specs: Sequence[FeatureSpec], clips: Collection[str]
-) -> Repair:
+) -> RepairResult:
     """Make room for what these encoders will extract of these clips."""
-    store, by_name = FeatureStore(place_at(path)), {spec.name: spec for spec in specs}
+    store, by_name = FeatureStore(backend_at(path)), {spec.name: spec for spec in specs}
     cleared: list[Problem] = []
     for problem in found.problems:
         if problem.clip or problem.file != METADATA:
             continue
         if not problem.spec:
-            cleared.append(_written(store, group_metadata(ROOT), problem))
+            cleared.append(_written(store, encode_group(ROOT), problem))
         elif problem.spec in by_name:
-            spec = group_metadata(by_name[problem.spec].model_dump(mode="json"))
+            spec = encode_group(by_name[problem.spec].model_dump(mode="json"))
             cleared.append(_written(store, spec, problem))
     for set_name, clip_id in dict.fromkeys((p.spec, p.clip) for p in found.problems if p.clip):
         if set_name in by_name and clip_id in clips:
-            cleared.extend(_moved(store, set_name, clip_id))
+            cleared.extend(_move_out(store, set_name, clip_id))
     again = {(p.spec, p.clip, p.file) for p in cleared}
     left = [p for p in found.problems if (p.spec, p.clip, p.file) not in again]
-    return Repair(tuple(cleared), tuple(left))
+    return RepairResult(tuple(cleared), tuple(left))
 
 
 def _written(store: FeatureStore, metadata: bytes, problem: Problem) -> Problem:
@@ -58,7 +58,7 @@ def _written(store: FeatureStore, metadata: bytes, problem: Problem) -> Problem:
     return problem
 
 
-def _moved(store: FeatureStore, set_name: str, clip_id: str) -> Iterator[Problem]:
+def _move_out(store: FeatureStore, set_name: str, clip_id: str) -> Iterator[Problem]:
     """Move what is wrong with a record to the work folder, if it still is under the lock."""
     record, removed = store.name(set_name, clip_id), store.work / REMOVED / uuid.uuid4().hex
     held = store.claim(set_name, clip_id)
@@ -66,7 +66,7 @@ def _moved(store: FeatureStore, set_name: str, clip_id: str) -> Iterator[Problem
         return  # somebody is writing it this moment
     try:
         for problem in verify_record(store.place, set_name, clip_id).problems:
-            name = record if problem.file in WHOLE else f"{record}/{problem.file}"
+            name = record if problem.file in WHOLE_SET else f"{record}/{problem.file}"
             store.place.put_away(name, removed / f"{set_name}.{clip_id}" / problem.file)
             yield problem
     finally:

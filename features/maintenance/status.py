@@ -12,16 +12,16 @@ from features.errors import MediaError, StoreError
 from features.freshness.clip_state import record_state
 from features.freshness.digest_cache import remembering
 from features.freshness.media_digests import SourceDigests
-from features.freshness.quarantine import quarantined_in, read_quarantine, stands
+from features.freshness.quarantine import entries_of, is_valid, read_entry
 from features.manifest.manifest import Manifest, read_manifest
-from features.media.decoder_version import extractor
+from features.media.decoder_version import decoder_version
 from features.spec import MODALITY, FeatureSpec
-from features.store.commit import Glance
+from features.store.commit import RecordHeader
 from features.store.feature_store import FeatureStore
 
 LISTED_AT_MOST = 20  # clips that the report for a person names
 
-ClipState = Literal["complete", "missing", "stale", "corrupt", "quarantined"]
+State = Literal["complete", "missing", "stale", "corrupt", "quarantined"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +30,7 @@ class ClipStatus:
 
     clip: str
     spec: str
-    state: ClipState
+    state: State
     reason: str
     n_bytes: int = 0
     """Of the files of its record, as far as it can be counted."""
@@ -93,13 +93,13 @@ def _of_set(
 ) -> Iterator[ClipStatus]:
     """The state of every clip in one feature set."""
     name = spec.name  # a digest each time
-    quarantined = quarantined_in(store.work, name)
+    quarantined = entries_of(store.work, name)
     for clip in clips.clips:
         seen = store.glance(name, clip.id)
         try:
             digest = digests.of(clips.source(clip), MODALITY[spec.kind])
         except MediaError as error:
-            state, why = unread(seen, error)
+            state, why = unreadable_state(seen, error)
         else:
             state, why = record_state(seen, digest)
             if state != "complete" and clip.id in quarantined:
@@ -109,15 +109,15 @@ def _of_set(
 
 def _quarantined(
     store: FeatureStore, spec: FeatureSpec, clip: Clip, digest: JsonObject
-) -> tuple[ClipState, str] | None:
+) -> tuple[State, str] | None:
     """State and reason of a clip that would fail once more; None where it is worth a try."""
-    record = read_quarantine(store.work, spec.name, clip.id)
-    if record is None or not stands(record, digest, extractor()):
+    record = read_entry(store.work, spec.name, clip.id)
+    if record is None or not is_valid(record, digest, decoder_version()):
         return None
     return "quarantined", f"{record.code}: {record.words}"
 
 
-def unread(seen: Glance, error: MediaError) -> tuple[ClipState, str]:
+def unreadable_state(seen: RecordHeader, error: MediaError) -> tuple[State, str]:
     """State and reason of a clip whose media cannot be read: its features may be there still."""
     if seen.fault:
         return "corrupt", seen.fault
@@ -126,7 +126,7 @@ def unread(seen: Glance, error: MediaError) -> tuple[ClipState, str]:
     return "stale", f"its features are there, but its media is not what they were made of: {error}"
 
 
-def described(found: Status) -> Iterator[str]:
+def render_status(found: Status) -> Iterator[str]:
     """The status for a person, line by line."""
     if not found.clips:
         yield "the store has no feature set yet; run extract-features"

@@ -10,13 +10,13 @@ from pathlib import Path
 
 from features.canonical_json import JsonObject
 from features.errors import InputError, LaterVersion, StoreError
-from features.store.backend import Place
+from features.store.backend import StoreBackend
 from features.store.commit import read_commit
-from features.store.feature_store import CLIP_NAME, SET_NAME, FeatureStore, place_at
+from features.store.feature_store import CLIP_NAME, SET_NAME, FeatureStore, backend_at
 from features.store.layout import METADATA, files_in
 from features.store.record import read_track
 from features.system.files import sha256_of
-from features.system.parallel import in_processes
+from features.system.parallel import map_in_processes
 
 BATCH = 64  # records that a process is given at once
 IN_THIS_PROCESS_AT_MOST = 2 * BATCH  # records: to start others takes longer than to read these
@@ -73,7 +73,7 @@ def verify(
     `InputError` where there is no store, or one of a later vaflow. Each record is read in full,
     by one process per core.
     """
-    store = FeatureStore(place_at(path))
+    store = FeatureStore(backend_at(path))
     problems = list(_of_root(store))
     records: list[tuple[str, str]] = []
     for name in _folders(store.place, "", SET_NAME.fullmatch, problems):
@@ -81,7 +81,7 @@ def verify(
         clips = _folders(store.place, name, CLIP_NAME.fullmatch, problems)
         records.extend((name, clip) for clip in clips)
     n_read = n_files = n_bytes = 0
-    for batch in _all_verified(str(path), records):
+    for batch in _verify_in_parallel(str(path), records):
         for found in batch:
             problems.extend(found.problems)
             n_files, n_bytes = n_files + found.n_files, n_bytes + found.n_bytes
@@ -119,7 +119,7 @@ def _of_set(store: FeatureStore, name: str) -> Iterator[Problem]:
 
 
 def _folders(
-    place: Place, set_name: str, fits: Callable[[str], object], problems: list[Problem]
+    place: StoreBackend, set_name: str, fits: Callable[[str], object], problems: list[Problem]
 ) -> Iterator[str]:
     """The folders of a store or a set that may be sets or records; what else lies there is told."""
     for entry in place.entries(set_name):
@@ -130,33 +130,33 @@ def _folders(
             problems.append(Problem(set_name, "", entry.name, what))
 
 
-def _all_verified(store: str, records: Sequence[tuple[str, str]]) -> Iterable[list[Verified]]:
+def _verify_in_parallel(store: str, records: Sequence[tuple[str, str]]) -> Iterable[list[Verified]]:
     """Each record read, in batches."""
     batches = [records[start : start + BATCH] for start in range(0, len(records), BATCH)]
     function = partial(verify_records, store)
     if len(records) <= IN_THIS_PROCESS_AT_MOST:
         return map(function, batches)
-    return in_processes(function, batches)
+    return map_in_processes(function, batches)
 
 
 def verify_records(store: str, records: Sequence[tuple[str, str]]) -> list[Verified]:
     """Each of these records, by names of set and clip, read in full."""
-    place = place_at(store)
+    place = backend_at(store)
     return [verify_record(place, set_name, clip_id) for set_name, clip_id in records]
 
 
-def verify_record(place: Place, set_name: str, clip_id: str) -> Verified:
+def verify_record(place: StoreBackend, set_name: str, clip_id: str) -> Verified:
     """One record read in full; once more where a writer may have put another in its place."""
     name = f"{set_name}/{clip_id}"
     before = _commit_bytes(place, name)
-    sizes, wrong = _looked_at(place, name)
+    sizes, wrong = _read_whole(place, name)
     if wrong and _commit_bytes(place, name) != before:
-        sizes, wrong = _looked_at(place, name)
+        sizes, wrong = _read_whole(place, name)
     problems = tuple(Problem(set_name, clip_id, file, what) for file, what in wrong.items())
     return Verified(problems, len(sizes), sum(sizes.values()))
 
 
-def _looked_at(place: Place, name: str) -> tuple[dict[str, int], dict[str, str]]:
+def _read_whole(place: StoreBackend, name: str) -> tuple[dict[str, int], dict[str, str]]:
     """The sizes of a record's files, and what is wrong with which."""
     try:
         with place.record(name) as folder:
@@ -169,7 +169,7 @@ def _looked_at(place: Place, name: str) -> tuple[dict[str, int], dict[str, str]]
         return {}, {"": str(error)}
 
 
-def _commit_bytes(place: Place, name: str) -> bytes | None:
+def _commit_bytes(place: StoreBackend, name: str) -> bytes | None:
     """What the record's commit says, to see whether it is replaced meanwhile."""
     try:
         return place.metadata(name)
@@ -204,7 +204,7 @@ def _wrong_files(folder: Path, sizes: dict[str, int]) -> Iterator[tuple[str, str
             yield METADATA, f"commits what is no track: {error}"
 
 
-def described(found: Verification) -> Iterator[str]:
+def render_verification(found: Verification) -> Iterator[str]:
     """The findings for a person, line by line."""
     for problem in found.problems[:LISTED_AT_MOST]:
         yield f"  {problem.place}: {problem.what}"

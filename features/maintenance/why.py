@@ -10,10 +10,10 @@ from features.canonical_json import JsonObject
 from features.errors import InputError, MediaError
 from features.freshness.clip_state import record_state
 from features.freshness.media_digests import SourceDigests
-from features.freshness.quarantine import read_quarantine, stands
-from features.maintenance.status import unread
+from features.freshness.quarantine import is_valid, read_entry
+from features.maintenance.status import unreadable_state
 from features.manifest.manifest import read_manifest
-from features.media.decoder_version import extractor
+from features.media.decoder_version import decoder_version
 from features.spec import MODALITY, FeatureSpec
 from features.store.feature_store import FeatureStore
 
@@ -21,7 +21,7 @@ ABSENT = "(not there)"
 
 
 @dataclass(frozen=True, slots=True)
-class Difference:
+class FieldDifference:
     """One field that is not the same in two places, as JSON spells its values."""
 
     field: str
@@ -39,9 +39,9 @@ class Why:
     reason: str
     made_because: str
     """The reason of the extraction, as it was recorded."""
-    differences: tuple[Difference, ...]
+    differences: tuple[FieldDifference, ...]
     """Of the source, to what the manifest's media holds now."""
-    others: dict[str, tuple[Difference, ...]]
+    others: dict[str, tuple[FieldDifference, ...]]
     """To each other set of the same kind: what differs, from it to this one."""
 
 
@@ -75,9 +75,9 @@ def _of_set(
             source = _source_now(clip_id, manifest, spec)
         state, reason = record_state(seen, source)
     except MediaError as error:
-        state, reason = unread(seen, error)
-    held = read_quarantine(store.work, name, clip_id)
-    still = held and (manifest is None or stands(held, source, extractor()))
+        state, reason = unreadable_state(seen, error)
+    held = read_entry(store.work, name, clip_id)
+    still = held and (manifest is None or is_valid(held, source, decoder_version()))
     if held and still and state != "complete":
         state, reason = "quarantined", f"{held.code}: {held.words}"
     others = {
@@ -99,14 +99,14 @@ def _source_now(clip_id: str, manifest: Path, spec: FeatureSpec) -> JsonObject:
     raise InputError(f"{manifest} has no clip {clip_id!r}")
 
 
-def differences(path: str, old: Any, new: Any) -> Iterator[Difference]:
+def differences(path: str, old: Any, new: Any) -> Iterator[FieldDifference]:
     """Every leaf that differs, by dotted path, in order."""
     if isinstance(old, dict) and isinstance(new, dict):
         for key in sorted(old.keys() | new.keys()):
             there = (each.get(key, ABSENT) for each in (old, new))
             yield from differences(f"{path}.{key}", *there)
     elif old != new:
-        yield Difference(path, _spelled(old), _spelled(new))
+        yield FieldDifference(path, _spelled(old), _spelled(new))
 
 
 def _spelled(value: Any) -> str:
@@ -118,7 +118,7 @@ def as_json(found: tuple[Why, ...]) -> JsonObject:
     return {"sets": [asdict(each) for each in found]}
 
 
-def described(found: tuple[Why, ...]) -> Iterator[str]:
+def render_why(found: tuple[Why, ...]) -> Iterator[str]:
     """The answer for a person, line by line."""
     for each in found:
         if each.state == "complete" and not each.differences:

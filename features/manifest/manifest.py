@@ -12,9 +12,9 @@ from pydantic import ValidationError
 from features.clip import Clip, Source
 from features.config_errors import describe
 from features.errors import InputError
-from features.freshness.quarantine import read_quarantine
-from features.system.files import write_if_other
-from features.system.memory import uncollected
+from features.freshness.quarantine import read_entry
+from features.system.files import write_if_changed
+from features.system.memory import gc_paused
 
 KEYS = set(Clip.model_fields)
 
@@ -41,7 +41,7 @@ class Manifest:
         )
 
 
-@uncollected()
+@gc_paused()
 def read_manifest(path: Path) -> Manifest:
     """The manifest in a file; `InputError` names the first line that breaks a rule."""
     if not path.is_file():
@@ -74,7 +74,7 @@ def read_manifest(path: Path) -> Manifest:
 def write_manifest(path: Path, clips: Iterable[Clip]) -> None:
     """Write a manifest whole or not at all; one that is there already is left alone."""
     lines = [json.dumps(clip.model_dump(), ensure_ascii=False) + "\n" for clip in clips]
-    write_if_other(path, "".join(lines).encode())
+    write_if_changed(path, "".join(lines).encode())
 
 
 def _clip(path: Path, number: int, line: str) -> Clip:
@@ -103,7 +103,7 @@ def _clip(path: Path, number: int, line: str) -> Clip:
     return clip
 
 
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _reject_duplicate_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """The object of these pairs; `ValueError` where a key comes twice."""
     if len(found := dict(pairs)) == len(pairs):
         return found
@@ -111,10 +111,10 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     raise ValueError(f"the key {min(k for k in keys if keys.count(k) > 1)!r} comes twice")
 
 
-DECODER = json.JSONDecoder(object_pairs_hook=_once)
+DECODER = json.JSONDecoder(object_pairs_hook=_reject_duplicate_keys)
 
 
-def selected(clips: Manifest, only: Sequence[str]) -> Manifest:
+def select(clips: Manifest, only: Sequence[str]) -> Manifest:
     """The clips with these ids, or all where there is no id; `InputError` names a wrong one."""
     if not only:
         return clips
@@ -126,11 +126,9 @@ def selected(clips: Manifest, only: Sequence[str]) -> Manifest:
     return replace(clips, clips=tuple(clip for clip in clips.clips if clip.id in set(only)))
 
 
-def in_quarantine(clips: Manifest, work: Path, set_names: Sequence[str]) -> Manifest:
+def select_quarantined(clips: Manifest, work: Path, set_names: Sequence[str]) -> Manifest:
     """The clips that one of the feature sets could not have."""
     there = (
-        clip
-        for clip in clips.clips
-        if any(read_quarantine(work, name, clip.id) for name in set_names)
+        clip for clip in clips.clips if any(read_entry(work, name, clip.id) for name in set_names)
     )
     return replace(clips, clips=tuple(there))

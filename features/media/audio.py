@@ -11,18 +11,18 @@ import numpy as np
 from jaxtyping import Float32
 
 from features.errors import MediaError
-from features.media.container import opened, sound_stream
-from features.media.limits import GENEROUS, DecodeLimits, check_time
-from features.media.video import WHOLE
+from features.media.container import audio_stream, open_container
+from features.media.limits import DEFAULT_LIMITS, DecodeLimits, check_time
+from features.media.video import MIN_DECODED_SHARE
 
 GAP_S = 0.05  # sound that jumps by more is placed anew; below it, jitter of timestamps
-GUESSED = ("aac", "mp3")  # bare streams: their length is a guess by bit rate, and no promise
+GUESSED_LENGTH = ("aac", "mp3")  # bare streams: their length is a guess by bit rate, and no promise
 BLOCK = 2**18  # samples at a time: 16 s at 16 kHz, a megabyte
 
 Block = Float32[np.ndarray, "_"]
 
 
-class SoundTrack:
+class AudioStream:
     """The first sound track of an open container, mono at `rate_hz`, fed packet by packet.
 
     Gaps in the track are silence of the same length; where its timestamps go back it goes on, as
@@ -39,7 +39,7 @@ class SoundTrack:
     ) -> None:
         self.start_s: float | None = None
         """Presentation time of the first sample; None where there is none yet."""
-        self.stream = sound_stream(path, container)
+        self.stream = audio_stream(path, container)
         self._path, self._container, self._limits = path, container, limits
         self._rate_hz, self._emit = rate_hz, emit
         self._resampler = self._new_resampler()
@@ -78,16 +78,19 @@ class SoundTrack:
         if self.start_s is not None:
             self._put(self._resampler.resample(None))
         self._flush()
-        promises = container.format.name not in GUESSED
+        promises = container.format.name not in GUESSED_LENGTH
         own_s = float((stream.duration or 0) * (stream.time_base or 0)) * promises
         whole_s = (container.duration or 0) / av.time_base * promises
-        if not self._n_bytes and not stream.frames and self._end_s >= WHOLE * whole_s:
+        if not self._n_bytes and not stream.frames and self._end_s >= MIN_DECODED_SHARE * whole_s:
             return False  # in a file that is whole itself
         if own_s:
             got_s, promised_s = self._n_samples / self._rate_hz, own_s
         else:  # no length of its own in the container: go by where the file ends
             got_s, promised_s = self._end_s, whole_s
-        if got_s < WHOLE * promised_s or self._n_damaged > (1 - WHOLE) * self._n_packets:
+        if (
+            got_s < MIN_DECODED_SHARE * promised_s
+            or self._n_damaged > (1 - MIN_DECODED_SHARE) * self._n_packets
+        ):
             raise MediaError(
                 f"{self._path}: {got_s:.2f} of the {promised_s:.2f} seconds of sound that the "
                 f"container promises are there, {self._n_damaged} of {self._n_packets} packets "
@@ -139,16 +142,16 @@ class SoundTrack:
         return av.AudioResampler(format="flt", layout="mono", rate=self._rate_hz)
 
 
-def sound_blocks(
-    path: Path, rate_hz: int, limits: DecodeLimits = GENEROUS
+def audio_blocks(
+    path: Path, rate_hz: int, limits: DecodeLimits = DEFAULT_LIMITS
 ) -> Generator[Block, None, float | None]:
     """Yield the sound of a file, mono at `rate_hz`; return the time of its first sample.
 
     None where there is no sound. `MediaError` where the file is no media, or not whole.
     """
     ready: list[Block] = []
-    with opened(path, limits) as container:
-        track = SoundTrack(path, container, rate_hz, limits, ready.append)
+    with open_container(path, limits) as container:
+        track = AudioStream(path, container, rate_hz, limits, ready.append)
         if track.stream is None:
             return None
         for packet in container.demux():
@@ -165,7 +168,7 @@ def _taken(ready: list[Block]) -> Iterator[Block]:
     ready.clear()
 
 
-class Along:
+class AudioTap:
     """What takes the sound out of a container that is read for its pictures.
 
     Where anything is wrong with it, it is given up: read alone, it says what.
@@ -173,14 +176,14 @@ class Along:
 
     def __init__(self, path: Path, rate_hz: int, limits: DecodeLimits) -> None:
         self._path, self._rate_hz, self._limits = path, rate_hz, limits
-        self._track: SoundTrack | None = None
+        self._track: AudioStream | None = None
         self._ready: list[Block] = []
         self._is_whole, self._start_s = False, None
 
     def beside(self, container: av.container.InputContainer) -> Callable[[av.Packet | None], None]:
         """What `decoded_frames` hands the packets to."""
         with self._giving_up():
-            self._track = SoundTrack(
+            self._track = AudioStream(
                 self._path, container, self._rate_hz, self._limits, self._ready.append
             )
         return self._feed

@@ -9,7 +9,7 @@ import av.container
 import av.error
 
 from features.errors import MediaCode, MediaError
-from features.media.limits import DecodeLimits, beyond, check_bytes, check_pixels, check_time
+from features.media.limits import DecodeLimits, check_bytes, check_pixels, check_time, limit_error
 
 DEMUXERS = "mov,matroska,webm,avi,mpeg,mpegts,flv,asf,wav,mp3,flac,ogg,aac"
 DECODERS = (  # FFmpeg's names, for what cameras, phones, editors and the web write
@@ -20,7 +20,7 @@ DECODERS = (  # FFmpeg's names, for what cameras, phones, editors and the web wr
     "pcm_mulaw,pcm_alaw,adpcm_ms,adpcm_ima_wav"
 )
 # a text in disguise (ffconcat, HLS) makes FFmpeg open other files: held by test_media.py
-SAFE = {
+WHITELISTS = {
     "protocol_whitelist": "file",
     "format_whitelist": DEMUXERS,
     "codec_whitelist": DECODERS,
@@ -28,7 +28,7 @@ SAFE = {
 
 
 @contextmanager
-def opened(path: Path, limits: DecodeLimits) -> Iterator[av.container.InputContainer]:
+def open_container(path: Path, limits: DecodeLimits) -> Iterator[av.container.InputContainer]:
     """An open container; every failure to read it is a `MediaError` in the decoder's words."""
     if not path.is_file():
         raise MediaError(f"{path}: there is no such file; correct the manifest", "missing")
@@ -37,14 +37,14 @@ def opened(path: Path, limits: DecodeLimits) -> Iterator[av.container.InputConta
         raise MediaError(f"{path} is empty (0 bytes); replace the file", "empty")
     check_bytes(path, n_bytes, limits)
     code: MediaCode = "not-media"
-    options = {**SAFE, "max_pixels": str(limits.pixels)}
+    options = {**WHITELISTS, "max_pixels": str(limits.pixels)}
     try:
         with av.open(str(path), options=options) as container:
             code = "damaged"
             n_streams = len(container.streams)
             if n_streams > limits.streams:
                 why = f"it has {n_streams} tracks"
-                raise beyond(path, "limit-streams", why, "streams", limits)
+                raise limit_error(path, "limit-streams", why, "streams", limits)
             check_time(path, (container.duration or 0) / av.time_base, limits)
             yield container
     except (av.error.FFmpegError, UnicodeDecodeError) as error:
@@ -71,7 +71,7 @@ def video_stream(
     return stream
 
 
-def sound_stream(path: Path, container: av.container.InputContainer) -> av.AudioStream | None:
+def audio_stream(path: Path, container: av.container.InputContainer) -> av.AudioStream | None:
     """The first track of sound, if there is one."""
     if not container.streams.audio:
         return None

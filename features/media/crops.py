@@ -8,7 +8,7 @@ from jaxtyping import UInt8
 from PIL import Image, UnidentifiedImageError
 
 from features.errors import MediaError
-from features.media.limits import GENEROUS, DecodeLimits, check_bytes, check_pixels
+from features.media.limits import DEFAULT_LIMITS, DecodeLimits, check_bytes, check_pixels
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP")  # found under the name .jpg
 CROP_NAME = re.compile(r"(\d{5,})\.jpg", re.IGNORECASE)
@@ -38,7 +38,7 @@ def crop_files(folder: Path) -> dict[int, Path]:
     return crops
 
 
-def read_picture(path: Path, limits: DecodeLimits = GENEROUS) -> UInt8[np.ndarray, "H W 3"]:
+def read_image(path: Path, limits: DecodeLimits = DEFAULT_LIMITS) -> UInt8[np.ndarray, "H W 3"]:
     """A picture file as RGB; `MediaError` where it is damaged, or beyond the limits."""
     try:
         check_bytes(path, path.stat().st_size, limits)

@@ -18,9 +18,9 @@ from features.media.limits import DecodeLimits
 from features.media.sampling import EVERY_FRAME, Sampling
 from features.media.video import Probe
 from features.media.worker import requests as reading
-from features.media.worker.client import DecoderLink
-from features.media.worker.requests import Picture, Watched
-from features.timeline import Clock
+from features.media.worker.client import DecoderClient
+from features.media.worker.requests import Image, VideoTimeline
+from features.timeline import FrameTimes
 
 IN_MEMORY_BYTES = 8 * 2**20  # two minutes at 16 kHz; what is longer goes to a file without a name
 
@@ -37,9 +37,9 @@ class Decoder:
 
     def __init__(self, limits: DecodeLimits, n_threads: int = 1) -> None:
         self.limits = limits
-        self.link = DecoderLink(limits, n_threads)
+        self.link = DecoderClient(limits, n_threads)
         self._keep_hz: int | None = None
-        self._heard: Hearing | None = None
+        self._heard: AudioBuffer | None = None
 
     def begin(self) -> None:
         """Start the process, without waiting until it is ready."""
@@ -52,16 +52,16 @@ class Decoder:
 
     def pictures(
         self, video: Path, fps: float | None, sampling: Sampling = EVERY_FRAME
-    ) -> Generator[list[Picture], None, Clock]:
+    ) -> Generator[list[Image], None, FrameTimes]:
         """Yield the frames that are to be looked at; return the clock, with the row of each."""
         chosen = sampling.model_dump(mode="json")
-        return (yield from self._watched(reading.video_pictures, video, fps, chosen))
+        return (yield from self._watched(reading.video_frames, video, fps, chosen))
 
-    def crops(self, paths: Sequence[Path]) -> Generator[list[Picture], None, None]:
+    def crops(self, paths: Sequence[Path]) -> Generator[list[Image], None, None]:
         """Yield the pictures of these files, in order."""
-        yield from self.link.pieces(reading.crop_pictures, None, [str(path) for path in paths])
+        yield from self.link.pieces(reading.crop_images, None, [str(path) for path in paths])
 
-    def clock(self, video: Path, fps: float | None) -> Clock:
+    def clock(self, video: Path, fps: float | None) -> FrameTimes:
         """When each frame of a video is shown; decodes all of it, which is what proves it whole."""
         return self._end_of(self._watched(reading.video_clock, video, fps))
 
@@ -79,7 +79,7 @@ class Decoder:
             yield from heard.blocks()
             return heard.start_s
         arguments = (str(path), rate_hz)
-        with closing(self.link.pieces(reading.sound_samples, None, *arguments)) as pieces:
+        with closing(self.link.pieces(reading.audio_samples, None, *arguments)) as pieces:
             while True:
                 try:
                     yield next(pieces)[0]
@@ -88,17 +88,17 @@ class Decoder:
 
     def _watched(
         self, function: Callable, video: Path, fps: float | None, *more: Any
-    ) -> Generator[list[Picture], None, Clock]:
+    ) -> Generator[list[Image], None, FrameTimes]:
         """The pictures that the process yields; sound between them is put aside."""
         self._forget()
-        self._heard = heard = Hearing(video, self._keep_hz) if self._keep_hz else None
-        pieces = self.link.pieces(function, Watched, str(video), fps, *more, self._keep_hz)
+        self._heard = heard = AudioBuffer(video, self._keep_hz) if self._keep_hz else None
+        pieces = self.link.pieces(function, VideoTimeline, str(video), fps, *more, self._keep_hz)
         with closing(pieces):
             while True:
                 try:
                     piece = next(pieces)
                 except StopIteration as end:
-                    found: Watched = end.value
+                    found: VideoTimeline = end.value
                     break
                 if piece[0].dtype == np.uint8:
                     yield piece
@@ -137,7 +137,7 @@ class Decoder:
         self._forget()
 
 
-class Hearing:
+class AudioBuffer:
     """The sound of one video, block by block as it was decoded."""
 
     def __init__(self, video: Path, rate_hz: int) -> None:

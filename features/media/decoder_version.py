@@ -11,7 +11,7 @@ DECODING = 1  # raised when the code comes to decode, or to refuse, what it did 
 
 
 @dataclass(frozen=True, slots=True)
-class Extractor:
+class DecoderVersion:
     """What decodes media, and within which limits."""
 
     name: str
@@ -20,8 +20,8 @@ class Extractor:
     """None for one who only asks: any will do."""
 
 
-def extractor(limits: DecodeLimits | None = None) -> Extractor:
+def decoder_version(limits: DecodeLimits | None = None) -> DecoderVersion:
     """What decodes here."""
     libraries = (f"PyAV {version('av')}", f"FFmpeg {av.ffmpeg_version_info}")
     name = ", ".join([f"decoding {DECODING}", *libraries, f"Pillow {version('pillow')}"])
-    return Extractor(name, limits)
+    return DecoderVersion(name, limits)

@@ -36,35 +36,39 @@ class DecodeLimits(Config):
     """Tracks of a container, of whatever kind."""
 
 
-GENEROUS = DecodeLimits()
+DEFAULT_LIMITS = DecodeLimits()
 
 
 def check_bytes(path: Path, n_bytes: int, limits: DecodeLimits) -> None:
     """`MediaError` where a file is larger than allowed."""
     if n_bytes > limits.file_bytes:
-        raise beyond(path, "limit-bytes", f"it has {n_bytes} bytes", "file_bytes", limits)
+        raise limit_error(path, "limit-bytes", f"it has {n_bytes} bytes", "file_bytes", limits)
 
 
 def check_frames(path: Path, n_frames: int, limits: DecodeLimits) -> None:
     """`MediaError` where there are more frames than allowed."""
     if n_frames > limits.frames:
-        raise beyond(path, "limit-frames", f"it has {n_frames} frames or more", "frames", limits)
+        raise limit_error(
+            path, "limit-frames", f"it has {n_frames} frames or more", "frames", limits
+        )
 
 
 def check_pixels(path: Path, width: int, height: int, limits: DecodeLimits) -> None:
     """`MediaError` where pictures are larger than allowed."""
     if width * height > limits.pixels:
         why = f"its pictures have {width} x {height} pixels"
-        raise beyond(path, "limit-pixels", why, "pixels", limits)
+        raise limit_error(path, "limit-pixels", why, "pixels", limits)
 
 
 def check_time(path: Path, time_s: float, limits: DecodeLimits) -> None:
     """`MediaError` where something lies beyond the longest duration that is allowed."""
     if time_s > limits.duration_s:
-        raise beyond(path, "limit-duration", f"it lasts {time_s:g} s", "duration_s", limits)
+        raise limit_error(path, "limit-duration", f"it lasts {time_s:g} s", "duration_s", limits)
 
 
-def beyond(path: Path, code: MediaCode, why: str, key: str, limits: DecodeLimits) -> MediaError:
+def limit_error(
+    path: Path, code: MediaCode, why: str, key: str, limits: DecodeLimits
+) -> MediaError:
     """The error that a limit is passed, with the key that would raise it."""
     allowed = str(getattr(limits, key)).removesuffix(".0")
     return MediaError(

@@ -11,11 +11,17 @@ import numpy as np
 from jaxtyping import UInt8
 
 from features.errors import MediaError
-from features.media.container import opened, video_stream
-from features.media.limits import GENEROUS, DecodeLimits, check_frames, check_pixels, check_time
-from features.timeline import Clock, constant_clock
+from features.media.container import open_container, video_stream
+from features.media.limits import (
+    DEFAULT_LIMITS,
+    DecodeLimits,
+    check_frames,
+    check_pixels,
+    check_time,
+)
+from features.timeline import FrameTimes, constant_frame_times
 
-WHOLE = 0.95  # least part of what a container promises that must decode
+MIN_DECODED_SHARE = 0.95  # least part of what a container promises that must decode
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,11 +36,11 @@ class Probe:
     has_sound: bool
 
 
-def probe(path: Path, limits: DecodeLimits = GENEROUS) -> Probe:
+def probe(path: Path, limits: DecodeLimits = DEFAULT_LIMITS) -> Probe:
     """What the container of a video lists; `MediaError` where it is no video."""
     stamps: list[float] = []
     n_packets = 0
-    with opened(path, limits) as container:
+    with open_container(path, limits) as container:
         stream = video_stream(path, container, limits)
         for packet in container.demux(stream):
             if packet.size:
@@ -50,16 +56,16 @@ def probe(path: Path, limits: DecodeLimits = GENEROUS) -> Probe:
     return Probe(n_packets, rate, variable, has_sound)
 
 
-Beside = Callable[[av.container.InputContainer], Callable[[av.Packet | None], None]]
+PacketTap = Callable[[av.container.InputContainer], Callable[[av.Packet | None], None]]
 """Given an open container, what takes each of its packets, of whatever track; None at their end."""
 
 
 def decoded_frames(
     path: Path,
     lost_s: list[float],
-    limits: DecodeLimits = GENEROUS,
+    limits: DecodeLimits = DEFAULT_LIMITS,
     n_threads: int = 0,
-    beside: Beside | None = None,
+    beside: PacketTap | None = None,
 ) -> Iterator[av.VideoFrame]:
     """Every frame of a video in the order shown; `frame.time` is its presentation time or None.
 
@@ -74,7 +80,7 @@ def decoded_frames(
     n_whole, n_damaged, last_s = 0, 0, 0.0
     listed_s: set[float] = set()
     decoded_s: set[float] = set()
-    with opened(path, limits) as container:
+    with open_container(path, limits) as container:
         stream = video_stream(path, container, limits, n_threads)
         feed = beside(container) if beside else None
         for packet in container.demux() if feed else container.demux(stream):
@@ -110,10 +116,10 @@ def decoded_frames(
             got = (last_s + 1 / float(stream.average_rate)) * n_whole / max(1, n_whole + n_damaged)
     if n_whole == 0:
         raise MediaError(f"{path}: no frame decodes; replace the file", "no-frames")
-    if got < WHOLE * promised:
+    if got < MIN_DECODED_SHARE * promised:
         raise MediaError(
             f"{path}: {got:.6g} of the {promised:.6g} {unit} that the container promises decode, "
-            f"fewer than {WHOLE:.0%}: the file is truncated or damaged; replace it",
+            f"fewer than {MIN_DECODED_SHARE:.0%}: the file is truncated or damaged; replace it",
             "incomplete",
         )
     if n_damaged and decoded_s:
@@ -121,12 +127,12 @@ def decoded_frames(
         lost_s += sorted(t for t in listed_s - decoded_s if first_s < t < after_s)
 
 
-def clock(
+def frame_times(
     stamps_s: Sequence[float | None],
     lost_s: Sequence[float],
     declared_fps: float | None,
     path: Path,
-) -> Clock:
+) -> FrameTimes:
     """When each frame is shown: its own timestamp, as the container gives it.
 
     Where one is missing or does not increase, all are k / fps of the declared rate, else of the
@@ -137,7 +143,7 @@ def clock(
         if np.all(np.diff(shown_s) > 0):
             time_s = np.sort(np.concatenate([shown_s, np.array(lost_s, dtype=np.float64)]))
             note = f"{len(lost_s)} frames lost to damage" if lost_s else None
-            return Clock(time_s, np.searchsorted(time_s, shown_s), note)
+            return FrameTimes(time_s, np.searchsorted(time_s, shown_s), note)
     fps = declared_fps or probe(path).mean_fps
     if not fps:
         raise MediaError(
@@ -145,10 +151,10 @@ def clock(
             "declare one as `fps` in the manifest",
             "no-clock",
         )
-    return constant_clock(len(stamps_s), fps, "timestamps unusable")
+    return constant_frame_times(len(stamps_s), fps, "timestamps unusable")
 
 
-def pixels(frame: av.VideoFrame) -> UInt8[np.ndarray, "H W 3"]:
+def to_rgb(frame: av.VideoFrame) -> UInt8[np.ndarray, "H W 3"]:
     """A decoded frame as RGB; `MediaError` where its format cannot be converted."""
     try:
         return frame.to_ndarray(format="rgb24", threads=1)  # pyright: ignore[reportCallIssue]

@@ -11,7 +11,7 @@ from typing import Literal
 
 from features.clip import Track
 from features.errors import InputError
-from features.store.commit import Commit, Glance
+from features.store.commit import Commit, RecordHeader
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +22,7 @@ class Entry:
     kind: Literal["folder", "file", "link"]
 
 
-class Place(ABC):
+class StoreBackend(ABC):
     """Groups and records under one root; a record is there whole, or not at all."""
 
     @abstractmethod
@@ -66,7 +66,7 @@ class Place(ABC):
         """A record's commit, or None where there is none; raises as `read_commit`."""
 
     @abstractmethod
-    def glance(self, name: str) -> Glance:
+    def glance(self, name: str) -> RecordHeader:
         """What one sees of a record without reading its arrays."""
 
     @abstractmethod

@@ -70,10 +70,10 @@ def read_commit(folder: Path | str) -> Commit | None:
         raw = read_metadata(path)
     except (FileNotFoundError, NotADirectoryError):
         return None
-    return commit_in(raw, path)
+    return parse_commit(raw, path)
 
 
-def commit_in(raw: bytes, path: str) -> Commit:
+def parse_commit(raw: bytes, path: str) -> Commit:
     """The commit in the bytes of a record's zarr.json, which lies at `path`; raises alike."""
     if _is_spelled_as_ours(raw):
         try:
@@ -85,7 +85,7 @@ def commit_in(raw: bytes, path: str) -> Commit:
         digest = attributes.pop("digest")
     except (ValueError, KeyError, TypeError) as error:
         raise StoreError(f"{path} is damaged ({error}); extract the clip again") from None
-    if raw != group_metadata({**attributes, "digest": _digest(attributes)}):
+    if raw != encode_group({**attributes, "digest": _digest(attributes)}):
         raise StoreError(f"{path} is not what was committed; extract the clip again")
     if other := sorted(set(attributes) ^ {*Commit.__slots__} - {"digest"}):
         raise LaterVersion(
@@ -110,7 +110,7 @@ def _is_spelled_as_ours(raw: bytes) -> bool:
     return said == f'{hashlib.sha256(b"{" + rest + b"}").hexdigest()}",'.encode()
 
 
-def commit_of(
+def make_commit(
     source: JsonObject, files: dict[str, str], provenance: JsonObject, note: str | None
 ) -> Commit:
     """The commit that says this, with its own digest."""
@@ -118,12 +118,12 @@ def commit_of(
     return Commit(source, files, provenance, note, _digest(said))
 
 
-def commit_metadata(commit: Commit) -> bytes:
+def encode_commit(commit: Commit) -> bytes:
     """The canonical zarr.json of a record."""
-    return group_metadata(asdict(commit))
+    return encode_group(asdict(commit))
 
 
-def group_metadata(attributes: JsonObject) -> bytes:
+def encode_group(attributes: JsonObject) -> bytes:
     """The canonical zarr.json of a group."""
     return canonical({"zarr_format": 3, "node_type": "group", "attributes": attributes})
 
@@ -133,7 +133,7 @@ def _digest(attributes: JsonObject) -> str:
     return hashlib.sha256(canonical(attributes)).hexdigest()
 
 
-def attributes_in(raw: bytes, path: str) -> JsonObject:
+def decode_attributes(raw: bytes, path: str) -> JsonObject:
     """The attributes in the bytes of a zarr.json, which lies at `path`."""
     try:
         attributes = parse_object(raw)["attributes"]
@@ -146,16 +146,16 @@ def attributes_in(raw: bytes, path: str) -> JsonObject:
     return attributes
 
 
-def refuse_unless_canonical(raw: bytes, path: str, attributes: JsonObject) -> None:
+def check_canonical(raw: bytes, path: str, attributes: JsonObject) -> None:
     """`StoreError` where a group's zarr.json is not the one spelling of these attributes."""
-    if raw != group_metadata(attributes):
+    if raw != encode_group(attributes):
         raise StoreError(
             f"{path} was changed since it was written; `vaflow verify STORE --repair` restores it"
         )
 
 
 @dataclass(frozen=True, slots=True)
-class Glance:
+class RecordHeader:
     """One record, as far as it was looked at."""
 
     commit: Commit | None
@@ -165,7 +165,7 @@ class Glance:
     """Why it cannot be what was committed."""
 
 
-def glance(folder: Path | str) -> Glance:
+def read_header(folder: Path | str) -> RecordHeader:
     """A record's commit, and whether the files that it names are there.
 
     `LaterVersion` where the commit says what we do not know.
@@ -173,11 +173,11 @@ def glance(folder: Path | str) -> Glance:
     try:
         commit = read_commit(folder)
         if commit is None:
-            return Glance(None)
+            return RecordHeader(None)
         sizes = [_size(folder, name) for name in (METADATA, *commit.files)]
     except StoreError as error:
-        return Glance(None, fault=str(error))
-    return Glance(commit, sum(sizes))
+        return RecordHeader(None, fault=str(error))
+    return RecordHeader(commit, sum(sizes))
 
 
 def _size(folder: Path | str, name: str) -> int:

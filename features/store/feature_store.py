@@ -25,22 +25,22 @@ from features.clip import ID_PATTERN, Track
 from features.config_errors import describe
 from features.errors import InputError, LaterVersion, StoreError
 from features.spec import FeatureSpec
-from features.store.backend import Place
+from features.store.backend import StoreBackend
 from features.store.commit import (
     Commit,
-    Glance,
-    attributes_in,
-    group_metadata,
-    refuse_unless_canonical,
+    RecordHeader,
+    check_canonical,
+    decode_attributes,
+    encode_group,
 )
 from features.store.layout import METADATA
-from features.store.local import Folder
-from features.store.record import refuse_other_chunks, stage
-from features.store.s3 import SCHEME, bucket_at
+from features.store.local import LocalBackend
+from features.store.record import check_chunks, write_staged
+from features.store.s3 import SCHEME, s3_backend
 from features.store.work_folder import LOCKS, STAGING
-from features.system.files import naming
-from features.system.locks import Claim, claim, locked
-from features.system.signals import finishing
+from features.system.files import errors_name
+from features.system.locks import HeldLock, file_lock, try_lock
+from features.system.signals import deferring_signals
 
 FORMAT = "vaflow-features"
 VERSION = 1
@@ -53,7 +53,7 @@ SET_NAME = re.compile(r"[a-z][a-z0-9]*-[0-9a-f]{12}")  # <kind>-<digest> (featur
 class FeatureStore:
     """Feature sets at one place. Many may read while many write."""
 
-    place: Place
+    place: StoreBackend
 
     @classmethod
     def open(cls, path: str | Path, *, create: bool = False) -> "FeatureStore":
@@ -73,13 +73,13 @@ class FeatureStore:
 
         `InputError` where it holds something else.
         """
-        store = cls(place_at(path))
+        store = cls(backend_at(path))
         raw = store.place.metadata("")
         if raw is None:
             store.place.refuse_unless_free()
             return store
         store.place.refuse_unless_safe()
-        attributes = attributes_in(raw, store._metadata_of(""))
+        attributes = decode_attributes(raw, store._metadata_of(""))
         if attributes.get("format") != FORMAT:
             raise InputError(f"{path} is a zarr group but no feature store; give another path")
         if attributes.get("version") != VERSION:
@@ -87,7 +87,7 @@ class FeatureStore:
                 f"{path} is a feature store of version {attributes.get('version')}, this vaflow "
                 f"reads version {VERSION}; use the vaflow that wrote it, or another path"
             )
-        refuse_unless_canonical(raw, store._metadata_of(""), ROOT)
+        check_canonical(raw, store._metadata_of(""), ROOT)
         return store
 
     def found(self) -> None:
@@ -95,15 +95,15 @@ class FeatureStore:
         self.place.refuse_unless_writable()
         if self.place.metadata("") is not None:
             return
-        with locked(self.work / LOCKS / "store"):  # two first runs may be at it
+        with file_lock(self.work / LOCKS / "store"):  # two first runs may be at it
             self.place.refuse_unless_free()
             if self.place.metadata("") is None:
-                self.place.put_metadata("", group_metadata(ROOT))
+                self.place.put_metadata("", encode_group(ROOT))
 
     @property
     def path(self) -> Path:
         """The folder of the store; `InputError` where it lies on an object store."""
-        if not isinstance(self.place, Folder):
+        if not isinstance(self.place, LocalBackend):
             raise InputError(
                 f"{self.place.path()} is no folder, and this works on folders only; copy the store "
                 "to a folder first, with any tool that copies objects"
@@ -145,7 +145,7 @@ class FeatureStore:
         if raw is not None:
             self._spec(spec.name, raw)
         elif self.place.entries(spec.name):
-            self.place.put_metadata(spec.name, group_metadata(spec.model_dump(mode="json")))
+            self.place.put_metadata(spec.name, encode_group(spec.model_dump(mode="json")))
 
     def spec(self, set_name: str) -> FeatureSpec:
         """The spec of a feature set; `StoreError` where it is not there or was tampered with."""
@@ -158,7 +158,7 @@ class FeatureStore:
         """The spec in a feature set's metadata."""
         said = self.place.path(name)
         try:
-            spec = FeatureSpec.model_validate(attributes_in(raw, self._metadata_of(name)))
+            spec = FeatureSpec.model_validate(decode_attributes(raw, self._metadata_of(name)))
         except ValidationError as error:
             raise LaterVersion(
                 f"{said} holds no feature spec that this vaflow knows "
@@ -170,7 +170,7 @@ class FeatureStore:
                 f"{said} holds the spec of {spec.name}: it was renamed or changed; restore it, "
                 "or move it out of the store and extract again"
             )
-        refuse_unless_canonical(raw, self._metadata_of(name), spec.model_dump(mode="json"))
+        check_canonical(raw, self._metadata_of(name), spec.model_dump(mode="json"))
         return spec
 
     def _metadata_of(self, name: str) -> str:
@@ -198,7 +198,7 @@ class FeatureStore:
         """
         return self.place.commit(self.name(set_name, clip_id))
 
-    def glance(self, set_name: str, clip_id: str) -> Glance:
+    def glance(self, set_name: str, clip_id: str) -> RecordHeader:
         """What one sees of the clip's record without reading its arrays."""
         return self.place.glance(self.name(set_name, clip_id))
 
@@ -228,7 +228,7 @@ class FeatureStore:
         source: JsonObject,
         provenance: JsonObject,
         note: str | None = None,
-        held: Claim | None = None,
+        held: HeldLock | None = None,
         expected: dict[str, str] | None = None,
     ) -> Commit:
         """Publish a track as the clip's record, in the place of an older one.
@@ -239,49 +239,49 @@ class FeatureStore:
         (test_store.py). `expected` is what the files of the record were where it comes from:
         `StoreError` where its chunks are others, and it is not published.
         """
-        lock = nullcontext() if held else locked(self._lock(spec.name, clip_id))
+        lock = nullcontext() if held else file_lock(self._lock(spec.name, clip_id))
         staged = self.work / STAGING / f"{spec.name}.{clip_id}.{uuid.uuid4().hex}"
         name = self.name(spec.name, clip_id)
-        with lock, finishing(), naming(self.place.disk_path(name)):
+        with lock, deferring_signals(), errors_name(self.place.disk_path(name)):
             try:
                 staged.mkdir(parents=True)
-                commit = stage(staged, track, source, provenance, note)
+                commit = write_staged(staged, track, source, provenance, note)
                 if expected is not None:
-                    refuse_other_chunks(commit, expected)
+                    check_chunks(commit, expected)
                 if self.place.metadata(spec.name) is None:
-                    data = group_metadata(spec.model_dump(mode="json"))
+                    data = encode_group(spec.model_dump(mode="json"))
                     self.place.put_metadata(spec.name, data)
                 self.place.publish(staged, name)  # what commits
             finally:
                 shutil.rmtree(staged, ignore_errors=True)
         return commit
 
-    def claim(self, set_name: str, clip_id: str) -> Claim | None:
+    def claim(self, set_name: str, clip_id: str) -> HeldLock | None:
         """The sole right to write a clip's record until it is released; None where another has it.
 
         The kernel frees it when its holder dies, and with it whatever lies of the clip in staging
         is debris.
         """
-        return claim(self._lock(set_name, clip_id))
+        return try_lock(self._lock(set_name, clip_id))
 
     def _lock(self, set_name: str, clip_id: str) -> Path:
         """The file that is locked by whoever works on a clip's record."""
         return self.work / LOCKS / f"{set_name}.{clip_id}"
 
 
-def place_at(store: str | Path) -> Place:
+def backend_at(store: str | Path) -> StoreBackend:
     """The place that a path or URL names; `InputError` where it is a URL of another kind."""
     said = str(store)
     if said.startswith(SCHEME):
-        return bucket_at(said)
+        return s3_backend(said)
     if "://" in said:
         raise InputError(
             f"store = {said!r}: only folders of this machine and {SCHEME}BUCKET/PREFIX are "
             "supported"
         )
-    return Folder(Path(store))
+    return LocalBackend(Path(store))
 
 
-def absolute(store: str) -> str:
+def absolute_path(store: str) -> str:
     """The same store, as any folder and any later process may name it."""
     return store if "://" in store else str(Path(store).resolve())

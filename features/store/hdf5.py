@@ -31,7 +31,7 @@ from features.clip import Track
 from features.errors import InputError, StoreError
 from features.maintenance.listing import clip_ids
 from features.spec import FeatureSpec
-from features.store.commit import Commit, commit_of
+from features.store.commit import Commit, make_commit
 from features.store.feature_store import CLIP_NAME, SET_NAME, FeatureStore
 from features.store.layout import (
     ARRAYS,
@@ -41,8 +41,8 @@ from features.store.layout import (
     MAX_TRACK_BYTES,
     MAX_WIDTH,
 )
-from features.system.files import naming, sync_folder
-from features.system.signals import finishing
+from features.system.files import errors_name, sync_folder
+from features.system.signals import deferring_signals
 
 FORMAT = "vaflow-features-hdf5"
 VERSION = 1
@@ -52,7 +52,7 @@ CHECKSUM = int(h5py.h5z.FILTER_FLETCHER32)  # the one filter: it expands nothing
 
 
 @dataclass(frozen=True, slots=True)
-class Imported:
+class ImportResult:
     """How an import ended, by place in the store (`<feature set>/<clip id>`)."""
 
     written: tuple[str, ...]
@@ -62,7 +62,7 @@ class Imported:
     """Another record was there; it was left."""
 
 
-def export(path: str, output: Path, clips: Collection[str] | None = None) -> int:
+def export_h5(path: str, output: Path, clips: Collection[str] | None = None) -> int:
     """Write a store, or what it holds of these clips, into one file; returns how many records.
 
     The file comes to be whole or not at all. `StoreError` where a record is damaged or a clip has
@@ -71,7 +71,7 @@ def export(path: str, output: Path, clips: Collection[str] | None = None) -> int
     store = FeatureStore.open(path)
     part = output.with_name(f".{output.name}.{uuid.uuid4().hex}.part")
     n_records = 0
-    with finishing(), naming(output):
+    with deferring_signals(), errors_name(output):
         try:
             with h5py.File(part, "x", libver="v110") as file:
                 file.attrs.update({"format": FORMAT, "version": VERSION})
@@ -107,7 +107,7 @@ def _put_record(group: h5py.Group, store: FeatureStore, set_name: str, clip_id: 
     _put_json(group, "commit", asdict(commit))
 
 
-def import_h5(source: Path, path: str) -> Imported:
+def import_h5(source: Path, path: str) -> ImportResult:
     """Bring the records of an exported file into a store, which comes to be where there is none.
 
     What is there already stays. `InputError` where the file is none of ours, or damaged: nothing of
@@ -132,7 +132,7 @@ def import_h5(source: Path, path: str) -> Imported:
         raise InputError(
             f"{source} is damaged, or not as `vaflow export` writes it ({words}); export it again"
         ) from error
-    return Imported(*(tuple(ends[key]) for key in ("written", "present", "kept")))
+    return ImportResult(*(tuple(ends[key]) for key in ("written", "present", "kept")))
 
 
 def _refuse_other_formats(file: h5py.File, source: Path) -> None:
@@ -214,7 +214,7 @@ def _array(group: h5py.Group, name: str) -> np.ndarray:
 
 
 def _taken(store: FeatureStore, spec: FeatureSpec, clip_id: str, record: h5py.Group) -> str:
-    """Write one record, unless one is there; returns which list of `Imported` it belongs to."""
+    """Write one record, unless one is there; returns which list of `ImportResult` it belongs to."""
     if odd := set(record) - {*ARRAYS, "commit"}:
         raise ValueError(f"{record.name} holds {min(odd)!r}, which does not belong there")
     said = _commit(record)
@@ -241,7 +241,7 @@ def _commit(record: h5py.Group) -> Commit:
     """What the store said of a record; `ValueError` where its own digest does not hold."""
     fields = _json(record, "commit")
     digest = fields.pop("digest")
-    commit = commit_of(**fields)
+    commit = make_commit(**fields)
     if commit.digest != digest:
         raise ValueError(f"{record.name}/commit is not what was exported")
     return commit

@@ -29,7 +29,7 @@ FILE_PATTERN = r"^(values|time_s|valid)/(zarr\.json|c(/(0|[1-9][0-9]{0,8})){1,2}
 
 
 @dataclass(frozen=True, slots=True)
-class ArrayKind:
+class ArraySchema:
     """What one array of a record is, whatever its length."""
 
     dtype: str
@@ -39,14 +39,14 @@ class ArrayKind:
 
 
 ARRAYS = {
-    "values": ArrayKind("float16", 2, 2, "NaN"),
-    "time_s": ArrayKind("float64", 8, 1, "NaN"),
-    "valid": ArrayKind("bool", 1, 1, False),
+    "values": ArraySchema("float16", 2, 2, "NaN"),
+    "time_s": ArraySchema("float64", 8, 1, "NaN"),
+    "valid": ArraySchema("bool", 1, 1, False),
 }
 
 
 @dataclass(frozen=True, slots=True)
-class ArrayForm:
+class ArrayLayout:
     """Shape and chunks of one array."""
 
     name: str
@@ -111,7 +111,7 @@ def files_in(folder: Path) -> dict[str, int]:
     return found
 
 
-def array_form(name: str, raw: bytes) -> ArrayForm:
+def array_layout(name: str, raw: bytes) -> ArrayLayout:
     """Shape and chunks in an array's zarr.json; `StoreError` where it is not as we write it."""
     try:
         found = parse_object(raw)
@@ -119,14 +119,14 @@ def array_form(name: str, raw: bytes) -> ArrayForm:
         chunk_shape = _sizes(found["chunk_grid"]["configuration"]["chunk_shape"])
     except (ValueError, KeyError, TypeError) as error:
         raise StoreError(f"{name}/{METADATA} is no metadata of an array ({error!r})") from None
-    form = ArrayForm(name, shape, chunk_shape)
+    form = ArrayLayout(name, shape, chunk_shape)
     found.pop("dimension_names", None)  # some versions of zarr say that there are none
     for key, wanted in _as_written(form).items():
         if key not in found or found.pop(key) not in wanted:
             raise StoreError(f"{name}/{METADATA} has another {key} than a record's {name}")
     if found:
         raise StoreError(f"{name}/{METADATA} has the key {min(found)!r}, which no record has")
-    _refuse_beyond_limits(form)
+    _check_limits(form)
     return form
 
 
@@ -137,7 +137,7 @@ def _sizes(value: object) -> tuple[int, ...]:
     return tuple(value)
 
 
-def _as_written(form: ArrayForm) -> dict[str, tuple[object, ...]]:
+def _as_written(form: ArrayLayout) -> dict[str, tuple[object, ...]]:
     """What each key of an array's zarr.json may say: what zarr 3 writes for us."""
     kind = ARRAYS[form.name]
     little = {"name": "bytes", "configuration": {"endian": "little"}}
@@ -159,7 +159,7 @@ def _as_written(form: ArrayForm) -> dict[str, tuple[object, ...]]:
     }
 
 
-def _refuse_beyond_limits(form: ArrayForm) -> None:
+def _check_limits(form: ArrayLayout) -> None:
     """`StoreError` where shape or chunks are of another kind, or larger, than any record's."""
     n_axes = ARRAYS[form.name].n_axes
     if len(form.shape) != n_axes or len(form.chunk_shape) != n_axes:
@@ -183,7 +183,7 @@ def _refuse_beyond_limits(form: ArrayForm) -> None:
         )
 
 
-def check_forms(folder: Path, sizes: dict[str, int]) -> set[str]:
+def check_layouts(folder: Path, sizes: dict[str, int]) -> set[str]:
     """Hold the arrays of a record to their form, and each chunk's file to its size.
 
     `sizes` is what `files_in` found. Returns the files that such a record has, but for its commit;
@@ -192,7 +192,7 @@ def check_forms(folder: Path, sizes: dict[str, int]) -> set[str]:
     wanted: set[str] = set()
     lengths = {}
     for name in ARRAYS:
-        form = array_form(name, read_metadata(folder / name / METADATA))
+        form = array_layout(name, read_metadata(folder / name / METADATA))
         lengths[name] = form.shape[0]
         wanted.add(f"{name}/{METADATA}")
         for chunk in form.chunks():

@@ -10,15 +10,15 @@ from typing import Literal
 
 from features.clip import Track
 from features.errors import InputError, StoreError
-from features.store.backend import Entry, Place
-from features.store.commit import Commit, Glance, glance, read_commit
+from features.store.backend import Entry, StoreBackend
+from features.store.commit import Commit, RecordHeader, read_commit, read_header
 from features.store.layout import METADATA, read_metadata
 from features.store.record import read_track
-from features.system.files import naming, refuse_unless_writable, sync_folder, write_whole
+from features.system.files import check_writable, errors_name, sync_folder, write_atomic
 
 
 @dataclass(frozen=True, slots=True)
-class Folder(Place):
+class LocalBackend(StoreBackend):
     """A folder of this machine: a record is renamed into place."""
 
     root: Path
@@ -70,19 +70,19 @@ class Folder(Place):
     def put_metadata(self, name: str, data: bytes) -> None:
         """Put the file there in one step, and have the disk keep its name."""
         folder = self.root / name
-        with naming(folder):
+        with errors_name(folder):
             folder.mkdir(parents=True, exist_ok=True)
             self.work.mkdir(exist_ok=True)
-            write_whole(folder / METADATA, data, self.work)
+            write_atomic(folder / METADATA, data, self.work)
             sync_folder(folder.parent)
 
     def commit(self, name: str) -> Commit | None:
         """As `read_commit` has it."""
         return read_commit(f"{self.root}/{name}")
 
-    def glance(self, name: str) -> Glance:
-        """As `features.store.commit.glance` has it."""
-        return glance(f"{self.root}/{name}")
+    def glance(self, name: str) -> RecordHeader:
+        """As `features.store.commit.read_header` has it."""
+        return read_header(f"{self.root}/{name}")
 
     def track(self, name: str, commit: Commit) -> Track:
         """As `read_track` has it."""
@@ -126,7 +126,7 @@ class Folder(Place):
 
     def refuse_unless_writable(self) -> None:
         """`InputError` or `VaflowError` where nothing can come to be at this path."""
-        refuse_unless_writable(self.root, "store")
+        check_writable(self.root, "store")
 
 
 def _kind(entry: os.DirEntry[str]) -> Literal["folder", "file", "link"]:

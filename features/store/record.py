@@ -9,8 +9,8 @@ from zarr.codecs import BytesCodec, Crc32cCodec
 from features.canonical_json import JsonObject
 from features.clip import Track
 from features.errors import StoreError
-from features.store.commit import Commit, commit_metadata, commit_of
-from features.store.layout import ARRAYS, CHUNK_BYTES, METADATA, check_forms, files_in
+from features.store.commit import Commit, encode_commit, make_commit
+from features.store.layout import ARRAYS, CHUNK_BYTES, METADATA, check_layouts, files_in
 from features.system.files import sha256_of, sync_tree
 
 
@@ -33,12 +33,12 @@ def open_arrays(folder: Path, commit: Commit) -> dict[str, zarr.Array]:
             raise ValueError(f"{name} is missing")
         if name.endswith(METADATA) and sha256_of(folder / name) != digest:
             raise ValueError(f"{name} was changed")
-    if check_forms(folder, sizes) != set(commit.files):
+    if check_layouts(folder, sizes) != set(commit.files):
         raise ValueError("the commit names other files than such a record has")
     return {name: zarr.open_array(folder / name, mode="r") for name in ARRAYS}
 
 
-def stage(
+def write_staged(
     folder: Path,
     track: Track,
     source: JsonObject,
@@ -55,13 +55,13 @@ def stage(
         for path in sorted(folder.rglob("*"))
         if path.is_file() and path != folder / METADATA
     }
-    commit = commit_of(source, files, provenance, note)
-    (folder / METADATA).write_bytes(commit_metadata(commit))
+    commit = make_commit(source, files, provenance, note)
+    (folder / METADATA).write_bytes(encode_commit(commit))
     sync_tree(folder)
     return commit
 
 
-def refuse_other_chunks(commit: Commit, expected: dict[str, str]) -> None:
+def check_chunks(commit: Commit, expected: dict[str, str]) -> None:
     """`StoreError` where the chunks are not these; how zarr spells metadata may be another."""
     if other := sorted(
         name

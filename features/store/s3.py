@@ -14,7 +14,7 @@ way, a folder of its own for each version, would keep the old one until the new 
 program that reads with plain zarr would find the arrays, and a store would not be the same
 store after it was copied from or to a folder.
 
-Locks, the quarantine, memos and staging lie on this machine (`Bucket.work`): processes of one
+Locks, the quarantine, memos and staging lie on this machine (`S3Backend.work`): processes of one
 machine share a store as they share a folder. Several machines must work on different clips. Where
 they do not, the record of a clip that two write at once may read as corrupt, and is extracted
 again; what is read is held to the sha256 that the commit has of each file, so it is never a mixture
@@ -33,8 +33,8 @@ from typing import Any
 
 from features.clip import Track
 from features.errors import InputError, StoreError
-from features.store.backend import Entry, Place
-from features.store.commit import Commit, Glance, commit_in
+from features.store.backend import Entry, StoreBackend
+from features.store.commit import Commit, RecordHeader, parse_commit
 from features.store.layout import (
     CHECKSUM_BYTES,
     CHUNK_BYTES,
@@ -46,7 +46,7 @@ from features.store.layout import (
     files_in,
 )
 from features.store.record import read_track
-from features.store.s3_client import asking, endpoint, is_empty_object, is_of_bucket
+from features.store.s3_client import is_empty_object, is_of_bucket, s3_errors, server_url
 from features.system.files import sha256_of
 
 SCHEME = "s3://"
@@ -55,18 +55,18 @@ MAX_RECORD_BYTES = 2 * MAX_TRACK_BYTES  # times and validity are a part of the v
 DIGITS = 12  # hexadecimal, of the digest that names a work folder
 
 
-def bucket_at(url: str) -> "Bucket":
+def s3_backend(url: str) -> "S3Backend":
     """The place at s3://BUCKET/PREFIX; `InputError` where that is no such URL."""
     if not URL.fullmatch(url.rstrip("/")):
         raise InputError(
             f"store = {url!r} is no {SCHEME}BUCKET/PREFIX; a prefix has one name or more, of "
             "letters, digits and . _ = + -"
         )
-    return Bucket(url.rstrip("/"))
+    return S3Backend(url.rstrip("/"))
 
 
 @dataclass(frozen=True, slots=True)
-class Bucket(Place):
+class S3Backend(StoreBackend):
     """A prefix in a bucket: a record is uploaded, its commit last."""
 
     url: str
@@ -79,7 +79,7 @@ class Bucket(Place):
     def work(self) -> Path:
         """A folder of this machine for this URL on this server: $XDG_STATE_HOME/vaflow/..."""
         state = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
-        digest = hashlib.sha256(f"{endpoint(self.url)} {self.url}".encode()).hexdigest()[:DIGITS]
+        digest = hashlib.sha256(f"{server_url(self.url)} {self.url}".encode()).hexdigest()[:DIGITS]
         return Path(state) / "vaflow" / f"{self.url.rsplit('/', 1)[-1]}-{digest}.work"
 
     def disk_path(self, name: str) -> Path:
@@ -138,21 +138,21 @@ class Bucket(Place):
     def commit(self, name: str) -> Commit | None:
         """The record's commit, of the object that is there now."""
         raw = self.metadata(name)
-        return None if raw is None else commit_in(raw, self.path(f"{name}/{METADATA}"))
+        return None if raw is None else parse_commit(raw, self.path(f"{name}/{METADATA}"))
 
-    def glance(self, name: str) -> Glance:
+    def glance(self, name: str) -> RecordHeader:
         """The commit, and whether the objects that it names are listed: two requests."""
         try:
             commit = self.commit(name)
             if commit is None:
-                return Glance(None)
+                return RecordHeader(None)
             sizes = self._sizes(name)
             for file in commit.files:
                 if not sizes.get(file):
                     raise StoreError(f"{file} is {'empty' if file in sizes else 'missing'}")
         except StoreError as error:
-            return Glance(None, fault=str(error))
-        return Glance(commit, sum(sizes.get(file, 0) for file in (METADATA, *commit.files)))
+            return RecordHeader(None, fault=str(error))
+        return RecordHeader(commit, sum(sizes.get(file, 0) for file in (METADATA, *commit.files)))
 
     def track(self, name: str, commit: Commit) -> Track:
         """The track, of objects whose sha256 are those of the commit: they were put one by one."""
@@ -217,7 +217,7 @@ class Bucket(Place):
                 files.rm_file(self._key(name))
                 return True
             sizes = self._sizes(name)
-            fitting = [file for file in sizes if not _misfit(file, sizes[file])]
+            fitting = [file for file in sizes if not _foreign_reason(file, sizes[file])]
             self._get(name, fitting, target)
             for file in sorted(fitting, key=lambda file: file != METADATA):
                 files.rm_file(self._key(f"{name}/{file}"))
@@ -235,7 +235,7 @@ class Bucket(Place):
 
     def _asking(self) -> AbstractContextManager[Any]:
         """Within, the server is asked; its errors say what to do."""
-        return asking(self.url)
+        return s3_errors(self.url)
 
     def _sizes(self, name: str) -> dict[str, int]:
         """The size of every object below a record, by path inside it."""
@@ -254,7 +254,7 @@ class Bucket(Place):
         if len(sizes) > MAX_ENTRIES or sum(sizes.values()) > MAX_RECORD_BYTES:
             raise StoreError(f"{self.path(name)} is larger than any record; delete it")
         for file, n_bytes in sizes.items():
-            if why := _misfit(file, n_bytes):
+            if why := _foreign_reason(file, n_bytes):
                 raise StoreError(f"{self.path(f'{name}/{file}')} {why}; delete it")
         try:
             self._get(name, list(sizes), folder)
@@ -270,7 +270,7 @@ class Bucket(Place):
             )
 
 
-def _misfit(file: str, n_bytes: int) -> str:
+def _foreign_reason(file: str, n_bytes: int) -> str:
     """Why an object is none of a record's, by path inside it; empty where it may be one."""
     if file != METADATA and not re.fullmatch(FILE_PATTERN, file):
         return "is no file of a record"

@@ -77,15 +77,15 @@ def _configured(url: str) -> JsonObject:
     return said
 
 
-def endpoint(url: str) -> str:
+def server_url(url: str) -> str:
     """The server that is asked; the same for every region of AWS."""
-    with asking(url) as files:
+    with s3_errors(url) as files:
         found = str(files.s3.meta.endpoint_url)
     return "" if (urlsplit(found).hostname or "").endswith(AWS) else found
 
 
 @contextmanager
-def asking(url: str) -> Iterator[Any]:
+def s3_errors(url: str) -> Iterator[Any]:
     """The client; within, what goes wrong says what to do.
 
     `InputError` without credentials or bucket, `Unreachable` where the server is not there, or

@@ -13,11 +13,11 @@ from typing import Literal
 import torch
 
 from features.errors import InputError
-from features.system.locks import Claim, claim
+from features.system.locks import HeldLock, try_lock
 
 log = logging.getLogger(__name__)
 
-LOOK_AGAIN_S = 1.0  # at GPUs that others hold
+RETRY_GPU_S = 1.0  # at GPUs that others hold
 
 
 DeviceName = (
@@ -73,22 +73,22 @@ def advice(kinds: Sequence[str], device: torch.device) -> Iterator[str]:
         )
 
 
-def held(allowed: torch.device) -> tuple[torch.device, Claim | None]:
+def acquire_device(allowed: torch.device) -> tuple[torch.device, HeldLock | None]:
     """A device, with the lock on it if it is a GPU: that one, or where it has no number any."""
     if allowed.type != "cuda":
         return allowed, None
     numbers = range(torch.cuda.device_count()) if allowed.index is None else [allowed.index]
-    locks = [_lock_of(str(torch.cuda.get_device_properties(n).uuid)) for n in numbers]
-    place, lock = first_free(locks, partial(time.sleep, LOOK_AGAIN_S))
+    locks = [_gpu_lock(str(torch.cuda.get_device_properties(n).uuid)) for n in numbers]
+    place, lock = first_free_lock(locks, partial(time.sleep, RETRY_GPU_S))
     return torch.device("cuda", numbers[place]), lock
 
 
-def first_free(locks: Sequence[Path], wait: Callable[[], None]) -> tuple[int, Claim]:
+def first_free_lock(locks: Sequence[Path], wait: Callable[[], None]) -> tuple[int, HeldLock]:
     """The first of the locks that nobody holds, waiting for one; its place among them."""
     told = False
     while True:
         for place, path in enumerate(locks):
-            if lock := claim(path):
+            if lock := try_lock(path):
                 return place, lock
         if not told:
             log.warning(
@@ -99,6 +99,6 @@ def first_free(locks: Sequence[Path], wait: Callable[[], None]) -> tuple[int, Cl
         wait()
 
 
-def _lock_of(uuid: str) -> Path:
+def _gpu_lock(uuid: str) -> Path:
     """The lock file of a GPU, for the processes of this user on this machine."""
     return Path(gettempdir()) / f"vaflow-{os.getuid()}" / f"gpu-{uuid}.lock"

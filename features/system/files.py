@@ -10,14 +10,14 @@ from pathlib import Path
 from features.errors import InputError, VaflowError
 
 
-def write_whole(path: Path, data: bytes, staging: Path | None = None) -> None:
+def write_atomic(path: Path, data: bytes, staging: Path | None = None) -> None:
     """Put `data` at `path` in one step: a reader sees the old file or the new one.
 
     Until then it lies in `staging`, on the same file system; by default beside `path`.
     An `OSError` names `path`.
     """
     part = (staging or path.parent) / f".{path.name}.{uuid.uuid4().hex}.part"
-    with naming(path):
+    with errors_name(path):
         try:
             with part.open("xb") as file:
                 file.write(data)
@@ -29,14 +29,14 @@ def write_whole(path: Path, data: bytes, staging: Path | None = None) -> None:
         sync_folder(path.parent)
 
 
-def write_if_other(path: Path, data: bytes) -> None:
+def write_if_changed(path: Path, data: bytes) -> None:
     """Put `data` at `path` unless it is there already: the disk may be read-only."""
     if not path.is_file() or path.read_bytes() != data:
-        write_whole(path, data)
+        write_atomic(path, data)
 
 
 @contextmanager
-def naming(path: Path) -> Iterator[None]:
+def errors_name(path: Path) -> Iterator[None]:
     """Within, an `OSError` names this path: a full disk names none, staging a name nobody knows."""
     try:
         yield
@@ -44,7 +44,7 @@ def naming(path: Path) -> Iterator[None]:
         raise OSError(error.errno, error.strerror, str(path)) from error
 
 
-def refuse_unless_writable(path: Path, what: str) -> None:
+def check_writable(path: Path, what: str) -> None:
     """Raise where nothing can come to be at a path: `what` is the key that gave it.
 
     `InputError` where a part of the path is no folder, `VaflowError` where one may not write.

@@ -25,7 +25,7 @@ def keep_freed_memory() -> bool:
 
 
 @contextmanager
-def uncollected() -> Iterator[None]:
+def gc_paused() -> Iterator[None]:
     """Within, no cycles are looked for: among millions of objects that last, that is a tenth of it.
 
     Also a decorator. Nested, the outermost counts.

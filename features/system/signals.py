@@ -9,7 +9,7 @@ ENDING = (signal.SIGINT, signal.SIGTERM)  # by which one asks a program to end
 
 
 @contextmanager
-def finishing() -> Iterator[None]:
+def deferring_signals() -> Iterator[None]:
     """Within, Ctrl-C and SIGTERM wait: what was begun is finished first.
 
     In other threads none arrives.

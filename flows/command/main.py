@@ -11,7 +11,7 @@ from pathlib import Path
 from flows.command.exit_status import INTERRUPTED
 from flows.command.run import add_log_format, add_run_commands, count
 from flows.command.store import add_store_commands
-from flows.logs import set_up, tell
+from flows.logs import print_message, set_up
 
 BROKEN_PIPE = 141  # what a shell makes of SIGPIPE
 REMEDIES = {
@@ -53,14 +53,14 @@ def main(argv: Sequence[str] | None = None) -> int:
 
         if isinstance(error, OSError) and error.filename is not None:
             remedy = REMEDIES.get(error.errno or 0, "see to this path")
-            tell(
+            print_message(
                 f"vaflow: {error.filename}: {error.strerror}; {remedy}, and run the same again: "
                 "what is done is kept"
             )
             return 1
         if not isinstance(error, VaflowError):
             raise
-        tell(f"vaflow: {error}")
+        print_message(f"vaflow: {error}")
         return error.exit_status
 
 
@@ -156,9 +156,9 @@ def _render(arguments: argparse.Namespace) -> int:
     clips = rendered.DEFAULT_CLIPS if arguments.clips is None else arguments.clips
     seconds = rendered.DEFAULT_SECONDS if arguments.seconds is None else arguments.seconds
     seed = rendered.DEFAULT_SEED if arguments.seed is None else arguments.seed
-    from flows.progress import counting
+    from flows.progress import progress_bar
 
-    with counting("render") as on_clip:
+    with progress_bar("render") as on_clip:
         rendered.render(arguments.folder, clips=clips, seconds=seconds, seed=seed, on_clip=on_clip)
     print(f"render: {clips} clips of about {seconds:g} s, seed {seed}, in {arguments.folder}")
     return 0
@@ -166,7 +166,7 @@ def _render(arguments: argparse.Namespace) -> int:
 
 def _index(arguments: argparse.Namespace) -> int:
     from features.datasets import dataset
-    from features.datasets.base import described
+    from features.datasets.base import render_index
     from features.manifest.manifest import write_manifest
 
     apart = arguments.max_rows_apart
@@ -175,7 +175,7 @@ def _index(arguments: argparse.Namespace) -> int:
     if indexed.clips:
         write_manifest(arguments.output, indexed.clips)
     said = f"{len(indexed.clips)} clips in {arguments.output}"
-    report = [json.dumps(indexed.as_json(), indent=2)] if arguments.json else described(indexed)
+    report = [json.dumps(indexed.as_json(), indent=2)] if arguments.json else render_index(indexed)
     print("\n".join(report))
     if not arguments.json:
         print(f"index: {said if indexed.clips else 'no clip is usable; no manifest was written'}")
@@ -199,13 +199,13 @@ def _report(arguments: argparse.Namespace) -> int:
 
 def _check_submission(arguments: argparse.Namespace) -> int:
     from models.submission.check import check
-    from models.submission.format import counted, read_sample
+    from models.submission.format import count, read_sample
 
     sample = read_sample(arguments.sample)
     problems = check(arguments.file, sample)
     for problem in problems:
         print(problem)
-    said = counted(problems, "problem") if problems else "nothing is wrong"
-    rows = f"{counted(sample.locations, 'row')} of {counted(sample.clips, 'clip')}"
+    said = count(problems, "problem") if problems else "nothing is wrong"
+    rows = f"{count(sample.locations, 'row')} of {count(sample.clips, 'clip')}"
     print(f"check-submission: {arguments.file}: {said}; held to the {rows} of {arguments.sample}")
     return 1 if problems else 0

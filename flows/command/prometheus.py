@@ -21,8 +21,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from features.errors import InputError, VaflowError
 from features.extraction.outcome import Outcome
-from features.system.files import write_whole
-from models.training.config import Epoch
+from features.system.files import write_atomic
+from models.training.config import EpochResult
 
 ENDING = ".prom"  # the collector reads no other file
 EVERY_S = 15.0  # how often it is written anew: as often as Prometheus commonly asks
@@ -58,7 +58,7 @@ class RunMetrics:
                 self._rows[outcome.feature_set] += outcome.n_rows
                 self._bytes[outcome.feature_set] += outcome.n_bytes
 
-    def on_epoch(self, epoch: Epoch) -> None:
+    def on_epoch(self, epoch: EpochResult) -> None:
         """Count an epoch."""
         with self._lock:
             self._n_epochs += 1
@@ -106,7 +106,7 @@ class RunMetrics:
     def write(self) -> None:
         """Replace the file in one step. A run outlives a disk that does not take it."""
         try:
-            write_whole(self.path, generate_latest(self))
+            write_atomic(self.path, generate_latest(self))
         except OSError as error:
             log.warning("the metrics cannot be written to %s: %s", self.path, error.strerror)
 

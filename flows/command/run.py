@@ -91,11 +91,11 @@ def _run(arguments: argparse.Namespace) -> int:
     from rich.console import Console
 
     from features.errors import InputError
-    from flows.command.progress_hooks import watching
+    from flows.command.progress_hooks import progress_hooks
     from flows.messages import describe
     from flows.settings import settings
     from flows.stage_keys import hooks_of
-    from flows.stages import complete_or_raise, stage
+    from flows.stages import raise_if_incomplete, stage_function
 
     set_up(arguments.log_format)
     if arguments.timeout is not None and not arguments.via:
@@ -110,13 +110,13 @@ def _run(arguments: argparse.Namespace) -> int:
             )
         overrides = _overrides(arguments)
         return run_and_watch(arguments.stage, arguments.config, overrides, arguments.timeout)
-    function = stage(arguments.stage)
+    function = stage_function(arguments.stage)
     keys = settings(function, arguments.config, _overrides(arguments))
     console = Console(highlight=False, soft_wrap=True, markup=False)
     metrics = None if keys.get("dry_run") else arguments.metrics  # which is no run of the stage
-    with watching(arguments.stage, metrics) as hooks:
+    with progress_hooks(arguments.stage, metrics) as hooks:
         result = function(**keys, **hooks_of(function, hooks))
-        complete_or_raise(result)
+        raise_if_incomplete(result)
     for said in describe(result):
         console.print(said)
         if isinstance(said, str):  # a table is for a person alone

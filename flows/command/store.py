@@ -41,9 +41,11 @@ def add_store_commands(commands: Any) -> None:
     stats.add_argument("--manifest", type=Path, help="and what is there of its clips")
     stats.add_argument("--pairs", type=int, metavar="N", help="of most similar clips (10; 0: none)")
 
-    export = _command(commands, "export", _export, "write a store into one HDF5 file", json=False)
-    export.add_argument("output", type=Path, metavar="OUT.h5")
-    export.add_argument("--manifest", type=Path, help="only the clips of this manifest")
+    export_h5 = _command(
+        commands, "export", _export, "write a store into one HDF5 file", json=False
+    )
+    export_h5.add_argument("output", type=Path, metavar="OUT.h5")
+    export_h5.add_argument("--manifest", type=Path, help="only the clips of this manifest")
 
     taken = commands.add_parser("import-h5", help="bring what was exported into a store")
     taken.add_argument("source", type=Path, metavar="IN.h5")
@@ -67,28 +69,28 @@ def _say(arguments: argparse.Namespace, as_json: Any, lines: Any) -> None:
 
 
 def _status(arguments: argparse.Namespace) -> int:
-    from features.maintenance.status import described, status
+    from features.maintenance.status import render_status, status
 
     found = status(arguments.store, arguments.manifest)
-    _say(arguments, found.as_json() if arguments.json else None, described(found))
+    _say(arguments, found.as_json() if arguments.json else None, render_status(found))
     return 0 if found.is_complete else 1
 
 
 def _why(arguments: argparse.Namespace) -> int:
-    from features.maintenance.why import as_json, described, why
+    from features.maintenance.why import as_json, render_why, why
 
     found = why(arguments.store, arguments.clip, arguments.manifest)
-    _say(arguments, as_json(found), described(found))
+    _say(arguments, as_json(found), render_why(found))
     return 0 if all(each.state == "complete" for each in found) else 1
 
 
 def _verify(arguments: argparse.Namespace) -> int:
     from features.maintenance.status import readable
-    from features.maintenance.verify import Verification, described, verify
-    from flows.progress import counting
+    from features.maintenance.verify import Verification, render_verification, verify
+    from flows.progress import progress_bar
 
     def looked() -> Verification:
-        with counting("verify") as on_records:
+        with progress_bar("verify") as on_records:
             return verify(arguments.store, on_records=on_records)
 
     found = looked()
@@ -100,7 +102,7 @@ def _verify(arguments: argparse.Namespace) -> int:
     n = len(found.problems)
     said = f"{n} problem{'s' * (n > 1)}" if n else "nothing is wrong"
     line = f"verify: {arguments.store}: {read}: {said}"
-    _say(arguments, found.as_json(), [*described(found), line])
+    _say(arguments, found.as_json(), [*render_verification(found), line])
     return 1 if found.problems or failed else 0
 
 
@@ -110,8 +112,8 @@ def _repair(arguments: argparse.Namespace, found: Any) -> Collection[Any]:
 
     from features.errors import InputError
     from features.extraction.extract import extract_features
-    from features.maintenance.repair import clear
-    from features.maintenance.verify import described
+    from features.maintenance.repair import repair
+    from features.maintenance.verify import render_verification
     from features.manifest.manifest import read_manifest
     from flows.settings import settings
 
@@ -124,8 +126,8 @@ def _repair(arguments: argparse.Namespace, found: Any) -> Collection[Any]:
     keys = settings(extract_features, arguments.config, words)
     specs = [encoder.spec() for encoder in keys["encoders"]]
     clips = {clip.id for clip in read_manifest(keys["manifest"]).clips}
-    print("\n".join(["verify: found", *described(found)]), file=sys.stderr)
-    done = clear(arguments.store, found, specs, clips)
+    print("\n".join(["verify: found", *render_verification(found)]), file=sys.stderr)
+    done = repair(arguments.store, found, specs, clips)
     if not any(problem.spec for problem in done.cleared):
         return ()
     ended = extract_features(**keys)
@@ -136,13 +138,13 @@ def _repair(arguments: argparse.Namespace, found: Any) -> Collection[Any]:
 
 
 def _gc(arguments: argparse.Namespace) -> int:
-    from features.maintenance.garbage import debris, remove
+    from features.maintenance.garbage import find_garbage, remove_garbage
     from features.maintenance.status import readable
     from features.store.feature_store import FeatureStore
 
     store = FeatureStore.open(arguments.store)
-    found = debris(store, sets=tuple(arguments.sets), clips=_clips_of(arguments.manifest))
-    gone = remove(store, found) if arguments.apply else []
+    found = find_garbage(store, sets=tuple(arguments.sets), clips=_clips_of(arguments.manifest))
+    gone = remove_garbage(store, found) if arguments.apply else []
     shown = gone if arguments.apply else found
     rows = [{"kind": d.kind, "path": str(d.path), "bytes": d.n_bytes} for d in shown]
     lines = [f"  {d.kind}: {d.path} ({readable(d.n_bytes)})" for d in shown[:SHOWN_AT_MOST]]
@@ -201,26 +203,26 @@ def _stats(arguments: argparse.Namespace) -> int:
     from rich.console import Console
 
     from features.maintenance.statistics.compute import PAIRS, statistics
-    from flows.command.store_tables import described_statistics
-    from flows.progress import counting
+    from flows.command.store_tables import render_statistics
+    from flows.progress import progress_bar
 
     n_pairs = PAIRS if arguments.pairs is None else arguments.pairs
     sets, manifest = arguments.set or (), arguments.manifest
-    with counting("stats") as on_clips:
+    with progress_bar("stats") as on_clips:
         found = statistics(arguments.store, sets, manifest, n_pairs=n_pairs, on_clips=on_clips)
     if arguments.json:
         print(json.dumps({"sets": [each.as_json() for each in found]}, indent=2))
     else:
         console = Console(highlight=False, soft_wrap=True, markup=False)
-        for said in described_statistics(found):
+        for said in render_statistics(found):
             console.print(said)
     return 1 if any(each.survey.damaged for each in found) else 0
 
 
 def _export(arguments: argparse.Namespace) -> int:
-    from features.store.hdf5 import export
+    from features.store.hdf5 import export_h5
 
-    n_records = export(arguments.store, arguments.output, _clips_of(arguments.manifest))
+    n_records = export_h5(arguments.store, arguments.output, _clips_of(arguments.manifest))
     print(f"export: {n_records} records of {arguments.store} in {arguments.output}")
     return 0
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from rich.table import Table
 
 from features.maintenance.listing import ClipInfo, SetListing, leaves
-from features.maintenance.statistics.result import NearPair, SetStatistics, Share
+from features.maintenance.statistics.result import Coverage, NearPair, SetStatistics
 from features.maintenance.status import readable
 
 LISTED_AT_MOST = 20  # of clips or dimensions, in a line or below one
@@ -54,7 +54,7 @@ def info_table(info: ClipInfo) -> Table:
     return table
 
 
-def described_statistics(sets: Sequence[SetStatistics]) -> Iterator[str | Table]:
+def render_statistics(sets: Sequence[SetStatistics]) -> Iterator[str | Table]:
     """What the features of a store are like, as tables and lines."""
     yield statistics_table(sets)
     for each in sets:
@@ -116,7 +116,7 @@ def _some(things: Sequence[object]) -> str:
     return ", ".join(str(each) for each in things[:LISTED_AT_MOST]) + more
 
 
-def _of_manifest(share: Share) -> str:
+def _of_manifest(share: Coverage) -> str:
     """What is there of a manifest, in one line."""
     n = share.n_clips - len(share.missing)
     missing = f"; without: {_some(share.missing)}" if share.missing else ""

@@ -9,9 +9,14 @@ from pathlib import Path
 from distributed import Event, Future, get_client
 
 from features.errors import VaflowError
-from features.extraction.options import Request
-from features.extraction.outcome import Extraction, Outcome
-from features.extraction.shards import Run, Shard, planned, station_of_this_process
+from features.extraction.options import ExtractionOptions
+from features.extraction.outcome import ExtractionResult, Outcome
+from features.extraction.shards import (
+    PlannedExtraction,
+    Shard,
+    plan_shards,
+    runtime_of_this_process,
+)
 from flows.dask.cluster import cluster, connected, n_workers_of
 
 POLL_S = 0.1
@@ -22,17 +27,17 @@ OnOutcome = Callable[[Outcome], None]
 
 def extract_on_dask(
     manifest: Path,
-    request: Request,
+    request: ExtractionOptions,
     *,
     only: tuple[str, ...],
     scheduler: str | None,
     workers: int | None,
     on_outcome: Callable[[Outcome, int], None] | None,
     on_next: Callable[[], bool],
-) -> Extraction:
+) -> ExtractionResult:
     """Bring the store up to the manifest as `extract_features` does, shard by shard."""
     began = time.monotonic()
-    run = planned(manifest, only, request, n_workers_of(scheduler, workers))
+    run = plan_shards(manifest, only, request, n_workers_of(scheduler, workers))
     settled = [outcome for each in run.plans for outcome in each.settled]
     n_all = len(settled) + sum(len(each.jobs) for each in run.plans)
 
@@ -52,20 +57,20 @@ def extract_on_dask(
                 for shard in run.shards
             }
             results = {future: future.result for future in futures}
-            for found in ended(results, stop, on_next):
+            for found in completed_shards(results, stop, on_next):
                 if isinstance(found, Exception):
                     lost.append(str(found))
                 else:
                     say(found.outcomes)
                     reported.extend(found.outcomes)
-    return counted(run, reported, lost, began)
+    return count_in_store(run, reported, lost, began)
 
 
-def on_worker(shard: Shard, stop: str, on_outcome: OnOutcome = lambda _: None) -> Extraction:
+def on_worker(shard: Shard, stop: str, on_outcome: OnOutcome = lambda _: None) -> ExtractionResult:
     """How the clips of a shard ended, in the process of a worker; it loads encoders once."""
     told = Event(stop, client=get_client())
     with ONE_AT_A_TIME:
-        station = station_of_this_process(shard.request.device)
+        station = runtime_of_this_process(shard.request.device)
         return shard.extract(station, on_outcome, lambda: not told.is_set())
 
 
@@ -74,11 +79,11 @@ def new_stop() -> str:
     return f"vaflow-stop-{uuid.uuid4().hex}"
 
 
-def ended(
-    results: Mapping[Future, Callable[[], Extraction]],
+def completed_shards(
+    results: Mapping[Future, Callable[[], ExtractionResult]],
     stop: Event,
     on_next: Callable[[], bool],
-) -> Iterator[Extraction | Exception]:
+) -> Iterator[ExtractionResult | Exception]:
     """What each shard gives as it ends, or what it was lost by; workers are told where to stop.
 
     An error that is the user's, such as weights that do not fit, is raised.
@@ -101,8 +106,10 @@ def ended(
             time.sleep(POLL_S)
 
 
-def counted(run: Run, reported: list[Outcome], lost: list[str], began_s: float) -> Extraction:
+def count_in_store(
+    run: PlannedExtraction, reported: list[Outcome], lost: list[str], began_s: float
+) -> ExtractionResult:
     """How the run ended, by what the store has now."""
     why = f"its shard was lost ({lost[0]})" if lost else "it was not begun, for the run was stopped"
     outcomes = run.outcomes(reported, f"{why}; run the same again")
-    return Extraction(outcomes, time.monotonic() - began_s)
+    return ExtractionResult(outcomes, time.monotonic() - began_s)

@@ -13,7 +13,7 @@ from models.metrics.scores import SplitScore
 from models.runs.folder import RunConfig
 
 SIGHT, SOUND = (0.35, 0.65), (0.20, 0.50)  # val mean CCC of ridge: neither hopeless nor done
-MOST = 0.90  # above it a set is a toy
+MAX_CCC = 0.90  # above it a set is a toy
 MARGIN = 0.08  # of the head above ridge on either modality alone
 LEAST_MEAN, LEAST_EACH = 0.50, 0.40  # of the head on any rendered set
 BOTH: tuple[Modality, ...] = ("visual", "audio")
@@ -21,7 +21,7 @@ NEIGHBOURS_S = (1.0, 4.0)  # spans about a row whose mean features tell of its n
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class ScoreRow:
     """The val CCC of one model, and the range that its mean must lie in."""
 
     name: str
@@ -43,39 +43,39 @@ class Row:
         return within and min(self.valence, self.arousal) >= self.least_each
 
 
-def rows_of(config: RunConfig, head: SplitScore) -> tuple[Row, ...]:
+def score_rows(config: RunConfig, head: SplitScore) -> tuple[ScoreRow, ...]:
     """Ridge on the features of a run, by itself and with neighbouring frames, and its head."""
     splits = load_splits(
         config.manifest, config.store, config.visual, config.audio, config.max_rows_apart
     )
 
-    def ridge(name: str, low: float, high: float, baseline: RidgeConfig) -> Row:
+    def ridge(name: str, low: float, high: float, baseline: RidgeConfig) -> ScoreRow:
         found = predict_baseline(baseline, splits.train, splits.val, splits.subject_of)
         score = concordance(found, splits.val)
-        return Row(f"ridge, {name}", score.valence.ccc(), score.arousal.ccc(), low, high)
+        return ScoreRow(f"ridge, {name}", score.valence.ccc(), score.arousal.ccc(), low, high)
 
     sight = ridge("sight", *SIGHT, RidgeConfig(modalities=("visual",)))
     sound = ridge("sound", *SOUND, RidgeConfig(modalities=("audio",)))
     alone = max(sight.mean, sound.mean)
-    both = ridge("both", alone, MOST, RidgeConfig(modalities=BOTH))
+    both = ridge("both", alone, MAX_CCC, RidgeConfig(modalities=BOTH))
     near = RidgeConfig(modalities=BOTH, spans_s=NEIGHBOURS_S)
     return (
         sight,
         sound,
         both,
-        ridge("both, with neighbours", both.mean, MOST, near),
-        Row(
+        ridge("both, with neighbours", both.mean, MAX_CCC, near),
+        ScoreRow(
             config.head.kind,
             head.ccc_valence,
             head.ccc_arousal,
             max(alone + MARGIN, LEAST_MEAN),
-            MOST,
+            MAX_CCC,
             LEAST_EACH,
         ),
     )
 
 
-def table(rows: tuple[Row, ...]) -> Table:
+def table(rows: tuple[ScoreRow, ...]) -> Table:
     """The rows for a person."""
     drawn = Table(title="val CCC, and the band that its mean must lie in")
     drawn.add_column("model")

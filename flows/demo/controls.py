@@ -1,6 +1,6 @@
 """Controls on the demo's set: with labels, face or voice taken away, nothing is left to score.
 
-Each trains anew and says its score last; a score that is not below `BELOW` is a leak.
+Each trains anew and says its score last; a score that is not below `MAX_CONTROL_CCC` is a leak.
 """
 
 from collections.abc import Callable
@@ -14,14 +14,14 @@ from features.datasets.controls import deal_labels, deal_sound, paint_faces
 from features.errors import InputError
 from features.extraction.extract import extract_features
 from features.manifest.manifest import read_manifest
-from features.system.parallel import in_processes
+from features.system.parallel import map_in_processes
 from flows.demo.demo import demo_keys, prepared
 from flows.messages import describe
-from flows.stages import PipelineResult, complete, pipeline
+from flows.stages import PipelineResult, pipeline, require_complete
 from models.metrics.scores import SplitScore
 
 ControlName = Literal["labels", "face", "voice"]
-BELOW = 0.10  # val mean CCC
+MAX_CONTROL_CCC = 0.10  # val mean CCC
 DERANGEMENTS = 5
 SEED = 11  # of all that is dealt
 
@@ -30,9 +30,9 @@ def control(name: ControlName, folder: Path) -> int:
     """Run one control beside the demo in `folder`; exit status 1 where its score is too high."""
     console = Console(highlight=False, soft_wrap=True, markup=False)
     said, score = CONTROLS[name](console, folder, prepared(console, folder))
-    reached = score < BELOW
+    reached = score < MAX_CONTROL_CCC
     console.print(
-        f"control {name}: {said}: val mean CCC {score:.3f}, wanted below {BELOW:.2f}: "
+        f"control {name}: {said}: val mean CCC {score:.3f}, wanted below {MAX_CONTROL_CCC:.2f}: "
         f"{'reached' if reached else 'NOT reached'}"
     )
     return 0 if reached else 1
@@ -41,7 +41,7 @@ def control(name: ControlName, folder: Path) -> int:
 def _labels(console: Console, folder: Path, keys: dict[str, Any]) -> tuple[str, float]:
     """Labels dealt to other clips, on the features of the demo; several deals at once."""
     store, encoders = keys["store"], keys["encoders"]
-    extraction = complete(extract_features(keys["manifest"], store, encoders))
+    extraction = require_complete(extract_features(keys["manifest"], store, encoders))
     console.print(extraction.summary())
     manifest = read_manifest(keys["manifest"])
     deals: list[dict[str, Any]] = []
@@ -50,7 +50,7 @@ def _labels(console: Console, folder: Path, keys: dict[str, Any]) -> tuple[str, 
         deal_labels(manifest, folder / f"{name}.jsonl", SEED + deal)
         deals.append(demo_keys(folder, f"{name}.jsonl", Path(store).name, f"{name}-run"))
     scores = []
-    for deal, score in enumerate(in_processes(_trained, deals), 1):
+    for deal, score in enumerate(map_in_processes(_trained, deals), 1):
         scores.append(score.ccc_mean)
         console.print(
             f"control labels: derangement {deal} of {DERANGEMENTS}: val CCC valence "

@@ -9,13 +9,13 @@ from typing import Any
 from rich.console import Console
 
 from features.datasets.affwild2 import AffWild2Config
-from features.datasets.base import described
+from features.datasets.base import render_index
 from features.errors import Incomplete, InputError
 from features.manifest.manifest import write_manifest
 from features.synthetic import DEFAULT_CLIPS, DEFAULT_SECONDS, DEFAULT_SEED, is_rendered, render
-from features.system.locks import locked
-from flows.demo.acceptance import rows_of, table
-from flows.progress import counting
+from features.system.locks import file_lock
+from flows.demo.acceptance import score_rows, table
+from flows.progress import progress_bar
 from flows.settings import settings
 from flows.stages import pipeline as pipeline_plainly
 from models.metrics.scores import SplitScore
@@ -47,7 +47,7 @@ def demo(folder: Path) -> int:
 def prepared(console: Console, folder: Path) -> dict[str, Any]:
     """The keys of the whole pipeline on the rendered set, once that is there and indexed."""
     folder.mkdir(parents=True, exist_ok=True)
-    with locked(folder / ".lock"):  # several controls may begin at once
+    with file_lock(folder / ".lock"):  # several controls may begin at once
         _render(console, folder / "dataset")
         _index(console, folder / "dataset", folder / "manifest.jsonl")
     return demo_keys(folder, "manifest.jsonl", "features.zarr", "run")
@@ -70,7 +70,7 @@ def _render(console: Console, dataset: Path) -> None:
         )
     console.print(f"render: {DEFAULT_CLIPS} clips into {dataset}, a minute or two ...")
     began = time.monotonic()
-    with counting("render") as on_clip:
+    with progress_bar("render") as on_clip:
         render(dataset, **SET, on_clip=on_clip)
     console.print(
         f"render: {DEFAULT_CLIPS} clips of about {DEFAULT_SECONDS:g} s, seed {DEFAULT_SEED}, in "
@@ -81,7 +81,7 @@ def _render(console: Console, dataset: Path) -> None:
 def _index(console: Console, dataset: Path, manifest: Path) -> None:
     indexed = AffWild2Config(root=dataset).index(manifest.parent)
     write_manifest(manifest, indexed.clips)
-    for line in described(indexed):
+    for line in render_index(indexed):
         console.print(f"index: {line}")
     if indexed.left_out:
         raise Incomplete(f"{len(indexed.left_out)} clips of {dataset} were left out (see above)")
@@ -91,7 +91,7 @@ def judge(console: Console, run: Path) -> int:
     """Say how the scores stand to the band; the exit status."""
     began = time.monotonic()
     score = SplitScore(**json.loads((run / SCORES).read_text())["val"])
-    rows = rows_of(read_config(run), score)
+    rows = score_rows(read_config(run), score)
     console.print(f"ridge: the same rows, without a head, in {time.monotonic() - began:.1f} s")
     console.print(table(rows))
     holds = all(row.holds for row in rows)

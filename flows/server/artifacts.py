@@ -16,7 +16,7 @@ from prefect.artifacts import Artifact, MarkdownArtifact, TableArtifact
 from prefect.context import FlowRunContext
 
 from features.errors import InputError
-from features.extraction.outcome import Extraction
+from features.extraction.outcome import ExtractionResult
 from features.maintenance.status import Status, status
 from features.manifest.manifest import read_manifest
 from features.store.feature_store import FeatureStore
@@ -24,14 +24,14 @@ from flows.server.markdown import Coverage, outcome_rows, picture_page, report_p
 from models.runs.ensemble_record import EnsembleConfig
 from models.runs.folder import REPORT, RunConfig, holds_ensemble, read_config, read_metrics
 from models.stages.score_head import ScoreResult
-from models.training.config import best_of
+from models.training.config import best_epoch
 
 OUTCOMES, PICTURE, REPORT_LINK = "outcomes", "pipeline", "report"  # keys: [a-z0-9-]
 REPORTS_URL = "VAFLOW_REPORTS_URL"
 """The environment variable that says where the working folder of the flows is served, if it is."""
 
 
-def publish_extraction(extraction: Extraction, store: str, manifest: Path) -> None:
+def publish_extraction(extraction: ExtractionResult, store: str, manifest: Path) -> None:
     """Publish how each clip ended, and how far the feature sets are. Never raises."""
     names = dict.fromkeys(outcome.feature_set for outcome in extraction.outcomes)
     _publish(OUTCOMES, partial(_outcomes, extraction))
@@ -85,7 +85,7 @@ def _publish(key: str, made: Callable[[], Artifact]) -> None:
         )
 
 
-def _outcomes(extraction: Extraction) -> TableArtifact:
+def _outcomes(extraction: ExtractionResult) -> TableArtifact:
     lines = (extraction.summary(), *extraction.remarks)
     return TableArtifact(
         key=OUTCOMES, table=outcome_rows(extraction.outcomes), description="\n\n".join(lines)
@@ -118,7 +118,7 @@ def _picture_of_run(
     if holds_ensemble(run):
         config, training = read_config(run, EnsembleConfig), "an ensemble"
     else:
-        config, best = read_config(run, RunConfig), best_of(read_metrics(run))
+        config, best = read_config(run, RunConfig), best_epoch(read_metrics(run))
         training = f"val mean CCC {best.ccc_mean:.3f}"
     names = [name for name in (config.visual, config.audio) if name]
     where = (manifest or config.manifest, store or config.store)

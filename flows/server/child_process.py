@@ -11,10 +11,12 @@ from collections.abc import Mapping, Sequence
 from os import getpid
 from pathlib import Path
 
-from features.media.worker.rlimits import end_with
+from features.media.worker.rlimits import die_with_parent
 
 
-def tied(words: Sequence[str], env: Mapping[str, str], log: Path) -> subprocess.Popen[bytes]:
+def tied_command(
+    words: Sequence[str], env: Mapping[str, str], log: Path
+) -> subprocess.Popen[bytes]:
     """The command in a session of its own, so that Ctrl-C is for us alone; it writes to `log`."""
     with log.open("wb") as output:
         return subprocess.Popen(
@@ -28,5 +30,5 @@ def tied(words: Sequence[str], env: Mapping[str, str], log: Path) -> subprocess.
 
 
 if __name__ == "__main__":
-    end_with(int(sys.argv.pop(1)))
+    die_with_parent(int(sys.argv.pop(1)))
     runpy.run_module("prefect", run_name="__main__", alter_sys=True)

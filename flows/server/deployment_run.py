@@ -19,10 +19,10 @@ from rich.console import Console
 
 import features.errors
 from features.errors import InputError, VaflowError
-from flows.server.run_logs import RunLines
+from flows.server.run_logs import RunLogs
 from flows.server.serve import online
 from flows.settings import checked_keys
-from flows.stages import stage
+from flows.stages import stage_function
 
 CANCELLING = "Cancelling"  # the name of its state
 DEFAULT = "local"  # the deployment of a stage that is given without one
@@ -43,7 +43,7 @@ def run_and_watch(
     answers, or no worker would take the run.
     """
     stage_name, _, deployment_name = name.partition("/")
-    function = stage(stage_name)
+    function = stage_function(stage_name)
     console = Console(highlight=False, soft_wrap=True, markup=False)
     with _server() as client:
         deployment = _deployment(client, f"{stage_name}/{deployment_name or DEFAULT}")
@@ -152,7 +152,7 @@ def _watched(
 ) -> State:
     """The state at the end of the run, or of the time; lines are printed as they come."""
     deadline_s = time.monotonic() + (float("inf") if timeout_s is None else timeout_s)
-    lines, said = RunLines(client, run.id), ""
+    lines, said = RunLogs(client, run.id), ""
     while True:
         state = client.read_flow_run(run.id).state or Pending()
         if state.name != said and not state.is_final():

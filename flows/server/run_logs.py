@@ -18,7 +18,7 @@ AT_ONCE = 200  # lines that a server gives in one answer
 BACK = timedelta(seconds=10)  # how far a line may lie before one that was read already
 
 
-class RunLines:
+class RunLogs:
     """Remembers which lines were given."""
 
     def __init__(self, client: SyncPrefectClient, run: UUID) -> None:

@@ -18,10 +18,10 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 from rich.console import Console
 
 from features.errors import InputError, VaflowError
-from features.system.files import write_whole
-from features.system.locks import claim
-from flows.server.child_process import tied
-from flows.server.shutdown import end, end_all, end_left, end_runs, gather_orphans
+from features.system.files import write_atomic
+from features.system.locks import try_lock
+from flows.server.child_process import tied_command
+from flows.server.shutdown import adopt_orphans, end_all, end_left, end_runs, shut_down
 
 HOME = Path("data/prefect")  # prefect.toml looks for the profile there
 PROFILE = HOME / "profiles.toml"
@@ -48,7 +48,7 @@ def serve(port: int, timeout_s: float) -> int:
         with ExitStack() as ending:
             ending.enter_context(_alone())
             _refuse_if_taken(port)
-            gather_orphans()
+            adopt_orphans()
             ending.callback(end_all)
             processes = _start(console, ending, url, timeout_s)
             ending.enter_context(_known_as(url))
@@ -64,7 +64,7 @@ def serve(port: int, timeout_s: float) -> int:
 @contextmanager
 def _alone() -> Iterator[None]:
     """Hold the database; `VaflowError` where another process serves it."""
-    held = claim(HOME / ".lock")
+    held = try_lock(HOME / ".lock")
     if held is None:
         raise VaflowError(
             f"{HOME} is served already, see {PROFILE} for the address; use that one, or end it "
@@ -95,12 +95,12 @@ def _start(
     """Server and worker, both up, and all deployments made. What ends them is put on the stack."""
     env = _environment(url)
     console.print(f"serve: starting; logs are in {HOME}")
-    server = tied(
+    server = tied_command(
         ["server", "start", "--host", HOST, "--port", url.rsplit(":")[-1]],
         env,
         HOME / "server.log",
     )
-    ending.callback(end, server, SERVER_S)
+    ending.callback(shut_down, server, SERVER_S)
     ending.enter_context(temporary_settings({PREFECT_API_URL: f"{url}/api"}))
     client = ending.enter_context(get_client(sync_client=True))
     processes = {"server": server}
@@ -109,8 +109,10 @@ def _start(
     with suppress(ObjectAlreadyExists):  # it may be of an earlier time, with settings of the user's
         client.create_work_pool(WorkPoolCreate(name=POOL, type="process"))
     began = datetime.now(UTC)
-    worker = tied(["worker", "start", "--pool", POOL, "--name", WORKER], env, HOME / "worker.log")
-    ending.callback(end, worker, WORKER_S)
+    worker = tied_command(
+        ["worker", "start", "--pool", POOL, "--name", WORKER], env, HOME / "worker.log"
+    )
+    ending.callback(shut_down, worker, WORKER_S)
     ending.callback(end_runs, client, worker.pid, console.print)
     processes["worker"] = worker
     _deploy(env)
@@ -194,7 +196,7 @@ active = "vaflow"
 [profiles.vaflow]
 PREFECT_API_URL = "{url}/api"
 """
-    write_whole(PROFILE, profile.encode())
+    write_atomic(PROFILE, profile.encode())
     try:
         yield
     finally:

@@ -25,12 +25,12 @@ KILLED_S = 10.0
 POLL_S = 0.2
 
 
-def gather_orphans() -> None:
+def adopt_orphans() -> None:
     """Become the parent of what loses its own below us, so that `end_all` finds it."""
     ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
-def end(process: subprocess.Popen[bytes], timeout_s: float) -> None:
+def shut_down(process: subprocess.Popen[bytes], timeout_s: float) -> None:
     """Ask a process to end, and kill it with its descendants where it has not after `timeout_s`."""
     family = _descendants(process.pid)
     process.terminate()

@@ -8,8 +8,8 @@ import jinja2
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
-from models.ablation.table import Line, number
-from models.data.packed import Bank
+from models.ablation.table import TableRow, number
+from models.data.packed import PackedFeatures
 from models.metrics.intervals import FEW_SUBJECTS, LEVEL, RESAMPLES
 from models.report.svg import INK, PREDICTED, UNLABELLED, svg
 
@@ -19,7 +19,7 @@ LINE_PX = 24
 MARGIN_PX = 70
 
 
-def page(lines: Sequence[Line], val: Bank, subject_of: Mapping[str, str]) -> str:
+def page(lines: Sequence[TableRow], val: PackedFeatures, subject_of: Mapping[str, str]) -> str:
     """The page; equal input, equal page."""
     folders = [Path(__file__).parent, Path(__file__).parents[1] / "report"]
     environment = jinja2.Environment(
@@ -46,14 +46,14 @@ def page(lines: Sequence[Line], val: Bank, subject_of: Mapping[str, str]) -> str
     )
 
 
-def _differences(lines: Sequence[Line]) -> Markup:
+def _differences(lines: Sequence[TableRow]) -> Markup:
     """The difference of each row to the default, with its interval."""
     height_px = LINE_PX * len(lines) + MARGIN_PX
     label = "Difference of each row's mean CCC to the default"
     return svg("differences", label, FIGURE_WIDTH_PX, height_px, partial(_draw, lines))
 
 
-def _draw(lines: Sequence[Line], figure: Figure) -> None:
+def _draw(lines: Sequence[TableRow], figure: Figure) -> None:
     figure.set_layout_engine("constrained")
     axes = figure.subplots()
     axes.axvline(0, color=INK, lw=0.8)

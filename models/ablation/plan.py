@@ -29,7 +29,7 @@ HEAD: TypeAdapter[AnyHeadConfig] = TypeAdapter(AnyHeadConfig)
 DEFAULT = "default"
 
 
-class Row(BaseModel):
+class Variant(BaseModel):
     """What is other than in the default."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -41,7 +41,7 @@ class Row(BaseModel):
     """No head at all, but this."""
 
     @model_validator(mode="after")
-    def _is_of_one_kind(self) -> "Row":
+    def _is_of_one_kind(self) -> "Variant":
         if self.baseline and (self.head or self.train):
             raise ValueError("a baseline reads no keys of head or train: leave them out")
         if "seed" in self.train:
@@ -55,7 +55,7 @@ class Group(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str
-    rows: dict[str, Row] = Field(min_length=1)
+    rows: dict[str, Variant] = Field(min_length=1)
 
 
 class Plan(BaseModel):
@@ -67,7 +67,7 @@ class Plan(BaseModel):
 
 
 @dataclass(frozen=True, slots=True)
-class Case:
+class AblationCase:
     """One line of the table: what is trained for it."""
 
     group: str
@@ -102,20 +102,20 @@ def read_plan(name: str) -> Plan:
         raise InputError(f"{path}: {why}; configs/ablations/default.yaml shows the form") from None
 
 
-def cases_of(plan: Plan, head: AnyHeadConfig, train: TrainConfig) -> tuple[Case, ...]:
+def ablation_cases(plan: Plan, head: AnyHeadConfig, train: TrainConfig) -> tuple[AblationCase, ...]:
     """The default first, then every row; `InputError` names a row that is no valid config.
 
     A row that comes to the very config of the default is the default, and is left out; so is a
     second row of one config and group.
     """
-    found = [Case(DEFAULT, DEFAULT, (head, train))]
+    found = [AblationCase(DEFAULT, DEFAULT, (head, train))]
     for group in plan.groups:
         seen: list[Any] = [found[0].model]
         for name, row in group.rows.items():
             model = row.baseline or _changed(group.name, name, row, head, train)
             if model not in seen:
                 seen.append(model)
-                found.append(Case(group.name, name, model))
+                found.append(AblationCase(group.name, name, model))
     folders = [case.folder for case in found]
     if nameless := next((case.name for case in found if not case.folder), None):
         raise InputError(
@@ -128,7 +128,7 @@ def cases_of(plan: Plan, head: AnyHeadConfig, train: TrainConfig) -> tuple[Case,
 
 
 def _changed(
-    group: str, name: str, row: Row, head: AnyHeadConfig, train: TrainConfig
+    group: str, name: str, row: Variant, head: AnyHeadConfig, train: TrainConfig
 ) -> tuple[AnyHeadConfig, TrainConfig]:
     """The configs with the keys of the row in place."""
     anew = row.head.get("kind", head.kind) != head.kind

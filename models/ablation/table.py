@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, fields
 import numpy as np
 from jaxtyping import Float64
 
-from models.data.packed import Bank
+from models.data.packed import PackedFeatures
 from models.metrics.ccc import VaConcordance
 from models.metrics.intervals import (
     Estimate,
@@ -23,7 +23,7 @@ Va = Float64[np.ndarray, "N 2"]
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class TableRow:
     """One line of the table; its fields are the columns of the CSV.
 
     The score of a seed is the val CCC of one training. The average is of the predictions of all
@@ -66,7 +66,7 @@ class Line:
         return found is not None and not found.low <= 0 <= found.high
 
 
-COLUMNS = tuple(field.name for field in fields(Line))
+COLUMNS = tuple(field.name for field in fields(TableRow))
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,9 +79,9 @@ class Predictions:
     """Of each seed."""
 
 
-def lines_of(
-    rows: Sequence[Predictions], val: Bank, subject_of: Mapping[str, str]
-) -> tuple[Line, ...]:
+def table_rows(
+    rows: Sequence[Predictions], val: PackedFeatures, subject_of: Mapping[str, str]
+) -> tuple[TableRow, ...]:
     """The table, a line per row; the first row is the default."""
 
     def by_subject(va: Va) -> list[VaConcordance]:
@@ -93,13 +93,13 @@ def lines_of(
 
 def _line(
     row: Predictions,
-    val: Bank,
+    val: PackedFeatures,
     by_subject: Callable[[Va], list[VaConcordance]],
     default: list[VaConcordance] | None,
-) -> Line:
+) -> TableRow:
     """One line."""
     if not row.va:
-        return Line(row.group, row.row, 0, *[None] * (len(COLUMNS) - 3))
+        return TableRow(row.group, row.row, 0, *[None] * (len(COLUMNS) - 3))
     each = [concordance(_prediction(va), val) for va in row.va]
     scores = np.array([[sums.valence.ccc(), sums.arousal.ccc()] for sums in each])  # (S, 2)
     over_seeds = interval_over_seeds(scores.mean(axis=1).tolist())
@@ -107,7 +107,7 @@ def _line(
     subjects, whole = by_subject(averaged), concordance(_prediction(averaged), val)
     sure = score_intervals(subjects)
     apart = paired_difference(subjects, default) if default else None
-    return Line(
+    return TableRow(
         row.group,
         row.row,
         len(row.va),
@@ -130,7 +130,7 @@ def _prediction(va: Va) -> Prediction:
     return Prediction(va, np.zeros(len(va), dtype=bool))
 
 
-def as_csv(lines: Sequence[Line]) -> str:
+def as_csv(lines: Sequence[TableRow]) -> str:
     """The lines to the last digit; an empty cell where there is no value."""
     text = io.StringIO()
     writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
@@ -139,7 +139,7 @@ def as_csv(lines: Sequence[Line]) -> str:
     return text.getvalue()
 
 
-def as_markdown(lines: Sequence[Line]) -> str:
+def as_markdown(lines: Sequence[TableRow]) -> str:
     """The lines as a table for a document."""
     head = ("", "row", "seeds", "valence", "arousal", "mean", "of the average", "to default")
     written = [f"| {' | '.join(head)} |", "|---|---|" + "--:|" * (len(head) - 2)]

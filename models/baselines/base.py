@@ -11,7 +11,7 @@ from scipy.ndimage import uniform_filter1d
 
 from features.config import Config
 from features.errors import InputError
-from features.timeline import extended
+from features.timeline import extend_times
 from models.data.feature_sets import Modality
 
 FOLDS = 5  # at most; each person's rows are in one of them
@@ -87,6 +87,6 @@ def smoothed(
     values: Float64[np.ndarray, "T D"], time_s: Float64[np.ndarray, "T"], span_s: float
 ) -> Float64[np.ndarray, "T D"]:
     """Each row's mean over a span about it, within its clip; ends hold."""
-    step_s = extended(time_s, 1)[-1] - time_s[-1]
+    step_s = extend_times(time_s, 1)[-1] - time_s[-1]
     n_rows = round(span_s / float(step_s))
     return uniform_filter1d(values, max(1, n_rows), axis=0, mode="nearest")

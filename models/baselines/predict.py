@@ -9,21 +9,21 @@ from jaxtyping import Bool, Float64, Int64
 from features.errors import InputError
 from models.baselines.base import BaselineConfig
 from models.data.feature_sets import Modality
-from models.data.packed import Bank
+from models.data.packed import PackedFeatures
 from models.metrics.predict import Prediction, fill_gaps
 
-MOST_ROWS = 30_000  # to learn from: it bounds the memory, and frames close in time tell the same
+MAX_ROWS = 30_000  # to learn from: it bounds the memory, and frames close in time tell the same
 
 
 def predict_baseline(
-    config: BaselineConfig, train: Bank, val: Bank, groups: Mapping[str, str]
+    config: BaselineConfig, train: PackedFeatures, val: PackedFeatures, groups: Mapping[str, str]
 ) -> Prediction:
     """V and A of every row of the val bank, learnt from the annotated rows of the train bank.
 
     `groups` tells whom each training clip shows; settings are chosen on people left out. A
     modality that a row lacks counts as its mean over the training rows. A row that has none of
     them is read from its neighbours in time; the head reads every row without a face so. Of
-    more than `MOST_ROWS` rows every k-th is learnt from. `InputError` where there is nothing to
+    more than `MAX_ROWS` rows every k-th is learnt from. `InputError` where there is nothing to
     learn from, or too few people.
     """
     means = [_training_mean(train, modality) for modality in config.modalities]
@@ -48,7 +48,9 @@ def predict_baseline(
     return Prediction(va, interpolated)
 
 
-def _rows_to_learn_from(train: Bank, modalities: Sequence[Modality]) -> Bool[np.ndarray, "N"]:
+def _rows_to_learn_from(
+    train: PackedFeatures, modalities: Sequence[Modality]
+) -> Bool[np.ndarray, "N"]:
     """The annotated rows in which something is valid, or every k-th of them."""
     known = np.flatnonzero(train.va_valid.cpu().numpy() & _any_valid(train, modalities))
     if not len(known):
@@ -57,31 +59,31 @@ def _rows_to_learn_from(train: Bank, modalities: Sequence[Modality]) -> Bool[np.
             "learn from; are its labels all invalid?"
         )
     chosen = np.zeros(len(train.time_s), dtype=bool)
-    chosen[known[:: -(-len(known) // MOST_ROWS)]] = True
+    chosen[known[:: -(-len(known) // MAX_ROWS)]] = True
     return chosen
 
 
-def _subjects(bank: Bank, groups: Mapping[str, str]) -> Int64[np.ndarray, "N"]:
+def _subjects(bank: PackedFeatures, groups: Mapping[str, str]) -> Int64[np.ndarray, "N"]:
     """Whom each row shows, as numbers in the order of their first clip."""
     names = [groups[clip_id] for clip_id in bank.clip_ids]
     number = {name: k for k, name in enumerate(dict.fromkeys(names))}
     return np.repeat([number[name] for name in names], np.diff(bank.offsets))
 
 
-def _any_valid(bank: Bank, modalities: Sequence[Modality]) -> Bool[np.ndarray, "N"]:
+def _any_valid(bank: PackedFeatures, modalities: Sequence[Modality]) -> Bool[np.ndarray, "N"]:
     """Where a row has one of the modalities."""
     return np.logical_or.reduce([_track(bank, modality)[1] for modality in modalities])
 
 
 def _track(
-    bank: Bank, modality: Modality, span: slice = slice(None)
+    bank: PackedFeatures, modality: Modality, span: slice = slice(None)
 ) -> tuple[np.ndarray, np.ndarray]:
     """Values as stored, and where they are valid, of a span of rows."""
     values, valid = getattr(bank, modality), getattr(bank, f"{modality}_valid")
     return values[span].cpu().numpy(), valid[span].cpu().numpy()
 
 
-def _training_mean(train: Bank, modality: Modality) -> Float64[np.ndarray, "D"]:
+def _training_mean(train: PackedFeatures, modality: Modality) -> Float64[np.ndarray, "D"]:
     """The mean over the valid rows; summed clip by clip, for a float64 copy of all is large."""
     total, n = 0, 0
     for _, span in train.spans():
@@ -94,7 +96,10 @@ def _training_mean(train: Bank, modality: Modality) -> Float64[np.ndarray, "D"]:
 
 
 def _blocks(
-    config: BaselineConfig, bank: Bank, span: slice, means: Sequence[Float64[np.ndarray, "_"]]
+    config: BaselineConfig,
+    bank: PackedFeatures,
+    span: slice,
+    means: Sequence[Float64[np.ndarray, "_"]],
 ) -> list[Float64[np.ndarray, "T _"]]:
     """What the config reads of a clip, one array per modality."""
     found = []

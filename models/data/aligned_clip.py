@@ -10,12 +10,12 @@ from features.errors import InputError, StoreError
 from features.manifest.labels import Labels
 from features.media.sampling import of_spec
 from features.timeline import typical_step_s
-from models.data.alignment import hold_or_trim, interpolate, spread
+from models.data.alignment import fill_between_samples, interpolate_audio, pad_or_trim
 from models.data.feature_sets import FeatureSets
 
 
 @dataclass(frozen=True, slots=True)
-class ClipRows:
+class AlignedClip:
     """One row per label row, or per frame where there are no labels."""
 
     clip_id: str
@@ -40,9 +40,9 @@ class ClipRows:
         }
 
 
-def clip_rows(
+def align_clip(
     sets: FeatureSets, labels: Mapping[str, Labels | None], max_rows_apart: int
-) -> Iterator[ClipRows]:
+) -> Iterator[AlignedClip]:
     """The clips that `labels` names, in its order, each read as it is asked for.
 
     `InputError` where label rows and frames are further apart than allowed, `StoreError` where a
@@ -53,16 +53,16 @@ def clip_rows(
     for clip_id, item in labels.items():
         frames = sets.store.read(sets.visual.name, clip_id)
         if not sampling.takes_all:
-            frames = spread(frames, sampling.apart_s(typical_step_s(frames.time_s)))
+            frames = fill_between_samples(frames, sampling.apart_s(typical_step_s(frames.time_s)))
         n_rows = len(item.va) if item else len(frames.values)
         try:
-            visual = hold_or_trim(frames, n_rows, max_rows_apart)
+            visual = pad_or_trim(frames, n_rows, max_rows_apart)
         except ValueError as error:
             raise InputError(
                 f"clip {clip_id!r}: {error}; is this the annotation of another video? correct it, "
                 "take the clip out of the manifest, or allow more with max_rows_apart=N"
             ) from None
-        audio = interpolate(sets.store.read(sets.audio.name, clip_id), visual.time_s)
+        audio = interpolate_audio(sets.store.read(sets.audio.name, clip_id), visual.time_s)
         found = visual.values.shape[1], audio.values.shape[1]
         if found != (widths := widths or found):
             raise StoreError(
@@ -70,4 +70,4 @@ def clip_rows(
                 f"before it of {widths[0]} and {widths[1]}; extract it again (`vaflow verify` "
                 "tells what is wrong with a store)"
             )
-        yield ClipRows(clip_id, visual, audio, item)
+        yield AlignedClip(clip_id, visual, audio, item)

@@ -4,14 +4,14 @@ import numpy as np
 from jaxtyping import Float64
 
 from features.clip import Track
-from features.timeline import MAX_ROWS_APART, extended
+from features.timeline import MAX_ROWS_APART, extend_times
 
 ROWS_AT_ONCE = 256  # whose float32 copies stay in a core's cache: twice as fast as all at once
 SLACK = 1.5  # timestamps of a variable rate do not lie where they should
 LONE_STEP_S = 0.1  # reach of a single step of sound, where there is no other to measure by
 
 
-def hold_or_trim(track: Track, n_rows: int, max_rows_apart: int = MAX_ROWS_APART) -> Track:
+def pad_or_trim(track: Track, n_rows: int, max_rows_apart: int = MAX_ROWS_APART) -> Track:
     """The visual track with exactly `n_rows` rows.
 
     Rows beyond the last frame hold its embedding, each a median step later; frames beyond the
@@ -26,11 +26,11 @@ def hold_or_trim(track: Track, n_rows: int, max_rows_apart: int = MAX_ROWS_APART
     if n_rows <= n_frames:
         return Track(track.values[:n_rows], track.time_s[:n_rows], track.valid[:n_rows])
     held = np.minimum(np.arange(n_rows), n_frames - 1)
-    time_s = extended(track.time_s, n_rows - n_frames)
+    time_s = extend_times(track.time_s, n_rows - n_frames)
     return Track(track.values[held], time_s, track.valid[held])
 
 
-def interpolate(track: Track, at_s: Float64[np.ndarray, "N"]) -> Track:
+def interpolate_audio(track: Track, at_s: Float64[np.ndarray, "N"]) -> Track:
     """The sound at the given times, linear between the centres of its steps.
 
     Up to one step before the first centre and after the last the end holds; farther out, and
@@ -57,7 +57,7 @@ def interpolate(track: Track, at_s: Float64[np.ndarray, "N"]) -> Track:
     return Track(values, at_s, valid)
 
 
-def spread(track: Track, apart_s: float) -> Track:
+def fill_between_samples(track: Track, apart_s: float) -> Track:
     """The visual track of a set that looked at some frames only, linear between those it saw.
 
     `apart_s` is how far apart they should lie. A row is valid where the two about it lie no more
@@ -68,7 +68,7 @@ def spread(track: Track, apart_s: float) -> Track:
     if not len(seen_s):
         return track
     seen = Track(track.values[track.valid], seen_s, np.ones(len(seen_s), dtype=bool))
-    filled = interpolate(seen, at_s)
+    filled = interpolate_audio(seen, at_s)
     ends_s = np.concatenate([[-np.inf], seen_s, [np.inf]])
     after_s = ends_s[1 + np.searchsorted(seen_s, at_s, side="left")]
     before_s = ends_s[np.searchsorted(seen_s, at_s, side="right")]

@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Int64
 
 from models.data.batch import Batch, Targets
-from models.data.packed import Bank, Streaming
+from models.data.packed import PackedFeatures, Streaming
 from models.data.windows import Rows, Windows
 
 BLOCKS_AT_ONCE = 16  # about: how many places of the bank meet in a batch
@@ -34,8 +34,8 @@ class Block:
         return self.rows.stop - self.rows.start
 
 
-def epoch(
-    bank: Bank, windows: Windows, shuffle: np.random.Generator, batch_size: int
+def shuffled_batches(
+    bank: PackedFeatures, windows: Windows, shuffle: np.random.Generator, batch_size: int
 ) -> Iterator[Example]:
     """Every window once, in batches of `batch_size` but for the last, in an order of `shuffle`."""
     if bank.streaming is None:
@@ -80,7 +80,7 @@ def groups(
 
 
 def _drawn(
-    bank: Bank,
+    bank: PackedFeatures,
     windows: Windows,
     group: Sequence[Block],
     shuffle: np.random.Generator,

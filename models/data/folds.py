@@ -8,7 +8,7 @@ from pydantic import Field
 from features.clip import Clip
 from features.errors import InputError
 from features.manifest.manifest import Manifest
-from models.data.splits import clips_of_split, subjects
+from models.data.splits import clips_of_split, subject_by_clip
 
 Folds = Annotated[int, Field(ge=2, le=20)]  # how many
 Over = Literal["train", "train+val"]
@@ -21,13 +21,13 @@ def clips_over(manifest: Manifest, over: Over) -> tuple[Clip, ...]:
     return tuple(clip for clip in manifest.clips if clip.id in wanted)
 
 
-def deal(clips: Sequence[Clip], folds: int) -> dict[str, tuple[Clip, ...]]:
+def deal_folds(clips: Sequence[Clip], folds: int) -> dict[str, tuple[Clip, ...]]:
     """The clips of each fold by its name; a subject is in one fold, and folds are about equal.
 
     The same whatever order the clips come in, but for the order within a fold. `InputError` where
     there are fewer subjects than folds.
     """
-    owners = list(subjects(clips).values())
+    owners = list(subject_by_clip(clips).values())
     if (n := len(set(owners))) < folds:
         raise InputError(
             f"folds = {folds}: the clips show {n} subject{'' if n == 1 else 's'}, and a fold needs "

@@ -7,7 +7,7 @@ from torch import Tensor
 from models.data.batch import Batch, Targets
 
 
-def mixed(
+def mixup(
     batch: Batch, targets: Targets, draws: np.random.Generator, alpha: float
 ) -> tuple[Batch, Targets]:
     """Each window mixed with another of the batch, embeddings and truth alike (Zhang et al., 2018).

@@ -25,7 +25,7 @@ class Streaming:
 
 
 @dataclass(frozen=True, slots=True)
-class Bank:
+class PackedFeatures:
     """Rows on the label clock. Clip c has rows [offsets[c], offsets[c + 1]), in frame order."""
 
     clip_ids: tuple[str, ...]
@@ -60,7 +60,7 @@ class Bank:
         ):
             yield clip_id, slice(start, stop)
 
-    def part(self, clip_ids: Sequence[str]) -> "Bank":
+    def part(self, clip_ids: Sequence[str]) -> "PackedFeatures":
         """The rows of clips that stand one after the other in the bank, without a copy of them.
 
         `ValueError` where they do not.
@@ -80,12 +80,12 @@ class Bank:
             **cut,
         )
 
-    def to(self, device: torch.device) -> "Bank":
+    def to(self, device: torch.device) -> "PackedFeatures":
         """The bank with its tensors on a device."""
         tensors = {name: tensor.to(device) for name, tensor in self._tensors().items()}
         return replace(self, **tensors, streaming=None)
 
-    def runs(self, runs: Sequence[slice], device: torch.device) -> "Bank":
+    def runs(self, runs: Sequence[slice], device: torch.device) -> "PackedFeatures":
         """These runs of rows, one after the other, copied to a device; its clips have no names."""
         offsets = np.cumsum([0, *(run.stop - run.start for run in runs)], dtype=np.int64)
         copied = {}
@@ -95,7 +95,7 @@ class Bank:
             for run, (start, stop) in zip(runs, pairwise(offsets.tolist()), strict=True):
                 copied[name][start:stop] = whole[run]  # run by run: no second copy of all of them
         time_s = np.concatenate([self.time_s[run] for run in runs])
-        return Bank(("",) * len(runs), offsets, time_s, **copied, streaming=None)
+        return PackedFeatures(("",) * len(runs), offsets, time_s, **copied, streaming=None)
 
     def gather(self, windows: Windows, chosen: Int64[np.ndarray, "B"]) -> tuple[Batch, Targets]:
         """The chosen windows, padded to one size; by index, on the bank's device."""

@@ -13,16 +13,16 @@ from features.canonical_json import canonical
 from features.errors import StoreError
 from features.manifest.labels import Labels
 from features.store.work_folder import BANKS, LOCKS, STAGING
-from features.system.locks import locked
+from features.system.locks import file_lock
 from features.timeline import MAX_ROWS_APART
-from models.data.aligned_clip import ClipRows, clip_rows
+from models.data.aligned_clip import AlignedClip, align_clip
 from models.data.feature_sets import FeatureSets, records_digest
-from models.data.packed import Bank
-from models.data.packed_file import VERSION, bank_in_memory, open_bank, pack
+from models.data.packed import PackedFeatures
+from models.data.packed_file import VERSION, open_packed, pack, pack_in_memory
 from models.data.splits import digest_of_labels
 
 KEY_DIGITS = 16  # hexadecimal, of the key, that name a bank's folder
-NOT_TO_BE_KEPT = {  # no right to, or no room
+UNWRITABLE = {  # no right to, or no room
     errno.EROFS,
     errno.EACCES,
     errno.EPERM,
@@ -34,11 +34,11 @@ NOT_TO_BE_KEPT = {  # no right to, or no room
 log = logging.getLogger(__name__)
 
 
-def load_bank(
+def load_packed(
     sets: FeatureSets,
     labels: Mapping[str, Labels | None],
     max_rows_apart: int = MAX_ROWS_APART,
-) -> Bank:
+) -> PackedFeatures:
     """The rows of the clips that `labels` names, in its order; without labels, a row per frame.
 
     They are packed once and kept beside the store, as a memory map that later calls and other
@@ -46,31 +46,31 @@ def load_bank(
     it cannot be kept it is packed in memory, which is logged. `InputError` where label rows and
     frames are further apart than allowed, `StoreError` where a record is missing or cannot be read.
     """
-    key = _bank_key(sets, labels, max_rows_apart)
+    key = _cache_key(sets, labels, max_rows_apart)
     rows = partial(_rows, sets, labels, max_rows_apart, key)
     work = sets.store.work
     folder = work / BANKS / key[:KEY_DIGITS]
-    if found := open_bank(folder, key):
+    if found := open_packed(folder, key):
         return found
     try:
-        with locked(work / LOCKS / f"bank.{folder.name}"):
-            if found := open_bank(folder, key):  # another process has packed it meanwhile
+        with file_lock(work / LOCKS / f"bank.{folder.name}"):
+            if found := open_packed(folder, key):  # another process has packed it meanwhile
                 return found
             began = time.monotonic()
             pack(folder, work / STAGING, key, rows())
             took_s = time.monotonic() - began
             log.info("packed %d clips into %s in %.1f s", len(labels), folder, took_s)
     except OSError as error:
-        if error.errno not in NOT_TO_BE_KEPT:
+        if error.errno not in UNWRITABLE:
             raise
         log.warning("%s: the bank is packed in memory, and anew each time", error)
-        return bank_in_memory(rows())
-    found = open_bank(folder, key)
+        return pack_in_memory(rows())
+    found = open_packed(folder, key)
     assert found is not None  # just packed
     return found
 
 
-def _bank_key(sets: FeatureSets, labels: Mapping[str, Labels | None], max_rows_apart: int) -> str:
+def _cache_key(sets: FeatureSets, labels: Mapping[str, Labels | None], max_rows_apart: int) -> str:
     """sha256 of all that decides a bank's rows."""
     decisive: dict[str, JsonValue] = {
         "version": VERSION,
@@ -85,10 +85,10 @@ def _bank_key(sets: FeatureSets, labels: Mapping[str, Labels | None], max_rows_a
 
 def _rows(
     sets: FeatureSets, labels: Mapping[str, Labels | None], max_rows_apart: int, key: str
-) -> Iterator[ClipRows]:
+) -> Iterator[AlignedClip]:
     """The rows of the clips; `StoreError` after the last where they are not those of the key."""
-    yield from clip_rows(sets, labels, max_rows_apart)
-    if _bank_key(sets, labels, max_rows_apart) != key:
+    yield from align_clip(sets, labels, max_rows_apart)
+    if _cache_key(sets, labels, max_rows_apart) != key:
         raise StoreError(
             f"features in {sets.store.place.path()} were replaced while they were read; wait for "
             "extract-features to end, and run this again"

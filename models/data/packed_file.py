@@ -2,7 +2,7 @@
 
     <key>/             names what it was packed from; in <store>.work/banks/ (models/loading.py)
         bank.json      clips, their numbers of rows, size and time of every file, its own digest
-        visual.npy     (N, Dv) float16; so the others, by the names of `Bank`
+        visual.npy     (N, Dv) float16; so the others, by the names of `PackedFeatures`
 
 It comes to be in staging, is synced, and renamed into place. Opening it holds `bank.json` to its
 digest, and every file to its form, its size and the time it was written at: a file that was cut
@@ -26,9 +26,9 @@ import numpy as np
 import torch
 
 from features.canonical_json import JsonObject, canonical
-from features.system.files import naming, sync_folder, sync_tree
-from models.data.aligned_clip import ClipRows
-from models.data.packed import Bank
+from features.system.files import errors_name, sync_folder, sync_tree
+from models.data.aligned_clip import AlignedClip
+from models.data.packed import PackedFeatures
 
 HEADER = "bank.json"
 VERSION = 1  # raised where the same input gives other rows, or files of another form
@@ -46,7 +46,7 @@ NO_RESERVE = getattr(mmap, "MAP_NORESERVE", 0x4000)  # Linux's; Python names it 
 log = logging.getLogger(__name__)
 
 
-def pack(folder: Path, staging: Path, key: str, clips: Iterable[ClipRows]) -> None:
+def pack(folder: Path, staging: Path, key: str, clips: Iterable[AlignedClip]) -> None:
     """Put the rows of the clips into `folder`, clip by clip: memory holds one at a time.
 
     `staging` is on the same disk. Whoever calls holds the bank's lock, so what lies there of this
@@ -55,11 +55,11 @@ def pack(folder: Path, staging: Path, key: str, clips: Iterable[ClipRows]) -> No
     for left in staging.glob(f"bank.{folder.name}.*"):
         shutil.rmtree(left)
     staged = staging / f"bank.{folder.name}.{uuid.uuid4().hex}"
-    with naming(folder):
+    with errors_name(folder):
         staged.mkdir(parents=True)
     try:
         n_rows = _written(staged, folder, clips)
-        with naming(folder):
+        with errors_name(folder):
             (staged / HEADER).write_bytes(_header(staged, key, n_rows))
             sync_tree(staged)
             folder.parent.mkdir(parents=True, exist_ok=True)
@@ -73,11 +73,11 @@ def pack(folder: Path, staging: Path, key: str, clips: Iterable[ClipRows]) -> No
             shutil.rmtree(path, ignore_errors=True)
 
 
-def _written(staged: Path, folder: Path, clips: Iterable[ClipRows]) -> dict[str, int]:
+def _written(staged: Path, folder: Path, clips: Iterable[AlignedClip]) -> dict[str, int]:
     """Write the arrays; returns the number of rows of each clip."""
     n_rows: dict[str, int] = {}
     shapes: dict[str, tuple[int, ...]] = {}  # of a row
-    with naming(folder), ExitStack() as stack:
+    with errors_name(folder), ExitStack() as stack:
         files = {
             name: stack.enter_context((staged / f"{name}.npy").open("xb", buffering=1 << 20))
             for name in DTYPES
@@ -123,7 +123,7 @@ def _stamp(path: Path) -> list[int]:
     return [found.st_size, found.st_mtime_ns]
 
 
-def open_bank(folder: Path, key: str) -> Bank | None:
+def open_packed(folder: Path, key: str) -> PackedFeatures | None:
     """The bank in the folder; None where there is none, or it is not as it was packed.
 
     Nothing is read but `bank.json`: the arrays are the page cache's, shared by all processes.
@@ -142,7 +142,7 @@ def open_bank(folder: Path, key: str) -> Bank | None:
     return bank
 
 
-def _opened(folder: Path, raw: bytes, key: str) -> Bank:
+def _opened(folder: Path, raw: bytes, key: str) -> PackedFeatures:
     """The bank; `ValueError` and its kin where a file is not as it was written."""
     said = dict(json.loads(raw))
     if said.pop("digest") != _digest(said) or said["key"] != key:
@@ -155,7 +155,7 @@ def _opened(folder: Path, raw: bytes, key: str) -> Bank:
         arrays[name] = _mapped(path)
         if arrays[name].dtype != DTYPES[name] or len(arrays[name]) != sum(said["n_rows"]):
             raise ValueError(f"{path.name} has another form")
-    return _bank_of(said["clips"], said["n_rows"], arrays)
+    return _packed_from(said["clips"], said["n_rows"], arrays)
 
 
 def _mapped(path: Path) -> np.ndarray:
@@ -177,7 +177,7 @@ def _mapped(path: Path) -> np.ndarray:
     return np.frombuffer(pages, dtype, offset=start).reshape(shape)
 
 
-def bank_in_memory(clips: Iterable[ClipRows]) -> Bank:
+def pack_in_memory(clips: Iterable[AlignedClip]) -> PackedFeatures:
     """The same bank where it cannot be kept on a disk."""
     parts: dict[str, list[np.ndarray]] = {name: [] for name in DTYPES}
     n_rows: dict[str, int] = {}
@@ -186,13 +186,13 @@ def bank_in_memory(clips: Iterable[ClipRows]) -> Bank:
         for name, part in clip.arrays().items():
             parts[name].append(part)
     arrays = {name: np.concatenate(parts.pop(name)) for name in DTYPES}  # one by one: half the room
-    return _bank_of(list(n_rows), list(n_rows.values()), arrays)
+    return _packed_from(list(n_rows), list(n_rows.values()), arrays)
 
 
-def _bank_of(
+def _packed_from(
     clip_ids: Sequence[str], n_rows: Sequence[int], arrays: Mapping[str, np.ndarray]
-) -> Bank:
+) -> PackedFeatures:
     """The bank of these arrays, without a copy."""
     offsets = np.cumsum([0, *n_rows], dtype=np.int64)
     tensors = {name: torch.from_numpy(arrays[name]) for name in DTYPES if name != "time_s"}
-    return Bank(tuple(clip_ids), offsets, arrays["time_s"], **tensors, streaming=None)
+    return PackedFeatures(tuple(clip_ids), offsets, arrays["time_s"], **tensors, streaming=None)

@@ -4,14 +4,19 @@ from dataclasses import replace
 
 import torch
 
-from models.data.packed import Bank, Streaming
+from models.data.packed import PackedFeatures, Streaming
 
 MIB = 2**20
 FREE_SHARE = 0.5  # of a GPU's free memory, that a bank may take: a head needs some, too
 ROWS_SHARE = 0.9  # of the room of a streamed bank: the rest is for windows made of the rows
 
 
-def placed(bank: Bank, device: torch.device, mib: int | None, beside: Bank | None = None) -> Bank:
+def place_on_device(
+    bank: PackedFeatures,
+    device: torch.device,
+    mib: int | None,
+    beside: PackedFeatures | None = None,
+) -> PackedFeatures:
     """The bank on the device, or one that is streamed to it where it takes more than `mib`.
 
     By default a GPU gives half of its free memory; on a CPU the memory map needs none, and stands
@@ -32,7 +37,7 @@ def placed(bank: Bank, device: torch.device, mib: int | None, beside: Bank | Non
     return replace(bank, streaming=Streaming(device, n_rows))
 
 
-def streaming_note(train: Bank) -> tuple[str, ...]:
+def streaming_note(train: PackedFeatures) -> tuple[str, ...]:
     """A note where the training clips were streamed: their windows were mixed less."""
     if not train.streaming:
         return ()

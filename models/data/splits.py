@@ -30,7 +30,7 @@ def clips_of_split(manifest: Manifest, split: str) -> tuple[Clip, ...]:
     return clips
 
 
-def subjects(clips: Sequence[Clip]) -> dict[str, str]:
+def subject_by_clip(clips: Sequence[Clip]) -> dict[str, str]:
     """Whom each clip shows; a clip that does not say shows someone of its own."""
     return {
         clip.id: f"clip {clip.id}" if clip.subject is None else f"subject {clip.subject}"

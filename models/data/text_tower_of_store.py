@@ -9,7 +9,7 @@ from models.data.feature_sets import FeatureSets
 from models.regions.text_tower import TextTower
 
 
-def load_tower(sets: FeatureSets, clip_id: str, device: torch.device) -> TextTower:
+def load_text_tower(sets: FeatureSets, clip_id: str, device: torch.device) -> TextTower:
     """The text side of the CLIP that made the visual features, as the clip's record names it.
 
     `InputError` where no CLIP made them, `WeightsError` where the weights are others now.

@@ -6,17 +6,17 @@ from pathlib import Path
 from features.manifest.manifest import read_manifest
 from features.timeline import MAX_ROWS_APART
 from models.data.feature_sets import open_sets
-from models.data.packed import Bank
-from models.data.packed_cache import load_bank
-from models.data.splits import clips_of_split, constant_labels, read_all_labels, subjects
+from models.data.packed import PackedFeatures
+from models.data.packed_cache import load_packed
+from models.data.splits import clips_of_split, constant_labels, read_all_labels, subject_by_clip
 
 
 @dataclass(frozen=True, slots=True)
 class Splits:
     """What baselines learn from and are scored on."""
 
-    train: Bank
-    val: Bank
+    train: PackedFeatures
+    val: PackedFeatures
     subject_of: dict[str, str]
     """Whom each clip of both shows."""
     visual: str
@@ -38,8 +38,8 @@ def load_splits(
     clips = {split: clips_of_split(listed, split) for split in ("train", "val")}
     labels = {split: read_all_labels(listed, clips[split], required=True) for split in clips}
     return Splits(
-        **{split: load_bank(sets, labels[split], max_rows_apart) for split in clips},
-        subject_of=subjects((*clips["train"], *clips["val"])),
+        **{split: load_packed(sets, labels[split], max_rows_apart) for split in clips},
+        subject_of=subject_by_clip((*clips["train"], *clips["val"])),
         visual=sets.visual.name,
         audio=sets.audio.name,
         notes=constant_labels(labels["train"] | labels["val"]),

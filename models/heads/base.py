@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from models.data.batch import Batch
 from models.data.statistics import Statistics
 from models.regions.grid import NINE, Grid
-from models.regions.prompts import AnyPrompts, CoopPrompts, PromptBank
+from models.regions.prompts import AnyPrompts, CoopPrompts, Prototypes
 
 UNFREEZING = {"finetune", "fine_tune", "lora", "train_encoder", "unfreeze"}
 """Keys by which other projects ask for a training of the encoders."""
@@ -48,7 +48,7 @@ class HeadInputs:
 
     visual: Statistics
     audio: Statistics
-    bank: Callable[[AnyPrompts], PromptBank]
+    bank: Callable[[AnyPrompts], Prototypes]
     """Gives the prompt bank that a config describes."""
     grid: Grid = NINE
     """The regions that the prompts are of."""

@@ -10,7 +10,7 @@ from models.nn.stream_fusion import FusionName, Modality, TemporalName
 from models.nn.transformer import Positions
 
 
-class Switches(HeadConfig):
+class DsplOptions(HeadConfig):
     """What a `DsplHead` can be made of. The defaults are those of `dspl`."""
 
     width: int = Field(default=256, ge=2)
@@ -49,7 +49,7 @@ class Switches(HeadConfig):
     """What keeps V and A in [-1, 1] beside the clamp of scoring."""
 
     @model_validator(mode="after")
-    def _heads_divide_width(self) -> "Switches":
+    def _heads_divide_width(self) -> "DsplOptions":
         if self.width % self.n_heads or self.width % 2:
             raise ValueError(
                 f"width ({self.width}) must be even and a multiple of n_heads ({self.n_heads})"
@@ -64,7 +64,7 @@ class Switches(HeadConfig):
         return self
 
     @model_validator(mode="after")
-    def _regions_need_sight(self) -> "Switches":
+    def _regions_need_sight(self) -> "DsplOptions":
         wanted = self.region_weight or self.region_link != "none"
         if self.fusion == "audio" and self.region_on != "fused" and wanted:
             raise ValueError(
@@ -80,7 +80,7 @@ class Switches(HeadConfig):
         return self
 
     @model_validator(mode="after")
-    def _both_are_read(self) -> "Switches":
+    def _both_are_read(self) -> "DsplOptions":
         if self.fusion == "gate" and self.gate_partner == "image":
             raise ValueError(
                 "fusion 'gate' with gate_partner 'image' never reads the sound: set gate_partner "

@@ -5,13 +5,13 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from models.heads.base import HeadInputs
-from models.heads.config import Switches
+from models.heads.config import DsplOptions
 from models.heads.network import DsplHead
 from models.nn.stream_fusion import Modality, TemporalName
 from models.regions.prompts import AnyPrompts, FixedPrompts
 
 
-class DsplConfig(Switches):
+class DsplConfig(DsplOptions):
     """The preset that this project recommends."""
 
     kind: Literal["dspl"] = "dspl"
@@ -21,7 +21,7 @@ class DsplConfig(Switches):
         return DsplHead(self, inputs)
 
 
-class ReleasedConfig(Switches):
+class ReleasedConfig(DsplOptions):
     """The preset that is faithful to the released configuration of Jung et al. (2026).
 
     Its region loss stands on a frozen embedding, fixed prototypes and a fixed scale, so it changes

@@ -7,11 +7,11 @@ from torch import Tensor, nn
 from models.data.batch import Batch
 from models.data.statistics import Statistics
 from models.heads.base import Head, HeadInputs, HeadOutput, Regions
-from models.heads.config import Switches
+from models.heads.config import DsplOptions
 from models.nn.adapter import ResidualAdapter, Standardise
 from models.nn.cpu_dropout import Dropout
 from models.nn.linear_skip import LinearSkip
-from models.nn.region_logits import RegionLink, RegionLogits
+from models.nn.region_logits import RegionLogits, RegionToVa
 from models.nn.stream_fusion import StreamFusion, temporal_branch
 
 
@@ -28,7 +28,7 @@ class DsplHead(Head):
                            +-> scale * cos(., prototypes) -> region logits
     """
 
-    def __init__(self, config: Switches, inputs: HeadInputs) -> None:
+    def __init__(self, config: DsplOptions, inputs: HeadInputs) -> None:
         super().__init__()
         self.config = config
         width, n_visual = config.width, len(inputs.visual.mean)
@@ -60,7 +60,7 @@ class DsplHead(Head):
         self.bank = inputs.bank(config.prompts)
         on_stream = config.region_on in ("temporal", "fused")
         self.regions = RegionLogits(width if on_stream else n_visual, n_visual, config.logit_scale)
-        self.link = RegionLink(inputs.grid) if config.region_link == "barycentre" else None
+        self.link = RegionToVa(inputs.grid) if config.region_link == "barycentre" else None
 
     def _branch(self, n_inputs: int) -> nn.ModuleDict:
         """The way of one modality from its embedding to a stream."""

@@ -126,8 +126,8 @@ def _scores(
     subjects: Sequence[VaConcordance], counts: Float64[np.ndarray, "K N"]
 ) -> Float64[np.ndarray, "3 K"]:
     """CCC of valence, of arousal, and their mean, in each resample."""
-    valence = resampled([sums.valence for sums in subjects], counts)
-    arousal = resampled([sums.arousal for sums in subjects], counts)
+    valence = resample([sums.valence for sums in subjects], counts)
+    arousal = resample([sums.arousal for sums in subjects], counts)
     return np.stack([valence, arousal, (valence + arousal) / 2])
 
 
@@ -142,7 +142,7 @@ def _differ(one: VaConcordance, other: VaConcordance) -> bool:
     )
 
 
-def resampled(
+def resample(
     subjects: Sequence[Concordance], counts: Float64[np.ndarray, "K N"]
 ) -> Float64[np.ndarray, "K"]:
     """The CCC of K resamples, in each of which subject i stands `counts[:, i]` times.

@@ -9,7 +9,7 @@ from jaxtyping import Bool, Float, Float64, Int64
 from torch import Tensor
 
 from models.data.batches import batches
-from models.data.packed import Bank
+from models.data.packed import PackedFeatures
 from models.data.windows import Windows
 from models.heads.base import Head
 from models.metrics.ccc import Concordance, VaConcordance
@@ -37,7 +37,7 @@ class RegionPosterior:
     """False where it would be read from nothing."""
 
 
-def predict(head: Head, bank: Bank, windows: Windows) -> Prediction:
+def predict(head: Head, bank: PackedFeatures, windows: Windows) -> Prediction:
     """The head's V and A: overlapping windows merged by mean, clamped, gaps filled per clip."""
     va = np.clip(_merged(head, bank, windows), -1, 1)
     seen = bank.visual_valid.cpu().numpy()
@@ -63,7 +63,7 @@ def end_to_end(predictions: Sequence[Prediction]) -> Prediction:
 
 
 @torch.inference_mode()
-def _merged(head: Head, bank: Bank, windows: Windows) -> Float64[np.ndarray, "N 2"]:
+def _merged(head: Head, bank: PackedFeatures, windows: Windows) -> Float64[np.ndarray, "N 2"]:
     """Mean over the windows that predict a row; the region branch runs only where V and A ask it.
 
     The text tower runs at most once, and what a batch gave stays on the device until all are done.
@@ -83,7 +83,7 @@ def _merged(head: Head, bank: Bank, windows: Windows) -> Float64[np.ndarray, "N 
 
 @torch.inference_mode()
 def region_posterior(
-    head: Head, prototypes: Float[Tensor, "R D"], bank: Bank, windows: Windows
+    head: Head, prototypes: Float[Tensor, "R D"], bank: PackedFeatures, windows: Windows
 ) -> RegionPosterior | None:
     """The softmax of the region logits, overlapping windows merged by mean of the valid rows.
 
@@ -138,7 +138,9 @@ def fill_gaps(
     return np.stack(columns, axis=1)
 
 
-def concordance(prediction: Prediction, bank: Bank, span: slice = slice(None)) -> VaConcordance:
+def concordance(
+    prediction: Prediction, bank: PackedFeatures, span: slice = slice(None)
+) -> VaConcordance:
     """The sums over the annotated rows of a span of the bank."""
     annotated = bank.va_valid[span].cpu().numpy()
     truth = bank.va[span].cpu().numpy()[annotated]  # (N, 2)

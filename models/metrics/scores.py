@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from models.data.packed import Bank
+from models.data.packed import PackedFeatures
 from models.metrics.ccc import VaConcordance
 from models.metrics.intervals import score_intervals
 from models.metrics.predict import Prediction, concordance
@@ -46,7 +46,7 @@ class ClipScore:
 
 
 def split_score(
-    prediction: Prediction, bank: Bank, subject_of: Mapping[str, str]
+    prediction: Prediction, bank: PackedFeatures, subject_of: Mapping[str, str]
 ) -> SplitScore | None:
     """The score over all clips together; None where no row is annotated.
 
@@ -76,7 +76,7 @@ def split_score(
 
 
 def sums_by_subject(
-    prediction: Prediction, bank: Bank, subject_of: Mapping[str, str]
+    prediction: Prediction, bank: PackedFeatures, subject_of: Mapping[str, str]
 ) -> dict[str, VaConcordance]:
     """The sums of each subject over all their clips."""
     found: dict[str, VaConcordance] = {}
@@ -86,7 +86,7 @@ def sums_by_subject(
     return found
 
 
-def clip_scores(prediction: Prediction, bank: Bank) -> Iterator[ClipScore]:
+def clip_scores(prediction: Prediction, bank: PackedFeatures) -> Iterator[ClipScore]:
     """Each clip by itself."""
     for clip_id, span in bank.spans():
         sums = concordance(prediction, bank, span)

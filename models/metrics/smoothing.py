@@ -8,17 +8,17 @@ from operator import add
 import numpy as np
 from jaxtyping import Float64
 
-from models.data.packed import Bank
+from models.data.packed import PackedFeatures
 from models.data.windows import ROUNDING_S
 from models.metrics.ccc import Concordance, VaConcordance
 from models.metrics.predict import Prediction, concordance
 
-WIDTHS_S = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0)
+WINDOWS_S = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0)
 """What is chosen among: from none to beyond the slowest change of a face."""
 
 
 @dataclass(frozen=True, slots=True)
-class Widths:
+class SmoothingWindows:
     """Spans of the moving mean in seconds; 0 smooths nothing."""
 
     valence: float = 0.0
@@ -39,7 +39,7 @@ def moving_mean(
     return (total[stop] - total[first]) / (stop - first)
 
 
-def smoothed(prediction: Prediction, bank: Bank, widths: Widths) -> Prediction:
+def smooth(prediction: Prediction, bank: PackedFeatures, widths: SmoothingWindows) -> Prediction:
     """The prediction with each dimension averaged over its width; no row tells of another clip."""
     va = prediction.va.copy()
     for column, width_s in enumerate((widths.valence, widths.arousal)):
@@ -50,20 +50,20 @@ def smoothed(prediction: Prediction, bank: Bank, widths: Widths) -> Prediction:
     return Prediction(va, prediction.interpolated)
 
 
-def sums_by_width(prediction: Prediction, bank: Bank) -> dict[float, VaConcordance]:
-    """The sums over all annotated rows, at each of `WIDTHS_S`."""
+def sums_by_window(prediction: Prediction, bank: PackedFeatures) -> dict[float, VaConcordance]:
+    """The sums over all annotated rows, at each of `WINDOWS_S`."""
     return {
-        width_s: concordance(smoothed(prediction, bank, Widths(width_s, width_s)), bank)
-        for width_s in WIDTHS_S
+        width_s: concordance(smooth(prediction, bank, SmoothingWindows(width_s, width_s)), bank)
+        for width_s in WINDOWS_S
     }
 
 
 def added(parts: Sequence[Mapping[float, VaConcordance]]) -> dict[float, VaConcordance]:
     """The sums of several banks together, at each width."""
-    return {width_s: reduce(add, [sums[width_s] for sums in parts]) for width_s in WIDTHS_S}
+    return {width_s: reduce(add, [sums[width_s] for sums in parts]) for width_s in WINDOWS_S}
 
 
-def choose_widths(sums: Mapping[float, VaConcordance]) -> Widths:
+def choose_windows(sums: Mapping[float, VaConcordance]) -> SmoothingWindows:
     """For each dimension the width of the highest CCC, the smallest of equals.
 
     The sums must not be of rows that the widths are then scored on.
@@ -72,4 +72,4 @@ def choose_widths(sums: Mapping[float, VaConcordance]) -> Widths:
     def best(dimension: Callable[[VaConcordance], Concordance]) -> float:
         return max(sorted(sums), key=lambda width_s: dimension(sums[width_s]).ccc())
 
-    return Widths(best(lambda both: both.valence), best(lambda both: both.arousal))
+    return SmoothingWindows(best(lambda both: both.valence), best(lambda both: both.arousal))

@@ -45,7 +45,7 @@ class RegionLogits(nn.Module):
         return self.log_scale.exp().clamp(max=SCALE_MAX)
 
 
-class RegionLink(nn.Module):
+class RegionToVa(nn.Module):
     """What the regions' probabilities add to V and A: a barycentre, stretched and moved.
 
     The barycentre of soft labels shrinks toward the middle of the plane, so each axis has a

@@ -8,9 +8,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from torch import nn
 
 from features.errors import InputError
-from features.system.files import write_whole
+from features.system.files import write_atomic
 from models.regions.grid import Grid
-from models.regions.prompts import CoopBank
+from models.regions.prompts import CoopPrototypes
 
 FILE = "prompts.json"
 N_WORDS = 5  # per learned vector
@@ -48,7 +48,7 @@ class PromptWords(BaseModel):
 def prompt_words(head: nn.Module, grid: Grid) -> PromptWords | None:
     """What the head's prompts came to say; None where it has none that are learned."""
     bank = getattr(head, "bank", None)
-    if not isinstance(bank, CoopBank):
+    if not isinstance(bank, CoopPrototypes):
         return None
     found = bank.nearest_words(N_WORDS)
     regions = [f"{v} valence, {a} arousal" for v in grid.levels for a in grid.levels]
@@ -70,7 +70,7 @@ def prompt_words(head: nn.Module, grid: Grid) -> PromptWords | None:
 def write_prompt_words(run: Path, words: PromptWords) -> None:
     """Put them into the run's folder."""
     text = json.dumps(words.model_dump(mode="json"), indent=2, ensure_ascii=False)
-    write_whole(run / FILE, f"{text}\n".encode())
+    write_atomic(run / FILE, f"{text}\n".encode())
 
 
 def read_prompt_words(run: Path) -> PromptWords | None:

@@ -14,7 +14,7 @@ from models.regions.texts import RegionTexts
 from models.regions.token_layout import EachAlone, OneSequence
 
 
-class FixedBank(nn.Module):
+class FixedPrototypes(nn.Module):
     """Region prototypes that stay as they are."""
 
     prototypes: Float[Tensor, "R D"]
@@ -28,7 +28,7 @@ class FixedBank(nn.Module):
         return self.prototypes
 
 
-class CoopBank(nn.Module):
+class CoopPrototypes(nn.Module):
     """Region prototypes behind learned context vectors (CoOp, Zhou et al., 2022).
 
     A prompt reads `<start> context description <end>`: the learned words stand where a
@@ -77,7 +77,7 @@ class CoopBank(nn.Module):
         return tuple(self._tower.nearest_words(context.detach(), n) for context in self.context)
 
 
-PromptBank = FixedBank | CoopBank
+Prototypes = FixedPrototypes | CoopPrototypes
 
 
 class FixedPrompts(BaseModel):
@@ -89,14 +89,16 @@ class FixedPrompts(BaseModel):
     texts: str = "nine_regions"
     """A name in configs/prompts, or the path of a YAML file."""
 
-    def build(self, tower: TextTower, texts: RegionTexts) -> FixedBank:
+    def build(self, tower: TextTower, texts: RegionTexts) -> FixedPrototypes:
         """The bank; runs the text tower once."""
         sentences = [
             [template.format(text) for text in region for template in texts.templates]
             for region in texts.by_region
         ]
         features = tower.encode_texts([text for region in sentences for text in region])
-        return FixedBank(pooled(features, membership([len(r) for r in sentences]).to(features)))
+        return FixedPrototypes(
+            pooled(features, membership([len(r) for r in sentences]).to(features))
+        )
 
 
 class LearnedPrompts(BaseModel, ABC):
@@ -112,28 +114,28 @@ class LearnedPrompts(BaseModel, ABC):
     """A name in configs/prompts, or the path of a YAML file."""
 
     @abstractmethod
-    def build(self, tower: TextTower, texts: RegionTexts) -> CoopBank:
+    def build(self, tower: TextTower, texts: RegionTexts) -> CoopPrototypes:
         """The bank, its context drawn from torch's generator."""
 
 
 class CoopPrompts(LearnedPrompts):
-    """Settings of a `CoopBank` with one context for all regions."""
+    """Settings of a `CoopPrototypes` with one context for all regions."""
 
     kind: Literal["coop"] = "coop"
 
-    def build(self, tower: TextTower, texts: RegionTexts) -> CoopBank:
+    def build(self, tower: TextTower, texts: RegionTexts) -> CoopPrototypes:
         """The bank, its context drawn from torch's generator."""
-        return CoopBank(tower, texts, self.n_context, self.init_std, "shared")
+        return CoopPrototypes(tower, texts, self.n_context, self.init_std, "shared")
 
 
 class CoopCscPrompts(LearnedPrompts):
-    """Settings of a `CoopBank` with a context per region (class-specific, Zhou et al., 2022)."""
+    """`CoopPrototypes` with a context per region (class-specific, Zhou et al., 2022)."""
 
     kind: Literal["coop_csc"] = "coop_csc"
 
-    def build(self, tower: TextTower, texts: RegionTexts) -> CoopBank:
+    def build(self, tower: TextTower, texts: RegionTexts) -> CoopPrototypes:
         """The bank, its contexts drawn from torch's generator."""
-        return CoopBank(tower, texts, self.n_context, self.init_std, "per region")
+        return CoopPrototypes(tower, texts, self.n_context, self.init_std, "per region")
 
 
 AnyPrompts = Annotated[FixedPrompts | CoopPrompts | CoopCscPrompts, Field(discriminator="kind")]

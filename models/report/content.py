@@ -15,16 +15,16 @@ from models.regions.nearest_words import PromptWords, read_prompt_words
 from models.report.provenance import commands_of, facts_of, provenance_of
 from models.report.region_report import RegionReading, regions_of
 from models.runs.folder import CONFIG, METRICS, read_metrics
-from models.runs.predictor import Ensemble
-from models.runs.run_split import Reading, SplitOfRun
-from models.training.config import Epoch
+from models.runs.predictor import TrainedEnsemble
+from models.runs.run_split import PredictedSplit, RunSplit
+from models.training.config import EpochResult
 
 LOST_EPOCHS = "The run's folder has lost the file with its epochs, so there is no curve to show."
 ENSEMBLE_EPOCHS = "Each member of an ensemble has curves of its own, in the member's own report."
 
 
 @dataclass(frozen=True, slots=True)
-class Course:
+class ClipCurves:
     """One clip over time."""
 
     score: ClipScore
@@ -63,7 +63,7 @@ class Content:
     score: SplitScore
     valence: Agreement
     arousal: Agreement
-    epochs: tuple[Epoch, ...]
+    epochs: tuple[EpochResult, ...]
     """Empty where there are none to show."""
     truth: Float64[np.ndarray, "N 2"]
     """Annotated frames of all clips."""
@@ -74,7 +74,7 @@ class Content:
     """What learned prompts came to say; None where none were learned."""
     regions: RegionReading | str
     """Or why there is nothing to show."""
-    courses: tuple[Course, ...]
+    courses: tuple[ClipCurves, ...]
     """Worst first."""
     config: str
     commands: tuple[tuple[str, str], ...]
@@ -89,7 +89,7 @@ class Content:
     """What the scores must be read with."""
 
 
-def content_of(reading: Reading) -> Content:
+def content_of(reading: PredictedSplit) -> Content:
     """The content for a split; `InputError` where no frame of it is annotated."""
     source, bank, prediction = reading.source, reading.bank, reading.prediction
     score = split_score(prediction, bank, source.subject_of)
@@ -108,14 +108,14 @@ def content_of(reading: Reading) -> Content:
         valence=sums.valence.agreement(),
         arousal=sums.arousal.agreement(),
         epochs=_epochs(source),
-        no_epochs=ENSEMBLE_EPOCHS if isinstance(source.predictor, Ensemble) else LOST_EPOCHS,
+        no_epochs=ENSEMBLE_EPOCHS if isinstance(source.predictor, TrainedEnsemble) else LOST_EPOCHS,
         caution=source.caution,
         truth=bank.va.cpu().numpy()[annotated],
         predicted=prediction.va[annotated],
         grid=source.meta.grid,
         prompts=read_prompt_words(source.run) if source.meta.head.region_weight else None,
         regions=regions_of(reading),
-        courses=tuple(sorted(_courses(reading), key=lambda course: course.badness)),
+        courses=tuple(sorted(_clip_curves(reading), key=lambda course: course.badness)),
         config=(source.run / CONFIG).read_text(encoding="utf-8"),
         commands=commands_of(source),
         started_as=made_by.get("started_as"),
@@ -123,7 +123,7 @@ def content_of(reading: Reading) -> Content:
     )
 
 
-def _courses(reading: Reading) -> Iterator[Course]:
+def _clip_curves(reading: PredictedSplit) -> Iterator[ClipCurves]:
     """Each clip, in the manifest's order."""
     bank, prediction = reading.bank, reading.prediction
     annotated = bank.va_valid.cpu().numpy()
@@ -131,12 +131,12 @@ def _courses(reading: Reading) -> Iterator[Course]:
     seen, heard = bank.visual_valid.cpu().numpy(), bank.audio_valid.cpu().numpy()
     scores = clip_scores(prediction, bank)
     for score, (_, rows) in zip(scores, bank.spans(), strict=True):
-        yield Course(
+        yield ClipCurves(
             score, bank.time_s[rows], truth[rows], prediction.va[rows], seen[rows], heard[rows]
         )
 
 
-def _epochs(source: SplitOfRun) -> tuple[Epoch, ...]:
+def _epochs(source: RunSplit) -> tuple[EpochResult, ...]:
     """The epochs of the training; none where the file is gone."""
     try:
         return read_metrics(source.run)

@@ -5,7 +5,7 @@ from itertools import pairwise
 import numpy as np
 from jaxtyping import Bool, Float64, Int64
 
-from features.timeline import extended
+from features.timeline import extend_times
 
 BUCKETS = 300  # about one per pixel of a figure's width; two or three points are kept of each
 
@@ -34,6 +34,6 @@ def stretches(
     rows: Bool[np.ndarray, "T"], time_s: Float64[np.ndarray, "T"]
 ) -> list[tuple[float, float]]:
     """Runs of true rows as half-open spans of time; a row lasts until the next one."""
-    ends_s = extended(time_s, 1)
+    ends_s = extend_times(time_s, 1)
     turns = np.flatnonzero(np.diff(rows.astype(np.int8), prepend=0, append=0))
     return [(float(ends_s[a]), float(ends_s[b])) for a, b in turns.reshape(-1, 2)]

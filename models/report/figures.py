@@ -17,7 +17,7 @@ from models.regions.grid import Grid
 from models.report.content import Content
 from models.report.region_report import RegionReading, region_names
 from models.report.svg import AROUSAL, FAINT, INK, SHADES, VALENCE, svg
-from models.training.config import Epoch, best_of
+from models.training.config import EpochResult, best_epoch
 
 CURVES_PX = (380, 260)
 PLANE_PX = (380, 316)
@@ -30,9 +30,9 @@ LIGHT_BELOW = 0.68  # share of the scale up to which a cell is light, and its te
 LEAST_SHOWN = 0.005  # shares that round to 0 % are left out
 
 
-def learning_curves(epochs: Sequence[Epoch]) -> tuple[Markup, Markup]:
+def learning_curves(epochs: Sequence[EpochResult]) -> tuple[Markup, Markup]:
     """Training loss, and the scores on val, both by epoch; the kept one is marked."""
-    kept = best_of(epochs)
+    kept = best_epoch(epochs)
     return (
         svg(
             "loss",
@@ -50,14 +50,14 @@ def learning_curves(epochs: Sequence[Epoch]) -> tuple[Markup, Markup]:
     )
 
 
-def _loss(figure: Figure, epochs: Sequence[Epoch], kept: Epoch) -> None:
+def _loss(figure: Figure, epochs: Sequence[EpochResult], kept: EpochResult) -> None:
     axes = _by_epoch(figure, epochs, kept, "training loss")
     axes.plot([e.index + 1 for e in epochs], [e.loss for e in epochs], "o-", color=INK, ms=3.5)
     axes.set_ylim(bottom=min(0.0, *(e.loss for e in epochs)))
     _mark(axes, kept)
 
 
-def _val_ccc(figure: Figure, epochs: Sequence[Epoch], kept: Epoch) -> None:
+def _val_ccc(figure: Figure, epochs: Sequence[EpochResult], kept: EpochResult) -> None:
     axes = _by_epoch(figure, epochs, kept, "CCC on val")
     at = [e.index + 1 for e in epochs]
     axes.plot(at, [e.ccc_valence for e in epochs], "s--", color=VALENCE, ms=3.5, label="valence")
@@ -71,7 +71,9 @@ def _val_ccc(figure: Figure, epochs: Sequence[Epoch], kept: Epoch) -> None:
     _mark(axes, kept)
 
 
-def _by_epoch(figure: Figure, epochs: Sequence[Epoch], kept: Epoch, ylabel: str) -> Axes:
+def _by_epoch(
+    figure: Figure, epochs: Sequence[EpochResult], kept: EpochResult, ylabel: str
+) -> Axes:
     """Axes over the epochs, with a line at the one that is kept."""
     figure.set_layout_engine("constrained")
     axes = figure.subplots()
@@ -83,7 +85,7 @@ def _by_epoch(figure: Figure, epochs: Sequence[Epoch], kept: Epoch, ylabel: str)
     return axes
 
 
-def _mark(axes: Axes, kept: Epoch) -> None:
+def _mark(axes: Axes, kept: EpochResult) -> None:
     """Say at the foot of the line that this epoch is kept, on the side where there is room."""
     at, (first, last) = kept.index + 1, axes.get_xlim()
     left = at - first > last - at

@@ -8,11 +8,11 @@ from markupsafe import Markup
 
 from models.metrics.intervals import FEW_SUBJECTS, LEVEL, RESAMPLES, SEED
 from models.report import svg as drawing
-from models.report.content import Content, Course
+from models.report.content import ClipCurves, Content
 from models.report.figures import confusion, learning_curves, planes, region_grids
 from models.report.region_report import RegionReading
 from models.report.timeline import is_wide, timeline
-from models.training.config import best_of
+from models.training.config import best_epoch
 
 TEMPLATE = "report.html.j2"
 MINUS = "\N{MINUS SIGN}"
@@ -23,7 +23,7 @@ class ClipCard:
     """One clip on the page."""
 
     anchor: str
-    course: Course
+    course: ClipCurves
     figure: Markup
     wide: bool
 
@@ -50,7 +50,7 @@ def page(content: Content, key: str) -> str:
         seed=SEED,
         few=content.score.n_subjects < FEW_SUBJECTS,
         curves=learning_curves(content.epochs) if content.epochs else (),
-        kept=best_of(content.epochs) if content.epochs else None,
+        kept=best_epoch(content.epochs) if content.epochs else None,
         planes=planes(content),
         regions=regions,
         no_regions=None if regions else content.regions,
@@ -61,7 +61,7 @@ def page(content: Content, key: str) -> str:
     )
 
 
-def _card(index: int, course: Course) -> ClipCard:
+def _card(index: int, course: ClipCurves) -> ClipCard:
     """The clip with its figure, under an id that is safe whatever the clip is called."""
     anchor = f"clip-{index + 1}"
     return ClipCard(anchor, course, timeline(course, anchor), is_wide(course))

@@ -8,10 +8,10 @@ from features.canonical_json import JsonObject
 from features.errors import InputError
 from models.runs.checkpoint import FILE
 from models.runs.folder import CONFIG, PROVENANCE
-from models.runs.predictor import Ensemble
-from models.runs.run_split import SplitOfRun
+from models.runs.predictor import TrainedEnsemble
+from models.runs.run_split import RunSplit
 
-OF_THE_MAKING = {
+PROVENANCE_FIELDS = {
     "seed": "seed",
     "device": "device",
     "git commit": "git_commit",
@@ -20,7 +20,7 @@ OF_THE_MAKING = {
 }
 
 
-def provenance_of(source: SplitOfRun) -> JsonObject:
+def provenance_of(source: RunSplit) -> JsonObject:
     """What was written down when the head was made; empty where the file is gone."""
     path = source.run / PROVENANCE
     try:
@@ -34,7 +34,7 @@ def provenance_of(source: SplitOfRun) -> JsonObject:
     return found if isinstance(found, dict) else {}
 
 
-def commands_of(source: SplitOfRun) -> tuple[tuple[str, str], ...]:
+def commands_of(source: RunSplit) -> tuple[tuple[str, str], ...]:
     """What each does, and the line to type, for head, score and report of this split."""
     run, config = source.run.resolve(), source.config
     used, trained = (
@@ -50,7 +50,7 @@ def commands_of(source: SplitOfRun) -> tuple[tuple[str, str], ...]:
     options = [
         word for key, value in moved.items() for word in (f"--{key.replace('_', '-')}", value)
     ]
-    is_ensemble = isinstance(source.predictor, Ensemble)
+    is_ensemble = isinstance(source.predictor, TrainedEnsemble)
     stage, what = ("train-ensemble", "ensemble") if is_ensemble else ("train-head", "head")
     train = ["run", stage, "-c", str(run / CONFIG), f"run={run}-again"]
     score = ["run", "score-head", f"run={run}", f"split={source.name}", *keys]
@@ -89,6 +89,6 @@ def _facts_of(made_by: JsonObject) -> Iterator[tuple[str, object]]:
         yield f"clips of the split {split}", len(clips)
     for kind, encoder in (made_by.get("encoders") or {}).items():
         yield f"encoder {kind}", json.dumps(encoder, sort_keys=True, ensure_ascii=False)
-    for name, key in OF_THE_MAKING.items():
+    for name, key in PROVENANCE_FIELDS.items():
         yield name, made_by.get(key)
     yield "versions", ", ".join(f"{name} {number}" for name, number in versions.items()) or None

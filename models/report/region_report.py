@@ -9,8 +9,8 @@ from torch import Tensor
 
 from models.metrics.predict import RegionPosterior, region_posterior
 from models.regions.grid import NINE, Grid, region_index, soft_labels
-from models.runs.predictor import Ensemble
-from models.runs.run_split import Reading
+from models.runs.predictor import TrainedEnsemble
+from models.runs.run_split import PredictedSplit
 
 MINUS = "\N{MINUS SIGN}"
 SMALLEST = 1e-300  # keeps the logarithm of a share that underflowed finite
@@ -67,10 +67,10 @@ class RegionReading:
         )
 
 
-def regions_of(reading: Reading) -> RegionReading | str:
+def regions_of(reading: PredictedSplit) -> RegionReading | str:
     """The region branch over the split, or why there is nothing to show of it."""
     bank, meta, predictor = reading.bank, reading.source.meta, reading.source.predictor
-    if isinstance(predictor, Ensemble):
+    if isinstance(predictor, TrainedEnsemble):
         return (
             "An ensemble has a region branch per member, and they have no mean here: the report of "
             "a member shows its own."

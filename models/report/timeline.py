@@ -9,8 +9,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from features.timeline import extended
-from models.report.content import Course
+from features.timeline import extend_times
+from models.report.content import ClipCurves
 from models.report.downsampling import kept_rows, stretches
 from models.report.svg import FAINT, PREDICTED, TRUTH, UNHEARD, UNLABELLED, UNSEEN, svg
 
@@ -30,19 +30,19 @@ TRUTH_WIDTH = 2.2
 PREDICTED_WIDTH = 1.2
 
 
-def is_wide(course: Course) -> bool:
+def is_wide(course: ClipCurves) -> bool:
     """Whether the clip's figure takes the page's width."""
     return float(course.time_s[-1] - course.time_s[0]) > WIDE_FROM_S
 
 
-def timeline(course: Course, name: str) -> Markup:
+def timeline(course: ClipCurves, name: str) -> Markup:
     """Valence and arousal of a clip over time; `name` begins the figure's ids."""
     width = WIDE_PX if is_wide(course) else WIDTH_PX
     label = f"Valence and arousal of the clip {course.score.clip} over time"
     return svg(name, label, width, HEIGHT_PX, partial(_draw, course=course, width=width))
 
 
-def _draw(figure: Figure, course: Course, width: int) -> None:
+def _draw(figure: Figure, course: ClipCurves, width: int) -> None:
     left, across = LEFT_PX / width, (width - LEFT_PX - RIGHT_PX) / width
     curve_px = (HEIGHT_PX - TOP_PX - BOTTOM_PX - STRIPS_PX - 2 * BETWEEN_PX) / 2
     strips_at = BOTTOM_PX
@@ -52,7 +52,7 @@ def _draw(figure: Figure, course: Course, width: int) -> None:
     def axes_at(bottom_px: float, height_px: float) -> Axes:
         return figure.add_axes((left, bottom_px / HEIGHT_PX, across, height_px / HEIGHT_PX))
 
-    first_s, last_s = float(course.time_s[0]), float(extended(course.time_s, 1)[-1])
+    first_s, last_s = float(course.time_s[0]), float(extend_times(course.time_s, 1)[-1])
     reach_s = last_s - first_s  # the last row lasts a step
     for k, (title, bottom) in enumerate((("valence", valence_at), ("arousal", arousal_at))):
         axes = axes_at(bottom, curve_px)
@@ -88,7 +88,7 @@ def _curve(
 
 
 def _shade(
-    axes: Axes, rows: np.ndarray, course: Course, span: tuple[float, float], colour: str
+    axes: Axes, rows: np.ndarray, course: ClipCurves, span: tuple[float, float], colour: str
 ) -> None:
     """Fill (bottom, height) wherever a row is true."""
     spans = [(start, stop - start) for start, stop in stretches(rows, course.time_s)]

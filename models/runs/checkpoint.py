@@ -12,12 +12,12 @@ from safetensors.torch import save
 from torch import Tensor
 
 from features.errors import InputError, LaterVersion
-from features.system.files import write_whole
+from features.system.files import write_atomic
 from models.data.statistics import Statistics
 from models.heads import AnyHeadConfig
 from models.heads.base import Head, HeadInputs
 from models.regions.grid import NINE, Grid
-from models.regions.prompts import FixedBank
+from models.regions.prompts import FixedPrototypes
 
 FILE = "head.safetensors"
 FORMAT = "vaflow-head-1"
@@ -63,7 +63,7 @@ def save_head(
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
     if prototypes is not None:
         tensors[PROTOTYPES] = prototypes.detach().cpu().contiguous()
-    write_whole(path, save(tensors, metadata={META_KEY: meta.model_dump_json()}))
+    write_atomic(path, save(tensors, metadata={META_KEY: meta.model_dump_json()}))
 
 
 def read_meta(path: Path) -> CheckpointMeta:
@@ -102,7 +102,7 @@ def load_head(path: Path, device: torch.device) -> Checkpoint:
         inputs = HeadInputs(
             _unknown(meta.visual_width),
             _unknown(meta.audio_width),
-            lambda _: FixedBank(prototypes),
+            lambda _: FixedPrototypes(prototypes),
             meta.grid,
         )
         head = meta.head.build(inputs).to(device).eval()

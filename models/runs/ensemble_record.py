@@ -13,7 +13,7 @@ from features.manifest.manifest import Manifest, write_manifest
 from features.system.files import sha256_of
 from models.data.folds import Folds, Over
 from models.metrics.scores import SplitScore
-from models.metrics.smoothing import Widths
+from models.metrics.smoothing import SmoothingWindows
 from models.runs.checkpoint import FILE
 from models.runs.folder import ENSEMBLE, INPUTS, RunConfig, write_json
 
@@ -51,7 +51,7 @@ class EnsembleRecord(BaseModel):
     """Digest of everything that decides the weights and the widths."""
     over: Over
     members: tuple[Member, ...] = Field(min_length=2)
-    widths_s: Widths
+    widths_s: SmoothingWindows
     """Chosen on all out-of-fold predictions."""
     out_of_fold: SplitScore
     """Of every clip by the member that was not trained on it, not smoothed. A little high: the

@@ -12,11 +12,11 @@ from pydantic import BaseModel, ConfigDict, JsonValue, ValidationError
 from features.canonical_json import canonical
 from features.config_errors import describe, describe_yaml
 from features.errors import InputError
-from features.system.files import refuse_unless_writable, write_if_other, write_whole
+from features.system.files import check_writable, write_atomic, write_if_changed
 from features.timeline import MAX_ROWS_APART, RowsApart
 from models.heads import AnyHeadConfig
 from models.runs.checkpoint import FILE
-from models.training.config import Epoch, TrainConfig
+from models.training.config import EpochResult, TrainConfig
 
 CONFIG = "config.yaml"
 METRICS = "metrics.jsonl"
@@ -25,7 +25,7 @@ REPORT = "report.html"
 ENSEMBLE = "ensemble.json"
 INPUTS = "inputs"
 """In an ensemble's folder: a link to the folder of the manifest, and the first thing there."""
-OF_A_HEAD = (
+OUTPUT_FILES = (
     FILE,
     "prompts.json",
     "scores.json",
@@ -95,7 +95,7 @@ def run_key(config: RunConfig, inputs: Inputs) -> str:
 def write_config(config: RunConfig) -> None:
     """Put the resolved config into the run's folder, so that `-c` repeats the run."""
     text = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False).encode()
-    write_if_other(config.run / CONFIG, text)
+    write_if_changed(config.run / CONFIG, text)
 
 
 def read_config(run: Path, kind: type[RunConfig] = RunConfig) -> RunConfig:
@@ -115,9 +115,9 @@ def read_config(run: Path, kind: type[RunConfig] = RunConfig) -> RunConfig:
     raise InputError(f"{path} is no config of {stage}: {why}; train again")
 
 
-def refuse_unless_run(run: Path) -> None:
+def check_run(run: Path) -> None:
     """Raise where a head cannot be put; `InputError` where other things lie."""
-    refuse_unless_writable(run, "run")
+    check_writable(run, "run")
     found = {path.name for path in run.iterdir()} if run.is_dir() else set()
     if holds_ensemble(run):
         raise InputError(f"run = {run} holds an ensemble; give another folder, or a member's")
@@ -130,7 +130,7 @@ def holds_ensemble(run: Path) -> bool:
     return (run / ENSEMBLE).exists() or (run / INPUTS).is_symlink()
 
 
-def link_inputs(run: Path, root: Path) -> None:
+def link_manifest_root(run: Path, root: Path) -> None:
     """Let the paths of manifests in an ensemble's folder lead to the media and labels in `root`."""
     link = run / INPUTS
     if not link.is_symlink():
@@ -142,33 +142,33 @@ def link_inputs(run: Path, root: Path) -> None:
         new.replace(link)
 
 
-def refuse_unless_ensemble(run: Path) -> None:
+def check_ensemble(run: Path) -> None:
     """Raise where an ensemble cannot be put; `InputError` where other things lie."""
-    refuse_unless_writable(run, "run")
+    check_writable(run, "run")
     found = {path.name for path in run.iterdir()} if run.is_dir() else set()
     if found and not holds_ensemble(run):
         held = "a single head" if FILE in found else "files that are no ensemble's"
         raise InputError(f"run = {run} holds {held}; give another folder")
 
 
-def clear(run: Path) -> None:
+def delete_outputs(run: Path) -> None:
     """Take away what belongs to an older head or ensemble."""
-    for name in (ENSEMBLE, *OF_A_HEAD):
+    for name in (ENSEMBLE, *OUTPUT_FILES):
         (run / name).unlink(missing_ok=True)
 
 
-def write_metrics(run: Path, epochs: Sequence[Epoch]) -> None:
+def write_metrics(run: Path, epochs: Sequence[EpochResult]) -> None:
     """One JSON object per epoch, to the last digit; no times: equal runs are equal files."""
     lines = "".join(json.dumps(asdict(epoch)) + "\n" for epoch in epochs)
-    write_whole(run / METRICS, lines.encode())
+    write_atomic(run / METRICS, lines.encode())
 
 
-def read_metrics(run: Path) -> tuple[Epoch, ...]:
+def read_metrics(run: Path) -> tuple[EpochResult, ...]:
     """The epochs of a finished run."""
     lines = (run / METRICS).read_text(encoding="utf-8").splitlines()
-    return tuple(Epoch(**json.loads(line)) for line in lines)
+    return tuple(EpochResult(**json.loads(line)) for line in lines)
 
 
 def write_json(path: Path, value: Mapping[str, object]) -> None:
     """A JSON file for people: indented, whole or not at all."""
-    write_whole(path, (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode())
+    write_atomic(path, (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode())

@@ -9,28 +9,28 @@ from features.clip import Clip
 from features.errors import InputError
 from features.manifest.labels import Labels
 from features.manifest.manifest import read_manifest
-from features.store.feature_store import absolute
+from features.store.feature_store import absolute_path
 from features.system.devices import torch_device
 from models.data.feature_sets import FeatureSets, open_sets_of_head, records_digest
-from models.data.packed import Bank
-from models.data.packed_cache import load_bank
-from models.data.placement import placed
-from models.data.splits import clips_of_split, digest_of_labels, read_all_labels, subjects
+from models.data.packed import PackedFeatures
+from models.data.packed_cache import load_packed
+from models.data.placement import place_on_device
+from models.data.splits import clips_of_split, digest_of_labels, read_all_labels, subject_by_clip
 from models.metrics.predict import Prediction
 from models.runs.checkpoint import CheckpointMeta
 from models.runs.folder import CONFIG, RunConfig
-from models.runs.predictor import Predictor, open_predictor
+from models.runs.predictor import TrainedModel, open_model
 
 
 @dataclass(frozen=True, slots=True)
-class SplitOfRun:
+class RunSplit:
     """What a scoring reads, before features are read."""
 
     run: Path
     name: str
     manifest: Path
     store: str
-    predictor: Predictor
+    predictor: TrainedModel
     clips: tuple[Clip, ...]
     sets: FeatureSets
     labels: dict[str, Labels | None]
@@ -50,7 +50,7 @@ class SplitOfRun:
     @property
     def subject_of(self) -> dict[str, str]:
         """Whom each clip shows."""
-        return subjects(self.clips)
+        return subject_by_clip(self.clips)
 
     @property
     def caution(self) -> tuple[str, ...]:
@@ -77,19 +77,19 @@ def open_split(
     store: str | None,
     split: str,
     max_rows_apart: int | None = None,
-) -> SplitOfRun:
+) -> RunSplit:
     """The split as the run's head reads it; what is None is as it was in the training.
 
     `SpecMismatch` where the store's features are others than the head's; `InputError` and
     `StoreError` where something else is missing.
     """
-    predictor = open_predictor(run)
+    predictor = open_model(run)
     meta, config = predictor.meta, predictor.config
     manifest = manifest.resolve() if manifest else config.manifest
-    store = absolute(store) if store else config.store
+    store = absolute_path(store) if store else config.store
     listed = read_manifest(manifest)
     clips = clips_of_split(listed, split)
-    return SplitOfRun(
+    return RunSplit(
         run=run,
         name=split,
         manifest=manifest,
@@ -103,21 +103,21 @@ def open_split(
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
+class PredictedSplit:
     """A split as it was read."""
 
-    source: SplitOfRun
-    bank: Bank
+    source: RunSplit
+    bank: PackedFeatures
     """On the device of the training."""
     prediction: Prediction
 
 
-def read_split(source: SplitOfRun) -> Reading:
+def read_split(source: RunSplit) -> PredictedSplit:
     """Load features and heads, and predict every row."""
     try:
         device = torch_device(source.config.train.device)
     except InputError as error:
         raise InputError(f"{error} (it is train.device in {source.run / CONFIG})") from None
-    bank = load_bank(source.sets, source.labels, source.max_rows_apart)
-    bank = placed(bank, device, source.config.train.bank_mib)
-    return Reading(source, bank, source.predictor.predict(bank))
+    bank = load_packed(source.sets, source.labels, source.max_rows_apart)
+    bank = place_on_device(bank, device, source.config.train.bank_mib)
+    return PredictedSplit(source, bank, source.predictor.predict(bank))

@@ -8,18 +8,18 @@ from typing import Annotated
 from pydantic import Field
 
 from features.errors import InputError
-from features.system.files import refuse_unless_writable, write_whole
-from features.system.parallel import in_processes, n_cores
+from features.system.files import check_writable, write_atomic
+from features.system.parallel import map_in_processes, n_cores
 from features.timeline import MAX_ROWS_APART, RowsApart
-from models.ablation.plan import Case, cases_of, read_plan
-from models.ablation.table import Line, Predictions, as_csv, as_markdown, lines_of
+from models.ablation.plan import AblationCase, ablation_cases, read_plan
+from models.ablation.table import Predictions, TableRow, as_csv, as_markdown, table_rows
 from models.baselines.predict import predict_baseline
 from models.data.train_val import Splits, load_splits
 from models.heads import AnyHeadConfig
 from models.heads.dspl import DsplConfig
 from models.runs.checkpoint import FILE
 from models.runs.folder import CONFIG, PROVENANCE
-from models.stages.ablation_trial import Made, Member, made
+from models.stages.ablation_trial import Trial, TrialResult, run_trial
 from models.training.config import TrainConfig
 
 Seeds = Annotated[int, Field(ge=1, le=100)]
@@ -33,7 +33,7 @@ class Ablation:
     """How an ablation ended."""
 
     run: Path
-    lines: tuple[Line, ...]
+    lines: tuple[TableRow, ...]
     n_trained: int
     n_present: int
     """Trainings whose runs were there already."""
@@ -66,7 +66,7 @@ def ablate(
     others go on. The table goes to `ablation.csv`, `ablation.md` and `ablation.html`. Errors as of
     `train_head`; `InputError` names a row that is no valid head.
     """
-    cases = cases_of(read_plan(rows), head, train)
+    cases = ablation_cases(read_plan(rows), head, train)
     _refuse_unless_ablation(run)
     splits = load_splits(manifest, store, visual, audio, max_rows_apart)
     if not splits.val.va_valid.any():
@@ -75,7 +75,7 @@ def ablate(
     jobs = [
         (
             case,
-            Member(
+            Trial(
                 run=run / case.folder / f"seed-{seed}",
                 manifest=manifest,
                 store=store,
@@ -90,13 +90,13 @@ def ablate(
         for case in cases
         if isinstance(case.model, tuple)
     ]
-    found: list[Made] = []
-    for result in in_processes(made, [member for _, member in jobs], n_workers):
+    found: list[TrialResult] = []
+    for result in map_in_processes(run_trial, [member for _, member in jobs], n_workers):
         case, member = jobs[len(found)]
         found.append(result)
         if on_case:
             on_case(f"{case.name}, seed {member.train.seed}", len(jobs))
-    lines = lines_of(_predictions(cases, jobs, found, splits), splits.val, splits.subject_of)
+    lines = table_rows(_predictions(cases, jobs, found, splits), splits.val, splits.subject_of)
     ablation = Ablation(
         run,
         lines,
@@ -112,15 +112,15 @@ def ablate(
     from models.ablation.html import page  # matplotlib: half a second
 
     run.mkdir(parents=True, exist_ok=True)
-    write_whole(run / CSV, as_csv(lines).encode())
-    write_whole(run / MARKDOWN, as_markdown(lines).encode())
-    write_whole(run / PAGE, page(ablation.lines, splits.val, splits.subject_of).encode())
+    write_atomic(run / CSV, as_csv(lines).encode())
+    write_atomic(run / MARKDOWN, as_markdown(lines).encode())
+    write_atomic(run / PAGE, page(ablation.lines, splits.val, splits.subject_of).encode())
     return ablation
 
 
 def _refuse_unless_ablation(run: Path) -> None:
     """Raise where the runs cannot be put."""
-    refuse_unless_writable(run, "run")
+    check_writable(run, "run")
     if any((run / name).exists() for name in (FILE, PROVENANCE, CONFIG)):
         raise InputError(
             f"run = {run} is the folder of a trained head; an ablation has many of them: give it "
@@ -135,9 +135,9 @@ def _of_seed(train: TrainConfig, seed: int, n_workers: int) -> TrainConfig:
 
 
 def _predictions(
-    cases: Sequence[Case],
-    jobs: Sequence[tuple[Case, Member]],
-    found: Sequence[Made],
+    cases: Sequence[AblationCase],
+    jobs: Sequence[tuple[AblationCase, Trial]],
+    found: Sequence[TrialResult],
     splits: Splits,
 ) -> list[Predictions]:
     """What each row says of the val split; a baseline is learned here, for it takes seconds."""

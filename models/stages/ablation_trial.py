@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Float64
 
 from features.errors import VaflowError
-from features.system.files import write_whole
+from features.system.files import write_atomic
 from models.heads import AnyHeadConfig
 from models.runs.run_split import open_split, read_split
 from models.stages.train_head import train_head
@@ -18,8 +18,8 @@ FILE = "val.npz"  # in the run's folder: predictions, and the key of what they w
 
 
 @dataclass(frozen=True, slots=True)
-class Member:
-    """What `made` needs, and may be sent to another process."""
+class Trial:
+    """What `run_trial` needs, and may be sent to another process."""
 
     run: Path
     manifest: Path
@@ -32,7 +32,7 @@ class Member:
 
 
 @dataclass(frozen=True, slots=True)
-class Made:
+class TrialResult:
     """How a member ended."""
 
     va: Float64[np.ndarray, "N 2"] | None
@@ -42,7 +42,7 @@ class Made:
     failure: str = ""
 
 
-def made(member: Member) -> Made:
+def run_trial(member: Trial) -> TrialResult:
     """Train the member, unless its run is there, and predict the val split.
 
     What goes wrong with one member is told, not raised: the others go on.
@@ -58,9 +58,9 @@ def made(member: Member) -> Made:
             audio=member.audio,
             max_rows_apart=member.max_rows_apart,
         )
-        return Made(_predicted(member.run), result.state == "trained")
+        return TrialResult(_predicted(member.run), result.state == "trained")
     except (VaflowError, OSError, RuntimeError) as error:  # torch has no memory: RuntimeError
-        return Made(None, False, str(error))
+        return TrialResult(None, False, str(error))
 
 
 def _predicted(run: Path) -> Float64[np.ndarray, "N 2"]:
@@ -72,7 +72,7 @@ def _predicted(run: Path) -> Float64[np.ndarray, "N 2"]:
     va = read_split(source).prediction.va
     written = io.BytesIO()
     np.savez(written, va=va, key=np.array(key))
-    write_whole(path, written.getvalue())
+    write_atomic(path, written.getvalue())
     return va
 
 

@@ -8,7 +8,7 @@ from typing import Annotated
 from pydantic import Field
 
 from features.errors import InputError
-from features.system.files import refuse_unless_writable
+from features.system.files import check_writable
 from features.timeline import MAX_ROWS_APART, RowsApart
 from models.baselines import AnyBaselineConfig
 from models.baselines.mean import MeanConfig
@@ -87,7 +87,7 @@ def score_baselines(
 
 def _refuse_unless_file(output: Path) -> None:
     """Raise where the scores could not be written, before they are made."""
-    refuse_unless_writable(output.parent, "output")
+    check_writable(output.parent, "output")
     if output.is_dir():
         raise InputError(f"output = {output} is a folder; give the name of a file, such as b.json")
 

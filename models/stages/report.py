@@ -3,11 +3,11 @@
 from pathlib import Path
 
 from features.errors import InputError
-from features.system.files import write_whole
+from features.system.files import write_atomic
 from models.report.content import content_of
 from models.report.html import page
 from models.runs.folder import REPORT
-from models.runs.run_split import Reading, open_split, read_split
+from models.runs.run_split import PredictedSplit, open_split, read_split
 
 
 def report(
@@ -35,6 +35,6 @@ def report(
     return path
 
 
-def write_report(reading: Reading, path: Path, key: str) -> None:
+def write_report(reading: PredictedSplit, path: Path, key: str) -> None:
     """Write the report of a split at `path`, whole or not at all."""
-    write_whole(path, page(content_of(reading), key).encode())
+    write_atomic(path, page(content_of(reading), key).encode())

@@ -9,15 +9,15 @@ from pathlib import Path
 from typing import Any, Literal
 
 from features.errors import InputError
-from features.system.files import write_whole
+from features.system.files import write_atomic
 from features.timeline import RowsApart
-from models.data.packed import Bank
+from models.data.packed import PackedFeatures
 from models.data.splits import constant_labels
 from models.metrics.predict import Prediction
 from models.metrics.scores import ClipScore, SplitScore, clip_scores, split_score
 from models.runs.folder import REPORT, write_json
-from models.runs.run_split import Reading, open_split, read_split
-from models.submission.format import Sample, Submission, in_frame_rows, in_sample_rows, read_sample
+from models.runs.run_split import PredictedSplit, open_split, read_split
+from models.submission.format import Sample, Submission, read_sample, rows_of_frames, rows_of_sample
 
 SCORES = "scores.json"
 CLIPS = "clips.json"
@@ -126,18 +126,18 @@ def _is_report_of(path: Path, key: str) -> bool:
         return False
 
 
-def _submission(reading: Reading, sample: Sample | None) -> Submission:
+def _submission(reading: PredictedSplit, sample: Sample | None) -> Submission:
     """In the rows of the sample, or without one a row per frame."""
     spans, va = dict(reading.bank.spans()), reading.prediction.va
     if sample is None:
-        return in_frame_rows(spans, va)
-    return in_sample_rows(sample, spans, va, reading.source.max_rows_apart)
+        return rows_of_frames(spans, va)
+    return rows_of_sample(sample, spans, va, reading.source.max_rows_apart)
 
 
 def _write(
     result: ScoreResult,
     made_from: dict[str, str | None],
-    reading: Reading,
+    reading: PredictedSplit,
     submission: Submission | None,
 ) -> None:
     """Write the files, each whole; `clips.json` comes last, for it says that all are there."""
@@ -147,7 +147,7 @@ def _write(
     before = {row.clip for row in _table(clips.get(split, {}))}
     _write_predictions(run / PREDICTIONS, reading.bank, reading.prediction, before)
     if submission:
-        write_whole(run / SUBMISSION, submission.text.encode())
+        write_atomic(run / SUBMISSION, submission.text.encode())
     scores = {name: entry for name, entry in _read_json(run / SCORES).items() if name != split}
     if result.score:
         scores[split] = asdict(result.score)
@@ -156,7 +156,9 @@ def _write(
     write_json(run / CLIPS, clips | {split: made_from | entry})
 
 
-def _rows(bank: Bank, prediction: Prediction) -> Iterator[tuple[str, int, float, float, float]]:
+def _rows(
+    bank: PackedFeatures, prediction: Prediction
+) -> Iterator[tuple[str, int, float, float, float]]:
     """Clip, frame (from 1, as crops are numbered), time in seconds, valence, arousal."""
     va = prediction.va.tolist()
     time_s = bank.time_s.tolist()
@@ -165,7 +167,9 @@ def _rows(bank: Bank, prediction: Prediction) -> Iterator[tuple[str, int, float,
             yield clip_id, frame, time_s[row], *va[row]
 
 
-def _write_predictions(path: Path, bank: Bank, prediction: Prediction, before: set[str]) -> None:
+def _write_predictions(
+    path: Path, bank: PackedFeatures, prediction: Prediction, before: set[str]
+) -> None:
     """The rows of these clips, after those that the file has of other splits.
 
     `before` are the clips that the split had when it was scored before.
@@ -181,7 +185,7 @@ def _write_predictions(path: Path, bank: Bank, prediction: Prediction, before: s
             writer.writerows(row for row in rows if row and row[0] not in gone)
     for clip_id, frame, time_s, valence, arousal in _rows(bank, prediction):
         writer.writerow((clip_id, frame, f"{time_s:.6f}", f"{valence:.6f}", f"{arousal:.6f}"))
-    write_whole(path, text.getvalue().encode())
+    write_atomic(path, text.getvalue().encode())
 
 
 def _read_json(path: Path) -> dict[str, Any]:

@@ -15,23 +15,23 @@ from features.clip import Clip
 from features.errors import InputError, LaterVersion
 from features.manifest.labels import Labels
 from features.manifest.manifest import Manifest, read_manifest
-from features.store.feature_store import absolute
+from features.store.feature_store import absolute_path
 from features.system.devices import torch_device
 from features.system.files import sha256_of
-from features.system.parallel import in_processes, n_cores
+from features.system.parallel import map_in_processes, n_cores
 from features.system.provenance import provenance
 from features.timeline import MAX_ROWS_APART, RowsApart
 from models.data.feature_sets import FeatureSets, open_sets
-from models.data.folds import Folds, Over, clips_over, deal
-from models.data.packed import Bank
-from models.data.packed_cache import load_bank
-from models.data.placement import placed
-from models.data.splits import constant_labels, read_all_labels, subjects
+from models.data.folds import Folds, Over, clips_over, deal_folds
+from models.data.packed import PackedFeatures
+from models.data.packed_cache import load_packed
+from models.data.placement import place_on_device
+from models.data.splits import constant_labels, read_all_labels, subject_by_clip
 from models.heads import AnyHeadConfig
 from models.heads.dspl import DsplConfig
 from models.metrics.predict import Prediction, concordance, end_to_end
 from models.metrics.scores import split_score
-from models.metrics.smoothing import added, choose_widths, smoothed, sums_by_width
+from models.metrics.smoothing import added, choose_windows, smooth, sums_by_window
 from models.runs.checkpoint import FILE, read_meta
 from models.runs.ensemble_record import (
     EnsembleConfig,
@@ -45,18 +45,18 @@ from models.runs.folder import (
     PROVENANCE,
     Inputs,
     RunConfig,
-    clear,
-    link_inputs,
-    refuse_unless_ensemble,
+    check_ensemble,
+    delete_outputs,
+    link_manifest_root,
     run_key,
     write_config,
     write_json,
 )
-from models.runs.predictor import OneHead
+from models.runs.predictor import TrainedHead
 from models.stages.train_head import TrainResult, inputs_of, train_head
 from models.training.config import TrainConfig
 
-OF_A_FOLD = re.compile(r"fold-\d+(\.jsonl)?")
+FOLD_FILES = re.compile(r"fold-\d+(\.jsonl)?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +112,7 @@ def train_ensemble(
     sources = _look_up(read_manifest(manifest), head, store, visual, audio, folds, over)
     config = EnsembleConfig(
         manifest=manifest.resolve(),
-        store=absolute(store),
+        store=absolute_path(store),
         run=run.resolve(),
         head=head,
         train=train,
@@ -127,7 +127,7 @@ def train_ensemble(
     if not force and (record := _present(run, key)):
         _write_inputs(config, sources)  # manifest or store may have moved
         return EnsembleResult("present", run, record, len(record.members), notes)
-    refuse_unless_ensemble(run)
+    check_ensemble(run)
     torch_device(train.device)
     _write_beginning(config, sources)
     members: list[TrainResult] = []
@@ -152,7 +152,7 @@ def _look_up(
 ) -> _Sources:
     """Sets, folds, labels and digests; no features are read."""
     sets = open_sets(store, visual, audio)
-    dealt = deal(clips_over(manifest, over), folds)
+    dealt = deal_folds(clips_over(manifest, over), folds)
     clips = [clip for fold in dealt.values() for clip in fold]
     labels = read_all_labels(manifest, clips, required=True)
     for name, fold in dealt.items():
@@ -189,10 +189,10 @@ def _write_beginning(config: EnsembleConfig, sources: _Sources) -> None:
     """Make the folder ready for the members; what an older ensemble has left over goes."""
     run = config.run
     run.mkdir(parents=True, exist_ok=True)
-    link_inputs(run, sources.manifest.root)  # first: it marks the folder as an ensemble's
-    clear(run)
+    link_manifest_root(run, sources.manifest.root)  # first: it marks the folder as an ensemble's
+    delete_outputs(run)
     for path in run.iterdir():
-        if OF_A_FOLD.fullmatch(path.name) and path.stem not in sources.dealt:
+        if FOLD_FILES.fullmatch(path.name) and path.stem not in sources.dealt:
             shutil.rmtree(path) if path.is_dir() else path.unlink()
     made_by = {
         "inputs": sources.inputs.model_dump(mode="json"),
@@ -206,7 +206,7 @@ def _write_beginning(config: EnsembleConfig, sources: _Sources) -> None:
 
 def _write_inputs(config: EnsembleConfig, sources: _Sources) -> None:
     """The config and the members' manifests, where they are other than those that are there."""
-    link_inputs(config.run, sources.manifest.root)
+    link_manifest_root(config.run, sources.manifest.root)
     write_fold_manifests(config.run, sources.manifest, sources.dealt)
     write_config(config)
 
@@ -224,7 +224,7 @@ def _trained(config: EnsembleConfig, names: Iterable[str], force: bool) -> Itera
         for name in names
     ]
     at_once = torch_device(config.train.device).type == "cpu" and n_cores() > 1
-    return in_processes(_train, keys) if at_once else map(_train, keys)
+    return map_in_processes(_train, keys) if at_once else map(_train, keys)
 
 
 def _train(keys: dict[str, Any]) -> TrainResult:
@@ -234,16 +234,16 @@ def _train(keys: dict[str, Any]) -> TrainResult:
 
 def _record(config: EnsembleConfig, sources: _Sources, key: str) -> EnsembleRecord:
     """What the members say of the folds that they were not trained on, end to end."""
-    bank = load_bank(sources.sets, sources.labels, config.max_rows_apart)
-    bank = placed(bank, torch_device(config.train.device), config.train.bank_mib)
-    parts: list[Bank] = []
+    bank = load_packed(sources.sets, sources.labels, config.max_rows_apart)
+    bank = place_on_device(bank, torch_device(config.train.device), config.train.bank_mib)
+    parts: list[PackedFeatures] = []
     predictions: list[Prediction] = []
     members: list[Member] = []
     for name, clips in sources.dealt.items():
         ids = tuple(clip.id for clip in clips)
         path = config.run / name
         parts.append(bank.part(ids))
-        predictions.append(OneHead(path, read_meta(path / FILE), config).predict(parts[-1]))
+        predictions.append(TrainedHead(path, read_meta(path / FILE), config).predict(parts[-1]))
         sums = concordance(predictions[-1], parts[-1])
         members.append(
             Member(
@@ -253,22 +253,22 @@ def _record(config: EnsembleConfig, sources: _Sources, key: str) -> EnsembleReco
                 ccc_mean=(sums.valence.ccc() + sums.arousal.ccc()) / 2,
             )
         )
-    sums = [sums_by_width(*each) for each in zip(predictions, parts, strict=True)]
+    sums = [sums_by_window(*each) for each in zip(predictions, parts, strict=True)]
     by_others = [
-        smoothed(prediction, part, choose_widths(added(sums[:k] + sums[k + 1 :])))
+        smooth(prediction, part, choose_windows(added(sums[:k] + sums[k + 1 :])))
         for k, (prediction, part) in enumerate(zip(predictions, parts, strict=True))
     ]
-    subject_of = subjects([clip for clips in sources.dealt.values() for clip in clips])
-    plain, smooth = (
+    subject_of = subject_by_clip([clip for clips in sources.dealt.values() for clip in clips])
+    plain, smoothed = (
         split_score(end_to_end(each), bank, subject_of) for each in (predictions, by_others)
     )
     assert plain is not None  # every fold has an annotated row
-    assert smooth is not None
+    assert smoothed is not None
     return EnsembleRecord(
         key=key,
         over=config.over,
         members=tuple(members),
-        widths_s=choose_widths(added(sums)),
+        widths_s=choose_windows(added(sums)),
         out_of_fold=plain,
-        out_of_fold_smoothed=smooth,
+        out_of_fold_smoothed=smoothed,
     )

@@ -18,24 +18,24 @@ from features.errors import InputError, LaterVersion
 from features.manifest.labels import Labels
 from features.manifest.manifest import Manifest, read_manifest
 from features.spec import FeatureSpec
-from features.store.feature_store import absolute
+from features.store.feature_store import absolute_path
 from features.system.devices import torch_device
 from features.system.memory import keep_freed_memory
 from features.system.provenance import provenance
 from features.timeline import MAX_ROWS_APART, RowsApart
 from models.data.feature_sets import FeatureSets, Modality, open_sets, records_digest
-from models.data.packed import Bank
-from models.data.packed_cache import load_bank
-from models.data.placement import placed, streaming_note
+from models.data.packed import PackedFeatures
+from models.data.packed_cache import load_packed
+from models.data.placement import place_on_device, streaming_note
 from models.data.splits import clips_of_split, constant_labels, digest_of_labels, read_all_labels
 from models.data.statistics import statistics
-from models.data.text_tower_of_store import load_tower
+from models.data.text_tower_of_store import load_text_tower
 from models.heads import AnyHeadConfig
 from models.heads.base import Head, HeadInputs
 from models.heads.dspl import DsplConfig
 from models.regions.grid import Grid
 from models.regions.nearest_words import prompt_words, write_prompt_words
-from models.regions.prompts import AnyPrompts, PromptBank
+from models.regions.prompts import AnyPrompts, Prototypes
 from models.regions.texts import read_texts
 from models.runs.checkpoint import FILE, CheckpointMeta, read_meta, save_head
 from models.runs.folder import (
@@ -44,15 +44,15 @@ from models.runs.folder import (
     Inputs,
     RunConfig,
     SetUsed,
-    clear,
+    check_run,
+    delete_outputs,
     read_metrics,
-    refuse_unless_run,
     run_key,
     write_config,
     write_json,
     write_metrics,
 )
-from models.training.config import Epoch, TrainConfig, best_of
+from models.training.config import EpochResult, TrainConfig, best_epoch
 from models.training.loop import Fit, check_head, fit
 
 SPLITS = ("train", "val")  # trained on, and stopped by
@@ -65,8 +65,8 @@ class TrainResult:
     state: Literal["trained", "present"]
     """`present`: the run's folder held this very result already, nothing was done."""
     run: Path
-    epochs: tuple[Epoch, ...]
-    best: Epoch
+    epochs: tuple[EpochResult, ...]
+    best: EpochResult
     """The one whose weights were kept."""
     notes: tuple[str, ...] = ()
     """What is odd about the labels, and about the memory."""
@@ -94,7 +94,7 @@ def train_head(
     audio: str | None = None,
     max_rows_apart: RowsApart = MAX_ROWS_APART,
     force: bool = False,
-    on_epoch: Callable[[Epoch], None] | None = None,
+    on_epoch: Callable[[EpochResult], None] | None = None,
 ) -> TrainResult:
     """Train a head on cached features alone, and leave it in the folder `run`.
 
@@ -106,7 +106,7 @@ def train_head(
     sources = _look_up(read_manifest(manifest), head, store, visual, audio)
     config = RunConfig(
         manifest=manifest.resolve(),
-        store=absolute(store),
+        store=absolute_path(store),
         run=run.resolve(),
         head=head,
         train=train,
@@ -118,22 +118,22 @@ def train_head(
     key = run_key(config, sources.inputs)
     if not force and (epochs := _present(run, key)):
         write_config(config)  # manifest or store may have moved
-        return TrainResult("present", run, epochs, best_of(epochs), notes)
-    refuse_unless_run(run)
+        return TrainResult("present", run, epochs, best_epoch(epochs), notes)
+    check_run(run)
     device = torch_device(train.device)
     banks = {
-        split: load_bank(sources.sets, labels, max_rows_apart)
+        split: load_packed(sources.sets, labels, max_rows_apart)
         for split, labels in sources.labels.items()
     }
     keep_freed_memory()
-    with settled(train.seed, train.threads):
+    with seeded(train.seed, train.threads):
         try:
             network = build_head(head, sources.sets, banks["train"], device)
-            learnt = placed(banks["train"], device, train.bank_mib)
+            learnt = place_on_device(banks["train"], device, train.bank_mib)
             check_head(network, head, learnt, train)
         except ValueError as error:  # a config that is valid key by key, but not together
             raise InputError(f"head: {error}") from error
-        scored = placed(banks["val"], device, train.bank_mib, beside=learnt)
+        scored = place_on_device(banks["val"], device, train.bank_mib, beside=learnt)
         found = fit(network, head, learnt, scored, train, sources.grid, on_epoch)
     _write(config, sources, key, network, found, banks["train"])
     notes += streaming_note(learnt)
@@ -182,7 +182,9 @@ def _used(sets: FeatureSets, clips: Sequence[Clip], modality: Modality) -> SetUs
     return SetUsed(name=spec.name, digest=spec.digest, records_sha256=digest)
 
 
-def build_head(config: AnyHeadConfig, sets: FeatureSets, train: Bank, device: torch.device) -> Head:
+def build_head(
+    config: AnyHeadConfig, sets: FeatureSets, train: PackedFeatures, device: torch.device
+) -> Head:
     """The head on the device, its inputs scaled by the training rows."""
     inputs = HeadInputs(
         statistics(train.visual, train.visual_valid),
@@ -195,13 +197,13 @@ def build_head(config: AnyHeadConfig, sets: FeatureSets, train: Bank, device: to
 
 def _bank_of(
     prompts: AnyPrompts, *, sets: FeatureSets, clip_id: str, device: torch.device
-) -> PromptBank:
+) -> Prototypes:
     """The prompt bank on the text tower of the CLIP that made the visual features."""
-    return prompts.build(load_tower(sets, clip_id, device), read_texts(prompts.texts))
+    return prompts.build(load_text_tower(sets, clip_id, device), read_texts(prompts.texts))
 
 
 @contextmanager
-def settled(seed: int, threads: int | None) -> Iterator[None]:
+def seeded(seed: int, threads: int | None) -> Iterator[None]:
     """Within, torch draws from this seed, on so many threads; after, all is as before."""
     n_before = torch.get_num_threads()
     with torch.random.fork_rng():
@@ -213,7 +215,7 @@ def settled(seed: int, threads: int | None) -> Iterator[None]:
             torch.set_num_threads(n_before)
 
 
-def _present(run: Path, key: str) -> tuple[Epoch, ...]:
+def _present(run: Path, key: str) -> tuple[EpochResult, ...]:
     """The epochs of the finished run with this key; none where there is no such run."""
     if not (run / FILE).is_file() or not (run / METRICS).is_file():
         return ()
@@ -226,12 +228,12 @@ def _present(run: Path, key: str) -> tuple[Epoch, ...]:
 
 
 def _write(
-    config: RunConfig, sources: _Sources, key: str, head: Head, found: Fit, train: Bank
+    config: RunConfig, sources: _Sources, key: str, head: Head, found: Fit, train: PackedFeatures
 ) -> None:
     """Fill the run's folder; the head comes last and is the commit."""
     run, sets = config.run, sources.sets
     run.mkdir(parents=True, exist_ok=True)
-    clear(run)
+    delete_outputs(run)
     made_by = {
         "key": key,
         "inputs": sources.inputs.model_dump(mode="json"),

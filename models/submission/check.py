@@ -8,7 +8,7 @@ from math import isfinite
 from pathlib import Path
 from typing import Literal, get_args
 
-from models.submission.format import HEADER, Sample, bytes_of, named
+from models.submission.format import HEADER, Sample, bytes_of, list_names
 
 Rule = Literal[
     "encoding",
@@ -103,7 +103,7 @@ def check(path: Path, sample: Sample) -> tuple[Problem, ...]:
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         return (Problem("encoding", (f"line {line}: byte 0x{data[error.start]:02x}",), 1),)
-    found = _Found(defaultdict(list), Counter())
+    found = _Problems(defaultdict(list), Counter())
     if text.startswith(BYTE_ORDER_MARK):
         found.add("byte order mark", "line 1: U+FEFF")
         text = text.removeprefix(BYTE_ORDER_MARK)
@@ -124,7 +124,7 @@ def check(path: Path, sample: Sample) -> tuple[Problem, ...]:
 
 
 @dataclass(frozen=True, slots=True)
-class _Found:
+class _Problems:
     """What was found until now, by rule."""
 
     examples: dict[Rule, list[str]]
@@ -142,7 +142,7 @@ class _Found:
         return tuple(Problem(rule, tuple(self.examples[rule]), self.n[rule]) for rule in broken)
 
 
-def _check_header(line: str, sample: Sample, found: _Found) -> int:
+def _check_header(line: str, sample: Sample, found: _Problems) -> int:
     """The index of the first row: 0 where one stands in the header's place."""
     if line == HEADER:
         return 1
@@ -151,7 +151,7 @@ def _check_header(line: str, sample: Sample, found: _Found) -> int:
     return 0 if lacking else 1
 
 
-def _check_rows(lines: Sequence[str], first: int, found: _Found) -> tuple[dict[str, int], int]:
+def _check_rows(lines: Sequence[str], first: int, found: _Problems) -> tuple[dict[str, int], int]:
     """The line in which each location first stands, and the number of rows; blank lines are none.
 
     Along the way each row is checked by itself, and each column as a whole.
@@ -195,12 +195,12 @@ def _value(cell: str) -> tuple[float | None, Rule | None]:
     return None, "finite" if NOT_FINITE.fullmatch(bare) else "number"
 
 
-def _compare(line_of: dict[str, int], sample: Sample, found: _Found) -> None:
+def _compare(line_of: dict[str, int], sample: Sample, found: _Problems) -> None:
     """Find what lacks, what is too much, and what stands elsewhere."""
     lacking = [row for row, location in enumerate(sample.locations) if location not in line_of]
     if lacking:
         per_clip = Counter(sample.clips[sample.clip_of[row]] for row in lacking)
-        counts = named([f"{clip}: {n}" for clip, n in per_clip.items()])
+        counts = list_names([f"{clip}: {n}" for clip, n in per_clip.items()])
         first = f"{sample.locations[lacking[0]]!r}, row {lacking[0] + 1} of the sample"
         found.add("missing", f"{first} ({counts})", len(lacking))
     wanted = [location for location in sample.locations if location in line_of]

@@ -110,7 +110,7 @@ def read_sample(path: Path) -> Sample:
     )
 
 
-def in_sample_rows(
+def rows_of_sample(
     sample: Sample,
     spans: Mapping[str, slice],
     va: Float64[np.ndarray, "P 2"],
@@ -124,9 +124,9 @@ def in_sample_rows(
     """
     if lacking := [clip for clip in sample.clips if clip not in spans]:
         raise InputError(
-            f"the sample has rows of {counted(lacking, 'clip')} without a prediction "
-            f"({named(lacking)}); index and extract them with the split 'test' (`vaflow index` "
-            "names those that it left out, and why)"
+            f"the sample has rows of {count(lacking, 'clip')} without a prediction "
+            f"({list_names(lacking)}); index and extract them with the split 'test' (`vaflow "
+            "index` names those that it left out, and why)"
         )
     starts = np.array([spans[clip].start for clip in sample.clips])
     n_frames = np.array([spans[clip].stop for clip in sample.clips]) - starts
@@ -138,7 +138,7 @@ def in_sample_rows(
         if abs(row - frame) > max_rows_apart
     ]:
         raise InputError(
-            f"sample and prediction end apart in {counted(apart, 'clip')} ({named(apart)}); at "
+            f"sample and prediction end apart in {count(apart, 'clip')} ({list_names(apart)}); at "
             f"most {max_rows_apart} apart are accepted: are these the videos of the challenge? "
             "Replace them and extract again, or allow more with max_rows_apart=N"
         )
@@ -150,7 +150,7 @@ def in_sample_rows(
     )
 
 
-def in_frame_rows(spans: Mapping[str, slice], va: Float64[np.ndarray, "P 2"]) -> Submission:
+def rows_of_frames(spans: Mapping[str, slice], va: Float64[np.ndarray, "P 2"]) -> Submission:
     """The submission with a row per frame, in the order of `spans`; compared with no sample."""
     _refuse_unless_finite(spans, va)
     locations = [
@@ -162,12 +162,12 @@ def in_frame_rows(spans: Mapping[str, slice], va: Float64[np.ndarray, "P 2"]) ->
     return Submission(_text(locations, listed), (NOT_COMPARED,))
 
 
-def counted(items: Sequence[object], what: str) -> str:
+def count(items: Sequence[object], what: str) -> str:
     """How many there are, in words: `1 clip`, `2 clips`."""
     return f"{len(items)} {what}" + ("s" if len(items) != 1 else "")
 
 
-def named(items: Sequence[str]) -> str:
+def list_names(items: Sequence[str]) -> str:
     """The first few, and how many more there are."""
     more = len(items) - NAMED_AT_MOST
     return ", ".join(items[:NAMED_AT_MOST]) + (f" and {more} more" if more > 0 else "")
@@ -178,7 +178,7 @@ def _refuse_unless_finite(spans: Mapping[str, slice], va: Float64[np.ndarray, "P
     spoiled = [clip for clip, span in spans.items() if not np.isfinite(va[span]).all()]
     if spoiled:
         raise VaflowError(
-            f"the predictions of {counted(spoiled, 'clip')} are not finite ({named(spoiled)}), and "
+            f"the predictions of {count(spoiled, 'clip')} are not finite ({list_names(spoiled)}); "
             "a submission must be; train the head anew, with a lower train.learning_rate"
         )
 
@@ -209,10 +209,10 @@ def _notes(
     ):
         if number.any():
             clips = [f"{sample.clips[k]}: {number[k]}" for k in np.flatnonzero(number)]
-            notes.append(f"submission.txt: {number.sum()} {what} ({named(clips)})")
+            notes.append(f"submission.txt: {number.sum()} {what} ({list_names(clips)})")
     if others := sorted(set(spans) - set(sample.clips)):
         notes.append(
-            f"submission.txt: {counted(others, 'clip')} of the split have no row in the sample "
-            f"and are left out ({named(others)})"
+            f"submission.txt: {count(others, 'clip')} of the split have no row in the sample "
+            f"and are left out ({list_names(others)})"
         )
     return tuple(notes)

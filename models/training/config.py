@@ -62,7 +62,7 @@ class TrainConfig(Config):
 
 
 @dataclass(frozen=True, slots=True)
-class Epoch:
+class EpochResult:
     """One pass over the training windows, and the score after it."""
 
     index: int
@@ -74,6 +74,6 @@ class Epoch:
     ccc_mean: float
 
 
-def best_of(epochs: Sequence[Epoch]) -> Epoch:
+def best_epoch(epochs: Sequence[EpochResult]) -> EpochResult:
     """The epoch whose weights are kept: the first with the highest val mean CCC."""
     return max(epochs, key=lambda epoch: epoch.ccc_mean)

@@ -12,15 +12,15 @@ from torch import Tensor, nn
 
 from features.errors import VaflowError
 from models.data.batch import Batch, Targets
-from models.data.batches import epoch
-from models.data.mixup import mixed
-from models.data.packed import Bank
+from models.data.batches import shuffled_batches
+from models.data.mixup import mixup
+from models.data.packed import PackedFeatures
 from models.heads.base import Head, HeadConfig
 from models.heads.windows_of_head import scoring_windows, training_windows
 from models.metrics.ccc import VaConcordance
 from models.metrics.predict import concordance, predict
 from models.regions.grid import NINE, Grid
-from models.training.config import Epoch, TrainConfig
+from models.training.config import EpochResult, TrainConfig
 from models.training.gradient_paths import check_gradient_paths
 from models.training.losses import head_loss
 
@@ -29,8 +29,8 @@ from models.training.losses import head_loss
 class Fit:
     """What the loop found."""
 
-    epochs: tuple[Epoch, ...]
-    best: Epoch
+    epochs: tuple[EpochResult, ...]
+    best: EpochResult
     """The one with the highest val mean CCC, the first of equals."""
     state: dict[str, Tensor]
     """The head's weights after that epoch."""
@@ -39,11 +39,11 @@ class Fit:
 def fit(
     head: Head,
     head_config: HeadConfig,
-    train: Bank,
-    val: Bank,
+    train: PackedFeatures,
+    val: PackedFeatures,
     config: TrainConfig,
     grid: Grid = NINE,
-    on_epoch: Callable[[Epoch], None] | None = None,
+    on_epoch: Callable[[EpochResult], None] | None = None,
 ) -> Fit:
     """Train the head in place; its device is the banks'.
 
@@ -58,14 +58,14 @@ def fit(
     )
     shuffle = np.random.default_rng(config.seed)
     draws = np.random.default_rng((config.seed, 1))  # of mixup: none of the shuffle's
-    epochs: list[Epoch] = []
+    epochs: list[EpochResult] = []
     best, state = None, {}
     for index in range(config.epochs):
         head.train()
         total = torch.zeros((), device=train.device)
-        for batch, targets in epoch(train, windows, shuffle, config.batch_size):
+        for batch, targets in shuffled_batches(train, windows, shuffle, config.batch_size):
             if config.mixup:
-                batch, targets = mixed(batch, targets, draws, config.mixup)
+                batch, targets = mixup(batch, targets, draws, config.mixup)
             total += step(head, head_config, optimizer, batch, targets, config, grid)
             schedule.step()
         loss = total.item() / n_steps
@@ -113,7 +113,9 @@ def step(
     return loss.detach()
 
 
-def check_head(head: Head, head_config: HeadConfig, train: Bank, config: TrainConfig) -> None:
+def check_head(
+    head: Head, head_config: HeadConfig, train: PackedFeatures, config: TrainConfig
+) -> None:
     """Raise `ValueError` where the head cannot read such windows.
 
     Also where the region loss could change nothing, unless that is wanted, and where the device
@@ -141,7 +143,7 @@ def rate(step: int, *, n_steps: int, warmup: float) -> float:
     return (1 + math.cos(math.pi * (step - n_warmup) / max(1, n_steps - n_warmup))) / 2
 
 
-def _scored(index: int, loss: float, config: TrainConfig, score: VaConcordance) -> Epoch:
+def _scored(index: int, loss: float, config: TrainConfig, score: VaConcordance) -> EpochResult:
     """The epoch with its val scores."""
     if not math.isfinite(loss):
         raise VaflowError(
@@ -149,4 +151,4 @@ def _scored(index: int, loss: float, config: TrainConfig, score: VaConcordance) 
             f"train.learning_rate (it is {config.learning_rate:g})"
         )
     valence, arousal = score.valence.ccc(), score.arousal.ccc()
-    return Epoch(index, loss, valence, arousal, (valence + arousal) / 2)
+    return EpochResult(index, loss, valence, arousal, (valence + arousal) / 2)

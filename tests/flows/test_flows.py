@@ -26,7 +26,7 @@ from flows.stages import STAGES
 from models.metrics.scores import SplitScore
 from models.stages.score_head import ScoreResult
 from models.stages.train_head import TrainResult
-from models.training.config import Epoch
+from models.training.config import EpochResult
 from tests.helpers.small_media import tone
 
 ROOT = Path(__file__).parents[2]
@@ -155,7 +155,7 @@ def test_each_flow_of_the_pipeline_leaves_its_artifacts(server, tmp_path, tiny_a
             if hasattr(import_module(f"flows.{module}"), name):
                 where = f"flows.{module}.{name}"
                 monkeypatch.setattr(where, lambda *given, name=name: left.append((name, *given)))
-    trained = TrainResult("present", tmp_path, (), Epoch(0, 1.0, 0.2, 0.4, 0.3))
+    trained = TrainResult("present", tmp_path, (), EpochResult(0, 1.0, 0.2, 0.4, 0.3))
     scored = ScoreResult("present", tmp_path, "val", SCORE, ())
     monkeypatch.setattr("flows.pipeline.extract_features", lambda *_, **__: {})
     monkeypatch.setattr("flows.train.train_task", lambda *_: trained)

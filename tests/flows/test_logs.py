@@ -22,10 +22,10 @@ from features.extraction.outcome import Outcome
 from features.manifest.manifest import write_manifest
 from flows import logs
 from flows.command.main import main
-from flows.command.progress_hooks import merged
-from flows.logs import JsonLines, set_up, tell
-from flows.progress import logged_progress
-from models.training.config import Epoch
+from flows.command.progress_hooks import merge_hooks
+from flows.logs import JsonLines, print_message, set_up
+from flows.progress import log_hooks
+from models.training.config import EpochResult
 from tests.helpers.small_media import TINY_CLIP, tone
 
 
@@ -126,7 +126,7 @@ def test_a_config_of_logging_may_name_the_formatter():
 
 def test_in_json_all_that_is_told_warned_or_not_caught_is_a_line(own_logging, capsys):
     set_up("json")
-    tell("vaflow: this is wrong")
+    print_message("vaflow: this is wrong")
     with warnings.catch_warnings():
         warnings.simplefilter("always")
         warnings.warn("odd", UserWarning, stacklevel=1)
@@ -154,7 +154,7 @@ def test_in_json_all_that_is_told_warned_or_not_caught_is_a_line(own_logging, ca
 def test_text_stays_as_it_is(own_logging, capsys):
     logging.getLogger().handlers.clear()  # pytest's own
     set_up("text")
-    tell("vaflow: this is wrong")
+    print_message("vaflow: this is wrong")
     logging.getLogger("features.y").info("not shown")
     logging.getLogger("features.y").warning("shown")
     assert capsys.readouterr().err == "vaflow: this is wrong\nWARNING: shown\n"
@@ -162,17 +162,17 @@ def test_text_stays_as_it_is(own_logging, capsys):
 
 def test_progress_is_logged_every_so_often_and_at_the_end(caplog):
     caplog.set_level(logging.INFO, "flows.logs")
-    hooks = logged_progress(every_s=1000)
+    hooks = log_hooks(every_s=1000)
     for k in range(3):
         hooks["on_outcome"](Outcome(f"c{k}", "clip-1", "extracted"), 3)
     assert [(r.done, r.total) for r in caplog.records] == [(3, 3)]
     caplog.clear()
-    hooks = logged_progress(every_s=0)
+    hooks = log_hooks(every_s=0)
     for k in range(3):
         hooks["on_outcome"](Outcome(f"c{k}", "clip-1", "extracted"), 3)
     assert [r.getMessage()[:6] for r in caplog.records] == ["1 of 3", "2 of 3", "3 of 3"]
     caplog.clear()
-    hooks["on_epoch"](Epoch(0, 1.5, 0.1, 0.3, 0.2))
+    hooks["on_epoch"](EpochResult(0, 1.5, 0.1, 0.3, 0.2))
     hooks["on_case"]("a case", 2)
     hooks["on_case"]("another", 2)
     hooks["on_member"](None, 5)
@@ -188,7 +188,7 @@ def test_progress_is_logged_every_so_often_and_at_the_end(caplog):
 
 def test_merged_hooks_call_all_of_their_name():
     said = []
-    hooks = merged(
+    hooks = merge_hooks(
         [{"a": lambda x: said.append(("first", x))}, {"b": said.append}, {"a": said.append}]
     )
     hooks["a"](1)

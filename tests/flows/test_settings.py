@@ -8,7 +8,7 @@ from features.errors import InputError
 from features.extraction.extract import extract_features
 from flows.settings import checked_keys, settings
 from flows.stage_keys import known_keys
-from flows.stages import STAGES, stage
+from flows.stages import STAGES, stage_function
 from models.stages.train_head import train_head
 
 EXPERIMENT = """
@@ -113,8 +113,8 @@ def test_a_config_that_is_not_there_and_a_missing_key_are_named(tmp_path, config
 
 def test_an_unknown_stage_is_answered_with_the_nearest():
     with pytest.raises(InputError, match="no stage 'train'; did you mean 'train-head'"):
-        stage("train")
-    assert {stage(name) for name in STAGES} == set(STAGES.values())
+        stage_function("train")
+    assert {stage_function(name) for name in STAGES} == set(STAGES.values())
     assert {"manifest", "store", "run", "encoders", "head", "train", "split"} <= known_keys()
 
 

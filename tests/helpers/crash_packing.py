@@ -17,8 +17,8 @@ import numpy as np
 
 from features.manifest.manifest import read_manifest
 from models.data.feature_sets import open_sets
-from models.data.packed import Bank
-from models.data.packed_cache import load_bank
+from models.data.packed import PackedFeatures
+from models.data.packed_cache import load_packed
 from models.data.splits import read_all_labels
 from tests.helpers.crash_publish import failing_at, forked, full_from, killed_at, small_files
 from tests.helpers.synthetic import Planted, plant
@@ -26,10 +26,10 @@ from tests.helpers.synthetic import Planted, plant
 N_STEPS = 28  # that one packing takes, and a few more
 
 
-def load(planted: Planted) -> Bank:
+def load(planted: Planted) -> PackedFeatures:
     manifest = read_manifest(planted.manifest)
     labels = read_all_labels(manifest, manifest.clips, required=True)
-    return load_bank(open_sets(planted.store, None, None), labels)
+    return load_packed(open_sets(planted.store, None, None), labels)
 
 
 def check(planted: Planted, expected: dict[str, np.ndarray]) -> None:

@@ -23,6 +23,7 @@ from pathlib import Path
 import numpy as np
 
 from features.clip import Track
+from features.freshness.clip_state import record_state
 from features.spec import FeatureSpec
 from features.store.feature_store import FeatureStore
 
@@ -147,7 +148,7 @@ def check(path: Path, undisturbed: Path, way: str) -> None:
             seen = sorted(p.name for p in (path / name).iterdir() if p.is_dir())
             assert set(seen) <= {"a", "b"}, seen
             for clip in seen:
-                state, why = store.state(name, clip, SOURCE)
+                state, why = record_state(store.glance(name, clip), SOURCE)
                 assert state == "complete", (clip, state, why)
                 values, allowed = store.read(name, clip).values, (1, 2) if clip == "a" else (3,)
                 assert any(np.array_equal(values, make_track(s).values) for s in allowed)

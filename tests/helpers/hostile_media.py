@@ -17,7 +17,7 @@ import numpy as np
 from PIL import Image
 
 from features.media.limits import DecodeLimits
-from features.timeline import Clock
+from features.timeline import FrameTimes
 from tests.helpers.small_media import RATE_HZ, draw_frames, tone, write_video
 
 LIMITS = DecodeLimits(
@@ -272,12 +272,12 @@ def dawdles(path: str, fps: float | None, **_) -> Generator[list[np.ndarray], No
         yield [np.full(4, k, np.uint8)]
 
 
-def works(path: str, fps: float | None, **_) -> Clock:
+def works(path: str, fps: float | None, **_) -> FrameTimes:
     """Use most of a second of processor time."""
     until_s = time.process_time() + 0.7
     while time.process_time() < until_s:
         pass
-    return Clock(np.zeros(1), np.zeros(1, np.int64))
+    return FrameTimes(np.zeros(1), np.zeros(1, np.int64))
 
 
 TRAPS = {function.__name__: function for function in (eats, spins, dies, trips, writes)}

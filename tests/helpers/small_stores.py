@@ -108,14 +108,14 @@ def source_of(folder: Path, name: str) -> JsonObject:
 
 def send_away(folder: Path, name: str, extractor: str | None = None) -> None:
     """Put a clip into quarantine, as what it is now."""
-    quarantine.put_in_quarantine(
+    quarantine.write_entry(
         folder / "s.zarr.work",
         SPEC.name,
         name,
         code="damaged",
         words="moov atom not found",
         source=source_of(folder, name),
-        extractor=decoder_version.Extractor(extractor)
+        extractor=decoder_version.DecoderVersion(extractor)
         if extractor
-        else decoder_version.extractor(),
+        else decoder_version.decoder_version(),
     )

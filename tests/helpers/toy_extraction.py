@@ -23,7 +23,7 @@ import torch
 
 from features.clip import Clip, Source, Track
 from features.extraction.extract import extract_features
-from features.extraction.outcome import Extraction
+from features.extraction.outcome import ExtractionResult
 from features.manifest.manifest import write_manifest
 from features.spec import FeatureSpec
 from features.store.feature_store import FeatureStore
@@ -98,7 +98,7 @@ class Place:
     def log(self) -> Path:
         return self.folder / f"{self.name}.log"
 
-    def extract(self, **keys) -> Extraction:
+    def extract(self, **keys) -> ExtractionResult:
         manifest = self.folder / "m.jsonl"
         return extract_features(manifest, str(self.store), [ToyConfig(self.log)], **keys)
 

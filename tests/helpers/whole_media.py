@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from features.media.audio import sound_blocks
-from features.media.limits import GENEROUS, DecodeLimits
+from features.media.audio import audio_blocks
+from features.media.limits import DEFAULT_LIMITS, DecodeLimits
 from features.media.worker.requests import video_clock
-from features.timeline import Clock
+from features.timeline import FrameTimes
 
 
 @dataclass(frozen=True)
@@ -37,10 +37,10 @@ def sound_of(pieces: Generator[np.ndarray, None, float | None]) -> Sound | None:
     return Sound(np.concatenate([np.zeros(0, np.float32), *blocks]), start_s)
 
 
-def read_sound(path: Path, rate_hz: int, limits: DecodeLimits = GENEROUS) -> Sound | None:
-    return sound_of(sound_blocks(path, rate_hz, limits))
+def read_sound(path: Path, rate_hz: int, limits: DecodeLimits = DEFAULT_LIMITS) -> Sound | None:
+    return sound_of(audio_blocks(path, rate_hz, limits))
 
 
-def frame_clock(path: Path, fps: float | None, limits: DecodeLimits = GENEROUS) -> Clock:
+def frame_clock(path: Path, fps: float | None, limits: DecodeLimits = DEFAULT_LIMITS) -> FrameTimes:
     _, watched = drained(video_clock(str(path), fps, limits=limits, n_threads=0))
     return watched.clock()

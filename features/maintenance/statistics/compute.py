@@ -21,15 +21,15 @@ from jaxtyping import Float32
 from features.errors import InputError, StoreError
 from features.maintenance.listing import clip_ids
 from features.maintenance.statistics.duplicates import Nearest, nearest_pairs
-from features.maintenance.statistics.moments import Moments
-from features.maintenance.statistics.result import NearPair, SetStatistics, Share
-from features.maintenance.statistics.scan import Survey, surveyed
+from features.maintenance.statistics.moments import RowStatistics
+from features.maintenance.statistics.result import Coverage, NearPair, SetStatistics
+from features.maintenance.statistics.scan import SetSummary, scan_records
 from features.manifest.manifest import read_manifest
 from features.spec import MODALITY, FeatureSpec
-from features.store.backend import Place
+from features.store.backend import StoreBackend
 from features.store.feature_store import FeatureStore
-from features.store.layout import array_form
-from features.system.parallel import added_up
+from features.store.layout import array_layout
+from features.system.parallel import parallel_sum
 
 CLIPS_AT_LEAST = 16  # of a partition: dask takes a millisecond for each
 PARTITIONS_AT_MOST = 1024
@@ -107,7 +107,7 @@ def _counting(
 
 
 def _of_set(
-    place: Place,
+    place: StoreBackend,
     spec: FeatureSpec,
     clips: Sequence[str],
     listed: Collection[str] | None,
@@ -117,13 +117,13 @@ def _of_set(
 ) -> SetStatistics:
     """The statistics of one set."""
     width, nearest = _width(place, spec.name, clips), Nearest(n_pairs)
-    survey = Survey(Moments.none(width))
+    survey = SetSummary(RowStatistics.none(width))
     if clips:
         with TemporaryDirectory(prefix="vaflow-") as scratch:
             file = Path(scratch) / "directions.npy"
             np.lib.format.open_memmap(file, "w+", np.float32, (len(clips), width))
-            read = partial(_surveyed, place, spec.name, width, file)
-            survey += added_up(read, partitions(clips), n_threads, on_done)
+            read = partial(_scan_partitions, place, spec.name, width, file)
+            survey += parallel_sum(read, partitions(clips), n_threads, on_done)
             if n_pairs:
                 nearest = nearest_pairs(file, n_pairs, n_threads)
     sound = set(clips) - {each.clip for each in survey.damaged}
@@ -138,9 +138,9 @@ def _of_set(
     )
 
 
-def _share(listed: Collection[str], sound: Collection[str]) -> Share:
+def _share(listed: Collection[str], sound: Collection[str]) -> Coverage:
     """What a set with these sound records has of the clips that are listed."""
-    return Share(len(listed), tuple(clip for clip in listed if clip not in sound))
+    return Coverage(len(listed), tuple(clip for clip in listed if clip not in sound))
 
 
 def partitions(clips: Sequence[str]) -> list[Partition]:
@@ -150,24 +150,24 @@ def partitions(clips: Sequence[str]) -> list[Partition]:
     return [Partition(start, tuple(clips[start : start + size])) for start in starts]
 
 
-def _surveyed(
-    place: Place, set_name: str, width: int, directions: Path, partition: Partition
-) -> Survey:
+def _scan_partitions(
+    place: StoreBackend, set_name: str, width: int, directions: Path, partition: Partition
+) -> SetSummary:
     """What a partition adds up to; the direction of each of its clips goes into the file."""
     rows = np.load(directions, mmap_mode="r+")[partition.first :]  # (clips from here on, D)
 
     def put(number: int, direction: Float32[np.ndarray, "D"]) -> None:
         rows[number] = direction
 
-    return surveyed(place, set_name, partition.clips, width, put)
+    return scan_records(place, set_name, partition.clips, width, put)
 
 
-def _width(place: Place, set_name: str, clips: Sequence[str]) -> int:
+def _width(place: StoreBackend, set_name: str, clips: Sequence[str]) -> int:
     """The width of the first clip's rows that can be told; 0 where none can."""
     for clip in clips:
         name = f"{set_name}/{clip}/values"
         try:
-            return array_form("values", place.metadata(name) or b"").shape[1]
+            return array_layout("values", place.metadata(name) or b"").shape[1]
         except StoreError:
             continue
     return 0

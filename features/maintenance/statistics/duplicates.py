@@ -16,8 +16,8 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float32, Int64
 
-from features.maintenance.statistics.result import LIKELY
-from features.system.parallel import added_up
+from features.maintenance.statistics.result import LIKELY_SAME_COSINE
+from features.system.parallel import parallel_sum
 
 BLOCK = 1024  # clips that are compared with as many at once: 4 MiB of cosines
 DECIMALS = 6  # of a cosine: float32 gives no more, and what is equal is to stay in order
@@ -47,7 +47,7 @@ class Nearest:
     pairs: tuple[Pair, ...] = ()
     """At most `n_wanted`, the nearest first."""
     n_likely: int = 0
-    """All pairs with a cosine of `LIKELY` or more, listed or not."""
+    """All pairs with a cosine of `LIKELY_SAME_COSINE` or more, listed or not."""
 
     def __add__(self, other: "Nearest") -> "Nearest":
         merged = heapq.merge(self.pairs, other.pairs)
@@ -69,7 +69,9 @@ def nearest_pairs(
     starts = range(0, len(np.load(directions, mmap_mode="r")), BLOCK)
     if not starts:
         return Nearest(n_wanted)
-    return added_up(partial(_nearest_of_block, directions, n_wanted), starts, n_threads, on_done)
+    return parallel_sum(
+        partial(_nearest_of_block, directions, n_wanted), starts, n_threads, on_done
+    )
 
 
 def _nearest_of_block(directions: Path, n_wanted: int, start: int) -> Nearest:
@@ -92,7 +94,7 @@ def _nearest_of_block(directions: Path, n_wanted: int, start: int) -> Nearest:
                 cosines.ravel()[chosen], firsts.tolist(), seconds.tolist(), strict=True
             )
         )
-        n_likely = int(np.count_nonzero(cosines >= np.float32(LIKELY)))
+        n_likely = int(np.count_nonzero(cosines >= np.float32(LIKELY_SAME_COSINE)))
         nearest += Nearest(n_wanted, tuple(sorted(pairs)), n_likely)
     return nearest
 

@@ -7,7 +7,7 @@ from jaxtyping import Float16, Float64
 
 
 @dataclass(frozen=True, slots=True)
-class Moments:
+class RowStatistics:
     """What is known of the rows of one feature set; forms a monoid under `+`.
 
     Squares are kept about the mean and merged as Chan, Golub and LeVeque (1983) do: a narrow
@@ -25,13 +25,13 @@ class Moments:
     """The greatest; minus infinite where there are no rows."""
 
     @classmethod
-    def none(cls, width: int) -> "Moments":
+    def none(cls, width: int) -> "RowStatistics":
         """Those of no rows of this width."""
         zeros, infinite = np.zeros(width), np.full(width, np.inf)
         return cls(0, zeros, zeros, infinite, -infinite)
 
     @classmethod
-    def of(cls, values: Float16[np.ndarray, "N D"]) -> "Moments":
+    def of(cls, values: Float16[np.ndarray, "N D"]) -> "RowStatistics":
         """Those of N finite rows; N may be 0. Takes 8 bytes a number meanwhile."""
         if not len(values):
             return cls.none(values.shape[1])
@@ -40,14 +40,14 @@ class Moments:
         exact -= mean
         return cls(len(values), mean, np.einsum("nd,nd->d", exact, exact), low, high)
 
-    def __add__(self, other: "Moments") -> "Moments":
+    def __add__(self, other: "RowStatistics") -> "RowStatistics":
         n = self.n + other.n
         if not n:
             return self
         share = other.n / n
         apart = other.mean - self.mean
         between = self.n * share  # self.n * other.n / n
-        return Moments(
+        return RowStatistics(
             n,
             self.mean + share * apart,
             self.squares + other.squares + between * apart**2,

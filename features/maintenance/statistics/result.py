@@ -3,9 +3,11 @@
 from dataclasses import asdict, dataclass
 
 from features.canonical_json import JsonObject
-from features.maintenance.statistics.scan import Survey
+from features.maintenance.statistics.scan import SetSummary
 
-LIKELY = 0.9999  # cosine of a pair that is probably the same; on the demo's set others reach .998
+LIKELY_SAME_COSINE = (
+    0.9999  # cosine of a pair that is probably the same; on the demo's set others reach .998
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,11 +21,11 @@ class NearPair:
     @property
     def is_likely(self) -> bool:
         """Whether they are so near that they are probably the same."""
-        return self.cosine >= LIKELY
+        return self.cosine >= LIKELY_SAME_COSINE
 
 
 @dataclass(frozen=True, slots=True)
-class Share:
+class Coverage:
     """What a set has of a manifest."""
 
     n_clips: int
@@ -49,12 +51,12 @@ class SetStatistics:
     modality: str
     width: int
     """Of a row; 0 where no record tells."""
-    survey: Survey
+    survey: SetSummary
     nearest: tuple[NearPair, ...]
     """The nearest pairs of clips, the nearest first."""
     n_likely: int
     """Pairs that are probably the same, listed or not."""
-    share: Share | None
+    share: Coverage | None
     """Of the manifest, where one was given."""
 
     @property

@@ -18,11 +18,11 @@ import numpy as np
 from features.canonical_json import JsonObject
 from features.errors import MediaCode, MediaError, VaflowError
 from features.media.limits import DecodeLimits
-from features.media.worker.protocol import N_SLOTS, Slab, hear, hear_record, tell
+from features.media.worker.protocol import N_SLOTS, SharedBuffer, receive, receive_record, send
 from features.media.worker.requests import slot_bytes
 
 POLL_S = 0.2
-STARTER = ThreadPoolExecutor(1, "starter")  # a process ends with the thread that started it, and
+_STARTER = ThreadPoolExecutor(1, "starter")  # a process ends with the thread that started it, and
 # this one lives as long as ours
 ONE_THREAD = {name: "1" for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")}
 
@@ -33,7 +33,7 @@ class Stopped(Exception):
     """The process was told to stop while something was read."""
 
 
-class DecoderLink:
+class DecoderClient:
     """Answers one order after another, for one thread.
 
     Every method raises `MediaError` where the media cannot be read within the limits.
@@ -45,7 +45,7 @@ class DecoderLink:
         self.waited_s = 0.0
         """How long its reader waited for it, all in all."""
         self._process: subprocess.Popen | None = None
-        self._line: tuple[Connection, Slab] | None = None
+        self._line: tuple[Connection, SharedBuffer] | None = None
         self._is_ready = False
         self._stopped = False
         self._lock = threading.Lock()
@@ -69,7 +69,7 @@ class DecoderLink:
         waited_s = 0.0
         try:
             name = f"{function.__module__}:{function.__name__}"
-            tell(connection, {"function": name, "arguments": arguments})
+            send(connection, {"function": name, "arguments": arguments})
             while True:
                 began = time.monotonic()
                 message = self._hear(connection, about, waited_s)
@@ -79,10 +79,10 @@ class DecoderLink:
                 match message["kind"]:
                     case "piece":
                         yield slab.get(message["slot"], message["arrays"])
-                        tell(connection, {"slot": message["slot"]})
+                        send(connection, {"slot": message["slot"]})
                     case "end" if record is not None:
                         most = 8 * self.limits.frames
-                        result = hear_record(connection, message, record, most)
+                        result = receive_record(connection, message, record, most)
                         is_over = True
                         return result
                     case "end":
@@ -114,7 +114,7 @@ class DecoderLink:
                     "file is sound, give a higher limits.wall_s=...",
                     "limit-wall",
                 )
-        return hear(connection)
+        return receive(connection)
 
     def _died(self, about: str) -> Exception:
         """What it means that the process ended while it was waited for."""
@@ -132,7 +132,7 @@ class DecoderLink:
         hint = "; was there too little memory?" if number == signal.SIGKILL else ""
         return MediaError(f"{about}: the process that decoded it was ended {how}{hint}", "crashed")
 
-    def _running(self) -> tuple[Connection, Slab]:
+    def _running(self) -> tuple[Connection, SharedBuffer]:
         """The line to the process and the memory shared with it, started where there is none."""
         if self._line is None:
             self.begin()
@@ -141,7 +141,7 @@ class DecoderLink:
             return self._line
         began = time.monotonic()
         try:
-            hear(self._line[0])  # that it is ready
+            receive(self._line[0])  # that it is ready
         except (EOFError, ConnectionResetError):
             status = self._kill()
             if self._stopped:
@@ -154,17 +154,17 @@ class DecoderLink:
         self.waited_s += time.monotonic() - began
         return self._line
 
-    def _start(self) -> tuple[Connection, Slab]:
+    def _start(self) -> tuple[Connection, SharedBuffer]:
         ours, theirs = socket.socketpair()
         fd = os.memfd_create("vaflow-slab")
         try:
             _make_room(fd, N_SLOTS * slot_bytes(self.limits))
-            slab = Slab(fd, slot_bytes(self.limits))
+            slab = SharedBuffer(fd, slot_bytes(self.limits))
             handles = (theirs.fileno(), fd)
             with self._lock:  # `stop` must find what was started
                 if self._stopped:
                     raise Stopped
-                self._process = STARTER.submit(
+                self._process = _STARTER.submit(
                     subprocess.Popen,
                     [sys.executable, "-P", "-m", "features.media.worker.server"]
                     + [str(number) for number in (os.getpid(), *handles)],
@@ -181,7 +181,7 @@ class DecoderLink:
             os.close(fd)
         limits = self.limits.model_dump(mode="json")
         with suppress(BrokenPipeError, ConnectionResetError):  # it has ended: who hears it says so
-            tell(connection, {"limits": limits, "n_threads": self.n_threads})
+            send(connection, {"limits": limits, "n_threads": self.n_threads})
         return connection, slab
 
     def _kill(self) -> int:

@@ -19,7 +19,7 @@ DTYPES = ("uint8", "int64", "float32", "float64")  # what may come in
 RecordT = TypeVar("RecordT")
 
 
-class Slab:
+class SharedBuffer:
     """Slots of memory that two processes see.
 
     The memory is a file without a name: nothing of it is left, however the processes end.
@@ -35,7 +35,7 @@ class Slab:
         for array in arrays:
             np.ndarray(array.shape, array.dtype, self._memory, at)[...] = array
             at += array.nbytes
-        return [described(array) for array in arrays]
+        return [array_header(array) for array in arrays]
 
     def get(self, slot: int, listed: Sequence[JsonObject]) -> list[np.ndarray]:
         """The arrays of a slot, where they lie; `ValueError` where they would not fit into it."""
@@ -51,12 +51,12 @@ class Slab:
         return arrays
 
 
-def tell(connection: Connection, message: JsonObject) -> None:
+def send(connection: Connection, message: JsonObject) -> None:
     """Send a message."""
     connection.send_bytes(json.dumps(message).encode())
 
 
-def hear(connection: Connection) -> JsonObject:
+def receive(connection: Connection) -> JsonObject:
     """Wait for a message; `EOFError` where the other side is gone, `ValueError` if it is none."""
     message = json.loads(connection.recv_bytes(MAX_JSON_BYTES))
     if not isinstance(message, dict):
@@ -64,24 +64,24 @@ def hear(connection: Connection) -> JsonObject:
     return message
 
 
-def tell_record(connection: Connection, kind: str, record: object) -> None:
+def send_record(connection: Connection, kind: str, record: object) -> None:
     """Send a frozen dataclass of JSON values and arrays, or one JSON value."""
     if not hasattr(record, "__dataclass_fields__"):
-        tell(connection, {"kind": kind, "value": record})
+        send(connection, {"kind": kind, "value": record})
         return
     values = {field.name: getattr(record, field.name) for field in fields(record)}  # pyright: ignore[reportArgumentType]
     arrays = {k: np.ascontiguousarray(v) for k, v in values.items() if isinstance(v, np.ndarray)}
     plain = {k: v for k, v in values.items() if k not in arrays}
-    listed = {name: described(array) for name, array in arrays.items()}
-    tell(connection, {"kind": kind, "value": plain, "arrays": listed})
+    listed = {name: array_header(array) for name, array in arrays.items()}
+    send(connection, {"kind": kind, "value": plain, "arrays": listed})
     for array in arrays.values():
         connection.send_bytes(array.tobytes())
 
 
-def hear_record(
+def receive_record(
     connection: Connection, message: JsonObject, record: type[RecordT], max_bytes: int
 ) -> RecordT:
-    """The dataclass that `tell_record` sent; `ValueError` where an array exceeds `max_bytes`."""
+    """The dataclass that `send_record` sent; `ValueError` where an array exceeds `max_bytes`."""
     arrays: dict[str, np.ndarray] = {}
     for name, one in message["arrays"].items():
         dtype, shape, n_bytes = _checked(one)
@@ -93,7 +93,7 @@ def hear_record(
     return record(**message["value"], **arrays)
 
 
-def described(array: np.ndarray) -> JsonObject:
+def array_header(array: np.ndarray) -> JsonObject:
     """Type and shape of an array."""
     return {"dtype": array.dtype.name, "shape": array.shape}
 

@@ -13,21 +13,21 @@ import numpy as np
 from jaxtyping import Float64, Int64, UInt8
 
 from features.canonical_json import JsonObject
-from features.media.audio import Along, Block, sound_blocks
-from features.media.crops import read_picture
+from features.media.audio import AudioTap, Block, audio_blocks
+from features.media.crops import read_image
 from features.media.limits import DecodeLimits
 from features.media.sampling import Sampling
-from features.media.video import Probe, clock, decoded_frames, pixels, probe
-from features.timeline import Clock
+from features.media.video import Probe, decoded_frames, frame_times, probe, to_rgb
+from features.timeline import FrameTimes
 
-PIECE_PICTURES = 64
-FIRST_PICTURES = 8  # of a clip's first piece; each may be twice the one before: waits are short
+PIECE_FRAMES = 64
+FIRST_FRAMES = 8  # of a clip's first piece; each may be twice the one before: waits are short
 PIECE_BYTES = 16 * 2**20  # some 360p frames, or two of 1080p: they stay near the processor
 CHANNELS = 3
 STEP_S = 0.04  # between frames without timestamps and without a declared rate: 25 a second
 
-Picture = UInt8[np.ndarray, "_ _ 3"]
-Piece = Picture | Block
+Image = UInt8[np.ndarray, "_ _ 3"]
+Piece = Image | Block
 Numbered = tuple[int, av.VideoFrame]
 
 
@@ -37,7 +37,7 @@ def slot_bytes(limits: DecodeLimits) -> int:
 
 
 @dataclass(frozen=True, slots=True)
-class Watched:
+class VideoTimeline:
     """The clock of a video, and what became of the sound that was to be read along."""
 
     time_s: Float64[np.ndarray, "T"]
@@ -48,12 +48,12 @@ class Watched:
     start_s: float | None
     """Presentation time of the first sample; None where there is no sound."""
 
-    def clock(self) -> Clock:
+    def clock(self) -> FrameTimes:
         """When each frame is shown, and the row of each picture."""
-        return Clock(self.time_s, self.rows, self.note)
+        return FrameTimes(self.time_s, self.rows, self.note)
 
 
-def video_pictures(
+def video_frames(
     path: str,
     fps: float | None,
     sampling: JsonObject,
@@ -61,7 +61,7 @@ def video_pictures(
     *,
     limits: DecodeLimits,
     n_threads: int,
-) -> Generator[list[Piece], None, Watched]:
+) -> Generator[list[Piece], None, VideoTimeline]:
     """Yield the undamaged frames of a video that are to be looked at; return the clock of all.
 
     With `rate_hz` the blocks of its sound come between the pictures, each as a piece of its own.
@@ -69,20 +69,20 @@ def video_pictures(
     stamps_s: list[float | None] = []
     taken: list[int] = []
     lost_s: list[float] = []
-    along = Along(Path(path), rate_hz, limits) if rate_hz else None
+    along = AudioTap(Path(path), rate_hz, limits) if rate_hz else None
     beside = along.beside if along else None
     frames = _timed(decoded_frames(Path(path), lost_s, limits, n_threads, beside), stamps_s, fps)
     chosen = Sampling.model_validate(sampling).taken(frames)
-    for piece in pieces(_whole(chosen, taken)):
+    for piece in pieces(_undamaged_rgb(chosen, taken)):
         yield piece
         if along:
             yield from along.blocks()
-    times = clock(stamps_s, lost_s, fps, Path(path))
+    times = frame_times(stamps_s, lost_s, fps, Path(path))
     heard, start_s = False, None
     if along:
         heard, start_s = along.end()
         yield from along.blocks()
-    return Watched(times.time_s, times.rows[taken], times.note, heard, start_s)
+    return VideoTimeline(times.time_s, times.rows[taken], times.note, heard, start_s)
 
 
 def video_clock(
@@ -92,24 +92,24 @@ def video_clock(
     *,
     limits: DecodeLimits,
     n_threads: int,
-) -> Generator[list[Block], None, Watched]:
+) -> Generator[list[Block], None, VideoTimeline]:
     """Yield the sound of a video, where `rate_hz` asks for it; return when each frame is shown.
 
     Decodes all frames, which is what proves the file whole.
     """
     stamps_s: list[float | None] = []
     lost_s: list[float] = []
-    along = Along(Path(path), rate_hz, limits) if rate_hz else None
+    along = AudioTap(Path(path), rate_hz, limits) if rate_hz else None
     beside = along.beside if along else None
     for frame in decoded_frames(Path(path), lost_s, limits, n_threads, beside):
         stamps_s.append(frame.time)
         if along:
             yield from along.blocks()
-    times = clock(stamps_s, lost_s, fps, Path(path))
+    times = frame_times(stamps_s, lost_s, fps, Path(path))
     heard, start_s = along.end() if along else (False, None)
     if along:
         yield from along.blocks()
-    return Watched(times.time_s, times.rows, times.note, heard, start_s)
+    return VideoTimeline(times.time_s, times.rows, times.note, heard, start_s)
 
 
 def video_probe(path: str, *, limits: DecodeLimits, n_threads: int) -> Probe:
@@ -117,18 +117,18 @@ def video_probe(path: str, *, limits: DecodeLimits, n_threads: int) -> Probe:
     return probe(Path(path), limits)
 
 
-def crop_pictures(
+def crop_images(
     paths: list[str], *, limits: DecodeLimits, n_threads: int
-) -> Generator[list[Picture], None, None]:
+) -> Generator[list[Image], None, None]:
     """Yield the pictures of these files, in order."""
-    yield from pieces(read_picture(Path(path), limits) for path in paths)
+    yield from pieces(read_image(Path(path), limits) for path in paths)
 
 
-def sound_samples(
+def audio_samples(
     path: str, rate_hz: int, *, limits: DecodeLimits, n_threads: int
 ) -> Generator[list[Block], None, float | None]:
     """Yield the sound's samples; return the time of the first, None where there is no sound."""
-    blocks = sound_blocks(Path(path), rate_hz, limits)
+    blocks = audio_blocks(Path(path), rate_hz, limits)
     while True:
         try:
             yield [next(blocks)]
@@ -136,17 +136,17 @@ def sound_samples(
             return end.value
 
 
-def pieces(pictures: Iterable[Picture]) -> Iterator[list[Picture]]:
-    """The pictures in lists of at most `PIECE_PICTURES` and `PIECE_BYTES`, or of one larger one.
+def pieces(pictures: Iterable[Image]) -> Iterator[list[Image]]:
+    """The pictures in lists of at most `PIECE_FRAMES` and `PIECE_BYTES`, or of one larger one.
 
     The first lists are shorter.
     """
-    piece: list[Picture] = []
-    n_bytes, most = 0, FIRST_PICTURES
+    piece: list[Image] = []
+    n_bytes, most = 0, FIRST_FRAMES
     for picture in pictures:
         if piece and (len(piece) == most or n_bytes + picture.nbytes > PIECE_BYTES):
             yield piece
-            piece, n_bytes, most = [], 0, min(2 * most, PIECE_PICTURES)
+            piece, n_bytes, most = [], 0, min(2 * most, PIECE_FRAMES)
         piece.append(picture)
         n_bytes += picture.nbytes
     if piece:
@@ -170,9 +170,9 @@ def _timed(
         yield (index, frame), time_s
 
 
-def _whole(frames: Iterable[Numbered], taken: list[int]) -> Iterator[Picture]:
+def _undamaged_rgb(frames: Iterable[Numbered], taken: list[int]) -> Iterator[Image]:
     """The pixels of undamaged frames; the number of each is put aside."""
     for index, frame in frames:
         if not frame.is_corrupt:
             taken.append(index)
-            yield pixels(frame)
+            yield to_rgb(frame)

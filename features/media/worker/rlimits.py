@@ -15,7 +15,7 @@ MIB = 2**20
 NICENESS = 10  # of what reads ahead: a core that the encoder wants is the encoder's
 
 
-def end_with(parent: int) -> None:
+def die_with_parent(parent: int) -> None:
     """Let the kernel kill this process when the thread that started it ends, however it ends."""
     libc = ctypes.CDLL(None)
     libc.prctl(PR_SET_PDEATHSIG, int(signal.SIGKILL))
@@ -23,7 +23,7 @@ def end_with(parent: int) -> None:
         os._exit(1)
 
 
-def confine(limits: DecodeLimits) -> None:
+def apply_rlimits(limits: DecodeLimits) -> None:
     """Limit memory and open files; no file can be written, no core dumped, no right gained."""
     os.nice(NICENESS)
     ctypes.CDLL(None).prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
@@ -35,7 +35,7 @@ def confine(limits: DecodeLimits) -> None:
     _limit(resource.RLIMIT_NOFILE, OPEN_FILES)
 
 
-def allow_cpu(limits: DecodeLimits) -> None:
+def set_cpu_budget(limits: DecodeLimits) -> None:
     """Let this process use so much processor time from now on; then SIGXCPU ends it."""
     used = resource.getrusage(resource.RUSAGE_SELF)
     until_s = ceil(used.ru_utime + used.ru_stime) + limits.cpu_s

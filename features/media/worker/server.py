@@ -14,9 +14,9 @@ from typing import Any
 from features.canonical_json import JsonObject
 from features.errors import MediaCode, MediaError
 from features.media.limits import DecodeLimits
-from features.media.worker.protocol import N_SLOTS, Slab, hear, tell, tell_record
+from features.media.worker.protocol import N_SLOTS, SharedBuffer, receive, send, send_record
 from features.media.worker.requests import slot_bytes
-from features.media.worker.rlimits import allow_cpu, confine, end_with
+from features.media.worker.rlimits import apply_rlimits, die_with_parent, set_cpu_budget
 
 
 class Server:
@@ -26,13 +26,13 @@ class Server:
         self.connection = connection
         self.limits = DecodeLimits.model_validate(settings["limits"])
         self.n_threads: int = settings["n_threads"]
-        self.slab = Slab(slab_fd, slot_bytes(self.limits))
+        self.slab = SharedBuffer(slab_fd, slot_bytes(self.limits))
         self.free = deque(range(N_SLOTS))
 
     def serve(self) -> None:
         """Answer orders; a message that is none gives a slot back."""
         while True:
-            message = hear(self.connection)
+            message = receive(self.connection)
             if "slot" in message:
                 self.free.append(message["slot"])
             else:
@@ -40,14 +40,14 @@ class Server:
 
     def answer(self, order: JsonObject) -> None:
         """Do what is asked: send its pieces, then its end, or why it cannot be had."""
-        allow_cpu(self.limits)
+        set_cpu_budget(self.limits)
         try:
             result: Any = _function(order["function"])(
                 *order["arguments"], limits=self.limits, n_threads=self.n_threads
             )
             if isinstance(result, Generator):
                 result = self.send_pieces(result)
-            tell_record(self.connection, "end", result)
+            send_record(self.connection, "end", result)
         except MediaError as error:
             self.refuse(str(error), error.code)
         except MemoryError:
@@ -71,14 +71,14 @@ class Server:
             except StopIteration as end:
                 return end.value
             while not self.free:
-                self.free.append(hear(self.connection)["slot"])
+                self.free.append(receive(self.connection)["slot"])
             slot = self.free.popleft()
             listed = self.slab.put(slot, piece)
-            tell(self.connection, {"kind": "piece", "slot": slot, "arrays": listed})
+            send(self.connection, {"kind": "piece", "slot": slot, "arrays": listed})
 
     def refuse(self, words: str, code: MediaCode) -> None:
         """Say why an order cannot be done."""
-        tell(self.connection, {"kind": "refused", "words": words[:4000], "code": code})
+        send(self.connection, {"kind": "refused", "words": words[:4000], "code": code})
 
 
 def _function(name: str) -> Any:
@@ -96,13 +96,13 @@ def _first(order: JsonObject) -> str:
 def main() -> None:
     """Serve on the descriptors that are given until their other end closes."""
     parent, socket_fd, slab_fd = (int(text) for text in sys.argv[1:])
-    end_with(parent)
+    die_with_parent(parent)
     connection = Connection(socket_fd)
     try:
-        server = Server(connection, slab_fd, hear(connection))
+        server = Server(connection, slab_fd, receive(connection))
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())  # libraries talk to nobody
-        confine(server.limits)
-        tell(connection, {"kind": "ready"})
+        apply_rlimits(server.limits)
+        send(connection, {"kind": "ready"})
         server.serve()
     except (EOFError, BrokenPipeError, ConnectionResetError):
         return  # nobody asks any more

@@ -7,7 +7,7 @@ from PIL import Image
 
 from features.datasets import affwild2, dataset
 from features.datasets.affwild2 import AffWild2Config
-from features.datasets.base import described
+from features.datasets.base import render_index
 from features.errors import InputError
 from features.manifest.manifest import read_manifest, write_manifest
 from features.media.decoder import Decoder
@@ -108,7 +108,7 @@ def test_nothing_is_left_out_without_its_reason(root, tmp_path):
     assert "20 rows, but 10 frames (+10); at most 3 apart" in indexed.left_out["video3_1"]
     assert "cannot be decoded" in indexed.left_out["broken"]
     assert "line 7: expected two numbers" in indexed.left_out["words"]
-    lines = "\n".join(described(indexed))
+    lines = "\n".join(render_index(indexed))
     assert all(f"left out: {name}: " in lines for name in indexed.left_out)
     assert "note: 10-60-64x64_right: no crops; whole frames are encoded" in lines
 

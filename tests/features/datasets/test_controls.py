@@ -8,7 +8,13 @@ from PIL import Image
 from rich.console import Console
 
 from features.clip import Clip
-from features.datasets.controls import deal_labels, deal_sound, dealt, paint_faces, stretched
+from features.datasets.controls import (
+    _stretch_labels,
+    deal_labels,
+    deal_sound,
+    derangement,
+    paint_faces,
+)
 from features.errors import InputError
 from features.manifest.labels import Labels, read_labels, write_labels
 from features.manifest.manifest import read_manifest, write_manifest
@@ -48,19 +54,21 @@ def manifest(tmp_path, make_crops):
 @given(st.integers(2, 40), st.integers(0, 2**32))
 def test_a_deal_gives_each_name_another_one_and_each_once(n_names, seed):
     names = [f"n{k}" for k in range(n_names)]
-    found = dealt(names, np.random.default_rng(seed))
+    found = derangement(names, np.random.default_rng(seed))
     assert sorted(found) == sorted(found.values()) == sorted(names)
     assert all(name != giver for name, giver in found.items())
 
 
 def test_nobody_can_be_dealt_to_himself():
     with pytest.raises(InputError, match="n0 is alone in its split"):
-        dealt(["n0"], np.random.default_rng(0))
+        derangement(["n0"], np.random.default_rng(0))
 
 
 def test_stretching_keeps_the_whole_curve_and_its_marks():
     labels = Labels(np.array([[0.1, 0.2], [0.0, 0.0], [0.5, 0.6]]), np.array([True, False, True]))
-    found = stretched(labels, 5)  # rows 0, .5, 1, 1.5, 2 of the three; halves go to the even one
+    found = _stretch_labels(
+        labels, 5
+    )  # rows 0, .5, 1, 1.5, 2 of the three; halves go to the even one
     np.testing.assert_array_equal(found.va[:, 0], [0.1, 0.1, 0.0, 0.5, 0.5])
     np.testing.assert_array_equal(found.valid, [True, True, False, True, True])
 
@@ -145,7 +153,9 @@ def test_each_control_trains_on_what_it_says(manifest, tmp_path, monkeypatch):
     monkeypatch.setattr(controls, "pipeline", pipeline)
     monkeypatch.setattr(controls, "describe", lambda _: [])
     monkeypatch.setattr(controls, "extract_features", lambda *_: None)
-    monkeypatch.setattr(controls, "complete", lambda _: SimpleNamespace(summary=lambda: "done"))
+    monkeypatch.setattr(
+        controls, "require_complete", lambda _: SimpleNamespace(summary=lambda: "done")
+    )
     monkeypatch.setattr(
         controls,
         "in_processes",

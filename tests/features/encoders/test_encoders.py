@@ -22,7 +22,7 @@ from transformers import ASTFeatureExtractor, ASTModel
 from features.clip import Source, Track
 from features.encoders.ast import AstConfig, WindowLayout
 from features.encoders.ast_windows import SoundWindows
-from features.encoders.base import stored
+from features.encoders.base import to_stored
 from features.encoders.clip import ClipConfig, load_clip
 from features.encoders.clip_model import SHIPPED, SHIPPED_TAG
 from features.errors import InputError, MediaError, WeightsError
@@ -588,5 +588,5 @@ def test_what_the_networks_config_says_is_in_the_spec(tiny_ast, tmp_path):
 
 def test_values_beyond_float16_are_a_failure_of_the_clip():
     with pytest.raises(MediaError, match="beyond float16"):
-        stored(torch.tensor([1.0, 70_000.0]))
-    np.testing.assert_array_equal(stored(torch.tensor([1.5])), np.array([1.5], np.float16))
+        to_stored(torch.tensor([1.0, 70_000.0]))
+    np.testing.assert_array_equal(to_stored(torch.tensor([1.5])), np.array([1.5], np.float16))

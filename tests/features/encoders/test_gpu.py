@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 import torch
 
-from models.data.packed import Bank
+from models.data.packed import PackedFeatures
 from models.data.statistics import Statistics, statistics
 from models.heads.base import HeadInputs
 from models.heads.dspl import DsplConfig, ReleasedConfig
 from models.heads.windows_of_head import scoring_windows, training_windows
 from models.metrics.predict import predict
-from models.regions.prompts import FixedBank, FixedPrompts
+from models.regions.prompts import FixedPrompts, FixedPrototypes
 from models.training.config import TrainConfig
 from models.training.loop import check_head, fit
 
@@ -26,7 +26,7 @@ FIXED = FixedPrompts()
 
 
 @pytest.fixture(scope="module")
-def bank() -> Bank:
+def bank() -> PackedFeatures:
     """Six clips; V lies in the pictures and A in the sound; some rows are not seen or heard."""
     rng = np.random.default_rng(0)
     n = 6 * 200
@@ -37,7 +37,7 @@ def bank() -> Bank:
         torch.from_numpy(v + 0.1 * rng.standard_normal(v.shape)).half() for v in values
     )
     seen, heard = torch.from_numpy(rng.random((2, n)) > 0.1)
-    return Bank(
+    return PackedFeatures(
         tuple(f"c{k}" for k in range(6)),
         200 * np.arange(7),
         np.tile(np.arange(200) / 25, 6),
@@ -50,13 +50,13 @@ def bank() -> Bank:
     )
 
 
-def built(config, bank: Bank):
+def built(config, bank: PackedFeatures):
     torch.manual_seed(0)
     prototypes = torch.nn.functional.normalize(torch.randn(9, WIDTH_VISUAL), dim=-1)
     inputs = HeadInputs(
         statistics(bank.visual, bank.visual_valid),
         statistics(bank.audio, bank.audio_valid),
-        lambda _: FixedBank(prototypes),
+        lambda _: FixedPrototypes(prototypes),
     )
     assert isinstance(inputs.visual, Statistics)
     return config.build(inputs)

@@ -14,12 +14,12 @@ from features.clip import Source, Track
 from features.encoders.ast import AstConfig
 from features.encoders.clip import ClipConfig
 from features.errors import MediaError, VaflowError
-from features.extraction.batching import Encoded, Failed, encode_all, filled, fitting_batch
-from features.extraction.output_buffer import KeptOutputs
-from features.extraction.prefetch import Task
+from features.extraction.batching import Encoded, Failed, encode_all, largest_batch, pad_batch
+from features.extraction.output_buffer import OutputBuffer
+from features.extraction.prefetch import ReadTask
 from features.media.decoder import Decoder
 from features.media.limits import DecodeLimits
-from features.media.worker.client import DecoderLink, Stopped
+from features.media.worker.client import DecoderClient, Stopped
 from features.spec import FeatureSpec
 from tests.helpers.small_media import draw_frames, tone
 from tests.helpers.whole_media import read_sound
@@ -85,7 +85,9 @@ def fails_at_the_end(self, source, decoder):
 
 
 def results(encoder, names, batch_size, **limits) -> list[Encoded | Failed]:
-    tasks = [Task(k, Source(name, None, None, None, None), ("it",)) for k, name in enumerate(names)]
+    tasks = [
+        ReadTask(k, Source(name, None, None, None, None), ("it",)) for k, name in enumerate(names)
+    ]
     sizes = {"it": batch_size}
     with closing(Decoder(DecodeLimits(**limits))) as decoder:
         return list(encode_all({"it": encoder}, tasks, batch_sizes=sizes, decoders=[decoder]))
@@ -150,8 +152,8 @@ def test_another_failure_of_the_encoder_is_no_lack_of_memory(monkeypatch):
 
 @pytest.mark.parametrize(("room", "size"), [(10**9, 64), (64, 64), (63, 32), (1, 1), (0, 1)])
 def test_on_a_gpu_the_batch_is_the_largest_half_of_a_half_that_fits(room, size):
-    assert fitting_batch(Counting(room=room, device=torch.device("cuda"))) == size
-    assert fitting_batch(Counting(room=room)) == 16
+    assert largest_batch(Counting(room=room, device=torch.device("cuda"))) == size
+    assert largest_batch(Counting(room=room)) == 16
 
 
 # Real media ---------------------------------------------------------------------------------------
@@ -161,13 +163,13 @@ def test_on_a_gpu_the_batch_is_the_largest_half_of_a_half_that_fits(room, size):
 def orders(monkeypatch) -> list[str]:
     """What decoding processes are asked for."""
     asked: list[str] = []
-    pieces = DecoderLink.pieces
+    pieces = DecoderClient.pieces
 
     def noted(self, function, record, *arguments):
         asked.append(function.__name__)
         return pieces(self, function, record, *arguments)
 
-    monkeypatch.setattr(DecoderLink, "pieces", noted)
+    monkeypatch.setattr(DecoderClient, "pieces", noted)
     return asked
 
 
@@ -180,7 +182,7 @@ def both(tiny_clip, tiny_ast):
 
 
 def run(encoders, source: Source, **limits) -> dict[str, Encoded | Failed]:
-    tasks = [Task(0, source, tuple(encoders))]
+    tasks = [ReadTask(0, source, tuple(encoders))]
     sizes = dict.fromkeys(encoders, 8)
     with closing(Decoder(DecodeLimits(**limits))) as decoder:
         found = encode_all(encoders, tasks, batch_sizes=sizes, decoders=[decoder])
@@ -215,7 +217,7 @@ def test_both_encoders_share_one_decoding_of_the_container_and_get_what_each_get
 
 def test_sound_that_came_along_is_let_go_of_at_the_end(both, make_video):
     video = make_video(time_s=np.arange(80) / 25, sound=tone(3.2))
-    tasks, sizes = [Task(0, source(video=video), tuple(both))], dict.fromkeys(both, 8)
+    tasks, sizes = [ReadTask(0, source(video=video), tuple(both))], dict.fromkeys(both, 8)
     with closing(Decoder(DecodeLimits())) as decoder:
         assert len(list(encode_all(both, tasks, batch_sizes=sizes, decoders=[decoder]))) == 2
         assert decoder._heard is None
@@ -223,7 +225,7 @@ def test_sound_that_came_along_is_let_go_of_at_the_end(both, make_video):
 
 
 def test_an_end_before_all_is_read_stops_the_decoders(make_video):
-    tasks = [Task(k, source(), ("it",)) for k in range(50)]
+    tasks = [ReadTask(k, source(), ("it",)) for k in range(50)]
     with closing(Decoder(DecodeLimits())) as decoder:
         ends = encode_all({"it": Counting()}, tasks, batch_sizes={"it": 1}, decoders=[decoder])
         next(ends)
@@ -236,7 +238,7 @@ def test_sound_of_a_file_of_its_own_is_read_alone(both, make_video, orders, monk
     def never(*_):
         raise AssertionError("the sound of the video is not wanted")
 
-    monkeypatch.setattr("features.media.decoder.Hearing", never)
+    monkeypatch.setattr("features.media.decoder.AudioBuffer", never)
     video = make_video("v.mp4", sound=tone(2))
     other = make_video("other.mp4", time_s=np.arange(75) / 25, sound=tone(3, seed=1))
     found = run(both, source(video=video, audio=other))
@@ -251,7 +253,7 @@ def test_where_one_of_the_two_is_broken_the_other_comes_through(both, make_video
         decoder.keep_sound(16_000)
         clock = decoder.clock(video, None)
         assert decoder._heard.is_whole
-    monkeypatch.setattr("features.media.audio.Along.end", lambda self: (False, None))
+    monkeypatch.setattr("features.media.audio.AudioTap.end", lambda self: (False, None))
     alone = run(both, source(video=video))
     assert isinstance(alone["ast"], Encoded)
     assert len(alone["clip"].track.time_s) == len(clock.time_s)
@@ -284,7 +286,7 @@ def test_an_item_is_the_same_whatever_is_beside_it(n_beside):
     encoder = ClipConfig(model="vaflow-rn-small", pretrained="rendered").build(CPU)
     drawn = torch.Generator().manual_seed(3)
     items = torch.randint(0, 256, (60, 3, *encoder.size), dtype=torch.uint8, generator=drawn)
-    few = filled([items[:1], items[20 : 20 + n_beside]], encoder, 64)
+    few = pad_batch([items[:1], items[20 : 20 + n_beside]], encoder, 64)
     assert torch.equal(encoder.encode(few)[:1], encoder.encode(items)[:1])
 
 
@@ -343,7 +345,7 @@ def test_outputs_come_back_in_any_order_from_memory_and_from_a_file(in_memory, p
     monkeypatch.setattr("features.extraction.output_buffer.PIECE_BYTES", piece)
     values = torch.arange(5 * 2 * 3).reshape(5, 2, 3).half()
     orders = [(0, 1, 2, 3, 4), (0, 0, 1, 2, 2, 3, 4, 0), (3, 3, 0), (0, 0, 1)]
-    with closing(KeptOutputs()) as kept:
+    with closing(OutputBuffer()) as kept:
         for part in values.split(2):
             kept.add(part)
         assert kept.n_items == 5
@@ -355,7 +357,7 @@ def test_outputs_come_back_in_any_order_from_memory_and_from_a_file(in_memory, p
 def test_outputs_that_the_disk_does_not_take_stay_in_memory(monkeypatch):
     monkeypatch.setattr("features.extraction.output_buffer.IN_MEMORY_BYTES", 1)
     values = torch.arange(6 * 4).reshape(6, 4).half()
-    with closing(KeptOutputs()) as kept:
+    with closing(OutputBuffer()) as kept:
         kept.add(values[:2])
         monkeypatch.setattr(kept._file, "write", full)
         kept.add(values[2:3])

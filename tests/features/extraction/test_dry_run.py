@@ -7,7 +7,7 @@ import pytest
 from features.clip import Clip, Track
 from features.encoders.ast import AstConfig
 from features.encoders.clip import ClipConfig
-from features.extraction.dry_run import described, forecast
+from features.extraction.dry_run import plan_dry_run, render_dry_run
 from features.extraction.extract import extract_features
 from features.extraction.throughput import Throughput, add_throughput, of_track, read_throughput
 from features.manifest.manifest import write_manifest
@@ -35,14 +35,14 @@ def everything(folder: Path) -> dict[str, bytes | None]:
 
 
 def said(manifest, store, encoders, **keys) -> str:
-    return "\n".join(described(forecast(manifest, str(store), encoders, **keys)))
+    return "\n".join(render_dry_run(plan_dry_run(manifest, str(store), encoders, **keys)))
 
 
 def test_it_tells_what_would_be_done_and_why_and_writes_nothing(
     manifest, encoders, tmp_path, monkeypatch
 ):
     monkeypatch.setattr(
-        "features.freshness.digest_cache.DOUBT_NS", -(10**15)
+        "features.freshness.digest_cache.SETTLE_NS", -(10**15)
     )  # else new files go unnoted
     store, before = tmp_path / "s.zarr", everything(tmp_path)
     clip_set, ast_set = (encoder.spec().name for encoder in encoders)
@@ -58,11 +58,11 @@ def test_it_tells_what_would_be_done_and_why_and_writes_nothing(
     clips = [Clip(id=name, video=f"{name}.mp4") for name in "abcd"]
     write_manifest(manifest, clips)
     before = everything(tmp_path)
-    found = forecast(manifest, str(store), encoders)
+    found = plan_dry_run(manifest, str(store), encoders)
     assert found.sets[0].reasons == {"a": "corrupt", "c": "new"}
     assert found.sets[1].reasons == {"b": "new", "c": "new"}
     assert found.counts == {"corrupt": 1, "new": 3, "present": 2, "failed": 2}
-    lines = "\n".join(described(found))
+    lines = "\n".join(render_dry_run(found))
     assert f"{clip_set}: 2 to extract (1 corrupt, 1 new), 1 already there, 1 cannot be re" in lines
     assert "  50 frames, 0.00 hours of media, and 1 clips of unknown length; about" in lines
     assert "  a: corrupt\n" in lines
@@ -71,11 +71,11 @@ def test_it_tells_what_would_be_done_and_why_and_writes_nothing(
     assert everything(tmp_path) == before
 
     extract_features(manifest, str(store), encoders)
-    again = forecast(manifest, str(store), encoders)
+    again = plan_dry_run(manifest, str(store), encoders)
     assert again.counts == {"present": 4, "quarantined": 2, "failed": 2}
     assert again.sets[0].seconds == 0
-    assert "c: quarantined: " in "\n".join(described(again))
-    forced = forecast(manifest, str(store), encoders, force=True)
+    assert "c: quarantined: " in "\n".join(render_dry_run(again))
+    forced = plan_dry_run(manifest, str(store), encoders, force=True)
     assert forced.counts == {"forced": 6, "failed": 2}
 
 
@@ -83,7 +83,7 @@ def test_other_settings_are_named_as_the_reason(manifest, encoders, tmp_path, ti
     store = tmp_path / "s.zarr"
     extract_features(manifest, str(store), encoders)
     other = [AstConfig(model=tiny_ast, hop_s=0.32)]
-    assert forecast(manifest, str(store), other).counts == {"spec changed": 2}
+    assert plan_dry_run(manifest, str(store), other).counts == {"spec changed": 2}
     assert extract_features(manifest, str(store), other).reasons == {"spec changed": 2}
 
 
@@ -93,11 +93,13 @@ def test_the_time_it_takes_is_of_what_was_measured_on_this_device(manifest, enco
     add_throughput(work, name, "cuda", Throughput(rows=1e6, media_s=1e6, seconds=1.0))
     add_throughput(work, name, "cpu", Throughput(rows=100.0, media_s=4.0, seconds=3.0))
     add_throughput(work, name, "cpu", Throughput(rows=100.0, media_s=2.0, seconds=1.0))
-    found = forecast(manifest, str(tmp_path / "s.zarr"), encoders[:1], device="cpu").sets[0]
+    found = plan_dry_run(manifest, str(tmp_path / "s.zarr"), encoders[:1], device="cpu").sets[0]
     assert found.rows_per_s == 50  # 200 rows in 4 s
     assert found.length.media_s == 3
     assert found.seconds == pytest.approx(2)  # 3 s of media, where 6 took 4
-    lines = "\n".join(described(forecast(manifest, str(tmp_path / "s.zarr"), encoders[:1])))
+    lines = "\n".join(
+        render_dry_run(plan_dry_run(manifest, str(tmp_path / "s.zarr"), encoders[:1]))
+    )
     assert "about 0 min 2 s at the 50.0 rows a second measured so far" in lines
 
 
@@ -131,5 +133,7 @@ def test_crops_without_a_video_are_counted(encoders, tmp_path, make_crops):
         tmp_path / "m.jsonl",
         [Clip(id="timed", frames="crops", fps=2.0), Clip(id="untimed", frames="crops")],
     )
-    length = forecast(tmp_path / "m.jsonl", str(tmp_path / "s.zarr"), encoders[:1]).sets[0].length
+    length = (
+        plan_dry_run(tmp_path / "m.jsonl", str(tmp_path / "s.zarr"), encoders[:1]).sets[0].length
+    )
     assert (length.n_frames, length.media_s, length.n_unknown) == (6, 1.5, 1)

@@ -14,10 +14,10 @@ from features.errors import MediaError
 from features.extraction.batching import LEAST_ON_CPU
 from features.extraction.extract import extract_features
 from features.extraction.throughput import read_throughput
-from features.freshness.quarantine import read_quarantine
-from features.maintenance.status import described, status
+from features.freshness.quarantine import read_entry
+from features.maintenance.status import render_status, status
 from features.manifest.manifest import write_manifest
-from features.media.decoder_version import Extractor
+from features.media.decoder_version import DecoderVersion
 from features.media.limits import DecodeLimits
 from features.store.feature_store import FeatureStore
 from tests.helpers.small_media import tone
@@ -272,7 +272,7 @@ def test_status_says_complete_missing_stale_and_corrupt(manifest, encoders, tmp_
         "c3": "stale",
     }
     assert found.as_json()["counts"] == {"missing": 1, "complete": 1, "corrupt": 1, "stale": 1}
-    lines = "\n".join(described(found))
+    lines = "\n".join(render_status(found))
     assert f"stale: c3 ({name}): source changed: video" in lines
 
 
@@ -301,7 +301,7 @@ def test_a_clip_that_does_not_decode_is_not_tried_again_until_something_changes(
         "extracted": 3,
         "quarantined": 1,
     }
-    record = read_quarantine(work, name, "c3")
+    record = read_entry(work, name, "c3")
     assert record.code in ("not-media", "damaged", "incomplete")
     assert "c3.mp4" in record.words
     tried.clear()
@@ -316,14 +316,15 @@ def test_a_clip_that_does_not_decode_is_not_tried_again_until_something_changes(
     assert {o.reason for o in forced.outcomes} == {"forced"}
     tried.clear()
     monkeypatch.setattr(
-        "features.extraction.extract.extractor", lambda limits: Extractor("a better one", limits)
+        "features.extraction.extract.decoder_version",
+        lambda limits: DecoderVersion("a better one", limits),
     )
     extract_features(manifest, store, encoders[:1])
     assert tried == ["c3"]
-    assert read_quarantine(work, name, "c3").extractor == "a better one"
+    assert read_entry(work, name, "c3").extractor == "a better one"
     (tmp_path / "c3.mp4").write_bytes(whole)
     assert ends(extract_features(manifest, store, encoders[:1])) == {"present": 3, "extracted": 1}
-    assert read_quarantine(work, name, "c3") is None
+    assert read_entry(work, name, "c3") is None
 
 
 def test_what_is_not_there_or_not_the_medias_fault_is_tried_each_time(
@@ -397,7 +398,7 @@ def test_the_reason_is_recorded_and_logged(manifest, encoders, tmp_path, caplog)
 
 
 def test_few_claims_at_once_are_enough(manifest, encoders, tmp_path, monkeypatch):
-    monkeypatch.setattr("features.extraction.claims.CLAIMS_AT_MOST", 1)
+    monkeypatch.setattr("features.extraction.claims.MAX_CLAIMS", 1)
     result = extract_features(manifest, str(tmp_path / "s.zarr"), encoders, batch_size=1000)
     assert ends(result) == {"extracted": 8}
 

@@ -11,10 +11,10 @@ import torch
 
 from features.encoders.clip import ClipConfig
 from features.errors import InputError, MediaError
-from features.extraction.runtime import Station
-from features.media.limits import GENEROUS
-from features.system.devices import first_free, held, torch_device
-from features.system.locks import claim
+from features.extraction.runtime import Runtime
+from features.media.limits import DEFAULT_LIMITS
+from features.system.devices import acquire_device, first_free_lock, torch_device
+from features.system.locks import try_lock
 
 
 @pytest.fixture
@@ -25,11 +25,11 @@ def gpus(monkeypatch, tmp_path):
     monkeypatch.setattr(
         "torch.cuda.get_device_properties", lambda n: SimpleNamespace(uuid=f"GPU-{n}")
     )
-    monkeypatch.setattr("features.extraction.runtime.gettempdir", lambda: str(tmp_path))
+    monkeypatch.setattr("features.system.devices.gettempdir", lambda: str(tmp_path))
 
 
 def test_each_process_takes_a_gpu_of_its_own_and_the_next_waits(gpus, caplog, monkeypatch):
-    first, second = Station("cuda"), Station("auto")
+    first, second = Runtime("cuda"), Runtime("auto")
     assert (first.device, second.device) == (torch.device("cuda:0"), torch.device("cuda:1"))
     waited = []
 
@@ -38,19 +38,19 @@ def test_each_process_takes_a_gpu_of_its_own_and_the_next_waits(gpus, caplog, mo
         if len(waited) == 3:
             second.close()
 
-    monkeypatch.setattr("features.extraction.runtime.time.sleep", wait)
-    assert Station("cuda").device == torch.device("cuda:1")
+    monkeypatch.setattr("features.system.devices.time.sleep", wait)
+    assert Runtime("cuda").device == torch.device("cuda:1")
     assert len(waited) == 3
     said = [record.message for record in caplog.records]
     assert said == ["another extraction holds each of the 2 GPUs; this one waits for it to end"]
 
 
 def test_a_gpu_that_is_named_is_the_one_that_is_held(gpus, tmp_path):
-    device, lock = held(torch_device("cuda:1"))
+    device, lock = acquire_device(torch_device("cuda:1"))
     assert device == torch.device("cuda:1")
     assert lock is not None
-    assert claim(lock.path) is None
-    assert Station("cuda").device == torch.device("cuda:0")
+    assert try_lock(lock.path) is None
+    assert Runtime("cuda").device == torch.device("cuda:0")
 
 
 def test_a_gpu_that_is_not_there_is_named(gpus):
@@ -64,13 +64,13 @@ def test_without_a_gpu_it_is_said():
 
 
 def test_the_cpu_is_shared():
-    assert held(torch.device("cpu")) == (torch.device("cpu"), None)
+    assert acquire_device(torch.device("cpu")) == (torch.device("cpu"), None)
 
 
 def test_the_first_free_lock_is_taken(tmp_path):
     paths = [tmp_path / f"{k}.lock" for k in range(3)]
-    taken = claim(paths[0])
-    place, lock = first_free(paths, lambda: pytest.fail("one is free"))
+    taken = try_lock(paths[0])
+    place, lock = first_free_lock(paths, lambda: pytest.fail("one is free"))
     assert (place, lock.path) == (1, paths[1])
     assert taken is not None
 
@@ -97,12 +97,12 @@ def read_in_a_thread(decoder, video) -> None:
 
 def test_decoders_and_their_processes_are_kept_for_whoever_comes_next(station, make_video):
     video = make_video()
-    with station.decoders(2, GENEROUS) as decoders:
+    with station.decoders(2, DEFAULT_LIMITS) as decoders:
         read_in_a_thread(decoders[0], video)
         first = pids(decoders)
-    with station.decoders(1, GENEROUS) as decoders:
+    with station.decoders(1, DEFAULT_LIMITS) as decoders:
         assert pids(decoders) == first[:1]
-    with station.decoders(3, GENEROUS) as decoders:
+    with station.decoders(3, DEFAULT_LIMITS) as decoders:
         assert pids(decoders)[:2] == first
     station.close()
     assert not any(psutil.pid_exists(pid) for pid in first)
@@ -110,7 +110,7 @@ def test_decoders_and_their_processes_are_kept_for_whoever_comes_next(station, m
 
 def test_a_decoder_outlives_the_thread_that_had_it_started(station, make_video):
     video = make_video()
-    with station.decoders(1, GENEROUS) as (decoder,):
+    with station.decoders(1, DEFAULT_LIMITS) as (decoder,):
         decoder.link._kill()  # as what a file makes it crash does
         read_in_a_thread(decoder, video)
         before = pids([decoder])
@@ -120,9 +120,9 @@ def test_a_decoder_outlives_the_thread_that_had_it_started(station, make_video):
 
 
 def test_other_limits_and_a_failure_make_new_decoders(station, make_video):
-    with station.decoders(1, GENEROUS) as decoders:
+    with station.decoders(1, DEFAULT_LIMITS) as decoders:
         first = decoders
-    other = GENEROUS.model_copy(update={"frames": 10})
+    other = DEFAULT_LIMITS.model_copy(update={"frames": 10})
     with station.decoders(1, other) as decoders:
         with pytest.raises(MediaError, match=r"limits\.frames"):
             decoders[0].probe(make_video())

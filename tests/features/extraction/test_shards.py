@@ -12,51 +12,53 @@ from hypothesis import strategies as st
 from features.clip import Clip, Source
 from features.encoders.clip import ClipConfig
 from features.errors import InputError
-from features.extraction.batching import filled
+from features.extraction.batching import pad_batch
 from features.extraction.extract import extract_features
-from features.extraction.options import Request
+from features.extraction.options import ExtractionOptions
 from features.extraction.outcome import Outcome
-from features.extraction.runtime import Station
+from features.extraction.runtime import Runtime
 from features.extraction.shards import (
-    LEAST,
-    MOST,
-    SHARDS_AT_MOST,
-    Procession,
-    deal,
-    planned,
-    weight,
+    MAX_CLIPS,
+    MAX_SHARDS,
+    MIN_CLIPS,
+    ShardStream,
+    deal_shards,
+    media_bytes,
+    plan_shards,
 )
-from features.manifest.manifest import read_manifest, selected, write_manifest
-from features.media.limits import GENEROUS
+from features.manifest.manifest import read_manifest, select, write_manifest
+from features.media.limits import DEFAULT_LIMITS
 from tests.helpers.small_media import tone
 
 
 @given(st.lists(st.integers(0, 10**9), max_size=700), st.integers(1, 40))
 def test_every_clip_is_in_one_shard_of_like_number_and_like_weight(weights, n_workers):
-    shards = deal(weights, n_workers)
+    shards = deal_shards(weights, n_workers)
     assert sorted(place for shard in shards for place in shard) == list(range(len(weights)))
     sizes = [len(shard) for shard in shards]
     if weights:
         assert max(sizes) - min(sizes) <= 1
-        assert max(sizes) <= MOST
-        assert min(sizes) >= min(LEAST, len(weights))
+        assert max(sizes) <= MAX_CLIPS
+        assert min(sizes) >= min(MIN_CLIPS, len(weights))
     if weights and len(weights) % len(shards) == 0:
         sums = [sum(weights[place] for place in shard) for shard in shards]
         assert max(sums) - min(sums) <= max(weights) - min(weights)
 
 
 def test_the_heaviest_are_dealt_to_and_fro():
-    shards = deal(list(range(1, 33)), 2)  # 32 to the first, 31 and 30 to the second, 29 and 28 ...
+    shards = deal_shards(
+        list(range(1, 33)), 2
+    )  # 32 to the first, 31 and 30 to the second, 29 and 28 ...
     assert [sum(place + 1 for place in shard) for shard in shards] == [264, 264]
 
 
 def test_there_are_shards_enough_for_the_workers_and_never_more_than_a_run_can_bear():
-    assert len(deal([1] * 200, 1)) == 4  # 50 clips each
-    assert len(deal([1] * 200, 2)) == 8
-    assert len(deal([1] * 200, 40)) == 12  # of 16 or 17
-    assert len(deal([1] * 40, 2)) == 2
-    assert len(deal([1] * 3, 2)) == 1
-    assert len(deal([1] * 100_000, 8)) == SHARDS_AT_MOST
+    assert len(deal_shards([1] * 200, 1)) == 4  # 50 clips each
+    assert len(deal_shards([1] * 200, 2)) == 8
+    assert len(deal_shards([1] * 200, 40)) == 12  # of 16 or 17
+    assert len(deal_shards([1] * 40, 2)) == 2
+    assert len(deal_shards([1] * 3, 2)) == 1
+    assert len(deal_shards([1] * 100_000, 8)) == MAX_SHARDS
 
 
 def test_the_weight_of_a_clip_is_that_of_its_media(tmp_path, make_crops):
@@ -65,21 +67,21 @@ def test_the_weight_of_a_clip_is_that_of_its_media(tmp_path, make_crops):
     crops = make_crops([1, 2])
     n_bytes = sum(path.stat().st_size for path in crops.iterdir())
     source = Source("c", tmp_path / "v.mp4", crops, tmp_path / "a.wav", None)
-    assert weight(source) == 700
-    assert weight(replace(source, video=None)) == 50
-    assert weight(replace(source, video=None, audio=None)) == n_bytes
-    assert weight(replace(source, video=tmp_path / "none.mp4")) == 0
+    assert media_bytes(source) == 700
+    assert media_bytes(replace(source, video=None)) == 50
+    assert media_bytes(replace(source, video=None, audio=None)) == n_bytes
+    assert media_bytes(replace(source, video=tmp_path / "none.mp4")) == 0
 
 
 @pytest.fixture
 def request_(tmp_path, tiny_clip):
-    return Request(
+    return ExtractionOptions(
         store=str(tmp_path / "s.zarr"),
         encoders=(ClipConfig(**tiny_clip),),
         device="cpu",
         batch_size=None,
         readers=1,
-        limits=GENEROUS,
+        limits=DEFAULT_LIMITS,
         failed=False,
         force=False,
     )
@@ -101,7 +103,7 @@ def states(outcomes) -> dict[str, str]:
 
 
 def test_what_the_store_has_counts_and_not_what_a_shard_said(manifest, request_, station):
-    run = planned(manifest, (), request_, 1)
+    run = plan_shards(manifest, (), request_, 1)
     (shard,) = run.shards
     name = request_.encoders[0].spec().name
     nothing = run.outcomes((), "lost with its worker")
@@ -117,14 +119,14 @@ def test_what_the_store_has_counts_and_not_what_a_shard_said(manifest, request_,
     assert {o.reason for o in run.outcomes((), "")} == {"new"}
     boast = Outcome("c", name, "extracted", n_rows=12, reason="new")
     assert states(run.outcomes((boast,), "")) == wanted
-    again = planned(manifest, (), request_, 1)
+    again = plan_shards(manifest, (), request_, 1)
     assert again.shards == ()
     assert states(again.outcomes((), "")) == {"a": "present", "b": "present", "c": "quarantined"}
 
 
 def test_forced_clips_that_nobody_came_to_have_failed(manifest, request_, station):
-    planned(manifest, (), request_, 1).shards[0].extract(station, lambda _: None)
-    forced = planned(manifest, (), replace(request_, force=True), 1)
+    plan_shards(manifest, (), request_, 1).shards[0].extract(station, lambda _: None)
+    forced = plan_shards(manifest, (), replace(request_, force=True), 1)
     assert states(forced.outcomes((), "")) == dict.fromkeys("abc", "failed")
     reported = forced.shards[0].extract(station, lambda _: None).outcomes
     assert states(forced.outcomes(reported, "")) == {
@@ -135,8 +137,8 @@ def test_forced_clips_that_nobody_came_to_have_failed(manifest, request_, statio
 
 
 def test_a_shard_that_is_told_to_stop_begins_nothing(manifest, request_, station, monkeypatch):
-    run = planned(manifest, (), request_, 1)
-    monkeypatch.setattr(Station, "encoder", lambda *_: pytest.fail("weights were loaded"))
+    run = plan_shards(manifest, (), request_, 1)
+    monkeypatch.setattr(Runtime, "encoder", lambda *_: pytest.fail("weights were loaded"))
     assert run.shards[0].extract(station, lambda _: None, lambda: False).outcomes == ()
 
 
@@ -146,8 +148,8 @@ def one_by_one(manifest, request_, monkeypatch):
 
     The last clip, which cannot be decoded, ends first.
     """
-    monkeypatch.setattr("features.extraction.shards.MOST", 1)
-    return planned(manifest, (), replace(request_, batch_size=48), 1)
+    monkeypatch.setattr("features.extraction.shards.MAX_CLIPS", 1)
+    return plan_shards(manifest, (), replace(request_, batch_size=48), 1)
 
 
 def test_shards_in_one_line_tell_of_their_own_clips_and_share_batches(one_by_one, monkeypatch):
@@ -155,11 +157,11 @@ def test_shards_in_one_line_tell_of_their_own_clips_and_share_batches(one_by_one
 
     def counted(parts, *more):
         n_items.append(sum(map(len, parts)))
-        return filled(parts, *more)
+        return pad_batch(parts, *more)
 
-    monkeypatch.setattr("features.extraction.batching.filled", counted)
+    monkeypatch.setattr("features.extraction.batching.pad_batch", counted)
     said, found = [], []
-    with closing(Procession(one_by_one, lambda: True)) as line:
+    with closing(ShardStream(one_by_one, lambda: True)) as line:
         for shard in one_by_one.shards:
             found.append(line.extract(shard.number, said.append))
     assert n_items == [24]  # both clips that can be decoded: the line did not end between them
@@ -183,7 +185,7 @@ def test_shards_in_one_line_tell_of_their_own_clips_and_share_batches(one_by_one
 def test_shards_in_one_line_that_are_told_to_stop_begin_nothing_more(one_by_one):
     answers = iter([True, True])  # for the pass, and for its first clip
     found = []
-    with closing(Procession(one_by_one, lambda: next(answers, False))) as line:
+    with closing(ShardStream(one_by_one, lambda: next(answers, False))) as line:
         for shard in one_by_one.shards:
             found.append(len(line.extract(shard.number, lambda _: None).outcomes))
     assert found == [1, 0, 0]
@@ -206,8 +208,8 @@ def test_a_part_is_what_is_named_or_what_failed(manifest, request_, tmp_path, ma
 
 def test_the_parts_of_a_manifest_keep_its_order(manifest):
     clips = read_manifest(manifest)
-    assert [clip.id for clip in selected(clips, ["c", "a"]).clips] == ["a", "c"]
-    assert selected(clips, ()) is clips
+    assert [clip.id for clip in select(clips, ["c", "a"]).clips] == ["a", "c"]
+    assert select(clips, ()) is clips
 
 
 def test_no_clip_is_begun_after_the_word_to_stop(manifest, request_):

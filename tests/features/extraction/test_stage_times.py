@@ -1,10 +1,10 @@
 import pytest
 
-from features.extraction.stage_times import Meter
+from features.extraction.stage_times import StageTimer
 
 
 def measured(**seconds: float) -> str:
-    meter = Meter(8)
+    meter = StageTimer(8)
     meter._began_s -= 10
     for stage, amount in seconds.items():
         meter.add(stage, amount, "clip-1" if stage == "encode" else None)
@@ -31,7 +31,7 @@ def test_it_says_which_stage_sets_the_pace(seconds, pace):
 
 
 def test_times_of_many_threads_add_up():
-    meter = Meter(8)
+    meter = StageTimer(8)
     with meter.at("write"):
         pass
     meter.add("write", 1.0)

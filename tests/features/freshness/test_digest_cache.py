@@ -14,10 +14,10 @@ from features.clip import Source
 from features.errors import MediaError
 from features.freshness import media_digests as sources
 from features.freshness.digest_cache import (
-    DOUBT_NS,
     FILE,
-    DigestMemo,
-    look_at,
+    SETTLE_NS,
+    DigestCache,
+    file_stat,
     recalling,
     remembering,
 )
@@ -111,7 +111,7 @@ def test_each_part_of_the_looks_alone_has_the_file_read_again(
 
 
 def test_a_file_that_changed_just_now_is_not_trusted(video, work, read, clock):
-    for ahead_ns, is_trusted in ((0, False), (DOUBT_NS // 2, False), (LATER_NS, True)):
+    for ahead_ns, is_trusted in ((0, False), (SETTLE_NS // 2, False), (LATER_NS, True)):
         clock[0] = ahead_ns
         read.clear()
         digest(work, video), digest(work, video)
@@ -139,7 +139,7 @@ def test_a_clock_that_goes_wrong_by_years_costs_reading_and_changes_nothing(
 def test_names_count_where_a_file_system_does_not_note_a_renaming(tmp_path, monkeypatch):
     monkeypatch.setattr(Path, "stat", lambda self: os.stat(__file__))
     names = [[tmp_path / name for name in order] for order in ("ab", "ba", "ac")]
-    assert len({look_at(paths).looks for paths in names}) == 3
+    assert len({file_stat(paths).looks for paths in names}) == 3
 
 
 def test_crops_are_one_thing(tmp_path, work, read, clock):
@@ -277,7 +277,7 @@ def test_what_the_database_does_not_take_is_held_in_memory(video, work, read, cl
 
 def test_what_is_not_there_is_a_media_error(tmp_path):
     with pytest.raises(MediaError, match="none.mp4 cannot be read") as raised:
-        SourceDigests(DigestMemo()).of(source(tmp_path / "none.mp4"), "visual")
+        SourceDigests(DigestCache()).of(source(tmp_path / "none.mp4"), "visual")
     assert raised.value.code == "missing"
 
 

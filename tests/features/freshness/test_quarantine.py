@@ -4,12 +4,12 @@ import pytest
 
 from features.freshness.quarantine import (
     WORDS_LENGTH,
-    put_in_quarantine,
-    read_quarantine,
-    release,
-    stands,
+    delete_entry,
+    is_valid,
+    read_entry,
+    write_entry,
 )
-from features.media.decoder_version import Extractor, extractor
+from features.media.decoder_version import DecoderVersion, decoder_version
 from features.media.limits import DecodeLimits
 
 NAME = "clip-0123456789ab"
@@ -18,14 +18,14 @@ SOURCE = {"video": "a" * 64, "frames": None, "fps": 25.0}
 
 def put(work, clip="a", **changes):
     fields = {"code": "incomplete", "words": "5 of 9 frames", "source": SOURCE}
-    return put_in_quarantine(
-        work, NAME, clip, **{**fields, "extractor": Extractor("x 1"), **changes}
+    return write_entry(
+        work, NAME, clip, **{**fields, "extractor": DecoderVersion("x 1"), **changes}
     )
 
 
 def test_a_record_comes_back_from_its_file_with_nothing_beside_it(tmp_path):
     record = put(tmp_path)
-    assert read_quarantine(tmp_path, NAME, "a") == record
+    assert read_entry(tmp_path, NAME, "a") == record
     path = tmp_path / "quarantine" / NAME / "a.json"
     fields = json.loads(path.read_text())
     names = {"clip", "spec", "code", "words", "source", "extractor", "limits", "made_at"}
@@ -36,34 +36,34 @@ def test_a_record_comes_back_from_its_file_with_nothing_beside_it(tmp_path):
 
 def test_it_stands_until_the_source_or_the_extractor_changes(tmp_path):
     record = put(tmp_path)
-    assert stands(record, {**SOURCE, "fps": 25}, Extractor("x 1"))
-    assert not stands(record, {**SOURCE, "video": "b" * 64}, Extractor("x 1"))
-    assert not stands(record, {**SOURCE, "fps": 24.0}, Extractor("x 1"))
-    assert not stands(record, SOURCE, Extractor("x 2"))
+    assert is_valid(record, {**SOURCE, "fps": 25}, DecoderVersion("x 1"))
+    assert not is_valid(record, {**SOURCE, "video": "b" * 64}, DecoderVersion("x 1"))
+    assert not is_valid(record, {**SOURCE, "fps": 24.0}, DecoderVersion("x 1"))
+    assert not is_valid(record, SOURCE, DecoderVersion("x 2"))
 
 
 def test_what_a_limit_ended_stands_as_long_as_the_limits(tmp_path):
     tight, wide = DecodeLimits(frames=4), DecodeLimits(frames=9)
-    at_limit = put(tmp_path, code="limit-frames", extractor=Extractor("x 1", tight))
-    assert read_quarantine(tmp_path, NAME, "a") == at_limit
+    at_limit = put(tmp_path, code="limit-frames", extractor=DecoderVersion("x 1", tight))
+    assert read_entry(tmp_path, NAME, "a") == at_limit
     for code in ("limit-frames", "crashed"):
-        record = put(tmp_path, code=code, extractor=Extractor("x 1", tight))
-        assert stands(record, SOURCE, Extractor("x 1", tight))
-        assert not stands(record, SOURCE, Extractor("x 1", wide))
-        assert stands(record, SOURCE, Extractor("x 1"))  # who only asks sets no limits
-    broken = put(tmp_path, code="damaged", extractor=Extractor("x 1", tight))
-    assert stands(broken, SOURCE, Extractor("x 1", wide))
+        record = put(tmp_path, code=code, extractor=DecoderVersion("x 1", tight))
+        assert is_valid(record, SOURCE, DecoderVersion("x 1", tight))
+        assert not is_valid(record, SOURCE, DecoderVersion("x 1", wide))
+        assert is_valid(record, SOURCE, DecoderVersion("x 1"))  # who only asks sets no limits
+    broken = put(tmp_path, code="damaged", extractor=DecoderVersion("x 1", tight))
+    assert is_valid(broken, SOURCE, DecoderVersion("x 1", wide))
 
 
 def test_a_later_failure_takes_its_place_and_a_release_ends_it(tmp_path):
     put(tmp_path)
     put(tmp_path, code="no-picture")
     put(tmp_path, "b")
-    assert read_quarantine(tmp_path, NAME, "a").code == "no-picture"
-    release(tmp_path, NAME, "a")
-    release(tmp_path, NAME, "a")
-    assert read_quarantine(tmp_path, NAME, "a") is None
-    assert read_quarantine(tmp_path, NAME, "b") is not None
+    assert read_entry(tmp_path, NAME, "a").code == "no-picture"
+    delete_entry(tmp_path, NAME, "a")
+    delete_entry(tmp_path, NAME, "a")
+    assert read_entry(tmp_path, NAME, "a") is None
+    assert read_entry(tmp_path, NAME, "b") is not None
 
 
 @pytest.mark.parametrize(
@@ -74,28 +74,28 @@ def test_a_later_failure_takes_its_place_and_a_release_ends_it(tmp_path):
 def test_a_damaged_record_is_as_none(tmp_path, content):
     put(tmp_path)
     (tmp_path / "quarantine" / NAME / "a.json").write_text(content)
-    assert read_quarantine(tmp_path, NAME, "a") is None
+    assert read_entry(tmp_path, NAME, "a") is None
 
 
 def test_a_record_of_another_clip_or_with_more_in_it_is_as_none(tmp_path):
     put(tmp_path)
     path = tmp_path / "quarantine" / NAME / "a.json"
     path.with_name("b.json").write_bytes(path.read_bytes())
-    assert read_quarantine(tmp_path, NAME, "b") is None
+    assert read_entry(tmp_path, NAME, "b") is None
     path.write_text(json.dumps({**json.loads(path.read_text()), "more": 1}))
-    assert read_quarantine(tmp_path, NAME, "a") is None
+    assert read_entry(tmp_path, NAME, "a") is None
     path.write_text(json.dumps({**json.loads(path.read_text()), "code": "unheard-of"}))
-    assert read_quarantine(tmp_path, NAME, "a") is None
+    assert read_entry(tmp_path, NAME, "a") is None
     path.write_bytes(b"\xff\xfe\x00")
-    assert read_quarantine(tmp_path, NAME, "a") is None
+    assert read_entry(tmp_path, NAME, "a") is None
 
 
 def test_endless_words_are_cut(tmp_path):
     put(tmp_path, words="y" * 10 * WORDS_LENGTH)
-    assert read_quarantine(tmp_path, NAME, "a").words == "y" * WORDS_LENGTH
+    assert read_entry(tmp_path, NAME, "a").words == "y" * WORDS_LENGTH
 
 
 def test_the_extractor_names_our_code_and_the_decoders():
-    assert extractor().name.startswith("decoding 1, PyAV 1")
-    assert "FFmpeg" in extractor().name
-    assert "Pillow" in extractor().name
+    assert decoder_version().name.startswith("decoding 1, PyAV 1")
+    assert "FFmpeg" in decoder_version().name
+    assert "Pillow" in decoder_version().name

@@ -4,10 +4,10 @@ import time
 import pytest
 
 from features.errors import InputError
-from features.maintenance.garbage import BANK_LIVES_S, PART_LIVES_S, debris, remove
+from features.maintenance.garbage import BANK_LIVES_S, PART_LIVES_S, find_garbage, remove_garbage
 from features.maintenance.verify import verify
 from features.store.feature_store import FeatureStore
-from features.system.locks import locked
+from features.system.locks import file_lock
 from tests.helpers.small_stores import SOURCE, SPEC, make_track, same
 
 
@@ -34,7 +34,7 @@ def put(store, name, content="x"):
 def kinds(store, **named) -> dict[str, str]:
     return {
         path.path.relative_to(store.path.parent).as_posix(): path.kind
-        for path in debris(store, **named)
+        for path in find_garbage(store, **named)
     }
 
 
@@ -50,7 +50,7 @@ def test_what_dead_processes_left_is_shown_and_only_then_removed(store):
     for name in (".zarr.json.0123.part", "quarantine/x/.a.json.0123.part"):
         age(put(store, name))
     (store.path / SPEC.name / "half" / "values").mkdir(parents=True)
-    found = debris(store)
+    found = find_garbage(store)
     assert kinds(store) == {
         f"s.zarr.work/staging/{SPEC.name}.a.0123": "staging",
         f"s.zarr.work/staging/{SPEC.name}.a.4567.old": "staging",
@@ -62,7 +62,7 @@ def test_what_dead_processes_left_is_shown_and_only_then_removed(store):
     }
     assert found[0].n_bytes == len("half")
     assert all(item.path.exists() for item in found)  # to look removes nothing
-    assert remove(store, found) == found
+    assert remove_garbage(store, found) == found
     assert kinds(store) == {}
     assert [p for p in store.work.rglob("*") if p.is_file()] == []
     assert verify(store.path).problems == ()
@@ -72,11 +72,13 @@ def test_what_dead_processes_left_is_shown_and_only_then_removed(store):
 def test_what_is_locked_or_fresh_stays(store):
     put(store, f"staging/{SPEC.name}.a.0123/zarr.json")
     put(store, ".zarr.json.0123.part")
-    found = debris(store)
+    found = find_garbage(store)
     held = store.claim(SPEC.name, "a")
     try:
         assert kinds(store) == {}
-        assert remove(store, found) == []  # it was free when it was shown, and is not any more
+        assert (
+            remove_garbage(store, found) == []
+        )  # it was free when it was shown, and is not any more
     finally:
         held.release()
     assert set(kinds(store).values()) == {"staging"}
@@ -94,12 +96,12 @@ def test_clips_of_no_manifest_and_named_sets_go_when_asked(store):
         f"s.zarr.work/quarantine/{SPEC.name}/c.json": "quarantine"
     }
     held.release()
-    remove(store, debris(store, clips=["a"]))
+    remove_garbage(store, find_garbage(store, clips=["a"]))
     assert sorted(p.name for p in (store.path / SPEC.name).iterdir()) == ["a", "zarr.json"]
-    remove(store, debris(store, sets=[SPEC.name]))
+    remove_garbage(store, find_garbage(store, sets=[SPEC.name]))
     assert FeatureStore.open(store.path).feature_sets() == {}
     with pytest.raises(InputError, match="has no feature set 'x-y'; it has none"):
-        debris(store, sets=["x-y"])
+        find_garbage(store, sets=["x-y"])
 
 
 def test_banks_that_nobody_has_opened_for_long_go(store):
@@ -110,9 +112,9 @@ def test_banks_that_nobody_has_opened_for_long_go(store):
         for path in (*(store.work / f"banks/{name}").iterdir(), store.work / f"banks/{name}"):
             if name != "fresh" and (name, path.name) != ("opened", "bank.json"):
                 os.utime(path, (old, old))
-    with locked(store.work / "locks" / "bank.old-held"):
+    with file_lock(store.work / "locks" / "bank.old-held"):
         assert kinds(store) == {"s.zarr.work/banks/old": "bank"}
-        remove(store, debris(store))
+        remove_garbage(store, find_garbage(store))
     left = sorted(path.name for path in (store.work / "banks").iterdir())
     assert left == ["fresh", "old-held", "opened"]
 
@@ -124,7 +126,7 @@ def test_links_are_not_followed(store, tmp_path):
     (store.path / SPEC.name / "linked").symlink_to(mine)
     (store.work / "staging").mkdir(exist_ok=True)
     (store.work / "staging" / f"{SPEC.name}.a.0123").symlink_to(mine)
-    remove(store, debris(store, clips=["a"]))
+    remove_garbage(store, find_garbage(store, clips=["a"]))
     assert (mine / "letter.txt").read_text() == "dear"
     assert (store.path / SPEC.name / "linked").is_symlink()  # not ours: `verify` tells of it
     assert not (store.work / "staging" / f"{SPEC.name}.a.0123").is_symlink()

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from features.maintenance.statistics.moments import Moments
+from features.maintenance.statistics.moments import RowStatistics
 
 ROWS = arrays(
     np.float16,
@@ -16,7 +16,7 @@ CUTS = st.lists(st.integers(0, 40), max_size=5)
 
 def test_moments_by_hand():
     # 1 and 3: mean 2, squares 1 + 1, deviation sqrt(2 / 2); the second dimension is dead
-    found = Moments.of(np.array([[1, -2], [3, -2]], np.float16))
+    found = RowStatistics.of(np.array([[1, -2], [3, -2]], np.float16))
     assert [found.n, found.mean.tolist(), found.squares.tolist()] == [2, [2, -2], [2, 0]]
     assert [found.std.tolist(), found.low.tolist(), found.high.tolist()] == [
         [1, 0],
@@ -27,12 +27,15 @@ def test_moments_by_hand():
 
 
 def test_of_a_single_row_nothing_is_dead():
-    assert Moments.of(np.ones((1, 2), np.float16)).dead == ()
-    assert (Moments.of(np.ones((1, 2), np.float16)) + Moments.of(np.ones((1, 2), np.float16))).dead
+    assert RowStatistics.of(np.ones((1, 2), np.float16)).dead == ()
+    assert (
+        RowStatistics.of(np.ones((1, 2), np.float16))
+        + RowStatistics.of(np.ones((1, 2), np.float16))
+    ).dead
 
 
 def test_no_rows_change_nothing():
-    some, none = Moments.of(np.array([[1], [5]], np.float16)), Moments.none(1)
+    some, none = RowStatistics.of(np.array([[1], [5]], np.float16)), RowStatistics.none(1)
     for found in (some + none, none + some):
         assert [found.n, found.mean, found.squares, found.low, found.high] == [2, 3, 8, 1, 5]
     assert (none + none).n == 0
@@ -41,10 +44,10 @@ def test_no_rows_change_nothing():
 
 @given(ROWS, CUTS, st.randoms(use_true_random=False))
 def test_order_and_chunking_change_nothing(rows, cuts, random):
-    total = Moments.none(3)
+    total = RowStatistics.none(3)
     shuffled = rows[random.sample(range(len(rows)), len(rows))]
     for part in np.split(shuffled, sorted(min(cut, len(rows)) for cut in cuts)):
-        total += Moments.of(part)
+        total += RowStatistics.of(part)
     assert total.n == len(rows)
     if total.n:
         exact = rows.astype(np.float64)
@@ -57,7 +60,7 @@ def test_order_and_chunking_change_nothing(rows, cuts, random):
 def test_a_narrow_dimension_far_from_zero_keeps_its_digits():
     # 1000 and 1000.5 in turns: deviation 1/4, while the sum of a million squares is 1e12
     rows = (1000 + 0.5 * (np.arange(1_000_000) % 2)).astype(np.float16)[:, None]
-    found = Moments.none(1)
+    found = RowStatistics.none(1)
     for part in np.split(rows, 100):
-        found += Moments.of(part)
+        found += RowStatistics.of(part)
     assert found.std[0] == pytest.approx(0.25, rel=1e-12)

@@ -14,10 +14,10 @@ from features.errors import InputError
 from features.maintenance.statistics import compute as passing
 from features.maintenance.statistics import scan as survey
 from features.maintenance.statistics.compute import PARTITIONS_AT_MOST, partitions, statistics
-from features.maintenance.statistics.scan import Blank, Survey, surveyed
+from features.maintenance.statistics.scan import EmptyClip, SetSummary, scan_records
 from features.manifest.manifest import write_manifest
 from features.store.feature_store import FeatureStore
-from features.system.parallel import added_up
+from features.system.parallel import parallel_sum
 from tests.helpers.small_stores import EMPTY, SOURCE, SPEC, ZEROS, make_track
 
 SOUND = SPEC.model_copy(update={"kind": "ast"})
@@ -53,7 +53,7 @@ def only(store: FeatureStore, **keys):
     return found
 
 
-def holds(found: Survey, tracks: dict[str, Track]) -> None:
+def holds(found: SetSummary, tracks: dict[str, Track]) -> None:
     """Compare with all rows of these tracks at once."""
     values = np.concatenate([t.values for t in tracks.values()]).astype(np.float64)
     valid = np.concatenate([t.valid for t in tracks.values()])
@@ -71,7 +71,7 @@ def test_it_is_what_numpy_finds_in_all_rows(whole):
     holds(found.survey, TRACKS)
     assert found.coverage == pytest.approx(found.survey.moments.n / sum(LENGTHS))
     assert (found.width, found.survey.damaged, found.survey.n_not_finite) == (3, (), 0)
-    assert found.survey.blank == (Blank("c4", 0, "the clip has no sound"),)
+    assert found.survey.blank == (EmptyClip("c4", 0, "the clip has no sound"),)
     files = [path for path in whole.path.glob("*/*/**/*") if path.is_file()]
     assert found.survey.n_bytes == sum(path.stat().st_size for path in files)
 
@@ -85,8 +85,8 @@ def test_it_is_what_numpy_finds_in_all_rows(whole):
 def test_neither_order_nor_partitions_nor_threads_change_it(whole, order, cuts, n_threads):
     bounds = [0, *sorted(cuts), len(order)]
     parts = [order[a:b] for a, b in pairwise(bounds)]
-    read = partial(surveyed, whole.place, SPEC.name, width=3, on_direction=lambda *_: None)
-    holds(added_up(read, parts, n_threads), TRACKS)
+    read = partial(scan_records, whole.place, SPEC.name, width=3, on_direction=lambda *_: None)
+    holds(parallel_sum(read, parts, n_threads), TRACKS)
 
 
 def test_partitions_are_bounded_and_have_every_clip_once():

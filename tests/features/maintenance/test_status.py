@@ -7,7 +7,7 @@ import pytest
 
 from features.encoders import AnyEncoderConfig
 from features.errors import StoreError
-from features.maintenance.status import described, readable, status
+from features.maintenance.status import readable, render_status, status
 from features.spec import MODALITY
 from tests.helpers.small_stores import SPEC, send_away, write_clips
 
@@ -55,7 +55,7 @@ def test_bytes_are_those_of_the_files(place):
     n_bytes = sum(path.stat().st_size for path in files if path.parent.name != SPEC.name)
     assert found.n_bytes == {SPEC.name: n_bytes}
     assert found.as_json()["bytes"] == found.n_bytes
-    assert f"2 complete, 1 missing; {n_bytes / 1000:.1f} kB" in next(described(found))
+    assert f"2 complete, 1 missing; {n_bytes / 1000:.1f} kB" in next(render_status(found))
 
 
 def test_media_that_is_gone_or_unreadable_is_told(place):

@@ -6,8 +6,8 @@ import pytest
 
 from features.errors import InputError, LaterVersion
 from features.maintenance import verify as verification
-from features.maintenance.repair import clear
-from features.maintenance.verify import described, verify
+from features.maintenance.repair import repair
+from features.maintenance.verify import render_verification, verify
 from features.store.feature_store import FeatureStore
 from tests.helpers.small_stores import (
     SOURCE,
@@ -127,7 +127,7 @@ def test_many_records_are_read_by_processes_with_the_same_findings(root, monkeyp
     heard = []
     assert verify(root, on_records=lambda *numbers: heard.append(numbers)) == alone
     assert heard == [(3, 4), (4, 4)]
-    assert next(described(alone)) == f"  {SPEC.name}/a/valid/c/0: is missing"
+    assert next(render_verification(alone)) == f"  {SPEC.name}/a/valid/c/0: is missing"
 
 
 def test_a_record_replaced_while_it_is_read_is_no_problem(root, monkeypatch):
@@ -153,7 +153,7 @@ def test_what_is_wrong_is_cleared_for_extraction_and_nothing_else(root):
     (root / SPEC.name / "zeros/valid/c/0").unlink()
     for metadata in (root / "zarr.json", root / SPEC.name / "zarr.json"):
         metadata.write_bytes(metadata.read_bytes() + b" ")
-    done = clear(root, verify(root), [SPEC], ["a", "empty"])
+    done = repair(root, verify(root), [SPEC], ["a", "empty"])
     assert [p.place for p in done.left] == [f"{SPEC.name}/zeros/valid/c/0"]  # no clip of ours
     store = FeatureStore.open(root)
     assert store.feature_sets() == {SPEC.name: SPEC}
@@ -170,7 +170,7 @@ def test_a_record_that_somebody_writes_is_not_cleared(root):
     (root / SPEC.name / "a/values/c/0/0").write_bytes(b"junk")
     store = FeatureStore.open(root)
     held = store.claim(SPEC.name, "a")
-    done = clear(root, verify(root), [SPEC], ["a"])
+    done = repair(root, verify(root), [SPEC], ["a"])
     held.release()
     assert [p.place for p in done.left] == [f"{SPEC.name}/a/values/c/0/0"]
     assert (root / SPEC.name / "a/values/c/0/0").exists()

@@ -3,7 +3,7 @@ import json
 import pytest
 
 from features.errors import InputError
-from features.maintenance.why import ABSENT, as_json, described, differences, why
+from features.maintenance.why import ABSENT, as_json, differences, render_why, why
 from features.store.feature_store import FeatureStore
 from features.system.files import sha256_of
 from tests.helpers.small_stores import SOURCE, SPEC, make_track, send_away, write_clips
@@ -19,8 +19,8 @@ def asked(folder, clip="a", manifest=True):
 
 
 def test_nothing_differs(place):
-    assert list(described(asked(place))) == [f"{SPEC.name}: complete: nothing differs"]
-    assert next(described(asked(place, manifest=False))).endswith("nothing differs")
+    assert list(render_why(asked(place))) == [f"{SPEC.name}: complete: nothing differs"]
+    assert next(render_why(asked(place, manifest=False))).endswith("nothing differs")
 
 
 def test_a_changed_source_is_told_with_both_digests(place):
@@ -32,7 +32,7 @@ def test_a_changed_source_is_told_with_both_digests(place):
     assert [(d.field, d.old, d.new) for d in found.differences] == [
         ("source.video", f'"{old}"', f'"{new}"')
     ]
-    assert f'  source.video: "{old}" -> "{new}"' in described((found,))
+    assert f'  source.video: "{old}" -> "{new}"' in render_why((found,))
     assert not asked(place, manifest=False)[0].differences  # the media was not looked at
 
 
@@ -54,7 +54,7 @@ def test_another_set_of_the_same_kind_is_told_field_by_field(place):
         ]
     }
     assert by_name[other.name].others == {}
-    lines = list(described(tuple(by_name.values())))
+    lines = list(render_why(tuple(by_name.values())))
     assert f"  from {SPEC.name} to {newer.name}:" in lines
     assert any("it was extracted because: new" in line for line in lines)
     json.dumps(as_json(tuple(by_name.values())))

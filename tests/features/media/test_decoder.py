@@ -10,13 +10,14 @@ import numpy as np
 import pytest
 
 from features.errors import MediaError, VaflowError
+from features.media.crops import read_image
 from features.media.decoder import Decoder
 from features.media.limits import DecodeLimits
 from features.media.video import probe
 from features.media.worker import requests as reading
 from features.media.worker.client import Stopped
 from features.media.worker.protocol import N_SLOTS
-from features.timeline import Clock
+from features.timeline import FrameTimes
 from tests.helpers import hostile_media
 from tests.helpers.small_media import tone
 from tests.helpers.whole_media import frame_clock, read_sound, sound_of
@@ -34,7 +35,7 @@ def whole(pieces):
 
 def trap(decoder: Decoder, function, path: Path):
     """Have the process do what a decoder should not."""
-    return whole(decoder.link.pieces(function, Clock, str(path), None))
+    return whole(decoder.link.pieces(function, FrameTimes, str(path), None))
 
 
 def of_group(group: int) -> list[int]:
@@ -81,7 +82,7 @@ def limited():
 
 def test_what_comes_through_the_process_equals_what_is_read_here(make_video, make_crops, decoder):
     video = make_large(make_video, sound=tone(2.4))
-    here = reading.video_pictures(str(video), None, {}, limits=decoder.limits, n_threads=1)
+    here = reading.video_frames(str(video), None, {}, limits=decoder.limits, n_threads=1)
     wanted, clock = whole(here)
     found, times = whole(decoder.pictures(video, None))
     np.testing.assert_array_equal(found, wanted)
@@ -96,7 +97,7 @@ def test_what_comes_through_the_process_equals_what_is_read_here(make_video, mak
     assert heard.start_s == wanted.start_s
     crops = sorted(make_crops([1, 2, 3]).iterdir())
     np.testing.assert_array_equal(
-        whole(decoder.crops(crops))[0], [reading.read_picture(path) for path in crops]
+        whole(decoder.crops(crops))[0], [read_image(path) for path in crops]
     )
 
 
@@ -118,7 +119,7 @@ def test_long_sound_comes_in_parts(make_video, decoder, monkeypatch):
     assert here is not None
     monkeypatch.setattr("features.media.audio.BLOCK", 1000)
     parts, start_s = whole(
-        reading.sound_samples(str(video), 16_000, limits=decoder.limits, n_threads=1)
+        reading.audio_samples(str(video), 16_000, limits=decoder.limits, n_threads=1)
     )
     assert {len(part) for part in parts} > {1000}
     assert max(len(part) for part in parts) == 1000

@@ -7,9 +7,9 @@ from features.clip import Source
 from features.encoders.ast import AstConfig
 from features.encoders.clip import ClipConfig
 from features.extraction.batching import Failed, encode_all
-from features.extraction.prefetch import Task
+from features.extraction.prefetch import ReadTask
 from features.media.decoder import Decoder
-from features.timeline import Clock
+from features.timeline import FrameTimes
 from tests.helpers import hostile_media
 from tests.helpers.hostile_media import FILES, LIMITS, TRAPS
 
@@ -76,7 +76,7 @@ class Trapped(Decoder):
     def pictures(self, video, fps, *sampling):
         if video.stem not in TRAPS:
             return (yield from super().pictures(video, fps, *sampling))
-        return (yield from self.link.pieces(TRAPS[video.stem], Clock, str(video), fps))
+        return (yield from self.link.pieces(TRAPS[video.stem], FrameTimes, str(video), fps))
 
 
 @pytest.fixture(scope="module")
@@ -99,7 +99,7 @@ def ends(config, corpus) -> dict[str, int | str]:
         )
         for name in FILES
     ]
-    tasks = [Task(index, source, ("it",)) for index, source in enumerate(sources)]
+    tasks = [ReadTask(index, source, ("it",)) for index, source in enumerate(sources)]
     with closing(Trapped(LIMITS)) as first, closing(Trapped(LIMITS)) as second:
         results = encode_all(
             {"it": encoder}, tasks, batch_sizes={"it": 64}, decoders=[first, second]

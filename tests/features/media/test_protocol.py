@@ -6,21 +6,21 @@ import pytest
 
 from features.media.worker.protocol import (
     N_SLOTS,
-    Slab,
-    described,
-    hear,
-    hear_record,
-    tell,
-    tell_record,
+    SharedBuffer,
+    array_header,
+    receive,
+    receive_record,
+    send,
+    send_record,
 )
-from features.timeline import Clock
+from features.timeline import FrameTimes
 
 
 @pytest.fixture
 def slab():
     fd = os.memfd_create("test")
     os.ftruncate(fd, N_SLOTS * 4096)
-    yield Slab(fd, 4096)
+    yield SharedBuffer(fd, 4096)
     os.close(fd)
 
 
@@ -53,21 +53,21 @@ def test_what_lies_outside_a_slot_is_not_read(slab, slot, listed):
 
 def test_a_record_arrives_as_it_was_and_is_not_read_beyond_its_limit():
     ours, theirs = Pipe()
-    clock = Clock(np.array([0.1, 0.2, 1 / 3]), np.array([0, 2]), "odd")
-    tell_record(theirs, "end", clock)
-    found = hear_record(ours, hear(ours), Clock, max_bytes=24)
+    clock = FrameTimes(np.array([0.1, 0.2, 1 / 3]), np.array([0, 2]), "odd")
+    send_record(theirs, "end", clock)
+    found = receive_record(ours, receive(ours), FrameTimes, max_bytes=24)
     np.testing.assert_array_equal(found.time_s, clock.time_s)
     np.testing.assert_array_equal(found.rows, clock.rows)
     assert found.note == "odd"
-    tell_record(theirs, "end", clock)
+    send_record(theirs, "end", clock)
     with pytest.raises(ValueError, match="'time_s' has 24 bytes; at most 23"):
-        hear_record(ours, hear(ours), Clock, max_bytes=23)
+        receive_record(ours, receive(ours), FrameTimes, max_bytes=23)
 
 
 def test_a_message_is_an_object():
     ours, theirs = Pipe()
     theirs.send_bytes(b"[1]")
     with pytest.raises(ValueError, match="a message is a JSON object, not a list"):
-        hear(ours)
-    tell(theirs, {"arrays": [described(np.zeros((2, 3), np.uint8))]})
-    assert hear(ours) == {"arrays": [{"dtype": "uint8", "shape": [2, 3]}]}
+        receive(ours)
+    send(theirs, {"arrays": [array_header(np.zeros((2, 3), np.uint8))]})
+    assert receive(ours) == {"arrays": [{"dtype": "uint8", "shape": [2, 3]}]}

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from features.errors import MediaError
-from features.media.crops import crop_files, read_picture
-from features.media.video import clock as clock_of
-from features.media.video import decoded_frames, pixels, probe
+from features.media.crops import crop_files, read_image
+from features.media.video import decoded_frames, probe, to_rgb
+from features.media.video import frame_times as clock_of
 from tests.helpers.small_media import RATE_HZ, tone
 from tests.helpers.whole_media import frame_clock, read_sound
 
@@ -45,7 +45,7 @@ def test_unusable_timestamps_give_the_constant_rate(stamps, make_video):
 def test_frames_come_in_order_with_their_own_picture(make_video):
     flat = np.repeat(np.arange(20, 220, 10, dtype=np.uint8), 64 * 64 * 3)
     path = make_video(time_s=np.arange(20) / 25, frames=flat.reshape(20, 64, 64, 3))
-    means = [pixels(frame).mean() for frame in decoded_frames(path, [])]
+    means = [to_rgb(frame).mean() for frame in decoded_frames(path, [])]
     np.testing.assert_allclose(means, np.arange(20, 220, 10), atol=3)
 
 
@@ -153,11 +153,11 @@ def test_crops_are_numbered_from_one_and_strays_are_passed_over(make_crops):
 def test_a_damaged_crop_is_named(make_crops):
     path = make_crops([1])
     whole = (path / "00001.jpg").read_bytes()
-    assert read_picture(path / "00001.jpg").shape == (112, 112, 3)
+    assert read_image(path / "00001.jpg").shape == (112, 112, 3)
     for content in (b"", b"text", whole[: len(whole) // 2]):
         (path / "00001.jpg").write_bytes(content)
         with pytest.raises(MediaError, match=r"00001\.jpg is no whole picture"):
-            read_picture(path / "00001.jpg")
+            read_image(path / "00001.jpg")
 
 
 def test_a_gap_in_the_sound_is_silence_of_its_length(tmp_path):

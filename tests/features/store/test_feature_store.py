@@ -16,10 +16,10 @@ import zarr
 from features.canonical_json import canonical
 from features.clip import Track
 from features.errors import InputError, LaterVersion, StoreError
-from features.store.commit import group_metadata
-from features.store.feature_store import FeatureStore, absolute
-from features.store.record import stage
-from features.system.locks import locked
+from features.store.commit import encode_group
+from features.store.feature_store import FeatureStore, absolute_path
+from features.store.record import write_staged
+from features.system.locks import file_lock
 from tests.helpers.small_stores import SOURCE, SPEC, make_track, same, state_of
 
 
@@ -112,8 +112,8 @@ def test_a_moved_store_is_the_same_store(store, tmp_path):
 
 def test_a_store_is_named_so_that_any_folder_finds_it(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert absolute("s.zarr") == str(tmp_path / "s.zarr")
-    assert absolute("/far/s.zarr") == "/far/s.zarr"
+    assert absolute_path("s.zarr") == str(tmp_path / "s.zarr")
+    assert absolute_path("/far/s.zarr") == "/far/s.zarr"
 
 
 def test_what_is_not_there_is_missing(store):
@@ -215,10 +215,10 @@ def test_what_ends_the_program_in_the_middle_of_a_record_waits_until_it_is_whole
 
     def staged(*arguments):
         signal.raise_signal(number)
-        return stage(*arguments)
+        return write_staged(*arguments)
 
     before = signal.signal(number, end)
-    monkeypatch.setattr("features.store.feature_store.stage", staged)
+    monkeypatch.setattr("features.store.feature_store.write_staged", staged)
     try:
         with pytest.raises(Ended):
             write(store)
@@ -269,7 +269,7 @@ def test_a_lock_file_that_is_taken_away_holds_nobody_back_and_lets_nobody_in(tmp
 
         def hold():
             nonlocal n_inside, most
-            with locked(path):
+            with file_lock(path):
                 n_inside += 1
                 most = max(most, n_inside)
                 time.sleep(0.0002)
@@ -333,7 +333,7 @@ def test_a_commit_that_says_more_is_of_another_vaflow(store):
     said = {**said, "yet_more": 1}
     del said["digest"]
     digest = sha256(canonical(said)).hexdigest()
-    file.write_bytes(group_metadata({**said, "digest": digest}))
+    file.write_bytes(encode_group({**said, "digest": digest}))
     with pytest.raises(LaterVersion, match=r"says more or less of a record \(yet_more\)"):
         store.commit(SPEC.name, "a")
 

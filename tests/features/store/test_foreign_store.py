@@ -13,7 +13,7 @@ import zarr
 
 from features.canonical_json import canonical
 from features.errors import InputError, StoreError
-from features.store.commit import group_metadata
+from features.store.commit import encode_group
 from features.store.feature_store import FeatureStore
 from features.store.layout import METADATA
 from features.system.files import sha256_of
@@ -52,7 +52,7 @@ def recommit(record: Path, **changes: Any) -> None:
     attributes["files"] = {name: _digest(record / name) for name in attributes["files"]}
     attributes |= changes
     digest = hashlib.sha256(canonical(attributes)).hexdigest()
-    (record / METADATA).write_bytes(group_metadata({**attributes, "digest": digest}))
+    (record / METADATA).write_bytes(encode_group({**attributes, "digest": digest}))
 
 
 def _digest(path: Path) -> str:
@@ -175,9 +175,7 @@ def test_links_are_not_followed(store, no_zarr, name):
     with pytest.raises(StoreError, match="link"):
         FeatureStore.open(store.path).read(SPEC.name, "a")
     if name in ("SET/a", "SET/a/zarr.json", "SET/a/valid/c/0"):  # no folder within a record
-        seen = record_state(
-            store.glance(SPEC.name, "a"), SOURCE
-        )  # by a look, without opening a file
+        seen = state_of(store, "a", SOURCE)  # by a look, without opening a file
         assert seen[0] == "corrupt"
         assert "link" in seen[1]
 

@@ -8,7 +8,7 @@ from features.canonical_json import canonical
 from features.errors import InputError, StoreError, VaflowError
 from features.maintenance.verify import verify
 from features.store.feature_store import FeatureStore
-from features.store.hdf5 import export, import_h5
+from features.store.hdf5 import export_h5, import_h5
 from tests.helpers.small_stores import (
     SOURCE,
     SPEC,
@@ -29,7 +29,7 @@ def whole(tmp_path_factory):
 
 @pytest.fixture
 def exported(whole, tmp_path):
-    assert export(str(whole), tmp_path / "out.h5") == len(TRACKS)
+    assert export_h5(str(whole), tmp_path / "out.h5") == len(TRACKS)
     return tmp_path / "out.h5"
 
 
@@ -57,10 +57,10 @@ def test_other_tools_find_the_layout_that_is_documented(exported):
 
 
 def test_only_the_clips_that_are_asked_for(whole, tmp_path):
-    assert export(str(whole), tmp_path / "one.h5", ["a"]) == 1
+    assert export_h5(str(whole), tmp_path / "one.h5", ["a"]) == 1
     assert import_h5(tmp_path / "one.h5", str(tmp_path / "b.zarr")).written == (f"{SPEC.name}/a",)
     with pytest.raises(StoreError, match="no features .* of clip 'z'; run extract-features"):
-        export(str(whole), tmp_path / "none.h5", ["a", "z"])
+        export_h5(str(whole), tmp_path / "none.h5", ["a", "z"])
     assert sorted(path.name for path in tmp_path.glob("*.h5*")) == ["one.h5"]  # whole, or not
 
 

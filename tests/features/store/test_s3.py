@@ -19,16 +19,16 @@ from s3fs import S3FileSystem
 
 from features.clip import Clip
 from features.errors import InputError, LaterVersion, StoreError, Unreachable
-from features.maintenance.garbage import debris
+from features.maintenance.garbage import find_garbage
 from features.maintenance.listing import info, listing
-from features.maintenance.repair import clear
+from features.maintenance.repair import repair
 from features.maintenance.statistics.compute import statistics
 from features.maintenance.status import status
 from features.maintenance.verify import verify
 from features.manifest.labels import Labels, write_labels
 from features.manifest.manifest import write_manifest
-from features.store.feature_store import FeatureStore, absolute, place_at
-from features.store.s3_client import CONNECT_S, asking, filesystem
+from features.store.feature_store import FeatureStore, absolute_path, backend_at
+from features.store.s3_client import CONNECT_S, filesystem, s3_errors
 from flows.command.main import main
 from models.runs.checkpoint import FILE
 from models.stages.score_head import score_head
@@ -174,7 +174,7 @@ def test_a_shorter_record_leaves_nothing_of_the_one_it_replaces(bucket, files, t
 
 
 def test_a_commit_of_another_machine_is_not_overwritten(url, files):
-    place = place_at(url)
+    place = backend_at(url)
     with pytest.raises(StoreError, match="committed by another machine at the same time"):
         place._put_commit(files, f"{SPEC.name}/a", b"{}")
     assert verify(url).problems == ()
@@ -214,7 +214,7 @@ def test_what_is_wrong_is_put_away_and_counts_as_missing_or_corrupt(url, files):
     files.pipe_file(key(url, "zeros", "../x"), b"leads out")
     store = FeatureStore.open(url)
     assert state_of(store, "zeros", SOURCE)[0] == "corrupt"
-    done = clear(url, verify(url), [SPEC], set(TRACKS))
+    done = repair(url, verify(url), [SPEC], set(TRACKS))
     assert not done.left
     assert state_of(store, "large", SOURCE) == (
         "corrupt",
@@ -330,32 +330,32 @@ def test_by_the_command_a_killed_extraction_resumes_and_all_that_follows_works(
 
 def test_what_works_on_folders_only_says_so(url):
     with pytest.raises(InputError, match="works on folders only; copy the store to a folder"):
-        debris(FeatureStore.open(url))
+        find_garbage(FeatureStore.open(url))
 
 
 def test_an_object_that_is_not_there_is_no_missing_bucket(url):
-    with pytest.raises(FileNotFoundError), asking(url) as files:
+    with pytest.raises(FileNotFoundError), s3_errors(url) as files:
         files.cat_file(f"{url.removeprefix('s3://')}/nothing")
 
 
 def test_a_url_is_held_to_its_form(environment):
     for wrong in ("s3://bucket", "s3://bucket/a/../b", "s3://bucket//a", "s3://b?x/a"):
         with pytest.raises(InputError, match="is no s3://BUCKET/PREFIX"):
-            place_at(wrong)
-    assert absolute("s3://bucket/a") == "s3://bucket/a"
+            backend_at(wrong)
+    assert absolute_path("s3://bucket/a") == "s3://bucket/a"
 
 
 def test_two_servers_have_two_work_folders(bucket, monkeypatch):
-    here = place_at(f"{bucket}/s").work
+    here = backend_at(f"{bucket}/s").work
     S3FileSystem.clear_instance_cache()
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
-    assert place_at(f"{bucket}/s").work != here
+    assert backend_at(f"{bucket}/s").work != here
     monkeypatch.delenv("AWS_ENDPOINT_URL")
     found = set()
     for region in ("eu-west-1", "us-east-2"):  # a bucket's name is the same in both
         S3FileSystem.clear_instance_cache()
         monkeypatch.setenv("AWS_REGION", region)
-        found.add(place_at(f"{bucket}/s").work)
+        found.add(backend_at(f"{bucket}/s").work)
     assert len(found) == 1
 
 

@@ -17,11 +17,11 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
 from features.errors import StoreError
-from features.maintenance.garbage import debris, remove
-from features.maintenance.repair import clear
+from features.maintenance.garbage import find_garbage, remove_garbage
+from features.maintenance.repair import repair
 from features.maintenance.verify import verify
 from features.store.feature_store import FeatureStore
-from tests.helpers.small_stores import SPEC, make_track, same
+from tests.helpers.small_stores import SPEC, make_track, same, state_of
 
 CLIPS = st.sampled_from(["a", "b", "c"])
 SEEDS = st.integers(0, 3)
@@ -97,12 +97,12 @@ class StoreAgainstDictionary(RuleBasedStateMachine):
 
     @rule()
     def gc(self) -> None:
-        remove(self.store, debris(self.store))
-        assert debris(self.store) == []
+        remove_garbage(self.store, find_garbage(self.store))
+        assert find_garbage(self.store) == []
 
     @rule(clip=CLIPS)
     def gc_but_for(self, clip: str) -> None:
-        remove(self.store, debris(self.store, clips=[clip]))
+        remove_garbage(self.store, find_garbage(self.store, clips=[clip]))
         self.held = {c: seed for c, seed in self.held.items() if c == clip}
         self.spoiled &= {clip}
 
@@ -137,7 +137,7 @@ class StoreAgainstDictionary(RuleBasedStateMachine):
 
     @rule()
     def repair(self) -> None:
-        clear(self.store.path, verify(self.store.path), [SPEC], ["a", "b", "c"])
+        repair(self.store.path, verify(self.store.path), [SPEC], ["a", "b", "c"])
         assert verify(self.store.path).problems == () or self.spoiled
         for clip in self.spoiled & self.held.keys():
             self.put(clip, self.held[clip])
@@ -153,13 +153,13 @@ class StoreAgainstDictionary(RuleBasedStateMachine):
     @invariant()
     def states_are_those_of_the_dictionary(self) -> None:
         for clip in ("a", "b", "c"):
-            state, _ = self.store.state(SPEC.name, clip, source_of(self.held.get(clip, 0)))
+            state, _ = state_of(self.store, clip, source_of(self.held.get(clip, 0)))
             if clip not in self.held:
                 assert state == "missing"
             elif clip not in self.spoiled:
                 assert state == "complete"
                 other = source_of(self.held[clip] + 1)
-                assert self.state_of(store, clip, other)[0] == "stale"
+                assert state_of(self.store, clip, other)[0] == "stale"
 
     @invariant()
     def verify_names_what_was_spoiled_and_nothing_else(self) -> None:

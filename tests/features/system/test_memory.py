@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from features.system.memory import uncollected
+from features.system.memory import gc_paused
 
 QUESTION = """
 import resource
@@ -34,12 +34,12 @@ def test_what_is_freed_is_taken_again_without_a_new_page():
 
 def test_within_no_cycle_is_looked_for_and_afterwards_as_before():
     assert gc.isenabled()
-    with uncollected(), uncollected():
+    with gc_paused(), gc_paused():
         assert not gc.isenabled()
     assert gc.isenabled()
     gc.disable()
     try:
-        with pytest.raises(ZeroDivisionError), uncollected():
+        with pytest.raises(ZeroDivisionError), gc_paused():
             raise ZeroDivisionError
         assert not gc.isenabled()
     finally:

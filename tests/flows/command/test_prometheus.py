@@ -12,10 +12,10 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from features.errors import InputError, VaflowError
 from features.extraction.outcome import Outcome
-from features.system.files import write_whole
+from features.system.files import write_atomic
 from flows.command import prometheus as metrics_file
 from flows.command.prometheus import RunMetrics, last_success, recording, refuse_unless_collected
-from models.training.config import Epoch
+from models.training.config import EpochResult
 
 STAGE = "extract-features"
 ENDS = (
@@ -45,7 +45,7 @@ def test_what_a_run_did_is_in_the_file_when_it_has_ended(tmp_path):
     with recording(path, STAGE) as metrics:
         for outcome in ENDS:
             metrics.on_outcome(outcome, 6)
-        metrics.on_epoch(Epoch(0, 1.0, 0.1, 0.2, 0.15))
+        metrics.on_epoch(EpochResult(0, 1.0, 0.1, 0.2, 0.15))
         time.sleep(0.02)
     found = samples(path)
     assert found["vaflow_clips_total", "clip-1", "extracted"] == 2
@@ -171,9 +171,9 @@ def test_what_was_written_during_the_run_never_replaces_its_end(tmp_path, monkey
         if threading.current_thread().name == "metrics":
             began.set()
             time.sleep(0.2)
-        write_whole(path, data)
+        write_atomic(path, data)
 
-    monkeypatch.setattr(metrics_file, "write_whole", write_late)
+    monkeypatch.setattr(metrics_file, "write_atomic", write_late)
     with recording(tmp_path / "v.prom", STAGE, every_s=0.001):
         assert began.wait(10)
     for thread in threading.enumerate():

@@ -16,11 +16,11 @@ from features.encoders.ast import AstConfig
 from features.encoders.clip import ClipConfig
 from features.errors import InputError, Unreachable, WeightsError
 from features.extraction.extract import extract_features
-from features.extraction.options import Request
+from features.extraction.options import ExtractionOptions
 from features.maintenance.status import status
 from features.maintenance.verify import verify
 from features.manifest.manifest import write_manifest
-from features.media.limits import GENEROUS
+from features.media.limits import DEFAULT_LIMITS
 from features.store.feature_store import FeatureStore
 from flows.dask.cluster import cluster, connected, default_workers, n_workers_of
 from flows.dask.shards import extract_on_dask
@@ -51,8 +51,10 @@ def manifest(tmp_path, make_video) -> Path:
     return tmp_path / "m.jsonl"
 
 
-def request_of(store: Path, encoders, *, device="cpu", force=False) -> Request:
-    return Request(str(store), encoders, device, None, 1, GENEROUS, failed=False, force=force)
+def request_of(store: Path, encoders, *, device="cpu", force=False) -> ExtractionOptions:
+    return ExtractionOptions(
+        str(store), encoders, device, None, 1, DEFAULT_LIMITS, failed=False, force=force
+    )
 
 
 def run(manifest, store, encoders, scheduler, *, on_next=lambda: True, **keys):

@@ -8,11 +8,11 @@ from flows.demo.acceptance import (
     LEAST_EACH,
     LEAST_MEAN,
     MARGIN,
-    MOST,
+    MAX_CCC,
     SIGHT,
     SOUND,
-    Row,
-    rows_of,
+    ScoreRow,
+    score_rows,
     table,
 )
 from models.baselines.predict import predict_baseline
@@ -48,16 +48,16 @@ def score(valence: float, arousal: float) -> SplitScore:
     [(0.5, 0.7, True), (0.49, 0.7, False), (0.9, 0.9, False), (0.39, 0.9, False)],
 )
 def test_a_row_holds_within_its_range_and_above_the_least_of_each(valence, arousal, holds):
-    assert Row("x", valence, arousal, 0.6, 0.8, least_each=0.4).holds == holds
+    assert ScoreRow("x", valence, arousal, 0.6, 0.8, least_each=0.4).holds == holds
 
 
 def test_the_band_is_what_the_set_was_made_for():
-    assert (SIGHT, SOUND, MOST) == ((0.35, 0.65), (0.20, 0.50), 0.90)
+    assert (SIGHT, SOUND, MAX_CCC) == ((0.35, 0.65), (0.20, 0.50), 0.90)
     assert (MARGIN, LEAST_MEAN, LEAST_EACH) == (0.08, 0.50, 0.40)
 
 
 def test_the_rows_are_ridge_and_the_head_each_against_what_came_before(config):
-    sight, sound, both, near, head = rows_of(config, score(0.7, 0.72))
+    sight, sound, both, near, head = score_rows(config, score(0.7, 0.72))
     splits = load_splits(config.manifest, config.store)
     found = predict_baseline(RidgeConfig(), splits.train, splits.val, splits.subject_of)
     expected = concordance(found, splits.val)
@@ -81,7 +81,10 @@ def test_the_demo_fails_where_a_row_leaves_the_band(config, tmp_path, monkeypatc
     fields = {name: getattr(score(0.6, 0.7), name) for name in SplitScore.__slots__}
     write_json(run / SCORES, {"val": fields})
     for low, status in ((0.6, 0), (0.66, 1)):
-        rows = (Row("ridge, sight", 0.5, 0.5, 0.35, 0.65), Row("dspl", 0.6, 0.7, low, 0.9))
-        monkeypatch.setattr(demo, "rows_of", lambda *_, rows=rows: rows)
+        rows = (
+            ScoreRow("ridge, sight", 0.5, 0.5, 0.35, 0.65),
+            ScoreRow("dspl", 0.6, 0.7, low, 0.9),
+        )
+        monkeypatch.setattr(demo, "score_rows", lambda *_, rows=rows: rows)
         assert demo.judge(Console(), run) == status
         assert ("does NOT hold" in capsys.readouterr().out) == bool(status)

@@ -14,7 +14,7 @@ from prefect.artifacts import Artifact, TableArtifact
 from prefect.client.orchestration import get_client
 
 from features.errors import InputError
-from features.extraction.outcome import Extraction, Outcome
+from features.extraction.outcome import ExtractionResult, Outcome
 from flows.server import artifacts
 from flows.server.artifacts import (
     publish_extraction,
@@ -27,12 +27,12 @@ from models.heads.dspl import DsplConfig
 from models.metrics.scores import SplitScore
 from models.runs.folder import RunConfig, write_config, write_metrics
 from models.stages.score_head import ScoreResult
-from models.training.config import Epoch, TrainConfig
+from models.training.config import EpochResult, TrainConfig
 from tests.helpers.browser import chromium
 from tests.helpers.small_stores import SPEC, send_away, write_clips
 
 SCORE = SplitScore(0.7, 0.6, 0.65, 1000, 4, 3, 2, *[None] * 6)
-EXTRACTION = Extraction(
+EXTRACTION = ExtractionResult(
     (Outcome("a", SPEC.name, "present"), Outcome("c", SPEC.name, "quarantined", "no moov")), 2.0
 )
 
@@ -54,7 +54,9 @@ def folder(tmp_path):
             audio="ast-0123456789ab",
         )
     )
-    write_metrics(tmp_path / "run", [Epoch(0, 1.0, 0.5, 0.3, 0.4), Epoch(1, 0.9, 0.4, 0.2, 0.3)])
+    write_metrics(
+        tmp_path / "run", [EpochResult(0, 1.0, 0.5, 0.3, 0.4), EpochResult(1, 0.9, 0.4, 0.2, 0.3)]
+    )
     return tmp_path
 
 

@@ -10,9 +10,9 @@ import yaml
 from features.errors import Incomplete, InputError
 from flows.command.main import main
 from flows.messages import describe
-from flows.stages import complete_or_raise
-from models.ablation.plan import DEFAULT, FOLDER, Plan, cases_of, read_plan
-from models.ablation.table import COLUMNS, Predictions, as_csv, as_markdown, lines_of
+from flows.stages import raise_if_incomplete
+from models.ablation.plan import DEFAULT, FOLDER, Plan, ablation_cases, read_plan
+from models.ablation.table import COLUMNS, Predictions, as_csv, as_markdown, table_rows
 from models.baselines.ridge import RidgeConfig
 from models.data.train_val import load_splits
 from models.heads.dspl import DsplConfig, ReleasedConfig
@@ -93,14 +93,14 @@ def test_what_is_lost_or_damaged_is_made_again_and_no_more(done, planted, plan, 
 
 
 def test_predictions_of_other_labels_are_not_taken(planted, tmp_path):
-    member = members.Member(
+    member = members.Trial(
         tmp_path / "run", planted.manifest, planted.store, None, None, 3, HEAD, TRAIN
     )
-    found = members.made(member)
+    found = members.run_trial(member)
     path = tmp_path / "run" / members.FILE
     with np.load(path) as file:
         np.savez(path, va=file["va"] + 1, key=np.array("of others"))
-    np.testing.assert_array_equal(members.made(member).va, found.va)
+    np.testing.assert_array_equal(members.run_trial(member).va, found.va)
 
 
 def test_a_training_that_fails_is_listed_and_the_others_go_on(planted, plan, tmp_path, capsys):
@@ -114,7 +114,7 @@ def test_a_training_that_fails_is_listed_and_the_others_go_on(planted, plan, tmp
     assert failure.startswith("modality-visual/seed-0: run = ")
     assert "holds files that are no run's" in failure
     with pytest.raises(Incomplete, match="1 trainings of the ablation failed"):
-        complete_or_raise(found)
+        raise_if_incomplete(found)
     assert list(describe(found))
 
 
@@ -122,7 +122,7 @@ def test_a_row_of_which_nothing_was_trained_has_dashes(planted, tmp_path):
     splits = load_splits(planted.manifest, planted.store)
     va = splits.val.va.numpy()
     rows = [Predictions("d", "d", (va,)), Predictions("g", "r", ())]
-    lines = lines_of(rows, splits.val, splits.subject_of)
+    lines = table_rows(rows, splits.val, splits.subject_of)
     assert lines[1].n_seeds == 0
     assert set(as_csv(lines).splitlines()[2].split(",")[3:]) == {""}
     assert "| r | 0 | – | – |" in as_markdown(lines)  # noqa: RUF001
@@ -136,7 +136,7 @@ def test_the_table_by_hand(planted):
     noisy = [np.clip(truth + 0.3 * rng.standard_normal(truth.shape), -1, 1) for _ in range(3)]
     worse = [0.5 * va for va in noisy]
     rows = [Predictions(DEFAULT, DEFAULT, tuple(noisy)), Predictions("g", "half", tuple(worse))]
-    default, half = lines_of(rows, val, splits.subject_of)
+    default, half = table_rows(rows, val, splits.subject_of)
 
     def ccc(va):
         return np.mean([Concordance.of(truth[known, k], va[known, k]).ccc() for k in range(2)])
@@ -174,7 +174,7 @@ def test_the_files_say_the_same_as_the_table(done):
 
 
 def test_the_default_plan_has_the_rows_of_the_paper():
-    cases = cases_of(read_plan("default"), DsplConfig(), TrainConfig())
+    cases = ablation_cases(read_plan("default"), DsplConfig(), TrainConfig())
     names = {(case.group, case.name) for case in cases}
     assert {
         ("region loss", "no region loss"),
@@ -222,7 +222,7 @@ def test_rows_change_the_given_head_and_keep_the_rest():
             ]
         }
     )
-    cases = {case.name: case.model for case in cases_of(plan, head, TRAIN)}
+    cases = {case.name: case.model for case in ablation_cases(plan, head, TRAIN)}
     assert list(cases) == [DEFAULT, "std", "csc", "fixed", "slow", "ridge"]
     changed = cases["std"][0]
     assert (changed.width, changed.bottleneck) == (96, 8)
@@ -288,5 +288,5 @@ def test_the_command_prints_the_table(planted, plan, done, capsys):
 def test_a_row_that_two_groups_have_stands_in_both():
     rows = {"a": {"head": {"dropout": 0.5}}, "b": {"head": {"dropout": 0.5}}}
     plan = Plan.model_validate({"groups": [{"name": name, "rows": rows} for name in ("g", "h")]})
-    found = [(case.group, case.name) for case in cases_of(plan, HEAD, TRAIN)]
+    found = [(case.group, case.name) for case in ablation_cases(plan, HEAD, TRAIN)]
     assert found == [(DEFAULT, DEFAULT), ("g", "a"), ("h", "a")]

@@ -19,8 +19,8 @@ from models.baselines.mlp import MlpConfig
 from models.baselines.predict import predict_baseline
 from models.baselines.ridge import RidgeConfig
 from models.baselines.ridge_window import RidgeWindowConfig, nearest
-from models.data.packed import Bank
-from models.data.splits import subjects
+from models.data.packed import PackedFeatures
+from models.data.splits import subject_by_clip
 from models.data.train_val import load_splits
 from models.metrics.predict import concordance
 from tests.helpers.synthetic import N_FRAMES, plant
@@ -35,27 +35,29 @@ def kind(config: BaselineConfig) -> str:
 
 
 @pytest.fixture(scope="module")
-def banks(tmp_path_factory) -> tuple[Bank, Bank]:
+def banks(tmp_path_factory) -> tuple[PackedFeatures, PackedFeatures]:
     planted = plant(tmp_path_factory.mktemp("planted"))
     splits = load_splits(planted.manifest, planted.store)
     return splits.train, splits.val
 
 
-def alone(bank: Bank) -> dict[str, str]:
+def alone(bank: PackedFeatures) -> dict[str, str]:
     return {clip_id: clip_id for clip_id in bank.clip_ids}
 
 
-def predicted(banks: tuple[Bank, Bank], config: BaselineConfig, *modalities):
+def predicted(banks: tuple[PackedFeatures, PackedFeatures], config: BaselineConfig, *modalities):
     config = config.model_copy(update={"modalities": modalities or ("visual", "audio")})
     return predict_baseline(config, *banks, alone(banks[0]))
 
 
-def score(banks: tuple[Bank, Bank], config: BaselineConfig, *modalities) -> tuple[float, float]:
+def score(
+    banks: tuple[PackedFeatures, PackedFeatures], config: BaselineConfig, *modalities
+) -> tuple[float, float]:
     sums = concordance(predicted(banks, config, *modalities), banks[1])
     return sums.valence.ccc(), sums.arousal.ccc()
 
 
-def spoiled(bank: Bank, value: float) -> Bank:
+def spoiled(bank: PackedFeatures, value: float) -> PackedFeatures:
     """The bank with everything that a mask hides replaced."""
     held = value if value < torch.finfo(torch.float16).max else float("inf")
     return replace(
@@ -66,7 +68,7 @@ def spoiled(bank: Bank, value: float) -> Bank:
     )
 
 
-def with_gaps(bank: Bank) -> Bank:
+def with_gaps(bank: PackedFeatures) -> PackedFeatures:
     """The bank without some of its faces, sounds and labels, 0 in their places."""
     place = torch.arange(len(bank.time_s))
     seen, heard = bank.visual_valid & (place % 5 != 0), bank.audio_valid & (place % 7 != 0)
@@ -165,7 +167,7 @@ def test_a_missing_modality_counts_as_its_training_mean(banks):
 def test_neighbouring_frames_help_where_a_frame_is_noisy(banks, config):
     noise = np.random.default_rng(0)
 
-    def noisy(bank: Bank) -> Bank:
+    def noisy(bank: PackedFeatures) -> PackedFeatures:
         added = torch.from_numpy(3 * noise.standard_normal(bank.visual.shape)).half()
         return replace(bank, visual=(bank.visual + added) * bank.visual_valid.unsqueeze(-1))
 
@@ -262,7 +264,7 @@ def test_a_clip_without_a_subject_is_one_of_its_own():
         Clip(id="p", video="p.mp4"),
         Clip(id="q", video="q.mp4"),
     ]
-    found = subjects(clips)
+    found = subject_by_clip(clips)
     assert found["x"] == found["y"]
     assert len(set(found.values())) == 3
 
@@ -279,13 +281,13 @@ def test_training_clips_without_sound_or_labels_are_refused(banks):
 
 def test_of_many_rows_every_kth_is_learnt_from(banks, monkeypatch):
     train, val = banks
-    monkeypatch.setattr(rows, "MOST_ROWS", 300)
+    monkeypatch.setattr(rows, "MAX_ROWS", 300)
     few = predicted(banks, RidgeConfig()).va
     n = int(train.va_valid.sum())
     assert n == 6 * N_FRAMES  # 780: more than twice 300, so every third
     marked = torch.zeros_like(train.va_valid)
     marked[torch.arange(0, n, 3)] = True
-    monkeypatch.setattr(rows, "MOST_ROWS", n)
+    monkeypatch.setattr(rows, "MAX_ROWS", n)
     thinned = predicted((replace(train, va_valid=marked), val), RidgeConfig()).va
     np.testing.assert_array_equal(few, thinned)
     assert np.abs(few - predicted(banks, RidgeConfig()).va).max() > 1e-6

@@ -6,22 +6,22 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.data.batches import blocks, epoch, groups
-from models.data.packed import Bank, Streaming
-from models.data.placement import MIB, placed, streaming_note
+from models.data.batches import blocks, groups, shuffled_batches
+from models.data.packed import PackedFeatures, Streaming
+from models.data.placement import MIB, place_on_device, streaming_note
 from models.data.windows import causal_windows, dense_windows
 
 CPU = torch.device("cpu")
 
 
-def bank_of(lengths, *, width=4, seed=0) -> Bank:
+def bank_of(lengths, *, width=4, seed=0) -> PackedFeatures:
     """Two rows a second; the first number of an embedding, and the valence, tell the row."""
     rng, n = np.random.default_rng(seed), sum(lengths)
     row = torch.arange(n)
     values = torch.from_numpy(rng.standard_normal((n, width))).half()
     values[:, 0] = row.half()
     va = torch.stack([row.double(), -row.double()], dim=1)
-    return Bank(
+    return PackedFeatures(
         tuple(f"c{k}" for k in range(len(lengths))),
         np.cumsum([0, *lengths]),
         np.concatenate([np.arange(length) / 2 for length in lengths]),
@@ -67,11 +67,11 @@ def test_a_streamed_pass_sees_each_window_once_and_as_it_is(
     bank = bank_of(lengths)
     windows = windows_of(bank, kind)
     streamed = replace(bank, streaming=Streaming(CPU, n_rows))
-    found = list(epoch(streamed, windows, np.random.default_rng(seed), batch_size))
-    whole = list(epoch(bank, windows, np.random.default_rng(seed), batch_size))
+    found = list(shuffled_batches(streamed, windows, np.random.default_rng(seed), batch_size))
+    whole = list(shuffled_batches(bank, windows, np.random.default_rng(seed), batch_size))
     assert [len(each[1].va) for each in found] == [len(each[1].va) for each in whole]
     assert rows_of(found) == rows_of(whole)
-    again = list(epoch(streamed, windows, np.random.default_rng(seed), batch_size))
+    again = list(shuffled_batches(streamed, windows, np.random.default_rng(seed), batch_size))
     for one, other in zip(found, again, strict=True):
         assert all(map(torch.equal, tensors(one), tensors(other)))
 
@@ -81,7 +81,7 @@ def test_a_bank_that_fits_is_drawn_from_as_a_whole():
     bank = bank_of([30, 9, 41])
     windows = windows_of(bank, "dense")
     order = np.random.default_rng(3).permutation(len(windows))
-    for k, found in enumerate(epoch(bank, windows, np.random.default_rng(3), 4)):
+    for k, found in enumerate(shuffled_batches(bank, windows, np.random.default_rng(3), 4)):
         wanted = bank.gather(windows, order[4 * k : 4 * k + 4])
         assert all(map(torch.equal, tensors(found), tensors(wanted)))
 
@@ -90,8 +90,12 @@ def test_a_pass_is_shuffled_among_blocks_and_within_them():
     bank = bank_of([100] * 8)
     windows = dense_windows(bank.offsets, size=5, stride=5)
     streamed = replace(bank, streaming=Streaming(CPU, 400))
-    first = [each[1].va[0, 0, 0].item() for each in epoch(streamed, windows, seeded(0), 1)]
-    other = [each[1].va[0, 0, 0].item() for each in epoch(streamed, windows, seeded(1), 1)]
+    first = [
+        each[1].va[0, 0, 0].item() for each in shuffled_batches(streamed, windows, seeded(0), 1)
+    ]
+    other = [
+        each[1].va[0, 0, 0].item() for each in shuffled_batches(streamed, windows, seeded(1), 1)
+    ]
     assert first != other
     steps = np.abs(np.diff(first))
     assert (steps <= 5).mean() < 0.2  # a pass in order, or block by block, has nearly all
@@ -131,23 +135,25 @@ def test_a_group_takes_what_there_is_room_for():
 def test_a_cpu_takes_a_bank_as_it_is_and_streams_what_is_larger_than_told():
     bank = bank_of([100_000], width=8)  # 2 * 8 * 2 + 16 + 3 bytes a row: 4.86 MiB
     assert bank.n_bytes == 100_000 * 51
-    assert placed(bank, CPU, None) is bank
-    assert placed(bank, CPU, 5).streaming is None
-    streamed = placed(bank, CPU, 4)
+    assert place_on_device(bank, CPU, None) is bank
+    assert place_on_device(bank, CPU, 5).streaming is None
+    streamed = place_on_device(bank, CPU, 4)
     assert streamed.streaming == Streaming(CPU, int(0.9 * 4 * MIB / 51))
     assert streamed.device == CPU
     # two that fit alone, and not together
     small = bank_of([30_000], width=8)
-    assert placed(small, CPU, 2, beside=placed(small, CPU, 2)).streaming.n_rows == (
-        int(0.9 * (2 * MIB - 30_000 * 51) / 51)
-    )
-    assert placed(small, CPU, 2, beside=streamed).streaming is None  # what streams lies elsewhere
+    assert place_on_device(
+        small, CPU, 2, beside=place_on_device(small, CPU, 2)
+    ).streaming.n_rows == (int(0.9 * (2 * MIB - 30_000 * 51) / 51))
+    assert (
+        place_on_device(small, CPU, 2, beside=streamed).streaming is None
+    )  # what streams lies elsewhere
 
 
 def test_a_bank_that_is_streamed_is_told_of():
     bank = bank_of([100_000], width=8)
-    assert streaming_note(placed(bank, CPU, 5)) == ()
-    (note,) = streaming_note(placed(bank, CPU, 4))
+    assert streaming_note(place_on_device(bank, CPU, 5)) == ()
+    (note,) = streaming_note(place_on_device(bank, CPU, 4))
     assert "take 5 MiB, more than train.bank_mib allows on cpu: they were" in note
     assert f"streamed, {int(0.9 * 4 * MIB / 51)} of 100000 rows at a time" in note
 

@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from models.data.batch import Batch, Targets
-from models.data.mixup import mixed
+from models.data.mixup import mixup
 
 
 def batch_of(n: int = 4, rows: int = 3) -> tuple[Batch, Targets]:
@@ -18,7 +18,7 @@ def test_embeddings_and_truth_are_mixed_by_one_share():
     batch, targets = batch_of()
     rng = np.random.default_rng(0)
     share, partner = rng.beta(0.4, 0.4), rng.permutation(4) + 1
-    found, truth = mixed(batch, targets, np.random.default_rng(0), 0.4)
+    found, truth = mixup(batch, targets, np.random.default_rng(0), 0.4)
     expected = share * np.arange(1, 5) + (1 - share) * partner
     for mixture in (found.visual, found.audio, 10 * truth.va):
         np.testing.assert_allclose(mixture[:, 0, 0], expected, rtol=1e-6)
@@ -39,7 +39,7 @@ def test_what_is_not_valid_in_both_is_not_valid():
         if (rng.beta(1, 1), rng.permutation(2).tolist())[1] == [1, 0]:
             break
     rng.bit_generator.state = state
-    found, truth = mixed(batch, targets, rng, 1.0)
+    found, truth = mixup(batch, targets, rng, 1.0)
     assert found.visual_valid.tolist() == [[False, True, True]] * 2
     assert found.audio_valid.tolist() == [[True, False, True]] * 2
     assert truth.valid.tolist() == [[True, True, False]] * 2
@@ -54,7 +54,7 @@ def test_the_shares_follow_alpha(alpha):
     batch, targets = batch_of(n=2, rows=1)
     rng, shares = np.random.default_rng(2), []
     for _ in range(400):
-        found, _ = mixed(batch, targets, rng, alpha)
+        found, _ = mixup(batch, targets, rng, alpha)
         if found.visual[0, 0, 0] + found.visual[1, 0, 0] != 3 or found.visual[0, 0, 0] != 1:
             shares.append(2 - float(found.visual[0, 0, 0]))
     assert np.var(shares) == pytest.approx(1 / (4 * (2 * alpha + 1)), rel=0.25)
@@ -65,6 +65,6 @@ def test_truth_of_a_row_that_is_neither_seen_nor_heard_any_more_is_dropped():
     batch.visual_valid[0, 1] = False  # one was only heard there, the other only seen
     batch.audio_valid[1, 1] = False
     rng = np.random.default_rng(0)
-    swapped = [mixed(batch, targets, rng, 1.0)[1].valid.tolist() for _ in range(20)]
+    swapped = [mixup(batch, targets, rng, 1.0)[1].valid.tolist() for _ in range(20)]
     assert [[True, False, True]] * 2 in swapped
     assert [[True, True, True]] * 2 in swapped  # where each was mixed with itself

@@ -11,10 +11,10 @@ from features.errors import InputError, SpecMismatch, StoreError
 from features.manifest.labels import read_labels
 from features.manifest.manifest import Manifest, read_manifest
 from features.store.feature_store import FeatureStore
-from models.data.alignment import hold_or_trim, interpolate, spread
+from models.data.alignment import fill_between_samples, interpolate_audio, pad_or_trim
 from models.data.feature_sets import open_sets, open_sets_of_head, records_digest
-from models.data.packed import Bank
-from models.data.packed_cache import load_bank
+from models.data.packed import PackedFeatures
+from models.data.packed_cache import load_packed
 from models.data.splits import clips_of_split, digest_of_labels, read_all_labels
 from models.data.statistics import statistics
 from models.data.windows import dense_windows
@@ -32,9 +32,9 @@ def sets(planted):
 
 
 @pytest.fixture(scope="module")
-def bank(planted, sets) -> Bank:
+def bank(planted, sets) -> PackedFeatures:
     manifest = read_manifest(planted.manifest)
-    return load_bank(sets, read_all_labels(manifest, manifest.clips, required=False))
+    return load_packed(sets, read_all_labels(manifest, manifest.clips, required=False))
 
 
 def steps(time_s, values, valid=None) -> Track:
@@ -46,42 +46,42 @@ def steps(time_s, values, valid=None) -> Track:
 
 def test_as_many_rows_as_frames_are_left_alone():
     frames = steps([0.0, 0.04, 0.09], [1, 2, 3])
-    same = hold_or_trim(frames, 3)
+    same = pad_or_trim(frames, 3)
     np.testing.assert_array_equal(same.values, frames.values)
     np.testing.assert_array_equal(same.time_s, frames.time_s)
 
 
 def test_rows_beyond_the_last_frame_hold_it_a_median_step_apart():
     # steps .04 .04 .04 .1: median .04, mean .055
-    longer = hold_or_trim(steps([0, 0.04, 0.08, 0.12, 0.22], [1, 2, 3, 4, 5]), 7)
+    longer = pad_or_trim(steps([0, 0.04, 0.08, 0.12, 0.22], [1, 2, 3, 4, 5]), 7)
     assert longer.values[:, 0].tolist() == [1, 2, 3, 4, 5, 5, 5]
     np.testing.assert_allclose(longer.time_s[-3:], [0.22, 0.26, 0.30])
 
 
 def test_a_row_beyond_a_frame_without_a_face_has_none_either():
-    longer = hold_or_trim(steps([0, 0.04], [1, 0], [True, False]), 3)
+    longer = pad_or_trim(steps([0, 0.04], [1, 0], [True, False]), 3)
     assert longer.valid.tolist() == [True, False, False]
 
 
 def test_frames_beyond_the_last_row_go():
-    shorter = hold_or_trim(steps([0, 0.04, 0.08, 0.12], [1, 2, 3, 4]), 2)
+    shorter = pad_or_trim(steps([0, 0.04, 0.08, 0.12], [1, 2, 3, 4]), 2)
     assert shorter.values[:, 0].tolist() == [1, 2]
     assert shorter.time_s.tolist() == [0, 0.04]
 
 
 def test_a_single_frame_can_be_held():
-    assert hold_or_trim(steps([0.5], [1]), 3).time_s.tolist() == pytest.approx([0.5, 0.54, 0.58])
+    assert pad_or_trim(steps([0.5], [1]), 3).time_s.tolist() == pytest.approx([0.5, 0.54, 0.58])
 
 
 @pytest.mark.parametrize(("n_frames", "n_rows"), [(8, 4), (4, 8), (0, 1)])
 def test_rows_and_frames_too_far_apart_are_refused(n_frames, n_rows):
     frames = steps(np.arange(n_frames), np.ones((n_frames, 1)))
     with pytest.raises(ValueError, match=f"{n_rows} label rows but {n_frames} video frames; they"):
-        hold_or_trim(frames, n_rows)
+        pad_or_trim(frames, n_rows)
 
 
 def test_sound_between_two_centres():
-    sound = interpolate(steps([0.05, 0.15], [[1, 10], [3, 20]]), np.array([0.075, 0.15]))
+    sound = interpolate_audio(steps([0.05, 0.15], [[1, 10], [3, 20]]), np.array([0.075, 0.15]))
     # a quarter of the way: 1 + .25 * 2, 10 + .25 * 10
     np.testing.assert_allclose(sound.values, [[1.5, 12.5], [3, 20]])
     assert sound.valid.all()
@@ -89,14 +89,14 @@ def test_sound_between_two_centres():
 
 def test_sound_holds_for_one_step_and_ends_there():
     at_s = np.array([-0.06, -0.04, 0.34, 0.36])
-    sound = interpolate(steps([0.05, 0.15, 0.25], [1, 2, 3]), at_s)
+    sound = interpolate_audio(steps([0.05, 0.15, 0.25], [1, 2, 3]), at_s)
     assert sound.values[:, 0].tolist() == [0, 1, 3, 0]
     assert sound.valid.tolist() == [False, True, True, False]
 
 
 def test_sound_that_is_not_valid_spoils_no_neighbour():
     track = steps([0.0, 0.1, 0.2, 0.3], [1, 0, 3, 4], [True, False, True, True])
-    sound = interpolate(track, np.array([0.0, 0.05, 0.15, 0.2, 0.25]))
+    sound = interpolate_audio(track, np.array([0.0, 0.05, 0.15, 0.2, 0.25]))
     assert sound.valid.tolist() == [True, False, False, True, True]
     assert sound.values[:, 0].tolist() == [1, 0, 0, 3, 3.5]
 
@@ -107,15 +107,21 @@ def test_between_frames_that_were_looked_at_a_row_is_linear_and_no_face_is_made_
     looked = {0: 0, 2: 2, 8: 8, 10: 10}
     values = [looked.get(k, 0) for k in range(12)]
     track = steps(time_s, values, [k in looked for k in range(12)])
-    found = spread(track, 0.2)
+    found = fill_between_samples(track, 0.2)
     assert found.valid.tolist() == [True] * 3 + [False] * 5 + [True] * 4
     assert found.values[:, 0].tolist() == [0, 1, 2, 0, 0, 0, 0, 0, 8, 9, 10, 10]
     np.testing.assert_array_equal(found.time_s, time_s)
     # seen twice only, far apart: the last look holds until another is overdue
     twice = steps(time_s, [5 * (k in (0, 6)) for k in range(12)], [k in (0, 6) for k in range(12)])
-    assert np.flatnonzero(spread(twice, 0.25).valid).tolist() == [0, 6, 7, 8, 9]  # to .6 + .375
+    assert np.flatnonzero(fill_between_samples(twice, 0.25).valid).tolist() == [
+        0,
+        6,
+        7,
+        8,
+        9,
+    ]  # to .6 + .375
     nobody = steps(time_s, [0] * 12, [False] * 12)
-    assert not spread(nobody, 0.2).valid.any()
+    assert not fill_between_samples(nobody, 0.2).valid.any()
 
 
 def test_a_long_sound_is_interpolated_to_its_end():
@@ -124,7 +130,7 @@ def test_a_long_sound_is_interpolated_to_its_end():
     values = rng.standard_normal((300, 2)) * heard[:, None]
     track = steps(0.1 * np.arange(300), values, heard)
     at_s = np.arange(741) / 25  # more than two rounds of rows, and a part of one
-    sound = interpolate(track, at_s)
+    sound = interpolate_audio(track, at_s)
     for column, found in zip(track.values.T, sound.values.T, strict=True):
         expected = np.interp(at_s, track.time_s, column)
         np.testing.assert_allclose(found[sound.valid], expected[sound.valid], atol=2e-3)
@@ -133,14 +139,14 @@ def test_a_long_sound_is_interpolated_to_its_end():
 
 
 def test_no_sound_is_invalid_everywhere():
-    none = interpolate(steps([], np.zeros((0, 4))), np.array([0.0, 0.04]))
+    none = interpolate_audio(steps([], np.zeros((0, 4))), np.array([0.0, 0.04]))
     assert none.values.shape == (2, 4)
     assert not none.valid.any()
     assert not none.values.any()
 
 
 def test_a_single_step_of_sound_reaches_a_little():
-    sound = interpolate(steps([0.5], [2]), np.array([0.3, 0.45, 0.5, 0.7]))
+    sound = interpolate_audio(steps([0.5], [2]), np.array([0.3, 0.45, 0.5, 0.7]))
     assert sound.valid.tolist() == [False, True, True, False]
 
 
@@ -151,7 +157,7 @@ def test_a_single_step_of_sound_reaches_a_little():
 def test_a_sound_that_is_time_gives_the_time_back(gaps_s, at_s):
     centres_s = np.cumsum(gaps_s)
     at = np.sort(np.array(at_s)) + 1e-3 * np.arange(len(at_s))  # strictly increasing
-    sound = interpolate(steps(centres_s, centres_s), at)
+    sound = interpolate_audio(steps(centres_s, centres_s), at)
     inside = (at >= centres_s[0]) & (at <= centres_s[-1])
     assert sound.valid[inside].all()
     np.testing.assert_allclose(sound.values[inside, 0], at[inside], atol=5e-3)
@@ -230,7 +236,7 @@ def test_a_wrong_annotation_is_refused_by_name(planted, sets, tmp_path):
     labels = read_all_labels(manifest, manifest.clips, required=True)
     message = rf"clip 'train-0': {N_FRAMES - 4} label rows but {N_FRAMES} .* at most 3.*correct it"
     with pytest.raises(InputError, match=message):
-        load_bank(sets, labels)
+        load_packed(sets, labels)
 
 
 def test_clips_without_features_are_listed(planted, sets):
@@ -325,7 +331,7 @@ def test_a_set_that_looked_at_some_frames_trains_on_every_row(tmp_path, planted)
         thinned.write(whole.audio, clip.id, sound, source={}, provenance={})
     labels = read_all_labels(manifest, manifest.clips, required=False)
     sets = open_sets(str(tmp_path / "thin.zarr"), None, None)
-    found, wanted = load_bank(sets, labels), load_bank(whole, labels)
+    found, wanted = load_packed(sets, labels), load_packed(whole, labels)
     np.testing.assert_array_equal(found.time_s, wanted.time_s)
     assert found.visual_valid.float().mean() > 0.8 * wanted.visual_valid.float().mean()
     assert found.visual_valid.sum() > 2 * looked.mean() * len(found.time_s)

@@ -22,8 +22,8 @@ from features.store.feature_store import FeatureStore
 from models.data import packed_cache as loading
 from models.data import packed_file as bank_file
 from models.data.feature_sets import open_sets
-from models.data.packed import Bank
-from models.data.packed_cache import load_bank
+from models.data.packed import PackedFeatures
+from models.data.packed_cache import load_packed
 from models.data.packed_file import HEADER
 from models.data.splits import read_all_labels
 from tests.helpers.synthetic import AST_SPEC, WIDTH_AUDIO, Planted, plant
@@ -36,20 +36,20 @@ def planted(tmp_path) -> Planted:
     return plant(tmp_path, ("train", "val"))
 
 
-def load(planted: Planted, store: str | None = None, **changes) -> Bank:
+def load(planted: Planted, store: str | None = None, **changes) -> PackedFeatures:
     manifest = read_manifest(planted.manifest)
     labels = read_all_labels(manifest, manifest.clips, required=True)
-    return load_bank(open_sets(store or planted.store, None, None), labels | changes)
+    return load_packed(open_sets(store or planted.store, None, None), labels | changes)
 
 
 def folders(store: str) -> list[Path]:
     return sorted(Path(store + ".work").glob("banks/*"))
 
 
-def same(one: Bank, other: Bank) -> bool:
+def same(one: PackedFeatures, other: PackedFeatures) -> bool:
     return all(
         np.array_equal(np.asarray(getattr(one, field.name)), np.asarray(getattr(other, field.name)))
-        for field in fields(Bank)
+        for field in fields(PackedFeatures)
     )
 
 
@@ -120,9 +120,9 @@ def test_other_records_labels_clips_or_rows_apart_are_another_bank(planted):
     labels = read_all_labels(manifest, manifest.clips, required=True)
     relabelled = replace(labels["train-0"], va=labels["train-0"].va / 2)
     assert torch.equal(load(planted, **{"train-0": relabelled}).va[:9], first.va[:9] / 2)
-    turned = load_bank(open_sets(planted.store, None, None), dict(reversed(labels.items())))
+    turned = load_packed(open_sets(planted.store, None, None), dict(reversed(labels.items())))
     assert turned.clip_ids == first.clip_ids[::-1]
-    load_bank(open_sets(planted.store, None, None), labels, 4)
+    load_packed(open_sets(planted.store, None, None), labels, 4)
     assert len(folders(planted.store)) == 4
     track = store.read(AST_SPEC.name, "train-0")
     louder = Track(track.values * 2, track.time_s, track.valid)
@@ -174,7 +174,9 @@ def say_otherwise(path: Path) -> None:
 )
 def test_a_bank_that_was_spoiled_is_packed_anew(planted, name, spoil, caplog, unread):
     first = load(planted)
-    whole = {f.name: np.asarray(getattr(first, f.name)).copy() for f in fields(Bank)[1:-1]}
+    whole = {
+        f.name: np.asarray(getattr(first, f.name)).copy() for f in fields(PackedFeatures)[1:-1]
+    }
     spoil(folders(planted.store)[0] / name)
     again = load(planted)
     for field, wanted in whole.items():
@@ -189,14 +191,14 @@ def test_a_bank_of_another_key_is_not_taken_for_it(planted, caplog):
     load(planted)
     manifest = read_manifest(planted.manifest)
     labels = read_all_labels(manifest, manifest.clips[:1], required=True)
-    load_bank(open_sets(planted.store, None, None), labels)
+    load_packed(open_sets(planted.store, None, None), labels)
     one, two = folders(planted.store)
     wanted = {path: sorted((path / "visual.npy").read_bytes()) for path in (one, two)}
     for path, other in ((one, two), (two, one)):
         os.rename(path, path.with_suffix(".was"))
         shutil.copytree(other if other.exists() else other.with_suffix(".was"), path)
     load(planted)
-    load_bank(open_sets(planted.store, None, None), labels)
+    load_packed(open_sets(planted.store, None, None), labels)
     for path, content in wanted.items():
         assert sorted((path / "visual.npy").read_bytes()) == content
 
@@ -212,10 +214,10 @@ def test_two_that_pack_at_once_pack_once(planted, monkeypatch):
         both.wait()  # both have looked, and found none
         return real(path)
 
-    real = loading.locked
+    real = loading.file_lock
     monkeypatch.setattr(loading, "pack", pack)
-    monkeypatch.setattr(loading, "locked", locked)
-    found: list[Bank] = []
+    monkeypatch.setattr(loading, "file_lock", locked)
+    found: list[PackedFeatures] = []
     threads = [threading.Thread(target=lambda: found.append(load(planted))) for _ in range(2)]
     for thread in threads:
         thread.start()
@@ -275,7 +277,7 @@ def test_a_disk_that_cannot_be_written_to_is_told_of(planted, caplog, monkeypatc
 
     whole = load(planted)
     shutil.rmtree(planted.store + ".work")
-    monkeypatch.setattr(loading, "locked", refuse)
+    monkeypatch.setattr(loading, "file_lock", refuse)
     with caplog.at_level(logging.WARNING):
         assert same(load(planted), whole)
     assert "Permission denied" in caplog.text

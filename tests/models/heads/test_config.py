@@ -8,7 +8,7 @@ import torch
 from pydantic import ValidationError
 
 from models.data.batch import Batch, Targets
-from models.heads.config import Switches
+from models.heads.config import DsplOptions
 from models.heads.dspl import DsplConfig, ReleasedConfig
 from models.regions.grid import NINE, Grid, hard_labels
 from models.regions.prompts import CoopCscPrompts, FixedPrompts
@@ -99,7 +99,7 @@ def test_every_literal_of_every_switch_is_tried():
         (key, str(getattr(value, "kind", value))) for s in SETTINGS for key, value in s.items()
     }
     default = DsplConfig()
-    for name, field in Switches.model_fields.items():
+    for name, field in DsplOptions.model_fields.items():
         values = getattr(field.annotation, "__args__", ())
         literals = [value for value in values if isinstance(value, str)]
         for value in literals:

@@ -13,7 +13,7 @@ from models.metrics.intervals import (
     _middle,
     interval_over_seeds,
     paired_difference,
-    resampled,
+    resample,
     score_intervals,
 )
 
@@ -45,7 +45,7 @@ def test_a_resample_scores_as_the_added_sums_do(people, data):
     added = sum(
         (each for each, k in zip(sums, times, strict=True) for _ in range(k)), start=Concordance()
     )
-    (found,) = resampled(sums, np.array([times], dtype=np.float64))
+    (found,) = resample(sums, np.array([times], dtype=np.float64))
     assert found == pytest.approx(added.ccc(), abs=1e-8)
     assert found == pytest.approx(of(rows).ccc(), abs=1e-8)
 
@@ -58,7 +58,7 @@ def test_a_resample_of_people_who_do_not_vary_scores_zero():
         of([(-0.6, -0.6)] * 11),
         of([(0, 0), (0.5, 0.4), (0.3, -0.7)]),
     ]
-    assert resampled(people, np.array([[1.0, 1.0, 0.0]])) == 0
+    assert resample(people, np.array([[1.0, 1.0, 0.0]])) == 0
 
 
 def test_two_people_give_an_interval_by_hand():

@@ -4,24 +4,24 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.data.packed import Bank
+from models.data.packed import PackedFeatures
 from models.metrics.ccc import Concordance, VaConcordance
 from models.metrics.predict import Prediction, concordance
 from models.metrics.smoothing import (
-    WIDTHS_S,
-    Widths,
+    WINDOWS_S,
+    SmoothingWindows,
     added,
-    choose_widths,
+    choose_windows,
     moving_mean,
-    smoothed,
-    sums_by_width,
+    smooth,
+    sums_by_window,
 )
 
 
-def bank_of(time_s, lengths, va=None) -> Bank:
+def bank_of(time_s, lengths, va=None) -> PackedFeatures:
     n = len(time_s)
     yes, nothing = torch.ones(n, dtype=torch.bool), torch.zeros(n, 1, dtype=torch.float16)
-    return Bank(
+    return PackedFeatures(
         tuple(f"c{k}" for k in range(len(lengths))),
         np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),
         np.asarray(time_s, dtype=np.float64),
@@ -72,10 +72,10 @@ def test_each_dimension_has_its_width_and_no_clip_tells_of_another():
     va = np.array([[0.0, 0.0], [0.6, 0.6], [-1.0, -1.0], [-1.0, 0.0]])
     bank = bank_of([0.0, 0.1, 0.0, 0.1], [2, 2])
     before = prediction_of(va)
-    found = smoothed(before, bank, Widths(valence=0.2, arousal=0.0))
+    found = smooth(before, bank, SmoothingWindows(valence=0.2, arousal=0.0))
     np.testing.assert_allclose(found.va[:, 0], [0.3, 0.3, -1, -1])
     assert (found.va[:, 1] == va[:, 1]).all()
-    other = smoothed(before, bank, Widths(valence=0.0, arousal=8.0))
+    other = smooth(before, bank, SmoothingWindows(valence=0.0, arousal=8.0))
     np.testing.assert_allclose(other.va[:, 1], [0.3, 0.3, -0.5, -0.5])
     assert (other.va[:, 0] == va[:, 0]).all()
     assert (before.va == va).all()
@@ -84,18 +84,20 @@ def test_each_dimension_has_its_width_and_no_clip_tells_of_another():
 
 def test_width_0_changes_no_digit():
     va = np.random.default_rng(0).uniform(-1, 1, (50, 2))
-    found = smoothed(prediction_of(va), bank_of(0.04 * np.arange(50), [50]), Widths())
+    found = smooth(prediction_of(va), bank_of(0.04 * np.arange(50), [50]), SmoothingWindows())
     assert (found.va == va).all()
 
 
 def test_what_is_smoothed_stays_within_its_range():
     va = np.random.default_rng(0).choice([-1.0, 1.0, 0.1], (3000, 2), p=[0.1, 0.8, 0.1])
     va[500:] = 1.0
-    found = smoothed(prediction_of(va), bank_of(0.04 * np.arange(3000), [3000]), Widths(1.0, 1.0))
+    found = smooth(
+        prediction_of(va), bank_of(0.04 * np.arange(3000), [3000]), SmoothingWindows(1.0, 1.0)
+    )
     assert np.abs(found.va).max() <= 1
 
 
-def noisy(seed=0, n=600) -> tuple[Prediction, Bank]:
+def noisy(seed=0, n=600) -> tuple[Prediction, PackedFeatures]:
     """Valence predicted with noise from row to row, arousal without any; two clips."""
     rng = np.random.default_rng(seed)
     time_s = np.tile(0.04 * np.arange(n // 2), 2)
@@ -106,12 +108,14 @@ def noisy(seed=0, n=600) -> tuple[Prediction, Bank]:
 
 def test_noise_is_smoothed_and_what_has_none_is_left():
     prediction, bank = noisy()
-    widths = choose_widths(sums_by_width(prediction, bank))
+    widths = choose_windows(sums_by_window(prediction, bank))
     assert widths.arousal == 0
     assert 0.4 < widths.valence < 3
     scores = {
-        width_s: concordance(smoothed(prediction, bank, Widths(width_s, 0.0)), bank).valence.ccc()
-        for width_s in WIDTHS_S
+        width_s: concordance(
+            smooth(prediction, bank, SmoothingWindows(width_s, 0.0)), bank
+        ).valence.ccc()
+        for width_s in WINDOWS_S
     }
     assert scores[widths.valence] == max(scores.values())
 
@@ -125,9 +129,9 @@ def test_of_equal_widths_the_smallest_is_chosen():
         1.0: VaConcordance(high, mid),
         0.0: VaConcordance(low, mid),
     }
-    assert choose_widths(sums) == Widths(1.0, 2.0)
-    constant = {width_s: VaConcordance(low, low) for width_s in reversed(WIDTHS_S)}
-    assert choose_widths(constant) == Widths(0.0, 0.0)
+    assert choose_windows(sums) == SmoothingWindows(1.0, 2.0)
+    constant = {width_s: VaConcordance(low, low) for width_s in reversed(WINDOWS_S)}
+    assert choose_windows(constant) == SmoothingWindows(0.0, 0.0)
 
 
 def test_sums_of_parts_are_those_of_the_whole():
@@ -135,17 +139,17 @@ def test_sums_of_parts_are_those_of_the_whole():
     parts = []
     for clip_id, span in bank.spans():
         part = Prediction(prediction.va[span], prediction.interpolated[span])
-        parts.append(sums_by_width(part, bank.part([clip_id])))
-    together, whole = added(parts), sums_by_width(prediction, bank)
-    assert tuple(together) == tuple(whole) == WIDTHS_S
-    for width_s in WIDTHS_S:
+        parts.append(sums_by_window(part, bank.part([clip_id])))
+    together, whole = added(parts), sums_by_window(prediction, bank)
+    assert tuple(together) == tuple(whole) == WINDOWS_S
+    for width_s in WINDOWS_S:
         assert together[width_s].valence.ccc() == pytest.approx(whole[width_s].valence.ccc())
         assert together[width_s].arousal.n == whole[width_s].arousal.n
 
 
 def test_the_grid_begins_with_none_and_goes_up():
-    assert WIDTHS_S[0] == 0
-    assert list(WIDTHS_S) == sorted(set(WIDTHS_S))
+    assert WINDOWS_S[0] == 0
+    assert list(WINDOWS_S) == sorted(set(WINDOWS_S))
 
 
 def test_only_clips_that_stand_together_are_a_part_of_a_bank():

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from models.nn.region_logits import RegionLink, RegionLogits
+from models.nn.region_logits import RegionLogits, RegionToVa
 from models.regions.grid import NINE, Grid, soft_labels
 
 
@@ -32,7 +32,7 @@ def test_the_learned_scale_is_clamped():
 
 
 def test_the_barycentre_by_hand():
-    link = RegionLink(NINE)
+    link = RegionToVa(NINE)
     with torch.no_grad():
         link.factor.copy_(torch.tensor([2.0, 1.0]))
         link.shift.copy_(torch.tensor([0.1, -0.1]))
@@ -47,11 +47,11 @@ def test_the_barycentre_by_hand():
 def test_a_barycentre_of_soft_labels_shrinks():
     # of (.66, .66) at sigma .45 it is .48, which is what the factors are for
     label = soft_labels(torch.tensor([[[0.66, 0.66]]]), 0.45)
-    told = RegionLink(NINE)(label, torch.tensor([[True]]))
+    told = RegionToVa(NINE)(label, torch.tensor([[True]]))
     assert told[0, 0, 0].item() == pytest.approx(0.48, abs=5e-3)
 
 
 def test_the_link_follows_the_grid():
-    link = RegionLink(Grid(levels=("low", "high"), centres=(-0.5, 0.5)))
+    link = RegionToVa(Grid(levels=("low", "high"), centres=(-0.5, 0.5)))
     assert link.points.tolist() == [[-0.5, -0.5], [-0.5, 0.5], [0.5, -0.5], [0.5, 0.5]]
     assert set(link.state_dict()) == {"factor", "shift"}

@@ -10,12 +10,12 @@ import pytest
 from models.metrics.ccc import Agreement
 from models.metrics.scores import ClipScore, SplitScore
 from models.regions.grid import NINE
-from models.report.content import Content, Course
+from models.report.content import ClipCurves, Content
 from models.report.figures import confusion, learning_curves, planes, region_grids
 from models.report.region_report import RegionReading
 from models.report.svg import INK, PREDICTED, TRUTH, UNHEARD, UNLABELLED, UNSEEN
 from models.report.timeline import WIDE_PX, timeline
-from models.training.config import Epoch
+from models.training.config import EpochResult
 
 NONE = Agreement(0.0, 0.0, 0.0, 0.0, 0.0)
 SCORE = SplitScore(0.1, 0.1, 0.1, 4, 1, 0, 1, None, None, None, None, None, None)
@@ -123,11 +123,11 @@ def test_a_point_on_the_edge_of_the_plane_is_counted():
     assert [len(cells(figure)) for figure in planes(content)] == [2, 2]
 
 
-def course(n: int = 100, step_s: float = 0.1) -> Course:
+def course(n: int = 100, step_s: float = 0.1) -> ClipCurves:
     """Valence: truth at .5, prediction at -.5; arousal the other way round."""
     yes = np.ones(n, dtype=bool)
     truth = np.tile([0.5, -0.5], (n, 1))
-    return Course(
+    return ClipCurves(
         ClipScore("c", n, 0, 0.0, 0.0), step_s * np.arange(n), truth, -truth, yes, yes.copy()
     )
 
@@ -180,7 +180,7 @@ def test_a_long_clip_gets_the_width_of_the_page_and_a_clip_of_one_frame_is_drawn
 
 
 def test_the_kept_epoch_is_the_best_and_is_marked():
-    epochs = [Epoch(k, 1.0, ccc, ccc, ccc) for k, ccc in enumerate((0.1, 0.3, 0.2))]
+    epochs = [EpochResult(k, 1.0, ccc, ccc, ccc) for k, ccc in enumerate((0.1, 0.3, 0.2))]
     for figure in learning_curves(epochs):
         at = texts(figure)
         assert abs(at["kept"][0] - at["2"][0]) < 12  # px; epochs are counted from 1

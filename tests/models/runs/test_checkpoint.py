@@ -9,7 +9,7 @@ from models.data.batch import Batch
 from models.data.statistics import Statistics
 from models.heads.base import Head, HeadInputs
 from models.heads.dspl import DsplConfig
-from models.regions.prompts import CoopBank
+from models.regions.prompts import CoopPrototypes
 from models.regions.text_tower import TextTower
 from models.regions.texts import read_texts
 from models.runs.checkpoint import FILE, FORMAT, META_KEY, CheckpointMeta, load_head, save_head
@@ -62,7 +62,7 @@ def saved(head, tmp_path):
 
 
 def test_a_head_comes_back_as_it_was(head, saved):
-    assert isinstance(head.bank, CoopBank)
+    assert isinstance(head.bank, CoopPrototypes)
     loaded = load_head(saved, CPU)
     assert loaded.meta == META
     assert not loaded.head.training

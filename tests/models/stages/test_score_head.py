@@ -12,7 +12,7 @@ from features.manifest.labels import read_labels
 from features.manifest.manifest import read_manifest, write_manifest
 from features.store.feature_store import FeatureStore
 from models.data.batches import batches
-from models.data.packed import Bank
+from models.data.packed import PackedFeatures
 from models.data.windows import dense_windows
 from models.heads.base import Head, HeadOutput, Regions
 from models.heads.dspl import DsplConfig
@@ -96,11 +96,11 @@ class EchoRegions(Head):
         return HeadOutput(va, Regions(logits, batch.visual_valid) if self.branch else None)
 
 
-def bank_of(values, lengths) -> Bank:
+def bank_of(values, lengths) -> PackedFeatures:
     n = len(values)
     visual = torch.tensor(values, dtype=torch.float16)[:, None]
     yes = torch.ones(n, dtype=torch.bool)
-    return Bank(
+    return PackedFeatures(
         tuple(f"c{k}" for k in range(len(lengths))),
         np.concatenate([[0], np.cumsum(lengths)]),
         np.arange(n) * 0.04,
@@ -463,7 +463,7 @@ def test_a_clip_called_like_the_header_keeps_its_predictions(tmp_path):
     for names in (("clip", "b"), ("c",)):
         n_rows = 2 * len(names)
         some = torch.ones(n_rows, dtype=torch.bool)
-        bank = Bank(
+        bank = PackedFeatures(
             names,
             np.arange(0, n_rows + 1, 2),
             np.arange(n_rows) / 25.0,

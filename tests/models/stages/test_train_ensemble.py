@@ -20,16 +20,16 @@ from features.manifest.manifest import Manifest, read_manifest, write_manifest
 from features.system.devices import torch_device
 from flows.command.main import main
 from flows.messages import ensemble_line
-from models.data.folds import clips_over, deal
-from models.data.splits import subjects
+from models.data.folds import clips_over, deal_folds
+from models.data.splits import subject_by_clip
 from models.heads.dspl import DsplConfig
 from models.metrics.ccc import Concordance
 from models.metrics.predict import Prediction, mean_prediction
-from models.metrics.smoothing import added, choose_widths, smoothed, sums_by_width
+from models.metrics.smoothing import added, choose_windows, smooth, sums_by_window
 from models.runs.checkpoint import FILE
 from models.runs.ensemble_record import EnsembleConfig, read_record, write_fold_manifests
 from models.runs.folder import CONFIG, ENSEMBLE, INPUTS, METRICS, PROVENANCE, REPORT, read_config
-from models.runs.predictor import OneHead
+from models.runs.predictor import TrainedHead
 from models.runs.run_split import open_split, read_split
 from models.stages import train_ensemble as ensemble
 from models.stages.score_head import CLIPS, PREDICTIONS, SCORES, SUBMISSION, score_head
@@ -70,7 +70,7 @@ def small(tmp_path) -> Planted:
 @pytest.fixture
 def in_turn(monkeypatch):
     """Members one after the other in this process: the processes have a test of their own."""
-    monkeypatch.setattr(ensemble, "in_processes", map)
+    monkeypatch.setattr(ensemble, "map_in_processes", map)
 
 
 def train(planted, run, **changes) -> EnsembleResult:
@@ -83,7 +83,7 @@ def train(planted, run, **changes) -> EnsembleResult:
 def trained(planted, tmp_path_factory) -> EnsembleResult:
     run = tmp_path_factory.mktemp("runs") / "ensemble"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(ensemble, "in_processes", map)
+        patch.setattr(ensemble, "map_in_processes", map)
         return train(planted, run)
 
 
@@ -118,12 +118,12 @@ def clips_of(names) -> list[Clip]:
 )
 def test_folds_never_split_a_subject_and_hold_every_clip_once(names, folds, random):
     clips = clips_of(names)
-    owner_of = subjects(clips)
+    owner_of = subject_by_clip(clips)
     if len(set(owner_of.values())) < folds:
         with pytest.raises(InputError, match="a fold needs one of its own; give fewer folds"):
-            deal(clips, folds)
+            deal_folds(clips, folds)
         return
-    dealt = deal(clips, folds)
+    dealt = deal_folds(clips, folds)
     assert list(dealt) == [f"fold-{k}" for k in range(1, folds + 1)]
     assert all(dealt.values())
     ids = [clip.id for fold in dealt.values() for clip in fold]
@@ -131,25 +131,25 @@ def test_folds_never_split_a_subject_and_hold_every_clip_once(names, folds, rand
     owners = [{owner_of[clip.id] for clip in fold} for fold in dealt.values()]
     assert sum(len(owner) for owner in owners) == len(set(owner_of.values()))
     random.shuffle(clips)
-    again = deal(clips, folds)
+    again = deal_folds(clips, folds)
     assert {k: {c.id for c in v} for k, v in again.items()} == {
         k: {c.id for c in v} for k, v in dealt.items()
     }
 
 
 def test_folds_are_about_equal():
-    dealt = deal(clips_of([None] * 11), 5)
+    dealt = deal_folds(clips_of([None] * 11), 5)
     assert sorted(len(fold) for fold in dealt.values()) == [2, 2, 2, 2, 3]
 
 
 def test_a_subject_called_like_a_clip_is_someone_else():
-    assert len(set(subjects(clips_of(["c1", None])).values())) == 2
+    assert len(set(subject_by_clip(clips_of(["c1", None])).values())) == 2
 
 
 def test_fold_manifests_split_anew_and_lead_to_the_same_files(planted, tmp_path):
     manifest = read_manifest(planted.manifest)
     (tmp_path / INPUTS).symlink_to(manifest.root)
-    dealt = deal(clips_over(manifest, "train"), 2)
+    dealt = deal_folds(clips_over(manifest, "train"), 2)
     write_fold_manifests(tmp_path, manifest, dealt)
     for name, fold in dealt.items():
         found = read_manifest(tmp_path / f"{name}.jsonl")
@@ -229,17 +229,17 @@ def test_the_widths_are_chosen_by_all_folds_and_each_fold_is_scored_by_the_other
         va += rng.normal(0, 0.3 if self.run.name == "fold-1" else 0.02, va.shape)
         return Prediction(va, np.zeros(len(va), dtype=bool))
 
-    monkeypatch.setattr(OneHead, "predict", predicted)
+    monkeypatch.setattr(TrainedHead, "predict", predicted)
     (run / ENSEMBLE).unlink()
     found = train(planted, run).ensemble
     readings = [read_split(open_split(run / name, None, None, "val")) for name in FOLDS]
-    sums = [sums_by_width(reading.prediction, reading.bank) for reading in readings]
-    one, two = (choose_widths(each) for each in sums)
-    together = choose_widths(added(sums))
+    sums = [sums_by_window(reading.prediction, reading.bank) for reading in readings]
+    one, two = (choose_windows(each) for each in sums)
+    together = choose_windows(added(sums))
     assert one.valence > together.valence > two.valence
     assert found.widths_s == together
     crossed = [
-        smoothed(reading.prediction, reading.bank, widths)
+        smooth(reading.prediction, reading.bank, widths)
         for reading, widths in zip(readings, (two, one), strict=True)
     ]
     valence, arousal = of_all(readings, crossed)
@@ -296,14 +296,14 @@ def test_killed_between_members_it_goes_on_with_the_next(planted, tmp_path, monk
         raise KeyboardInterrupt
 
     run, seen = tmp_path / "run", []
-    monkeypatch.setattr(ensemble, "in_processes", killed)
+    monkeypatch.setattr(ensemble, "map_in_processes", killed)
     with pytest.raises(KeyboardInterrupt):
         train(planted, run, on_member=lambda member, total: seen.append((member.state, total)))
     first = stamps(run)
     assert list(first) == ["fold-1"]
     with pytest.raises(InputError, match="is not finished; run train-ensemble again: what is don"):
         score_head(run=run)
-    monkeypatch.setattr(ensemble, "in_processes", map)
+    monkeypatch.setattr(ensemble, "map_in_processes", map)
     result = train(planted, run, on_member=lambda member, total: seen.append((member.state, total)))
     assert result.n_kept == 1
     assert seen == [("trained", 2), ("present", 2), ("trained", 2)]

@@ -23,7 +23,7 @@ from models.runs.checkpoint import FILE
 from models.runs.folder import CONFIG, METRICS, PROVENANCE, RunConfig, read_config
 from models.runs.run_split import open_split, read_split
 from models.stages.score_head import score_head
-from models.stages.train_head import TrainResult, settled, train_head
+from models.stages.train_head import TrainResult, seeded, train_head
 from models.training.config import TrainConfig
 from models.training.loop import rate
 from tests.helpers.small_heads import BRIEF, FULL, HEAD
@@ -377,12 +377,12 @@ def test_a_gpu_that_is_not_there_is_refused():
 
 def test_settings_of_torch_are_given_back():
     state, n_threads = torch.get_rng_state(), torch.get_num_threads()
-    with settled(3, n_threads + 1):
+    with seeded(3, n_threads + 1):
         first = torch.rand(1)
         assert torch.get_num_threads() == n_threads + 1
     assert torch.equal(torch.get_rng_state(), state)
     assert torch.get_num_threads() == n_threads
-    with settled(3, None):
+    with seeded(3, None):
         assert torch.equal(torch.rand(1), first)
 
 

@@ -14,9 +14,9 @@ from models.submission.format import (
     HEADER,
     NOT_COMPARED,
     Sample,
-    in_frame_rows,
-    in_sample_rows,
     read_sample,
+    rows_of_frames,
+    rows_of_sample,
 )
 
 LISTED = ("b/00001.jpg", "b/00002.jpg", "a/00001.jpg", "a/00003.jpg")
@@ -119,7 +119,7 @@ def test_the_header_is_the_one_that_the_index_knows_samples_by():
 
 
 def test_a_submission_has_the_samples_rows_in_its_order(sample_of):
-    found = in_sample_rows(sample_of(*LISTED), SPANS, VA)
+    found = rows_of_sample(sample_of(*LISTED), SPANS, VA)
     assert found.text == GOOD
     assert found.notes == (
         "submission.txt: 1 predicted frames have no row in the sample and are left out (a: 1)",
@@ -127,7 +127,7 @@ def test_a_submission_has_the_samples_rows_in_its_order(sample_of):
 
 
 def test_locations_are_written_as_the_sample_spells_them(sample_of):
-    found = in_sample_rows(sample_of("a/2.JPG,", "a/000003.jpg,"), SPANS, VA)
+    found = rows_of_sample(sample_of("a/2.JPG,", "a/000003.jpg,"), SPANS, VA)
     assert found.text.splitlines()[1:] == [
         "a/2.JPG,0.200000,-0.200000",
         "a/000003.jpg,0.300000,-0.300000",
@@ -136,7 +136,7 @@ def test_locations_are_written_as_the_sample_spells_them(sample_of):
 
 def test_up_to_three_rows_beyond_the_last_frame_hold_its_prediction_and_are_counted(sample_of):
     rows = [f"{clip}/{k:05d}.jpg" for clip, n in (("a", 6), ("b", 3)) for k in range(1, n + 1)]
-    found = in_sample_rows(sample_of(*rows), SPANS, VA)
+    found = rows_of_sample(sample_of(*rows), SPANS, VA)
     values = [float(line.split(",")[1]) for line in found.text.splitlines()[1:]]
     assert values == [0.1, 0.2, 0.3, 0.3, 0.3, 0.3, 0.4, 0.5, 0.5]
     assert found.notes == (
@@ -148,21 +148,21 @@ def test_up_to_three_rows_beyond_the_last_frame_hold_its_prediction_and_are_coun
         r"apart in 1 clip \(a: at row 7 and frame 3\); at most 3 .*extract again.*max_rows_apart=N"
     )
     with pytest.raises(InputError, match=message):
-        in_sample_rows(one_more, SPANS, VA)
-    assert in_sample_rows(one_more, SPANS, VA, 4).text.endswith("a/00007.jpg,0.300000,-0.300000\n")
+        rows_of_sample(one_more, SPANS, VA)
+    assert rows_of_sample(one_more, SPANS, VA, 4).text.endswith("a/00007.jpg,0.300000,-0.300000\n")
 
 
 def test_frames_beyond_the_last_row_go_up_to_as_many(sample_of):
     va = np.linspace(0, 0.9, 20).reshape(10, 2)
-    found = in_sample_rows(sample_of("a/00007.jpg"), {"a": slice(0, 10)}, va)
+    found = rows_of_sample(sample_of("a/00007.jpg"), {"a": slice(0, 10)}, va)
     assert found.text.endswith(f"a/00007.jpg,{va[6, 0]:.6f},{va[6, 1]:.6f}\n")
     with pytest.raises(InputError, match="a: at row 6 and frame 10"):
-        in_sample_rows(sample_of("a/00006.jpg"), {"a": slice(0, 10)}, va)
+        rows_of_sample(sample_of("a/00006.jpg"), {"a": slice(0, 10)}, va)
 
 
 def test_clips_without_a_prediction_are_named_and_others_are_noted(sample_of):
     spans = {"a": slice(0, 3), "c": slice(3, 4), "b": slice(4, 5)}
-    found = in_sample_rows(sample_of("a/00003.jpg"), spans, VA)
+    found = rows_of_sample(sample_of("a/00003.jpg"), spans, VA)
     others = "2 clips of the split have no row in the sample and are left out (b, c)"
     assert found.notes == (
         "submission.txt: 2 predicted frames have no row in the sample and are left out (a: 2)",
@@ -174,11 +174,11 @@ def test_clips_without_a_prediction_are_named_and_others_are_noted(sample_of):
         "extract them with the split 'test'"
     )
     with pytest.raises(InputError, match=message):
-        in_sample_rows(lacking, SPANS, VA)
+        rows_of_sample(lacking, SPANS, VA)
 
 
 def test_without_a_sample_there_is_a_row_per_frame_and_a_note():
-    found = in_frame_rows({"b": slice(3, 5), "a": slice(0, 1)}, VA)
+    found = rows_of_frames({"b": slice(3, 5), "a": slice(0, 1)}, VA)
     assert (
         found.text
         == f"""{HEADER}
@@ -195,9 +195,9 @@ def test_predictions_that_are_no_numbers_are_refused(sample_of):
     va[4, 1] = np.nan
     message = r"predictions of 1 clip are not finite \(b\), .*; train the head anew"
     with pytest.raises(VaflowError, match=message):
-        in_sample_rows(sample_of(*LISTED), SPANS, va)
+        rows_of_sample(sample_of(*LISTED), SPANS, va)
     with pytest.raises(VaflowError, match=message):
-        in_frame_rows(SPANS, va)
+        rows_of_frames(SPANS, va)
 
 
 # Checking -----------------------------------------------------------------------------------------
@@ -354,7 +354,7 @@ def test_what_is_written_passes_and_has_the_value_of_each_frame(tmp_path_factory
     sample, spans = made_of(drawn)
     va = prediction_of(spans)
     file = tmp_path_factory.getbasetemp() / "law.txt"
-    file.write_text(in_sample_rows(sample, spans, va).text)
+    file.write_text(rows_of_sample(sample, spans, va).text)
     assert check(file, sample) == ()
     header, *rows = file.read_text().splitlines()
     assert header == HEADER
@@ -420,7 +420,7 @@ CORRUPTIONS: dict[str, tuple[Callable[[list[str], int, int], list[str]], set[Rul
 @settings(max_examples=25)
 def test_one_corruption_is_caught_by_the_rule_meant_for_it(name, tmp_path_factory, drawn, data):
     sample, spans = made_of(drawn)
-    lines = in_sample_rows(sample, spans, prediction_of(spans)).text.splitlines()
+    lines = rows_of_sample(sample, spans, prediction_of(spans)).text.splitlines()
     places = st.lists(st.integers(1, len(lines) - 1), min_size=2, max_size=2, unique=True)
     at, other = data.draw(places)
     corrupt, rules = CORRUPTIONS[name]

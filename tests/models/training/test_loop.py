@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from models.data.packed import Bank
+from models.data.packed import PackedFeatures
 from models.heads import AnyHeadConfig
 from models.heads.dspl import DsplConfig, ReleasedConfig
 from models.heads.windows_of_head import training_windows
@@ -58,11 +58,11 @@ def _seeded():
 
 
 @pytest.fixture
-def bank() -> Bank:
+def bank() -> PackedFeatures:
     """Two clips of 60 rows."""
     rng = np.random.default_rng(0)
     seen, heard, known = torch.from_numpy(rng.random((3, 120)) > 0.1)
-    return Bank(
+    return PackedFeatures(
         ("a", "b"),
         np.array([0, 60, 120]),
         np.tile(np.arange(60) / 25, 2),
