@@ -95,7 +95,11 @@ def plan_dry_run(
 ) -> DryRun:
     """What `extract_features` would do with the same keys; neither store nor work is touched."""
     clips = select(read_manifest(manifest), only)
-    target, place, tool = FeatureStore.at(store), torch_device(device).type, decoder_version(limits)
+    target, place, tool = (
+        FeatureStore.open_or_plan(store),
+        torch_device(device).type,
+        decoder_version(limits),
+    )
     lengths: dict[Source, MediaAmount] = {}
     found: list[SetEstimate] = []
     with recalling(target.work) as memo, closing(Decoder(limits)) as decoder:

@@ -91,7 +91,7 @@ def extract_clips(
     """As `extract_features`, of clips that are at hand, with encoders that may be loaded."""
     began = time.monotonic()
     keep_freed_memory()
-    target, tool = FeatureStore.at(store), decoder_version(limits)
+    target, tool = FeatureStore.open_or_plan(store), decoder_version(limits)
     specs = [(config, station.spec(config)) for config in encoders]
     outcomes: list[Outcome] = []
 
@@ -107,7 +107,7 @@ def extract_clips(
             on_outcome(outcome, n_all)
 
     for _, spec in specs:
-        target.mend(spec)
+        target.restore_spec(spec)
     with remembering(target.work) as memo:
         digests = SourceDigests(memo)
         plans = plan_all(clips, specs, target, digests, tool, force=force, failed=failed)
@@ -171,7 +171,7 @@ def extracting(
     with station.decoders(n_readers, limits) as decoders:
         # all networks before the first clip: weights that do not fit should not show hours later
         built = {each.spec.name: station.encoder(each.config) for each in lacking}
-        store.found()
+        store.create()
         sizes = {name: batch_size or largest_batch(encoder) for name, encoder in built.items()}
         made_by = {
             each.spec.name: {

@@ -129,16 +129,16 @@ def plan_shards(
 ) -> PlannedExtraction:
     """A run in shards that so many workers share."""
     clips = select(read_manifest(manifest), only)
-    store, tool = FeatureStore.at(request.store), decoder_version(request.limits)
+    store, tool = FeatureStore.open_or_plan(request.store), decoder_version(request.limits)
     specs = [(config, config.spec()) for config in request.encoders]
     again = {"force": request.force, "failed": request.failed}
     for _, spec in specs:
-        store.mend(spec)
+        store.restore_spec(spec)
     with remembering(store.work) as memo:
         plans = tuple(plan_all(clips, specs, store, SourceDigests(memo), tool, **again))
     left = jobs_by_clip(plans)
     if left:
-        store.found()
+        store.create()
         with remembering(store.work) as later:  # a new store had no place for it
             later.take_over(memo)
     by_id = {clip.id: clip for clip in clips.clips}

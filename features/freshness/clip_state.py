@@ -52,7 +52,7 @@ def clip_state(
 
     `quarantined` are the clips that have a record in quarantine; without it, one looks there.
     """
-    seen = store.glance(set_name, clip_id)
+    seen = store.header(set_name, clip_id)
     state, why = record_state(seen, source)
     record = None
     if state != "complete" and (quarantined is None or clip_id in quarantined):

@@ -16,7 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
-FILE = "digests.sqlite"
+from features.store.work_folder import digest_cache_file
+
 SETTLE_NS = 2 * 10**9  # the coarsest clock of a file system in use (FAT) ticks every two seconds
 SAVED_EVERY_S = 1.0  # a commit for each of many small files would cost more than to read them
 WAIT_S = 5.0  # for others that write; then the digest is not remembered
@@ -134,10 +135,10 @@ def remembering(work: Path) -> Iterator[DigestCache]:
     database = None
     if work.is_dir() and os.access(work, os.W_OK):
         try:
-            database = _opened(work / FILE)
+            database = _opened(digest_cache_file(work))
         except sqlite3.Error as error:
             if error.sqlite_errorcode in DAMAGE:
-                database = _made_anew(work / FILE)
+                database = _made_anew(digest_cache_file(work))
     if database is None:
         with recalling(work) as memo:
             yield memo
@@ -154,7 +155,7 @@ def remembering(work: Path) -> Iterator[DigestCache]:
 def recalling(work: Path) -> Iterator[DigestCache]:
     """The memo in a store's work folder as it is; nothing is written."""
     try:
-        uri = f"file:{quote(str((work / FILE).resolve()))}?mode=ro"
+        uri = f"file:{quote(str(digest_cache_file(work).resolve()))}?mode=ro"
         database = sqlite3.connect(uri, uri=True, timeout=WAIT_S, isolation_level=None)
     except sqlite3.Error:
         yield DigestCache()

@@ -19,9 +19,9 @@ from features.clip import ClipId
 from features.errors import MediaCode
 from features.media.decoder_version import DecoderVersion
 from features.media.limits import DecodeLimits
+from features.store.work_folder import quarantine_file, quarantine_folder
 from features.system.files import write_atomic
 
-FOLDER = "quarantine"
 WORDS_LENGTH = 4000  # characters that are kept of what the decoder said
 PASSING: tuple[MediaCode, ...] = ("missing", "unreadable", "not-finite")
 """Failures that are not of the media's content: such a clip is tried each time."""
@@ -59,7 +59,7 @@ def is_valid(record: QuarantineEntry, source: JsonObject, extractor: DecoderVers
 def read_entry(work: Path, set_name: str, clip_id: str) -> QuarantineEntry | None:
     """The clip's record in a store's work folder, or None where there is none that can be read."""
     try:
-        with open(_name(work, set_name, clip_id), "rb") as file:
+        with open(quarantine_file(work, set_name, clip_id), "rb") as file:
             record = QuarantineEntry.model_validate(json.load(file))
     except (OSError, ValueError, RecursionError, ValidationError):
         return None  # to try a clip once too often costs time, and hides nothing
@@ -69,7 +69,9 @@ def read_entry(work: Path, set_name: str, clip_id: str) -> QuarantineEntry | Non
 def entries_of(work: Path, set_name: str) -> set[str]:
     """The clips of a feature set that have a record in quarantine, whether it stands or not."""
     try:
-        return {name.removesuffix(".json") for name in os.listdir(work / FOLDER / set_name)}
+        return {
+            name.removesuffix(".json") for name in os.listdir(quarantine_folder(work, set_name))
+        }
     except (FileNotFoundError, NotADirectoryError):
         return set()
 
@@ -111,9 +113,4 @@ def delete_entry(work: Path, set_name: str, clip_id: str) -> None:
 
 def _place(work: Path, set_name: str, clip_id: str) -> Path:
     """The file of a clip's record."""
-    return Path(_name(work, set_name, clip_id))
-
-
-def _name(work: Path, set_name: str, clip_id: str) -> str:
-    """The same as a text: to make a path takes longer than to find that there is no such file."""
-    return f"{work}/{FOLDER}/{set_name}/{clip_id}.json"
+    return Path(quarantine_file(work, set_name, clip_id))

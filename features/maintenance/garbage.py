@@ -14,10 +14,17 @@ from pathlib import Path
 from typing import Literal
 
 from features.errors import InputError
-from features.freshness.quarantine import FOLDER as QUARANTINE
 from features.store.feature_store import CLIP_NAME, SET_NAME, FeatureStore
 from features.store.layout import METADATA
-from features.store.work_folder import BANKS, LOCKS, REMOVED, STAGING
+from features.store.work_folder import (
+    bank_lock,
+    banks_folder,
+    locks_folder,
+    quarantine_folder,
+    record_lock,
+    removed_folder,
+    staging_folder,
+)
 from features.system.locks import try_lock
 
 BANK_LIVES_S = 30 * 86400.0  # after it was last opened; what is asked for later is packed anew
@@ -61,16 +68,16 @@ def find_garbage(
 
 def _staged(work: Path) -> Iterator[GarbageItem]:
     """Records that never came to be, and such as were replaced."""
-    for path in _listed(work / STAGING):
+    for path in _listed(staging_folder(work)):
         name = path.name.removesuffix(".old").rpartition(".")[0]  # <set>.<clip>.<hex>
-        lock = work / LOCKS / name if name else None
+        lock = locks_folder(work) / name if name else None
         if _is_unlocked(lock) if lock else _is_old(path):
             yield GarbageItem(path, "staging", _size(path), lock)
 
 
 def _locks(work: Path) -> Iterator[GarbageItem]:
     """Locks that nobody holds."""
-    for path in _listed(work / LOCKS):
+    for path in _listed(locks_folder(work)):
         if path.is_file() and _is_unlocked(path):
             yield GarbageItem(path, "lock", 0, path)
 
@@ -85,7 +92,7 @@ def _parts(work: Path) -> Iterator[GarbageItem]:
 
 def _removed(work: Path) -> Iterator[GarbageItem]:
     """What a repair put out of the way."""
-    for path in _listed(work / REMOVED):
+    for path in _listed(removed_folder(work)):
         yield GarbageItem(path, "removed", _size(path))
 
 
@@ -97,7 +104,7 @@ def _sets(store: FeatureStore, sets: Sequence[str]) -> Iterator[GarbageItem]:
             raise InputError(
                 f"{store.path} has no feature set {name!r}; it has {', '.join(known) or 'none'}"
             )
-        held = (p for p in _listed(store.work / LOCKS) if p.name.startswith(f"{name}."))
+        held = (p for p in _listed(locks_folder(store.work)) if p.name.startswith(f"{name}."))
         if all(_is_unlocked(lock) for lock in held):
             yield GarbageItem(store.path / name, "set", _size(store.path / name))
 
@@ -115,7 +122,7 @@ def _records(
             half = not os.path.lexists(path / METADATA)
             if not half and (clips is None or path.name in clips):
                 continue
-            lock = store.work / LOCKS / f"{folder.name}.{path.name}"
+            lock = record_lock(store.work, folder.name, path.name)
             if _is_unlocked(lock):
                 yield GarbageItem(path, "half record" if half else "record", _size(path), lock)
 
@@ -124,7 +131,7 @@ def _quarantined(
     store: FeatureStore, sets: Sequence[str], clips: Collection[str] | None
 ) -> Iterator[GarbageItem]:
     """What is remembered of clips that are none of these, and of sets that go."""
-    for folder in _listed(store.work / QUARANTINE):
+    for folder in _listed(quarantine_folder(store.work)):
         for path in _listed(folder):
             if folder.name in sets or (clips is not None and path.stem not in clips):
                 yield GarbageItem(path, "quarantine", _size(path))
@@ -132,9 +139,9 @@ def _quarantined(
 
 def _banks(work: Path) -> Iterator[GarbageItem]:
     """Memory maps for trainings that nobody has opened for long."""
-    for path in _listed(work / BANKS):
+    for path in _listed(banks_folder(work)):
         opened_at = max(inner.lstat().st_mtime for inner in (path, *_listed(path)))
-        lock = work / LOCKS / f"bank.{path.name}"
+        lock = bank_lock(work, path.name)
         if time.time() - opened_at > BANK_LIVES_S and _is_unlocked(lock):
             yield GarbageItem(path, "bank", _size(path), lock)
 
@@ -161,7 +168,7 @@ def _remove(store: FeatureStore, path: Path) -> None:
         path.unlink(missing_ok=True)
         return
     if store.path in path.parents:
-        staged = store.work / STAGING / f"{path.name}.{uuid.uuid4().hex}.old"
+        staged = staging_folder(store.work) / f"{path.name}.{uuid.uuid4().hex}.old"
         staged.parent.mkdir(parents=True, exist_ok=True)
         path = path.rename(staged)
     shutil.rmtree(path)

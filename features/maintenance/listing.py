@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from features.canonical_json import JsonObject
 from features.errors import InputError
 from features.spec import MODALITY
-from features.store.feature_store import CLIP_NAME, FeatureStore
+from features.store.feature_store import FeatureStore
 from features.store.layout import ArrayLayout, array_layout
 
 
@@ -39,11 +39,6 @@ class ClipInfo:
     """Why the record cannot be read; the numbers are 0 then."""
 
 
-def clip_ids(store: FeatureStore, set_name: str) -> list[str]:
-    """The clips that have a folder in a feature set, sorted; what lies there may be damaged."""
-    return [name for name in store.place.folders(set_name) if CLIP_NAME.fullmatch(name)]
-
-
 def listing(path: str) -> tuple[SetListing, ...]:
     """The feature sets of a store; `InputError` where there is none."""
     store = FeatureStore.open(path)
@@ -52,8 +47,8 @@ def listing(path: str) -> tuple[SetListing, ...]:
             name,
             MODALITY.get(spec.kind, "unknown"),
             str(spec.model.get("name", "")),
-            tuple(clips := clip_ids(store, name)),
-            sum(store.glance(name, clip).n_bytes for clip in clips),
+            tuple(clips := store.clip_ids(name)),
+            sum(store.header(name, clip).n_bytes for clip in clips),
         )
         for name, spec in store.feature_sets().items()
     )
@@ -71,7 +66,7 @@ def info(path: str, clip_id: str) -> tuple[ClipInfo, ...]:
 
 def _of_set(store: FeatureStore, name: str, clip_id: str) -> ClipInfo | None:
     """The clip in one set, or None where it is not there."""
-    seen = store.glance(name, clip_id)
+    seen = store.header(name, clip_id)
     if seen.commit is None and not seen.fault:
         return None
     if seen.commit is None:
@@ -93,7 +88,7 @@ def _of_set(store: FeatureStore, name: str, clip_id: str) -> ClipInfo | None:
 
 def _values_form(store: FeatureStore, name: str, clip_id: str) -> ArrayLayout:
     """Shape and chunks of a record's values; `StoreError` where they are not as we write them."""
-    metadata = store.place.metadata(f"{store.name(name, clip_id)}/values")
+    metadata = store.backend.metadata(f"{store.record_name(name, clip_id)}/values")
     return array_layout("values", metadata or b"")
 
 

@@ -15,7 +15,7 @@ from features.spec import FeatureSpec
 from features.store.commit import encode_group
 from features.store.feature_store import ROOT, FeatureStore, backend_at
 from features.store.layout import METADATA
-from features.store.work_folder import REMOVED
+from features.store.work_folder import removed_folder
 
 WHOLE_SET = ("", METADATA)  # files without which a record has nothing that could be trusted
 
@@ -54,20 +54,21 @@ def repair(
 
 def _written(store: FeatureStore, metadata: bytes, problem: Problem) -> Problem:
     """Put a group's one right metadata in the place of what is there."""
-    store.place.put_metadata(problem.spec, metadata)
+    store.backend.put_metadata(problem.spec, metadata)
     return problem
 
 
 def _move_out(store: FeatureStore, set_name: str, clip_id: str) -> Iterator[Problem]:
     """Move what is wrong with a record to the work folder, if it still is under the lock."""
-    record, removed = store.name(set_name, clip_id), store.work / REMOVED / uuid.uuid4().hex
+    record = store.record_name(set_name, clip_id)
+    removed = removed_folder(store.work) / uuid.uuid4().hex
     held = store.claim(set_name, clip_id)
     if held is None:
         return  # somebody is writing it this moment
     try:
-        for problem in verify_record(store.place, set_name, clip_id).problems:
+        for problem in verify_record(store.backend, set_name, clip_id).problems:
             name = record if problem.file in WHOLE_SET else f"{record}/{problem.file}"
-            store.place.put_away(name, removed / f"{set_name}.{clip_id}" / problem.file)
+            store.backend.move_out(name, removed / f"{set_name}.{clip_id}" / problem.file)
             yield problem
     finally:
         held.release()

@@ -95,7 +95,7 @@ def _of_set(
     name = spec.name  # a digest each time
     quarantined = entries_of(store.work, name)
     for clip in clips.clips:
-        seen = store.glance(name, clip.id)
+        seen = store.header(name, clip.id)
         try:
             digest = digests.of(clips.source(clip), MODALITY[spec.kind])
         except MediaError as error:

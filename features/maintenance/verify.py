@@ -14,8 +14,7 @@ from features.store.backend import StoreBackend
 from features.store.commit import read_commit
 from features.store.feature_store import CLIP_NAME, SET_NAME, FeatureStore, backend_at
 from features.store.layout import METADATA, files_in
-from features.store.record import read_track
-from features.system.files import sha256_of
+from features.store.record import digest_in, read_track, wrong_files
 from features.system.parallel import map_in_processes
 
 BATCH = 64  # records that a process is given at once
@@ -76,9 +75,9 @@ def verify(
     store = FeatureStore(backend_at(path))
     problems = list(_of_root(store))
     records: list[tuple[str, str]] = []
-    for name in _folders(store.place, "", SET_NAME.fullmatch, problems):
+    for name in _folders(store.backend, "", SET_NAME.fullmatch, problems):
         problems.extend(_of_set(store, name))
-        clips = _folders(store.place, name, CLIP_NAME.fullmatch, problems)
+        clips = _folders(store.backend, name, CLIP_NAME.fullmatch, problems)
         records.extend((name, clip) for clip in clips)
     n_read = n_files = n_bytes = 0
     for batch in _verify_in_parallel(str(path), records):
@@ -93,14 +92,14 @@ def verify(
 
 def _of_root(store: FeatureStore) -> Iterator[Problem]:
     """What is wrong with the store's own metadata; `InputError` where it is no store at all."""
-    if not store.place.exists():
-        raise InputError(f"there is no feature store at {store.place.path()}")
+    if not store.backend.exists():
+        raise InputError(f"there is no feature store at {store.backend.path()}")
     try:
-        FeatureStore.open(store.place.path())
+        FeatureStore.open(store.backend.path())
     except LaterVersion:
         raise
     except InputError:
-        if not any(SET_NAME.fullmatch(entry.name) for entry in store.place.entries("")):
+        if not any(SET_NAME.fullmatch(entry.name) for entry in store.backend.entries("")):
             raise
         yield Problem("", "", METADATA, "is missing, or not that of a store")
     except StoreError as error:
@@ -110,11 +109,11 @@ def _of_root(store: FeatureStore) -> Iterator[Problem]:
 def _of_set(store: FeatureStore, name: str) -> Iterator[Problem]:
     """What is wrong with the metadata of a feature set."""
     try:
-        if store.place.metadata(name) is None:
+        if store.backend.metadata(name) is None:
             yield Problem(name, "", METADATA, "is missing")
         else:
             store.spec(name)
-    except (StoreError, LaterVersion) as error:
+    except (OSError, StoreError, LaterVersion) as error:
         yield Problem(name, "", METADATA, str(error))
 
 
@@ -173,7 +172,7 @@ def _commit_bytes(place: StoreBackend, name: str) -> bytes | None:
     """What the record's commit says, to see whether it is replaced meanwhile."""
     try:
         return place.metadata(name)
-    except StoreError:
+    except (OSError, StoreError):
         return None
 
 
@@ -187,17 +186,11 @@ def _wrong_files(folder: Path, sizes: dict[str, int]) -> Iterator[tuple[str, str
     if commit is None:
         yield METADATA, "is missing: the folder is no record"
         return
-    sound = True
-    for name, digest in commit.files.items():
-        if name not in sizes:
-            sound = False
-            yield name, "is missing"
-        elif sha256_of(folder / name) != digest:
-            sound = False
-            yield name, "was changed"
+    wrong = list(wrong_files(commit.files, digest_in(folder, sizes)))
+    yield from wrong
     for name in sorted(set(sizes) - {METADATA, *commit.files}):
         yield name, "is one too many"
-    if sound:  # all bytes are as committed: they may still be no track
+    if not wrong:  # all bytes are as committed: they may still be no track
         try:
             read_track(folder, commit)
         except (StoreError, ValueError, KeyError, OSError) as error:

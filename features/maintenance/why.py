@@ -67,7 +67,7 @@ def _of_set(
     clip_id: str,
     manifest: Path | None,
 ) -> Why:
-    seen = store.glance(name, clip_id)
+    seen = store.header(name, clip_id)
     spec, before = sets[name], seen.commit.source if seen.commit else {}
     source = before
     try:

@@ -148,7 +148,7 @@ def check(path: Path, undisturbed: Path, way: str) -> None:
             seen = sorted(p.name for p in (path / name).iterdir() if p.is_dir())
             assert set(seen) <= {"a", "b"}, seen
             for clip in seen:
-                state, why = record_state(store.glance(name, clip), SOURCE)
+                state, why = record_state(store.header(name, clip), SOURCE)
                 assert state == "complete", (clip, state, why)
                 values, allowed = store.read(name, clip).values, (1, 2) if clip == "a" else (3,)
                 assert any(np.array_equal(values, make_track(s).values) for s in allowed)

@@ -37,7 +37,7 @@ def make_track(n_rows: int = 5, width: int = 3, seed: int = 0) -> Track:
 
 def state_of(store: FeatureStore, clip_id: str, source: JsonObject) -> tuple[str, str]:
     """The state of a clip's record against its media, and the reason."""
-    return record_state(store.glance(SPEC.name, clip_id), source)
+    return record_state(store.header(SPEC.name, clip_id), source)
 
 
 def same(a: Track, b: Track) -> bool:

@@ -85,7 +85,7 @@ def test_it_is_what_numpy_finds_in_all_rows(whole):
 def test_neither_order_nor_partitions_nor_threads_change_it(whole, order, cuts, n_threads):
     bounds = [0, *sorted(cuts), len(order)]
     parts = [order[a:b] for a, b in pairwise(bounds)]
-    read = partial(scan_records, whole.place, SPEC.name, width=3, on_direction=lambda *_: None)
+    read = partial(scan_records, whole.backend, SPEC.name, width=3, on_direction=lambda *_: None)
     holds(parallel_sum(read, parts, n_threads), TRACKS)
 
 

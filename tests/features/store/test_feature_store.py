@@ -252,7 +252,7 @@ def test_one_at_a_time_may_write_a_clip(store):
     waiting = threading.Thread(target=write, args=(store,))
     waiting.start()
     store.write(
-        SPEC, "a", make_track(seed=1), source=SOURCE, provenance={}, held=held
+        SPEC, "a", make_track(seed=1), source=SOURCE, provenance={}, lock=held
     )  # it does not wait for itself
     assert same(store.read(SPEC.name, "a"), make_track(seed=1))
     held.release()
@@ -334,7 +334,7 @@ def test_a_commit_that_says_more_is_of_another_vaflow(store):
     del said["digest"]
     digest = sha256(canonical(said)).hexdigest()
     file.write_bytes(encode_group({**said, "digest": digest}))
-    with pytest.raises(LaterVersion, match=r"says more or less of a record \(yet_more\)"):
+    with pytest.raises(LaterVersion, match=r"with other fields \(yet_more\)"):
         store.commit(SPEC.name, "a")
 
 
