@@ -24,7 +24,7 @@ from features.extraction.plan import ClipJobs, SetPlan, jobs_by_clip, plan_all
 from features.extraction.runtime import Runtime
 from features.freshness.digest_cache import DigestCache, remembering
 from features.freshness.media_digests import SourceDigests
-from features.manifest.manifest import Manifest, read_manifest, select
+from features.manifest.manifest import Manifest, read_manifest
 from features.media.decoder_version import DecoderVersion, decoder_version
 from features.media.limits import DEFAULT_LIMITS, DecodeLimits
 from features.store.feature_store import FeatureStore
@@ -60,7 +60,7 @@ def extract_features(
     """
     with closing(Runtime(device)) as station:
         return extract_clips(
-            select(read_manifest(manifest), only),
+            read_manifest(manifest).select(only),
             store,
             encoders,
             station,

@@ -23,7 +23,7 @@ from features.extraction.runtime import Runtime
 from features.freshness.clip_state import clip_state
 from features.freshness.digest_cache import remembering
 from features.freshness.media_digests import SourceDigests
-from features.manifest.manifest import Manifest, read_manifest, select
+from features.manifest.manifest import Manifest, read_manifest
 from features.media.crops import crop_files
 from features.media.decoder_version import DecoderVersion, decoder_version
 from features.store.feature_store import FeatureStore
@@ -128,7 +128,7 @@ def plan_shards(
     manifest: Path, only: Sequence[str], request: ExtractionOptions, n_workers: int
 ) -> PlannedExtraction:
     """A run in shards that so many workers share."""
-    clips = select(read_manifest(manifest), only)
+    clips = read_manifest(manifest).select(only)
     store, tool = FeatureStore.open_or_plan(request.store), decoder_version(request.limits)
     specs = [(config, config.spec()) for config in request.encoders]
     again = {"force": request.force, "failed": request.failed}

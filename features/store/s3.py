@@ -10,7 +10,7 @@ first object that is deleted and the last that is put:
     put <set>/<clip>/zarr.json         only if there is none: the record is now complete
 
 A kill or a lost connection at any moment leaves the old record, the new one or none
-(test_s3_crash.py). A folder per version would keep the old record until the new one is complete,
+(test_s3.py). A folder per version would keep the old record until the new one is complete,
 but programs that read with plain zarr would not find the arrays, and a store copied to or from a
 folder would not be the same store.
 

@@ -167,6 +167,15 @@ def test_each_missing_file_of_a_record_is_found(store):
     assert same(store.read(SPEC.name, "a"), make_track())
 
 
+@pytest.mark.parametrize("array", ["values", "time_s", "valid"])
+def test_changed_metadata_of_an_array_is_found_even_if_it_means_the_same(store, array):
+    write(store)
+    metadata = store.folder(SPEC.name, "a") / array / "zarr.json"
+    metadata.write_text(json.dumps(json.loads(metadata.read_text()), indent=1))
+    with pytest.raises(StoreError, match=f"{array}/zarr.json was changed"):
+        store.read(SPEC.name, "a")
+
+
 KILLED = """
 import sys
 sys.path.insert(0, {root!r})
