@@ -30,7 +30,7 @@ class Trajectory:
     arousal: Float64[np.ndarray, "T"]
 
     def at(self, time_s: Float64[np.ndarray, "N"]) -> Float64[np.ndarray, "N 2"]:
-        """Return (V, A) at the given times: linear between grid points, constant beyond the ends."""
+        """Return (V, A) at the given times, linear between grid points and constant beyond."""
         grid_s = np.arange(len(self.valence)) / GRID_HZ
         return np.stack([np.interp(time_s, grid_s, x) for x in (self.valence, self.arousal)], 1)
 
