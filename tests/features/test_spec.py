@@ -59,6 +59,7 @@ def test_a_cached_digest_changes_neither_equality_nor_dumps_nor_pickles():
 
 def test_a_copy_with_another_field_has_a_digest_of_its_own():
     spec = fresh()
+    assert spec.name  # cached from now on
     copy = spec.model_copy(update={"epoch": spec.epoch + 1})
     assert copy.digest == FeatureSpec(**{**spec.model_dump(), "epoch": spec.epoch + 1}).digest
     assert copy.name != spec.name

@@ -1,4 +1,4 @@
-"""Small stores that tests look at, spoil and put in order."""
+"""Small stores for tests."""
 
 from itertools import product
 from pathlib import Path
@@ -71,7 +71,7 @@ def content(root: Path) -> dict[str, bytes]:
 
 
 def read_silently_wrong(root: Path) -> list[str]:
-    """Clips of `TRACKS` that are read without an error, but are not what was written."""
+    """The clips of `TRACKS` that are read without an error, but differ from what was written."""
     try:
         store = FeatureStore.open(root)
         names = list(store.feature_sets())
@@ -88,7 +88,7 @@ def read_silently_wrong(root: Path) -> list[str]:
 
 
 def write_clips(folder: Path) -> Path:
-    """Clips a, b, c with media in a manifest m.jsonl; a and b have features in s.zarr."""
+    """Write clips a, b and c with media and a manifest m.jsonl; a and b have features in s.zarr."""
     store = FeatureStore.open(folder / "s.zarr", create=True)
     clips = [Clip(id=name, video=f"{name}.mp4") for name in "abc"]
     write_manifest(folder / "m.jsonl", clips)
@@ -100,14 +100,14 @@ def write_clips(folder: Path) -> Path:
 
 
 def source_of(folder: Path, name: str) -> JsonObject:
-    """What the media of a clip holds now."""
+    """The digests of a clip's media as it is now."""
     manifest = read_manifest(folder / "m.jsonl")
     clip = next(clip for clip in manifest.clips if clip.id == name)
     return SourceDigests().of(manifest.source(clip), "visual")
 
 
 def send_away(folder: Path, name: str, extractor: str | None = None) -> None:
-    """Put a clip into quarantine, as what it is now."""
+    """Put a clip with its present media into quarantine."""
     quarantine.write_entry(
         folder / "s.zarr.work",
         SPEC.name,
