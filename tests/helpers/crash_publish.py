@@ -154,8 +154,8 @@ def check(path: Path, undisturbed: Path, way: str) -> None:
                 assert any(np.array_equal(values, make_track(s).values) for s in allowed)
             if way != "killed" and undisturbed.name == "replaced":
                 assert clips == ["a", "b"], clips
-    # If a removal fails, staging keeps files; if a file is over the size limit, zarr's thread may go
-    # on with the next one: `vaflow gc` removes both.
+    # If a removal fails, staging keeps files; if a file is over the size limit, zarr's thread may
+    # go on with the next one: `vaflow gc` removes both.
     if way == "full":
         assert not list(path.with_name(path.name + ".work").glob("staging/*"))
     write(path, "a", 2)
