@@ -131,7 +131,7 @@ def test_the_hash_seed_does_not_change_the_key():
         "for k in {'a', 'b', 'c', 'd'}}, weights_sha256='0' * 64, preprocessing={}, sampling={}, "
         "precision='float32').digest)"
     )
-    said = {
+    digests = {
         subprocess.run(
             [sys.executable, "-c", code],
             capture_output=True,
@@ -140,14 +140,14 @@ def test_the_hash_seed_does_not_change_the_key():
         ).stdout
         for seed in ("0", "1", "2")
     }
-    assert len(said) == 1
-    assert len(said.pop().strip()) == 64
+    assert len(digests) == 1
+    assert len(digests.pop().strip()) == 64
 
 
 def test_each_part_of_a_source_changes_its_digest_and_its_path_does_not(tmp_path, make_crops):
     def digests(source: Source):
-        found = SourceDigests()
-        return found.of(source, "visual"), found.of(source, "audio")
+        cache = SourceDigests()
+        return cache.of(source, "visual"), cache.of(source, "audio")
 
     def make_source(name: str) -> Source:
         folder = tmp_path / name

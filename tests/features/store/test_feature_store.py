@@ -242,10 +242,15 @@ def test_a_writer_that_waits_for_a_lock_can_be_interrupted(store):
 
     lock = store.claim(SPEC.name, "a")
     before = signal.signal(signal.SIGINT, end)
-    threading.Timer(0.1, signal.pthread_kill, (threading.get_ident(), signal.SIGINT)).start()
+
+    def write_until_interrupted():  # whenever the timer fires, the write still waits
+        main_thread = threading.get_ident()
+        threading.Timer(0.1, signal.pthread_kill, (main_thread, signal.SIGINT)).start()
+        write(store)
+
     try:
         with pytest.raises(Ended):
-            write(store)
+            write_until_interrupted()
     finally:
         signal.signal(signal.SIGINT, before)
     lock.release()
@@ -336,11 +341,10 @@ def test_a_store_whose_creation_was_killed_can_be_created_again(tmp_path):
 def test_a_commit_with_an_unknown_field_is_of_another_version(store):
     write(store)
     file = store.folder(SPEC.name, "a") / "zarr.json"
-    said = json.loads(file.read_bytes())["attributes"]
-    said = {**said, "yet_more": 1}
-    del said["digest"]
-    digest = sha256(canonical(said)).hexdigest()
-    file.write_bytes(encode_group({**said, "digest": digest}))
+    attributes = json.loads(file.read_bytes())["attributes"] | {"yet_more": 1}
+    del attributes["digest"]
+    digest = sha256(canonical(attributes)).hexdigest()
+    file.write_bytes(encode_group({**attributes, "digest": digest}))
     with pytest.raises(LaterVersion, match=r"with other fields \(yet_more\)"):
         store.commit(SPEC.name, "a")
 
@@ -349,9 +353,9 @@ def test_a_record_with_more_than_the_keys_of_a_group_is_refused(store):
     """Its bytes begin and end as a commit's, and the digest holds for what lies between."""
     write(store)
     file = store.folder(SPEC.name, "a") / "zarr.json"
-    said = json.loads(file.read_bytes())["attributes"]
-    del said["digest"]
-    rest = canonical(said)[1:-1] + b'},"other":{"a":1'
+    attributes = json.loads(file.read_bytes())["attributes"]
+    del attributes["digest"]
+    rest = canonical(attributes)[1:-1] + b'},"other":{"a":1'
     digest = sha256(b"{" + rest + b"}").hexdigest().encode()
     tail = b'},"node_type":"group","zarr_format":3}'
     file.write_bytes(b'{"attributes":{"digest":"' + digest + b'",' + rest + tail)

@@ -241,7 +241,7 @@ UNSAFE = ("pickle", "cPickle", "dill", "cloudpickle", "joblib", "shelve", "marsh
 
 def test_nothing_is_unpickled():
     """Reading weights, stores or runs executes nothing in them."""
-    found = []
+    unsafe = []
     for path in [
         p for package in ("features", "models", "flows") for p in (HERE / package).rglob("*.py")
     ]:
@@ -254,5 +254,5 @@ def test_nothing_is_unpickled():
                 bad |= given.get("weights_only", "True") != "True"
                 bad |= name.rpartition(".")[0] in UNSAFE or name in ("eval", "exec")
                 if bad:
-                    found.append(f"{path.relative_to(HERE)}:{node.lineno}: {name}")
-    assert found == []
+                    unsafe.append(f"{path.relative_to(HERE)}:{node.lineno}: {name}")
+    assert unsafe == []

@@ -169,8 +169,8 @@ def test_a_store_has_the_objects_that_a_folder_has_as_files(bucket, files, tmp_p
 
 def test_a_shorter_record_leaves_nothing_of_the_one_it_replaces(bucket, files, tmp_path):
     large, small = make_track(3000, 900), make_track(3, 900)
-    for place in (f"{bucket}/s.zarr", str(tmp_path / "folder.zarr")):
-        store = FeatureStore.open(place, create=True)
+    for path in (f"{bucket}/s.zarr", str(tmp_path / "folder.zarr")):
+        store = FeatureStore.open(path, create=True)
         for track in (large, small):
             store.write(SPEC, "a", track, source=SOURCE, provenance={})
     assert objects(files, f"{bucket}/s.zarr") == content(tmp_path / "folder.zarr")
