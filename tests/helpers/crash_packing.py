@@ -2,7 +2,7 @@
 
     python tests/bank_steps.py FOLDER STRIDE
 
-prints how the children ended, as JSON (see disk_steps.py).
+prints how the children ended, as JSON (see crash_publish.py).
 """
 
 import json
