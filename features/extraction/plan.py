@@ -128,16 +128,16 @@ def jobs_by_clip(plans: Sequence[SetPlan]) -> list[ClipJobs]:
 def final_outcome(found: ClipState, set_name: str, clip_id: str) -> Outcome | None:
     """How a clip ends of which this is there; None where it is to be extracted."""
     if found.state == "complete":
-        return Outcome(clip_id, set_name, "present", note=found.why or None)
-    if record := found.quarantined:
+        return Outcome(clip_id, set_name, "present", note=found.reason or None)
+    if found.quarantine:
         again = "not tried again until its media or what decodes it changes, or with failed=true"
-        return Outcome(clip_id, set_name, "quarantined", f"{record.words}; {again}")
+        return Outcome(clip_id, set_name, "quarantined", f"{found.quarantine.message}; {again}")
     return None
 
 
 def _reason(found: ClipState, *, has_other: bool) -> Reason:
     """Why a clip is extracted."""
-    if found.state == "complete" or found.quarantined:
+    if found.state in ("complete", "quarantined"):
         return "forced"
     if found.state == "missing":
         return "spec changed" if has_other else "new"

@@ -114,12 +114,12 @@ class PlannedExtraction:
         if now.state == "complete" and is_new:
             if said and said.state == "extracted":
                 return said
-            note = now.why or None
+            note = now.reason or None
             return Outcome(clip_id, name, "extracted", note=note, reason=job.reason)
         if said and said.state in ("failed", "quarantined"):
             return said
-        if now.quarantined and now.quarantined != job.found.quarantined:
-            return Outcome(clip_id, name, "quarantined", now.quarantined.words, reason=job.reason)
+        if now.quarantine and now.quarantine != job.found.quarantine:
+            return Outcome(clip_id, name, "quarantined", now.quarantine.message, reason=job.reason)
         return Outcome(clip_id, name, "failed", lost, reason=job.reason)
 
 
