@@ -10,7 +10,7 @@ from features.encoders import AnyEncoderConfig
 from features.errors import MediaError
 from features.extraction.outcome import Outcome, Reason
 from features.freshness.clip_state import ClipState, clip_state
-from features.freshness.media_digests import Seen, SourceDigests
+from features.freshness.media_digests import SourceDigests
 from features.freshness.quarantine import entries_of
 from features.manifest.manifest import Manifest, select_quarantined
 from features.media.decoder_version import DecoderVersion
@@ -72,7 +72,7 @@ def plan_all(
         clips = select_quarantined(clips, store.work, [spec.name for _, spec in encoders])
     sets = [_FeatureSet(config, spec, store, tool) for config, spec in encoders]
     for clip in clips.clips:
-        digest_of = partial(digests.of, clips.source(clip), seen=Seen())
+        digest_of = partial(digests.of, clips.source(clip), known={})
         for each in sets:
             each.take(clips, clip, digest_of, force, failed)
     return [SetPlan(each.config, each.spec, tuple(each.jobs), tuple(each.settled)) for each in sets]
