@@ -14,7 +14,7 @@ from features.extraction.plan import plan_all
 from features.extraction.throughput import read_throughput
 from features.freshness.digest_cache import open_cache
 from features.freshness.media_digests import SourceDigests
-from features.manifest.manifest import read_manifest, select
+from features.manifest.manifest import read_manifest
 from features.media.crops import crop_files
 from features.media.decoder import Decoder
 from features.media.decoder_version import decoder_version
@@ -94,8 +94,12 @@ def plan_dry_run(
     force: bool = False,
 ) -> DryRun:
     """What `extract_features` would do with the same keys; neither store nor work is touched."""
-    clips = select(read_manifest(manifest), only)
-    target, place, tool = FeatureStore.at(store), torch_device(device).type, decoder_version(limits)
+    clips = read_manifest(manifest).select(only)
+    target, place, tool = (
+        FeatureStore.open_or_plan(store),
+        torch_device(device).type,
+        decoder_version(limits),
+    )
     lengths: dict[Source, MediaAmount] = {}
     found: list[SetEstimate] = []
     with open_cache(target.work, read_only=True) as memo, closing(Decoder(limits)) as decoder:

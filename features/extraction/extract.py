@@ -24,7 +24,7 @@ from features.extraction.plan import ClipJobs, SetPlan, jobs_by_clip, plan_all
 from features.extraction.runtime import Runtime
 from features.freshness.digest_cache import DigestCache, open_cache
 from features.freshness.media_digests import SourceDigests
-from features.manifest.manifest import Manifest, read_manifest, select
+from features.manifest.manifest import Manifest, read_manifest
 from features.media.decoder_version import DecoderVersion, decoder_version
 from features.media.limits import DEFAULT_LIMITS, DecodeLimits
 from features.store.feature_store import FeatureStore
@@ -60,7 +60,7 @@ def extract_features(
     """
     with closing(Runtime(device)) as station:
         return extract_clips(
-            select(read_manifest(manifest), only),
+            read_manifest(manifest).select(only),
             store,
             encoders,
             station,
@@ -91,7 +91,7 @@ def extract_clips(
     """As `extract_features`, of clips that are at hand, with encoders that may be loaded."""
     began = time.monotonic()
     keep_freed_memory()
-    target, tool = FeatureStore.at(store), decoder_version(limits)
+    target, tool = FeatureStore.open_or_plan(store), decoder_version(limits)
     specs = [(config, station.spec(config)) for config in encoders]
     outcomes: list[Outcome] = []
 
@@ -107,7 +107,7 @@ def extract_clips(
             on_outcome(outcome, n_all)
 
     for _, spec in specs:
-        target.mend(spec)
+        target.restore_spec(spec)
     with open_cache(target.work) as memo:
         digests = SourceDigests(memo)
         plans = plan_all(clips, specs, target, digests, tool, force=force, failed=failed)
@@ -171,7 +171,7 @@ def extracting(
     with station.decoders(n_readers, limits) as decoders:
         # all networks before the first clip: weights that do not fit should not show hours later
         built = {each.spec.name: station.encoder(each.config) for each in lacking}
-        store.found()
+        store.create()
         sizes = {name: batch_size or largest_batch(encoder) for name, encoder in built.items()}
         made_by = {
             each.spec.name: {

@@ -139,7 +139,7 @@ class ExtractionPipeline:
             source=job.source_digest,
             provenance={**self.made_by[job.feature_set], "reason": job.reason},
             note=result.note,
-            held=held,
+            lock=held,
         )
         delete_entry(self.store.work, job.feature_set, clip_id)
         track = result.track

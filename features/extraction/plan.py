@@ -1,8 +1,9 @@
 """What a feature set lacks of a manifest, and why: decided before anything is decoded."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 
 from features.canonical_json import JsonObject
 from features.clip import Clip, Source
@@ -11,8 +12,8 @@ from features.errors import MediaError
 from features.extraction.outcome import Outcome, Reason
 from features.freshness.clip_state import ClipState, clip_state
 from features.freshness.media_digests import SourceDigests
-from features.freshness.quarantine import entries_of
-from features.manifest.manifest import Manifest, select_quarantined
+from features.freshness.quarantine import entries_of, read_entry
+from features.manifest.manifest import Manifest
 from features.media.decoder_version import DecoderVersion
 from features.spec import FeatureSpec, Modality
 from features.store.feature_store import FeatureStore
@@ -76,6 +77,14 @@ def plan_all(
         for each in sets:
             each.take(clips, clip, digest_of, force, failed)
     return [SetPlan(each.config, each.spec, tuple(each.jobs), tuple(each.settled)) for each in sets]
+
+
+def select_quarantined(clips: Manifest, work: Path, set_names: Sequence[str]) -> Manifest:
+    """The clips of a manifest that at least one of the feature sets has in quarantine."""
+    found = (
+        clip for clip in clips.clips if any(read_entry(work, name, clip.id) for name in set_names)
+    )
+    return replace(clips, clips=tuple(found))
 
 
 class _FeatureSet:

@@ -23,7 +23,7 @@ from features.extraction.runtime import Runtime
 from features.freshness.clip_state import clip_state
 from features.freshness.digest_cache import open_cache
 from features.freshness.media_digests import SourceDigests
-from features.manifest.manifest import Manifest, read_manifest, select
+from features.manifest.manifest import Manifest, read_manifest
 from features.media.crops import crop_files
 from features.media.decoder_version import DecoderVersion, decoder_version
 from features.store.feature_store import FeatureStore
@@ -128,17 +128,17 @@ def plan_shards(
     manifest: Path, only: Sequence[str], request: ExtractionOptions, n_workers: int
 ) -> PlannedExtraction:
     """A run in shards that so many workers share."""
-    clips = select(read_manifest(manifest), only)
-    store, tool = FeatureStore.at(request.store), decoder_version(request.limits)
+    clips = read_manifest(manifest).select(only)
+    store, tool = FeatureStore.open_or_plan(request.store), decoder_version(request.limits)
     specs = [(config, config.spec()) for config in request.encoders]
     again = {"force": request.force, "failed": request.failed}
     for _, spec in specs:
-        store.mend(spec)
+        store.restore_spec(spec)
     with open_cache(store.work) as memo:
         plans = tuple(plan_all(clips, specs, store, SourceDigests(memo), tool, **again))
     left = jobs_by_clip(plans)
     if left:
-        store.found()
+        store.create()
         with open_cache(store.work) as later:  # a new store had no place for it
             later.merge(memo)
     by_id = {clip.id: clip for clip in clips.clips}

@@ -12,7 +12,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 
 from features.canonical_json import canonical
 from features.clip import Track
-from features.store.work_folder import FOLDER
+from features.store.work_folder import throughput_file, throughput_lock
 from features.system.files import write_atomic
 from features.system.locks import file_lock
 
@@ -53,22 +53,18 @@ def of_track(track: Track) -> Throughput:
 
 def read_throughput(work: Path, set_name: str, device: str) -> Throughput:
     """What was measured of a feature set on a device; zeros where nothing was."""
-    return _by_device(_place(work, set_name)).get(device, Throughput())
+    return _by_device(throughput_file(work, set_name)).get(device, Throughput())
 
 
 def add_throughput(work: Path, set_name: str, device: str, more: Throughput) -> None:
     """Add to what was measured; several processes may."""
-    place = _place(work, set_name)
+    place = throughput_file(work, set_name)
     place.parent.mkdir(parents=True, exist_ok=True)
-    with file_lock(work / "locks" / f"{set_name}.{FOLDER}"):
+    with file_lock(throughput_lock(work, set_name)):
         sums = _by_device(place)
         sums[device] = sums.get(device, Throughput()) + more
         content = {name: asdict(measured) for name, measured in sums.items()}
         write_atomic(place, canonical(content), work)
-
-
-def _place(work: Path, set_name: str) -> Path:
-    return work / FOLDER / f"{set_name}.json"
 
 
 def _by_device(place: Path) -> dict[str, Throughput]:

@@ -449,7 +449,7 @@ def test_a_run_says_what_set_its_pace_and_what_would_be_faster_here(
 def test_sets_that_are_made_together_share_the_time_that_is_remembered(
     manifest, encoders, tmp_path
 ):
-    store = FeatureStore.at(tmp_path / "s.zarr")
+    store = FeatureStore.open_or_plan(tmp_path / "s.zarr")
     result = extract_features(manifest, str(tmp_path / "s.zarr"), encoders)
     names = [encoder.spec().name for encoder in encoders]
     each_s = [read_throughput(store.work, name, "cpu").seconds for name in names]

@@ -26,7 +26,7 @@ from features.extraction.shards import (
     media_bytes,
     plan_shards,
 )
-from features.manifest.manifest import read_manifest, select, write_manifest
+from features.manifest.manifest import read_manifest, write_manifest
 from features.media.limits import DEFAULT_LIMITS
 from tests.helpers.small_media import tone
 
@@ -208,8 +208,8 @@ def test_a_part_is_what_is_named_or_what_failed(manifest, request_, tmp_path, ma
 
 def test_the_parts_of_a_manifest_keep_its_order(manifest):
     clips = read_manifest(manifest)
-    assert [clip.id for clip in select(clips, ["c", "a"]).clips] == ["a", "c"]
-    assert select(clips, ()) is clips
+    assert [clip.id for clip in clips.select(["c", "a"]).clips] == ["a", "c"]
+    assert clips.select(()) is clips
 
 
 def test_no_clip_is_begun_after_the_word_to_stop(manifest, request_):
