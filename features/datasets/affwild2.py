@@ -24,9 +24,7 @@ from features.timeline import MAX_ROWS_APART, RowsApart
 VIDEO_SUFFIXES = {".mp4", ".avi", ".mkv", ".mov", ".webm"}
 CHALLENGE = re.compile(r"VA_.*|Valence_Arousal_.*", re.IGNORECASE)  # folder of the task
 SPLIT_FOLDERS: tuple[Split, ...] = ("train", "val", "test")  # prefixes of the names
-SECOND_PERSON = re.compile(
-    r"_(left|right)$"
-)  # in the names of annotation and crops, not of the video
+SECOND_PERSON = re.compile(r"_(left|right)$")  # on annotation and crops, not on the video
 SAMPLE_HEADER = "image_location,valence,arousal"
 ALIGNED = "cropped_aligned"
 ORIGINAL_CLIPS = {"train": 356, "val": 76, "test": 162}

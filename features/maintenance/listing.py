@@ -61,8 +61,8 @@ def info(path: str, clip_id: str) -> tuple[ClipInfo, ...]:
     """Return the clip in each feature set that has it; raise `InputError` if none has."""
     store = FeatureStore.open(path)
     infos = (_clip_info(store, name, clip_id) for name in store.feature_sets())
-    if found := tuple(each for each in infos if each):
-        return found
+    if present := tuple(each for each in infos if each):
+        return present
     raise InputError(f"{path} has no features of a clip {clip_id!r}; `vaflow ls {path}` lists")
 
 

@@ -84,13 +84,13 @@ def status(store: str, manifest: Path) -> Status:
     unknown_kinds = {name: spec.kind for name, spec in specs.items() if spec.kind not in MODALITY}
     with open_cache(opened.work) as cache:
         digests = SourceDigests(cache)
-        found = tuple(
+        states = tuple(
             clip
             for name, spec in specs.items()
             if name not in unknown_kinds
             for clip in _status_of_set(opened, spec, clips, digests)
         )
-    return Status(found, unknown_kinds)
+    return Status(states, unknown_kinds)
 
 
 def _status_of_set(
@@ -100,8 +100,8 @@ def _status_of_set(
     name, decoder, quarantined = spec.name, decoder_version(), entries_of(store.work, spec.name)
     for clip in clips.clips:
         source = source_or_error(clips.source(clip), spec, digests)
-        found = clip_state(store, name, clip.id, source, decoder, quarantined)
-        yield ClipStatus(clip.id, name, found.state, found.reason, found.n_bytes)
+        state = clip_state(store, name, clip.id, source, decoder, quarantined)
+        yield ClipStatus(clip.id, name, state.state, state.reason, state.n_bytes)
 
 
 def source_or_error(
@@ -114,20 +114,20 @@ def source_or_error(
         return error
 
 
-def render_status(found: Status) -> Iterator[str]:
+def render_status(report: Status) -> Iterator[str]:
     """Yield the lines of the report for a person."""
-    if not found.clips and not found.unknown_kinds:
+    if not report.clips and not report.unknown_kinds:
         yield "the store has no feature set yet; run extract-features"
-    for name, n_bytes in found.n_bytes.items():
-        counts = Counter(clip.state for clip in found.clips if clip.spec == name)
+    for name, n_bytes in report.n_bytes.items():
+        counts = Counter(clip.state for clip in report.clips if clip.spec == name)
         states = ", ".join(f"{n} {state}" for state, n in counts.items())
         yield f"{name}: {states}; {readable(n_bytes)}"
-    for name, kind in found.unknown_kinds.items():
+    for name, kind in report.unknown_kinds.items():
         yield (
             f"{name}: not compared: this vaflow does not know the kind {kind!r}; use the vaflow "
             "that wrote it"
         )
-    outdated = [clip for clip in found.clips if clip.state != "complete"]
+    outdated = [clip for clip in report.clips if clip.state != "complete"]
     for clip in outdated[:LISTED_AT_MOST]:
         yield f"  {clip.state}: {clip.clip} ({clip.spec}): {clip.reason}"
     if len(outdated) > LISTED_AT_MOST:

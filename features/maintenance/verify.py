@@ -199,9 +199,9 @@ def _wrong_files(folder: Path, sizes: dict[str, int]) -> Iterator[tuple[str, str
             yield METADATA, f"commits what is no track: {error}"
 
 
-def render_verification(found: Verification) -> Iterator[str]:
+def render_verification(verification: Verification) -> Iterator[str]:
     """Yield the lines of the problems for a person."""
-    for problem in found.problems[:LISTED_AT_MOST]:
+    for problem in verification.problems[:LISTED_AT_MOST]:
         yield f"  {problem.path}: {problem.what}"
-    if len(found.problems) > LISTED_AT_MOST:
-        yield f"  and {len(found.problems) - LISTED_AT_MOST} more (--json lists all)"
+    if len(verification.problems) > LISTED_AT_MOST:
+        yield f"  and {len(verification.problems) - LISTED_AT_MOST} more (--json lists all)"

@@ -55,12 +55,12 @@ def why(store: str, clip_id: str, manifest: Path | None = None) -> tuple[Why, ..
     opened = FeatureStore.open(store)
     sets = opened.feature_sets()
     source = None if manifest is None else _source_of(clip_id, manifest)
-    found = tuple(_why_in_set(opened, sets, name, clip_id, source) for name in sets)
-    if manifest is None and all(each.state == "missing" for each in found):
+    answers = tuple(_why_in_set(opened, sets, name, clip_id, source) for name in sets)
+    if manifest is None and all(each.state == "missing" for each in answers):
         raise InputError(
             f"{store} knows nothing of a clip {clip_id!r}; `vaflow ls {store}` lists its clips"
         )
-    return found
+    return answers
 
 
 def _source_of(clip_id: str, manifest: Path) -> Source:
@@ -83,9 +83,9 @@ def _why_in_set(
     spec, source, is_known = sets[name], None, sets[name].kind in MODALITY
     if media is not None and is_known:
         source = source_or_error(media, spec, SourceDigests())
-    found = clip_state(store, name, clip_id, source, decoder_version())
-    reason = found.reason
-    if found.state == "complete" and not is_known:
+    state = clip_state(store, name, clip_id, source, decoder_version())
+    reason = state.reason
+    if state.state == "complete" and not is_known:
         reason = f"its media was not compared: this vaflow does not know the kind {spec.kind!r}"
     commit = store.header(name, clip_id).commit
     changes: tuple[FieldDifference, ...] = ()
@@ -97,7 +97,7 @@ def _why_in_set(
         if other != name and sets[other].kind == spec.kind
     }
     made_because = str(commit.provenance.get("reason", "")) if commit else ""
-    return Why(name, found.state, reason, made_because, changes, others)
+    return Why(name, state.state, reason, made_because, changes, others)
 
 
 def differences(path: str, old: Any, new: Any) -> Iterator[FieldDifference]:
@@ -113,14 +113,14 @@ def _spelled(value: Any) -> str:
     return value if value == ABSENT else json.dumps(value, sort_keys=True)
 
 
-def as_json(found: tuple[Why, ...]) -> JsonObject:
+def as_json(answers: tuple[Why, ...]) -> JsonObject:
     """Return the answer as `why --json` prints it."""
-    return {"sets": [asdict(each) for each in found]}
+    return {"sets": [asdict(each) for each in answers]}
 
 
-def render_why(found: tuple[Why, ...]) -> Iterator[str]:
+def render_why(answers: tuple[Why, ...]) -> Iterator[str]:
     """Yield the lines of the answer for a person."""
-    for each in found:
+    for each in answers:
         if each.state == "complete" and not each.differences:
             answer = "complete: nothing differs" + (f" ({each.reason})" if each.reason else "")
         else:
