@@ -12,7 +12,7 @@ from features.errors import MediaError
 from features.extraction.outcome import Outcome, count_reasons
 from features.extraction.plan import plan_all
 from features.extraction.throughput import read_throughput
-from features.freshness.digest_cache import recalling
+from features.freshness.digest_cache import open_cache
 from features.freshness.media_digests import SourceDigests
 from features.manifest.manifest import read_manifest
 from features.media.crops import crop_files
@@ -102,7 +102,7 @@ def plan_dry_run(
     )
     lengths: dict[Source, MediaAmount] = {}
     found: list[SetEstimate] = []
-    with recalling(target.work) as memo, closing(Decoder(limits)) as decoder:
+    with open_cache(target.work, read_only=True) as memo, closing(Decoder(limits)) as decoder:
         digests = SourceDigests(memo)
         specs = [(config, config.spec()) for config in encoders]
         plans = plan_all(clips, specs, target, digests, tool, force=force, failed=failed)

@@ -22,7 +22,7 @@ from features.extraction.outcome import ExtractionResult, Outcome
 from features.extraction.pipeline import ExtractionPipeline
 from features.extraction.plan import ClipJobs, SetPlan, jobs_by_clip, plan_all
 from features.extraction.runtime import Runtime
-from features.freshness.digest_cache import DigestCache, remembering
+from features.freshness.digest_cache import DigestCache, open_cache
 from features.freshness.media_digests import SourceDigests
 from features.manifest.manifest import Manifest, read_manifest
 from features.media.decoder_version import DecoderVersion, decoder_version
@@ -108,7 +108,7 @@ def extract_clips(
 
     for _, spec in specs:
         target.restore_spec(spec)
-    with remembering(target.work) as memo:
+    with open_cache(target.work) as memo:
         digests = SourceDigests(memo)
         plans = plan_all(clips, specs, target, digests, tool, force=force, failed=failed)
     n_all = sum(len(each.jobs) + len(each.settled) for each in plans)
@@ -182,8 +182,8 @@ def extracting(
             }
             for each in lacking
         }
-        with remembering(store.work) as later:
-            later.take_over(memo)  # a new store had no place for it
+        with open_cache(store.work) as later:
+            later.merge(memo)  # a new store had no place for it
             kind, digests = station.device.type, SourceDigests(later)
             line = ExtractionPipeline(built, sizes, store, digests, tool, made_by, kind, on_next)
             with closing(line.run(clips, decoders)) as ends:

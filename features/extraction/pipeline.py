@@ -21,7 +21,7 @@ from features.extraction.prefetch import QUEUE_PIECES
 from features.extraction.stage_times import StageTimer
 from features.extraction.throughput import Throughput, add_throughput, of_track
 from features.freshness.media_digests import SourceDigests
-from features.freshness.quarantine import PASSING, delete_entry, write_entry
+from features.freshness.quarantine import TRANSIENT_CODES, delete_entry, write_entry
 from features.media.decoder import Decoder
 from features.media.decoder_version import DecoderVersion
 from features.store.feature_store import FeatureStore
@@ -156,15 +156,15 @@ class ExtractionPipeline:
     def _refuse(self, job: ExtractionJob, result: Failed) -> Outcome:
         """Remember a clip that cannot be decoded, unless it may come through as it is."""
         name, clip_id = job.feature_set, job.clip.id
-        if result.code in PASSING or job.found.state == "complete":
+        if result.code in TRANSIENT_CODES or job.found.state == "complete":
             return Outcome(clip_id, name, "failed", result.why, reason=job.reason)
         write_entry(
             self.store.work,
             name,
             clip_id,
             code=result.code,
-            words=result.why,
+            message=result.why,
             source=job.source_digest,
-            extractor=self.tool,
+            decoder=self.tool,
         )
         return Outcome(clip_id, name, "quarantined", result.why, reason=job.reason)

@@ -11,7 +11,7 @@ from features.encoders import AnyEncoderConfig
 from features.errors import MediaError
 from features.extraction.outcome import Outcome, Reason
 from features.freshness.clip_state import ClipState, clip_state
-from features.freshness.media_digests import Seen, SourceDigests
+from features.freshness.media_digests import SourceDigests
 from features.freshness.quarantine import entries_of, read_entry
 from features.manifest.manifest import Manifest
 from features.media.decoder_version import DecoderVersion
@@ -73,7 +73,7 @@ def plan_all(
         clips = select_quarantined(clips, store.work, [spec.name for _, spec in encoders])
     sets = [_FeatureSet(config, spec, store, tool) for config, spec in encoders]
     for clip in clips.clips:
-        digest_of = partial(digests.of, clips.source(clip), seen=Seen())
+        digest_of = partial(digests.of, clips.source(clip), known={})
         for each in sets:
             each.take(clips, clip, digest_of, force, failed)
     return [SetPlan(each.config, each.spec, tuple(each.jobs), tuple(each.settled)) for each in sets]
@@ -137,16 +137,16 @@ def jobs_by_clip(plans: Sequence[SetPlan]) -> list[ClipJobs]:
 def final_outcome(found: ClipState, set_name: str, clip_id: str) -> Outcome | None:
     """How a clip ends of which this is there; None where it is to be extracted."""
     if found.state == "complete":
-        return Outcome(clip_id, set_name, "present", note=found.why or None)
-    if record := found.quarantined:
+        return Outcome(clip_id, set_name, "present", note=found.reason or None)
+    if found.quarantine:
         again = "not tried again until its media or what decodes it changes, or with failed=true"
-        return Outcome(clip_id, set_name, "quarantined", f"{record.words}; {again}")
+        return Outcome(clip_id, set_name, "quarantined", f"{found.quarantine.message}; {again}")
     return None
 
 
 def _reason(found: ClipState, *, has_other: bool) -> Reason:
     """Why a clip is extracted."""
-    if found.state == "complete" or found.quarantined:
+    if found.state in ("complete", "quarantined"):
         return "forced"
     if found.state == "missing":
         return "spec changed" if has_other else "new"

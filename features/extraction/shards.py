@@ -21,7 +21,7 @@ from features.extraction.outcome import ExtractionResult, Outcome
 from features.extraction.plan import ClipJobs, ExtractionJob, SetPlan, jobs_by_clip, plan_all
 from features.extraction.runtime import Runtime
 from features.freshness.clip_state import clip_state
-from features.freshness.digest_cache import remembering
+from features.freshness.digest_cache import open_cache
 from features.freshness.media_digests import SourceDigests
 from features.manifest.manifest import Manifest, read_manifest
 from features.media.crops import crop_files
@@ -114,12 +114,12 @@ class PlannedExtraction:
         if now.state == "complete" and is_new:
             if said and said.state == "extracted":
                 return said
-            note = now.why or None
+            note = now.reason or None
             return Outcome(clip_id, name, "extracted", note=note, reason=job.reason)
         if said and said.state in ("failed", "quarantined"):
             return said
-        if now.quarantined and now.quarantined != job.found.quarantined:
-            return Outcome(clip_id, name, "quarantined", now.quarantined.words, reason=job.reason)
+        if now.quarantine and now.quarantine != job.found.quarantine:
+            return Outcome(clip_id, name, "quarantined", now.quarantine.message, reason=job.reason)
         return Outcome(clip_id, name, "failed", lost, reason=job.reason)
 
 
@@ -134,13 +134,13 @@ def plan_shards(
     again = {"force": request.force, "failed": request.failed}
     for _, spec in specs:
         store.restore_spec(spec)
-    with remembering(store.work) as memo:
+    with open_cache(store.work) as memo:
         plans = tuple(plan_all(clips, specs, store, SourceDigests(memo), tool, **again))
     left = jobs_by_clip(plans)
     if left:
         store.create()
-        with remembering(store.work) as later:  # a new store had no place for it
-            later.take_over(memo)
+        with open_cache(store.work) as later:  # a new store had no place for it
+            later.merge(memo)
     by_id = {clip.id: clip for clip in clips.clips}
     dealt = deal_shards([media_bytes(jobs[0].source) for jobs in left], n_workers)
     shards = tuple(
@@ -205,7 +205,7 @@ class ShardStream:
         self._aside: defaultdict[int, list[Outcome]] = defaultdict(list)
         with ExitStack() as stack:
             station = stack.enter_context(closing(Runtime(asked.device)))
-            memo = stack.enter_context(remembering(run.store.work))
+            memo = stack.enter_context(open_cache(run.store.work))
             passing = extracting(
                 run.plans,
                 [jobs for left in run.left for jobs in left],

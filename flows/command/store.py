@@ -90,8 +90,8 @@ def _verify(arguments: argparse.Namespace) -> int:
     from flows.progress import progress_bar
 
     def looked() -> Verification:
-        with progress_bar("verify") as on_records:
-            return verify(arguments.store, on_records=on_records)
+        with progress_bar("verify") as on_progress:
+            return verify(arguments.store, on_progress=on_progress)
 
     found = looked()
     failed: Collection[Any] = ()
@@ -128,7 +128,7 @@ def _repair(arguments: argparse.Namespace, found: Any) -> Collection[Any]:
     clips = {clip.id for clip in read_manifest(keys["manifest"]).clips}
     print("\n".join(["verify: found", *render_verification(found)]), file=sys.stderr)
     done = repair(arguments.store, found, specs, clips)
-    if not any(problem.spec for problem in done.cleared):
+    if not any(problem.spec for problem in done.repaired):
         return ()
     ended = extract_features(**keys)
     print(ended.summary(), file=sys.stderr)
@@ -208,15 +208,17 @@ def _stats(arguments: argparse.Namespace) -> int:
 
     n_pairs = PAIRS if arguments.pairs is None else arguments.pairs
     sets, manifest = arguments.set or (), arguments.manifest
-    with progress_bar("stats") as on_clips:
-        found = statistics(arguments.store, sets, manifest, n_pairs=n_pairs, on_clips=on_clips)
+    with progress_bar("stats") as on_progress:
+        found = statistics(
+            arguments.store, sets, manifest, n_pairs=n_pairs, on_progress=on_progress
+        )
     if arguments.json:
         print(json.dumps({"sets": [each.as_json() for each in found]}, indent=2))
     else:
         console = Console(highlight=False, soft_wrap=True, markup=False)
         for said in render_statistics(found):
             console.print(said)
-    return 1 if any(each.survey.damaged for each in found) else 0
+    return 1 if any(each.summary.damaged for each in found) else 0
 
 
 def _export(arguments: argparse.Namespace) -> int:

@@ -20,8 +20,9 @@ from s3fs import S3FileSystem
 
 from features.clip import Clip
 from features.extraction.extract import extract_features
-from features.freshness.clip_state import record_state
+from features.freshness.clip_state import clip_state
 from features.manifest.manifest import write_manifest
+from features.media.decoder_version import decoder_version
 from features.store.feature_store import FeatureStore
 from tests.helpers.crash_publish import SOURCE, SPEC, make_track
 from tests.helpers.toy_extraction import N_CLIPS, N_ROWS, ToyConfig, asked, child, end
@@ -66,7 +67,7 @@ def files(root: Path) -> dict[str, str]:
 def state_read(url: str) -> str:
     """Which of the two records of the clip a reader finds: "old", "new", or its state."""
     store = FeatureStore.open(url)
-    state, _ = record_state(store.header(SPEC.name, "a"), SOURCE)
+    state = clip_state(store, SPEC.name, "a", SOURCE, decoder_version()).state
     if state != "complete":
         return state
     values = store.read(SPEC.name, "a").values

@@ -42,7 +42,7 @@ def test_it_tells_what_would_be_done_and_why_and_writes_nothing(
     manifest, encoders, tmp_path, monkeypatch
 ):
     monkeypatch.setattr(
-        "features.freshness.digest_cache.SETTLE_NS", -(10**15)
+        "features.freshness.digest_cache.MIN_AGE_NS", -(10**15)
     )  # else new files go unnoted
     store, before = tmp_path / "s.zarr", everything(tmp_path)
     clip_set, ast_set = (encoder.spec().name for encoder in encoders)

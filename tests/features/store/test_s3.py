@@ -223,7 +223,7 @@ def test_each_object_that_is_changed_missing_or_extra_is_found(url, files):
     files.pipe_file(key(url, "a", "values/c/7/0"), b"stray")
     files.pipe_file(key(url, "zeros", "../../x"), b"leads out")
     files.pipe_file(f"{url.removeprefix('s3://')}/letter.txt", b"dear")
-    found = {problem.place: problem.what for problem in verify(url).problems}
+    found = {problem.path: problem.what for problem in verify(url).problems}
     assert found.pop("letter.txt") == "does not belong here; move it away"
     assert found.pop(f"{SPEC.name}/a/values/c/7/0") == "is one too many"
     assert "is no file of a record; delete it" in found.pop(f"{SPEC.name}/zeros")
@@ -238,7 +238,7 @@ def test_repair_moves_wrong_objects_out_and_the_record_is_missing_or_corrupt(url
     store = FeatureStore.open(url)
     assert state_of(store, "zeros", SOURCE)[0] == "corrupt"
     done = repair(url, verify(url), [SPEC], set(TRACKS))
-    assert not done.left
+    assert not done.remaining
     assert state_of(store, "large", SOURCE) == (
         "corrupt",
         "values/c/0/0 is missing",
@@ -269,7 +269,7 @@ def test_statistics_equal_those_of_a_folder(url, bucket, files, tmp_path):
     chunk.write_bytes(b"x" * 34)
     (found,), (wanted,) = statistics(url), statistics(folder)
     assert found.as_json() == wanted.as_json()
-    assert [each.clip for each in found.survey.damaged] == ["a", "large"]
+    assert [each.clip for each in found.summary.damaged] == ["a", "large"]
     with pytest.raises(InputError, match="no such bucket"):
         statistics("s3://bucket-none/s.zarr")
 
