@@ -21,7 +21,7 @@ from features.extraction.prefetch import QUEUE_PIECES
 from features.extraction.stage_times import StageTimer
 from features.extraction.throughput import Throughput, add_throughput, track_throughput
 from features.freshness.media_digests import SourceDigests
-from features.freshness.quarantine import PASSING, delete_entry, write_entry
+from features.freshness.quarantine import TRANSIENT_CODES, delete_entry, write_entry
 from features.media.decoder import Decoder
 from features.media.decoder_version import DecoderVersion
 from features.store.feature_store import FeatureStore
@@ -154,15 +154,15 @@ class ExtractionPipeline:
     def _quarantine(self, job: ExtractionJob, result: Failed) -> Outcome:
         """Quarantine a clip, unless its record is complete or the failure may pass."""
         name, clip_id = job.feature_set, job.clip.id
-        if result.code in PASSING or job.state.state == "complete":
+        if result.code in TRANSIENT_CODES or job.state.state == "complete":
             return Outcome(clip_id, name, "failed", result.detail, reason=job.reason)
         write_entry(
             self.store.work,
             name,
             clip_id,
             code=result.code,
-            words=result.detail,
+            message=result.detail,
             source=job.source_digest,
-            extractor=self.decoder,
+            decoder=self.decoder,
         )
         return Outcome(clip_id, name, "quarantined", result.detail, reason=job.reason)

@@ -170,16 +170,16 @@ class _SetPlanner:
 def final_outcome(state: ClipState, set_name: str, clip_id: str) -> Outcome | None:
     """The outcome of a clip that needs no work; None if it is to be extracted."""
     if state.state == "complete":
-        return Outcome(clip_id, set_name, "present", note=state.why or None)
-    if entry := state.quarantined:
+        return Outcome(clip_id, set_name, "present", note=state.reason or None)
+    if entry := state.quarantine:
         again = "not tried again until its media or what decodes it changes, or with failed=true"
-        return Outcome(clip_id, set_name, "quarantined", f"{entry.words}; {again}")
+        return Outcome(clip_id, set_name, "quarantined", f"{entry.message}; {again}")
     return None
 
 
 def _reason(state: ClipState, *, has_other: bool) -> Reason:
     """Why a clip in this state is extracted."""
-    if state.state == "complete" or state.quarantined:
+    if state.state in ("complete", "quarantined"):
         return "forced"
     if state.state == "missing":
         return "spec changed" if has_other else "new"

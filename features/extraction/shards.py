@@ -208,9 +208,9 @@ def _outcome_in_store(
     if state.state == "complete" and report and report.state == "extracted":
         return report
     if state.state == "complete" and state.commit != job.state.commit:
-        return Outcome(clip_id, name, "extracted", note=state.why or None, reason=job.reason)
+        return Outcome(clip_id, name, "extracted", note=state.reason or None, reason=job.reason)
     if report and report.state in ("failed", "quarantined"):
         return report
-    if state.quarantined and state.quarantined != job.state.quarantined:
-        return Outcome(clip_id, name, "quarantined", state.quarantined.words, reason=job.reason)
+    if state.quarantine and state.quarantine != job.state.quarantine:
+        return Outcome(clip_id, name, "quarantined", state.quarantine.message, reason=job.reason)
     return Outcome(clip_id, name, "failed", lost, reason=job.reason)
