@@ -22,6 +22,7 @@ from s3fs import S3FileSystem
 
 from features.clip import Clip
 from features.extraction.extract import extract_features
+from features.extraction.options import ExtractionOptions
 from features.manifest.manifest import write_manifest
 from features.store.feature_store import FeatureStore
 from tests.helpers.crash_publish import SOURCE, SPEC, make_track
@@ -117,8 +118,9 @@ def resumed(folder: Path, url: str, n_commits: int) -> dict[str, int]:
         if done == n_commits:
             os.kill(os.getpid(), signal.SIGKILL)
 
-    def extract(store: str, **keys: object) -> None:
-        extract_features(manifest, store, [ToyConfig(log)], batch_size=7, **keys)
+    def extract(store: str, **hooks: object) -> None:
+        options = ExtractionOptions(store, (ToyConfig(log),), batch_size=7)
+        extract_features(manifest, options, **hooks)
 
     assert end(child(lambda: extract(url, on_outcome=on_outcome))) == -signal.SIGKILL
     log.unlink()

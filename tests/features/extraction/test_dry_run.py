@@ -9,6 +9,7 @@ from features.encoders.ast import AstConfig
 from features.encoders.clip import ClipConfig
 from features.extraction.dry_run import plan_dry_run, render_dry_run
 from features.extraction.extract import extract_features
+from features.extraction.options import ExtractionOptions
 from features.extraction.throughput import Throughput, add_throughput, of_track, read_throughput
 from features.manifest.manifest import write_manifest
 from tests.helpers.small_media import tone
@@ -35,7 +36,9 @@ def everything(folder: Path) -> dict[str, bytes | None]:
 
 
 def said(manifest, store, encoders, **keys) -> str:
-    return "\n".join(render_dry_run(plan_dry_run(manifest, str(store), encoders, **keys)))
+    return "\n".join(
+        render_dry_run(plan_dry_run(manifest, ExtractionOptions(str(store), encoders, **keys)))
+    )
 
 
 def test_it_tells_what_would_be_done_and_why_and_writes_nothing(
@@ -51,14 +54,14 @@ def test_it_tells_what_would_be_done_and_why_and_writes_nothing(
     assert first.count("not known yet") == 2
     assert everything(tmp_path) == before
 
-    extract_features(manifest, str(store), encoders)
+    extract_features(manifest, ExtractionOptions(str(store), encoders))
     (store / clip_set / "a" / "time_s" / "c" / "0").unlink()
     shutil.rmtree(store / ast_set / "b")
     (tmp_path / "c.mp4").write_text("no video")
     clips = [Clip(id=name, video=f"{name}.mp4") for name in "abcd"]
     write_manifest(manifest, clips)
     before = everything(tmp_path)
-    found = plan_dry_run(manifest, str(store), encoders)
+    found = plan_dry_run(manifest, ExtractionOptions(str(store), encoders))
     assert found.sets[0].reasons == {"a": "corrupt", "c": "new"}
     assert found.sets[1].reasons == {"b": "new", "c": "new"}
     assert found.counts == {"corrupt": 1, "new": 3, "present": 2, "failed": 2}
@@ -70,21 +73,25 @@ def test_it_tells_what_would_be_done_and_why_and_writes_nothing(
     assert "d.mp4 cannot be read" in lines
     assert everything(tmp_path) == before
 
-    extract_features(manifest, str(store), encoders)
-    again = plan_dry_run(manifest, str(store), encoders)
+    extract_features(manifest, ExtractionOptions(str(store), encoders))
+    again = plan_dry_run(manifest, ExtractionOptions(str(store), encoders))
     assert again.counts == {"present": 4, "quarantined": 2, "failed": 2}
     assert again.sets[0].seconds == 0
     assert "c: quarantined: " in "\n".join(render_dry_run(again))
-    forced = plan_dry_run(manifest, str(store), encoders, force=True)
+    forced = plan_dry_run(manifest, ExtractionOptions(str(store), encoders, force=True))
     assert forced.counts == {"forced": 6, "failed": 2}
 
 
 def test_other_settings_are_named_as_the_reason(manifest, encoders, tmp_path, tiny_ast):
     store = tmp_path / "s.zarr"
-    extract_features(manifest, str(store), encoders)
+    extract_features(manifest, ExtractionOptions(str(store), encoders))
     other = [AstConfig(model=tiny_ast, hop_s=0.32)]
-    assert plan_dry_run(manifest, str(store), other).counts == {"spec changed": 2}
-    assert extract_features(manifest, str(store), other).reasons == {"spec changed": 2}
+    assert plan_dry_run(manifest, ExtractionOptions(str(store), other)).counts == {
+        "spec changed": 2
+    }
+    assert extract_features(manifest, ExtractionOptions(str(store), other)).reasons == {
+        "spec changed": 2
+    }
 
 
 def test_the_time_it_takes_is_of_what_was_measured_on_this_device(manifest, encoders, tmp_path):
@@ -93,18 +100,22 @@ def test_the_time_it_takes_is_of_what_was_measured_on_this_device(manifest, enco
     add_throughput(work, name, "cuda", Throughput(rows=1e6, media_s=1e6, seconds=1.0))
     add_throughput(work, name, "cpu", Throughput(rows=100.0, media_s=4.0, seconds=3.0))
     add_throughput(work, name, "cpu", Throughput(rows=100.0, media_s=2.0, seconds=1.0))
-    found = plan_dry_run(manifest, str(tmp_path / "s.zarr"), encoders[:1], device="cpu").sets[0]
+    found = plan_dry_run(
+        manifest, ExtractionOptions(str(tmp_path / "s.zarr"), encoders[:1], device="cpu")
+    ).sets[0]
     assert found.rows_per_s == 50  # 200 rows in 4 s
     assert found.length.media_s == 3
     assert found.seconds == pytest.approx(2)  # 3 s of media, where 6 took 4
     lines = "\n".join(
-        render_dry_run(plan_dry_run(manifest, str(tmp_path / "s.zarr"), encoders[:1]))
+        render_dry_run(
+            plan_dry_run(manifest, ExtractionOptions(str(tmp_path / "s.zarr"), encoders[:1]))
+        )
     )
     assert "about 0 min 2 s at the 50.0 rows a second measured so far" in lines
 
 
 def test_a_run_measures_its_rows_and_its_media(manifest, encoders, tmp_path):
-    extract_features(manifest, str(tmp_path / "s.zarr"), encoders, device="cpu")
+    extract_features(manifest, ExtractionOptions(str(tmp_path / "s.zarr"), encoders, device="cpu"))
     measured = read_throughput(tmp_path / "s.zarr.work", encoders[0].spec().name, "cpu")
     assert measured.rows == 75
     assert measured.media_s == pytest.approx(3)
@@ -134,6 +145,10 @@ def test_crops_without_a_video_are_counted(encoders, tmp_path, make_crops):
         [Clip(id="timed", frames="crops", fps=2.0), Clip(id="untimed", frames="crops")],
     )
     length = (
-        plan_dry_run(tmp_path / "m.jsonl", str(tmp_path / "s.zarr"), encoders[:1]).sets[0].length
+        plan_dry_run(
+            tmp_path / "m.jsonl", ExtractionOptions(str(tmp_path / "s.zarr"), encoders[:1])
+        )
+        .sets[0]
+        .length
     )
     assert (length.n_frames, length.media_s, length.n_unknown) == (6, 1.5, 1)

@@ -193,16 +193,16 @@ def test_shards_in_one_line_that_are_told_to_stop_begin_nothing_more(one_by_one)
 
 def test_a_part_is_what_is_named_or_what_failed(manifest, request_, tmp_path, make_video):
     store, encoders = request_.store, request_.encoders
-    assert states(extract_features(manifest, store, encoders, only=["b"]).outcomes) == {
-        "b": "extracted"
-    }
+    assert states(
+        extract_features(manifest, ExtractionOptions(store, encoders, only=("b",))).outcomes
+    ) == {"b": "extracted"}
     with pytest.raises(InputError, match="the manifest has no clip 'bb'; did you mean 'b'"):
-        extract_features(manifest, store, encoders, only=["bb"])
-    none = extract_features(manifest, store, encoders, failed=True)
+        extract_features(manifest, ExtractionOptions(store, encoders, only=("bb",)))
+    none = extract_features(manifest, ExtractionOptions(store, encoders, failed=True))
     assert (none.outcomes, none.failed) == ((), ())
     assert "no clip is in quarantine; nothing to do" in none.summary()
-    extract_features(manifest, store, encoders)
-    tried = extract_features(manifest, store, encoders, failed=True)
+    extract_features(manifest, ExtractionOptions(store, encoders))
+    tried = extract_features(manifest, ExtractionOptions(store, encoders, failed=True))
     assert [(o.clip, o.state, o.reason) for o in tried.outcomes] == [("c", "quarantined", "forced")]
 
 
@@ -220,5 +220,7 @@ def test_no_clip_is_begun_after_the_word_to_stop(manifest, request_):
         return len(asked) <= 2  # asked once for the pass, then once a clip
 
     store, encoders = request_.store, request_.encoders
-    result = extract_features(manifest, store, encoders, readers=1, on_next=on_next)
+    result = extract_features(
+        manifest, ExtractionOptions(store, encoders, readers=1), should_continue=on_next
+    )
     assert states(result.outcomes) == {"a": "extracted"}

@@ -125,7 +125,9 @@ def test_a_worker_that_is_killed_costs_nothing_but_time(manifest, encoders, tmp_
     assert {name: final[name] for name in first} == first  # each was published once
     assert not verify(str(store)).problems
     assert status(str(store), manifest).is_complete
-    extract_features(manifest, str(tmp_path / "here.zarr"), encoders, device="cpu")
+    extract_features(
+        manifest, ExtractionOptions(str(tmp_path / "here.zarr"), encoders, device="cpu")
+    )
     assert same(store, tmp_path / "here.zarr")
     again, _ = run(manifest, store, encoders, None)
     assert again.counts == {"present": 2 * N_CLIPS}
