@@ -2,6 +2,7 @@ import logging
 import shutil
 import threading
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -17,7 +18,7 @@ from features.extraction.options import ExtractionOptions
 from features.extraction.throughput import read_throughput
 from features.freshness.quarantine import read_entry
 from features.maintenance.status import render_status, status
-from features.manifest.manifest import write_manifest
+from features.manifest.manifest import read_manifest, write_manifest
 from features.media.decoder_version import DecoderVersion
 from features.media.limits import DecodeLimits
 from features.store.feature_store import FeatureStore
@@ -48,7 +49,17 @@ def manifest(tmp_path, make_video, make_crops):
     return tmp_path / "m.jsonl"
 
 
-def ends(result) -> dict[str, int]:
+@pytest.fixture
+def both(tmp_path, encoders):
+    return ExtractionOptions(str(tmp_path / "s.zarr"), encoders)
+
+
+@pytest.fixture
+def visual(both, encoders):
+    return replace(both, encoders=encoders[:1])
+
+
+def counts(result) -> dict[str, int]:
     return dict(result.counts)
 
 
@@ -59,12 +70,12 @@ def tracks(store, clip_ids=("c0", "c1", "c2", "c3")):
     }
 
 
-def test_every_clip_has_a_track_in_every_set_and_a_second_run_encodes_nothing(
-    manifest, encoders, tmp_path, monkeypatch
+def test_every_clip_gets_a_track_in_every_set_and_a_second_run_encodes_nothing(
+    manifest, encoders, both, tmp_path, monkeypatch
 ):
     store = str(tmp_path / "s.zarr")
-    result = extract_features(manifest, ExtractionOptions(store, encoders))
-    assert ends(result) == {"extracted": 8}
+    result = extract_features(manifest, both)
+    assert counts(result) == {"extracted": 8}
     assert result.reasons == {"new": 8}
     assert result.notes() == ["c2: the clip has no sound"]
     found = tracks(store)
@@ -78,13 +89,13 @@ def test_every_clip_has_a_track_in_every_set_and_a_second_run_encodes_nothing(
 
     monkeypatch.setattr(ClipConfig, "build", never)
     monkeypatch.setattr(AstConfig, "build", never)
-    again = extract_features(manifest, ExtractionOptions(store, encoders))
-    assert ends(again) == {"present": 8}
+    again = extract_features(manifest, both)
+    assert counts(again) == {"present": 8}
     assert "nothing to encode" in again.summary()
 
 
 @pytest.mark.parametrize("batch_size", [1, 7, 1000])
-def test_batches_that_run_across_clips_change_nothing(
+def test_batches_across_clips_change_no_value(
     manifest, encoders, tmp_path, batch_size, monkeypatch, decoder
 ):
     sizes = []
@@ -111,8 +122,6 @@ def test_batches_that_run_across_clips_change_nothing(
 
 
 def extract_alone(encoder, manifest, clip_id, decoder):
-    from features.manifest.manifest import read_manifest
-
     listed = read_manifest(manifest)
     source = listed.source(next(c for c in listed.clips if c.id == clip_id))
     reading = encoder.read(source, decoder)
@@ -124,15 +133,14 @@ def extract_alone(encoder, manifest, clip_id, decoder):
             return encoder.assemble(outputs, end.value)[0]
 
 
-def test_a_broken_clip_is_named_and_the_others_go_on(manifest, encoders, tmp_path):
+def test_a_broken_clip_is_reported_and_the_others_are_extracted(manifest, both, tmp_path):
     whole = (tmp_path / "c1.mp4").read_bytes()
     (tmp_path / "c1.mp4").write_bytes(whole[: len(whole) // 2])
     shutil.rmtree(tmp_path / "crops-c1")  # so the video is what is read
     (tmp_path / "crops-c1").mkdir()
     (tmp_path / "c3.mp4").unlink()
-    store = str(tmp_path / "s.zarr")
-    result = extract_features(manifest, ExtractionOptions(store, encoders))
-    assert ends(result) == {"extracted": 4, "quarantined": 2, "failed": 2}
+    result = extract_features(manifest, both)
+    assert counts(result) == {"extracted": 4, "quarantined": 2, "failed": 2}
     assert {(o.clip, o.state) for o in result.failed} == {("c1", "quarantined"), ("c3", "failed")}
     messages = " ".join(o.detail for o in result.failed)
     assert "c3.mp4 cannot be read" in messages
@@ -147,55 +155,55 @@ def test_a_broken_clip_is_named_and_the_others_go_on(manifest, encoders, tmp_pat
             if '"c3"' not in line
         )
     )
-    assert ends(extract_features(manifest, ExtractionOptions(store, encoders))) == {
+    assert counts(extract_features(manifest, both)) == {
         "extracted": 2,
         "present": 4,
     }
 
 
-def test_only_what_changed_is_extracted_again(manifest, encoders, tmp_path):
-    store = str(tmp_path / "s.zarr")
-    extract_features(manifest, ExtractionOptions(store, encoders))
+def test_only_changed_media_is_extracted_again(manifest, both, tmp_path):
+    extract_features(manifest, both)
     crop = tmp_path / "crops-c1" / "00002.jpg"
     crop.write_bytes((tmp_path / "crops-c1" / "00040.jpg").read_bytes())
-    result = extract_features(manifest, ExtractionOptions(store, encoders))
+    result = extract_features(manifest, both)
     done = [o for o in result.outcomes if o.state == "extracted"]
     assert [(o.clip, o.feature_set[:4], o.reason) for o in done] == [
         ("c1", "clip", "source changed")
     ]
 
 
-def test_relabelling_and_moving_cost_nothing(manifest, encoders, tmp_path):
-    store = str(tmp_path / "s.zarr")
-    extract_features(manifest, ExtractionOptions(store, encoders))
+def test_renamed_media_and_changed_labels_cause_no_extraction(manifest, both, tmp_path):
+    extract_features(manifest, both)
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "c0.mp4").rename(tmp_path / "elsewhere" / "other-name.mp4")
     text = manifest.read_text().replace('"c0.mp4"', '"elsewhere/other-name.mp4"')
     manifest.write_text(text.replace('"split": "train"', '"split": "val"'))
-    assert ends(extract_features(manifest, ExtractionOptions(store, encoders))) == {"present": 8}
+    assert counts(extract_features(manifest, both)) == {"present": 8}
 
 
-def test_a_record_that_lost_a_file_is_made_again_and_force_makes_all(manifest, encoders, tmp_path):
+def test_a_record_that_lost_a_file_is_extracted_again_and_force_extracts_all(
+    manifest, encoders, visual, tmp_path
+):
     store = tmp_path / "s.zarr"
-    extract_features(manifest, ExtractionOptions(str(store), encoders[:1]))
+    extract_features(manifest, visual)
     (store / encoders[0].spec().name / "c0" / "values" / "c" / "0" / "0").unlink()
-    result = extract_features(manifest, ExtractionOptions(str(store), encoders[:1]))
+    result = extract_features(manifest, visual)
     assert [(o.clip, o.reason) for o in result.outcomes if o.state == "extracted"] == [
         ("c0", "corrupt")
     ]
-    forced = extract_features(manifest, ExtractionOptions(str(store), encoders[:1], force=True))
+    forced = extract_features(manifest, replace(visual, force=True))
     assert forced.reasons == {"forced": 4}
 
 
-def test_another_spec_is_another_set_beside_the_first(manifest, tiny_ast, tmp_path):
+def test_another_spec_makes_another_feature_set(manifest, tiny_ast, tmp_path):
     store = str(tmp_path / "s.zarr")
     extract_features(manifest, ExtractionOptions(store, (AstConfig(model=tiny_ast, hop_s=0.64),)))
     extract_features(manifest, ExtractionOptions(store, (AstConfig(model=tiny_ast, hop_s=0.32),)))
     assert len(FeatureStore.open(store).feature_sets()) == 2
 
 
-def test_an_unexpected_failure_of_a_reader_stops_the_run_and_its_threads(
-    manifest, encoders, tmp_path, monkeypatch
+def test_an_unexpected_error_of_a_reader_ends_the_run_and_its_threads(
+    manifest, visual, monkeypatch
 ):
     def read(self, source, decoder):
         if source.clip_id == "c1":
@@ -205,33 +213,33 @@ def test_an_unexpected_failure_of_a_reader_stops_the_run_and_its_threads(
 
     monkeypatch.setattr(ClipEncoder, "read", read)
     with pytest.raises(ZeroDivisionError):
-        extract_features(manifest, ExtractionOptions(str(tmp_path / "s.zarr"), encoders[:1]))
+        extract_features(manifest, visual)
     assert not [t for t in threading.enumerate() if t.name.startswith("reader")]
 
 
-def test_values_that_are_not_finite_are_a_failure(manifest, encoders, tmp_path, monkeypatch):
+def test_values_that_are_not_finite_fail(manifest, visual, monkeypatch):
     monkeypatch.setattr(
         ClipEncoder, "encode", lambda self, items: torch.full((len(items), 16), float("nan"))
     )
-    result = extract_features(manifest, ExtractionOptions(str(tmp_path / "s.zarr"), encoders[:1]))
-    assert ends(result) == {"failed": 4}
+    result = extract_features(manifest, visual)
+    assert counts(result) == {"failed": 4}
     assert "not finite" in result.failed[0].detail
 
 
-def test_a_crop_that_cannot_be_read_fails_its_clip_alone(manifest, encoders, tmp_path):
+def test_an_unreadable_crop_fails_only_its_clip(manifest, visual, tmp_path):
     (tmp_path / "crops-c1" / "00002.jpg").unlink()
     (tmp_path / "crops-c1" / "00002.jpg").symlink_to(tmp_path / "nowhere.jpg")
-    result = extract_features(manifest, ExtractionOptions(str(tmp_path / "s.zarr"), encoders[:1]))
-    assert ends(result) == {"extracted": 3, "failed": 1}
+    result = extract_features(manifest, visual)
+    assert counts(result) == {"extracted": 3, "failed": 1}
     assert "00002.jpg cannot be read" in result.failed[0].detail
     assert status(str(tmp_path / "s.zarr"), manifest).counts == {"complete": 3, "missing": 1}
 
 
-def test_interrupted_it_keeps_what_is_done_and_resumes_with_the_rest(
-    manifest, encoders, tmp_path, monkeypatch
+def test_an_interrupted_run_keeps_its_records_and_the_next_run_extracts_the_rest(
+    manifest, visual, monkeypatch
 ):
     monkeypatch.setattr("features.extraction.pipeline.WRITES_AHEAD", 0)
-    store, seen = str(tmp_path / "s.zarr"), []
+    seen = []
 
     def interrupt(outcome, total):
         seen.append(outcome)
@@ -239,38 +247,36 @@ def test_interrupted_it_keeps_what_is_done_and_resumes_with_the_rest(
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        extract_features(manifest, ExtractionOptions(store, encoders[:1]), on_outcome=interrupt)
+        extract_features(manifest, visual, on_outcome=interrupt)
     assert not [t for t in threading.enumerate() if t.name.startswith("reader")]
-    assert ends(extract_features(manifest, ExtractionOptions(store, encoders[:1]))) == {
+    assert counts(extract_features(manifest, visual)) == {
         "present": 2,
         "extracted": 2,
     }
 
 
-def test_a_clip_beyond_a_limit_fails_alone_until_the_limit_is_raised(manifest, encoders, tmp_path):
-    store, limits = str(tmp_path / "s.zarr"), DecodeLimits(frames=40)
-    result = extract_features(manifest, ExtractionOptions(store, encoders[:1], limits=limits))
-    assert ends(result) == {"extracted": 3, "quarantined": 1}
+def test_a_clip_above_a_limit_is_quarantined_until_the_limit_is_raised(manifest, visual):
+    limits = DecodeLimits(frames=40)
+    result = extract_features(manifest, replace(visual, limits=limits))
+    assert counts(result) == {"extracted": 3, "quarantined": 1}
     assert "it has 69 frames or more, more than limits.frames = 40" in result.failed[0].detail
-    again = extract_features(manifest, ExtractionOptions(store, encoders[:1], limits=limits))
-    assert ends(again) == {"present": 3, "quarantined": 1}
-    raised = extract_features(
-        manifest, ExtractionOptions(store, encoders[:1], limits=DecodeLimits(frames=70))
-    )
-    assert ends(raised) == {"present": 3, "extracted": 1}
+    again = extract_features(manifest, replace(visual, limits=limits))
+    assert counts(again) == {"present": 3, "quarantined": 1}
+    raised = extract_features(manifest, replace(visual, limits=DecodeLimits(frames=70)))
+    assert counts(raised) == {"present": 3, "extracted": 1}
 
 
-def test_reading_is_bounded(manifest, encoders, tmp_path, monkeypatch):
+def test_readers_wait_when_the_queue_is_full(manifest, visual, monkeypatch):
     monkeypatch.setattr("features.extraction.prefetch.QUEUE_PIECES", 1)
-    result = extract_features(
-        manifest, ExtractionOptions(str(tmp_path / "s.zarr"), encoders[:1], readers=3)
-    )
-    assert ends(result) == {"extracted": 4}
+    result = extract_features(manifest, replace(visual, readers=3))
+    assert counts(result) == {"extracted": 4}
 
 
-def test_status_says_complete_missing_stale_and_corrupt(manifest, encoders, tmp_path):
+def test_status_reports_complete_missing_stale_and_corrupt_clips(
+    manifest, encoders, visual, tmp_path
+):
     store = tmp_path / "s.zarr"
-    extract_features(manifest, ExtractionOptions(str(store), encoders[:1]))
+    extract_features(manifest, visual)
     assert status(str(store), manifest).is_complete
     name = encoders[0].spec().name
     shutil.rmtree(store / name / "c0")
@@ -296,10 +302,10 @@ def broken(tmp_path, name: str = "c3") -> bytes:
     return whole
 
 
-def test_a_clip_that_does_not_decode_is_not_tried_again_until_something_changes(
-    manifest, encoders, tmp_path, monkeypatch
+def test_a_quarantined_clip_is_not_tried_again_until_media_or_decoder_change(
+    manifest, encoders, visual, tmp_path, monkeypatch
 ):
-    store, work = str(tmp_path / "s.zarr"), tmp_path / "s.zarr.work"
+    work = tmp_path / "s.zarr.work"
     name = encoders[0].spec().name
     tried = []
     read = ClipEncoder.read
@@ -310,7 +316,7 @@ def test_a_clip_that_does_not_decode_is_not_tried_again_until_something_changes(
 
     monkeypatch.setattr(ClipEncoder, "read", noted)
     whole = broken(tmp_path)
-    assert ends(extract_features(manifest, ExtractionOptions(store, encoders[:1]))) == {
+    assert counts(extract_features(manifest, visual)) == {
         "extracted": 3,
         "quarantined": 1,
     }
@@ -318,69 +324,61 @@ def test_a_clip_that_does_not_decode_is_not_tried_again_until_something_changes(
     assert record.code in ("not-media", "damaged", "incomplete")
     assert "c3.mp4" in record.message
     tried.clear()
-    again = extract_features(manifest, ExtractionOptions(store, encoders[:1]))
-    assert ends(again) == {"present": 3, "quarantined": 1}
+    again = extract_features(manifest, visual)
+    assert counts(again) == {"present": 3, "quarantined": 1}
     assert again.failed[0].detail.startswith(record.message)
     assert "not tried again until its media or what decodes it changes" in again.failed[0].detail
     assert tried == []
 
-    forced = extract_features(manifest, ExtractionOptions(store, encoders[:1], force=True))
-    assert ends(forced) == {"extracted": 3, "quarantined": 1}
+    forced = extract_features(manifest, replace(visual, force=True))
+    assert counts(forced) == {"extracted": 3, "quarantined": 1}
     assert {o.reason for o in forced.outcomes} == {"forced"}
     tried.clear()
     monkeypatch.setattr(
-        "features.extraction.extract.decoder_version",
+        "features.extraction.plan.decoder_version",
         lambda limits: DecoderVersion("a better one", limits),
     )
-    extract_features(manifest, ExtractionOptions(store, encoders[:1]))
+    extract_features(manifest, visual)
     assert tried == ["c3"]
     assert read_entry(work, name, "c3").decoder == "a better one"
     (tmp_path / "c3.mp4").write_bytes(whole)
-    assert ends(extract_features(manifest, ExtractionOptions(store, encoders[:1]))) == {
+    assert counts(extract_features(manifest, visual)) == {
         "present": 3,
         "extracted": 1,
     }
     assert read_entry(work, name, "c3") is None
 
 
-def test_what_is_not_there_or_not_the_medias_fault_is_tried_each_time(
-    manifest, encoders, tmp_path, monkeypatch
+def test_missing_media_and_encoder_failures_are_tried_each_time(
+    manifest, visual, tmp_path, monkeypatch
 ):
-    store = str(tmp_path / "s.zarr")
     (tmp_path / "c3.mp4").rename(tmp_path / "away.mp4")
     monkeypatch.setattr(
         ClipEncoder, "encode", lambda self, items: torch.full((len(items), 16), float("nan"))
     )
-    assert ends(extract_features(manifest, ExtractionOptions(store, encoders[:1]))) == {"failed": 4}
+    assert counts(extract_features(manifest, visual)) == {"failed": 4}
     assert not list((tmp_path / "s.zarr.work").glob("quarantine/*/*"))
     (tmp_path / "away.mp4").rename(tmp_path / "c3.mp4")
     monkeypatch.undo()
-    assert ends(extract_features(manifest, ExtractionOptions(store, encoders[:1]))) == {
-        "extracted": 4
-    }
+    assert counts(extract_features(manifest, visual)) == {"extracted": 4}
 
 
-def test_a_whole_record_is_not_put_in_quarantine_by_a_forced_run_that_fails(
-    manifest, encoders, tmp_path, monkeypatch
+def test_a_complete_clip_is_not_quarantined_by_a_forced_run_that_fails(
+    manifest, visual, monkeypatch
 ):
-    store = str(tmp_path / "s.zarr")
-    extract_features(manifest, ExtractionOptions(store, encoders[:1]))
+    extract_features(manifest, visual)
 
     def read(self, source, *_):
         raise MediaError("a fault of the clip", "damaged")
         yield
 
     monkeypatch.setattr(ClipEncoder, "read", read)
-    assert ends(extract_features(manifest, ExtractionOptions(store, encoders[:1], force=True))) == {
-        "failed": 4
-    }
-    assert ends(extract_features(manifest, ExtractionOptions(store, encoders[:1]))) == {
-        "present": 4
-    }
+    assert counts(extract_features(manifest, replace(visual, force=True))) == {"failed": 4}
+    assert counts(extract_features(manifest, visual)) == {"present": 4}
 
 
-def test_media_that_changes_while_it_is_read_is_not_stored_as_what_it_was(
-    manifest, encoders, tmp_path, monkeypatch
+def test_media_that_changes_while_it_is_read_is_not_stored(
+    manifest, encoders, visual, tmp_path, monkeypatch
 ):
     store, assemble = str(tmp_path / "s.zarr"), ClipEncoder.assemble
 
@@ -392,44 +390,40 @@ def test_media_that_changes_while_it_is_read_is_not_stored_as_what_it_was(
     only = [Clip(id=k, video=f"{k}.mp4", split="train") for k in ("c3", "c0")]
     write_manifest(manifest, only[:1])
     monkeypatch.setattr(ClipEncoder, "assemble", meanwhile)
-    result = extract_features(manifest, ExtractionOptions(store, encoders[:1]))
+    result = extract_features(manifest, visual)
     assert [(o.state, o.detail) for o in result.outcomes] == [
         ("failed", "its media changed while it was read; run the same again")
     ]
     monkeypatch.undo()
-    assert ends(extract_features(manifest, ExtractionOptions(store, encoders[:1]))) == {
-        "extracted": 1
-    }
+    assert counts(extract_features(manifest, visual)) == {"extracted": 1}
     assert len(tracks(store, ["c3"])[encoders[0].spec().name, "c3"].values) == 40  # c0's frames
 
 
-def test_the_reason_is_recorded_and_logged(manifest, encoders, tmp_path, caplog):
+def test_the_reason_is_recorded_and_logged(manifest, encoders, visual, tmp_path, caplog):
     caplog.set_level(logging.INFO, "features.extraction.extract")
     store = str(tmp_path / "s.zarr")
-    result = extract_features(manifest, ExtractionOptions(store, encoders[:1]))
+    result = extract_features(manifest, visual)
     name = encoders[0].spec().name
     assert f"c2 ({name}): extracted: new" in caplog.messages
     assert "4 extracted, 0 already there, 0 failed, in" in result.summary()
     assert "(4 new)" in result.summary()
     (tmp_path / "c0.mp4").write_bytes((tmp_path / "c3.mp4").read_bytes())
-    extract_features(manifest, ExtractionOptions(store, encoders[:1]))
+    extract_features(manifest, visual)
     commit = FeatureStore.open(store).commit(name, "c0")
     assert commit.provenance["reason"] == "source changed"
     assert f"c0 ({name}): extracted: source changed" in caplog.messages
     broken(tmp_path)
-    summary = extract_features(manifest, ExtractionOptions(store, encoders[:1])).summary()
+    summary = extract_features(manifest, visual).summary()
     assert "0 extracted, 3 already there, 0 failed, 1 quarantined, in" in summary
 
 
-def test_few_claims_at_once_are_enough(manifest, encoders, tmp_path, monkeypatch):
+def test_a_small_number_of_claims_suffices(manifest, both, monkeypatch):
     monkeypatch.setattr("features.extraction.claims.MAX_CLAIMS", 1)
-    result = extract_features(
-        manifest, ExtractionOptions(str(tmp_path / "s.zarr"), encoders, batch_size=1000)
-    )
-    assert ends(result) == {"extracted": 8}
+    result = extract_features(manifest, replace(both, batch_size=1000))
+    assert counts(result) == {"extracted": 8}
 
 
-def test_a_clip_that_another_has_claimed_comes_last(manifest, encoders, tmp_path):
+def test_a_clip_claimed_by_another_process_is_extracted_last(manifest, encoders, visual, tmp_path):
     store, name = FeatureStore.open(tmp_path / "s.zarr", create=True), encoders[0].spec().name
     held = store.claim(name, "c0")
 
@@ -439,46 +433,44 @@ def test_a_clip_that_another_has_claimed_comes_last(manifest, encoders, tmp_path
 
     result = extract_features(
         manifest,
-        ExtractionOptions(str(tmp_path / "s.zarr"), encoders[:1], readers=1),
+        replace(visual, readers=1),
         on_outcome=free,
     )
     assert [o.clip for o in result.outcomes] == ["c1", "c2", "c3", "c0"]
     assert not list((store.work / "locks").iterdir())
 
 
-def test_an_archive_that_was_hashed_is_not_read_again(manifest, encoders, tmp_path, monkeypatch):
+def test_media_that_was_hashed_is_not_read_again(manifest, both, monkeypatch):
     now = time.time_ns
     monkeypatch.setattr("features.freshness.digest_cache.time.time_ns", lambda: now() + 10**10)
-    store = str(tmp_path / "s.zarr")
-    extract_features(manifest, ExtractionOptions(store, encoders))
+    extract_features(manifest, both)
 
     def never(path):
         raise AssertionError(f"{path} was read")
 
     monkeypatch.setattr("features.freshness.media_digests.sha256_of", never)
-    assert ends(extract_features(manifest, ExtractionOptions(store, encoders))) == {"present": 8}
+    assert counts(extract_features(manifest, both)) == {"present": 8}
 
 
 @pytest.mark.parametrize(("gain", "n_remarks"), [(3.0, 2), (1.2, 1)])
-def test_a_run_says_what_set_its_pace_and_what_would_be_faster_here(
-    manifest, encoders, tmp_path, monkeypatch, gain, n_remarks
+def test_a_result_reports_the_bottleneck_and_a_faster_precision(
+    manifest, both, monkeypatch, gain, n_remarks
 ):
     monkeypatch.setattr("features.system.devices.bfloat16_gain", lambda device: gain)
-    store = str(tmp_path / "s.zarr")
-    remarks = extract_features(manifest, ExtractionOptions(store, encoders)).remarks
+    remarks = extract_features(manifest, both).remarks
     assert len(remarks) == n_remarks
     assert remarks[0].startswith("stages, in ")
     if n_remarks == 2:
         assert remarks[1].startswith("cpu multiplies 3.0 times faster in bfloat16 than in float32")
         assert "precision: bfloat16 for clip and ast" in remarks[1]
-    assert extract_features(manifest, ExtractionOptions(store, encoders)).remarks == ()
+    assert extract_features(manifest, both).remarks == ()
 
 
-def test_sets_that_are_made_together_share_the_time_that_is_remembered(
-    manifest, encoders, tmp_path
+def test_feature_sets_extracted_together_share_the_measured_time(
+    manifest, encoders, both, tmp_path
 ):
     store = FeatureStore.at(tmp_path / "s.zarr")
-    result = extract_features(manifest, ExtractionOptions(str(tmp_path / "s.zarr"), encoders))
+    result = extract_features(manifest, both)
     names = [encoder.spec().name for encoder in encoders]
     each_s = [read_throughput(store.work, name, "cpu").seconds for name in names]
     assert min(each_s) > 0
