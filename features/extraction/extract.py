@@ -55,7 +55,7 @@ def extract_clips(
 ) -> ExtractionResult:
     """Extract as `extract_features` does, with the encoders that a runtime may have loaded."""
     started_s = time.monotonic()
-    plan = plan_extraction(clips, options, spec_of=runtime.spec)
+    plan = plan_extraction(clips, options)
     run = ExtractionRun(plan, plan.jobs_by_clip(), runtime, should_continue)
     outcomes: list[Outcome] = []
     with closing(run.outcomes()) as extracted:

@@ -89,11 +89,7 @@ class PlannedExtraction:
 
 @gc_paused()
 def plan_extraction(
-    clips: Manifest,
-    options: ExtractionOptions,
-    *,
-    spec_of: Callable[[AnyEncoderConfig], FeatureSpec] = lambda config: config.spec(),
-    read_only: bool = False,
+    clips: Manifest, options: ExtractionOptions, *, read_only: bool = False
 ) -> PlannedExtraction:
     """The clips that the store lacks; decodes nothing.
 
@@ -102,7 +98,7 @@ def plan_extraction(
     """
     clips = select(clips, options.only)
     store, decoder = FeatureStore.at(options.store), decoder_version(options.limits)
-    specs = [(config, spec_of(config)) for config in options.encoders]
+    specs = [(config, config.spec()) for config in options.encoders]
     if not read_only:
         for _, spec in specs:
             store.mend(spec)

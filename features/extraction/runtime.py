@@ -9,7 +9,6 @@ from features.encoders import AnyEncoderConfig
 from features.encoders.base import Encoder
 from features.media.decoder import Decoder
 from features.media.limits import DecodeLimits
-from features.spec import FeatureSpec
 from features.system.devices import DeviceName, acquire_device, torch_device
 from features.system.locks import HeldLock
 from features.system.parallel import n_cores
@@ -26,7 +25,6 @@ class Runtime:
     def __init__(self, name: DeviceName = "auto") -> None:
         self._allowed = torch_device(name)
         self._acquired: tuple[torch.device, HeldLock | None] | None = None
-        self._specs: dict[AnyEncoderConfig, FeatureSpec] = {}
         self._encoders: dict[AnyEncoderConfig, Encoder] = {}
         self._decoders: list[Decoder] = []
 
@@ -36,12 +34,6 @@ class Runtime:
         if self._acquired is None:
             self._acquired = acquire_device(self._allowed)
         return self._acquired[0]
-
-    def spec(self, config: AnyEncoderConfig) -> FeatureSpec:
-        """The spec of an encoder; its weights are hashed at the first call."""
-        if config not in self._specs:
-            self._specs[config] = config.spec()
-        return self._specs[config]
 
     def encoder(self, config: AnyEncoderConfig) -> Encoder:
         """The encoder on the device; raises `WeightsError` if its weights do not fit."""
@@ -61,7 +53,7 @@ class Runtime:
         while len(self._decoders) < n_readers:
             decoder = Decoder(limits, max(1, n_cores() // n_readers))
             self._decoders.append(decoder)
-            decoder.begin()
+            decoder.client.start()
         try:
             yield self._decoders[:n_readers]
         except BaseException:

@@ -13,7 +13,7 @@ import sys
 import time
 import traceback
 from collections import Counter
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
@@ -66,13 +66,13 @@ class ToyEncoder:
     def __init__(self, log: Path) -> None:
         self.log = log
 
-    def read(self, source: Source, *_: object) -> Generator[torch.Tensor, None, int]:
+    def read(self, source: Source, *_: object) -> Iterator[torch.Tensor | int]:
         with self.log.open("a") as log:
             log.write(f"{source.clip_id}\n")
         data = np.frombuffer(source.video.read_bytes(), np.uint8).astype(np.float32)
         for part in np.split(data, 3):
             yield torch.from_numpy(part)[:, None]
-        return len(data)
+        yield len(data)
 
     def blank(self, n_items: int) -> torch.Tensor:
         return torch.zeros(n_items, 1)

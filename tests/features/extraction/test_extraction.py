@@ -124,13 +124,9 @@ def test_batches_across_clips_change_no_value(
 def extract_alone(encoder, manifest, clip_id, decoder):
     listed = read_manifest(manifest)
     source = listed.source(next(c for c in listed.clips if c.id == clip_id))
-    reading = encoder.read(source, decoder)
-    outputs = []
-    while True:
-        try:
-            outputs += [encoder.encode(item[None]) for item in next(reading)]
-        except StopIteration as end:
-            return encoder.assemble(outputs, end.value)[0]
+    *pieces, layout = encoder.read(source, decoder)
+    outputs = [encoder.encode(item[None]) for piece in pieces for item in piece]
+    return encoder.assemble(outputs, layout)[0]
 
 
 def test_a_broken_clip_is_reported_and_the_others_are_extracted(manifest, both, tmp_path):
@@ -312,7 +308,7 @@ def test_a_quarantined_clip_is_not_tried_again_until_media_or_decoder_change(
 
     def noted(self, source, *rest):
         tried.append(source.clip_id)
-        return (yield from read(self, source, *rest))
+        yield from read(self, source, *rest)
 
     monkeypatch.setattr(ClipEncoder, "read", noted)
     whole = broken(tmp_path)

@@ -103,7 +103,7 @@ def planned(manifest, options):
 ENDS = {"a": "extracted", "b": "extracted", "c": "quarantined"}
 
 
-def test_the_store_decides_how_a_clip_ended_not_the_report_of_its_shard(manifest, options, station):
+def test_the_store_decides_how_a_clip_ended_not_the_report_of_its_shard(manifest, options, runtime):
     plan, (shard,) = planned(manifest, options)
     name = options.encoders[0].spec().name
     nothing = result_in_store(plan, (), ["its worker died"], 0.0).outcomes
@@ -112,7 +112,7 @@ def test_the_store_decides_how_a_clip_ended_not_the_report_of_its_shard(manifest
         "its shard was lost (its worker died); run the same again"
     }
     heard = []
-    reported = shard.extract(station, heard.append).outcomes
+    reported = shard.extract(runtime, heard.append).outcomes
     assert tuple(heard) == reported
     assert states(result_in_store(plan, reported, (), 0.0).outcomes) == ENDS
     without_report = result_in_store(plan, (), (), 0.0)
@@ -129,26 +129,26 @@ def test_the_store_decides_how_a_clip_ended_not_the_report_of_its_shard(manifest
     }
 
 
-def test_forced_clips_that_were_not_extracted_again_have_failed(manifest, options, station):
-    planned(manifest, options)[1][0].extract(station, lambda _: None)
+def test_forced_clips_that_were_not_extracted_again_have_failed(manifest, options, runtime):
+    planned(manifest, options)[1][0].extract(runtime, lambda _: None)
     plan, (shard,) = planned(manifest, replace(options, force=True))
     not_started = result_in_store(plan, (), (), 0.0).outcomes
     assert states(not_started) == dict.fromkeys("abc", "failed")
     assert not_started[0].detail == "it was not started: the run was stopped; run the same again"
-    reported = shard.extract(station, lambda _: None).outcomes
+    reported = shard.extract(runtime, lambda _: None).outcomes
     assert states(result_in_store(plan, reported, (), 0.0).outcomes) == ENDS
 
 
-def test_a_shard_of_a_stopped_run_loads_no_encoder(manifest, options, station, monkeypatch):
+def test_a_shard_of_a_stopped_run_loads_no_encoder(manifest, options, runtime, monkeypatch):
     _, (shard,) = planned(manifest, options)
     monkeypatch.setattr(Runtime, "encoder", lambda *_: pytest.fail("weights were loaded"))
-    assert shard.extract(station, lambda _: None, lambda: False).outcomes == ()
+    assert shard.extract(runtime, lambda _: None, lambda: False).outcomes == ()
 
 
-def test_the_shards_of_a_run_limited_to_some_clips_hold_only_these(manifest, options, station):
+def test_the_shards_of_a_run_limited_to_some_clips_hold_only_these(manifest, options, runtime):
     plan, (shard,) = planned(manifest, replace(options, only=("b",)))
     assert [clip.id for clip in shard.clips.clips] == ["b"]
-    assert states(shard.extract(station, lambda _: None).outcomes) == {"b": "extracted"}
+    assert states(shard.extract(runtime, lambda _: None).outcomes) == {"b": "extracted"}
     assert states(result_in_store(plan, (), (), 0.0).outcomes) == {"b": "extracted"}
 
 
