@@ -241,7 +241,7 @@ def test_audio_in_a_separate_file_is_read_alone(both, make_video, requests, monk
     video = make_video("v.mp4", sound=tone(2))
     other = make_video("other.mp4", time_s=np.arange(75) / 25, sound=tone(3, seed=1))
     found = run(both, source(video=video, audio=other))
-    assert orders == ["decode_video", "decode_audio"]
+    assert requests == ["decode_video", "decode_audio"]
     assert found["ast"].track.time_s[-1] > 2.5
 
 
