@@ -32,7 +32,7 @@ from features.encoders.clip import ClipConfig
 from features.extraction.options import ExtractionOptions
 from features.extraction.plan import plan_extraction
 from features.extraction.shards import deal_shards, plan_shards
-from features.freshness.digest_cache import remembering
+from features.freshness.digest_cache import open_cache
 from features.freshness.media_digests import SourceDigests
 from features.manifest.manifest import read_manifest
 from features.store import feature_store as store
@@ -109,7 +109,7 @@ def _prepare(n_clips: int) -> None:
             continue
         print(f"  hashing {n_clips} files once for {work.name}", file=sys.stderr, flush=True)
         clips = read_manifest(manifest)
-        with remembering(work) as memo:
+        with open_cache(work) as memo:
             digests = SourceDigests(memo)
             for clip in clips.clips:
                 digests.of(clips.source(clip), "audio")

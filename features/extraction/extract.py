@@ -18,7 +18,7 @@ from features.extraction.outcome import ExtractionResult, Outcome
 from features.extraction.pipeline import ExtractionPipeline
 from features.extraction.plan import ClipJobs, PlannedExtraction, plan_extraction
 from features.extraction.runtime import Runtime
-from features.freshness.digest_cache import remembering
+from features.freshness.digest_cache import open_cache
 from features.freshness.media_digests import SourceDigests
 from features.manifest.manifest import Manifest, read_manifest
 from features.system.devices import advice
@@ -121,8 +121,8 @@ class ExtractionRun:
                 }
                 for each in sets
             }
-            with remembering(store.work) as cache:
-                cache.take_over(self._plan.digests)
+            with open_cache(store.work) as cache:
+                cache.merge(self._plan.digests)
                 pipeline = ExtractionPipeline(
                     encoders,
                     batch_sizes,

@@ -12,8 +12,8 @@ from features.errors import MediaError
 from features.extraction.options import ExtractionOptions
 from features.extraction.outcome import Outcome, Reason
 from features.freshness.clip_state import ClipState, clip_state
-from features.freshness.digest_cache import DigestCache, recalling, remembering
-from features.freshness.media_digests import Seen, SourceDigests
+from features.freshness.digest_cache import DigestCache, open_cache
+from features.freshness.media_digests import SourceDigests
 from features.freshness.quarantine import entries_of, read_entry
 from features.manifest.manifest import Manifest, select
 from features.media.decoder_version import DecoderVersion, decoder_version
@@ -104,11 +104,11 @@ def plan_extraction(
             store.mend(spec)
     if options.failed:
         clips = select_quarantined(clips, store.work, [spec.name for _, spec in specs])
-    with (recalling if read_only else remembering)(store.work) as cache:
+    with open_cache(store.work, read_only=read_only) as cache:
         digests = SourceDigests(cache)
         planners = [_SetPlanner(config, spec, options, store, decoder) for config, spec in specs]
         for clip in clips.clips:
-            digest_of = partial(digests.of, clips.source(clip), seen=Seen())
+            digest_of = partial(digests.of, clips.source(clip), known={})
             for planner in planners:
                 planner.add(clips, clip, digest_of)
     sets = tuple(planner.plan() for planner in planners)

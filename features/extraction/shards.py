@@ -19,7 +19,7 @@ from features.extraction.outcome import ExtractionResult, Outcome
 from features.extraction.plan import ExtractionJob, PlannedExtraction
 from features.extraction.runtime import Runtime
 from features.freshness.clip_state import clip_state
-from features.freshness.digest_cache import remembering
+from features.freshness.digest_cache import open_cache
 from features.manifest.manifest import Manifest
 from features.media.crops import crop_files
 from features.system.devices import DeviceName
@@ -72,8 +72,8 @@ def plan_shards(plan: PlannedExtraction, n_workers: int) -> tuple[Shard, ...]:
     if not jobs:
         return ()
     plan.store.found()
-    with remembering(plan.store.work) as cache:
-        cache.take_over(plan.digests)
+    with open_cache(plan.store.work) as cache:
+        cache.merge(plan.digests)
     dealt = deal_shards([media_bytes(each[0].source) for each in jobs], n_workers)
     options = replace(plan.options, only=())
     return tuple(

@@ -9,7 +9,7 @@ from features.canonical_json import JsonObject
 from features.clip import Source
 from features.errors import MediaError
 from features.freshness.clip_state import State, clip_state
-from features.freshness.digest_cache import remembering
+from features.freshness.digest_cache import open_cache
 from features.freshness.media_digests import SourceDigests
 from features.freshness.quarantine import entries_of
 from features.manifest.manifest import Manifest, read_manifest
@@ -82,7 +82,7 @@ def status(store: str, manifest: Path) -> Status:
     clips, opened = read_manifest(manifest), FeatureStore.open(store)
     specs = opened.feature_sets()
     unknown_kinds = {name: spec.kind for name, spec in specs.items() if spec.kind not in MODALITY}
-    with remembering(opened.work) as cache:
+    with open_cache(opened.work) as cache:
         digests = SourceDigests(cache)
         found = tuple(
             clip

@@ -90,8 +90,8 @@ def _verify(arguments: argparse.Namespace) -> int:
     from flows.progress import progress_bar
 
     def looked() -> Verification:
-        with progress_bar("verify") as on_records:
-            return verify(arguments.store, on_records=on_records)
+        with progress_bar("verify") as on_progress:
+            return verify(arguments.store, on_progress=on_progress)
 
     found = looked()
     failed: Collection[Any] = ()
@@ -131,7 +131,7 @@ def _repair(arguments: argparse.Namespace, found: Any) -> Collection[Any]:
     clips = {clip.id for clip in read_manifest(keys["manifest"]).clips}
     print("\n".join(["verify: found", *render_verification(found)]), file=sys.stderr)
     done = repair(arguments.store, found, specs, clips)
-    if not any(problem.spec for problem in done.cleared):
+    if not any(problem.spec for problem in done.repaired):
         return ()
     ended = extract_or_tell(**keys)
     assert isinstance(ended, ExtractionResult)  # no dry run

@@ -53,7 +53,7 @@ def rendered(manifest, options) -> str:
 def test_a_dry_run_of_a_new_store_counts_its_media_and_writes_nothing(
     manifest, options, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr("features.freshness.digest_cache.SETTLE_NS", -(10**15))  # or nothing is put
+    monkeypatch.setattr("features.freshness.digest_cache.MIN_AGE_NS", -(10**15))  # or nothing is put
     before = contents(tmp_path)
     text = rendered(manifest, options)
     name = options.encoders[0].spec().name
@@ -65,7 +65,7 @@ def test_a_dry_run_of_a_new_store_counts_its_media_and_writes_nothing(
 def test_a_dry_run_reports_the_reason_for_each_clip_and_writes_nothing(
     manifest, options, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr("features.freshness.digest_cache.SETTLE_NS", -(10**15))
+    monkeypatch.setattr("features.freshness.digest_cache.MIN_AGE_NS", -(10**15))
     store = Path(options.store)
     clip_set, ast_set = (encoder.spec().name for encoder in options.encoders)
     extract_features(manifest, options)

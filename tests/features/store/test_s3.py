@@ -200,7 +200,7 @@ def test_each_object_that_is_changed_missing_or_too_many_is_found(url, files):
     files.pipe_file(key(url, "a", "values/c/7/0"), b"stray")
     files.pipe_file(key(url, "zeros", "../../x"), b"leads out")
     files.pipe_file(f"{url.removeprefix('s3://')}/letter.txt", b"dear")
-    found = {problem.place: problem.what for problem in verify(url).problems}
+    found = {problem.path: problem.what for problem in verify(url).problems}
     assert found.pop("letter.txt") == "does not belong here; move it away"
     assert found.pop(f"{SPEC.name}/a/values/c/7/0") == "is one too many"
     assert "is no file of a record; delete it" in found.pop(f"{SPEC.name}/zeros")
@@ -215,7 +215,7 @@ def test_what_is_wrong_is_put_away_and_counts_as_missing_or_corrupt(url, files):
     store = FeatureStore.open(url)
     assert state_of(store, "zeros", SOURCE)[0] == "corrupt"
     done = repair(url, verify(url), [SPEC], set(TRACKS))
-    assert not done.left
+    assert not done.remaining
     assert state_of(store, "large", SOURCE) == (
         "corrupt",
         "values/c/0/0 is missing",
