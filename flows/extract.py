@@ -83,10 +83,10 @@ def extract_features(
         store, encoders, device, batch_size, readers, limits, only, failed, force
     )
     if dry_run:
-        found = plan_dry_run(manifest, options)
-        for line in render_dry_run(found):
+        estimate = plan_dry_run(manifest, options)
+        for line in render_dry_run(estimate):
             log.info(line)
-        return dict(found.counts)
+        return dict(estimate.counts)
     started_s = time.monotonic()
     plan = plan_extraction(read_manifest(manifest), options)
     shards = plan_shards(plan, 1 if runner == "local" else n_workers_of(scheduler, workers))

@@ -131,9 +131,10 @@ class ShardStream:
         should_continue: Callable[[], bool],
     ) -> None:
         jobs = {each[0].clip.id: each for each in plan.jobs_by_clip()}
-        ids = {shard.number: [clip.id for clip in shard.clips.clips] for shard in shards}
-        self._shard_of = {clip_id: number for number, each in ids.items() for clip_id in each}
-        self._n_remaining = {n: sum(len(jobs[id_]) for id_ in each) for n, each in ids.items()}
+        self._shard_of = {clip.id: shard.number for shard in shards for clip in shard.clips.clips}
+        self._n_remaining = {
+            shard.number: sum(len(jobs[clip.id]) for clip in shard.clips.clips) for shard in shards
+        }
         self._pending: defaultdict[int, list[Outcome]] = defaultdict(list)
         """Outcomes of other shards, by the number of the shard."""
         self._runtime = Runtime(plan.options.device)
@@ -144,7 +145,7 @@ class ShardStream:
     def extract(self, number: int, on_outcome: Callable[[Outcome], None]) -> ExtractionResult:
         """The result of a shard; shards are extracted in order.
 
-        The speed of the whole extraction is part of the last shard's result.
+        The speed of the whole run is part of the result of the shard that completes it.
         """
         started_s = time.monotonic()
         outcomes: list[Outcome] = []
@@ -156,7 +157,7 @@ class ShardStream:
         return ExtractionResult(tuple(outcomes), time.monotonic() - started_s, pass_s, remarks)
 
     def _next_outcomes(self, number: int) -> Iterable[Outcome]:
-        """Yield the outcomes of a shard until all are known; the last shard exhausts the run."""
+        """Yield the outcomes of a shard until all are known; exhausts a complete run."""
         yield from self._pending.pop(number, [])
         while self._n_remaining[number] or not any(self._n_remaining.values()):
             outcome = next(self._outcomes, None)

@@ -117,8 +117,8 @@ def test_equal_items_of_a_clip_are_encoded_once_and_copied_to_each_of_their_rows
 def test_waiting_items_of_a_failed_clip_are_not_encoded(monkeypatch):
     monkeypatch.setattr(Counting, "read", fails_at_the_end)
     encoder = Counting()
-    found = results(encoder, ["bad", "good", "fine"], 5)
-    assert [(r.index, isinstance(r, Failed)) for r in found] == [
+    ended = results(encoder, ["bad", "good", "fine"], 5)
+    assert [(r.index, isinstance(r, Failed)) for r in ended] == [
         (0, True),
         (1, False),
         (2, False),
@@ -185,8 +185,8 @@ def run(encoders, source: Source, **limits) -> dict[str, Encoded | Failed]:
     tasks = [ReadTask(0, source, tuple(encoders))]
     sizes = dict.fromkeys(encoders, 8)
     with closing(Decoder(DecodeLimits(**limits))) as decoder:
-        found = encode_all(encoders, tasks, batch_sizes=sizes, decoders=[decoder])
-        return {result.feature_set: result for result in found}
+        ended = encode_all(encoders, tasks, batch_sizes=sizes, decoders=[decoder])
+        return {result.feature_set: result for result in ended}
 
 
 def source(**parts) -> Source:
@@ -240,24 +240,24 @@ def test_audio_in_a_separate_file_is_read_alone(both, make_video, requests, monk
     monkeypatch.setattr("features.media.decoder.AudioBuffer", never)
     video = make_video("v.mp4", sound=tone(2))
     other = make_video("other.mp4", time_s=np.arange(75) / 25, sound=tone(3, seed=1))
-    found = run(both, source(video=video, audio=other))
+    ended = run(both, source(video=video, audio=other))
     assert requests == ["decode_video", "decode_audio"]
-    assert found["ast"].track.time_s[-1] > 2.5
+    assert ended["ast"].track.time_s[-1] > 2.5
 
 
 def test_a_failure_of_one_modality_leaves_the_other(both, make_video):
     video = make_video(time_s=np.arange(80) / 25, sound=tone(3.2))
 
-    with closing(Decoder(DecodeLimits())) as decoder:  # which was begun before
+    with closing(Decoder(DecodeLimits())) as decoder:
         decoder.also_decode_audio(16_000)
         clock = decoder.frame_times(video, None)
     alone = run(both, source(video=video))
     assert isinstance(alone["ast"], Encoded)
     assert len(alone["clip"].track.time_s) == len(clock.time_s)
 
-    found = run(both, source(video=video), frames=10)
-    assert found["clip"].code == "limit-frames"
-    assert_same(found["ast"], alone["ast"])
+    ended = run(both, source(video=video), frames=10)
+    assert ended["clip"].code == "limit-frames"
+    assert_same(ended["ast"], alone["ast"])
 
 
 def test_long_audio_is_buffered_in_a_file_and_decoded_alone_if_the_disk_is_full(
@@ -301,10 +301,10 @@ def test_a_still_image_and_silence_are_encoded_once(both, make_video, monkeypatc
         sound=np.zeros(4 * 44_100, np.float32),
         options={"qp": "0"},
     )
-    found = run(both, source(video=video))
-    assert len(found["clip"].track.time_s) == 100
+    ended = run(both, source(video=video))
+    assert len(ended["clip"].track.time_s) == 100
     assert 2 <= counts["clip"] < 20  # x264 refines a still image over some frames
-    values = found["clip"].track.values
+    values = ended["clip"].track.values
     assert (values[30:59] == values[40]).all()
     assert not (values[70] == values[40]).all()
     n_frames = 1 + (len(read_audio(video, 16_000).samples) - 400) // 160
@@ -346,8 +346,8 @@ def test_an_output_buffer_returns_outputs_in_any_order_from_memory_and_file(
             buffer.add(part)
         assert buffer.n_items == 5
         for order in orders:
-            found = torch.cat(list(buffer.in_order(order)))
-            torch.testing.assert_close(found, values[list(order)], rtol=0, atol=0)
+            outputs = torch.cat(list(buffer.in_order(order)))
+            torch.testing.assert_close(outputs, values[list(order)], rtol=0, atol=0)
 
 
 def test_an_output_buffer_keeps_outputs_in_memory_when_the_disk_is_full(monkeypatch):
@@ -377,6 +377,6 @@ def test_outputs_of_a_failed_clip_in_flight_on_a_gpu_are_discarded(monkeypatch):
         "features.extraction.batching.BatchOutput", SimpleNamespace(fetch=in_flight)
     )
     monkeypatch.setattr(Counting, "read", fails_at_the_end)
-    found = results(Counting(), ["bad", "good", "fine"], 2)
-    assert [(r.index, isinstance(r, Failed)) for r in found] == [(0, True), (1, False), (2, False)]
-    assert found[1].track.values[:, 0].astype(np.uint8).tobytes() == b"good"
+    ended = results(Counting(), ["bad", "good", "fine"], 2)
+    assert [(r.index, isinstance(r, Failed)) for r in ended] == [(0, True), (1, False), (2, False)]
+    assert ended[1].track.values[:, 0].astype(np.uint8).tobytes() == b"good"

@@ -53,7 +53,8 @@ def rendered(manifest, options) -> str:
 def test_a_dry_run_of_a_new_store_counts_its_media_and_writes_nothing(
     manifest, options, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr("features.freshness.digest_cache.MIN_AGE_NS", -(10**15))  # or nothing is put
+    # Without this, new files are not put into the digest cache.
+    monkeypatch.setattr("features.freshness.digest_cache.MIN_AGE_NS", -(10**15))
     before = contents(tmp_path)
     text = rendered(manifest, options)
     name = options.encoders[0].spec().name

@@ -32,7 +32,7 @@ def encoders(tiny_clip, tiny_ast):
 
 @pytest.fixture
 def manifest(tmp_path, make_video, make_crops):
-    """Four clips: whole frames, crops with gaps, no sound, 5 frames only."""
+    """Four clips: whole frames, crops with gaps, no audio, 5 frames only."""
     clips = []
     for number, (n_frames, crops, sound) in enumerate(
         [(40, None, True), (70, [1, 2, 40, 69], True), (33, None, False), (5, None, True)]
@@ -78,11 +78,11 @@ def test_every_clip_gets_a_track_in_every_set_and_a_second_run_encodes_nothing(
     assert counts(result) == {"extracted": 8}
     assert result.reasons == {"new": 8}
     assert result.notes() == ["c2: the clip has no sound"]
-    found = tracks(store)
+    stored = tracks(store)
     clip_set, ast_set = (encoder.spec().name for encoder in encoders)
-    assert [len(found[clip_set, f"c{k}"].values) for k in range(4)] == [40, 70, 33, 5]
-    assert found[clip_set, "c1"].valid.sum() == 4
-    assert len(found[ast_set, "c2"].values) == 0
+    assert [len(stored[clip_set, f"c{k}"].values) for k in range(4)] == [40, 70, 33, 5]
+    assert stored[clip_set, "c1"].valid.sum() == 4
+    assert len(stored[ast_set, "c2"].values) == 0
 
     def never(*_):
         raise AssertionError("an encoder was built though nothing is missing")
@@ -151,10 +151,7 @@ def test_a_broken_clip_is_reported_and_the_others_are_extracted(manifest, both, 
             if '"c3"' not in line
         )
     )
-    assert counts(extract_features(manifest, both)) == {
-        "extracted": 2,
-        "present": 4,
-    }
+    assert counts(extract_features(manifest, both)) == {"extracted": 2, "present": 4}
 
 
 def test_only_changed_media_is_extracted_again(manifest, both, tmp_path):
@@ -235,20 +232,17 @@ def test_an_interrupted_run_keeps_its_records_and_the_next_run_extracts_the_rest
     manifest, visual, monkeypatch
 ):
     monkeypatch.setattr("features.extraction.pipeline.WRITES_AHEAD", 0)
-    seen = []
+    outcomes = []
 
     def interrupt(outcome, total):
-        seen.append(outcome)
-        if len(seen) == 2:
+        outcomes.append(outcome)
+        if len(outcomes) == 2:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
         extract_features(manifest, visual, on_outcome=interrupt)
     assert not [t for t in threading.enumerate() if t.name.startswith("reader")]
-    assert counts(extract_features(manifest, visual)) == {
-        "present": 2,
-        "extracted": 2,
-    }
+    assert counts(extract_features(manifest, visual)) == {"present": 2, "extracted": 2}
 
 
 def test_a_clip_above_a_limit_is_quarantined_until_the_limit_is_raised(manifest, visual):
@@ -278,71 +272,76 @@ def test_status_reports_complete_missing_stale_and_corrupt_clips(
     shutil.rmtree(store / name / "c0")
     (store / name / "c2" / "time_s" / "c" / "0").unlink()
     (tmp_path / "c3.mp4").write_bytes((tmp_path / "c0.mp4").read_bytes())
-    found = status(str(store), manifest)
-    assert not found.is_complete
-    assert {c.clip: c.state for c in found.clips} == {
+    report = status(str(store), manifest)
+    assert not report.is_complete
+    assert {c.clip: c.state for c in report.clips} == {
         "c0": "missing",
         "c1": "complete",
         "c2": "corrupt",
         "c3": "stale",
     }
-    assert found.as_json()["counts"] == {"missing": 1, "complete": 1, "corrupt": 1, "stale": 1}
-    lines = "\n".join(render_status(found))
+    assert report.as_json()["counts"] == {"missing": 1, "complete": 1, "corrupt": 1, "stale": 1}
+    lines = "\n".join(render_status(report))
     assert f"stale: c3 ({name}): source changed: video" in lines
 
 
-def broken(tmp_path, name: str = "c3") -> bytes:
-    """Half of a clip's video is gone; what it was."""
+def break_video(tmp_path, name: str = "c3") -> bytes:
+    """Delete half of a clip's video; returns the whole of it."""
     whole = (tmp_path / f"{name}.mp4").read_bytes()
     (tmp_path / f"{name}.mp4").write_bytes(whole[: len(whole) // 2])
     return whole
 
 
-def test_a_quarantined_clip_is_not_tried_again_until_media_or_decoder_change(
-    manifest, encoders, visual, tmp_path, monkeypatch
-):
-    work = tmp_path / "s.zarr.work"
-    name = encoders[0].spec().name
-    tried = []
-    read = ClipEncoder.read
+@pytest.fixture
+def clips_read(monkeypatch) -> list[str]:
+    """The clips that the visual encoder reads."""
+    clip_ids, read = [], ClipEncoder.read
 
     def noted(self, source, *rest):
-        tried.append(source.clip_id)
+        clip_ids.append(source.clip_id)
         yield from read(self, source, *rest)
 
     monkeypatch.setattr(ClipEncoder, "read", noted)
-    whole = broken(tmp_path)
-    assert counts(extract_features(manifest, visual)) == {
-        "extracted": 3,
-        "quarantined": 1,
-    }
-    record = read_entry(work, name, "c3")
-    assert record.code in ("not-media", "damaged", "incomplete")
-    assert "c3.mp4" in record.message
-    tried.clear()
+    return clip_ids
+
+
+def test_a_quarantined_clip_is_not_tried_again_until_media_or_decoder_change(
+    manifest, visual, tmp_path, clips_read, monkeypatch
+):
+    work, name = tmp_path / "s.zarr.work", visual.encoders[0].spec().name
+    whole = break_video(tmp_path)
+    assert counts(extract_features(manifest, visual)) == {"extracted": 3, "quarantined": 1}
+    entry = read_entry(work, name, "c3")
+    assert entry.code in ("not-media", "damaged", "incomplete")
+    assert "c3.mp4" in entry.message
+
+    clips_read.clear()
     again = extract_features(manifest, visual)
     assert counts(again) == {"present": 3, "quarantined": 1}
-    assert again.failed[0].detail.startswith(record.message)
+    assert again.failed[0].detail.startswith(entry.message)
     assert "not tried again until its media or what decodes it changes" in again.failed[0].detail
-    assert tried == []
+    assert clips_read == []
 
-    forced = extract_features(manifest, replace(visual, force=True))
-    assert counts(forced) == {"extracted": 3, "quarantined": 1}
-    assert {o.reason for o in forced.outcomes} == {"forced"}
-    tried.clear()
     monkeypatch.setattr(
         "features.extraction.plan.decoder_version",
         lambda limits: DecoderVersion("a better one", limits),
     )
     extract_features(manifest, visual)
-    assert tried == ["c3"]
+    assert clips_read == ["c3"]
     assert read_entry(work, name, "c3").decoder == "a better one"
+
     (tmp_path / "c3.mp4").write_bytes(whole)
-    assert counts(extract_features(manifest, visual)) == {
-        "present": 3,
-        "extracted": 1,
-    }
+    assert counts(extract_features(manifest, visual)) == {"present": 3, "extracted": 1}
     assert read_entry(work, name, "c3") is None
+
+
+def test_force_extracts_complete_and_quarantined_clips_again(manifest, visual, tmp_path):
+    break_video(tmp_path)
+    extract_features(manifest, visual)
+    forced = extract_features(manifest, replace(visual, force=True))
+    assert counts(forced) == {"extracted": 3, "quarantined": 1}
+    assert forced.reasons == {"forced": 3}
+    assert {outcome.reason for outcome in forced.outcomes} == {"forced"}
 
 
 def test_missing_media_and_encoder_failures_are_tried_each_time(
@@ -408,7 +407,7 @@ def test_the_reason_is_recorded_and_logged(manifest, encoders, visual, tmp_path,
     commit = FeatureStore.open(store).commit(name, "c0")
     assert commit.provenance["reason"] == "source changed"
     assert f"c0 ({name}): extracted: source changed" in caplog.messages
-    broken(tmp_path)
+    break_video(tmp_path)
     summary = extract_features(manifest, visual).summary()
     assert "0 extracted, 3 already there, 0 failed, 1 quarantined, in" in summary
 
@@ -421,11 +420,11 @@ def test_a_small_number_of_claims_suffices(manifest, both, monkeypatch):
 
 def test_a_clip_claimed_by_another_process_is_extracted_last(manifest, encoders, visual, tmp_path):
     store, name = FeatureStore.open(tmp_path / "s.zarr", create=True), encoders[0].spec().name
-    held = store.claim(name, "c0")
+    lock = store.claim(name, "c0")
 
     def free(outcome, total):
         if outcome.clip == "c3":
-            held.release()
+            lock.release()
 
     result = extract_features(
         manifest,
