@@ -23,6 +23,7 @@ from features.freshness.digest_cache import open_cache
 from features.manifest.manifest import Manifest
 from features.media.crops import crop_files
 from features.system.devices import DeviceName
+from features.system.memory import gc_paused
 
 MIN_CLIPS, MAX_CLIPS = 16, 64  # clips of a shard
 MAX_SHARDS = 400  # of an extraction: above 25,600 clips, shards grow
@@ -63,6 +64,7 @@ def runtime_of_this_process(device: DeviceName) -> Runtime:
     return Runtime(device)
 
 
+@gc_paused()
 def plan_shards(plan: PlannedExtraction, n_workers: int) -> tuple[Shard, ...]:
     """Deal the clips that need work into shards for a number of workers.
 
