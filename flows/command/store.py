@@ -212,15 +212,17 @@ def _stats(arguments: argparse.Namespace) -> int:
 
     n_pairs = PAIRS if arguments.pairs is None else arguments.pairs
     sets, manifest = arguments.set or (), arguments.manifest
-    with progress_bar("stats") as on_clips:
-        found = statistics(arguments.store, sets, manifest, n_pairs=n_pairs, on_clips=on_clips)
+    with progress_bar("stats") as on_progress:
+        found = statistics(
+            arguments.store, sets, manifest, n_pairs=n_pairs, on_progress=on_progress
+        )
     if arguments.json:
         print(json.dumps({"sets": [each.as_json() for each in found]}, indent=2))
     else:
         console = Console(highlight=False, soft_wrap=True, markup=False)
         for said in render_statistics(found):
             console.print(said)
-    return 1 if any(each.survey.damaged for each in found) else 0
+    return 1 if any(each.summary.damaged for each in found) else 0
 
 
 def _export(arguments: argparse.Namespace) -> int:

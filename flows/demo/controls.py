@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from rich.console import Console
 
-from features.datasets.controls import deal_labels, deal_sound, paint_faces
+from features.datasets.controls import paint_faces, permute_audio, permute_labels
 from features.errors import InputError
 from features.extraction.extract import extract_features
 from features.extraction.options import ExtractionOptions
@@ -49,7 +49,7 @@ def _labels(console: Console, folder: Path, keys: dict[str, Any]) -> tuple[str, 
     deals: list[dict[str, Any]] = []
     for deal in range(DERANGEMENTS):
         name = f"control-labels-{deal + 1}"
-        deal_labels(manifest, folder / f"{name}.jsonl", SEED + deal)
+        permute_labels(manifest, folder / f"{name}.jsonl", SEED + deal)
         deals.append(demo_keys(folder, f"{name}.jsonl", Path(store).name, f"{name}-run"))
     scores = []
     for deal, score in enumerate(map_in_processes(_trained, deals), 1):
@@ -76,7 +76,7 @@ def _face(console: Console, folder: Path, keys: dict[str, Any]) -> tuple[str, fl
 def _voice(console: Console, folder: Path, keys: dict[str, Any]) -> tuple[str, float]:
     """Another clip's sound, by sound alone."""
     manifest = folder / "control-voice.jsonl"
-    deal_sound(read_manifest(keys["manifest"]), manifest, SEED)
+    permute_audio(read_manifest(keys["manifest"]), manifest, SEED)
     return "each clip with another's sound, sound alone", _anew(
         console, folder, manifest.stem, "audio", "head.region_weight=0"
     )

@@ -246,7 +246,7 @@ def test_statistics_are_those_of_a_folder(url, bucket, files, tmp_path):
     chunk.write_bytes(b"x" * 34)
     (found,), (wanted,) = statistics(url), statistics(folder)
     assert found.as_json() == wanted.as_json()
-    assert [each.clip for each in found.survey.damaged] == ["a", "large"]
+    assert [each.clip for each in found.summary.damaged] == ["a", "large"]
     with pytest.raises(InputError, match="no such bucket"):
         statistics("s3://bucket-none/s.zarr")
 
