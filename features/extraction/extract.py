@@ -107,7 +107,7 @@ class ExtractionRun:
         with runtime.decoders(n_readers, options.limits) as decoders:
             # All encoders are built before the first clip: weights that do not fit fail at once.
             encoders = {each.spec.name: runtime.encoder(each.config) for each in sets}
-            store.found()
+            store.create()
             batch_sizes = {
                 name: options.batch_size or largest_batch(encoder)
                 for name, encoder in encoders.items()

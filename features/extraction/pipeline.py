@@ -138,7 +138,7 @@ class ExtractionPipeline:
             source=job.source_digest,
             provenance={**self.provenances[job.feature_set], "reason": job.reason},
             note=result.note,
-            held=lock,
+            lock=lock,
         )
         delete_entry(self.store.work, job.feature_set, clip_id)
         return Outcome(

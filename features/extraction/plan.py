@@ -15,7 +15,7 @@ from features.freshness.clip_state import ClipState, clip_state
 from features.freshness.digest_cache import DigestCache, open_cache
 from features.freshness.media_digests import SourceDigests
 from features.freshness.quarantine import entries_of, read_entry
-from features.manifest.manifest import Manifest, select
+from features.manifest.manifest import Manifest
 from features.media.decoder_version import DecoderVersion, decoder_version
 from features.spec import FeatureSpec, Modality
 from features.store.feature_store import FeatureStore
@@ -96,12 +96,12 @@ def plan_extraction(
     Restores the attributes of feature sets that lost them and saves media digests, unless
     `read_only`. Raises `InputError` if `options.only` names a clip that the manifest lacks.
     """
-    clips = select(clips, options.only)
-    store, decoder = FeatureStore.at(options.store), decoder_version(options.limits)
+    clips = clips.select(options.only)
+    store, decoder = FeatureStore.open_or_plan(options.store), decoder_version(options.limits)
     specs = [(config, config.spec()) for config in options.encoders]
     if not read_only:
         for _, spec in specs:
-            store.mend(spec)
+            store.restore_spec(spec)
     if options.failed:
         clips = select_quarantined(clips, store.work, [spec.name for _, spec in specs])
     with open_cache(store.work, read_only=read_only) as cache:

@@ -73,7 +73,7 @@ def plan_shards(plan: PlannedExtraction, n_workers: int) -> tuple[Shard, ...]:
     jobs = plan.jobs_by_clip()
     if not jobs:
         return ()
-    plan.store.found()
+    plan.store.create()
     with open_cache(plan.store.work) as cache:
         cache.merge(plan.digests)
     dealt = deal_shards([media_bytes(each[0].source) for each in jobs], n_workers)

@@ -48,7 +48,7 @@ def clip_state(
     is valid. `quarantined` lists the clips that have a quarantine entry; without it, the
     quarantine of the store is read.
     """
-    header = store.glance(set_name, clip_id)
+    header = store.header(set_name, clip_id)
     state, reason = _record_state(header, source)
     entry = None
     if state != "complete" and not isinstance(source, MediaError):

@@ -16,7 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
-FILE = "digests.sqlite"
+from features.store.work_folder import digest_cache_file
+
 MIN_AGE_NS = 2 * 10**9  # the coarsest clock of a file system in use (FAT) ticks every two seconds
 SAVE_INTERVAL_S = 1.0  # a transaction for each of many small files would cost more than hashing
 BUSY_TIMEOUT_S = 5.0  # how long to wait for other writers; then the digest is not saved
@@ -140,7 +141,7 @@ def open_cache(work: Path, *, read_only: bool = False) -> Iterator[DigestCache]:
     A damaged database is replaced, unless `read_only`. Without a work folder, or without the
     permission to write to it, new digests are kept in memory. Never raises because of the cache.
     """
-    path = work / FILE
+    path = digest_cache_file(work)
     database = None if read_only else _open_writable(path)
     read_only = database is None
     cache = DigestCache(database or _open_read_only(path), read_only=read_only)

@@ -19,9 +19,9 @@ from features.clip import ClipId
 from features.errors import MediaCode
 from features.media.decoder_version import DecoderVersion
 from features.media.limits import DecodeLimits
+from features.store.work_folder import quarantine_file, quarantine_folder
 from features.system.files import write_atomic
 
-FOLDER = "quarantine"
 MAX_MESSAGE_LENGTH = 4000  # characters; a longer message of the decoder is cut
 TRANSIENT_CODES: tuple[MediaCode, ...] = ("missing", "unreadable", "not-finite")
 """Codes of failures that do not lie in the media's content: such a clip is tried in every run."""
@@ -64,7 +64,7 @@ def is_valid(entry: QuarantineEntry, source: JsonObject, decoder: DecoderVersion
 def read_entry(work: Path, set_name: str, clip_id: str) -> QuarantineEntry | None:
     """Return the clip's entry in a store's work folder; None if it is missing or damaged."""
     try:
-        with open(_entry_path(work, set_name, clip_id), "rb") as file:
+        with open(quarantine_file(work, set_name, clip_id), "rb") as file:
             entry = QuarantineEntry.model_validate(json.load(file))
     except (OSError, ValueError, RecursionError, ValidationError):
         return None  # the clip is tried once more, which costs time and hides nothing
@@ -74,7 +74,9 @@ def read_entry(work: Path, set_name: str, clip_id: str) -> QuarantineEntry | Non
 def entries_of(work: Path, set_name: str) -> set[str]:
     """Return the ids of a feature set's clips that have an entry, valid or not."""
     try:
-        return {name.removesuffix(".json") for name in os.listdir(work / FOLDER / set_name)}
+        return {
+            name.removesuffix(".json") for name in os.listdir(quarantine_folder(work, set_name))
+        }
     except (FileNotFoundError, NotADirectoryError):
         return set()
 
@@ -103,7 +105,7 @@ def write_entry(
         limits=decoder.limits,
         made_at=datetime.now(UTC),
     )
-    path = Path(_entry_path(work, set_name, clip_id))
+    path = Path(quarantine_file(work, set_name, clip_id))
     path.parent.mkdir(parents=True, exist_ok=True)
     write_atomic(path, canonical(entry.model_dump(mode="json", by_alias=True)), work)
     return entry
@@ -111,9 +113,4 @@ def write_entry(
 
 def delete_entry(work: Path, set_name: str, clip_id: str) -> None:
     """Delete the clip's entry, if there is one."""
-    Path(_entry_path(work, set_name, clip_id)).unlink(missing_ok=True)
-
-
-def _entry_path(work: Path, set_name: str, clip_id: str) -> str:
-    """Return the path of an entry, as text: a `Path` takes longer to make than to look up."""
-    return f"{work}/{FOLDER}/{set_name}/{clip_id}.json"
+    Path(quarantine_file(work, set_name, clip_id)).unlink(missing_ok=True)

@@ -14,10 +14,17 @@ from pathlib import Path
 from typing import Literal
 
 from features.errors import InputError
-from features.freshness.quarantine import FOLDER as QUARANTINE
 from features.store.feature_store import CLIP_NAME, SET_NAME, FeatureStore
 from features.store.layout import METADATA
-from features.store.work_folder import BANKS, LOCKS, REMOVED, STAGING
+from features.store.work_folder import (
+    bank_lock,
+    banks_folder,
+    locks_folder,
+    quarantine_folder,
+    record_lock,
+    removed_folder,
+    staging_folder,
+)
 from features.system.locks import try_lock
 
 BANK_LIVES_S = 30 * 86400.0  # after it was last opened; a bank that is needed later is packed again
@@ -62,16 +69,16 @@ def find_garbage(
 
 def _staged_records(work: Path) -> Iterator[GarbageItem]:
     """Yield records that were not published, and old ones that were replaced."""
-    for path in _children(work / STAGING):
+    for path in _children(staging_folder(work)):
         name = path.name.removesuffix(".old").rpartition(".")[0]  # <set>.<clip>.<hex>
-        lock = work / LOCKS / name if name else None
+        lock = locks_folder(work) / name if name else None
         if _is_unlocked(lock) if lock else _is_old(path):
             yield GarbageItem(path, "staging", _size(path), lock)
 
 
 def _free_locks(work: Path) -> Iterator[GarbageItem]:
     """Yield lock files that no process holds."""
-    for path in _children(work / LOCKS):
+    for path in _children(locks_folder(work)):
         if path.is_file() and _is_unlocked(path):
             yield GarbageItem(path, "lock", 0, path)
 
@@ -86,7 +93,7 @@ def _part_files(work: Path) -> Iterator[GarbageItem]:
 
 def _moved_out(work: Path) -> Iterator[GarbageItem]:
     """Yield what `verify --repair` moved out of the store."""
-    for path in _children(work / REMOVED):
+    for path in _children(removed_folder(work)):
         yield GarbageItem(path, "removed", _size(path))
 
 
@@ -98,7 +105,7 @@ def _named_sets(store: FeatureStore, sets: Sequence[str]) -> Iterator[GarbageIte
             raise InputError(
                 f"{store.path} has no feature set {name!r}; it has {', '.join(known) or 'none'}"
             )
-        locks = (p for p in _children(store.work / LOCKS) if p.name.startswith(f"{name}."))
+        locks = (p for p in _children(locks_folder(store.work)) if p.name.startswith(f"{name}."))
         if all(_is_unlocked(lock) for lock in locks):
             yield GarbageItem(store.path / name, "set", _size(store.path / name))
 
@@ -116,7 +123,7 @@ def _records(
             is_half = not os.path.lexists(path / METADATA)
             if not is_half and (clips is None or path.name in clips):
                 continue
-            lock = store.work / LOCKS / f"{folder.name}.{path.name}"
+            lock = record_lock(store.work, folder.name, path.name)
             if _is_unlocked(lock):
                 yield GarbageItem(path, "half record" if is_half else "record", _size(path), lock)
 
@@ -125,7 +132,7 @@ def _quarantine_entries(
     store: FeatureStore, sets: Sequence[str], clips: Collection[str] | None
 ) -> Iterator[GarbageItem]:
     """Yield the entries of the sets to remove and, with `clips`, those of other clips."""
-    for folder in _children(store.work / QUARANTINE):
+    for folder in _children(quarantine_folder(store.work)):
         for path in _children(folder):
             if folder.name in sets or (clips is not None and path.stem not in clips):
                 yield GarbageItem(path, "quarantine", _size(path))
@@ -133,9 +140,9 @@ def _quarantine_entries(
 
 def _old_banks(work: Path) -> Iterator[GarbageItem]:
     """Yield packed banks that no training has opened for `BANK_LIVES_S`."""
-    for path in _children(work / BANKS):
+    for path in _children(banks_folder(work)):
         opened_at = max(inner.lstat().st_mtime for inner in (path, *_children(path)))
-        lock = work / LOCKS / f"bank.{path.name}"
+        lock = bank_lock(work, path.name)
         if time.time() - opened_at > BANK_LIVES_S and _is_unlocked(lock):
             yield GarbageItem(path, "bank", _size(path), lock)
 
@@ -162,7 +169,7 @@ def _remove(store: FeatureStore, path: Path) -> None:
         path.unlink(missing_ok=True)
         return
     if store.path in path.parents:
-        staged = store.work / STAGING / f"{path.name}.{uuid.uuid4().hex}.old"
+        staged = staging_folder(store.work) / f"{path.name}.{uuid.uuid4().hex}.old"
         staged.parent.mkdir(parents=True, exist_ok=True)
         path = path.rename(staged)
     shutil.rmtree(path)

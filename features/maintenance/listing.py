@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from features.canonical_json import JsonObject
 from features.errors import InputError
 from features.spec import MODALITY
-from features.store.feature_store import CLIP_NAME, FeatureStore
+from features.store.feature_store import FeatureStore
 from features.store.layout import array_layout
 
 
@@ -42,11 +42,6 @@ class ClipInfo:
     """Why the record cannot be read; empty for a sound one. With a fault all numbers are 0."""
 
 
-def clip_ids(store: FeatureStore, set_name: str) -> list[str]:
-    """Return the sorted ids of the clips with a folder in a feature set; it may be damaged."""
-    return [name for name in store.place.folders(set_name) if CLIP_NAME.fullmatch(name)]
-
-
 def listing(path: str) -> tuple[SetListing, ...]:
     """Return the feature sets of a store; raise `InputError` if there is no store."""
     store = FeatureStore.open(path)
@@ -55,8 +50,8 @@ def listing(path: str) -> tuple[SetListing, ...]:
             name,
             MODALITY.get(spec.kind, "unknown"),
             str(spec.model.get("name", "")),
-            tuple(clips := clip_ids(store, name)),
-            sum(store.glance(name, clip).n_bytes for clip in clips),
+            tuple(clips := store.clip_ids(name)),
+            sum(store.header(name, clip).n_bytes for clip in clips),
         )
         for name, spec in store.feature_sets().items()
     )
@@ -73,10 +68,10 @@ def info(path: str, clip_id: str) -> tuple[ClipInfo, ...]:
 
 def _clip_info(store: FeatureStore, name: str, clip_id: str) -> ClipInfo | None:
     """Return the clip in one feature set, or None if it has no record of it."""
-    header = store.glance(name, clip_id)
+    header = store.header(name, clip_id)
     if (commit := header.commit) is None:
         return ClipInfo(name, 0, 0, 0, 0, "", None, {}, {}, header.fault) if header.fault else None
-    metadata = store.place.metadata(f"{store.name(name, clip_id)}/values")
+    metadata = store.backend.metadata(f"{store.record_name(name, clip_id)}/values")
     n_rows, width = array_layout("values", metadata or b"").shape
     return ClipInfo(
         spec=name,

@@ -15,7 +15,7 @@ from features.spec import FeatureSpec
 from features.store.commit import encode_group
 from features.store.feature_store import ROOT, FeatureStore, backend_at
 from features.store.layout import METADATA
-from features.store.work_folder import REMOVED
+from features.store.work_folder import removed_folder
 
 WHOLE_RECORD = ("", METADATA)  # with such a problem no file of the record can be trusted
 
@@ -43,10 +43,10 @@ def repair(
         if problem.clip or problem.file != METADATA:
             continue
         if not problem.spec:
-            store.place.put_metadata("", encode_group(ROOT))
+            store.backend.put_metadata("", encode_group(ROOT))
         elif problem.spec in by_name:
             attributes = by_name[problem.spec].model_dump(mode="json")
-            store.place.put_metadata(problem.spec, encode_group(attributes))
+            store.backend.put_metadata(problem.spec, encode_group(attributes))
         else:
             continue
         repaired.append(problem)
@@ -59,14 +59,15 @@ def repair(
 
 def _move_out(store: FeatureStore, set_name: str, clip_id: str) -> Iterator[Problem]:
     """Move wrong files of a record to the work folder; nothing if another process writes it."""
-    record, removed = store.name(set_name, clip_id), store.work / REMOVED / uuid.uuid4().hex
+    record = store.record_name(set_name, clip_id)
+    removed = removed_folder(store.work) / uuid.uuid4().hex
     lock = store.claim(set_name, clip_id)
     if lock is None:
         return
     try:
-        for problem in verify_record(store.place, set_name, clip_id).problems:
+        for problem in verify_record(store.backend, set_name, clip_id).problems:
             name = record if problem.file in WHOLE_RECORD else f"{record}/{problem.file}"
-            store.place.put_away(name, removed / f"{set_name}.{clip_id}" / problem.file)
+            store.backend.move_out(name, removed / f"{set_name}.{clip_id}" / problem.file)
             yield problem
     finally:
         lock.release()

@@ -11,8 +11,7 @@ from features.store.backend import StoreBackend
 from features.store.commit import read_commit
 from features.store.feature_store import CLIP_NAME, SET_NAME, FeatureStore, backend_at
 from features.store.layout import METADATA, files_in
-from features.store.record import read_track
-from features.system.files import sha256_of
+from features.store.record import digest_in, read_track, wrong_files
 from features.system.parallel import map_in_processes
 
 BATCH = 64  # records that are sent to a process at once
@@ -73,9 +72,9 @@ def verify(
     store = FeatureStore(backend_at(path))
     problems = list(_problems_of_store(store))
     records: list[tuple[str, str]] = []
-    for name in _folders(store.place, "", SET_NAME.fullmatch, problems):
+    for name in _folders(store.backend, "", SET_NAME.fullmatch, problems):
         problems.extend(_problems_of_set(store, name))
-        clips = _folders(store.place, name, CLIP_NAME.fullmatch, problems)
+        clips = _folders(store.backend, name, CLIP_NAME.fullmatch, problems)
         records.extend((name, clip) for clip in clips)
     n_read = n_files = n_bytes = 0
     for batch in _verify_in_parallel(str(path), records):
@@ -90,14 +89,14 @@ def verify(
 
 def _problems_of_store(store: FeatureStore) -> Iterator[Problem]:
     """Yield what is wrong with the store's metadata; raise `InputError` if it is no store."""
-    if not store.place.exists():
-        raise InputError(f"there is no feature store at {store.place.path()}")
+    if not store.backend.exists():
+        raise InputError(f"there is no feature store at {store.backend.path()}")
     try:
-        FeatureStore.open(store.place.path())
+        FeatureStore.open(store.backend.path())
     except LaterVersion:
         raise
     except InputError:
-        if not any(SET_NAME.fullmatch(entry.name) for entry in store.place.entries("")):
+        if not any(SET_NAME.fullmatch(entry.name) for entry in store.backend.entries("")):
             raise
         yield Problem("", "", METADATA, "is missing, or not that of a store")
     except StoreError as error:
@@ -107,11 +106,11 @@ def _problems_of_store(store: FeatureStore) -> Iterator[Problem]:
 def _problems_of_set(store: FeatureStore, name: str) -> Iterator[Problem]:
     """Yield what is wrong with the metadata of a feature set."""
     try:
-        if store.place.metadata(name) is None:
+        if store.backend.metadata(name) is None:
             yield Problem(name, "", METADATA, "is missing")
         else:
             store.spec(name)
-    except (StoreError, LaterVersion) as error:
+    except (OSError, StoreError, LaterVersion) as error:
         yield Problem(name, "", METADATA, str(error))
 
 
@@ -175,7 +174,7 @@ def _commit_bytes(backend: StoreBackend, name: str) -> bytes | None:
     """Return the bytes of a record's commit, to notice whether it is replaced meanwhile."""
     try:
         return backend.metadata(name)
-    except StoreError:
+    except (OSError, StoreError):
         return None
 
 
@@ -189,17 +188,11 @@ def _wrong_files(folder: Path, sizes: dict[str, int]) -> Iterator[tuple[str, str
     if commit is None:
         yield METADATA, "is missing: the folder is no record"
         return
-    sound = True
-    for name, digest in commit.files.items():
-        if name not in sizes:
-            sound = False
-            yield name, "is missing"
-        elif sha256_of(folder / name) != digest:
-            sound = False
-            yield name, "was changed"
+    wrong = list(wrong_files(commit.files, digest_in(folder, sizes)))
+    yield from wrong
     for name in sorted(set(sizes) - {METADATA, *commit.files}):
         yield name, "is one too many"
-    if sound:  # all bytes are as committed: they may still be no track
+    if not wrong:  # all bytes are as committed: they may still be no track
         try:
             read_track(folder, commit)
         except (StoreError, ValueError, KeyError, OSError) as error:

@@ -87,7 +87,7 @@ def _why_in_set(
     reason = found.reason
     if found.state == "complete" and not is_known:
         reason = f"its media was not compared: this vaflow does not know the kind {spec.kind!r}"
-    commit = store.glance(name, clip_id).commit
+    commit = store.header(name, clip_id).commit
     changes: tuple[FieldDifference, ...] = ()
     if commit and source is not None and not isinstance(source, MediaError):
         changes = tuple(differences("source", commit.source, source))

@@ -86,7 +86,7 @@ def records_digest(sets: FeatureSets, clip_ids: Sequence[str], modality: Modalit
     commits = {clip_id: sets.store.commit(spec.name, clip_id) for clip_id in clip_ids}
     if missing := [clip_id for clip_id, commit in commits.items() if commit is None]:
         raise StoreError(
-            f"{sets.store.place.path()} lacks features {spec.name} of {len(missing)} of "
+            f"{sets.store.backend.path()} lacks features {spec.name} of {len(missing)} of "
             f"{len(clip_ids)} clips ({some(missing)}); run extract-features"
         )
     files: dict[str, JsonValue] = {

@@ -12,7 +12,7 @@ from pydantic import JsonValue
 from features.canonical_json import canonical
 from features.errors import StoreError
 from features.manifest.labels import Labels
-from features.store.work_folder import BANKS, LOCKS, STAGING
+from features.store.work_folder import bank_lock, banks_folder, staging_folder
 from features.system.locks import file_lock
 from features.timeline import MAX_ROWS_APART
 from models.data.aligned_clip import AlignedClip, align_clip
@@ -49,15 +49,15 @@ def load_packed(
     key = _cache_key(sets, labels, max_rows_apart)
     rows = partial(_rows, sets, labels, max_rows_apart, key)
     work = sets.store.work
-    folder = work / BANKS / key[:KEY_DIGITS]
+    folder = banks_folder(work) / key[:KEY_DIGITS]
     if found := open_packed(folder, key):
         return found
     try:
-        with file_lock(work / LOCKS / f"bank.{folder.name}"):
+        with file_lock(bank_lock(work, folder.name)):
             if found := open_packed(folder, key):  # another process has packed it meanwhile
                 return found
             began = time.monotonic()
-            pack(folder, work / STAGING, key, rows())
+            pack(folder, staging_folder(work), key, rows())
             took_s = time.monotonic() - began
             log.info("packed %d clips into %s in %.1f s", len(labels), folder, took_s)
     except OSError as error:
@@ -90,6 +90,6 @@ def _rows(
     yield from align_clip(sets, labels, max_rows_apart)
     if _cache_key(sets, labels, max_rows_apart) != key:
         raise StoreError(
-            f"features in {sets.store.place.path()} were replaced while they were read; wait for "
+            f"features in {sets.store.backend.path()} were replaced while they were read; wait for "
             "extract-features to end, and run this again"
         )

@@ -24,8 +24,8 @@ def load_text_tower(sets: FeatureSets, clip_id: str, device: torch.device) -> Te
         config = ClipConfig.model_validate(sets.encoder_config(spec, clip_id))
     except ValidationError:
         raise StoreError(
-            f"the record {spec.name} of clip {clip_id!r} in {sets.store.place.path()} does not say "
-            "which encoder made it; run extract-features again"
+            f"the record {spec.name} of clip {clip_id!r} in {sets.store.backend.path()} does not "
+            "say which encoder made it; run extract-features again"
         ) from None
     loaded = load_clip(config)
     if loaded.weights_sha256 != spec.weights_sha256:

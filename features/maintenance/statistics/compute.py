@@ -19,7 +19,6 @@ import numpy as np
 from jaxtyping import Float32
 
 from features.errors import InputError, StoreError
-from features.maintenance.listing import clip_ids
 from features.maintenance.statistics.duplicates import Nearest, nearest_pairs
 from features.maintenance.statistics.moments import RowStatistics
 from features.maintenance.statistics.result import Coverage, NearPair, SetStatistics
@@ -65,10 +64,10 @@ def statistics(
     store = FeatureStore.open(path)
     specs = _select_sets(store, sets)
     listed = None if manifest is None else [clip.id for clip in read_manifest(manifest).clips]
-    clips = {name: clip_ids(store, name) for name in specs}
+    clips = {name: store.clip_ids(name) for name in specs}
     on_done = _clip_counter(sum(map(len, clips.values())), on_progress)
     return tuple(
-        _set_statistics(store.place, spec, clips[name], listed, n_pairs, n_threads, on_done)
+        _set_statistics(store.backend, spec, clips[name], listed, n_pairs, n_threads, on_done)
         for name, spec in specs.items()
     )
 
@@ -78,13 +77,14 @@ def _select_sets(store: FeatureStore, names: Collection[str]) -> dict[str, Featu
     specs = store.feature_sets()
     if not specs:
         raise InputError(
-            f"{store.place.path()} has no feature set yet; `vaflow run extract-features` makes them"
+            f"{store.backend.path()} has no feature set yet; "
+            "`vaflow run extract-features` makes them"
         )
     for name in names:
         if name not in specs:
             near = get_close_matches(name, specs, n=1, cutoff=0.0)[0]
             raise InputError(
-                f"{store.place.path()} has no feature set {name!r}; the nearest is {near!r}, and "
+                f"{store.backend.path()} has no feature set {name!r}; the nearest is {near!r}, and "
                 "`vaflow ls` lists all"
             )
     return {name: specs[name] for name in names or specs}

@@ -464,7 +464,7 @@ def test_a_result_reports_the_bottleneck_and_a_faster_precision(
 def test_feature_sets_extracted_together_share_the_measured_time(
     manifest, encoders, both, tmp_path
 ):
-    store = FeatureStore.at(tmp_path / "s.zarr")
+    store = FeatureStore.open_or_plan(tmp_path / "s.zarr")
     result = extract_features(manifest, both)
     names = [encoder.spec().name for encoder in encoders]
     each_s = [read_throughput(store.work, name, "cpu").seconds for name in names]

@@ -28,7 +28,7 @@ from features.extraction.shards import (
     plan_shards,
     result_in_store,
 )
-from features.manifest.manifest import read_manifest, select, write_manifest
+from features.manifest.manifest import read_manifest, write_manifest
 from tests.helpers.small_media import tone
 
 
@@ -218,8 +218,8 @@ def test_a_run_may_be_limited_to_named_or_to_quarantined_clips(manifest, options
 
 def test_selected_clips_keep_the_order_of_the_manifest(manifest):
     clips = read_manifest(manifest)
-    assert [clip.id for clip in select(clips, ["c", "a"]).clips] == ["a", "c"]
-    assert select(clips, ()) is clips
+    assert [clip.id for clip in clips.select(["c", "a"]).clips] == ["a", "c"]
+    assert clips.select(()) is clips
 
 
 def test_no_clip_is_started_after_a_stop(manifest, options):

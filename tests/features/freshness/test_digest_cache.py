@@ -14,7 +14,6 @@ from features.clip import Source
 from features.errors import MediaError
 from features.freshness import media_digests
 from features.freshness.digest_cache import (
-    FILE,
     MIN_AGE_NS,
     DigestCache,
     FileStat,
@@ -22,6 +21,7 @@ from features.freshness.digest_cache import (
     open_cache,
 )
 from features.freshness.media_digests import SourceDigests
+from features.store.work_folder import digest_cache_file
 
 OLD_S = 1_000_000_000.0  # a time of change, long ago
 LATER_NS = 3_600 * 10**9
@@ -220,14 +220,14 @@ def test_a_damaged_cache_gives_neither_a_wrong_digest_nor_an_error(video, work, 
     for _ in range(30 if kind in ("flipped bits", "cut") else 1):
         for path in videos:
             digest(work, path)
-        damage(work / FILE, kind, rng)
+        damage(digest_cache_file(work), kind, rng)
         for read_only in (True, False):
             for k, path in enumerate(videos):
                 assert digest(work, path, read_only=read_only) == sha256(bytes([k]))
 
 
 def test_a_damaged_cache_is_replaced(video, work, read, clock):
-    (work / FILE).write_text("no database " * 100)
+    (digest_cache_file(work)).write_text("no database " * 100)
     for _ in range(3):
         digest(work, video)
     assert read == [video]
@@ -235,7 +235,7 @@ def test_a_damaged_cache_is_replaced(video, work, read, clock):
 
 def test_an_entry_that_was_changed_in_a_sound_database_is_not_used(video, work, clock):
     digest(work, video)
-    with sqlite3.connect(work / FILE) as database:
+    with sqlite3.connect(digest_cache_file(work)) as database:
         database.execute("UPDATE digests SET sha256 = replace(sha256, '1', '2')")
     database.close()
     assert digest(work, video) == sha256(b"first")
@@ -253,7 +253,7 @@ def test_without_a_work_folder_a_file_is_hashed_once_per_process(video, tmp_path
 
 def test_a_cache_that_cannot_be_written_is_still_read(video, work, read, clock):
     digest(work, video)
-    (work / FILE).chmod(0o400)
+    (digest_cache_file(work)).chmod(0o400)
     for read_only in (True, False):
         assert digest(work, video, read_only=read_only) == sha256(b"first")
     assert len(read) == 1
@@ -261,8 +261,8 @@ def test_a_cache_that_cannot_be_written_is_still_read(video, work, read, clock):
 
 def test_a_locked_cache_is_neither_waited_for_nor_replaced(video, work, read, clock, short_wait):
     digest(work, video)
-    inode = (work / FILE).stat().st_ino
-    other = sqlite3.connect(work / FILE, isolation_level=None)
+    inode = (digest_cache_file(work)).stat().st_ino
+    other = sqlite3.connect(digest_cache_file(work), isolation_level=None)
     other.execute("BEGIN EXCLUSIVE")
     assert digest(work, video) == sha256(b"first")
     other.execute("COMMIT")
@@ -270,14 +270,14 @@ def test_a_locked_cache_is_neither_waited_for_nor_replaced(video, work, read, cl
     read.clear()
     assert digest(work, video) == sha256(b"first")
     assert not read
-    assert (work / FILE).stat().st_ino == inode
+    assert (digest_cache_file(work)).stat().st_ino == inode
 
 
 def test_a_saved_digest_is_not_kept_in_memory_too(video, work, read, clock):
     with open_cache(work) as cache:
         digest_of(video, cache)
         cache.save()
-        with sqlite3.connect(work / FILE) as database:
+        with sqlite3.connect(digest_cache_file(work)) as database:
             database.execute("DELETE FROM digests")
         database.close()
         assert cache.get(video, file_stat([video])) is None
@@ -287,7 +287,7 @@ def test_a_digest_that_the_database_does_not_take_is_kept_and_saved_later(
     video, work, read, clock, short_wait
 ):
     with open_cache(work) as cache:
-        other = sqlite3.connect(work / FILE, isolation_level=None)
+        other = sqlite3.connect(digest_cache_file(work), isolation_level=None)
         other.execute("BEGIN IMMEDIATE")
         digest_of(video, cache)
         cache.save()

@@ -86,7 +86,7 @@ def test_order_partitions_and_threads_change_nothing(shared_store, order, cuts, 
     bounds = [0, *sorted(cuts), len(order)]
     parts = [order[a:b] for a, b in pairwise(bounds)]
     read = partial(
-        scan_records, shared_store.place, SPEC.name, width=3, on_mean_vector=lambda *_: None
+        scan_records, shared_store.backend, SPEC.name, width=3, on_mean_vector=lambda *_: None
     )
     assert_sums_of(parallel_sum(read, parts, n_threads), TRACKS)
 

@@ -152,7 +152,7 @@ LABELS = (
         "a word", label_row(6, "0.1,happy"), TRAIN, 2, "c0.txt, line 6: expected two .*'0.1,happy'"
     ),
     Row("out of range", label_row(6, "0.1,1.2"), TRAIN, 2, r"c0.txt, line 6: .* outside \[-1, 1\]"),
-    Row("one -5 of two", label_row(6, "-5,0.2"), TRAIN, 2, "line 6: .* must stand in both columns"),
+    Row("one -5 of two", label_row(6, "-5,0.2"), TRAIN, 2, "line 6: .* both columns must have it"),
     Row("no row", text("c0.txt", "valence,arousal\n"), TRAIN, 2, "c0.txt has a header but no row"),
     Row("no file", gone("c0.txt"), TRAIN, 2, r"c0.txt cannot be read \(No such file.*correct `lab"),
     Row("no text", text("c0.txt", b"\xff\xfe"), TRAIN, 2, r"c0.txt cannot be read \(it is no text"),
