@@ -5,7 +5,7 @@ from pathlib import Path
 from prefect import flow
 
 from features.encoders import AnyEncoderConfig
-from features.extraction.extract import Count
+from features.extraction.options import Count
 from features.media.limits import DEFAULT_LIMITS, DecodeLimits
 from features.system.devices import DeviceName
 from features.timeline import MAX_ROWS_APART, RowsApart

@@ -5,7 +5,6 @@ import pytest
 from features.encoders.ast import AstConfig
 from features.encoders.clip import ClipConfig
 from features.errors import InputError
-from features.extraction.extract import extract_features
 from flows.settings import checked_keys, settings
 from flows.stage_keys import known_keys
 from flows.stages import STAGES, stage_function
@@ -31,7 +30,7 @@ def config(tmp_path) -> Path:
 
 
 def test_each_stage_takes_its_keys_from_the_config_of_an_experiment(config):
-    found = settings(extract_features, config, [])
+    found = settings(stage_function("extract-features"), config, [])
     assert found["encoders"] == (
         ClipConfig(model="ViT-B-32", pretrained="openai"),
         AstConfig(hop_s=1.28),
@@ -43,7 +42,9 @@ def test_each_stage_takes_its_keys_from_the_config_of_an_experiment(config):
 
 def test_overrides_reach_into_configs_and_lists(config):
     found = settings(
-        extract_features, config, ["encoders.1.hop_s=2.56", "store=other", "force=true"]
+        stage_function("extract-features"),
+        config,
+        ["encoders.1.hop_s=2.56", "store=other", "force=true"],
     )
     assert found["encoders"][1].hop_s == 2.56
     assert (found["store"], found["force"]) == ("other", True)
@@ -87,7 +88,7 @@ def test_an_override_of_a_default_keeps_the_rest_of_the_default():
 )
 def test_a_wrong_override_is_named(config, override, message):
     with pytest.raises(InputError, match=message):
-        settings(extract_features, config, [override])
+        settings(stage_function("extract-features"), config, [override])
 
 
 @pytest.mark.parametrize(
@@ -101,14 +102,14 @@ def test_a_wrong_override_is_named(config, override, message):
 def test_a_wrong_config_is_named(tmp_path, text, message):
     (tmp_path / "bad.yaml").write_text(text)
     with pytest.raises(InputError, match=message):
-        settings(extract_features, tmp_path / "bad.yaml", [])
+        settings(stage_function("extract-features"), tmp_path / "bad.yaml", [])
 
 
 def test_a_config_that_is_not_there_and_a_missing_key_are_named(tmp_path, config):
     with pytest.raises(InputError, match="cannot be read"):
-        settings(extract_features, tmp_path / "none.yaml", [])
+        settings(stage_function("extract-features"), tmp_path / "none.yaml", [])
     with pytest.raises(InputError, match="the key 'encoders' is missing"):
-        settings(extract_features, None, ["manifest=m", "store=s"])
+        settings(stage_function("extract-features"), None, ["manifest=m", "store=s"])
 
 
 def test_an_unknown_stage_is_answered_with_the_nearest():

@@ -20,6 +20,7 @@ from s3fs import S3FileSystem
 
 from features.clip import Clip
 from features.extraction.extract import extract_features
+from features.extraction.options import ExtractionOptions
 from features.freshness.clip_state import clip_state
 from features.manifest.manifest import write_manifest
 from features.media.decoder_version import decoder_version
@@ -122,8 +123,9 @@ def resume_a_killed_run(folder: Path, url: str, n_outcomes: int) -> dict[str, li
         if n_done == n_outcomes:
             os.kill(os.getpid(), signal.SIGKILL)
 
-    def extract(store: str, **keys: object) -> None:
-        extract_features(manifest, store, [ToyConfig(log)], batch_size=7, **keys)
+    def extract(store: str, **hooks: object) -> None:
+        options = ExtractionOptions(store, (ToyConfig(log),), batch_size=7)
+        extract_features(manifest, options, **hooks)
 
     assert end(child(lambda: extract(url, on_outcome=on_outcome))) == -signal.SIGKILL
     complete = asked(partial(complete_clips, url, names))
