@@ -1,6 +1,6 @@
-"""A killed run of extract-features leaves complete records only, and a second run completes it.
+"""Whatever happens to a run of extract-features, what is stored is whole, and a re-run completes.
 
-The short form runs always, the long one with `make torture`. A real power cut is not tested.
+The short of it runs always, the whole with `make torture`. A real power cut is not proven.
 """
 
 import json
@@ -21,7 +21,7 @@ TESTS = Path(__file__).parents[3] / "tests"
 
 
 def run(script: str, folder: Path, *arguments: int) -> dict:
-    """The JSON that a script in tests/helpers prints."""
+    """What a script of this folder counted."""
     done = subprocess.run(
         [sys.executable, str(TESTS / "helpers" / script), str(folder), *map(str, arguments)],
         capture_output=True,
@@ -33,7 +33,7 @@ def run(script: str, folder: Path, *arguments: int) -> dict:
 
 
 @pytest.mark.parametrize("stride", [9, pytest.param(1, marks=pytest.mark.torture)])
-def test_a_record_is_complete_after_a_kill_a_failure_or_a_full_disk_at_any_step(tmp_path, stride):
+def test_a_record_is_whole_after_a_kill_a_failure_or_a_full_disk_at_any_step(tmp_path, stride):
     ends = run("crash_publish.py", tmp_path, stride)
     assert ends["killed replaced"]["-9"] > 60  # steps of one publish
     assert set(ends) == {
@@ -50,7 +50,9 @@ def test_a_record_is_complete_after_a_kill_a_failure_or_a_full_disk_at_any_step(
 @pytest.mark.parametrize(
     ("n_kills", "n_processes"), [(10, 3), pytest.param(200, 8, marks=pytest.mark.torture)]
 )
-def test_runs_that_are_killed_or_run_at_once_encode_every_clip_once(tmp_path, n_kills, n_processes):
+def test_runs_that_are_killed_or_run_together_encode_every_clip_once(
+    tmp_path, n_kills, n_processes
+):
     counted = run("toy_extraction.py", tmp_path, n_kills, n_processes)
     assert counted["kills"] == n_kills
     for n_outcomes, n_stored in counted["stored_after_outcomes"].items():
@@ -82,7 +84,7 @@ specs = st.builds(FeatureSpec, **fields)
 
 
 def respelt(value, draw):
-    """The same value with its keys in another order, and whole numbers as floats or integers."""
+    """The same value with its keys in another order, and its whole numbers as floats or not."""
     if isinstance(value, dict):
         keys = draw(st.permutations(list(value)))
         return {key: respelt(value[key], draw) for key in keys}
@@ -94,7 +96,7 @@ def respelt(value, draw):
 
 
 def same(a, b) -> bool:
-    """Whether two JSON values are equal; True is not 1, as it is in Python."""
+    """Whether two JSON values are equal, where True is not 1 (to Python it is)."""
     if isinstance(a, bool) or isinstance(b, bool):
         return a is b
     if isinstance(a, dict) and isinstance(b, dict):
@@ -114,7 +116,7 @@ def test_each_field_of_a_spec_changed_alone_changes_the_key(spec, field, data):
 
 
 @given(specs, st.data())
-def test_how_a_spec_is_written_does_not_change_the_key(spec, data):
+def test_the_spelling_of_a_spec_does_not_change_the_key(spec, data):
     parts = {**spec.model_dump(), "epoch": spec.epoch}
     again = {name: respelt(part, data.draw) for name, part in parts.items()}
     again["epoch"] = int(again["epoch"])
@@ -128,7 +130,7 @@ def test_the_hash_seed_does_not_change_the_key():
         "for k in {'a', 'b', 'c', 'd'}}, weights_sha256='0' * 64, preprocessing={}, sampling={}, "
         "precision='float32').digest)"
     )
-    digests = {
+    said = {
         subprocess.run(
             [sys.executable, "-c", code],
             capture_output=True,
@@ -137,16 +139,18 @@ def test_the_hash_seed_does_not_change_the_key():
         ).stdout
         for seed in ("0", "1", "2")
     }
-    assert len(digests) == 1
-    assert len(digests.pop().strip()) == 64
+    assert len(said) == 1
+    assert len(said.pop().strip()) == 64
 
 
-def test_each_part_of_a_source_changes_its_digest_and_its_path_does_not(tmp_path, make_crops):
+def test_each_part_of_a_source_changed_alone_changes_its_digest_and_where_it_lies_does_not(
+    tmp_path, make_crops
+):
     def digests(source: Source):
-        cache = SourceDigests()
-        return cache.of(source, "visual"), cache.of(source, "audio")
+        found = SourceDigests()
+        return found.of(source, "visual"), found.of(source, "audio")
 
-    def make_source(name: str) -> Source:
+    def place(name: str) -> Source:
         folder = tmp_path / name
         folder.mkdir()
         (folder / "v.mp4").write_bytes(b"video")
@@ -159,13 +163,13 @@ def test_each_part_of_a_source_changes_its_digest_and_its_path_does_not(tmp_path
         data[len(data) // 2] ^= 1
         path.write_bytes(data)
 
-    here = make_source("here")
+    here = place("here")
     before = digests(here)
     (tmp_path / "here").rename(tmp_path / "there")
-    assert digests(make_source("here")) == before
+    assert digests(place("here")) == before
     flip(here.video)
     assert digests(here)[0] != before[0]
-    assert digests(here)[1] == before[1]  # the audio has a file of its own
+    assert digests(here)[1] == before[1]  # the sound has a file of its own
     flip(here.video)
     flip(here.frames / "00002.jpg")
     assert digests(here)[0] != before[0]
