@@ -473,6 +473,8 @@ def test_crops_without_times_or_of_another_video_are_refused(
 ):
     encoder = ClipConfig(**tiny_clip).build(CPU)
     folder, video = make_crops([1, 9]), make_video(time_s=np.arange(5) / 25)
+    three_more, _ = encoded(encoder, source(frames=make_crops([1, 8], "to-8"), video=video))
+    assert len(three_more.time_s) == 8
     with pytest.raises(MediaError, match="has crop 9, but .* has 5 frames; at most 3 more"):
         encoded(encoder, source(frames=folder, video=video))
     with pytest.raises(MediaError, match="no `video` to time them and no `fps`"):

@@ -8,6 +8,7 @@ import pytest
 from features.errors import MediaError
 from features.media.crops import crop_files, read_image
 from features.media.video import decoded_frames, frame_times, probe, to_rgb
+from tests.helpers.hostile_media import audio_file, coded
 from tests.helpers.small_media import RATE_HZ, tone
 from tests.helpers.whole_media import read_audio, read_frame_times
 
@@ -250,3 +251,43 @@ def test_a_frame_lost_to_damage_stays_a_row(make_video):
     np.testing.assert_allclose(found.time_s, np.arange(100) / 25)  # nothing slips
     np.testing.assert_allclose(found.time_s[found.rows], stamps)
     assert found.note == f"{len(lost_s)} frames lost to damage"
+
+
+@pytest.mark.parametrize(("n_damaged", "is_complete"), [(5, True), (6, False)])
+def test_a_video_with_95_percent_of_its_frames_is_complete(tmp_path, n_damaged, is_complete):
+    path = tmp_path / "a.mov"
+    coded(path, "mjpeg", "yuvj420p", n_frames=100)  # each frame decodes on its own
+    with av.open(str(path)) as container:
+        packets = [(p.pos, p.size) for p in container.demux(video=0) if p.size]
+    data = bytearray(path.read_bytes())
+    for position, size in packets[10 : 10 + n_damaged]:
+        data[position : position + size] = bytes(size)
+    path.write_bytes(data)
+    if is_complete:
+        assert len(read_frame_times(path, None).time_s) == 100  # the lost ones are rows
+    else:
+        with pytest.raises(MediaError, match="94 of the 100 frames that the container promises"):
+            read_frame_times(path, None)
+
+
+@pytest.mark.parametrize(("gap_s", "extra_s"), [(0.03, 0.0), (0.08, 0.08)])
+def test_a_gap_above_50_ms_is_silence_and_a_smaller_one_is_jitter(tmp_path, gap_s, extra_s):
+    audio_file(tmp_path / "a.mkv", codec="pcm_s16le", starts_s=(0.0, 1.0 + gap_s))
+    audio = read_audio(tmp_path / "a.mkv", 16_000)
+    assert len(audio.samples) / 16_000 == pytest.approx(2 + extra_s, abs=0.005)
+
+
+def test_an_estimated_duration_is_no_promise(tmp_path):
+    path = tmp_path / "a.aac"
+    with av.open(str(path), "w", format="adts") as container:
+        stream = container.add_stream("aac", rate=RATE_HZ, layout="mono")
+        rng = np.random.default_rng(0)
+        for loud in (0.0, 0.5):  # few bits a second at first: the estimate is too long
+            noise = (loud * rng.standard_normal((1, 4 * RATE_HZ))).astype(np.float32)
+            block = av.AudioFrame.from_ndarray(noise, "fltp", "mono")
+            block.rate = RATE_HZ
+            container.mux(stream.encode(block))
+        container.mux(stream.encode(None))
+    with av.open(str(path)) as container:
+        assert container.duration / av.time_base > 9
+    assert len(read_audio(path, 16_000).samples) / 16_000 == pytest.approx(8, abs=0.1)
