@@ -187,7 +187,7 @@ def test_each_request_has_its_own_processor_time(make_video, make_decoder):
 
 def test_an_answer_that_is_no_message_is_a_failure_of_the_file(make_video, make_decoder):
     decoder, video = make_decoder(), make_video()
-    with pytest.raises(MediaError, match="answered what makes no sense") as failure:
+    with pytest.raises(MediaError, match="sent an invalid answer") as failure:
         request(decoder, "send_list", video)
     assert failure.value.code == "crashed"
     assert decoder.probe(video).n_frames == 50
@@ -195,7 +195,7 @@ def test_an_answer_that_is_no_message_is_a_failure_of_the_file(make_video, make_
 
 def test_a_long_message_of_an_error_is_cut(make_video, make_decoder):
     decoder, video = make_decoder(), make_video()
-    with pytest.raises(MediaError, match="the decoder failed over it .ValueError: xxx") as failure:
+    with pytest.raises(MediaError, match="the decoder failed .ValueError: xxx") as failure:
         request(decoder, "fail_at_length", video)
     assert len(str(failure.value)) < 10_000
     assert decoder.probe(video).n_frames == 50

@@ -79,7 +79,7 @@ def test_a_truncated_or_overwritten_file_is_an_error_and_not_a_short_clip(make_v
     assert read_audio(whole, 16_000) is not None
     with pytest.raises(MediaError, match=r"of the 100 frames that the container promises decode"):
         read_frame_times(damaged(whole, keep=0.5), None)
-    with pytest.raises(MediaError, match="seconds of sound that the container promises are there"):
+    with pytest.raises(MediaError, match="seconds of audio that the container promises are there"):
         read_audio(damaged(whole, keep=0.5), 16_000)
     with pytest.raises(MediaError, match="truncated or damaged"):
         read_frame_times(damaged(whole, zero=(0.4, 0.7)), None)
@@ -90,7 +90,7 @@ def test_a_truncated_or_overwritten_file_is_an_error_and_not_a_short_clip(make_v
     assert len(read_frame_times(mkv, None).time_s) == 100
     with pytest.raises(MediaError, match="seconds that the container promises decode"):
         read_frame_times(damaged(mkv, keep=0.5), None)
-    with pytest.raises(MediaError, match="seconds of sound"):
+    with pytest.raises(MediaError, match="seconds of audio"):
         read_audio(damaged(mkv, keep=0.5), 16_000)
 
 
@@ -120,7 +120,7 @@ def test_a_missing_file_and_a_file_without_video_are_named(tmp_path, make_video)
         block = av.AudioFrame.from_ndarray(np.zeros((1, 1600), np.int16), "s16", "mono")
         block.rate = 16_000
         container.mux(stream.encode(block))
-    with pytest.raises(MediaError, match="has no picture"):
+    with pytest.raises(MediaError, match="has no video"):
         read_frame_times(tmp_path / "a.wav", None)
     assert read_audio(make_video("silent.mp4"), 16_000) is None
 
@@ -156,7 +156,7 @@ def test_a_damaged_crop_is_named(make_crops):
     assert read_image(path / "00001.jpg").shape == (112, 112, 3)
     for content in (b"", b"text", whole[: len(whole) // 2]):
         (path / "00001.jpg").write_bytes(content)
-        with pytest.raises(MediaError, match=r"00001\.jpg is no whole picture"):
+        with pytest.raises(MediaError, match=r"00001\.jpg is not a complete image"):
             read_image(path / "00001.jpg")
 
 
