@@ -86,7 +86,7 @@ MEDIA = (
     Row("video a text", text(A, "none"), EXTRACT, 1, "c0.mp4 cannot be decoded .*; replace"),
     Row("video of 0 bytes", text(A, ""), EXTRACT, 1, r"c0.mp4 is empty \(0 bytes\); replace"),
     Row("video a folder", line(0, video="crops"), EXTRACT, 1, r"crops cannot be read \(Is a dir"),
-    Row("sound only", sound_only, EXTRACT, 1, "c0.mp4 has no picture; give", all_but("c0")),
+    Row("sound only", sound_only, EXTRACT, 1, "c0.mp4 has no video; give", all_but("c0")),
     Row(
         "pictures only", pictures_only, EXTRACT, 0, "note: c0: the clip has no sound", all_but("c0")
     ),
@@ -121,7 +121,11 @@ MEDIA = (
         "crop missing", gone("crops/00009.jpg"), EXTRACT, 0, "1 extracted, 7 already", all_but("c1")
     ),
     Row(
-        "crop corrupt", cut("crops/00003.jpg"), EXTRACT, 1, "00003.jpg is no whole picture .*; repl"
+        "crop corrupt",
+        cut("crops/00003.jpg"),
+        EXTRACT,
+        1,
+        "00003.jpg is not a complete image .*; repl",
     ),
     Row("crop of another size", crop(3, 256), EXTRACT, 0, "1 extracted, 7 already", all_but("c1")),
     Row("crops of 96 px", crops_of_one_size(96), EXTRACT, 0, "1 extracted, 7 alr", all_but("c1")),
@@ -670,7 +674,7 @@ def test_a_file_that_may_not_grow_is_one_line(folder):
     features, head = in_a_process(
         folder, f"{EXTRACT} store=new.zarr", f"{TRAIN} run=new", limit="ulimit -S -f 1"
     )
-    shared = "the memory shared with a process that decodes"  # such a limit holds for it, too
+    shared = "the memory shared with the decoding process"  # such a limit holds for it, too
     for (status, said), what in ((features, shared), (head, r"\S*new\S*")):
         assert status == 1
         assert re.fullmatch(rf"vaflow: {what}: File too large; .* `ulimit -f`.* is kept\n", said)
