@@ -8,23 +8,16 @@ from functools import cache, partial
 from pathlib import Path
 from statistics import median
 from tempfile import gettempdir
-from typing import Literal
 
 import torch
 
 from features.errors import InputError
+from features.system.device_name import DeviceName
 from features.system.locks import HeldLock, try_lock
 
 log = logging.getLogger(__name__)
 
 RETRY_GPU_S = 1.0  # at GPUs that others hold
-
-
-DeviceName = (
-    Literal["auto", "cpu", "cuda"]
-    | Literal["cuda:0", "cuda:1", "cuda:2", "cuda:3", "cuda:4", "cuda:5", "cuda:6", "cuda:7"]
-)
-"""`auto` is a GPU where there is one; `cuda` any, or the first; with a number that one."""
 TOKENS, WIDTH, INNER = 400, 768, 3072  # of a layer such as a ViT-B has, eight pictures at once
 TRIALS = 5
 WORTH_IT = 1.5  # times faster, from which on another precision is worth a remark

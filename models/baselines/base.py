@@ -7,7 +7,6 @@ from typing import Annotated, Any, Protocol, runtime_checkable
 import numpy as np
 from jaxtyping import Float64, Int64
 from pydantic import AfterValidator, ConfigDict, Field
-from scipy.ndimage import uniform_filter1d
 
 from features.config import Config
 from features.errors import InputError
@@ -87,6 +86,8 @@ def smoothed(
     values: Float64[np.ndarray, "T D"], time_s: Float64[np.ndarray, "T"], span_s: float
 ) -> Float64[np.ndarray, "T D"]:
     """Each row's mean over a span about it, within its clip; ends hold."""
+    from scipy.ndimage import uniform_filter1d
+
     step_s = extend_times(time_s, 1)[-1] - time_s[-1]
     n_rows = round(span_s / float(step_s))
     return uniform_filter1d(values, max(1, n_rows), axis=0, mode="nearest")

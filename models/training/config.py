@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import ConfigDict, Field, model_validator
 
 from features.config import Config
-from features.system.devices import DeviceName
+from features.system.device_name import DeviceName
 from models.training.loss_config import LossConfig
 
 
