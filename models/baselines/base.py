@@ -1,4 +1,4 @@
-"""What every baseline's config has, and how it chooses its settings: on people it did not see."""
+"""The config of every baseline, and the folds over subjects that choose its settings."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -51,7 +51,7 @@ class BaselineConfig(Config, ABC):
     model_config = ConfigDict(allow_inf_nan=False)
 
     modalities: Modalities = ("visual", "audio")
-    """What is read: sight, sound or both."""
+    """The modalities that are read."""
 
     @abstractmethod
     def features(
