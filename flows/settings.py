@@ -104,7 +104,7 @@ def _set(given: dict[str, Any], override: str, model: type[BaseModel]) -> None:
                 raise InputError(f"{key}: {part!r} is no place in a list of {len(place)}")
             index = int(part)
         if following is None:
-            if part == "kind" and place.get("kind", value) != value:
+            if part == "kind" and isinstance(place, dict) and place.get("kind", value) != value:
                 _forget_old_kind(given, place, [first, *inner[:-1]], str(value), model)
             place[index] = value
             return
