@@ -10,9 +10,10 @@ from typing import Any, get_args
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from features.config_errors import describe, describe_yaml
+from features.config_errors import describe, describe_yaml, keys_at
 from features.errors import InputError
 from flows.stage_keys import known_keys, parameters
+from models.training.old_keys import move_old_keys
 
 
 def settings(function: Callable, config: Path | None, overrides: Sequence[str]) -> dict[str, Any]:
@@ -36,7 +37,8 @@ def checked_keys(
     from_file = _from_file(config)
     both = {**deepcopy(dict(base)), **from_file}
     given = {k: v for k, v in both.items() if k in model.model_fields}
-    for override in overrides:
+    # Kinds first: a config of another kind begins with the defaults of that kind.
+    for override in sorted(overrides, key=lambda o: not o.partition("=")[0].endswith(".kind")):
         _set(given, override, model)
     try:
         return model.model_validate(given)
@@ -64,7 +66,10 @@ def _from_file(path: Path | None) -> Mapping[str, Any]:
         if key not in known:
             near = get_close_matches(str(key), known, n=1, cutoff=0.0)[0]
             raise InputError(f"{path}: unknown key {key!r}; the nearest valid one is {near!r}")
-    return found
+    try:
+        return move_old_keys(found)
+    except ValueError as error:
+        raise InputError(f"{path}: {error}") from None
 
 
 def _is_text(model: type[BaseModel], key: str) -> bool:
@@ -99,6 +104,8 @@ def _set(given: dict[str, Any], override: str, model: type[BaseModel]) -> None:
                 raise InputError(f"{key}: {part!r} is no place in a list of {len(place)}")
             index = int(part)
         if following is None:
+            if part == "kind" and isinstance(place, dict) and place.get("kind", value) != value:
+                _forget_old_kind(given, place, [first, *inner[:-1]], str(value), model)
             place[index] = value
             return
         if isinstance(place, dict):
@@ -106,3 +113,22 @@ def _set(given: dict[str, Any], override: str, model: type[BaseModel]) -> None:
         place = place[index]
         if not isinstance(place, dict | list):
             raise InputError(f"{key}: {part!r} holds {place!r}, which has no key {following!r}")
+
+
+def _forget_old_kind(
+    given: dict[str, Any],
+    place: dict[str, Any],
+    parts: list[str],
+    kind: str,
+    model: type[BaseModel],
+) -> None:
+    """Removes what another kind does not have; a head of another kind is that preset as published.
+
+    The loss belongs to the preset. `ablate` treats a row with another kind in the same way.
+    """
+    kept = keys_at(model, (*parts, kind))
+    if parts == ["head"]:
+        kept = []
+        given.get("train", {}).pop("loss", None)
+    for name in place.keys() - set(kept):
+        del place[name]

@@ -8,22 +8,16 @@ from functools import cache, partial
 from pathlib import Path
 from statistics import median
 from tempfile import gettempdir
-from typing import Literal
 
 import torch
 
 from features.errors import InputError
+from features.system.device_name import DeviceName
 from features.system.locks import HeldLock, try_lock
 
 log = logging.getLogger(__name__)
 
 RETRY_GPU_S = 1.0  # between attempts to lock a GPU
-
-DeviceName = (
-    Literal["auto", "cpu", "cuda"]
-    | Literal["cuda:0", "cuda:1", "cuda:2", "cuda:3", "cuda:4", "cuda:5", "cuda:6", "cuda:7"]
-)
-"""`auto` is a GPU if there is one, else the CPU; `cuda` is any GPU, or the first."""
 TOKENS, WIDTH, INNER = 400, 768, 3072  # of a layer of a ViT-B, for eight images
 TRIALS = 5
 MIN_GAIN = 1.5  # times faster: from here on bfloat16 is recommended

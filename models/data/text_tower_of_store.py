@@ -3,7 +3,6 @@
 import torch
 from pydantic import ValidationError
 
-from features.encoders.clip import ClipConfig, load_clip
 from features.errors import InputError, StoreError, WeightsError
 from models.data.feature_sets import FeatureSets
 from models.regions.text_tower import TextTower
@@ -14,6 +13,8 @@ def load_text_tower(sets: FeatureSets, clip_id: str, device: torch.device) -> Te
 
     `InputError` where no CLIP made them, `WeightsError` where the weights are others now.
     """
+    from features.encoders.clip import ClipConfig, load_clip  # imports open_clip: seconds
+
     spec = sets.visual
     if spec.kind != "clip":
         raise InputError(

@@ -1,4 +1,4 @@
-"""Predictions for every row of a bank, by the official protocol."""
+"""Predictions of every row of packed features, by the official protocol."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ ROWS_AT_ONCE = 16384  # bounds what a head keeps of a batch; at width 256 some 7
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """V and A of every row of a bank."""
+    """V and A of every row."""
 
     va: Float64[np.ndarray, "N 2"]
     """In [-1, 1]."""
@@ -29,12 +29,12 @@ class Prediction:
 
 @dataclass(frozen=True, slots=True)
 class RegionPosterior:
-    """What a head says of the regions in every row of a bank."""
+    """Region probabilities of every row."""
 
     posterior: Float64[np.ndarray, "N R"]
     """Sums to 1; 0 where not valid."""
     valid: Bool[np.ndarray, "N"]
-    """False where it would be read from nothing."""
+    """False if the row has no valid visual features."""
 
 
 def predict(head: Head, bank: PackedFeatures, windows: Windows) -> Prediction:

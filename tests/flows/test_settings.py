@@ -8,7 +8,11 @@ from features.errors import InputError
 from flows.settings import checked_keys, settings
 from flows.stage_keys import known_keys
 from flows.stages import STAGES, stage_function
+from models.heads.dspl import DsplConfig, ReleasedConfig
+from models.regions.prompts import FixedPrompts
 from models.stages.train_head import train_head
+from models.training.config import TrainConfig
+from models.training.loss_config import LossConfig
 
 EXPERIMENT = """
 manifest: m.jsonl
@@ -63,6 +67,41 @@ def test_an_override_of_a_default_keeps_the_rest_of_the_default():
     found = settings(train_head, None, given)
     assert found["head"].kind == "dspl"
     assert (found["head"].width, found["train"].seed) == (32, 4)
+
+
+@pytest.mark.parametrize("with_config", [True, False])
+def test_a_head_of_another_kind_is_that_preset_as_published(tmp_path, with_config):
+    config = tmp_path / "e.yaml"
+    config.write_text(
+        "{manifest: m, store: s, run: r, head: {kind: dspl, width: 64, prompts: {kind: coop}}, "
+        "train: {epochs: 3, loss: {sigma: 0.3}}}"
+    )
+    given = ["manifest=m", "store=s", "run=r", "head.dropout=0.1", "head.kind=released"]
+
+    found = settings(train_head, config if with_config else None, given)
+
+    assert found["head"] == ReleasedConfig(dropout=0.1)
+    assert found["train"] == TrainConfig(epochs=3 if with_config else 15)
+
+
+def test_prompts_of_another_kind_keep_the_texts(tmp_path):
+    config = tmp_path / "e.yaml"
+    config.write_text("head: {kind: dspl, prompts: {kind: coop, n_context: 4, texts: mine.yaml}}")
+    given = ["manifest=m", "store=s", "run=r", "head.prompts.kind=fixed"]
+
+    found = settings(train_head, config, given)
+
+    assert found["head"].prompts == FixedPrompts(texts="mine.yaml")
+
+
+def test_a_config_with_the_loss_in_the_head_means_the_same(tmp_path):
+    config = tmp_path / "e.yaml"
+    config.write_text("head: {kind: dspl, asks: image, sigma: 0.3}")
+
+    found = settings(train_head, config, ["manifest=m", "store=s", "run=r"])
+
+    assert found["head"] == DsplConfig()
+    assert found["train"].loss == LossConfig(sigma=0.3)
 
 
 @pytest.mark.parametrize(

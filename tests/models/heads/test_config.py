@@ -1,19 +1,17 @@
 """Every switch of the head: what it is built of, and what must hold whatever is switched."""
 
-import math
 from dataclasses import replace
 
 import pytest
 import torch
 from pydantic import ValidationError
 
-from models.data.batch import Batch, Targets
+from models.data.batch import Batch
 from models.heads.config import DsplOptions
 from models.heads.dspl import DsplConfig, ReleasedConfig
-from models.regions.grid import NINE, Grid, hard_labels
+from models.regions.grid import Grid
 from models.regions.prompts import CoopCscPrompts, FixedPrompts
 from models.training.gradient_paths import check_gradient_paths
-from models.training.losses import ccc, ccc_per_window, head_loss, mse
 from tests.helpers.small_heads import make_batch
 
 SETTINGS = [
@@ -21,13 +19,13 @@ SETTINGS = [
     {"temporal": "transformer"},
     {"temporal": "transformer", "positions": "learned"},
     {"fusion": "attention"},
-    {"fusion": "attention", "asks": "both"},
+    {"fusion": "attention", "query_modality": "both"},
     {"fusion": "gate"},
     {"fusion": "concatenation"},
     {"fusion": "visual"},
     {"fusion": "audio", "region_on": "fused"},
-    {"asks": "audio"},
-    {"gate_partner": "image"},
+    {"query_modality": "audio"},
+    {"gate_partner": "visual"},
     {"bottleneck": 3},
     {"skip_dropout": 0.5, "skip_spans": (3,)},
     {"inputs": "raw"},
@@ -43,7 +41,7 @@ SETTINGS = [
     {"windows": "causal"},
     {"windows": "causal", "fusion": "concatenation", "skip_dropout": 0.1},
     {"windows": "causal", "fusion": "audio", "region_on": "fused"},
-    {"windows": "causal", "fusion": "attention", "asks": "audio", "region_on": "fused"},
+    {"windows": "causal", "fusion": "attention", "query_modality": "audio", "region_on": "fused"},
     {"windows": "causal", "region_link": "probabilities"},
 ]
 
@@ -104,8 +102,7 @@ def test_every_literal_of_every_switch_is_tried():
         literals = [value for value in values if isinstance(value, str)]
         for value in literals:
             frozen = (name, value) == ("region_on", "frozen")  # refused: test_heads.py
-            of_loss = name in ("ccc", "region_labels")  # below
-            assert getattr(default, name) == value or frozen or of_loss or (name, value) in tried
+            assert getattr(default, name) == value or frozen or (name, value) in tried
 
 
 def test_the_presets_differ_in_these_switches_and_no_other():
@@ -134,8 +131,8 @@ def test_a_dspl_head_with_the_released_switches_is_the_released_head(inputs):
     assert torch.equal(released(causal_batch()).va, dspl(causal_batch()).va)
     with pytest.raises(ValueError, match="region loss reaches no parameter of the V/A output"):
         check_gradient_paths(dspl, causal_batch())
-    assert ReleasedConfig().may_be_idle
-    assert not DsplConfig(**switched).may_be_idle
+    assert ReleasedConfig().allow_ineffective_region_loss
+    assert not DsplConfig(**switched).allow_ineffective_region_loss
 
 
 def test_a_causal_window_speaks_with_the_mean_of_its_valid_rows(inputs):
@@ -153,6 +150,20 @@ def test_a_causal_window_speaks_with_the_mean_of_its_valid_rows(inputs):
     found = head(batch, prototypes).regions
     torch.testing.assert_close(found.logits[0, 0], cosine / 0.07)
     assert found.valid.tolist() == [[True], [True], [False]]
+
+
+@pytest.mark.parametrize("fusion", ["visual", "audio"])
+def test_rows_that_are_not_valid_are_left_out_of_the_mean_of_a_causal_window(inputs, fusion):
+    config = DsplConfig(width=8, windows="causal", fusion=fusion, adapter="none")
+    head, batch = config.build(inputs).eval(), causal_batch()
+    batch.visual_valid[0, 1] = batch.audio_valid[0, 1] = False
+    valid = batch.visual_valid if fusion == "visual" else batch.audio_valid
+    temporal = (head.visual or head.audio)["temporal"]
+    before = head(batch).va[0]
+
+    temporal.register_forward_hook(lambda _, __, states: states + 9 * ~valid.unsqueeze(-1))
+
+    torch.testing.assert_close(head(batch).va[0], before)
 
 
 @pytest.mark.parametrize("fusion", ["attention_gate", "gate", "concatenation"])
@@ -175,7 +186,7 @@ def test_the_linear_reading_is_of_the_embedding_before_the_adapter(inputs, adapt
         torch.nn.init.normal_(parameter, std=0.1)
     whole = head(batch).va
     told = head.skip_visual(head.standard_visual(batch.visual), batch.visual_valid)
-    torch.nn.init.zeros_(head.skip_visual.of_span[0].weight)
+    torch.nn.init.zeros_(head.skip_visual.linears[0].weight)
     torch.testing.assert_close(whole - head(batch).va, told)
 
 
@@ -209,7 +220,7 @@ def test_a_grid_of_another_size_gives_as_many_logits(inputs):
     torch.manual_seed(0)
     bank = torch.nn.functional.normalize(torch.randn(4, 16), dim=-1)
     head = DsplConfig(width=8, region_link="probabilities").build(
-        replace(inputs, bank=lambda _: lambda: bank, grid=grid)
+        replace(inputs, prompts=lambda _: lambda: bank, grid=grid)
     )
     assert head.va[0].in_features == 8 + 4
     assert head(make_batch(), bank).regions.logits.shape == (3, 11, 4)
@@ -218,14 +229,11 @@ def test_a_grid_of_another_size_gives_as_many_logits(inputs):
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"fusion": "audio"}, "region_link to none, or region_on to fused"),
-        ({"fusion": "audio", "region_weight": 0, "region_link": "barycentre"}, "region_link 'bary"),
-        ({"fusion": "audio", "region_weight": 0, "region_on": "temporal"}, "fusion 'audio' has no"),
-        ({"fusion": "gate", "gate_partner": "image"}, "never reads the sound"),
+        ({"fusion": "audio", "region_link": "barycentre"}, "region_link 'bary"),
+        ({"fusion": "audio", "region_on": "temporal"}, "fusion 'audio' has no"),
+        ({"fusion": "gate", "gate_partner": "visual"}, "never reads the audio"),
         ({"width": 12, "n_heads": 4, "temporal": "transformer"}, "12 / 4 is 3"),
         ({"width": 10}, "multiple of n_heads"),
-        ({"windows": "causal", "ccc": "sequence"}, "set ccc to batch, or windows to dense"),
-        ({"valence_weight": 0, "arousal_weight": 0}, "give one a weight"),
         ({"lora": 8}, "lora would train an encoder along, and heads are trained on features"),
         ({"bottleneck": 0}, "greater than or equal to 1"),
         ({"skip_spans": (1,)}, "greater than or equal to 2"),
@@ -234,54 +242,3 @@ def test_a_grid_of_another_size_gives_as_many_logits(inputs):
 def test_switches_that_do_not_go_together_are_refused(fields, message):
     with pytest.raises(ValidationError, match=message):
         DsplConfig(**fields)
-
-
-def targets_of(*valid: list[bool]) -> Targets:
-    rng = torch.Generator().manual_seed(4)
-    mask = torch.tensor(valid)
-    va = torch.rand(*mask.shape, 2, generator=rng) * 2 - 1
-    return Targets(va * mask.unsqueeze(-1), mask)
-
-
-def test_the_ccc_of_each_window_by_itself():
-    targets = targets_of([True] * 5, [True, True, True, False, False], [False] * 5)
-    predicted = torch.randn(3, 5, 2)
-    each = [
-        ccc(predicted[k : k + 1], Targets(targets.va[k : k + 1], targets.valid[k : k + 1]))
-        for k in range(2)
-    ]
-    torch.testing.assert_close(ccc_per_window(predicted, targets), (each[0] + each[1]) / 2)
-
-
-def test_the_squared_error_by_hand():
-    targets = Targets(torch.zeros(1, 3, 2), torch.tensor([[True, True, False]]))
-    predicted = torch.tensor([[[1.0, 0.0], [2.0, 0.5], [9.0, 9.0]]])
-    torch.testing.assert_close(mse(predicted, targets), torch.tensor([2.5, 0.125]))
-
-
-def test_each_part_of_the_loss_has_its_weight(inputs):
-    torch.manual_seed(0)
-    base = DsplConfig(width=8)
-    head = base.build(inputs).eval()
-    batch = make_batch()
-    output = head(batch, head.prototypes())
-    targets = targets_of(*[[True] * 11] * 3)
-
-    def loss(**changes) -> float:
-        return head_loss(output, targets, base.model_copy(update=changes), NINE).item()
-
-    whole, regions = ccc(output.va, targets), loss() - (2 - ccc(output.va, targets).sum()).item()
-    weighed = loss(valence_weight=0.5, arousal_weight=2.0) - regions
-    assert weighed == pytest.approx((0.5 * (1 - whole[0]) + 2 * (1 - whole[1])).item(), abs=1e-5)
-    squared = mse(output.va, targets)
-    found = loss(mse_weight=3.0, valence_weight=0.5) - loss(valence_weight=0.5)
-    assert found == pytest.approx(3 * (0.5 * squared[0] + squared[1]).item(), abs=1e-4)
-    apart = ccc_per_window(output.va, targets)
-    assert loss(ccc="sequence") - regions == pytest.approx(2 - apart.sum().item(), abs=1e-5)
-    logits = output.regions.logits.log_softmax(dim=-1)
-    of_label = (logits * hard_labels(targets.va)).sum(dim=-1)
-    seen = batch.visual_valid
-    entropy = -(of_label * seen).sum() / seen.sum()
-    hard = loss(region_labels="hard") - (loss() - regions)
-    assert hard == pytest.approx(0.2 * entropy.item(), abs=1e-5)
-    assert math.isfinite(hard)
