@@ -383,7 +383,13 @@ no_record = several(begun, text("folds/ensemble.json", "{"))
 RUN = (
     Row("a file", nothing, f"{TRAIN} run=m.jsonl", 2, "run = m.jsonl: m.jsonl is no folder; give"),
     Row("below a file", nothing, f"{TRAIN} run=m.jsonl/r", 2, "m.jsonl is no folder; give another"),
-    Row("another folder", nothing, f"{TRAIN} run=crops", 2, "crops holds files that are no run's"),
+    Row(
+        "another folder",
+        nothing,
+        f"{TRAIN} run=crops",
+        2,
+        "crops holds files that do not belong to a run",
+    ),
     Row(
         "no head",
         gone("r/head.safetensors"),
@@ -391,7 +397,9 @@ RUN = (
         2,
         "there is no trained head at r.*; run train",
     ),
-    Row("half a head", cut("r/head.safetensors"), SCORE, 2, "is no head of vaflow, or is damaged"),
+    Row(
+        "half a head", cut("r/head.safetensors"), SCORE, 2, "is not a head of vaflow, or is damaged"
+    ),
     Row(
         "half a head, again", cut("r/head.safetensors"), TRAIN, 0, "train-head: 1 epochs", the_store
     ),
@@ -414,7 +422,7 @@ RUN = (
         text("r/config.yaml", "a: ["),
         SCORE,
         2,
-        "no config of train-head: line 1, col",
+        "not a config of train-head: line 1, col",
     ),
     Row(
         "later config",
@@ -650,11 +658,11 @@ def test_a_clip_whose_rows_are_far_from_its_frames_is_left_out_of_the_index_unle
         n_rows(n, f"set/VA_Estimation_Challenge/Train_Set/{name}.txt")(folder)
     index = "index affwild2 set -o i.jsonl"
     written = all_but("i.jsonl")
-    says = r"left out: far: 34 rows, but 30 frames \(\+4\); at most 3 .*--max-rows-apart N"
+    says = r"left out: far: 34 rows, but 30 frames \(\+4\); at most 3 .*--max-length-mismatch N"
     for row in (
         Row("", nothing, index, 1, says, written),
-        Row("", nothing, f"{index} --max-rows-apart 4", 0, "index: 2 clips", written),
-        Row("", nothing, f"{index} --max-rows-apart -1", 2, "max_length_mismatch: .*or equal to 0"),
+        Row("", nothing, f"{index} --max-length-mismatch 4", 0, "index: 2 clips", written),
+        Row("", nothing, f"{index} --max-length-mismatch -1", 2, "length_mismatch: .*equal to 0"),
         Row("", constant("set/VA_Estimation_Challenge/Train_Set/near.txt"), index, 1,
             "note: near: every row has the same label; is it a placeholder", written),
     ):  # fmt: skip

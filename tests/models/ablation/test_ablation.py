@@ -18,8 +18,7 @@ from models.data.train_val import load_splits
 from models.heads.dspl import DsplConfig, ReleasedConfig
 from models.metrics.ccc import Concordance
 from models.regions.prompts import FixedPrompts
-from models.runs.checkpoint import FILE
-from models.stages import ablation_trial as members
+from models.runs.folder import HEAD_FILE, VAL_PREDICTIONS
 from models.stages.ablate import CSV, MARKDOWN, PAGE, ablate
 from models.training.config import TrainConfig
 from tests.helpers.synthetic import plant
@@ -67,7 +66,7 @@ def test_every_row_is_trained_from_every_seed(done):
         ("modality", "visual", 2),
         ("baseline", "ridge", 1),
     ]
-    runs = sorted(str(path.parent.relative_to(done.run)) for path in done.run.rglob(FILE))
+    runs = sorted(str(path.parent.relative_to(done.run)) for path in done.run.rglob(HEAD_FILE))
     assert runs == [
         f"{row}/seed-{seed}" for row in ("default-default", "modality-visual") for seed in (0, 1)
     ]
@@ -84,9 +83,9 @@ def test_a_second_run_trains_nothing_and_makes_the_same_table(done, planted, pla
 
 def test_what_is_lost_or_damaged_is_made_again_and_no_more(done, planted, plan, monkeypatch):
     before = (done.run / CSV).read_bytes()
-    (done.run / "default-default/seed-1" / FILE).unlink()
-    (done.run / "default-default/seed-0" / members.FILE).write_bytes(b"PK no archive")
-    (done.run / "modality-visual/seed-1" / members.FILE).unlink()
+    (done.run / "default-default/seed-1" / HEAD_FILE).unlink()
+    (done.run / "default-default/seed-0" / VAL_PREDICTIONS).write_bytes(b"PK no archive")
+    (done.run / "modality-visual/seed-1" / VAL_PREDICTIONS).unlink()
     again = run(planted, plan, done.run)
     assert (again.n_trained, again.n_present) == (1, 3)
     assert (done.run / CSV).read_bytes() == before
@@ -97,7 +96,7 @@ def test_predictions_of_other_labels_are_not_taken(planted, tmp_path):
         tmp_path / "run", planted.manifest, planted.store, None, None, 3, HEAD, TRAIN
     )
     found = members.run_trial(member)
-    path = tmp_path / "run" / members.FILE
+    path = tmp_path / "run" / VAL_PREDICTIONS
     with np.load(path) as file:
         np.savez(path, va=file["va"] + 1, key=np.array("of others"))
     np.testing.assert_array_equal(members.run_trial(member).va, found.va)
@@ -112,7 +111,7 @@ def test_a_training_that_fails_is_listed_and_the_others_go_on(planted, plan, tmp
     assert [line.n_seeds for line in found.lines] == [2, 1, 1]
     (failure,) = found.failed
     assert failure.startswith("modality-visual/seed-0: run = ")
-    assert "holds files that are no run's" in failure
+    assert "holds files that do not belong to a run" in failure
     with pytest.raises(Incomplete, match="1 trainings of the ablation failed"):
         raise_if_incomplete(found)
     assert list(describe(found))
@@ -122,7 +121,7 @@ def test_a_row_of_which_nothing_was_trained_has_dashes(planted, tmp_path):
     splits = load_splits(planted.manifest, planted.store)
     va = splits.val.va.numpy()
     rows = [Predictions("d", "d", (va,)), Predictions("g", "r", ())]
-    lines = table_rows(rows, splits.val, splits.subject_of)
+    lines = table_rows(rows, splits.val, splits.subject_by_clip)
     assert lines[1].n_seeds == 0
     assert set(as_csv(lines).splitlines()[2].split(",")[3:]) == {""}
     assert "| r | 0 | – | – |" in as_markdown(lines)  # noqa: RUF001
@@ -136,7 +135,7 @@ def test_the_table_by_hand(planted):
     noisy = [np.clip(truth + 0.3 * rng.standard_normal(truth.shape), -1, 1) for _ in range(3)]
     worse = [0.5 * va for va in noisy]
     rows = [Predictions(DEFAULT, DEFAULT, tuple(noisy)), Predictions("g", "half", tuple(worse))]
-    default, half = table_rows(rows, val, splits.subject_of)
+    default, half = table_rows(rows, val, splits.subject_by_clip)
 
     def ccc(va):
         return np.mean([Concordance.of(truth[known, k], va[known, k]).ccc() for k in range(2)])

@@ -16,7 +16,7 @@ import pytest
 import torch
 
 from features.clip import Track
-from features.errors import StoreError
+from features.errors import InputError, StoreError
 from features.manifest.manifest import read_manifest
 from features.store.feature_store import FeatureStore
 from models.data import packed_cache as loading
@@ -24,7 +24,7 @@ from models.data import packed_file as bank_file
 from models.data.feature_sets import open_sets
 from models.data.packed import PackedFeatures
 from models.data.packed_cache import load_packed
-from models.data.packed_file import HEADER
+from models.data.packed_file import HEADER, map_npy
 from models.data.splits import read_all_labels
 from tests.helpers.synthetic import AST_SPEC, WIDTH_AUDIO, Planted, plant
 
@@ -108,27 +108,57 @@ def test_opening_a_bank_marks_it_as_used(planted):
 def test_a_map_need_not_fit_into_memory(tmp_path):
     n_rows = 2**40  # a terabyte of rows, in a file without any
     with (tmp_path / "va_valid.npy").open("wb") as file:
-        bank_file._begin(file, "va_valid", (n_rows,))
+        header = {"descr": "|b1", "fortran_order": False, "shape": (n_rows,)}
+        np.lib.format.write_array_header_1_0(file, header)
         file.truncate(file.tell() + n_rows)
-    assert not bank_file._mapped(tmp_path / "va_valid.npy")[-1]
+    assert not map_npy(tmp_path / "va_valid.npy")[-1]
 
 
-def test_other_records_labels_clips_or_rows_apart_are_another_bank(planted):
+def test_other_records_or_labels_are_packed_again(planted):
     first = load(planted)
     store = FeatureStore.open(planted.store)
     manifest = read_manifest(planted.manifest)
     labels = read_all_labels(manifest, manifest.clips, required=True)
     relabelled = replace(labels["train-0"], va=labels["train-0"].va / 2)
     assert torch.equal(load(planted, **{"train-0": relabelled}).va[:9], first.va[:9] / 2)
-    turned = load_packed(open_sets(planted.store, None, None), dict(reversed(labels.items())))
-    assert turned.clip_ids == first.clip_ids[::-1]
-    load_packed(open_sets(planted.store, None, None), labels, 4)
-    assert len(folders(planted.store)) == 4
+    assert len(folders(planted.store)) == 2
     track = store.read(AST_SPEC.name, "train-0")
     louder = Track(track.values * 2, track.time_s, track.valid)
     store.write(AST_SPEC, "train-0", louder, source={"video": "0"}, provenance={})
     assert torch.equal(load(planted).audio[9], first.audio[9] * 2)
-    assert len(folders(planted.store)) == 5
+    assert len(folders(planted.store)) == 3
+
+
+@pytest.mark.parametrize("clip_ids", [["val-1"], ["val-1", "train-0"]], ids="-".join)
+def test_fewer_clips_or_another_order_are_read_from_the_same_file(planted, unread, clip_ids):
+    whole = load(planted)
+    manifest = read_manifest(planted.manifest)
+    labels = read_all_labels(manifest, manifest.clips, required=True)
+    unread()
+    found = load_packed(
+        open_sets(planted.store, None, None), {clip_id: labels[clip_id] for clip_id in clip_ids}
+    )
+    assert found.clip_ids == tuple(clip_ids)
+    spans, expected = dict(found.spans()), dict(whole.spans())
+    for clip_id in clip_ids:
+        rows = expected[clip_id]
+        assert torch.equal(found.embeddings("visual", spans[clip_id]), whole.visual[rows])
+        assert torch.equal(found.va[spans[clip_id]], whole.va[rows])
+    assert len(folders(planted.store)) == 1
+
+
+def test_a_smaller_tolerance_refuses_packed_clips_and_packs_nothing(planted):
+    manifest = read_manifest(planted.manifest)  # val-1 has a row more than frames
+    labels, sets = (
+        read_all_labels(manifest, manifest.clips, required=True),
+        open_sets(planted.store, None, None),
+    )
+    load_packed(sets, labels, 1)
+    load_packed(sets, labels, 4)
+    message = "clip 'val-1': 131 label rows but 130 .* at most 0.*max_length_mismatch=N"
+    with pytest.raises(InputError, match=message):
+        load_packed(sets, labels, 0)
+    assert len(folders(planted.store)) == 1
 
 
 def test_a_store_that_moved_takes_its_banks_along(planted, tmp_path, unread):
@@ -175,32 +205,31 @@ def say_otherwise(path: Path) -> None:
 def test_a_bank_that_was_spoiled_is_packed_anew(planted, name, spoil, caplog, unread):
     first = load(planted)
     whole = {
-        f.name: np.asarray(getattr(first, f.name)).copy() for f in fields(PackedFeatures)[1:-1]
+        f.name: np.asarray(getattr(first, f.name)).copy() for f in fields(PackedFeatures)[1:-2]
     }
     spoil(folders(planted.store)[0] / name)
     again = load(planted)
     for field, wanted in whole.items():
         np.testing.assert_array_equal(np.asarray(getattr(again, field)), wanted)
-    assert "was damaged; it is packed anew" in caplog.text
+    assert "were damaged; they are packed again" in caplog.text
     assert not list(Path(planted.store + ".work").glob("staging/*"))
     unread()
     load(planted)
 
 
-def test_a_bank_of_another_key_is_not_taken_for_it(planted, caplog):
+def test_a_folder_with_other_clips_than_its_name_says_is_not_taken_for_them(planted):
     load(planted)
     manifest = read_manifest(planted.manifest)
-    labels = read_all_labels(manifest, manifest.clips[:1], required=True)
-    load_packed(open_sets(planted.store, None, None), labels)
+    labels = read_all_labels(manifest, manifest.clips, required=True)
+    relabelled = labels | {"train-0": replace(labels["train-0"], va=labels["train-0"].va / 2)}
+    sets = open_sets(planted.store, None, None)
+    wanted = [load_packed(sets, each).va.clone() for each in (labels, relabelled)]
     one, two = folders(planted.store)
-    wanted = {path: sorted((path / "visual.npy").read_bytes()) for path in (one, two)}
-    for path, other in ((one, two), (two, one)):
-        os.rename(path, path.with_suffix(".was"))
-        shutil.copytree(other if other.exists() else other.with_suffix(".was"), path)
-    load(planted)
-    load_packed(open_sets(planted.store, None, None), labels)
-    for path, content in wanted.items():
-        assert sorted((path / "visual.npy").read_bytes()) == content
+    one.rename(one.with_suffix(".was"))
+    two.rename(one)
+    one.with_suffix(".was").rename(two)
+    for each, va in zip((labels, relabelled), wanted, strict=True):
+        assert torch.equal(load_packed(sets, each).va, va)
 
 
 def test_two_that_pack_at_once_pack_once(planted, monkeypatch):
@@ -268,7 +297,7 @@ def test_whatever_happens_while_it_is_packed_the_rows_are_right(tmp_path, stride
     assert ends["killed"].get("0", 0) <= n / 3  # a kill comes before the last step of most
     assert ends["full"] == ends["small"] == {"0": n}  # it is packed in memory
     assert set(ends["failing"]) <= {"7", "0"}  # an error that names a path
-    assert "is packed in memory, and anew each time" in done.stderr
+    assert "are packed in memory, each time again" in done.stderr
 
 
 def test_a_disk_that_cannot_be_written_to_is_told_of(planted, caplog, monkeypatch):
@@ -281,5 +310,5 @@ def test_a_disk_that_cannot_be_written_to_is_told_of(planted, caplog, monkeypatc
     with caplog.at_level(logging.WARNING):
         assert same(load(planted), whole)
     assert "Permission denied" in caplog.text
-    assert "is packed in memory, and anew each time" in caplog.text
+    assert "are packed in memory, each time again" in caplog.text
     assert folders(planted.store) == []

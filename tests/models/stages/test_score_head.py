@@ -17,13 +17,12 @@ from models.data.windows import dense_windows
 from models.heads.base import Head, HeadOutput, Regions
 from models.heads.dspl import DsplConfig
 from models.metrics.ccc import Concordance
-from models.metrics.predict import Prediction, concordance, fill_gaps, predict, region_posterior
+from models.metrics.predict import Prediction, concordance, fill_gaps, predict
 from models.metrics.scores import split_score, sums_by_subject
-from models.runs.checkpoint import FILE, load_head
-from models.runs.folder import REPORT
+from models.runs.checkpoint import load_head
+from models.runs.folder import CLIPS, HEAD_FILE, PREDICTIONS, REPORT, SCORES, SUBMISSION
 from models.runs.run_split import open_split, read_split
-from models.stages import score_head as scoring
-from models.stages.score_head import CLIPS, PREDICTIONS, SCORES, SUBMISSION, score_head
+from models.stages.score_head import score_head, write_predictions
 from models.stages.train_head import train_head
 from models.submission.check import check
 from models.submission.format import NOT_COMPARED, read_sample
@@ -129,7 +128,7 @@ def test_region_posteriors_are_merged_by_mean_over_the_rows_that_were_seen():
     # a second clip of 2 rows is padded to 3
     bank = bank_of([0.0, 1.0, 2.0, 0.0, 1.0, 3.0, 0.5], [5, 2])
     bank.visual_valid[3] = False
-    found = region_posterior(EchoRegions(), torch.eye(3), bank, windows(bank, 3, 2))
+    found = predict(EchoRegions(), bank, windows(bank, 3, 2), regions=True).regions
     assert found.valid.tolist() == [True, True, True, False, True, True, True]
 
     def share(value, place):
@@ -148,18 +147,17 @@ def test_region_posteriors_are_merged_by_mean_over_the_rows_that_were_seen():
 
 
 def test_a_head_without_a_region_branch_has_no_posterior():
-    head = EchoRegions(branch=False)
     bank = bank_of([0.0] * 5, [5])
-    assert region_posterior(head, torch.eye(3), bank, windows(bank, 3, 2)) is None
+    found = predict(EchoRegions(branch=False), bank, windows(bank, 3, 2), regions=True)
+    assert found.regions is None
 
 
 def test_the_region_branch_leaves_the_predictions_alone(trained):
-    reading = read_split(open_split(trained.run, None, None, "val"))
-    bank = reading.bank
-    head, _ = reading.source.predictor.loaded(bank)
-    batch, _ = bank.gather(dense_windows(bank.offsets, size=40, stride=30), np.arange(3))
-    with torch.inference_mode():
-        assert torch.equal(head(batch).va, head(batch, head.prototypes()).va)
+    source = open_split(trained.run, None, None, "val")
+    plain, with_regions = read_split(source), read_split(source, regions=True)
+    assert plain.prediction.regions is None
+    assert with_regions.prediction.regions is not None
+    np.testing.assert_array_equal(plain.prediction.va, with_regions.prediction.va)
 
 
 def test_each_row_gets_its_own_prediction_and_is_clamped():
@@ -387,13 +385,13 @@ def test_a_folder_without_a_head_is_refused(run, tmp_path):
     with pytest.raises(InputError, match=r"no trained head at .*; run train-head first"):
         score_head(run=tmp_path)
     (run / "config.yaml").unlink()
-    with pytest.raises(InputError, match="is no run's folder"):
+    with pytest.raises(InputError, match="is not the folder of a run"):
         score_head(run=run)
 
 
 def test_a_config_that_was_spoiled_is_refused(run):
     (run / "config.yaml").write_text("manifest: [")
-    with pytest.raises(InputError, match="is no config of train-head"):
+    with pytest.raises(InputError, match="is not a config of train-head"):
         score_head(run=run)
 
 
@@ -417,7 +415,7 @@ def test_scoring_loads_no_text_tower(run, monkeypatch):
     monkeypatch.setattr("features.encoders.clip.load_clip", refuse)
     monkeypatch.setattr("models.data.text_tower_of_store.load_clip", refuse)
     assert score_head(run=run).state == "scored"
-    assert load_head(run / FILE, torch.device("cpu")).head.prototypes().shape == (9, 16)
+    assert load_head(run / HEAD_FILE, torch.device("cpu")).head.prototypes().shape == (9, 16)
 
 
 def test_other_sound_makes_another_key(planted, run, tmp_path):
@@ -444,16 +442,16 @@ def test_a_subject_named_like_a_clip_is_someone_else(planted, run, tmp_path):
     for labels in planted.manifest.parent.glob("*.txt"):
         shutil.copy(labels, tmp_path)
     source = open_split(run, tmp_path / "manifest.jsonl", None, "val")
-    assert len(set(source.subject_of.values())) == 2
+    assert len(set(source.subject_by_clip.values())) == 2
 
 
 def test_clips_and_people_without_annotated_rows_do_not_count(run):
     reading = read_split(open_split(run, None, None, "val"))
-    span = dict(reading.bank.spans())["val-3"]
-    marked = reading.bank.va_valid.clone()
+    span = dict(reading.packed.spans())["val-3"]
+    marked = reading.packed.va_valid.clone()
     marked[span] = False
-    bank = replace(reading.bank, va_valid=marked)
-    found = split_score(reading.prediction, bank, reading.source.subject_of)
+    bank = replace(reading.packed, va_valid=marked)
+    found = split_score(reading.prediction, bank, reading.source.subject_by_clip)
     assert (found.n_clips, found.n_subjects) == (1, 1)
     assert found.ccc_mean_low is None
 
@@ -475,7 +473,7 @@ def test_a_clip_called_like_the_header_keeps_its_predictions(tmp_path):
             va_valid=some,
         )
         prediction = Prediction(np.zeros((n_rows, 2)), np.zeros(n_rows, dtype=bool))
-        scoring._write_predictions(path, bank, prediction, set())
+        write_predictions(path, bank, prediction, set())
     found = [line.split(",")[0] for line in path.read_text().splitlines()]
     assert found == ["clip", "clip", "clip", "b", "b", "c", "c"]
 
