@@ -19,6 +19,7 @@ from models.data.batch import Batch
 from models.data.packed import Streaming
 from models.data.windows import dense_windows
 from models.heads.dspl import DsplConfig, ReleasedConfig
+from models.runs.checkpoint import load_head
 from models.runs.folder import CONFIG, HEAD_FILE, METRICS, PROVENANCE, RunConfig, read_config
 from models.runs.run_split import open_split, read_split
 from models.stages.score_head import score_head
