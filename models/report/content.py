@@ -113,7 +113,7 @@ def content_of(
         truth=packed.va.cpu().numpy()[annotated],
         predicted=prediction.va[annotated],
         grid=source.meta.grid,
-        prompts=read_prompt_words(source.run / PROMPTS) if source.meta.head.region_weight else None,
+        prompts=read_prompt_words(source.run / PROMPTS) if source.meta.loss.region_weight else None,
         regions=regions_of(split),
         curves=tuple(sorted(_clip_curves(split, clips), key=lambda curves: curves.sort_key)),
         config=(source.run / CONFIG).read_text(encoding="utf-8"),

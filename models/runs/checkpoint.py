@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
@@ -17,14 +17,17 @@ from models.data.statistics import Statistics
 from models.heads import AnyHeadConfig
 from models.heads.base import Head, HeadInputs
 from models.regions.grid import NINE, Grid
-from models.regions.prompts import FixedPrototypes
+from models.regions.prototypes import FixedPrototypes
+from models.training.loss_config import LossConfig
+from models.training.old_keys import move_old_keys
 
 FORMAT = "vaflow-head-1"
 META_KEY = "vaflow"
 PROTOTYPES = "prototypes"
 """Name of the region prototypes among the tensors."""
-PROMPTS = "bank."
-"""Prefix of the tensors of the prompts. They need a text encoder; the prototypes do not."""
+PROMPTS = ("prompts.", "bank.")
+"""Prefixes of the tensors of the prompts, which need a text encoder, unlike the prototypes; `bank.`
+is that of version 0.1."""
 
 
 class CheckpointMeta(BaseModel):
@@ -34,6 +37,7 @@ class CheckpointMeta(BaseModel):
 
     format: str = FORMAT
     head: AnyHeadConfig
+    loss: LossConfig = LossConfig()
     visual: str
     """Name of the feature set, with its digest."""
     audio: str
@@ -45,6 +49,14 @@ class CheckpointMeta(BaseModel):
     """sha256 of everything that decides the weights."""
     grid: Grid = NINE
     """The regions that it was trained with."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _accept_old_keys(cls, fields: object) -> object:
+        if not isinstance(fields, dict):
+            return fields
+        moved = move_old_keys(fields)
+        return moved | moved.pop("train", {})
 
 
 @dataclass(frozen=True, slots=True)

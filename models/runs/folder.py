@@ -7,7 +7,15 @@ from dataclasses import asdict
 from pathlib import Path
 
 import yaml
-from pydantic import AliasChoices, BaseModel, ConfigDict, Field, JsonValue, ValidationError
+from pydantic import (
+    AliasChoices,
+    BaseModel,
+    ConfigDict,
+    Field,
+    JsonValue,
+    ValidationError,
+    model_validator,
+)
 
 from features.canonical_json import canonical
 from features.config_errors import describe, describe_yaml
@@ -16,6 +24,7 @@ from features.system.files import check_writable, write_atomic, write_if_changed
 from features.timeline import MAX_LENGTH_MISMATCH, LengthMismatch
 from models.heads import AnyHeadConfig
 from models.training.config import EpochResult, TrainConfig
+from models.training.old_keys import move_old_keys, with_old_keys
 
 CONFIG = "config.yaml"
 HEAD_FILE = "head.safetensors"
@@ -67,6 +76,11 @@ class RunConfig(BaseModel):
         validation_alias=AliasChoices("max_length_mismatch", "max_rows_apart"),  # before 0.2.0
     )
 
+    @model_validator(mode="before")
+    @classmethod
+    def _accept_old_keys(cls, fields: object) -> object:
+        return move_old_keys(fields) if isinstance(fields, dict) else fields
+
 
 class SetUsed(BaseModel):
     """A feature set that a run has read."""
@@ -100,8 +114,10 @@ def run_key(config: RunConfig, inputs: Inputs) -> str:
     if config.train.bank_mib is None:  # a limit may decide the order of windows
         not_decisive.add("bank_mib")
     decisive: dict[str, JsonValue] = {
-        "head": config.head.model_dump(mode="json"),
-        "train": config.train.model_dump(mode="json", exclude=not_decisive),
+        **with_old_keys(
+            config.head.model_dump(mode="json"),
+            config.train.model_dump(mode="json", exclude=not_decisive),
+        ),
         "inputs": inputs.model_dump(mode="json"),
         "max_rows_apart": MAX_LENGTH_MISMATCH,  # was decisive; so runs made before keep their key
     }

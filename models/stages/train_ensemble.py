@@ -53,6 +53,7 @@ from models.runs.predictor import TrainedHead
 from models.runs.threads import limit_threads, share_cores
 from models.stages.train_head import TrainResult, digest_inputs, train_head
 from models.training.config import TrainConfig
+from models.training.loss_config import check_loss
 
 FOLD_FILES = re.compile(r"fold-\d+(\.jsonl)?")
 
@@ -103,6 +104,7 @@ def train_ensemble(
     are finished are kept, unless `force`; `ensemble.json` is written last, and commits the
     ensemble. Raises as `train_head` does, before anything is written.
     """
+    check_loss(head, train.loss)
     sources = _open_sources(read_manifest(manifest), head, store, visual, audio, folds, over)
     config = EnsembleConfig(
         manifest=manifest.resolve(),

@@ -38,8 +38,9 @@ from models.heads.base import Head, HeadInputs
 from models.heads.dspl import DsplConfig
 from models.regions.grid import Grid
 from models.regions.nearest_words import prompt_words, write_prompt_words
-from models.regions.prompts import AnyPrompts, Prototypes
-from models.regions.texts import read_texts
+from models.regions.prompts import AnyPrompts
+from models.regions.prototypes import Prototypes
+from models.regions.texts_file import read_texts
 from models.runs.checkpoint import CheckpointMeta, read_meta, save_head
 from models.runs.folder import (
     HEAD_FILE,
@@ -60,6 +61,7 @@ from models.runs.folder import (
 from models.runs.threads import limit_threads
 from models.training.config import EpochResult, TrainConfig, best_epoch
 from models.training.loop import Fit, check_head, fit
+from models.training.loss_config import check_loss
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +107,7 @@ def train_head(
     clip may differ by `max_length_mismatch`. Raises `InputError`, `StoreError` or a subclass if the
     inputs do not fit together, before anything is written.
     """
+    check_loss(head, train.loss)
     sources = _open_sources(read_manifest(manifest), head, store, visual, audio)
     config = RunConfig(
         manifest=manifest.resolve(),
@@ -243,6 +246,7 @@ def _write(
         prototypes = head.prototypes()
     meta = CheckpointMeta(
         head=config.head,
+        loss=config.train.loss,
         visual=sets.visual.name,
         audio=sets.audio.name,
         visual_width=train.visual.shape[1],
