@@ -1,9 +1,12 @@
 """A batch of windows, and the targets of its rows."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 from jaxtyping import Bool, Float
 from torch import Tensor
+
+Modality = Literal["visual", "audio"]
 
 
 @dataclass(frozen=True, slots=True)

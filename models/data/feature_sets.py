@@ -3,7 +3,6 @@
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 from pydantic import JsonValue
 
@@ -11,10 +10,9 @@ from features.canonical_json import canonical
 from features.errors import InputError, SpecMismatch, StoreError
 from features.spec import MODALITY, FeatureSpec
 from features.store.feature_store import FeatureStore
+from models.data.batch import Modality
 
 NAMED_AT_MOST = 5  # clips that a message names; the others it counts
-
-Modality = Literal["visual", "audio"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,8 +9,7 @@ import torch
 from jaxtyping import Bool, Float, Float16, Float64, Int64, Shaped
 from torch import Tensor
 
-from models.data.batch import Batch, Targets
-from models.data.feature_sets import Modality
+from models.data.batch import Batch, Modality, Targets
 from models.data.windows import Rows, Windows
 
 ROWS_AT_ONCE = 65536  # bounds the float64 copy that sums are made from
