@@ -28,11 +28,11 @@ TRAIN = TrainConfig(epochs=2, window=40, stride=40, batch_size=4, learning_rate=
 PLAN = """
 groups:
   - name: modality
-    rows:
+    variants:
       both: {head: {fusion: attention_gate}}
       visual: {head: {fusion: visual}}
   - name: baseline
-    rows:
+    variants:
       ridge: {baseline: {kind: ridge}}
 """
 
@@ -50,7 +50,7 @@ def plan(tmp_path_factory) -> Path:
 
 
 def run(planted, plan, folder, **changes):
-    keys = {"rows": str(plan), "seeds": 2, "head": HEAD, "train": TRAIN, "workers": 1} | changes
+    keys = {"variants": str(plan), "seeds": 2, "head": HEAD, "train": TRAIN, "workers": 1} | changes
     return ablate(manifest=planted.manifest, store=planted.store, run=folder, **keys)
 
 
@@ -59,7 +59,7 @@ def done(planted, plan, tmp_path_factory):
     return run(planted, plan, tmp_path_factory.mktemp("runs") / "a", workers=2)
 
 
-def test_every_row_is_trained_from_every_seed(done):
+def test_every_variant_is_trained_from_every_seed(done):
     assert (done.n_trained, done.n_present, done.failed) == (4, 0, ())
     assert [(line.group, line.row, line.n_seeds) for line in done.lines] == [
         (DEFAULT, DEFAULT, 2),
@@ -172,7 +172,7 @@ def test_the_files_say_the_same_as_the_table(done):
     assert "http" not in page.replace("http-equiv", "").replace("http://www.w3.org", "")
 
 
-def test_the_default_plan_has_the_rows_of_the_paper():
+def test_the_default_plan_has_the_variants_of_the_paper():
     cases = ablation_cases(read_plan("default"), DsplConfig(), TrainConfig())
     names = {(case.group, case.name) for case in cases}
     assert {
@@ -200,7 +200,7 @@ def test_the_default_plan_has_the_rows_of_the_paper():
     assert len({case.folder for case in cases}) == len(cases)
 
 
-def test_rows_change_the_given_head_and_keep_the_rest():
+def test_variants_change_the_given_head_and_keep_the_rest():
     head = DsplConfig(
         width=96, bottleneck=8, prompts={"kind": "coop", "n_context": 4, "texts": "mine"}
     )
@@ -209,7 +209,7 @@ def test_rows_change_the_given_head_and_keep_the_rest():
             "groups": [
                 {
                     "name": "g",
-                    "rows": {
+                    "variants": {
                         "std": {"head": {"prompts": {"init_std": 0.1}}},
                         "csc": {"head": {"prompts": {"kind": "coop_csc"}}},
                         "fixed": {"head": {"prompts": {"kind": "fixed"}}},
@@ -239,16 +239,16 @@ def test_rows_change_the_given_head_and_keep_the_rest():
         ("groups: [", "is not YAML"),
         ("just words", "it holds no groups"),
         ("groups: []", "groups"),
-        (PLAN.replace("fusion: visual", "fusoin: visual"), "row 'visual': dspl.fusoin: Extra"),
+        (PLAN.replace("fusion: visual", "fusoin: visual"), "variant 'visual': dspl.fusoin: Extra"),
         (
             PLAN.replace("fusion: visual", "fusion: audio"),
-            "row 'visual'.*set train.loss.region_weight to 0",
+            "variant 'visual'.*set train.loss.region_weight to 0",
         ),
         (PLAN.replace("kind: ridge", "kind: rigde"), "rigde"),
-        (PLAN.replace("      visual:", "      Both!: {head: {dropout: 0}}\n      both?:"), "go by"),
+        (PLAN.replace("      visual:", "      Both!: {head: {dropout: 0}}\n      both?:"), "have the folder"),
         (PLAN.replace("{fusion: visual}", "{fusion: visual}, train: {seed: 3}"), "leave seed out"),
         (PLAN.replace("ridge: {b", "ridge: {head: {dropout: 0}, b"), "reads no keys of head"),
-        (PLAN.replace("modality", "''").replace("visual:", "'..':"), "row '..' .* no letter"),
+        (PLAN.replace("modality", "''").replace("visual:", "'..':"), "variant '..' .* no letter"),
     ],
 )
 def test_a_plan_that_breaks_a_rule_is_refused(tmp_path, planted, text, message):
@@ -275,7 +275,7 @@ def test_the_command_prints_the_table(planted, plan, done, capsys):
         "manifest": planted.manifest,
         "store": planted.store,
         "run": done.run,
-        "rows": plan,
+        "variants": plan,
         "seeds": 2,
         "head": json.dumps(HEAD.model_dump(mode="json")),
         "train": json.dumps(TRAIN.model_dump(mode="json")),
@@ -287,8 +287,19 @@ def test_the_command_prints_the_table(planted, plan, done, capsys):
     assert "visual" in said
 
 
-def test_a_row_that_two_groups_have_stands_in_both():
-    rows = {"a": {"head": {"dropout": 0.5}}, "b": {"head": {"dropout": 0.5}}}
-    plan = Plan.model_validate({"groups": [{"name": name, "rows": rows} for name in ("g", "h")]})
+def test_a_plan_with_the_old_key_rows_means_the_same():
+    variants = {"a": {"head": {"dropout": 0.5}}}
+    old, new = (
+        Plan.model_validate({"groups": [{"name": "g", key: variants}]})
+        for key in ("rows", "variants")
+    )
+    assert old == new
+
+
+def test_a_variant_of_two_groups_stands_in_both():
+    variants = {"a": {"head": {"dropout": 0.5}}, "b": {"head": {"dropout": 0.5}}}
+    plan = Plan.model_validate(
+        {"groups": [{"name": name, "variants": variants} for name in ("g", "h")]}
+    )
     found = [(case.group, case.name) for case in ablation_cases(plan, HEAD, TRAIN)]
     assert found == [(DEFAULT, DEFAULT), ("g", "a"), ("h", "a")]

@@ -6,21 +6,33 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+import yaml
 
 from features.errors import InputError, SpecMismatch
 from features.manifest.labels import read_labels
 from features.manifest.manifest import read_manifest, write_manifest
 from features.store.feature_store import FeatureStore
+from features.system.files import write_atomic
 from models.data.batches import batches
 from models.data.packed import PackedFeatures
 from models.data.windows import dense_windows
 from models.heads.base import Head, HeadOutput, RegionOutput
 from models.heads.dspl import DsplConfig
 from models.metrics.ccc import Concordance
+from models.metrics.intervals import score_intervals
 from models.metrics.predict import Prediction, concordance, fill_gaps, predict
 from models.metrics.scores import split_score, sums_by_subject
 from models.runs.checkpoint import load_head
-from models.runs.folder import CLIPS, HEAD_FILE, PREDICTIONS, REPORT, SCORES, SUBMISSION
+from models.runs.folder import (
+    CLIPS,
+    CONFIG,
+    HEAD_FILE,
+    PREDICTIONS,
+    REPORT,
+    SCORES,
+    SUBMISSION,
+    write_json,
+)
 from models.runs.run_split import open_split, read_split
 from models.stages.score_head import score_head, write_predictions
 from models.stages.train_head import train_head
@@ -486,3 +498,78 @@ def test_a_clip_that_left_the_split_leaves_the_predictions(planted, run):
     write_manifest(fewer, clips)
     assert score_head(run=run, manifest=fewer).score.n_clips == 1
     assert {row["clip"] for row in rows_of(run)} == {"val-2"}
+
+
+def one_person(planted, tmp_path):
+    """A manifest in which all clips show one person, so that scores have another key."""
+    clips = read_manifest(planted.manifest).clips
+    manifest = planted.manifest.with_name(f"{tmp_path.name}.jsonl")
+    write_manifest(manifest, [clip.model_copy(update={"subject": "one"}) for clip in clips])
+    return manifest
+
+
+@pytest.mark.parametrize("name", [PREDICTIONS, SCORES, CLIPS])
+def test_a_scoring_that_is_killed_commits_nothing_old_or_new(
+    planted, run, tmp_path, monkeypatch, name
+):
+    first = score_head(run=run)
+    other = one_person(planted, tmp_path)
+    n_writes = {PREDICTIONS: 1, SCORES: 1, CLIPS: 2}  # clips.json loses the entry, then gets it
+
+    def killed(write):
+        def wrapped(path, content):
+            if path.name == name:
+                n_writes[name] -= 1
+                if not n_writes[name]:
+                    raise KeyboardInterrupt
+            write(path, content)
+
+        return wrapped
+
+    with monkeypatch.context() as patch:
+        for function in (write_json, write_atomic):
+            patch.setattr(f"models.stages.score_head.{function.__name__}", killed(function))
+        with pytest.raises(KeyboardInterrupt):
+            score_head(run=run, manifest=other)
+
+    copy = tmp_path / "copy"
+    shutil.copytree(run, copy)
+    again = score_head(run=run)
+    assert (again.state, again.score) == ("scored", first.score)
+    assert score_head(run=copy, manifest=other).state == "scored"
+
+
+def test_a_scoring_uses_the_threads_of_the_training(run, monkeypatch):
+    before, seen = torch.get_num_threads(), []
+    config = yaml.safe_load((run / CONFIG).read_text())
+    config["train"]["threads"] = before + 1
+    (run / CONFIG).write_text(yaml.safe_dump(config))
+
+    def predict_and_note(*given, **keys):
+        seen.append(torch.get_num_threads())
+        return predict(*given, **keys)
+
+    monkeypatch.setattr("models.runs.predictor.predict", predict_and_note)
+    score_head(run=run)
+
+    assert seen == [before + 1]
+    assert torch.get_num_threads() == before
+
+
+def test_a_scoring_with_its_report_loads_the_head_and_draws_the_intervals_once(run, monkeypatch):
+    called = []
+
+    def counted(function):
+        def wrapped(*given, **keys):
+            called.append(function.__name__)
+            return function(*given, **keys)
+
+        return wrapped
+
+    monkeypatch.setattr("models.runs.predictor.load_head", counted(load_head))
+    monkeypatch.setattr("models.runs.predictor.predict", counted(predict))
+    monkeypatch.setattr("models.metrics.scores.score_intervals", counted(score_intervals))
+    assert score_head(run=run).state == "scored"
+
+    assert sorted(called) == ["load_head", "predict", "score_intervals"]
+    assert "KL divergence" in (run / REPORT).read_text()

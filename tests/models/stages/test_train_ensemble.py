@@ -26,6 +26,7 @@ from models.heads.dspl import DsplConfig
 from models.metrics.ccc import Concordance
 from models.metrics.predict import Prediction, mean_prediction
 from models.metrics.smoothing import added, choose_windows, smooth, sums_by_window
+from models.runs import threads
 from models.runs.ensemble_record import EnsembleConfig, read_record, write_fold_manifests
 from models.runs.folder import (
     CLIPS,
@@ -281,6 +282,41 @@ def test_over_train_and_val_holds_the_clips_of_both(planted, in_turn, tmp_path):
     assert json.loads((tmp_path / "run" / CLIPS).read_text())["val"]["notes"] == [note]
     assert "Beware:" in (tmp_path / "run" / REPORT).read_text()
     assert "trained on" not in score_head(run=tmp_path / "run", split="test").notes[0]
+
+
+def test_some_clips_that_were_trained_on_are_noted(planted, run, tmp_path):
+    clips = [
+        clip.model_copy(update={"split": "val"}) if clip.id == "train-1" else clip
+        for clip in read_manifest(planted.manifest).clips
+    ]
+    manifest = planted.manifest.with_name("mixed.jsonl")
+    write_manifest(manifest, clips)
+
+    (note,) = score_head(run=run, manifest=manifest).notes
+
+    assert note.startswith("1 of 3 clips were trained on (over = train): this is no score on new")
+
+
+def test_members_that_train_at_once_share_the_cores(planted, in_turn, tmp_path, monkeypatch):
+    for module in (ensemble, threads):
+        monkeypatch.setattr(module, "n_cores", lambda: 4)
+
+    train(planted, tmp_path / "shared", train=TRAIN.model_copy(update={"threads": None}))
+    train(planted, tmp_path / "given", train=TRAIN.model_copy(update={"threads": 3}))
+
+    for name in FOLDS:
+        assert read_config(tmp_path / "shared" / name).train.threads == 2
+        assert read_config(tmp_path / "given" / name).train.threads == 3
+    assert read_config(tmp_path / "shared", EnsembleConfig).train.threads is None
+
+
+def test_all_members_and_scores_read_one_packed_file(small, in_turn, tmp_path):
+    run = tmp_path / "run"
+    train(small, run, over="train+val")
+    score_head(run=run, split="val")
+    score_head(run=run / "fold-1", split="val")
+
+    assert len(list(Path(small.store + ".work").glob("banks/*"))) == 1
 
 
 # Resuming -----------------------------------------------------------------------------------------

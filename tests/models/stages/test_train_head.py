@@ -293,6 +293,26 @@ def test_a_run_that_died_before_its_head_is_made_again(planted, brief, tmp_path)
     assert train(planted, tmp_path).state == "trained"
 
 
+@pytest.mark.parametrize("step", ["write_metrics", "prompt_words", "save_head"])
+def test_a_training_that_is_killed_while_it_writes_leaves_no_head(
+    planted, brief, tmp_path, monkeypatch, step
+):
+    for name in (CONFIG, METRICS, PROVENANCE, HEAD_FILE):
+        (tmp_path / name).write_bytes((brief.run / name).read_bytes())
+    assert train(planted, tmp_path).state == "present"
+
+    def killed(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(f"models.stages.train_head.{step}", killed)
+        with pytest.raises(KeyboardInterrupt):
+            train(planted, tmp_path, train=BRIEF.model_copy(update={"seed": 1}))
+
+    assert not (tmp_path / HEAD_FILE).exists()
+    assert train(planted, tmp_path).state == "trained"
+
+
 def test_new_labels_make_a_new_head(small, tmp_path):
     run = tmp_path / "run"
     train(small, run)
