@@ -245,7 +245,10 @@ def test_variants_change_the_given_head_and_keep_the_rest():
             "variant 'visual'.*set train.loss.region_weight to 0",
         ),
         (PLAN.replace("kind: ridge", "kind: rigde"), "rigde"),
-        (PLAN.replace("      visual:", "      Both!: {head: {dropout: 0}}\n      both?:"), "have the folder"),
+        (
+            PLAN.replace("      visual:", "      Both!: {head: {dropout: 0}}\n      both?:"),
+            "have the folder",
+        ),
         (PLAN.replace("{fusion: visual}", "{fusion: visual}, train: {seed: 3}"), "leave seed out"),
         (PLAN.replace("ridge: {b", "ridge: {head: {dropout: 0}, b"), "reads no keys of head"),
         (PLAN.replace("modality", "''").replace("visual:", "'..':"), "variant '..' .* no letter"),

@@ -1,4 +1,4 @@
-"""The bank on disk: packed once, opened as a map, never read where it is not what was packed."""
+"""Packed rows on disk: written once, opened as memory maps, and packed again if damaged."""
 
 import json
 import logging
@@ -19,8 +19,7 @@ from features.clip import Track
 from features.errors import InputError, StoreError
 from features.manifest.manifest import read_manifest
 from features.store.feature_store import FeatureStore
-from models.data import packed_cache as loading
-from models.data import packed_file as bank_file
+from models.data import packed_cache, packed_file
 from models.data.feature_sets import open_sets
 from models.data.packed import PackedFeatures
 from models.data.packed_cache import load_packed
@@ -55,7 +54,7 @@ def same(one: PackedFeatures, other: PackedFeatures) -> bool:
 
 @pytest.fixture
 def unread(monkeypatch):
-    """From when it is called: the store may tell what it holds, and is not read."""
+    """A function after whose call the store may list its records, but not read them."""
 
     def forbid() -> None:
         def read(*_: object) -> Track:
@@ -66,7 +65,7 @@ def unread(monkeypatch):
     return forbid
 
 
-def test_a_bank_is_packed_once_and_then_opened_without_the_store(planted, unread):
+def test_clips_are_packed_once_and_then_opened_without_the_store(planted, unread):
     first = load(planted)
     unread()
     assert same(load(planted), first)
@@ -76,28 +75,28 @@ def test_a_bank_is_packed_once_and_then_opened_without_the_store(planted, unread
     np.testing.assert_array_equal(plain, first.visual.numpy())
 
 
-def test_what_is_written_to_a_bank_stays_in_this_process(planted):
-    bank = load(planted)
-    whole = bank.visual.clone()
-    bank.visual.zero_()  # a map that is read-only would end the process here
+def test_what_is_written_to_packed_rows_stays_in_this_process(planted):
+    packed = load(planted)
+    whole = packed.visual.clone()
+    packed.visual.zero_()  # a map that is read-only would end the process here
     assert torch.equal(load(planted).visual, whole)
 
 
-def test_every_file_of_a_bank_is_synced_before_it_gets_its_name(planted, monkeypatch):
-    synced, sync = [], bank_file.sync_tree
+def test_every_file_is_synced_before_the_folder_gets_its_name(planted, monkeypatch):
+    synced, sync = [], packed_file.sync_tree
 
     def noted(folder: Path) -> None:
         synced.append({path.name for path in folder.iterdir()})
         assert not folders(planted.store)
         sync(folder)
 
-    monkeypatch.setattr(bank_file, "sync_tree", noted)
+    monkeypatch.setattr(packed_file, "sync_tree", noted)
     load(planted)
     assert synced == [{path.name for path in folders(planted.store)[0].iterdir()}]
     assert len(synced[0]) == 8
 
 
-def test_opening_a_bank_marks_it_as_used(planted):
+def test_opening_packed_rows_marks_them_as_used(planted):
     load(planted)
     header = folders(planted.store)[0] / HEADER
     os.utime(header, (0, 0))
@@ -161,7 +160,7 @@ def test_a_smaller_tolerance_refuses_packed_clips_and_packs_nothing(planted):
     assert len(folders(planted.store)) == 1
 
 
-def test_a_store_that_moved_takes_its_banks_along(planted, tmp_path, unread):
+def test_a_store_that_moved_takes_its_packed_rows_along(planted, tmp_path, unread):
     first = load(planted)
     moved = tmp_path / "elsewhere" / "f.zarr"
     moved.parent.mkdir()
@@ -202,7 +201,7 @@ def say_otherwise(path: Path) -> None:
         (HEADER, Path.unlink),
     ],
 )
-def test_a_bank_that_was_spoiled_is_packed_anew(planted, name, spoil, caplog, unread):
+def test_a_damaged_folder_is_packed_again(planted, name, spoil, caplog, unread):
     first = load(planted)
     whole = {
         f.name: np.asarray(getattr(first, f.name)).copy() for f in fields(PackedFeatures)[1:-2]
@@ -237,15 +236,15 @@ def test_two_that_pack_at_once_pack_once(planted, monkeypatch):
 
     def pack(*given: object) -> None:
         packed.append(given)
-        bank_file.pack(*given)
+        packed_file.pack(*given)
 
     def locked(path: Path):
         both.wait()  # both have looked, and found none
         return real(path)
 
-    real = loading.file_lock
-    monkeypatch.setattr(loading, "pack", pack)
-    monkeypatch.setattr(loading, "file_lock", locked)
+    real = packed_cache.file_lock
+    monkeypatch.setattr(packed_cache, "pack", pack)
+    monkeypatch.setattr(packed_cache, "file_lock", locked)
     found: list[PackedFeatures] = []
     threads = [threading.Thread(target=lambda: found.append(load(planted))) for _ in range(2)]
     for thread in threads:
@@ -256,7 +255,7 @@ def test_two_that_pack_at_once_pack_once(planted, monkeypatch):
     assert same(*found)
 
 
-def test_features_that_change_while_they_are_packed_make_no_bank(planted, monkeypatch):
+def test_features_that_change_while_they_are_packed_leave_no_folder(planted, monkeypatch):
     read = FeatureStore.read
 
     def read_and_replace(store: FeatureStore, set_name: str, clip_id: str) -> Track:
@@ -300,13 +299,13 @@ def test_whatever_happens_while_it_is_packed_the_rows_are_right(tmp_path, stride
     assert "are packed in memory, each time again" in done.stderr
 
 
-def test_a_disk_that_cannot_be_written_to_is_told_of(planted, caplog, monkeypatch):
+def test_a_disk_that_cannot_be_written_to_is_logged(planted, caplog, monkeypatch):
     def refuse(path: Path) -> None:
         raise PermissionError(13, "Permission denied", str(path))
 
     whole = load(planted)
     shutil.rmtree(planted.store + ".work")
-    monkeypatch.setattr(loading, "file_lock", refuse)
+    monkeypatch.setattr(packed_cache, "file_lock", refuse)
     with caplog.at_level(logging.WARNING):
         assert same(load(planted), whole)
     assert "Permission denied" in caplog.text

@@ -107,7 +107,7 @@ class EchoRegions(Head):
         return HeadOutput(va, RegionOutput(logits, batch.visual_valid) if self.branch else None)
 
 
-def bank_of(values, lengths) -> PackedFeatures:
+def packed_rows(values, lengths) -> PackedFeatures:
     n = len(values)
     visual = torch.tensor(values, dtype=torch.float16)[:, None]
     yes = torch.ones(n, dtype=torch.bool)
@@ -124,23 +124,23 @@ def bank_of(values, lengths) -> PackedFeatures:
     )
 
 
-def windows(bank, size, stride):
-    return dense_windows(bank.offsets, size=size, stride=stride)
+def windows(packed, size, stride):
+    return dense_windows(packed.offsets, size=size, stride=stride)
 
 
 def test_overlapping_windows_are_merged_by_mean():
     # one clip of 5 rows, windows [0, 3), [2, 5): row 2 is at place 2 and at place 0: mean .01
-    bank = bank_of([0.0] * 5, [5])
-    found = predict(Echo(), bank, windows(bank, 3, 2))
+    packed = packed_rows([0.0] * 5, [5])
+    found = predict(Echo(), packed, windows(packed, 3, 2))
     np.testing.assert_allclose(found.va[:, 1], [0, 0.01, 0.01, 0.01, 0.02], atol=1e-7)
 
 
 def test_region_posteriors_are_merged_by_mean_over_the_rows_that_were_seen():
     # one clip of 5 rows, windows [0, 3), [2, 5): row 2 is at places 2 and 0, row 3 is not seen;
     # a second clip of 2 rows is padded to 3
-    bank = bank_of([0.0, 1.0, 2.0, 0.0, 1.0, 3.0, 0.5], [5, 2])
-    bank.visual_valid[3] = False
-    found = predict(EchoRegions(), bank, windows(bank, 3, 2), regions=True).regions
+    packed = packed_rows([0.0, 1.0, 2.0, 0.0, 1.0, 3.0, 0.5], [5, 2])
+    packed.visual_valid[3] = False
+    found = predict(EchoRegions(), packed, windows(packed, 3, 2), regions=True).regions
     assert found.valid.tolist() == [True, True, True, False, True, True, True]
 
     def share(value, place):
@@ -159,8 +159,8 @@ def test_region_posteriors_are_merged_by_mean_over_the_rows_that_were_seen():
 
 
 def test_a_head_without_a_region_branch_has_no_posterior():
-    bank = bank_of([0.0] * 5, [5])
-    found = predict(EchoRegions(branch=False), bank, windows(bank, 3, 2), regions=True)
+    packed = packed_rows([0.0] * 5, [5])
+    found = predict(EchoRegions(branch=False), packed, windows(packed, 3, 2), regions=True)
     assert found.regions is None
 
 
@@ -174,8 +174,8 @@ def test_the_region_branch_leaves_the_predictions_alone(trained):
 
 def test_each_row_gets_its_own_prediction_and_is_clamped():
     values = [0.1, 0.2, 0.3, -0.5, 2.0, 0.25, -3.0]
-    bank = bank_of(values, [3, 4])
-    found = predict(Echo(), bank, windows(bank, 4, 1))
+    packed = packed_rows(values, [3, 4])
+    found = predict(Echo(), packed, windows(packed, 4, 1))
     expected = np.clip(np.float16(values).astype(float), -1, 1)
     np.testing.assert_allclose(found.va[:, 0], expected, atol=1e-7)
 
@@ -189,40 +189,40 @@ def test_gaps_are_filled_in_time():
 
 
 def test_gaps_are_filled_within_a_clip_only():
-    bank = bank_of([0.5, 0.5, 0.1, 0.1], [2, 2])
-    bank.visual_valid[:] = torch.tensor([True, False, False, True])
-    found = predict(Echo(), bank, windows(bank, 2, 1))
+    packed = packed_rows([0.5, 0.5, 0.1, 0.1], [2, 2])
+    packed.visual_valid[:] = torch.tensor([True, False, False, True])
+    found = predict(Echo(), packed, windows(packed, 2, 1))
     np.testing.assert_allclose(found.va[:, 0], [0.5, 0.5, 0.1, 0.1], atol=1e-3)
     assert found.interpolated.tolist() == [False, True, True, False]
 
 
 def test_a_clip_without_any_face_keeps_what_the_sound_says():
-    bank = bank_of([0.5, 0.25], [2])
-    bank.visual_valid[:] = False
-    found = predict(Echo(), bank, windows(bank, 2, 1))
+    packed = packed_rows([0.5, 0.25], [2])
+    packed.visual_valid[:] = False
+    found = predict(Echo(), packed, windows(packed, 2, 1))
     np.testing.assert_allclose(found.va[:, 0], [0.5, 0.25], atol=1e-3)
     assert not found.interpolated.any()
 
 
 def test_only_annotated_rows_count():
-    bank = bank_of([0.0] * 4, [4])
-    bank.va_valid[:] = torch.tensor([True, False, True, True])
-    bank.va[:, 0] = torch.tensor([0.0, 0.9, 0.5, 1.0])
+    packed = packed_rows([0.0] * 4, [4])
+    packed.va_valid[:] = torch.tensor([True, False, True, True])
+    packed.va[:, 0] = torch.tensor([0.0, 0.9, 0.5, 1.0])
     va = np.array([[0.0, 0], [-1, 0], [0.5, 0], [1, 0]])
-    found = concordance(Prediction(va, np.zeros(4, dtype=bool)), bank)
+    found = concordance(Prediction(va, np.zeros(4, dtype=bool)), packed)
     assert found.valence.n == 3
     assert found.valence.ccc() == pytest.approx(1)
 
 
 def test_the_sums_of_a_subject_are_those_of_all_their_clips():
-    bank = bank_of([0.0] * 6, [2, 2, 2])
+    packed = packed_rows([0.0] * 6, [2, 2, 2])
     rng = np.random.default_rng(0)
-    bank.va[:] = torch.from_numpy(rng.uniform(-1, 1, (6, 2)))
+    packed.va[:] = torch.from_numpy(rng.uniform(-1, 1, (6, 2)))
     prediction = Prediction(rng.uniform(-1, 1, (6, 2)), np.zeros(6, dtype=bool))
-    found = sums_by_subject(prediction, bank, {"c0": "one", "c1": "other", "c2": "one"})
+    found = sums_by_subject(prediction, packed, {"c0": "one", "c1": "other", "c2": "one"})
     assert list(found) == ["one", "other"]
     rows = [0, 1, 4, 5]
-    together = Concordance.of(bank.va[rows, 1].numpy(), prediction.va[rows, 1])
+    together = Concordance.of(packed.va[rows, 1].numpy(), prediction.va[rows, 1])
     assert found["one"].arousal.n == 4
     assert found["one"].arousal.ccc() == pytest.approx(together.ccc())
 
@@ -462,8 +462,8 @@ def test_clips_and_people_without_annotated_rows_do_not_count(run):
     span = dict(reading.packed.spans())["val-3"]
     marked = reading.packed.va_valid.clone()
     marked[span] = False
-    bank = replace(reading.packed, va_valid=marked)
-    found = split_score(reading.prediction, bank, reading.source.subject_by_clip)
+    packed = replace(reading.packed, va_valid=marked)
+    found = split_score(reading.prediction, packed, reading.source.subject_by_clip)
     assert (found.n_clips, found.n_subjects) == (1, 1)
     assert found.ccc_mean_low is None
 
@@ -473,7 +473,7 @@ def test_a_clip_called_like_the_header_keeps_its_predictions(tmp_path):
     for names in (("clip", "b"), ("c",)):
         n_rows = 2 * len(names)
         some = torch.ones(n_rows, dtype=torch.bool)
-        bank = PackedFeatures(
+        packed = PackedFeatures(
             names,
             np.arange(0, n_rows + 1, 2),
             np.arange(n_rows) / 25.0,
@@ -485,7 +485,7 @@ def test_a_clip_called_like_the_header_keeps_its_predictions(tmp_path):
             va_valid=some,
         )
         prediction = Prediction(np.zeros((n_rows, 2)), np.zeros(n_rows, dtype=bool))
-        write_predictions(path, bank, prediction, set())
+        write_predictions(path, packed, prediction, set())
     found = [line.split(",")[0] for line in path.read_text().splitlines()]
     assert found == ["clip", "clip", "clip", "b", "b", "c", "c"]
 

@@ -237,8 +237,8 @@ def test_the_widths_are_chosen_by_all_folds_and_each_fold_is_scored_by_the_other
     planted, run, in_turn, monkeypatch
 ):
     # what is said of fold 1 is noisy, so wide means are good for it; of fold 2 hardly at all
-    def predicted(self, bank, *, regions=False):
-        rng, va = np.random.default_rng(0), bank.va.numpy().copy()
+    def predicted(self, packed, *, regions=False):
+        rng, va = np.random.default_rng(0), packed.va.numpy().copy()
         va += rng.normal(0, 0.3 if self.run.name == "fold-1" else 0.02, va.shape)
         return Prediction(va, np.zeros(len(va), dtype=bool))
 

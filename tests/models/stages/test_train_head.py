@@ -77,7 +77,7 @@ def test_the_same_run_again_gives_the_same_digits(planted, brief, tmp_path):
         assert torch.equal(found[name], expected[name]), name
 
 
-def test_a_bank_that_fits_into_what_it_is_given_changes_nothing(planted, brief, tmp_path):
+def test_a_memory_limit_that_is_not_reached_changes_nothing(planted, brief, tmp_path):
     told = train(planted, tmp_path, train=BRIEF.model_copy(update={"bank_mib": 1}))
     assert told.epochs == brief.epochs
     assert told.notes == ()
