@@ -146,7 +146,7 @@ def test_a_timeline_shows_what_is_missing_where_it_is_missing():
     assert not any(shapes(timeline(whole, "t"), c) for c in (NO_FACE, NO_SOUND, UNLABELLED))
     visual_valid, audio_valid = whole.visual_valid.copy(), whole.audio_valid.copy()
     truth = whole.truth.copy()
-    seen[:50], heard[50:], truth[25:50] = False, False, np.nan
+    visual_valid[:50], audio_valid[50:], truth[25:50] = False, False, np.nan
     figure = timeline(
         replace(whole, visual_valid=visual_valid, audio_valid=audio_valid, truth=truth), "t"
     )
