@@ -12,7 +12,6 @@ from features.system.files import write_atomic
 from models.regions.grid import Grid
 from models.regions.prototypes import CoopPrototypes
 
-FILE = "prompts.json"
 N_WORDS = 5  # per learned vector
 
 
@@ -67,15 +66,14 @@ def prompt_words(head: nn.Module, grid: Grid) -> PromptWords | None:
     )
 
 
-def write_prompt_words(run: Path, words: PromptWords) -> None:
-    """Writes the words into the folder of the run."""
+def write_prompt_words(path: Path, words: PromptWords) -> None:
+    """Write the words to a JSON file."""
     text = json.dumps(words.model_dump(mode="json"), indent=2, ensure_ascii=False)
-    write_atomic(run / FILE, f"{text}\n".encode())
+    write_atomic(path, f"{text}\n".encode())
 
 
-def read_prompt_words(run: Path) -> PromptWords | None:
-    """The words of a run; None if it has none. Raises `InputError` if the file is damaged."""
-    path = run / FILE
+def read_prompt_words(path: Path) -> PromptWords | None:
+    """The words in a file; None if there is no file."""
     try:
         return PromptWords.model_validate_json(path.read_bytes())
     except FileNotFoundError:
