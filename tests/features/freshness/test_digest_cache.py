@@ -14,7 +14,6 @@ from features.clip import Source
 from features.errors import MediaError
 from features.freshness import media_digests as sources
 from features.freshness.digest_cache import (
-    FILE,
     SETTLE_NS,
     DigestCache,
     file_stat,
@@ -199,14 +198,14 @@ def test_a_damaged_memo_never_gives_a_wrong_digest_nor_an_error(video, work, clo
     for _ in range(30 if how in ("flipped", "cut") else 1):
         for path in others:
             digest(work, path)
-        spoil(work / FILE, how, draw)
+        spoil(work / "digests.sqlite", how, draw)
         for reader in (recalling, remembering):
             for k, path in enumerate(others):
                 assert digest(work, path, reader) == sha256(bytes([k]))
 
 
 def test_a_damaged_memo_is_made_anew(video, work, read, clock):
-    (work / FILE).write_text("no database " * 100)
+    (work / "digests.sqlite").write_text("no database " * 100)
     for _ in range(3):
         digest(work, video)
     assert read == [video]
@@ -214,7 +213,7 @@ def test_a_damaged_memo_is_made_anew(video, work, read, clock):
 
 def test_an_entry_that_was_changed_in_a_sound_database_is_not_believed(video, work, clock):
     digest(work, video)
-    with sqlite3.connect(work / FILE) as database:
+    with sqlite3.connect(work / "digests.sqlite") as database:
         database.execute("UPDATE digests SET sha256 = replace(sha256, '1', '2')")
     database.close()
     assert digest(work, video) == sha256(b"first")
@@ -228,7 +227,7 @@ def test_where_nothing_can_be_written_it_works_without(video, work, tmp_path, re
         digests.of(source(video), "visual"), digests.of(source(video), "audio")
     assert len(read) == 2
     digest(work, video)
-    (work / FILE).chmod(0o400)
+    (work / "digests.sqlite").chmod(0o400)
     for how in (recalling, remembering):
         assert digest(work, video, how) == sha256(b"first")
     assert len(read) == 3
@@ -239,8 +238,8 @@ def test_one_that_another_holds_is_neither_waited_for_nor_thrown_away(
 ):
     monkeypatch.setattr("features.freshness.digest_cache.WAIT_S", 0.05)
     digest(work, video)
-    inode = (work / FILE).stat().st_ino
-    other = sqlite3.connect(work / FILE, isolation_level=None)
+    inode = (work / "digests.sqlite").stat().st_ino
+    other = sqlite3.connect(work / "digests.sqlite", isolation_level=None)
     other.execute("BEGIN EXCLUSIVE")
     assert digest(work, video) == sha256(b"first")
     other.execute("COMMIT")
@@ -248,7 +247,7 @@ def test_one_that_another_holds_is_neither_waited_for_nor_thrown_away(
     read.clear()
     assert digest(work, video) == sha256(b"first")
     assert not read
-    assert (work / FILE).stat().st_ino == inode
+    assert (work / "digests.sqlite").stat().st_ino == inode
 
 
 def test_what_the_database_has_is_not_held_in_memory_too(video, work, read, clock):
@@ -265,7 +264,7 @@ def test_what_the_database_has_is_not_held_in_memory_too(video, work, read, cloc
 def test_what_the_database_does_not_take_is_held_in_memory(video, work, read, clock, monkeypatch):
     monkeypatch.setattr("features.freshness.digest_cache.WAIT_S", 0.05)
     with remembering(work) as memo:
-        other = sqlite3.connect(work / FILE, isolation_level=None)
+        other = sqlite3.connect(work / "digests.sqlite", isolation_level=None)
         other.execute("BEGIN IMMEDIATE")
         digests = SourceDigests(memo)
         digests.of(source(video), "visual")
@@ -306,6 +305,6 @@ def test_many_processes_share_it(work):
     command = [sys.executable, "-c", code, str(work)]
     children = [subprocess.Popen(command) for _ in range(4)]
     assert [child.wait() for child in children] == [0] * 4
-    with sqlite3.connect(work / FILE) as database:
+    with sqlite3.connect(work / "digests.sqlite") as database:
         assert database.execute("SELECT count(*) FROM digests").fetchone() == (200,)
     database.close()
