@@ -200,10 +200,9 @@ def _info(arguments: argparse.Namespace) -> int:
 
 
 def _stats(arguments: argparse.Namespace) -> int:
-    from rich.console import Console
-
     from features.maintenance.statistics.compute import PAIRS, statistics
     from flows.command.store_tables import render_statistics
+    from flows.console import plain_console
     from flows.progress import progress_bar
 
     n_pairs = PAIRS if arguments.pairs is None else arguments.pairs
@@ -213,9 +212,7 @@ def _stats(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print(json.dumps({"sets": [each.as_json() for each in found]}, indent=2))
     else:
-        console = Console(highlight=False, soft_wrap=True, markup=False)
-        for said in render_statistics(found):
-            console.print(said)
+        plain_console().print(*render_statistics(found), sep="\n")
     return 1 if any(each.survey.damaged for each in found) else 0
 
 

@@ -9,6 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
+from flows.ensemble import train_ensemble
+from flows.score import score_head
 from prefect.utilities.callables import parameter_schema
 
 from features.clip import Clip
@@ -16,11 +18,9 @@ from features.errors import Incomplete
 from features.manifest.manifest import write_manifest
 from features.store.feature_store import FeatureStore
 from flows.dask.cluster import cluster
-from flows.ensemble import train_ensemble
 from flows.extract import extract_features
 from flows.key_help import with_help
 from flows.pipeline import pipeline
-from flows.score import score_head
 from flows.stage_keys import HOOK, parameters
 from flows.stages import STAGES
 from models.metrics.scores import SplitScore
