@@ -170,32 +170,30 @@ def _clips_of(manifest: Path | None) -> Collection[str] | None:
 def _ls(arguments: argparse.Namespace) -> int:
     from dataclasses import asdict
 
-    from rich.console import Console
-
     from features.maintenance.listing import listing
     from flows.command.store_tables import clips_table, sets_table
+    from flows.console import PipeConsole
 
     found = listing(arguments.store)
     if arguments.json:
         print(json.dumps({"sets": [asdict(each) for each in found]}, indent=2))
     else:
-        Console().print(sets_table(found), clips_table(found))
+        PipeConsole().print(sets_table(found), clips_table(found))
     return 0
 
 
 def _info(arguments: argparse.Namespace) -> int:
     from dataclasses import asdict
 
-    from rich.console import Console
-
     from features.maintenance.listing import info
     from flows.command.store_tables import info_table
+    from flows.console import PipeConsole
 
     found = info(arguments.store, arguments.clip)
     if arguments.json:
         print(json.dumps({"sets": [asdict(each) for each in found]}, indent=2))
     else:
-        Console().print(*(info_table(each) for each in found))
+        PipeConsole().print(*(info_table(each) for each in found))
     return 1 if any(each.fault for each in found) else 0
 
 
