@@ -11,8 +11,8 @@ from features.clip import ClipIds
 from features.encoders import AnyEncoderConfig
 from features.errors import Incomplete
 from features.extraction.dry_run import DryRun, plan_dry_run
-from features.extraction.extract import Count, extract_features
-from features.extraction.options import ExtractionOptions
+from features.extraction.extract import extract_features
+from features.extraction.options import Count, ExtractionOptions
 from features.extraction.outcome import ExtractionResult, Outcome
 from features.media.limits import DEFAULT_LIMITS, DecodeLimits
 from features.system.devices import DeviceName
@@ -142,38 +142,19 @@ def extract_or_tell(
     workers: Count | None = None,
     on_outcome: Callable[[Outcome, int], None] | None = None,
 ) -> ExtractionResult | DryRun:
-    """Bring the store up to the manifest, or with `dry_run` only tell what that would be.
+    """Extract the clips of the manifest that the store lacks, or only report them (`dry_run`).
 
-    Only these clips, or those that failed; in this process, or on Dask workers.
+    Runs in this process or on Dask workers. SIGTERM stops it between clips.
     """
-    part = {"only": only, "failed": failed, "force": force}
+    options = ExtractionOptions(
+        store, encoders, device, batch_size, readers, limits, only, failed, force
+    )
     if dry_run:
-        return plan_dry_run(manifest, store, encoders, device=device, limits=limits, **part)
-    with stop_between_clips() as on_next:
+        return plan_dry_run(manifest, options)
+    with stop_between_clips() as should_continue:
+        hooks = {"on_outcome": on_outcome, "should_continue": should_continue}
         if runner == "dask":
             from flows.dask.shards import extract_on_dask
 
-            request = ExtractionOptions(
-                store, encoders, device, batch_size, readers, limits, failed, force
-            )
-            return extract_on_dask(
-                manifest,
-                request,
-                only=only,
-                scheduler=scheduler,
-                workers=workers,
-                on_outcome=on_outcome,
-                on_next=on_next,
-            )
-        return extract_features(
-            manifest,
-            store,
-            encoders,
-            device=device,
-            batch_size=batch_size,
-            readers=readers,
-            limits=limits,
-            on_outcome=on_outcome,
-            on_next=on_next,
-            **part,
-        )
+            return extract_on_dask(manifest, options, scheduler=scheduler, workers=workers, **hooks)
+        return extract_features(manifest, options, **hooks)

@@ -74,9 +74,9 @@ def make_quarantine(work: Path, specs: list[FeatureSpec], n_clips: int) -> None:
                     spec.name,
                     f"clip-{number:07d}",
                     code="damaged",
-                    words="made up",
+                    message="made up",
                     source=source_of(number, MODALITY[spec.kind]),
-                    extractor=decoder_version(DEFAULT_LIMITS),
+                    decoder=decoder_version(DEFAULT_LIMITS),
                 )
 
 

@@ -12,7 +12,6 @@ from pydantic import ValidationError
 from features.clip import Clip, Source
 from features.config_errors import describe
 from features.errors import InputError
-from features.freshness.quarantine import read_entry
 from features.system.files import write_if_changed
 from features.system.memory import gc_paused
 
@@ -124,11 +123,3 @@ def select(clips: Manifest, only: Sequence[str]) -> Manifest:
             near = get_close_matches(wanted, known, n=1, cutoff=0.0)[0]
             raise InputError(f"only: the manifest has no clip {wanted!r}; did you mean {near!r}?")
     return replace(clips, clips=tuple(clip for clip in clips.clips if clip.id in set(only)))
-
-
-def select_quarantined(clips: Manifest, work: Path, set_names: Sequence[str]) -> Manifest:
-    """The clips that one of the feature sets could not have."""
-    there = (
-        clip for clip in clips.clips if any(read_entry(work, name, clip.id) for name in set_names)
-    )
-    return replace(clips, clips=tuple(there))

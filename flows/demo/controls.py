@@ -13,6 +13,7 @@ from rich.console import Console
 from features.datasets.controls import deal_labels, deal_sound, paint_faces
 from features.errors import InputError
 from features.extraction.extract import extract_features
+from features.extraction.options import ExtractionOptions
 from features.manifest.manifest import read_manifest
 from features.system.parallel import map_in_processes
 from flows.console import plain_console
@@ -42,7 +43,8 @@ def control(name: ControlName, folder: Path) -> int:
 def _labels(console: Console, folder: Path, keys: dict[str, Any]) -> tuple[str, float]:
     """Labels dealt to other clips, on the features of the demo; several deals at once."""
     store, encoders = keys["store"], keys["encoders"]
-    extraction = require_complete(extract_features(keys["manifest"], store, encoders))
+    options = ExtractionOptions(store, encoders)
+    extraction = require_complete(extract_features(keys["manifest"], options))
     console.print(extraction.summary())
     manifest = read_manifest(keys["manifest"])
     deals: list[dict[str, Any]] = []

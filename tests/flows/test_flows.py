@@ -2,7 +2,6 @@
 
 import inspect
 import json
-import logging
 from importlib import import_module
 from pathlib import Path
 
@@ -10,7 +9,6 @@ import numpy as np
 import pytest
 import yaml
 from flows.ensemble import train_ensemble
-from flows.score import score_head
 from prefect.utilities.callables import parameter_schema
 
 from features.clip import Clip
@@ -21,7 +19,7 @@ from flows.dask.cluster import cluster
 from flows.extract import extract_features
 from flows.key_help import with_help
 from flows.pipeline import pipeline
-from flows.stage_keys import HOOK, parameters
+from flows.stage_keys import HOOK
 from flows.stages import STAGES
 from models.metrics.scores import SplitScore
 from models.stages.score_head import ScoreResult

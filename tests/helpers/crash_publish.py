@@ -23,7 +23,8 @@ from pathlib import Path
 import numpy as np
 
 from features.clip import Track
-from features.freshness.clip_state import record_state
+from features.freshness.clip_state import clip_state
+from features.media.decoder_version import decoder_version
 from features.spec import FeatureSpec
 from features.store.feature_store import FeatureStore
 
@@ -148,8 +149,8 @@ def check(path: Path, undisturbed: Path, way: str) -> None:
             seen = sorted(p.name for p in (path / name).iterdir() if p.is_dir())
             assert set(seen) <= {"a", "b"}, seen
             for clip in seen:
-                state, why = record_state(store.glance(name, clip), SOURCE)
-                assert state == "complete", (clip, state, why)
+                found = clip_state(store, name, clip, SOURCE, decoder_version())
+                assert found.state == "complete", (clip, found)
                 values, allowed = store.read(name, clip).values, (1, 2) if clip == "a" else (3,)
                 assert any(np.array_equal(values, make_track(s).values) for s in allowed)
             if way != "killed" and undisturbed.name == "replaced":

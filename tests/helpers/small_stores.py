@@ -9,7 +9,7 @@ from features.canonical_json import JsonObject
 from features.clip import Clip, Track
 from features.errors import VaflowError
 from features.freshness import quarantine
-from features.freshness.clip_state import record_state
+from features.freshness.clip_state import clip_state
 from features.freshness.media_digests import SourceDigests
 from features.manifest.manifest import read_manifest, write_manifest
 from features.media import decoder_version
@@ -37,7 +37,8 @@ def make_track(n_rows: int = 5, width: int = 3, seed: int = 0) -> Track:
 
 def state_of(store: FeatureStore, clip_id: str, source: JsonObject) -> tuple[str, str]:
     """The state of a clip's record against its media, and the reason."""
-    return record_state(store.glance(SPEC.name, clip_id), source)
+    found = clip_state(store, SPEC.name, clip_id, source, decoder_version.decoder_version())
+    return found.state, found.reason
 
 
 def same(a: Track, b: Track) -> bool:
@@ -113,9 +114,9 @@ def send_away(folder: Path, name: str, extractor: str | None = None) -> None:
         SPEC.name,
         name,
         code="damaged",
-        words="moov atom not found",
+        message="moov atom not found",
         source=source_of(folder, name),
-        extractor=decoder_version.DecoderVersion(extractor)
+        decoder=decoder_version.DecoderVersion(extractor)
         if extractor
         else decoder_version.decoder_version(),
     )

@@ -303,11 +303,11 @@ def test_a_clip_that_does_not_decode_is_not_tried_again_until_something_changes(
     }
     record = read_entry(work, name, "c3")
     assert record.code in ("not-media", "damaged", "incomplete")
-    assert "c3.mp4" in record.words
+    assert "c3.mp4" in record.message
     tried.clear()
     again = extract_features(manifest, store, encoders[:1])
     assert ends(again) == {"present": 3, "quarantined": 1}
-    assert again.failed[0].detail.startswith(record.words)
+    assert again.failed[0].detail.startswith(record.message)
     assert "not tried again until its media or what decodes it changes" in again.failed[0].detail
     assert tried == []
 
@@ -321,7 +321,7 @@ def test_a_clip_that_does_not_decode_is_not_tried_again_until_something_changes(
     )
     extract_features(manifest, store, encoders[:1])
     assert tried == ["c3"]
-    assert read_entry(work, name, "c3").extractor == "a better one"
+    assert read_entry(work, name, "c3").decoder == "a better one"
     (tmp_path / "c3.mp4").write_bytes(whole)
     assert ends(extract_features(manifest, store, encoders[:1])) == {"present": 3, "extracted": 1}
     assert read_entry(work, name, "c3") is None
