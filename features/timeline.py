@@ -7,8 +7,8 @@ import numpy as np
 from jaxtyping import Float64, Int64
 from pydantic import Field
 
-MAX_ROWS_APART = 3  # rows minus frames in Aff-Wild2 runs from -3 to +2; more is another video
-RowsApart = Annotated[int, Field(ge=0)]  # how many are allowed
+MAX_LENGTH_MISMATCH = 3  # rows minus frames in Aff-Wild2 runs from -3 to +2; more is another video
+LengthMismatch = Annotated[int, Field(ge=0)]  # how many are allowed
 LONE_FRAME_S = 0.04  # step after a single frame, where there is no other to measure by: 25 fps
 
 

@@ -34,7 +34,7 @@ HELP = {
     "train": "Settings of the training.",
     "visual": "Name of the visual feature set (clip-...); needed only where there are several.",
     "audio": "Name of the audio feature set (ast-...); needed only where there are several.",
-    "max_rows_apart": "How many more or fewer label rows than frames a clip may have.",
+    "max_length_mismatch": "How many more or fewer label rows than frames a clip may have.",
     "folds": "Into how many folds of people the clips are dealt; a head is trained for each.",
     "over": "The splits whose clips are dealt into folds; train leaves val to score on.",
     "split": "The split that is predicted and scored: train, val or test.",
@@ -46,7 +46,9 @@ HELP = {
     "ablate.workers": "Trainings at once; null takes one per core.",
     "score_head.manifest": "JSON lines, one per annotated person; null takes the training's.",
     "score_head.store": "The feature store; null takes the training's.",
-    "score_head.max_rows_apart": "Label rows more or fewer than frames; null takes the training's.",
+    "score_head.max_length_mismatch": (
+        "Label rows more or fewer than frames; null takes the training's."
+    ),
     "train_head.force": "Train anew where the run holds this very head already.",
     "train_ensemble.force": "Train anew where the run holds this very ensemble already.",
     "score_head.force": "Predict and score anew where the run holds this very score already.",

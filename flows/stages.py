@@ -16,7 +16,7 @@ from features.extraction.options import Count, ExtractionOptions
 from features.extraction.outcome import ExtractionResult, Outcome
 from features.media.limits import DEFAULT_LIMITS, DecodeLimits
 from features.system.devices import DeviceName
-from features.timeline import MAX_ROWS_APART, RowsApart
+from features.timeline import MAX_LENGTH_MISMATCH, LengthMismatch
 from flows.sigterm import stop_between_clips
 from models.heads import AnyHeadConfig
 from models.heads.dspl import DsplConfig
@@ -48,7 +48,7 @@ def pipeline(
     head: AnyHeadConfig = DsplConfig(),
     train: TrainConfig = TrainConfig(),
     split: str = "val",
-    max_rows_apart: RowsApart = MAX_ROWS_APART,
+    max_length_mismatch: LengthMismatch = MAX_LENGTH_MISMATCH,
     device: DeviceName = "auto",
     batch_size: Count | None = None,
     readers: Count | None = None,
@@ -78,7 +78,7 @@ def pipeline(
         run=run,
         head=head,
         train=train,
-        max_rows_apart=max_rows_apart,
+        max_length_mismatch=max_length_mismatch,
         force=force,
         on_epoch=on_epoch,
         **sets,
@@ -88,7 +88,7 @@ def pipeline(
         manifest=manifest,
         store=store,
         split=split,
-        max_rows_apart=max_rows_apart,
+        max_length_mismatch=max_length_mismatch,
         force=force,
     )
     return PipelineResult(extraction, training, score)

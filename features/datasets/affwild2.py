@@ -20,7 +20,7 @@ from features.media.crops import CROP_NAME, crop_files
 from features.media.decoder import Decoder
 from features.media.limits import DEFAULT_LIMITS
 from features.media.video import Probe
-from features.timeline import MAX_ROWS_APART, RowsApart
+from features.timeline import MAX_LENGTH_MISMATCH, LengthMismatch
 
 VIDEO_SUFFIXES = {".mp4", ".avi", ".mkv", ".mov", ".webm"}
 CHALLENGE = re.compile(r"VA_.*|Valence_Arousal_.*", re.IGNORECASE)  # the folder of the task
@@ -35,7 +35,7 @@ class AffWild2Config(DatasetConfig):
     """Aff-Wild2, or a set in its shape."""
 
     kind: Literal["affwild2"] = "affwild2"
-    max_rows_apart: RowsApart = MAX_ROWS_APART
+    max_length_mismatch: LengthMismatch = MAX_LENGTH_MISMATCH
     """How far rows and frames of a clip may be apart before it is left out."""
 
     def index(self, base: Path) -> Indexed:
@@ -54,7 +54,7 @@ class AffWild2Config(DatasetConfig):
                 f"{self.root} holds no annotation: expected text files below a folder such as "
                 "VA_Estimation_Challenge/Train_Set"
             )
-        return _index_clips(found, base, self.max_rows_apart)
+        return _index_clips(found, base, self.max_length_mismatch)
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +132,7 @@ def _sample_rows(path: Path) -> dict[str, int]:
         return dict(counts)
 
 
-def _index_clips(found: _FolderScan, base: Path, max_rows_apart: int) -> Indexed:
+def _index_clips(found: _FolderScan, base: Path, max_length_mismatch: int) -> Indexed:
     """A clip for each annotation and each test name, or the reason why there is none."""
     clips: list[Clip] = []
     reports: list[ClipReport] = []
@@ -144,7 +144,7 @@ def _index_clips(found: _FolderScan, base: Path, max_rows_apart: int) -> Indexed
         for name in sorted(splits):
             try:
                 clip, report = _clip(
-                    name, splits[name], found, base, max_rows_apart, notes, decoder
+                    name, splits[name], found, base, max_length_mismatch, notes, decoder
                 )
             except ValidationError as error:
                 left_out[name] = describe(error, Clip)
@@ -173,7 +173,7 @@ def _clip(
     split: Split,
     found: _FolderScan,
     base: Path,
-    max_rows_apart: int,
+    max_length_mismatch: int,
     notes: list[str],
     decoder: Decoder,
 ) -> tuple[Clip, ClipReport]:
@@ -192,11 +192,11 @@ def _clip(
     elif labels is not None and is_constant(labels):
         notes.append(f"{name}: every row has the same label; is it a placeholder?")
     report = _report(name, split, labels, found.test_rows.get(name, 0), listed, crops)
-    if report.n_rows and abs(report.difference) > max_rows_apart:
+    if report.n_rows and abs(report.difference) > max_length_mismatch:
         raise InputError(
             f"{report.n_rows} rows, but {report.n_frames} frames ({report.difference:+d}); at most "
-            f"{max_rows_apart} apart are accepted: is this the video that was annotated? Allow "
-            "more with --max-rows-apart N, here, and with max_rows_apart=N of the stages"
+            f"{max_length_mismatch} apart are accepted: is this the video that was annotated? "
+            "Allow more with --max-rows-apart N, here, and with max_length_mismatch=N of the stages"
         )
     if crops is None:
         notes.append(f"{name}: no crops; whole frames are encoded")

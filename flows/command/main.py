@@ -163,8 +163,8 @@ def _index(arguments: argparse.Namespace) -> int:
     from features.datasets.base import render_index
     from features.manifest.manifest import write_manifest
 
-    apart = arguments.max_rows_apart
-    chosen = {} if apart is None else {"max_rows_apart": apart}
+    apart = arguments.max_length_mismatch
+    chosen = {} if apart is None else {"max_length_mismatch": apart}
     indexed = dataset(arguments.dataset, arguments.root, **chosen).index(arguments.output.parent)
     if indexed.clips:
         write_manifest(arguments.output, indexed.clips)
@@ -186,7 +186,7 @@ def _report(arguments: argparse.Namespace) -> int:
         output=arguments.output,
         manifest=arguments.manifest,
         store=arguments.store,
-        max_rows_apart=arguments.max_rows_apart,
+        max_length_mismatch=arguments.max_length_mismatch,
     )
     print(f"report: {path} shows the split {arguments.split}")
     return 0

@@ -46,7 +46,7 @@ class ScoreRow:
 def score_rows(config: RunConfig, head: SplitScore) -> tuple[ScoreRow, ...]:
     """Ridge on the features of a run, by itself and with neighbouring frames, and its head."""
     splits = load_splits(
-        config.manifest, config.store, config.visual, config.audio, config.max_rows_apart
+        config.manifest, config.store, config.visual, config.audio, config.max_length_mismatch
     )
 
     def ridge(name: str, low: float, high: float, baseline: RidgeConfig) -> ScoreRow:

@@ -41,7 +41,7 @@ class AlignedClip:
 
 
 def align_clip(
-    sets: FeatureSets, labels: Mapping[str, Labels | None], max_rows_apart: int
+    sets: FeatureSets, labels: Mapping[str, Labels | None], max_length_mismatch: int
 ) -> Iterator[AlignedClip]:
     """The clips that `labels` names, in its order, each read as it is asked for.
 
@@ -56,11 +56,11 @@ def align_clip(
             frames = fill_between_samples(frames, sampling.apart_s(typical_step_s(frames.time_s)))
         n_rows = len(item.va) if item else len(frames.values)
         try:
-            visual = pad_or_trim(frames, n_rows, max_rows_apart)
+            visual = pad_or_trim(frames, n_rows, max_length_mismatch)
         except ValueError as error:
             raise InputError(
                 f"clip {clip_id!r}: {error}; is this the annotation of another video? correct it, "
-                "take the clip out of the manifest, or allow more with max_rows_apart=N"
+                "take the clip out of the manifest, or allow more with max_length_mismatch=N"
             ) from None
         audio = interpolate_audio(sets.store.read(sets.audio.name, clip_id), visual.time_s)
         found = visual.values.shape[1], audio.values.shape[1]

@@ -4,24 +4,24 @@ import numpy as np
 from jaxtyping import Float64
 
 from features.clip import Track
-from features.timeline import MAX_ROWS_APART, extend_times
+from features.timeline import MAX_LENGTH_MISMATCH, extend_times
 
 ROWS_AT_ONCE = 256  # whose float32 copies stay in a core's cache: twice as fast as all at once
 SLACK = 1.5  # timestamps of a variable rate do not lie where they should
 LONE_STEP_S = 0.1  # reach of a single step of sound, where there is no other to measure by
 
 
-def pad_or_trim(track: Track, n_rows: int, max_rows_apart: int = MAX_ROWS_APART) -> Track:
+def pad_or_trim(track: Track, n_rows: int, max_length_mismatch: int = MAX_LENGTH_MISMATCH) -> Track:
     """The visual track with exactly `n_rows` rows.
 
     Rows beyond the last frame hold its embedding, each a median step later; frames beyond the
-    last row go. `ValueError` where the two are more than `max_rows_apart` apart.
+    last row go. `ValueError` where the two are more than `max_length_mismatch` apart.
     """
     n_frames = len(track.values)
-    if abs(n_rows - n_frames) > max_rows_apart or not n_frames:
+    if abs(n_rows - n_frames) > max_length_mismatch or not n_frames:
         raise ValueError(
             f"{n_rows} label rows but {n_frames} video frames; they may differ by at most "
-            f"{max_rows_apart}, and there must be a frame"
+            f"{max_length_mismatch}, and there must be a frame"
         )
     if n_rows <= n_frames:
         return Track(track.values[:n_rows], track.time_s[:n_rows], track.valid[:n_rows])

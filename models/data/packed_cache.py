@@ -14,7 +14,7 @@ from features.errors import StoreError
 from features.manifest.labels import Labels
 from features.store.work_folder import BANKS, LOCKS, STAGING
 from features.system.locks import file_lock
-from features.timeline import MAX_ROWS_APART
+from features.timeline import MAX_LENGTH_MISMATCH
 from models.data.aligned_clip import AlignedClip, align_clip
 from models.data.feature_sets import FeatureSets, records_digest
 from models.data.packed import PackedFeatures
@@ -37,7 +37,7 @@ log = logging.getLogger(__name__)
 def load_packed(
     sets: FeatureSets,
     labels: Mapping[str, Labels | None],
-    max_rows_apart: int = MAX_ROWS_APART,
+    max_length_mismatch: int = MAX_LENGTH_MISMATCH,
 ) -> PackedFeatures:
     """The rows of the clips that `labels` names, in its order; without labels, a row per frame.
 
@@ -46,8 +46,8 @@ def load_packed(
     it cannot be kept it is packed in memory, which is logged. `InputError` where label rows and
     frames are further apart than allowed, `StoreError` where a record is missing or cannot be read.
     """
-    key = _cache_key(sets, labels, max_rows_apart)
-    rows = partial(_rows, sets, labels, max_rows_apart, key)
+    key = _cache_key(sets, labels, max_length_mismatch)
+    rows = partial(_rows, sets, labels, max_length_mismatch, key)
     work = sets.store.work
     folder = work / BANKS / key[:KEY_DIGITS]
     if found := open_packed(folder, key):
@@ -70,7 +70,9 @@ def load_packed(
     return found
 
 
-def _cache_key(sets: FeatureSets, labels: Mapping[str, Labels | None], max_rows_apart: int) -> str:
+def _cache_key(
+    sets: FeatureSets, labels: Mapping[str, Labels | None], max_length_mismatch: int
+) -> str:
     """sha256 of all that decides a bank's rows."""
     decisive: dict[str, JsonValue] = {
         "version": VERSION,
@@ -78,17 +80,17 @@ def _cache_key(sets: FeatureSets, labels: Mapping[str, Labels | None], max_rows_
         "audio": records_digest(sets, list(labels), "audio"),
         "clips": list(labels),
         "labels": digest_of_labels(labels),
-        "max_rows_apart": max_rows_apart,
+        "max_length_mismatch": max_length_mismatch,
     }
     return hashlib.sha256(canonical(decisive)).hexdigest()
 
 
 def _rows(
-    sets: FeatureSets, labels: Mapping[str, Labels | None], max_rows_apart: int, key: str
+    sets: FeatureSets, labels: Mapping[str, Labels | None], max_length_mismatch: int, key: str
 ) -> Iterator[AlignedClip]:
     """The rows of the clips; `StoreError` after the last where they are not those of the key."""
-    yield from align_clip(sets, labels, max_rows_apart)
-    if _cache_key(sets, labels, max_rows_apart) != key:
+    yield from align_clip(sets, labels, max_length_mismatch)
+    if _cache_key(sets, labels, max_length_mismatch) != key:
         raise StoreError(
             f"features in {sets.store.place.path()} were replaced while they were read; wait for "
             "extract-features to end, and run this again"

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from features.manifest.manifest import read_manifest
-from features.timeline import MAX_ROWS_APART
+from features.timeline import MAX_LENGTH_MISMATCH
 from models.data.feature_sets import open_sets
 from models.data.packed import PackedFeatures
 from models.data.packed_cache import load_packed
@@ -31,14 +31,14 @@ def load_splits(
     store: str,
     visual: str | None = None,
     audio: str | None = None,
-    max_rows_apart: int = MAX_ROWS_APART,
+    max_length_mismatch: int = MAX_LENGTH_MISMATCH,
 ) -> Splits:
     """The train and the val split; errors as of `train_head`."""
     listed, sets = read_manifest(manifest), open_sets(store, visual, audio)
     clips = {split: clips_of_split(listed, split) for split in ("train", "val")}
     labels = {split: read_all_labels(listed, clips[split], required=True) for split in clips}
     return Splits(
-        **{split: load_packed(sets, labels[split], max_rows_apart) for split in clips},
+        **{split: load_packed(sets, labels[split], max_length_mismatch) for split in clips},
         subject_of=subject_by_clip((*clips["train"], *clips["val"])),
         visual=sets.visual.name,
         audio=sets.audio.name,

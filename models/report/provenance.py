@@ -41,7 +41,7 @@ def commands_of(source: RunSplit) -> tuple[tuple[str, str], ...]:
         {
             "manifest": str(each.manifest),
             "store": each.store,
-            "max_rows_apart": str(each.max_rows_apart),
+            "max_length_mismatch": str(each.max_length_mismatch),
         }
         for each in (source, config)
     )

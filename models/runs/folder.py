@@ -7,13 +7,13 @@ from dataclasses import asdict
 from pathlib import Path
 
 import yaml
-from pydantic import BaseModel, ConfigDict, JsonValue, ValidationError
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, JsonValue, ValidationError
 
 from features.canonical_json import canonical
 from features.config_errors import describe, describe_yaml
 from features.errors import InputError
 from features.system.files import check_writable, write_atomic, write_if_changed
-from features.timeline import MAX_ROWS_APART, RowsApart
+from features.timeline import MAX_LENGTH_MISMATCH, LengthMismatch
 from models.heads import AnyHeadConfig
 from models.runs.checkpoint import FILE
 from models.training.config import EpochResult, TrainConfig
@@ -49,7 +49,10 @@ class RunConfig(BaseModel):
     train: TrainConfig
     visual: str | None = None
     audio: str | None = None
-    max_rows_apart: RowsApart = MAX_ROWS_APART
+    max_length_mismatch: LengthMismatch = Field(
+        default=MAX_LENGTH_MISMATCH,
+        validation_alias=AliasChoices("max_length_mismatch", "max_rows_apart"),  # before 0.2.0
+    )
 
 
 class SetUsed(BaseModel):
@@ -87,7 +90,7 @@ def run_key(config: RunConfig, inputs: Inputs) -> str:
         "head": config.head.model_dump(mode="json"),
         "train": config.train.model_dump(mode="json", exclude=not_decisive),
         "inputs": inputs.model_dump(mode="json"),
-        "max_rows_apart": config.max_rows_apart,
+        "max_rows_apart": MAX_LENGTH_MISMATCH,  # was decisive; so runs made before keep their key
     }
     return hashlib.sha256(canonical(decisive)).hexdigest()
 

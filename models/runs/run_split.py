@@ -11,6 +11,7 @@ from features.manifest.labels import Labels
 from features.manifest.manifest import read_manifest
 from features.store.feature_store import absolute_path
 from features.system.devices import torch_device
+from features.timeline import MAX_LENGTH_MISMATCH
 from models.data.feature_sets import FeatureSets, open_sets_of_head, records_digest
 from models.data.packed import PackedFeatures
 from models.data.packed_cache import load_packed
@@ -35,7 +36,7 @@ class RunSplit:
     sets: FeatureSets
     labels: dict[str, Labels | None]
     """By clip; None where there are none."""
-    max_rows_apart: int
+    max_length_mismatch: int
 
     @property
     def meta(self) -> CheckpointMeta:
@@ -65,7 +66,7 @@ class RunSplit:
             "visual": records_digest(self.sets, clip_ids, "visual"),
             "audio": records_digest(self.sets, clip_ids, "audio"),
             "labels": digest_of_labels(self.labels),
-            "max_rows_apart": self.max_rows_apart,
+            "max_rows_apart": MAX_LENGTH_MISMATCH,  # was decisive; so old scores keep their key
             "subjects": dict(self.subject_of),
         }
         return hashlib.sha256(canonical(decisive)).hexdigest()
@@ -76,7 +77,7 @@ def open_split(
     manifest: Path | None,
     store: str | None,
     split: str,
-    max_rows_apart: int | None = None,
+    max_length_mismatch: int | None = None,
 ) -> RunSplit:
     """The split as the run's head reads it; what is None is as it was in the training.
 
@@ -98,7 +99,9 @@ def open_split(
         clips=clips,
         sets=open_sets_of_head(store, meta.visual, meta.audio),
         labels=read_all_labels(listed, clips, required=False),
-        max_rows_apart=config.max_rows_apart if max_rows_apart is None else max_rows_apart,
+        max_length_mismatch=config.max_length_mismatch
+        if max_length_mismatch is None
+        else max_length_mismatch,
     )
 
 
@@ -118,6 +121,6 @@ def read_split(source: RunSplit) -> PredictedSplit:
         device = torch_device(source.config.train.device)
     except InputError as error:
         raise InputError(f"{error} (it is train.device in {source.run / CONFIG})") from None
-    bank = load_packed(source.sets, source.labels, source.max_rows_apart)
+    bank = load_packed(source.sets, source.labels, source.max_length_mismatch)
     bank = place_on_device(bank, device, source.config.train.bank_mib)
     return PredictedSplit(source, bank, source.predictor.predict(bank))

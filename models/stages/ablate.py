@@ -10,7 +10,7 @@ from pydantic import Field
 from features.errors import InputError
 from features.system.files import check_writable, write_atomic
 from features.system.parallel import map_in_processes, n_cores
-from features.timeline import MAX_ROWS_APART, RowsApart
+from features.timeline import MAX_LENGTH_MISMATCH, LengthMismatch
 from models.ablation.plan import AblationCase, ablation_cases, read_plan
 from models.ablation.table import Predictions, TableRow, as_csv, as_markdown, table_rows
 from models.baselines.predict import predict_baseline
@@ -54,7 +54,7 @@ def ablate(
     train: TrainConfig = TrainConfig(),
     visual: str | None = None,
     audio: str | None = None,
-    max_rows_apart: RowsApart = MAX_ROWS_APART,
+    max_length_mismatch: LengthMismatch = MAX_LENGTH_MISMATCH,
     workers: Workers | None = None,
     on_case: Callable[[str, int], None] | None = None,
 ) -> Ablation:
@@ -68,7 +68,7 @@ def ablate(
     """
     cases = ablation_cases(read_plan(rows), head, train)
     _refuse_unless_ablation(run)
-    splits = load_splits(manifest, store, visual, audio, max_rows_apart)
+    splits = load_splits(manifest, store, visual, audio, max_length_mismatch)
     if not splits.val.va_valid.any():
         raise InputError("no row of the val split is annotated: there is nothing to compare by")
     n_workers = workers or n_cores()
@@ -81,7 +81,7 @@ def ablate(
                 store=store,
                 visual=visual,
                 audio=audio,
-                max_rows_apart=max_rows_apart,
+                max_length_mismatch=max_length_mismatch,
                 head=case.model[0],
                 train=_of_seed(case.model[1], seed, n_workers),
             ),

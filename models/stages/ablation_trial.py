@@ -26,7 +26,7 @@ class Trial:
     store: str
     visual: str | None
     audio: str | None
-    max_rows_apart: int
+    max_length_mismatch: int
     head: AnyHeadConfig
     train: TrainConfig
 
@@ -56,7 +56,7 @@ def run_trial(member: Trial) -> TrialResult:
             train=member.train,
             visual=member.visual,
             audio=member.audio,
-            max_rows_apart=member.max_rows_apart,
+            max_length_mismatch=member.max_length_mismatch,
         )
         return TrialResult(_predicted(member.run), result.state == "trained")
     except (VaflowError, OSError, RuntimeError) as error:  # torch has no memory: RuntimeError

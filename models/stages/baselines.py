@@ -9,7 +9,7 @@ from pydantic import Field
 
 from features.errors import InputError
 from features.system.files import check_writable
-from features.timeline import MAX_ROWS_APART, RowsApart
+from features.timeline import MAX_LENGTH_MISMATCH, LengthMismatch
 from models.baselines import AnyBaselineConfig
 from models.baselines.mean import MeanConfig
 from models.baselines.mlp import MlpConfig
@@ -56,7 +56,7 @@ def score_baselines(
     baselines: Baselines = BASELINES,
     visual: str | None = None,
     audio: str | None = None,
-    max_rows_apart: RowsApart = MAX_ROWS_APART,
+    max_length_mismatch: LengthMismatch = MAX_LENGTH_MISMATCH,
     output: Path | None = None,
     on_baseline: Callable[[AnyBaselineConfig, int], None] | None = None,
 ) -> BaselineScores:
@@ -67,7 +67,7 @@ def score_baselines(
     """
     if output:
         _refuse_unless_file(output)
-    splits = load_splits(manifest, store, visual, audio, max_rows_apart)
+    splits = load_splits(manifest, store, visual, audio, max_length_mismatch)
     if not splits.val.va_valid.any():
         raise InputError("no row of the val split is annotated: there is nothing to score on")
     scores = []

@@ -17,12 +17,12 @@ def report(
     output: Path | None = None,
     manifest: Path | None = None,
     store: str | None = None,
-    max_rows_apart: int | None = None,
+    max_length_mismatch: int | None = None,
 ) -> Path:
     """Make the report of a scored or unscored run again; returns where it lies.
 
-    That is `report.html` in the run's folder, or `output`. Manifest, store and `max_rows_apart`
-    default to those the head was trained with. Raises as `score_head` does, and `InputError`
+    That is `report.html` in the run's folder, or `output`. Manifest, store and
+    `max_length_mismatch` default to those the head was trained with. Raises as `score_head` does, and `InputError`
     for a split without labels.
     """
     if output and not output.parent.is_dir():
@@ -30,7 +30,7 @@ def report(
     if output and output.is_dir():
         raise InputError(f"{output} is a folder; name the file to put the report in")
     path = output or run / REPORT
-    source = open_split(run, manifest, store, split, max_rows_apart)
+    source = open_split(run, manifest, store, split, max_length_mismatch)
     write_report(read_split(source), path, source.key())
     return path
 

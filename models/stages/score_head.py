@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from features.errors import InputError
 from features.system.files import write_atomic
-from features.timeline import RowsApart
+from features.timeline import LengthMismatch
 from models.data.packed import PackedFeatures
 from models.data.splits import constant_labels
 from models.metrics.predict import Prediction
@@ -48,7 +48,7 @@ def score_head(
     manifest: Path | None = None,
     store: str | None = None,
     split: str = "val",
-    max_rows_apart: RowsApart | None = None,
+    max_length_mismatch: LengthMismatch | None = None,
     sample: Path | None = None,
     force: bool = False,
 ) -> ScoreResult:
@@ -56,14 +56,14 @@ def score_head(
 
     Into the run's folder go `predictions.csv`, `scores.json`, `clips.json`, for the test split
     `submission.txt`, and last, for an annotated split, `report.html`; what other splits left
-    there stays, but the report is of one split. Manifest, store and `max_rows_apart` default to
-    those the head was trained with. `SpecMismatch` where the store's features are others than
+    there stays, but the report is of one split. Manifest, store and `max_length_mismatch` default
+    to those the head was trained with. `SpecMismatch` where the store's features are others than
     the head's; `InputError` and `StoreError` where something else is missing.
 
     `submission.txt` has the rows of the challenge's `sample` file in their order; without one a
     row per frame, and a note says so.
     """
-    source = open_split(run, manifest, store, split, max_rows_apart)
+    source = open_split(run, manifest, store, split, max_length_mismatch)
     key, notes = source.key(), constant_labels(source.labels)
     wanted = read_sample(sample) if sample and split == "test" else None
     if sample and not wanted:
@@ -131,7 +131,7 @@ def _submission(reading: PredictedSplit, sample: Sample | None) -> Submission:
     spans, va = dict(reading.bank.spans()), reading.prediction.va
     if sample is None:
         return rows_of_frames(spans, va)
-    return rows_of_sample(sample, spans, va, reading.source.max_rows_apart)
+    return rows_of_sample(sample, spans, va, reading.source.max_length_mismatch)
 
 
 def _write(

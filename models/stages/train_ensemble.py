@@ -20,7 +20,7 @@ from features.system.devices import torch_device
 from features.system.files import sha256_of
 from features.system.parallel import map_in_processes, n_cores
 from features.system.provenance import provenance
-from features.timeline import MAX_ROWS_APART, RowsApart
+from features.timeline import MAX_LENGTH_MISMATCH, LengthMismatch
 from models.data.feature_sets import FeatureSets, open_sets
 from models.data.folds import Folds, Over, clips_over, deal_folds
 from models.data.packed import PackedFeatures
@@ -97,7 +97,7 @@ def train_ensemble(
     over: Over = "train+val",
     visual: str | None = None,
     audio: str | None = None,
-    max_rows_apart: RowsApart = MAX_ROWS_APART,
+    max_length_mismatch: LengthMismatch = MAX_LENGTH_MISMATCH,
     force: bool = False,
     on_member: Callable[[TrainResult, int], None] | None = None,
 ) -> EnsembleResult:
@@ -120,7 +120,7 @@ def train_ensemble(
         over=over,
         visual=sources.sets.visual.name,
         audio=sources.sets.audio.name,
-        max_rows_apart=max_rows_apart,
+        max_length_mismatch=max_length_mismatch,
     )
     notes = constant_labels(sources.labels)
     key = _key(config, sources.inputs)
@@ -234,7 +234,7 @@ def _train(keys: dict[str, Any]) -> TrainResult:
 
 def _record(config: EnsembleConfig, sources: _Sources, key: str) -> EnsembleRecord:
     """What the members say of the folds that they were not trained on, end to end."""
-    bank = load_packed(sources.sets, sources.labels, config.max_rows_apart)
+    bank = load_packed(sources.sets, sources.labels, config.max_length_mismatch)
     bank = place_on_device(bank, torch_device(config.train.device), config.train.bank_mib)
     parts: list[PackedFeatures] = []
     predictions: list[Prediction] = []

@@ -22,7 +22,7 @@ from features.store.feature_store import absolute_path
 from features.system.devices import torch_device
 from features.system.memory import keep_freed_memory
 from features.system.provenance import provenance
-from features.timeline import MAX_ROWS_APART, RowsApart
+from features.timeline import MAX_LENGTH_MISMATCH, LengthMismatch
 from models.data.feature_sets import FeatureSets, Modality, open_sets, records_digest
 from models.data.packed import PackedFeatures
 from models.data.packed_cache import load_packed
@@ -92,7 +92,7 @@ def train_head(
     train: TrainConfig = TrainConfig(),
     visual: str | None = None,
     audio: str | None = None,
-    max_rows_apart: RowsApart = MAX_ROWS_APART,
+    max_length_mismatch: LengthMismatch = MAX_LENGTH_MISMATCH,
     force: bool = False,
     on_epoch: Callable[[EpochResult], None] | None = None,
 ) -> TrainResult:
@@ -100,7 +100,7 @@ def train_head(
 
     No video is touched and no encoder runs but CLIP's text tower. A run that holds the result
     of the same config and inputs is left as it is, unless `force`; another is replaced. Label
-    rows and frames of a clip may be `max_rows_apart` apart. Raises `InputError` and its kin
+    rows and frames of a clip may be `max_length_mismatch` apart. Raises `InputError` and its kin
     where the inputs do not fit, before anything is written.
     """
     sources = _look_up(read_manifest(manifest), head, store, visual, audio)
@@ -112,7 +112,7 @@ def train_head(
         train=train,
         visual=sources.sets.visual.name,
         audio=sources.sets.audio.name,
-        max_rows_apart=max_rows_apart,
+        max_length_mismatch=max_length_mismatch,
     )
     notes = constant_labels(sources.labels["train"] | sources.labels["val"])
     key = run_key(config, sources.inputs)
@@ -122,7 +122,7 @@ def train_head(
     check_run(run)
     device = torch_device(train.device)
     banks = {
-        split: load_packed(sources.sets, labels, max_rows_apart)
+        split: load_packed(sources.sets, labels, max_length_mismatch)
         for split, labels in sources.labels.items()
     }
     keep_freed_memory()

@@ -158,18 +158,48 @@ LABELS = (
     Row("no text", text("c0.txt", b"\xff\xfe"), TRAIN, 2, r"c0.txt cannot be read \(it is no text"),
     Row("no labels", line(0, labels=None), TRAIN, 2, "1 clips to train on have no labels .*; give"),
     Row("3 rows more", n_rows(33), TRAIN, 0, "train-head: 1 epochs", the_store),
-    Row("4 rows more", n_rows(34), TRAIN, 2, "34 label rows but 30 .* at most 3.*max_rows_apart=N"),
     Row(
-        "4 rows fewer", n_rows(26), TRAIN, 2, "26 label rows but 30 .* at most 3.*max_rows_apart=N"
-    ),
-    Row("allowed", n_rows(34), f"{TRAIN} max_rows_apart=4", 0, "train-head: 1 epochs", the_store),
-    Row("5, 4 allowed", n_rows(35), f"{TRAIN} max_rows_apart=4", 2, "35 label .* by at most 4"),
-    Row("scored", n_rows(34, "c2.txt"), SCORE, 2, "clip 'c2': 34 label rows .*max_rows_apart=N"),
-    Row(
-        "scored, allowed", n_rows(34, "c2.txt"), f"{SCORE} max_rows_apart=4", 0, "64 fr", the_store
+        "4 rows more",
+        n_rows(34),
+        TRAIN,
+        2,
+        "34 label rows but 30 .* at most 3.*max_length_mismatch=N",
     ),
     Row(
-        "less than none", nothing, f"{TRAIN} max_rows_apart=-1", 2, "max_rows_apart = -1: .* equal"
+        "4 rows fewer",
+        n_rows(26),
+        TRAIN,
+        2,
+        "26 label rows but 30 .* at most 3.*max_length_mismatch=N",
+    ),
+    Row(
+        "allowed",
+        n_rows(34),
+        f"{TRAIN} max_length_mismatch=4",
+        0,
+        "train-head: 1 epochs",
+        the_store,
+    ),
+    Row(
+        "5, 4 allowed", n_rows(35), f"{TRAIN} max_length_mismatch=4", 2, "35 label .* by at most 4"
+    ),
+    Row(
+        "scored", n_rows(34, "c2.txt"), SCORE, 2, "clip 'c2': 34 label rows .*max_length_mismatch=N"
+    ),
+    Row(
+        "scored, allowed",
+        n_rows(34, "c2.txt"),
+        f"{SCORE} max_length_mismatch=4",
+        0,
+        "64 fr",
+        the_store,
+    ),
+    Row(
+        "less than none",
+        nothing,
+        f"{TRAIN} max_length_mismatch=-1",
+        2,
+        "max_length_mismatch = -1: .* equal",
     ),
     Row("constant", constant("c0.txt"), TRAIN, 0, "note: c0: every ann.* same label", the_store),
     Row("constant, scored", constant("c3.txt"), SCORE, 0, "note: c3: every annotat", the_store),
@@ -624,7 +654,7 @@ def test_a_clip_whose_rows_are_far_from_its_frames_is_left_out_of_the_index_unle
     for row in (
         Row("", nothing, index, 1, says, written),
         Row("", nothing, f"{index} --max-rows-apart 4", 0, "index: 2 clips", written),
-        Row("", nothing, f"{index} --max-rows-apart -1", 2, "max_rows_apart: .*or equal to 0"),
+        Row("", nothing, f"{index} --max-rows-apart -1", 2, "max_length_mismatch: .*or equal to 0"),
         Row("", constant("set/VA_Estimation_Challenge/Train_Set/near.txt"), index, 1,
             "note: near: every row has the same label; is it a placeholder", written),
     ):  # fmt: skip

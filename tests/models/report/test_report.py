@@ -394,7 +394,7 @@ def test_another_limit_on_rows_is_in_the_key_and_in_the_commands(trained):
     usual, wider = (open_split(trained, None, None, "val", apart) for apart in (None, 9))
     assert usual.key() != wider.key()
     lines = [line for _, line in content_of(read_split(wider)).commands]
-    assert lines[1].endswith(" max_rows_apart=9")
+    assert lines[1].endswith(" max_length_mismatch=9")
     assert lines[2].endswith(" --max-rows-apart 9")
     assert main([*lines[2].split()[1:], "-o", str(trained.parent / "r.html")]) == 0
 

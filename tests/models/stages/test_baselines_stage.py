@@ -73,9 +73,9 @@ def test_a_val_split_without_an_annotated_row_is_refused(planted, tmp_path):
 
 def test_rows_and_frames_may_be_apart_as_far_as_is_told(planted):
     keys = {"manifest": planted.manifest, "store": planted.store, "baselines": FEW[:1]}
-    assert score_baselines(**keys, max_rows_apart=1).scores
-    with pytest.raises(InputError, match="allow more with max_rows_apart=N"):
-        score_baselines(**keys, max_rows_apart=0)
+    assert score_baselines(**keys, max_length_mismatch=1).scores
+    with pytest.raises(InputError, match="allow more with max_length_mismatch=N"):
+        score_baselines(**keys, max_length_mismatch=0)
 
 
 def test_constant_labels_are_noted(planted, tmp_path):

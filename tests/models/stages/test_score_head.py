@@ -354,7 +354,7 @@ def test_a_sample_that_asks_for_more_leaves_the_run_as_it_was(run, tmp_path):
     with pytest.raises(InputError, match="at row 134 and frame 130"):
         score_head(run=run, split="test", sample=sample)
     assert {file: file.read_bytes() for file in run.iterdir()} == before
-    allowed = score_head(run=run, split="test", sample=sample, max_rows_apart=4)
+    allowed = score_head(run=run, split="test", sample=sample, max_length_mismatch=4)
     assert "(test-4: 4)" in allowed.notes[0]
 
 
