@@ -33,7 +33,7 @@ def with_keys_of(stage: StageName) -> Callable[[FunctionT], FunctionT]:
 
     def decorate(function: FunctionT) -> FunctionT:
         keys = [
-            key.replace(kind=inspect.Parameter.POSITIONAL_OR_KEYWORD)
+            key.replace(kind=inspect.Parameter.KEYWORD_ONLY)
             for key in keys_of(stage_function(stage)).values()
         ]
         function.__signature__ = inspect.Signature(keys)  # pyright: ignore[reportFunctionMemberAccess]

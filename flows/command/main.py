@@ -5,6 +5,7 @@ import errno
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from features.errors import VaflowError
 from flows.command.run import add_log_format, add_run_commands, non_negative
@@ -21,6 +22,8 @@ REMEDIES = {
     errno.EPERM: "give a path that you may use, or change its rights",
 }
 
+OLD_OPTIONS = {"--max-rows-apart": "--max-length-mismatch"}
+
 DESCRIPTION = """\
 Valence and arousal, frame by frame, from video and sound.
 Stage one encodes video and sound once into a feature store; stage two trains light heads on it.
@@ -29,6 +32,14 @@ EPILOG = """\
 exit status: 0 all done, 1 something could not be done (it is listed), 2 wrong input,
 124 --timeout passed (the run goes on), 130 interrupted, 141 output closed, 143 ended by SIGTERM
 """
+
+
+class _Parser(argparse.ArgumentParser):
+    """A parser whose help fails like any output if its reader has closed the pipe."""
+
+    def print_help(self, file: Any = None) -> None:
+        """Print the help; argparse itself ignores every `OSError`."""
+        print(self.format_help(), end="", file=file)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -47,11 +58,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         print_message(f"vaflow: {error}")
         return error.exit_status
     except OSError as error:
-        if error.filename is None:
+        if error.filename is None and error.errno not in REMEDIES:
             raise
+        path = error.filename or "standard output, or a file"
         remedy = REMEDIES.get(error.errno or 0, "check this path")
         print_message(
-            f"vaflow: {error.filename}: {error.strerror}; {remedy}, and run the same again: "
+            f"vaflow: {path}: {error.strerror}; {remedy}, and run the same again: "
             "what is done is kept"
         )
         return 1
@@ -61,6 +73,9 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     """The arguments; overrides may also follow an option, where argparse does not expect them."""
     whole = parser()
     arguments, rest = whole.parse_known_args(argv)
+    for word in rest:
+        if new := OLD_OPTIONS.get(word.partition("=")[0]):
+            whole.error(f"{word} is now called {new}")
     if rest and ("overrides" not in arguments or any(word.startswith("-") for word in rest)):
         whole.error(f"unrecognized arguments: {' '.join(rest)}")
     if rest:
@@ -70,7 +85,7 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
 
 def parser() -> argparse.ArgumentParser:
     """The arguments of every command."""
-    whole = argparse.ArgumentParser(
+    whole = _Parser(
         prog="vaflow",
         description=DESCRIPTION,
         epilog=EPILOG,
@@ -101,10 +116,10 @@ def parser() -> argparse.ArgumentParser:
     index.add_argument("root", type=Path, metavar="ROOT")
     index.add_argument("-o", "--output", type=Path, required=True, metavar="MANIFEST")
     index.add_argument(
-        "--max-rows-apart",
+        "--max-length-mismatch",
         type=int,
         metavar="N",
-        help="how far the label rows and the frames of a clip may be apart (3)",
+        help="label rows more or fewer than frames that a clip may have (3)",
     )
     index.add_argument("--json", action="store_true", help="the report as JSON")
     index.set_defaults(command=_index)
@@ -118,7 +133,7 @@ def parser() -> argparse.ArgumentParser:
     report.add_argument("--manifest", type=Path, help="default: that of the training")
     report.add_argument("--store", help="default: that of the training")
     report.add_argument(
-        "--max-rows-apart", type=non_negative, metavar="N", help="default: as in the training"
+        "--max-length-mismatch", type=non_negative, metavar="N", help="default: as in the training"
     )
     report.set_defaults(command=_report)
 
@@ -163,9 +178,9 @@ def _index(arguments: argparse.Namespace) -> int:
     from features.datasets.base import render_index
     from features.manifest.manifest import write_manifest
 
-    apart = arguments.max_length_mismatch
-    chosen = {} if apart is None else {"max_length_mismatch": apart}
-    indexed = dataset(arguments.dataset, arguments.root, **chosen).index(arguments.output.parent)
+    mismatch = arguments.max_length_mismatch
+    options = {} if mismatch is None else {"max_length_mismatch": mismatch}
+    indexed = dataset(arguments.dataset, arguments.root, **options).index(arguments.output.parent)
     if indexed.clips:
         write_manifest(arguments.output, indexed.clips)
     if arguments.json:

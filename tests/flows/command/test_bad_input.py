@@ -650,11 +650,11 @@ def test_a_clip_whose_rows_are_far_from_its_frames_is_left_out_of_the_index_unle
         n_rows(n, f"set/VA_Estimation_Challenge/Train_Set/{name}.txt")(folder)
     index = "index affwild2 set -o i.jsonl"
     written = all_but("i.jsonl")
-    says = r"left out: far: 34 rows, but 30 frames \(\+4\); at most 3 .*--max-rows-apart N"
+    says = r"left out: far: 34 rows, but 30 frames \(\+4\); at most 3 .*--max-length-mismatch N"
     for row in (
         Row("", nothing, index, 1, says, written),
-        Row("", nothing, f"{index} --max-rows-apart 4", 0, "index: 2 clips", written),
-        Row("", nothing, f"{index} --max-rows-apart -1", 2, "max_length_mismatch: .*or equal to 0"),
+        Row("", nothing, f"{index} --max-length-mismatch 4", 0, "index: 2 clips", written),
+        Row("", nothing, f"{index} --max-length-mismatch -1", 2, "length_mismatch: .*equal to 0"),
         Row("", constant("set/VA_Estimation_Challenge/Train_Set/near.txt"), index, 1,
             "note: near: every row has the same label; is it a placeholder", written),
     ):  # fmt: skip
