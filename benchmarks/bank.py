@@ -37,7 +37,7 @@ from features.store.feature_store import FeatureStore
 from features.store.work_folder import BANKS
 from models.data.batches import shuffled_batches
 from models.data.feature_sets import open_sets
-from models.data.packed import PackedFeatures, taken
+from models.data.packed import PackedFeatures, index_rows
 from models.data.packed_cache import load_packed
 from models.data.placement import MIB, place_on_device
 from models.data.windows import dense_windows
@@ -147,7 +147,7 @@ def ways_to_read(
     def by_bank() -> list[np.ndarray]:
         for chosen in batches:
             rows = torch.from_numpy(windows.visual(chosen).index)
-            found = [taken(getattr(bank, name), rows) for name in WIDTHS]
+            found = [index_rows(getattr(bank, name), rows) for name in WIDTHS]
         return [each.numpy() for each in found]
 
     def by_slices(arrays: dict) -> list[np.ndarray]:

@@ -39,7 +39,7 @@ HELP = {
     "over": "The splits whose clips are dealt into folds; train leaves val to score on.",
     "split": "The split that is predicted and scored: train, val or test.",
     "sample": "The challenge's sample file: submission.txt gets its rows in its order.",
-    "rows": "Plan of rows: a name in configs/ablations, a YAML file, or one row of the default.",
+    "variants": "Plan of variants: a name in configs/ablations, or a YAML file.",
     "seeds": "Trainings of each row.",
     "baselines": "What is learnt and scored.",
     "output": "JSON file for the scores; null writes none.",

@@ -15,12 +15,12 @@ from features.config_errors import describe, describe_yaml
 from features.errors import InputError
 from flows.key_help import known_keys
 from flows.stage_keys import keys_model, kind_of, models_in
+from models.training.old_keys import OLD_KEYS as OLD_CONFIG_KEYS
+from models.training.old_keys import move_old_keys
 
-OLD_KEYS = {"max_rows_apart": "max_length_mismatch", "rows": "variants"}
-"""The new name of each key that was renamed, with dots for keys inside a config.
-
-A config file may still have the old name; the command line is answered with the new one.
-"""
+RENAMED = {"max_rows_apart": "max_length_mismatch", "rows": "variants"}  # of the stages
+OLD_KEYS = {**RENAMED, **OLD_CONFIG_KEYS}
+"""The new name of each old key. A file may still have the old one; the command line may not."""
 YAML_SUFFIXES = (".yaml", ".yml")
 
 
@@ -43,17 +43,18 @@ def checked_keys(
     overrides may give the path of a YAML file with that config.
     """
     model = keys_model(function)
-    from_file = _without_old_keys(_read_mapping(config), model) if config else {}
+    from_file = _read_mapping(config) if config else {}
     _check_known(config, from_file)
-    merged = {**deepcopy(dict(base)), **from_file}
-    given = {key: value for key, value in merged.items() if key in model.model_fields}
-    for key in given:
-        given[key] = _config_value(given[key], key, [model.model_fields[key]])
+    given = {}
+    for key, value in _move_old_keys({**deepcopy(dict(base)), **from_file}).items():
+        if key in model.model_fields:
+            given[key] = _config_value(value, key, [model.model_fields[key]])
+    given = _move_old_keys(given)  # those of a file that was given for the head
     for key, value in _in_order(_parse(override) for override in overrides):
         _check_override(key, model)
         _set(given, key, value, model)
     try:
-        return model.model_validate(given)
+        return model.model_validate(_move_old_keys(given))
     except ValidationError as error:
         raise InputError(describe(error, model)) from None
 
@@ -74,21 +75,12 @@ def _read_mapping(path: Path) -> dict[str, Any]:
     return found
 
 
-def _without_old_keys(keys: dict[str, Any], model: type[BaseModel]) -> dict[str, Any]:
-    """The keys of a file, each that was renamed under its new name."""
-    for old, new in _renamed(model).items():
-        *outer, last = old.split(".")
-        place: Any = keys
-        for part in outer:
-            place = place.get(part) if isinstance(place, dict) else None
-        if isinstance(place, dict) and last in place:
-            value = place.pop(last)
-            *outer, last = new.split(".")
-            place = keys
-            for part in outer:
-                place = place.setdefault(part, {})
-            place.setdefault(last, value)
-    return keys
+def _move_old_keys(keys: Mapping[str, Any]) -> dict[str, Any]:
+    """The keys, each that was renamed under its new name; `InputError` if both are given."""
+    try:
+        return move_old_keys({RENAMED.get(key, key): value for key, value in keys.items()})
+    except ValueError as error:
+        raise InputError(str(error)) from None
 
 
 def _renamed(model: type[BaseModel]) -> dict[str, str]:
@@ -100,7 +92,7 @@ def _check_known(path: Path | None, keys: Iterable[str]) -> None:
     """Raise `InputError` for a key that no stage has."""
     known = known_keys()
     for key in keys:
-        if key not in known and key not in OLD_KEYS:
+        if key not in known and key not in RENAMED:
             near = get_close_matches(str(key), known, n=1, cutoff=0.0)[0]
             raise InputError(f"{path}: unknown key {key!r}; the nearest valid one is {near!r}")
 

@@ -196,8 +196,8 @@ def _clip(
         raise InputError(
             f"{report.n_rows} rows, but {report.n_frames} frames ({report.difference:+d}); at most "
             f"{max_length_mismatch} apart are accepted: is this the video that was annotated? "
-            "Allow more with --max-length-mismatch N, here, and with max_length_mismatch=N of the "
-            "stages"
+            "Allow more with --max-length-mismatch N, here, and with max_length_mismatch=N of "
+            "the stages"
         )
     if crops is None:
         notes.append(f"{name}: no crops; whole frames are encoded")

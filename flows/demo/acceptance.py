@@ -50,7 +50,7 @@ def score_rows(config: RunConfig, head: SplitScore) -> tuple[ScoreRow, ...]:
     )
 
     def ridge(name: str, low: float, high: float, baseline: RidgeConfig) -> ScoreRow:
-        found = predict_baseline(baseline, splits.train, splits.val, splits.subject_of)
+        found = predict_baseline(baseline, splits.train, splits.val, splits.subject_by_clip)
         score = concordance(found, splits.val)
         return ScoreRow(f"ridge, {name}", score.valence.ccc(), score.arousal.ccc(), low, high)
 

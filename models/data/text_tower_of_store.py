@@ -1,4 +1,4 @@
-"""The text tower that belongs to a set of visual features."""
+"""The CLIP text encoder that belongs to a store's visual features."""
 
 import torch
 from pydantic import ValidationError
@@ -10,9 +10,10 @@ from models.regions.text_tower import TextTower
 
 
 def load_text_tower(sets: FeatureSets, clip_id: str, device: torch.device) -> TextTower:
-    """The text side of the CLIP that made the visual features, as the clip's record names it.
+    """The text encoder of the CLIP that made the visual features, named by a clip's record.
 
-    `InputError` where no CLIP made them, `WeightsError` where the weights are others now.
+    Raises `InputError` if no CLIP made them, `StoreError` if the record does not name it, and
+    `WeightsError` if its weights have changed.
     """
     spec = sets.visual
     if spec.kind != "clip":

@@ -10,9 +10,8 @@ from torch import nn
 from features.errors import InputError
 from features.system.files import write_atomic
 from models.regions.grid import Grid
-from models.regions.prompts import CoopPrototypes
+from models.regions.prototypes import CoopPrototypes
 
-FILE = "prompts.json"
 N_WORDS = 5  # per learned vector
 
 
@@ -47,7 +46,7 @@ class PromptWords(BaseModel):
 
 def prompt_words(head: nn.Module, grid: Grid) -> PromptWords | None:
     """What the head's prompts came to say; None where it has none that are learned."""
-    bank = getattr(head, "bank", None)
+    bank = getattr(head, "prompts", None)
     if not isinstance(bank, CoopPrototypes):
         return None
     found = bank.nearest_words(N_WORDS)
@@ -67,15 +66,14 @@ def prompt_words(head: nn.Module, grid: Grid) -> PromptWords | None:
     )
 
 
-def write_prompt_words(run: Path, words: PromptWords) -> None:
-    """Put them into the run's folder."""
+def write_prompt_words(path: Path, words: PromptWords) -> None:
+    """Write the words to a JSON file."""
     text = json.dumps(words.model_dump(mode="json"), indent=2, ensure_ascii=False)
-    write_atomic(run / FILE, f"{text}\n".encode())
+    write_atomic(path, f"{text}\n".encode())
 
 
-def read_prompt_words(run: Path) -> PromptWords | None:
-    """Those of a run; None where it has none."""
-    path = run / FILE
+def read_prompt_words(path: Path) -> PromptWords | None:
+    """The words in a file; None if there is no file."""
     try:
         return PromptWords.model_validate_json(path.read_bytes())
     except FileNotFoundError:

@@ -80,7 +80,7 @@ OTHER_VALUES = {  # none is the default of its key
     "sample": Path("sample.txt"),
     "baselines": (MeanConfig(),),
     "output": Path("b.json"),
-    "rows": "modality",
+    "variants": "modality",
     "seeds": 2,
     "workers": 4,
     "device": "cpu",
@@ -203,7 +203,8 @@ class FakeStage:
         self.fn, self.result = stage_function(name), result
         self.received: dict = {}
 
-    def __call__(self, **keys):
+    def __call__(self, *args, **kwargs):
+        keys = inspect.signature(self.fn).bind(*args, **kwargs).arguments
         self.received = {key: value for key, value in keys.items() if not key.startswith(HOOK)}
         return self.result
 

@@ -30,7 +30,7 @@ from features.manifest.manifest import write_manifest
 from features.store.feature_store import FeatureStore, absolute_path, backend_at
 from features.store.s3_client import CONNECT_S, filesystem, s3_errors
 from flows.command.main import main
-from models.runs.checkpoint import FILE
+from models.runs.folder import HEAD_FILE
 from models.stages.score_head import score_head
 from models.stages.train_head import train_head
 from tests.helpers.small_heads import BRIEF, HEAD
@@ -267,7 +267,7 @@ def test_a_head_of_a_bucket_is_that_of_a_folder(bucket, files, tmp_path):
     for name, store in (("folder", planted.store), ("bucket", url)):
         run = tmp_path / name
         train_head(run=run, head=HEAD, train=BRIEF, manifest=planted.manifest, store=store)
-        heads.append((run / FILE).read_bytes())
+        heads.append((run / HEAD_FILE).read_bytes())
     assert heads[0] == heads[1]
     scored = [score_head(run=tmp_path / name) for name in ("folder", "bucket")]
     assert scored[0].score == scored[1].score

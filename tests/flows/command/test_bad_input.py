@@ -383,7 +383,13 @@ no_record = several(begun, text("folds/ensemble.json", "{"))
 RUN = (
     Row("a file", nothing, f"{TRAIN} run=m.jsonl", 2, "run = m.jsonl: m.jsonl is no folder; give"),
     Row("below a file", nothing, f"{TRAIN} run=m.jsonl/r", 2, "m.jsonl is no folder; give another"),
-    Row("another folder", nothing, f"{TRAIN} run=crops", 2, "crops holds files that are no run's"),
+    Row(
+        "another folder",
+        nothing,
+        f"{TRAIN} run=crops",
+        2,
+        "crops holds files that do not belong to a run",
+    ),
     Row(
         "no head",
         gone("r/head.safetensors"),
@@ -391,7 +397,9 @@ RUN = (
         2,
         "there is no trained head at r.*; run train",
     ),
-    Row("half a head", cut("r/head.safetensors"), SCORE, 2, "is no head of vaflow, or is damaged"),
+    Row(
+        "half a head", cut("r/head.safetensors"), SCORE, 2, "is not a head of vaflow, or is damaged"
+    ),
     Row(
         "half a head, again", cut("r/head.safetensors"), TRAIN, 0, "train-head: 1 epochs", the_store
     ),
@@ -414,7 +422,7 @@ RUN = (
         text("r/config.yaml", "a: ["),
         SCORE,
         2,
-        "no config of train-head: line 1, col",
+        "not a config of train-head: line 1, col",
     ),
     Row(
         "later config",

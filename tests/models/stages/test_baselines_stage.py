@@ -36,9 +36,9 @@ def test_the_stage_scores_val_after_learning_from_train(planted, tmp_path):
     )
     splits = load_splits(planted.manifest, planted.store)
     for each, config in zip(result.scores, FEW, strict=True):
-        found = predict_baseline(config, splits.train, splits.val, splits.subject_of)
+        found = predict_baseline(config, splits.train, splits.val, splits.subject_by_clip)
         assert each.baseline == config
-        assert each.score == split_score(found, splits.val, splits.subject_of)
+        assert each.score == split_score(found, splits.val, splits.subject_by_clip)
     written = json.loads(output.read_text())
     assert written["visual"] == splits.visual
     assert written["audio"] == splits.audio

@@ -19,14 +19,15 @@ from models.data.batch import Batch
 from models.data.packed import Streaming
 from models.data.windows import dense_windows
 from models.heads.dspl import DsplConfig, ReleasedConfig
-from models.runs.checkpoint import FILE
-from models.runs.folder import CONFIG, METRICS, PROVENANCE, RunConfig, read_config
+from models.runs.checkpoint import load_head
+from models.runs.folder import CONFIG, HEAD_FILE, METRICS, PROVENANCE, RunConfig, read_config
 from models.runs.run_split import open_split, read_split
 from models.stages.score_head import score_head
 from models.stages.train_head import TrainResult, seeded, train_head
 from models.training.config import TrainConfig
 from models.training.loop import rate
-from tests.helpers.small_heads import BRIEF, FULL, HEAD
+from models.training.loss_config import LossConfig
+from tests.helpers.small_heads import BRIEF, FULL, HEAD, without_region_loss
 from tests.helpers.synthetic import AST_SPEC, Planted, plant, tiny_model, write_tiny_clip
 
 
@@ -52,7 +53,7 @@ def brief(planted, tmp_path_factory) -> TrainResult:
 
 
 def weights(result) -> bytes:
-    return (result.run / FILE).read_bytes()
+    return (result.run / HEAD_FILE).read_bytes()
 
 
 def test_a_planted_signal_is_found(planted, tmp_path):
@@ -70,13 +71,13 @@ def test_the_same_run_again_gives_the_same_digits(planted, brief, tmp_path):
     again = train(planted, tmp_path)
     assert again.epochs == brief.epochs
     assert (again.run / METRICS).read_bytes() == (brief.run / METRICS).read_bytes()
-    found, expected = load_file(again.run / FILE), load_file(brief.run / FILE)
+    found, expected = load_file(again.run / HEAD_FILE), load_file(brief.run / HEAD_FILE)
     assert found.keys() == expected.keys()
     for name in found:
         assert torch.equal(found[name], expected[name]), name
 
 
-def test_a_bank_that_fits_into_what_it_is_given_changes_nothing(planted, brief, tmp_path):
+def test_a_memory_limit_that_is_not_reached_changes_nothing(planted, brief, tmp_path):
     told = train(planted, tmp_path, train=BRIEF.model_copy(update={"bank_mib": 1}))
     assert told.epochs == brief.epochs
     assert told.notes == ()
@@ -90,7 +91,7 @@ def test_a_streamed_training_finds_the_signal_and_repeats_it(planted, tmp_path, 
     assert "streamed, 240 of 780 rows at a time" in " ".join(first.notes)
     assert again.epochs == first.epochs
     reading = read_split(open_split(first.run, None, None, "val"))
-    part = replace(reading.bank, streaming=Streaming(torch.device("cpu"), 50))
+    part = replace(reading.packed, streaming=Streaming(torch.device("cpu"), 50))
     assert np.array_equal(reading.source.predictor.predict(part).va, reading.prediction.va)
 
 
@@ -113,16 +114,16 @@ def test_each_setting_decides_the_result(planted, brief, tmp_path, change):
 
 def test_the_region_loss_shapes_valence_and_arousal(planted, brief, tmp_path):
     # one seed, and the same draws: only the loss is different
-    without = train(planted, tmp_path, head=HEAD.model_copy(update={"region_weight": 0.0}))
+    without = train(planted, tmp_path, train=without_region_loss(BRIEF))
     assert without.best.ccc_valence != brief.best.ccc_valence
     assert without.best.ccc_arousal != brief.best.ccc_arousal
-    found, shaped = load_file(without.run / FILE), load_file(brief.run / FILE)
+    found, shaped = load_file(without.run / HEAD_FILE), load_file(brief.run / HEAD_FILE)
     for name in ("va.3.weight", "adapter.up.weight", "visual.temporal.projection.weight"):
         assert not torch.equal(found[name], shaped[name]), name
     start = math.log(1 / 0.07)
     assert found["regions.log_scale"].item() == pytest.approx(start)
     assert abs(shaped["regions.log_scale"].item() - start) > 1e-3
-    assert not torch.equal(found["bank.context"], shaped["bank.context"])
+    assert not torch.equal(found["prompts.context"], shaped["prompts.context"])
 
 
 def test_the_region_loss_of_the_released_preset_moves_nothing(planted, tmp_path):
@@ -130,10 +131,10 @@ def test_the_region_loss_of_the_released_preset_moves_nothing(planted, tmp_path)
     head = ReleasedConfig(width=16, dropout=0.1)
     brief = BRIEF.model_copy(update={"causal_stride": 10})
     kept = train(planted, tmp_path / "kept", head=head, train=brief)
-    without = head.model_copy(update={"region_weight": 0.0})
-    left_out = train(planted, tmp_path / "left_out", head=without, train=brief)
+    without = without_region_loss(brief)
+    left_out = train(planted, tmp_path / "left_out", head=head, train=without)
     assert kept.best.ccc_mean == left_out.best.ccc_mean
-    found, expected = load_file(kept.run / FILE), load_file(left_out.run / FILE)
+    found, expected = load_file(kept.run / HEAD_FILE), load_file(left_out.run / HEAD_FILE)
     assert found.keys() == expected.keys()
     for name in found:
         assert torch.equal(found[name], expected[name]), name
@@ -153,9 +154,9 @@ def solved(planted, tmp_path_factory):
     folder = tmp_path_factory.mktemp("solved")
 
     def of(fusion: str) -> TrainResult:
-        changes = {"fusion": fusion} | ({"region_weight": 0.0} if fusion == "audio" else {})
-        head = HEAD.model_copy(update=changes)
-        return train(planted, folder / fusion, head=head, train=FULL)
+        head = HEAD.model_copy(update={"fusion": fusion})
+        settings = without_region_loss(FULL) if fusion == "audio" else FULL
+        return train(planted, folder / fusion, head=head, train=settings)
 
     return {fusion: of(fusion) for fusion in ("visual", "audio", "concatenation", "gate")}
 
@@ -175,9 +176,9 @@ def test_fused_both_are_solved(solved, fusion):
 
 def test_the_gate_leans_to_the_side_that_is_left(solved):
     reading = read_split(open_split(solved["gate"].run, None, None, "val"))
-    head, _ = reading.source.predictor.loaded(reading.bank)
-    windows = dense_windows(reading.bank.offsets, size=40, stride=40)
-    batch, _ = reading.bank.gather(windows, np.arange(3))
+    head = load_head(solved["gate"].run / HEAD_FILE, reading.packed.device).head
+    windows = dense_windows(reading.packed.offsets, size=40, stride=40)
+    batch, _ = reading.packed.gather(windows, np.arange(3))
 
     def mean_gate(shown: Batch) -> float:
         seen = {}
@@ -199,23 +200,22 @@ def test_a_region_loss_that_moves_nothing_is_refused(planted, tmp_path):
     with pytest.raises(InputError, match="region loss reaches no parameter of the V/A output"):
         train(planted, tmp_path / "run", head=frozen)
     assert not (tmp_path / "run").exists()
-    unweighted = frozen.model_copy(update={"region_weight": 0.0})
-    assert train(planted, tmp_path / "run", head=unweighted).state == "trained"
+    settings = without_region_loss(BRIEF)
+    assert train(planted, tmp_path / "run", head=frozen, train=settings).state == "trained"
 
 
 @pytest.mark.parametrize("weight", [0.0, 0.2])
 def test_a_window_with_more_rows_than_learned_positions_is_refused(planted, tmp_path, weight):
-    head = HEAD.model_copy(
-        update={"temporal": "transformer", "positions": "learned", "region_weight": weight}
-    )
-    long = BRIEF.model_copy(update={"window": 1025})
+    head = HEAD.model_copy(update={"temporal": "transformer", "positions": "learned"})
+    loss = LossConfig(region_weight=weight)
+    long = BRIEF.model_copy(update={"window": 1025, "loss": loss})
     with pytest.raises(InputError, match="1025 rows is longer than .* 1024 .* set train.window"):
         train(planted, tmp_path / "run", head=head, train=long)
     assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize(
-    ("config", "key"), [(DsplConfig, "sigma"), (TrainConfig, "mixup"), (RidgeConfig, "spans_s")]
+    ("config", "key"), [(LossConfig, "sigma"), (TrainConfig, "mixup"), (RidgeConfig, "spans_s")]
 )
 def test_a_setting_without_end_is_refused(config, key):
     value = [float("inf")] if key == "spans_s" else float("inf")
@@ -233,7 +233,9 @@ def test_a_split_without_an_annotated_row_is_refused(small, tmp_path):
 
 def test_a_folder_with_other_things_in_it_is_left_alone(planted, tmp_path):
     (tmp_path / "scores.json").write_text("mine")
-    with pytest.raises(InputError, match="holds files that are no run's; give another folder"):
+    with pytest.raises(
+        InputError, match="holds files that do not belong to a run; give another folder"
+    ):
         train(planted, tmp_path)
     assert (tmp_path / "scores.json").read_text() == "mine"
     with pytest.raises(InputError, match="is no folder; give another path"):
@@ -246,7 +248,7 @@ def test_a_width_that_cannot_be_divided_is_refused(config):
         DsplConfig(**config)
 
 
-@pytest.mark.parametrize("name", [FILE, METRICS])
+@pytest.mark.parametrize("name", [HEAD_FILE, METRICS])
 def test_a_damaged_run_is_trained_again_by_the_same_command(planted, brief, tmp_path, name):
     shutil.copytree(brief.run, tmp_path / "run")
     (tmp_path / "run" / name).write_bytes(b"damaged")
@@ -279,7 +281,7 @@ def test_another_result_is_replaced_with_what_was_made_of_it(planted, tmp_path):
 
 
 def test_a_finished_run_can_be_forced(planted, brief, tmp_path):
-    for name in (CONFIG, METRICS, PROVENANCE, FILE):
+    for name in (CONFIG, METRICS, PROVENANCE, HEAD_FILE):
         (tmp_path / name).write_bytes((brief.run / name).read_bytes())
     assert train(planted, tmp_path).state == "present"
     assert train(planted, tmp_path, force=True).state == "trained"
@@ -288,6 +290,26 @@ def test_a_finished_run_can_be_forced(planted, brief, tmp_path):
 def test_a_run_that_died_before_its_head_is_made_again(planted, brief, tmp_path):
     for name in (CONFIG, METRICS, PROVENANCE):
         (tmp_path / name).write_bytes((brief.run / name).read_bytes())
+    assert train(planted, tmp_path).state == "trained"
+
+
+@pytest.mark.parametrize("step", ["write_metrics", "prompt_words", "save_head"])
+def test_a_training_that_is_killed_while_it_writes_leaves_no_head(
+    planted, brief, tmp_path, monkeypatch, step
+):
+    for name in (CONFIG, METRICS, PROVENANCE, HEAD_FILE):
+        (tmp_path / name).write_bytes((brief.run / name).read_bytes())
+    assert train(planted, tmp_path).state == "present"
+
+    def killed(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(f"models.stages.train_head.{step}", killed)
+        with pytest.raises(KeyboardInterrupt):
+            train(planted, tmp_path, train=BRIEF.model_copy(update={"seed": 1}))
+
+    assert not (tmp_path / HEAD_FILE).exists()
     assert train(planted, tmp_path).state == "trained"
 
 
