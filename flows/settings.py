@@ -30,6 +30,18 @@ def settings(function: Callable, config: Path | None, overrides: Sequence[str]) 
     return {name: getattr(checked, name) for name in type(checked).model_fields}
 
 
+def check_key_names(overrides: Iterable[str]) -> None:
+    """Raise `InputError` for a key that no stage has, without importing a stage.
+
+    The modules of a stage take seconds to import (test_main.py holds that they are not).
+    """
+    for override in overrides:
+        first = _parse(override)[0].split(".")[0]
+        if first not in known_keys() and first not in RENAMED:
+            near = get_close_matches(first, known_keys(), n=1, cutoff=0.0)[0]
+            raise InputError(f"unknown key {first!r}; the nearest valid one is {near!r}")
+
+
 def checked_keys(
     function: Callable,
     config: Path | None,

@@ -118,11 +118,14 @@ def add_log_format(command: argparse.ArgumentParser) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    from flows.settings import settings
+    from flows.settings import check_key_names, settings
 
     set_up(arguments.log_format)
     if arguments.timeout is not None and not arguments.via:
         raise InputError("--timeout limits how long a run is watched: give --via prefect with it")
+    overrides = _overrides(arguments)
+    stage = stage_name(arguments.stage.partition("/")[0] if arguments.via else arguments.stage)
+    check_key_names(overrides)
     if arguments.via:
         from flows.server.deployment_run import run_and_watch
 
@@ -131,11 +134,9 @@ def _run(arguments: argparse.Namespace) -> int:
                 "--metrics counts a run in this process, and --via prefect runs the stage in a "
                 "worker's; leave one of the two out"
             )
-        overrides = _overrides(arguments)
         return run_and_watch(arguments.stage, arguments.config, overrides, arguments.timeout)
-    stage = stage_name(arguments.stage)
     function = stage_function(stage)
-    keys = settings(function, arguments.config, _overrides(arguments))
+    keys = settings(function, arguments.config, overrides)
     from flows.command.progress_hooks import progress_hooks
     from flows.console import plain_console
     from flows.messages import describe
