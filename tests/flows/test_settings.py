@@ -7,6 +7,7 @@ from features.encoders.clip import ClipConfig
 from features.errors import InputError
 from flows.settings import checked_keys, settings
 from flows.stage_functions import stage_name
+from flows.stages import extract_or_tell as extract_features
 from models.heads.dspl import DsplConfig, ReleasedConfig
 from models.regions.prompts import FixedPrompts
 from models.stages.train_head import train_head
@@ -33,7 +34,7 @@ def config(tmp_path) -> Path:
 
 
 def test_each_stage_takes_its_keys_from_the_config_of_an_experiment(config):
-    found = settings(stage_function("extract-features"), config, [])
+    found = settings(extract_features, config, [])
     assert found["encoders"] == (
         ClipConfig(model="ViT-B-32", pretrained="openai"),
         AstConfig(hop_s=1.28),
@@ -45,7 +46,7 @@ def test_each_stage_takes_its_keys_from_the_config_of_an_experiment(config):
 
 def test_overrides_reach_into_configs_and_lists(config):
     found = settings(
-        stage_function("extract-features"),
+        extract_features,
         config,
         ["encoders.1.hop_s=2.56", "store=other", "force=true"],
     )
@@ -126,7 +127,7 @@ def test_a_config_with_the_loss_in_the_head_means_the_same(tmp_path):
 )
 def test_a_wrong_override_is_named(config, override, message):
     with pytest.raises(InputError, match=message):
-        settings(stage_function("extract-features"), config, [override])
+        settings(extract_features, config, [override])
 
 
 @pytest.mark.parametrize(
@@ -140,14 +141,14 @@ def test_a_wrong_override_is_named(config, override, message):
 def test_a_wrong_config_is_named(tmp_path, text, message):
     (tmp_path / "bad.yaml").write_text(text)
     with pytest.raises(InputError, match=message):
-        settings(stage_function("extract-features"), tmp_path / "bad.yaml", [])
+        settings(extract_features, tmp_path / "bad.yaml", [])
 
 
 def test_a_config_that_is_not_there_and_a_missing_key_are_named(tmp_path, config):
     with pytest.raises(InputError, match="cannot be read"):
-        settings(stage_function("extract-features"), tmp_path / "none.yaml", [])
+        settings(extract_features, tmp_path / "none.yaml", [])
     with pytest.raises(InputError, match="the key 'encoders' is missing"):
-        settings(stage_function("extract-features"), None, ["manifest=m", "store=s"])
+        settings(extract_features, None, ["manifest=m", "store=s"])
 
 
 def test_an_unknown_stage_is_answered_with_the_nearest():

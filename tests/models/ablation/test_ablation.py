@@ -20,6 +20,7 @@ from models.metrics.ccc import Concordance
 from models.regions.prompts import FixedPrompts
 from models.runs.folder import HEAD_FILE, VAL_PREDICTIONS
 from models.stages.ablate import CSV, MARKDOWN, PAGE, ablate
+from models.stages.ablation_trial import Trial, run_trial
 from models.training.config import TrainConfig
 from tests.helpers.synthetic import plant
 
@@ -92,14 +93,12 @@ def test_what_is_lost_or_damaged_is_made_again_and_no_more(done, planted, plan, 
 
 
 def test_predictions_of_other_labels_are_not_taken(planted, tmp_path):
-    member = members.Trial(
-        tmp_path / "run", planted.manifest, planted.store, None, None, 3, HEAD, TRAIN
-    )
-    found = members.run_trial(member)
+    member = Trial(tmp_path / "run", planted.manifest, planted.store, None, None, 3, HEAD, TRAIN)
+    found = run_trial(member)
     path = tmp_path / "run" / VAL_PREDICTIONS
     with np.load(path) as file:
         np.savez(path, va=file["va"] + 1, key=np.array("of others"))
-    np.testing.assert_array_equal(members.run_trial(member).va, found.va)
+    np.testing.assert_array_equal(run_trial(member).va, found.va)
 
 
 def test_a_training_that_fails_is_listed_and_the_others_go_on(planted, plan, tmp_path, capsys):
