@@ -9,13 +9,18 @@ CONTROLS := control-labels control-face control-voice
 
 PORT ?= 4200
 
-.PHONY: help venv demo controls $(CONTROLS) serve test torture lint encoders clean
+# one process per core; the tests of a module share its fixtures in one of them
+PYTEST := $(BIN)/python -m pytest --quiet
+PARALLEL := --numprocesses=auto --dist=loadfile
+
+.PHONY: help venv demo controls $(CONTROLS) serve check test torture lint encoders clean
 
 help:
 	@echo "make demo       the whole pipeline on rendered videos, under data/demo/"
 	@echo "make controls   the demo with labels, faces or voices taken away: the score must go"
 	@echo "make serve      Prefect's server, a worker and all deployments, until Ctrl-C"
-	@echo "make test       the tests"
+	@echo "make check      lint and the quick tests, for use while working"
+	@echo "make test       all tests"
 	@echo "make torture    the long form of the tests' proofs: kills, full disks, many processes"
 	@echo "make lint       ruff, pyright, import-linter"
 	@echo "make venv       the environment in $(VENV)"
@@ -43,11 +48,14 @@ $(CONTROLS): control-%: venv
 serve: venv
 	$(BIN)/vaflow serve --port $(PORT)
 
+check: lint
+	$(PYTEST) $(PARALLEL) -m "not slow and not torture"
+
 test: venv
-	$(BIN)/python -m pytest --quiet --durations=10
+	$(PYTEST) $(PARALLEL) --durations=10
 
 torture: venv
-	$(BIN)/python -m pytest --quiet --durations=10 -m torture
+	$(PYTEST) --durations=10 -m torture
 
 lint: venv
 	$(BIN)/ruff check

@@ -1,9 +1,15 @@
 """What tests share: small real media, and small seeded encoders of the real classes."""
 
 import json
+import os
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
+
+# `make test` runs one process per core, in which more threads would wait for each other.
+# The variables reach the commands that tests start, too.
+for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+    os.environ.setdefault(variable, "1")
 
 import pytest
 import torch
@@ -16,6 +22,12 @@ from features.extraction.runtime import Runtime
 from features.media.decoder import Decoder
 from features.media.limits import DecodeLimits
 from tests.helpers.small_media import TINY_AST, TINY_CLIP, draw_frames, write_video
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Run the slow modules first: the last module to end is then a short one."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)  # stable: the order is kept otherwise
 
 
 @pytest.fixture(scope="session")
