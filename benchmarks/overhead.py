@@ -3,7 +3,7 @@
 Run by `encode.py`.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from functools import partial
@@ -87,10 +87,14 @@ def _decoded_by(n_processes: int, paths: list[Path]) -> int:
 
 
 def _all_of(decoder: Decoder, paths: list[Path]) -> int:
-    return sum(len(piece) for path in paths for piece in decoder.pictures(path, None))
+    return sum(_n_frames(decoder.frames(path, None)) for path in paths)
+
+
+def _n_frames(items: Iterable[object]) -> int:
+    return sum(len(item) for item in items if isinstance(item, list))
 
 
 def _decoded(video: Path, sampling: Sampling) -> int:
     """Frames that a decode process of its own, on all cores, gives of a video."""
     with closing(Decoder(DEFAULT_LIMITS, n_cores())) as decoder:
-        return sum(len(piece) for piece in decoder.pictures(video, None, sampling))
+        return _n_frames(decoder.frames(video, None, sampling))

@@ -64,7 +64,7 @@ def decode(report: Report, video: Path, name: str, n_rounds: int) -> None:
         ways: dict[str, Callable[[], object]] = {
             f"decode_{name}_1_thread": lambda: _decoded(video, 1),
             f"decode_{name}_2_threads": lambda: _decoded(video, 2),
-            f"decode_{name}_process": lambda: [None for _ in decoder.pictures(video, None)],
+            f"decode_{name}_process": lambda: [None for _ in decoder.frames(video, None)],
         }
         times_s = in_turns(ways, n_rounds)
     began = time.process_time()

@@ -232,7 +232,7 @@ def _report(
         n_annotated_without_crop=sum(k not in numbers for k in annotated) if crops else 0,
         fps=listed.mean_fps,
         variable_rate=listed.variable_rate,
-        has_sound=listed.has_sound,
+        has_sound=listed.has_audio,
     )
 
 

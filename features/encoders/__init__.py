@@ -1,7 +1,4 @@
-"""Every encoder there is. To add one: write its module here, then add it to this union.
-
-What it tells of is said in features/modality.py as well.
-"""
+"""The encoders. To add one, write its module in this package and add its config to this union."""
 
 from typing import Annotated
 

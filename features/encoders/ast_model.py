@@ -1,4 +1,4 @@
-"""An AST by its name: its three files, and the network and extractor that they make."""
+"""Resolves an AST by name: its three files, its network, and its feature extractor."""
 
 import json
 from dataclasses import dataclass
@@ -13,11 +13,12 @@ from transformers.utils import logging as progress
 from transformers.utils.hub import cached_file
 
 from features.canonical_json import JsonObject
+from features.encoders.weights import WeightsFile
 from features.errors import WeightsError
 
 MODEL_TYPE = "audio-spectrogram-transformer"
-CLASSIFIER = "classifier."  # weights that a fine-tuned AST has and an encoder leaves aside
-SHIPPED = Path(__file__).parent / "weights"  # small encoders of this project, for trying
+CLASSIFIER = "classifier."  # weights of a fine-tuned AST that an encoder does not use
+SHIPPED = Path(__file__).parent / "weights"  # small encoders that come with vaflow
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,11 +27,14 @@ class AstFiles:
 
     config: Path
     preprocessor: Path
-    weights: Path
+    weights: WeightsFile
 
 
 def resolve_ast(model: str) -> AstFiles:
-    """The files of a model: shipped, in a local folder, or in the cache of the hub."""
+    """The files of a model: shipped, in a local folder, or in the cache of the hub.
+
+    Raises `WeightsError` if one is missing.
+    """
     shipped = SHIPPED / model
     folder = shipped if shipped.is_dir() else Path(model)
     names = ("config.json", "preprocessor_config.json", "model.safetensors")
@@ -40,17 +44,20 @@ def resolve_ast(model: str) -> AstFiles:
                 f"encoders.ast.model = {model!r}: the folder lacks {', '.join(missing)}; an AST "
                 f"is the three files {', '.join(names)}"
             )
-        return AstFiles(*(folder / name for name in names))
+        config, preprocessor, weights = (folder / name for name in names)
+        return AstFiles(config, preprocessor, WeightsFile.of(weights))
     try:
-        return AstFiles(*(Path(str(cached_file(model, name))) for name in names))
+        config, preprocessor, weights = (Path(str(cached_file(model, name))) for name in names)
     except (OSError, ValueError) as error:
         raise WeightsError(
             f"encoders.ast.model = {model!r} is no local folder, and its files are not in the "
-            f"hub's cache and cannot be fetched ({_line(error)}). They are {', '.join(names)} of "
-            f"https://huggingface.co/{model}: fetch them once with a network and HF_HUB_OFFLINE "
-            "unset, or point at a local copy with model=FOLDER (encoders.1.model=FOLDER where it "
-            f"is the second encoder). With vaflow comes {_shipped()}"
+            f"hub's cache and cannot be fetched ({_one_line(error)}). They are "
+            f"{', '.join(names)} of https://huggingface.co/{model}: fetch them once with a "
+            "network and HF_HUB_OFFLINE unset, or point at a local copy with model=FOLDER "
+            f"(encoders.1.model=FOLDER where it is the second encoder). With vaflow comes "
+            f"{_shipped()}"
         ) from error
+    return AstFiles(config, preprocessor, WeightsFile.of(weights))
 
 
 def _shipped() -> str:
@@ -58,7 +65,7 @@ def _shipped() -> str:
 
 
 def network_config(files: AstFiles) -> AstNetworkConfig:
-    """The sizes of the network; `WeightsError` where the config is no AST's."""
+    """The config of the network; `WeightsError` if it is not an AST's."""
     fields = _json(files.config)
     if fields.get("model_type", MODEL_TYPE) != MODEL_TYPE:
         raise WeightsError(
@@ -69,20 +76,20 @@ def network_config(files: AstFiles) -> AstNetworkConfig:
         return AstNetworkConfig.from_dict(fields)
     except (StrictDataclassError, TypeError, ValueError) as error:
         raise WeightsError(
-            f"{files.config} is no config of an AST ({_line(error)}); fetch the file again"
+            f"{files.config} is no config of an AST ({_one_line(error)}); fetch the file again"
         ) from None
 
 
-def extractor_of(files: AstFiles) -> ASTFeatureExtractor:
-    """What makes spectrograms for the network; `WeightsError` where it is not as published."""
+def load_extractor(files: AstFiles) -> ASTFeatureExtractor:
+    """The feature extractor; `WeightsError` if its settings are not supported."""
     try:
         extractor = ASTFeatureExtractor.from_dict(_json(files.preprocessor))
     except (TypeError, ValueError) as error:
         raise WeightsError(
-            f"{files.preprocessor} is no preprocessing of an AST ({_line(error)}); fetch the file "
-            "again"
+            f"{files.preprocessor} is no preprocessing of an AST ({_one_line(error)}); "
+            "fetch the file again"
         ) from None
-    assert isinstance(extractor, ASTFeatureExtractor)  # a pair only where unused keys are asked for
+    assert isinstance(extractor, ASTFeatureExtractor)  # a tuple only with return_unused_kwargs
     if not extractor.do_normalize:
         raise WeightsError(
             f"{files.preprocessor} says do_normalize: false, which no published AST does and "
@@ -101,45 +108,50 @@ def _json(path: Path) -> JsonObject:
     return fields
 
 
-def _line(error: Exception) -> str:
-    """What a library says, in one line of a length that one reads."""
+def _one_line(error: Exception) -> str:
+    """A library's message in one line of at most 300 characters."""
     return " ".join(str(error).split())[:300]
 
 
 def load(files: AstFiles) -> ASTModel:
-    """The network with its weights, frozen, in float32."""
+    """The network with its weights, frozen, in float32.
+
+    Raises `WeightsError` if weights are missing, unexpected or of another size, or if the file
+    changed since it was hashed.
+    """
     with_bar, verbosity = progress.is_progress_bar_enabled(), progress.get_verbosity()
-    progress.disable_progress_bar()  # it would break into ours
-    progress.set_verbosity_error()  # a table of what does not fit: our message says it
+    progress.disable_progress_bar()  # it would interrupt ours
+    progress.set_verbosity_error()  # it would print a table of what our error says in one line
     try:
         model, report = ASTModel.from_pretrained(  # pyright: ignore[reportGeneralTypeIssues]
-            files.weights.parent,
+            files.weights.path.parent,
             config=network_config(files),
             dtype=torch.float32,
             use_safetensors=True,
             output_loading_info=True,
             local_files_only=True,
-            ignore_mismatched_sizes=True,  # they are reported, and refused below
+            ignore_mismatched_sizes=True,  # reported, and raised as an error below
         )
     except (RuntimeError, OSError, ValueError, SafetensorError) as error:
         raise WeightsError(
-            f"{files.weights} holds no weights of the AST in {files.config} ({_line(error)}); "
-            "config and weights must be of one model"
+            f"{files.weights.path} holds no weights of the AST in {files.config} "
+            f"({_one_line(error)}); config and weights must be of one model"
         ) from error
     finally:
         progress.set_verbosity(verbosity)
         if with_bar:
             progress.enable_progress_bar()
-    lacking = sorted([*report["missing_keys"], *(key for key, *_ in report["mismatched_keys"])])
-    if lacking:
+    files.weights.check_unchanged()
+    missing = sorted([*report["missing_keys"], *(key for key, *_ in report["mismatched_keys"])])
+    if missing:
         raise WeightsError(
-            f"{files.weights} lacks weights of the AST in {files.config}, or has them in another "
-            f"size, {lacking[0]} for one; config and weights must be of one model"
+            f"{files.weights.path} lacks weights of the AST in {files.config}, or has them in "
+            f"another size, {missing[0]} for one; config and weights must be of one model"
         )
-    beyond = sorted(key for key in report["unexpected_keys"] if not key.startswith(CLASSIFIER))
-    if beyond:
+    unexpected = sorted(key for key in report["unexpected_keys"] if not key.startswith(CLASSIFIER))
+    if unexpected:
         raise WeightsError(
-            f"{files.weights} has weights that the AST in {files.config} does not have, "
-            f"{beyond[0]} for one; config and weights must be of one model"
+            f"{files.weights.path} has weights that the AST in {files.config} does not have, "
+            f"{unexpected[0]} for one; config and weights must be of one model"
         )
     return model.eval().requires_grad_(False)

@@ -1,4 +1,4 @@
-"""From samples to the spectrogram windows of an AST, as the sound comes in."""
+"""Spectrogram windows of an AST, computed from a stream of samples."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -13,12 +13,12 @@ from transformers import ASTFeatureExtractor
 
 FBANK_HOP_S = 0.010  # Kaldi's frame shift, as AST was trained (Gong et al., 2021)
 FBANK_WINDOW_S = 0.025
-FBANK_BLOCK = 1000  # spectrogram frames made at a time: ten seconds
+FBANK_BLOCK = 1000  # spectrogram frames computed at a time: ten seconds
 
 
 @dataclass(frozen=True, slots=True)
-class SoundWindows:
-    """Windows a hop apart, each as `ASTFeatureExtractor` makes it of the same stretch of sound."""
+class AudioWindows:
+    """Windows a hop apart, each equal to `ASTFeatureExtractor`'s of the same samples."""
 
     extractor: ASTFeatureExtractor
     hop_frames: int
@@ -26,70 +26,72 @@ class SoundWindows:
 
     @property
     def real_frames(self) -> int:
-        """Spectrogram frames that a window's length of sound gives: two fewer than its rows."""
+        """Spectrogram frames of a window's duration of audio: two fewer than its rows."""
         return self.extractor.max_length + 1 - ceil(FBANK_WINDOW_S / FBANK_HOP_S)
 
-    def of(self, blocks: Iterable[Float32[np.ndarray, "_"]]) -> Iterator[Float32[Tensor, "T M"]]:
-        """Every window of a sound that comes in blocks, until one reaches its end; normalised.
+    def from_blocks(
+        self, blocks: Iterable[Float32[np.ndarray, "_"]]
+    ) -> Iterator[Float32[Tensor, "T M"]]:
+        """Yield the normalised windows of audio given in blocks, until one reaches its end.
 
-        No more of the sound is held than a block of the spectrogram is made of. None where it
-        is shorter than one frame of the spectrogram.
+        Yields nothing if the audio is shorter than one spectrogram frame. Keeps a window and one
+        block of the spectrogram in memory, whatever the length.
         """
-        held = torch.zeros(0, self.extractor.num_mel_bins)
-        first, n_windows = 0, 0  # of what is held, in frames of the whole sound
+        kept = torch.zeros(0, self.extractor.num_mel_bins)
+        first, n_windows = 0, 0  # `first` is the index of kept[0] in the whole spectrogram
         n_frames = 0
         for frames in self._frames(blocks):
             n_frames += len(frames)
-            held = torch.cat([held, frames])
-            while len(held) - (start := n_windows * self.hop_frames - first) >= self.real_frames:
-                yield self.window(held, start)
+            kept = torch.cat([kept, frames])
+            while len(kept) - (start := n_windows * self.hop_frames - first) >= self.real_frames:
+                yield self.window(kept, start)
                 n_windows += 1
-            gone = min(len(held), n_windows * self.hop_frames - first)
-            held, first = held[gone:], first + gone
+            n_done = min(len(kept), n_windows * self.hop_frames - first)
+            kept, first = kept[n_done:], first + n_done
         for start in self.starts(n_frames)[n_windows:]:
-            yield self.window(held, start - first)
+            yield self.window(kept, start - first)
 
     def starts(self, n_frames: int) -> list[int]:
-        """First frames of the windows of a sound of so many frames."""
+        """The first frame of each window of a spectrogram of `n_frames`."""
         if not n_frames:
             return []
         beyond_first = max(0, n_frames - self.real_frames)
         return [i * self.hop_frames for i in range(1 + ceil(beyond_first / self.hop_frames))]
 
     def window(self, spectrogram: Float32[Tensor, "_ M"], start: int) -> Float32[Tensor, "T M"]:
-        """The window that begins with a frame of the spectrogram, padded to its length."""
+        """The window that begins at a spectrogram frame, padded and normalised."""
         frames = spectrogram[start : start + self.real_frames]
         padded = torch.nn.functional.pad(frames, (0, 0, 0, self.extractor.max_length - len(frames)))
         return (padded - self.extractor.mean) / (self.extractor.std * 2)
 
     def spectrogram(self, samples: Float32[np.ndarray, "_"]) -> Float32[Tensor, "T M"]:
-        """Kaldi's log mel filter bank of a whole sound, 10 ms a frame."""
+        """Kaldi's log mel filter bank of all samples, 10 ms a frame."""
         empty = torch.zeros(0, self.extractor.num_mel_bins)
         return torch.cat([empty, *self._frames([samples])])
 
     def _frames(
         self, blocks: Iterable[Float32[np.ndarray, "_"]]
     ) -> Iterator[Float32[Tensor, "_ M"]]:
-        """The spectrogram, some frames at a time.
+        """Yield the spectrogram, some frames at a time.
 
-        Frames do not look beyond their own 25 ms: made apart they are those of the whole sound.
+        A frame depends on its own 25 ms only, so blocks give the same frames as the whole.
         """
         rate_hz = self.extractor.sampling_rate
         hop, width = round(FBANK_HOP_S * rate_hz), round(FBANK_WINDOW_S * rate_hz)
         enough = (FBANK_BLOCK - 1) * hop + width
-        waiting: list[np.ndarray] = []
-        n_waiting = 0
+        pending: list[np.ndarray] = []
+        n_pending = 0
         for block in blocks:
-            waiting.append(block.copy())  # it is another's memory, and soon holds what comes next
-            n_waiting += len(block)
-            if n_waiting < enough:
+            pending.append(block.copy())  # the decoder reuses its memory for the next block
+            n_pending += len(block)
+            if n_pending < enough:
                 continue
-            samples = np.concatenate(waiting)
+            samples = np.concatenate(pending)
             while len(samples) >= enough:
                 yield self._fbank(samples[:enough])
                 samples = samples[FBANK_BLOCK * hop :]
-            waiting, n_waiting = [samples], len(samples)
-        samples = np.concatenate([*waiting, np.zeros(0, np.float32)])
+            pending, n_pending = [samples], len(samples)
+        samples = np.concatenate([*pending, np.zeros(0, np.float32)])
         if len(samples) >= width:
             yield self._fbank(samples)
 

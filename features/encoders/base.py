@@ -1,4 +1,4 @@
-"""What an encoder promises: to say what decides its numbers, and to turn clips into tracks."""
+"""The protocol of an encoder, and what encoders share."""
 
 from collections.abc import Generator, Iterable
 from typing import Generic, Literal, Protocol, TypeVar, runtime_checkable
@@ -25,15 +25,15 @@ LayoutT = TypeVar("LayoutT")
 
 
 class EncoderConfig(Config):
-    """Settings of an encoder. Every field decides numbers; where it runs is not a setting."""
+    """Settings of an encoder. Every field decides values; device and batch size are no settings."""
 
     precision: Precision = "float32"
-    """What the network computes in; values are stored in float16 all the same."""
+    """The precision the network computes in; values are always stored in float16."""
 
 
 def to_stored(values: Float[Tensor, "..."]) -> Float16[np.ndarray, "..."]:
-    """Outputs as the store keeps them; `MediaError` where one is not finite in float16."""
-    halves = values.half().numpy()  # what is beyond float16 becomes infinite
+    """Outputs in float16; `MediaError` if one is not finite in it."""
+    halves = values.half().numpy()  # a value beyond float16 becomes infinite
     if not np.isfinite(halves).all():
         raise MediaError(
             "the encoder gave a value that is not finite, or beyond float16; is the input sound, "
@@ -45,34 +45,33 @@ def to_stored(values: Float[Tensor, "..."]) -> Float16[np.ndarray, "..."]:
 
 @runtime_checkable
 class Encoder(Protocol, Generic[LayoutT]):
-    """A frozen network with what belongs before and after it.
+    """A frozen network with its preprocessing.
 
-    `read` runs on readers' threads and has a decoder open what is not trusted; `encode` runs on
-    the device with batches that mix clips; `assemble` joins the outputs of one clip. None of them
-    keeps state between calls.
+    `read` runs in reader threads, `encode` on the device with batches that mix clips, `assemble`
+    joins the outputs of one clip. None of them keeps state between calls.
     """
 
     spec: FeatureSpec
     modality: Modality
     device: torch.device
     cpu_batch: int
-    """Items per batch on a CPU, where nobody says."""
+    """Default number of items per batch on a CPU."""
     gpu_batch: int
-    """Items per batch on a GPU, where nobody says and memory allows."""
+    """Default number of items per batch on a GPU, if they fit its memory."""
 
     @property
     def rate_hz(self) -> int | None:
-        """What it wants sound at; None where it does not listen."""
+        """Sample rate of the audio that it reads; None for a visual encoder."""
         ...
 
     def blank(self, n_items: int) -> Tensor:
-        """Items as `read` yields them, with nothing in them."""
+        """Empty items of the shape that `read` yields, to fill a batch."""
         ...
 
-    def read(self, source: Source, decoder: Decoder) -> Generator[Tensor, None, LayoutT]:
-        """Yield the clip's items, (N, ...) at a time; return how they lie in time.
+    def read(self, source: Source, decoder: Decoder) -> Generator[Tensor | LayoutT, None, None]:
+        """Yield the clip's items, (N, ...) at a time; the last item is their layout in time.
 
-        Raises `MediaError` where the clip cannot be decoded.
+        Raises `MediaError` if the clip cannot be decoded.
         """
         ...
 
@@ -81,8 +80,9 @@ class Encoder(Protocol, Generic[LayoutT]):
         ...
 
     def assemble(self, outputs: Iterable[Tensor], layout: LayoutT) -> tuple[Track, str | None]:
-        """The clip's track, with a note that says why if it is empty.
+        """The clip's track, and a note on what is unusual about it.
 
-        `outputs` are on the CPU, in the items' order, however they are cut; each is used once.
+        `outputs` are on the CPU, in the order of the items and split anywhere; they are iterated
+        over once.
         """
         ...

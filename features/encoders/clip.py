@@ -1,10 +1,10 @@
-"""CLIP embeddings of face crops, or of whole frames, one per video frame, through open_clip."""
+"""The CLIP encoder: one embedding per video frame, of its face crop or of the whole frame."""
 
 from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, ClassVar, Literal, TypeVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import open_clip
@@ -19,7 +19,6 @@ from features.clip import Source, Track
 from features.encoders.base import DTYPES, EncoderConfig, to_stored
 from features.encoders.clip_model import (
     ResolvedClip,
-    digest_of_weights,
     load,
     resolve_clip,
     settings_of,
@@ -29,13 +28,11 @@ from features.media.crops import crop_files
 from features.media.decoder import Decoder
 from features.media.limits import check_frames
 from features.media.sampling import EVERY_FRAME, Sampling
-from features.media.worker.requests import Image
+from features.media.video import Image
 from features.spec import FeatureSpec, Modality
 from features.timeline import MAX_ROWS_APART, FrameTimes, constant_frame_times, extend_times
 
 EPOCH = 1  # of the code below, see FeatureSpec.epoch
-
-ResultT = TypeVar("ResultT")
 
 
 class ClipConfig(EncoderConfig):
@@ -44,38 +41,40 @@ class ClipConfig(EncoderConfig):
     kind: Literal["clip"] = "clip"
     modality: ClassVar[Modality] = "visual"
     model: str = "ViT-B-16-quickgelu"
-    """A name that open_clip knows, or the path of a model config (`.json`)."""
+    """The name of a model of open_clip, or the path of a model config (`.json`)."""
     pretrained: str = "openai"
-    """A tag that open_clip knows for the model, or the path of a file of weights."""
+    """A tag of open_clip for the model, or the path of a file of weights."""
     sampling: Sampling = EVERY_FRAME
-    """Which frames are looked at; the others are rows that are not valid."""
+    """Which frames are encoded; the others are rows that are not valid."""
     weights_sha256: str | None = Field(default=None, pattern=r"^[0-9a-f]{64}$")
-    """What the file of weights must hash to; wanted where it is no safetensors file."""
+    """The sha256 of the file of weights; required if it is not a safetensors file."""
 
     def spec(self) -> FeatureSpec:
-        """Everything that decides the numbers; hashes the weights, builds no network."""
-        found, digest = self.found()
+        """Everything that decides the values; hashes the weights, builds no network."""
+        return self.spec_of(self.resolve())
+
+    def spec_of(self, resolved: ResolvedClip) -> FeatureSpec:
+        """The spec with a model that is resolved."""
         return FeatureSpec(
             kind=self.kind,
             model={
-                **found.model_config,
-                "name": found.name,
-                "activation": "quick_gelu" if found.model_config.get("quick_gelu") else "gelu",
+                **resolved.model_config,
+                "name": resolved.name,
+                "activation": "quick_gelu" if resolved.model_config.get("quick_gelu") else "gelu",
             },
-            weights_sha256=digest,
-            preprocessing={**settings_of(found.preprocessing), "antialias": True},
+            weights_sha256=resolved.weights.sha256,
+            preprocessing={**settings_of(resolved.preprocessing), "antialias": True},
             sampling={"rows": self.sampling.as_spec(), "time": "presentation"},
             precision=self.precision,
             epoch=EPOCH,
         )
 
-    def found(self) -> tuple[ResolvedClip, str]:
-        """The model looked up, and the sha256 of its weights, which is the one that is wanted."""
-        found = resolve_clip(self.model, self.pretrained)
-        return found, digest_of_weights(found.weights, self.weights_sha256)
+    def resolve(self) -> ResolvedClip:
+        """The model and its files; see `resolve_clip` for the errors."""
+        return resolve_clip(self.model, self.pretrained, self.weights_sha256)
 
     def build(self, device: torch.device) -> "ClipEncoder":
-        """Load the encoder; `WeightsError` where the weights are not those of the model."""
+        """Load the encoder; `WeightsError` if the weights are not those of the model."""
         return ClipEncoder(self, device)
 
 
@@ -83,20 +82,20 @@ class ClipConfig(EncoderConfig):
 class LoadedClip:
     """Both towers of a CLIP, frozen, in float32, with their tokenizer."""
 
-    model: Any  # open_clip's classes share no base but Module, which hides what they have
+    model: Any  # open_clip's model classes share no base with these methods
     tokenizer: Callable[[list[str]], Tensor]
     weights_sha256: str
 
 
 def load_clip(config: ClipConfig) -> LoadedClip:
-    """The whole model, as the text side of stage two needs it."""
-    found, digest = config.found()
-    tokenizer = open_clip.get_tokenizer(found.name)
-    return LoadedClip(load(found), tokenizer, digest)
+    """The whole model, for the text prompts of stage two."""
+    resolved = config.resolve()
+    tokenizer = open_clip.get_tokenizer(resolved.name)
+    return LoadedClip(load(resolved), tokenizer, resolved.weights.sha256)
 
 
 class ClipEncoder:
-    """The visual tower of a CLIP, behind open_clip's own preprocessing."""
+    """The visual tower of a CLIP, with open_clip's preprocessing."""
 
     modality: Modality = "visual"
     rate_hz = None
@@ -104,78 +103,73 @@ class ClipEncoder:
     gpu_batch = 512
 
     def __init__(self, config: ClipConfig, device: torch.device) -> None:
-        found, _ = config.found()
-        self.spec = config.spec()
+        resolved = config.resolve()
+        self.spec = config.spec_of(resolved)
         self.device = device
         self.dtype = DTYPES[config.precision]
         self.sampling = config.sampling
-        self.preprocessing = found.preprocessing
-        self.width: int = found.model_config["embed_dim"]
-        self.size: tuple[int, int] = tuple(settings_of(found.preprocessing)["size"])
-        model = load(found)
+        self.preprocessing = resolved.preprocessing
+        self.width: int = resolved.model_config["embed_dim"]
+        self.size: tuple[int, int] = tuple(settings_of(resolved.preprocessing)["size"])
+        model = load(resolved)
         n_convolutions = sum(isinstance(part, nn.Conv2d) for part in model.visual.modules())
-        # a tower of convolutions is faster so; in a transformer the one that cuts patches is not
+        # channels_last is faster for a ResNet, not for a ViT, whose one convolution cuts patches
         self.layout = torch.channels_last if n_convolutions > 1 else torch.contiguous_format
         self.model = model.to(device=device, dtype=self.dtype, memory_format=self.layout)
-        self.mean = torch.tensor(found.preprocessing.mean, device=device).view(1, 3, 1, 1)
-        self.std = torch.tensor(found.preprocessing.std, device=device).view(1, 3, 1, 1)
+        self.mean = torch.tensor(resolved.preprocessing.mean, device=device).view(1, 3, 1, 1)
+        self.std = torch.tensor(resolved.preprocessing.std, device=device).view(1, 3, 1, 1)
 
     def blank(self, n_items: int) -> UInt8[Tensor, "N 3 H W"]:
-        """Black pictures."""
+        """Black images."""
         return torch.zeros((n_items, 3, *self.size), dtype=torch.uint8)
 
     def read(
         self, source: Source, decoder: Decoder
-    ) -> Generator[UInt8[Tensor, "N 3 H W"], None, FrameTimes]:
-        """Yield resized pictures; return the row of each and the time of every row."""
+    ) -> Generator[UInt8[Tensor, "N 3 H W"] | FrameTimes, None, None]:
+        """Yield resized images; the last item has the row of each, and the time of every row."""
         if source.frames is not None:
-            return (yield from self._read_crops(source, source.frames, decoder))
-        if source.video is None:
+            yield from self._read_crops(source, source.frames, decoder)
+        elif source.video is not None:
+            frames = decoder.frames(source.video, source.fps, self.sampling)
+            yield from self._preprocessed(frames)
+        else:
             raise MediaError(
                 f"clip {source.clip_id!r} has neither `video` nor `frames`; add one to its line",
                 "missing",
             )
-        pictures = decoder.pictures(source.video, source.fps, self.sampling)
-        return (yield from self._preprocessed(pictures))
 
     def _read_crops(
         self, source: Source, folder: Path, decoder: Decoder
-    ) -> Generator[UInt8[Tensor, "N 3 H W"], None, FrameTimes]:
+    ) -> Generator[UInt8[Tensor, "N 3 H W"] | FrameTimes, None, None]:
         crops = crop_files(folder)
         if not crops:
             raise MediaError(
                 f"{folder} holds no crop; extract faces first, or set `frames` null", "crops"
             )
         check_frames(folder, max(crops), decoder.limits)
-        times = _crop_clock(source, folder, decoder, last_crop=max(crops))
-        rows = self.sampling.taken(enumerate(times.time_s.tolist()))
-        taken = {row: crops[row + 1] for row in rows if row + 1 in crops}
-        yield from self._preprocessed(decoder.crops(list(taken.values())))
-        return replace(times, rows=np.array(list(taken), dtype=np.int64))
+        times = _crop_times(source, folder, decoder, last_crop=max(crops))
+        rows = self.sampling.select(enumerate(times.time_s.tolist()))
+        sampled = {row: crops[row + 1] for row in rows if row + 1 in crops}
+        yield from self._preprocessed(decoder.crops(list(sampled.values())))
+        yield replace(times, rows=np.array(list(sampled), dtype=np.int64))
 
     def _preprocessed(
-        self, pieces: Generator[list[Image], None, ResultT]
-    ) -> Generator[UInt8[Tensor, "N 3 H W"], None, ResultT]:
-        """Each piece resized; what the generator returns."""
-        with closing(pieces):
-            while True:
-                try:
-                    pictures = next(pieces)
-                except StopIteration as end:
-                    return end.value
-                yield self.preprocess(pictures)
+        self, items: Generator[list[Image] | FrameTimes, None, None]
+    ) -> Generator[UInt8[Tensor, "N 3 H W"] | FrameTimes, None, None]:
+        """Resize the images among the items."""
+        with closing(items):
+            for item in items:
+                yield self.preprocess(item) if isinstance(item, list) else item
 
-    def preprocess(
-        self, pictures: Sequence[UInt8[np.ndarray, "_ _ 3"]]
-    ) -> UInt8[Tensor, "N 3 H W"]:
-        """Pictures resized and cropped as the model wants them; within 2 grey levels of PIL.
+    def preprocess(self, images: Sequence[Image]) -> UInt8[Tensor, "N 3 H W"]:
+        """Images resized and cropped to the model's input size; within 2 grey levels of PIL.
 
-        One by one, from where they lie: no copy of all of them is made in between.
+        They are resized one by one, as their sizes may differ.
         """
-        resized = torch.empty((len(pictures), 3, *self.size), dtype=torch.uint8)
-        for place, picture in zip(resized.numpy(), pictures, strict=True):
-            small = self._resize(torch.from_numpy(picture).permute(2, 0, 1)[None])[0]
-            np.copyto(place, small.numpy())  # colours apart: numpy does it in half of torch's time
+        resized = torch.empty((len(images), 3, *self.size), dtype=torch.uint8)
+        for target, image in zip(resized.numpy(), images, strict=True):
+            small = self._resize(torch.from_numpy(image).permute(2, 0, 1)[None])[0]
+            np.copyto(target, small.numpy())  # twice as fast as torch's copy to channels first
         return resized
 
     def _resize(self, images: UInt8[Tensor, "N 3 _ _"]) -> UInt8[Tensor, "N 3 H W"]:
@@ -190,14 +184,14 @@ class ClipEncoder:
 
     @torch.inference_mode()
     def encode(self, items: UInt8[Tensor, "N 3 H W"]) -> Tensor:
-        """Embeddings (N, D) in the joint space, not made unit; on the device."""
-        pictures = items.to(self.device, non_blocking=True).float()
-        pictures.div_(255).sub_(self.mean).div_(self.std)  # in place: on a CPU memory is what costs
-        pictures = pictures.to(self.dtype, memory_format=self.layout)
-        return self.model.encode_image(pictures, normalize=False)
+        """Embeddings (N, D) in the joint space, not normalised; on the device."""
+        images = items.to(self.device, non_blocking=True).float()
+        images.div_(255).sub_(self.mean).div_(self.std)  # in place: memory bandwidth is the limit
+        images = images.to(self.dtype, memory_format=self.layout)
+        return self.model.encode_image(images, normalize=False)
 
     def assemble(self, outputs: Iterable[Tensor], layout: FrameTimes) -> tuple[Track, str | None]:
-        """One row per frame of the video; 0 and not valid where no picture was looked at."""
+        """One row per frame of the video; 0 and not valid if the frame was not encoded."""
         n_rows, first = len(layout.time_s), 0
         values = np.zeros((n_rows, self.width), dtype=np.float16)
         valid = np.zeros(n_rows, dtype=bool)
@@ -209,7 +203,7 @@ class ClipEncoder:
         return Track(values, layout.time_s, valid), layout.note
 
 
-def _crop_clock(source: Source, folder: Path, decoder: Decoder, *, last_crop: int) -> FrameTimes:
+def _crop_times(source: Source, folder: Path, decoder: Decoder, *, last_crop: int) -> FrameTimes:
     """The time of every row of a clip with crops: its video's frames, and at most three more."""
     if source.video is None:
         if source.fps is None:
@@ -219,13 +213,13 @@ def _crop_clock(source: Source, folder: Path, decoder: Decoder, *, last_crop: in
                 "no-clock",
             )
         return constant_frame_times(last_crop, source.fps, "no video")
-    times = decoder.clock(source.video, source.fps)
-    beyond = last_crop - len(times.time_s)
-    if beyond > MAX_ROWS_APART:
+    times = decoder.frame_times(source.video, source.fps)
+    n_extra = last_crop - len(times.time_s)
+    if n_extra > MAX_ROWS_APART:
         raise MediaError(
             f"{folder} has crop {last_crop}, but {source.video} has {len(times.time_s)} frames; at "
             f"most {MAX_ROWS_APART} more are accepted: are these the crops of this video? correct "
             "`frames` or `video` in the manifest, or remove the crops that are too many",
             "crops",
         )
-    return FrameTimes(extend_times(times.time_s, max(0, beyond)), times.rows, times.note)
+    return FrameTimes(extend_times(times.time_s, max(0, n_extra)), times.rows, times.note)

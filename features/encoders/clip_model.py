@@ -1,7 +1,7 @@
-"""A CLIP by its name: config, file of weights, preprocessing, and the network that they make."""
+"""Resolves a CLIP by name: its config, weights and preprocessing, and its network."""
 
 import json
-import pickle  # for the name of the error alone: weights are loaded by torch's safe loader
+import pickle  # for its exception only: weights are loaded by torch's safe loader
 from dataclasses import asdict, dataclass
 from difflib import get_close_matches
 from pathlib import Path
@@ -12,13 +12,13 @@ from open_clip.transform import PreprocessCfg, merge_preprocess_dict
 from safetensors import SafetensorError
 
 from features.canonical_json import JsonObject
+from features.encoders.weights import WeightsFile
 from features.errors import InputError, WeightsError
-from features.system.files import sha256_of
 
-SHIPPED = Path(__file__).parent / "weights"  # small encoders of this project, for trying
+SHIPPED = Path(__file__).parent / "weights"  # small encoders that come with vaflow
 SHIPPED_TAG = "rendered"
-HUB_FILE = "open_clip_model.safetensors"  # of a repository of the hub that names no other
-# what open_clip raises when a file and a model do not fit; an assertion where widths differ
+HUB_FILE = "open_clip_model.safetensors"  # the default name in a repository of the hub
+# what open_clip raises if a file does not fit a model (AssertionError: other widths)
 LOADING_ERRORS = (
     RuntimeError,
     AssertionError,
@@ -33,16 +33,20 @@ LOADING_ERRORS = (
 
 @dataclass(frozen=True, slots=True)
 class ResolvedClip:
-    """A config with its names looked up."""
+    """A model with its files."""
 
     name: str
     model_config: JsonObject
-    weights: Path
+    weights: WeightsFile
     preprocessing: PreprocessCfg
 
 
-def resolve_clip(model: str, pretrained: str) -> ResolvedClip:
-    """Look the model and its weights up; `InputError` or `WeightsError` where there are none."""
+def resolve_clip(model: str, pretrained: str, weights_sha256: str | None) -> ResolvedClip:
+    """The model and its weights by name.
+
+    Raises `InputError` if a name is unknown, `WeightsError` if the weights are not on this machine
+    and cannot be downloaded, or are not those of `weights_sha256`.
+    """
     name = _register(model)
     model_config = open_clip.get_model_config(name)
     if model_config is None:
@@ -68,34 +72,36 @@ def resolve_clip(model: str, pretrained: str) -> ResolvedClip:
             f"encoders.clip.pretrained = {pretrained!r} wants resize mode "
             f"{preprocessing.resize_mode!r}; only 'shortest' and 'squash' are supported"
         )
-    return ResolvedClip(name, model_config, _weights_file(name, pretrained, tag), preprocessing)
+    weights = WeightsFile.of(_weights_path(name, pretrained, tag))
+    _check_digest(weights, weights_sha256)
+    return ResolvedClip(name, model_config, weights, preprocessing)
 
 
 def _register(model: str) -> str:
-    """Tell open_clip of a model config that is a file, and return the model's name."""
+    """Register a model config that is a file with open_clip; return the model's name."""
     path = Path(model) if model.endswith(".json") else SHIPPED / f"{model}.json"
     if not path.is_file():
         if model.endswith(".json"):
             raise InputError(f"encoders.clip.model = {model!r}: there is no such file")
         return model
     try:
-        own = json.loads(path.read_bytes())
+        config = json.loads(path.read_bytes())
     except ValueError as error:
         raise InputError(f"encoders.clip.model = {model!r} is not JSON ({error})") from None
-    lacking = [
-        ".".join(place)
-        for place in (("embed_dim",), ("vision_cfg", "image_size"), ("text_cfg", "vocab_size"))
-        if not _holds(own, place)
+    missing = [
+        ".".join(keys)
+        for keys in (("embed_dim",), ("vision_cfg", "image_size"), ("text_cfg", "vocab_size"))
+        if not _has_keys(config, keys)
     ]
-    if lacking:
+    if missing:
         raise InputError(
             f"encoders.clip.model = {model!r} is no model config of open_clip: it lacks "
-            f"{', '.join(lacking)}"
+            f"{', '.join(missing)}"
         )
     known = open_clip.get_model_config(path.stem)
     if known is None:
         open_clip.add_model_config(path)
-    elif known != own:
+    elif known != config:
         raise InputError(
             f"encoders.clip.model = {model!r}: open_clip knows another model by the name "
             f"{path.stem!r}; rename the file"
@@ -103,16 +109,16 @@ def _register(model: str) -> str:
     return path.stem
 
 
-def _holds(value: object, place: tuple[str, ...]) -> bool:
-    """Whether there is something at a place inside objects of JSON."""
-    for key in place:
+def _has_keys(value: object, keys: tuple[str, ...]) -> bool:
+    """Whether nested JSON objects have these keys."""
+    for key in keys:
         if not isinstance(value, dict) or key not in value:
             return False
         value = value[key]
     return True
 
 
-def _weights_file(name: str, pretrained: str, tag: dict[str, str]) -> Path:
+def _weights_path(name: str, pretrained: str, tag: dict[str, str]) -> Path:
     """The file of weights: shipped, local, or from the cache of the hub."""
     if pretrained == SHIPPED_TAG and (SHIPPED / f"{name}.safetensors").is_file():
         return SHIPPED / f"{name}.safetensors"
@@ -126,7 +132,7 @@ def _weights_file(name: str, pretrained: str, tag: dict[str, str]) -> Path:
         )
     try:
         return Path(open_clip.download_pretrained(tag))
-    except Exception as error:  # the hub's client raises of many kinds; all mean the same here
+    except Exception as error:  # the hub's client raises many types
         repository, _, file = tag["hf_hub"].rpartition("/")  # every tag of open_clip 3 has one
         raise WeightsError(
             f"encoders.clip.pretrained = {pretrained!r}: the weights of {name!r} are not on this "
@@ -137,55 +143,61 @@ def _weights_file(name: str, pretrained: str, tag: dict[str, str]) -> Path:
         ) from error
 
 
-def digest_of_weights(weights: Path, wanted: str | None) -> str:
-    """sha256 of a file of weights; `WeightsError` where it is not the one that is wanted.
+def _check_digest(weights: WeightsFile, expected: str | None) -> None:
+    """Raises `WeightsError` if the file is not the expected one.
 
-    What is no safetensors file is a pickle: torch reads no more than tensors of it
-    (`weights_only=True`), and still it must be the file that the user means.
+    A file that is not safetensors is a pickle. torch loads only tensors from it
+    (`weights_only=True`), but the user must name its digest all the same.
     """
-    digest = sha256_of(weights)
-    if wanted is None and weights.suffix != ".safetensors":
+    path, digest = weights.path, weights.sha256
+    if expected is None and path.suffix != ".safetensors":
         raise WeightsError(
-            f"{weights} is no safetensors file; if you trust its origin, say that it is the one "
+            f"{path} is no safetensors file; if you trust its origin, say that it is the one "
             f"you mean with encoders.clip.weights_sha256={digest}, or convert it to safetensors"
         )
-    if wanted not in (None, digest):
+    if expected not in (None, digest):
         raise WeightsError(
-            f"{weights} has the sha256 {digest}, and encoders.clip.weights_sha256 says {wanted}: "
+            f"{path} has the sha256 {digest}, and encoders.clip.weights_sha256 says {expected}: "
             "it is another file, or a damaged one; fetch it again, or correct the key"
         )
-    return digest
 
 
-def load(found: ResolvedClip) -> Any:
-    """The network with its weights, frozen."""
-    wanted = settings_of(found.preprocessing)
+def load(resolved: ResolvedClip) -> Any:
+    """The network with its weights, frozen, in float32.
+
+    Raises `WeightsError` if the weights are not those of the model, or the file changed since it
+    was hashed.
+    """
+    expected = settings_of(resolved.preprocessing)
     try:
         model: Any = open_clip.create_model(
-            found.name, pretrained=str(found.weights), force_preprocess_cfg=wanted
+            resolved.name,
+            pretrained=str(resolved.weights.path),
+            force_preprocess_cfg=expected,
         )
     except LOADING_ERRORS as error:
         raise WeightsError(
-            f"{found.weights} holds no weights of {found.name!r} ({_said(error)}); "
+            f"{resolved.weights.path} holds no weights of {resolved.name!r} ({_reason(error)}); "
             "give the weights of this model, or the model of these weights"
         ) from error
-    if (built := settings_of(PreprocessCfg(**model.visual.preprocess_cfg))) != wanted:
+    resolved.weights.check_unchanged()
+    if (built := settings_of(PreprocessCfg(**model.visual.preprocess_cfg))) != expected:
         raise WeightsError(
-            f"open_clip built {found.name!r} for the preprocessing {built}, its config says "
-            f"{wanted}; this version of open_clip is not one that vaflow knows"
+            f"open_clip built {resolved.name!r} for the preprocessing {built}, its config says "
+            f"{expected}; this version of open_clip is not one that vaflow knows"
         )
     return model.eval().requires_grad_(False)
 
 
-def _said(error: Exception) -> str:
-    """What went wrong in loading; torch's own words would advise to load what is not safe."""
+def _reason(error: Exception) -> str:
+    """Why loading failed; torch's own message would advise to load an unsafe pickle."""
     if isinstance(error, pickle.UnpicklingError | KeyError):
         return "it is no safetensors file, nor a pickle of weights alone"
     return " ".join(str(error).split())[:300]
 
 
 def settings_of(preprocessing: PreprocessCfg) -> JsonObject:
-    """The preprocessing as JSON, with both sides of the picture."""
+    """The preprocessing as JSON, with the image size as [height, width]."""
     settings = json.loads(json.dumps(asdict(preprocessing)))
     size = settings["size"]
     return {**settings, "size": size if isinstance(size, list) else [size, size]}

@@ -85,7 +85,7 @@ def prefetch(
                         break
         except Stopped:
             assert stop.is_set()
-        decoder.keep_sound(None)
+        decoder.also_decode_audio(None)
         put(None)
 
     with (
@@ -113,7 +113,7 @@ def prefetch(
             stop.set()
             if n_ended < len(decoders):
                 for decoder in decoders:
-                    decoder.stop()
+                    decoder.client.stop()
 
 
 def _read_clip(
@@ -123,25 +123,26 @@ def _read_clip(
     wanted = sorted(task.wanted, key=lambda name: encoders[name].modality != "visual")
     rates_hz = [rate for name in wanted if (rate := encoders[name].rate_hz)]
     both = 0 < len(rates_hz) < len(wanted)
-    decoder.keep_sound(rates_hz[0] if both and task.source.audio is None else None)
+    decoder.also_decode_audio(rates_hz[0] if both and task.source.audio is None else None)
     for name in wanted:
-        with closing(encoders[name].read(task.source, decoder)) as pieces:
+        with closing(encoders[name].read(task.source, decoder)) as items:
             distinct = _ItemDeduplicator()
-            while True:
-                began_s, waited_s = time.monotonic(), decoder.link.waited_s
+            found: ReadItem | None = None
+            while not isinstance(found, MediaError | EndOfClip):
+                began_s, waited_s = time.monotonic(), decoder.client.waited_s
                 try:
-                    found = distinct.of(next(pieces))
-                except StopIteration as end:
-                    found = EndOfClip(end.value, tuple(distinct.order))
+                    item = next(items)
+                    if isinstance(item, Tensor):
+                        found = distinct.of(item)
+                    else:  # the layout, which is the last item
+                        found = EndOfClip(item, tuple(distinct.order))
                 except MediaError as error:
                     found = error
-                waited_s = decoder.link.waited_s - waited_s
+                waited_s = decoder.client.waited_s - waited_s
                 meter.add("decode", waited_s)
                 meter.add("prepare", time.monotonic() - began_s - waited_s)
                 if not isinstance(found, Tensor) or len(found):
                     yield name, found
-                if not isinstance(found, Tensor):
-                    break
 
 
 class _ItemDeduplicator:

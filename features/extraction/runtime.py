@@ -62,7 +62,7 @@ class Runtime:
         while len(self._decoders) < n_readers:
             decoder = Decoder(limits, max(1, n_cores() // n_readers))
             self._decoders.append(decoder)
-            decoder.begin()
+            decoder.client.start()
         try:
             yield self._decoders[:n_readers]
         except BaseException:

@@ -1,4 +1,4 @@
-"""Face crops: a folder of pictures, each named after the frame that it shows."""
+"""Face crops: a folder of images, each named after the number of its video frame."""
 
 import re
 from pathlib import Path
@@ -10,12 +10,12 @@ from PIL import Image, UnidentifiedImageError
 from features.errors import MediaError
 from features.media.limits import DEFAULT_LIMITS, DecodeLimits, check_bytes, check_pixels
 
-FORMATS = ("JPEG", "PNG", "WEBP", "BMP")  # found under the name .jpg
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP")  # all occur with the suffix .jpg
 CROP_NAME = re.compile(r"(\d{5,})\.jpg", re.IGNORECASE)
 
 
 def crop_files(folder: Path) -> dict[int, Path]:
-    """Face crops by frame number, from 1; `MediaError` where a name is not one `{k:05d}.jpg`."""
+    """Face crops by frame number, from 1; `MediaError` if a name is not of the form 00001.jpg."""
     if not folder.is_dir():
         raise MediaError(f"{folder}: there is no such folder of crops; correct `frames`", "missing")
     crops: dict[int, Path] = {}
@@ -39,13 +39,13 @@ def crop_files(folder: Path) -> dict[int, Path]:
 
 
 def read_image(path: Path, limits: DecodeLimits = DEFAULT_LIMITS) -> UInt8[np.ndarray, "H W 3"]:
-    """A picture file as RGB; `MediaError` where it is damaged, or beyond the limits."""
+    """An image file as RGB; `MediaError` if it is damaged or exceeds the limits."""
     try:
         check_bytes(path, path.stat().st_size, limits)
         with Image.open(path, formats=FORMATS) as image:
             check_pixels(path, image.width, image.height, limits)
             return np.asarray(image.convert("RGB"))
-    except Image.DecompressionBombError as error:  # it has more than Pillow takes from anybody
+    except Image.DecompressionBombError as error:  # above Pillow's own limit
         raise MediaError(f"{path} is no crop ({error}); remove it", "limit-pixels") from None
     except FileNotFoundError:
         raise MediaError(f"{path}: there is no such file; correct the crops", "missing") from None

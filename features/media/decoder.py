@@ -1,174 +1,105 @@
-"""Untrusted media, decoded in a process apart, within limits.
+"""Decodes untrusted media in a process of its own, within limits.
 
-A file that makes that process crash, hang, or take too much costs its own clip: the process is
-killed with its group, and another takes over. The process cannot write a file, and ends when the
-one that started it ends. It is no sandbox: it may read what its user may read.
+A file that makes the process crash, hang or exceed a limit fails its own clip only: the process is
+killed with its process group, and the next request starts another. The process cannot write files,
+and ends when its parent ends. It is not a sandbox: it can read what its user can read.
 """
 
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import closing
 from pathlib import Path
-from tempfile import SpooledTemporaryFile
-from typing import Any, TypeVar
 
 import numpy as np
 
-from features.media.audio import BLOCK, Block
+from features.media.audio import AudioBuffer, AudioEnd, Block
 from features.media.limits import DecodeLimits
 from features.media.sampling import EVERY_FRAME, Sampling
-from features.media.video import Probe
-from features.media.worker import requests as reading
-from features.media.worker.client import DecoderClient
-from features.media.worker.requests import Image, VideoTimeline
+from features.media.video import Image, Probe
+from features.media.worker.client import SERVER, DecoderClient
 from features.timeline import FrameTimes
-
-IN_MEMORY_BYTES = 8 * 2**20  # two minutes at 16 kHz; what is longer goes to a file without a name
-
-
-RecordT = TypeVar("RecordT")
 
 
 class Decoder:
-    """Reads media through a process of its own; one thing at a time, from one thread.
+    """Decodes one file at a time, for one thread, through a process of its own.
 
-    Every method raises `MediaError` where the media cannot be read within the limits. Arrays that
-    a generator yields are valid until the next are asked for.
+    Every method raises `MediaError` if the media cannot be decoded within the limits. Iterators end
+    with a record that is known only then; the arrays they yield are valid until the next item.
     """
 
-    def __init__(self, limits: DecodeLimits, n_threads: int = 1) -> None:
+    def __init__(self, limits: DecodeLimits, n_threads: int = 1, server: str = SERVER) -> None:
         self.limits = limits
-        self.link = DecoderClient(limits, n_threads)
-        self._keep_hz: int | None = None
-        self._heard: AudioBuffer | None = None
+        self.client = DecoderClient(limits, n_threads, server)
+        self._audio_rate_hz: int | None = None
+        self._audio: AudioBuffer | None = None
 
-    def begin(self) -> None:
-        """Start the process, without waiting until it is ready."""
-        self.link.begin()
+    def also_decode_audio(self, rate_hz: int | None) -> None:
+        """From now on, decode the audio of each video along with it, for `audio` to return.
 
-    def keep_sound(self, rate_hz: int | None) -> None:
-        """Have the sound of the videos to come read along with them, for `sound` to give."""
-        self._keep_hz = rate_hz
-        self._forget()
+        None turns this off, and deletes the audio that is kept.
+        """
+        self._audio_rate_hz = rate_hz
+        self._delete_audio()
 
-    def pictures(
+    def frames(
         self, video: Path, fps: float | None, sampling: Sampling = EVERY_FRAME
-    ) -> Generator[list[Image], None, FrameTimes]:
-        """Yield the frames that are to be looked at; return the clock, with the row of each."""
-        chosen = sampling.model_dump(mode="json")
-        return (yield from self._watched(reading.video_frames, video, fps, chosen))
+    ) -> Generator[list[Image] | FrameTimes, None, None]:
+        """Yield the sampled frames, some at a time; the last item has the time of every frame.
+
+        `fps` is the declared rate, used if timestamps are missing.
+        """
+        yield from self._decode_video(video, fps, sampling)
+
+    def frame_times(self, video: Path, fps: float | None) -> FrameTimes:
+        """The presentation time of every frame; decodes all of them to check the file."""
+        [times] = self._decode_video(video, fps, None)
+        assert isinstance(times, FrameTimes)
+        return times
 
     def crops(self, paths: Sequence[Path]) -> Generator[list[Image], None, None]:
-        """Yield the pictures of these files, in order."""
-        yield from self.link.pieces(reading.crop_images, None, [str(path) for path in paths])
-
-    def clock(self, video: Path, fps: float | None) -> FrameTimes:
-        """When each frame of a video is shown; decodes all of it, which is what proves it whole."""
-        return self._end_of(self._watched(reading.video_clock, video, fps))
+        """Yield the images of these files in order, some at a time."""
+        if paths:
+            yield from self.client.request("read_crops", [str(path) for path in paths])
 
     def probe(self, video: Path) -> Probe:
-        """What the container of a video lists."""
-        return self._whole(reading.video_probe, Probe, str(video))
+        """What the container of a video lists, without decoding."""
+        [found] = self.client.request("probe_video", str(video))
+        return found
 
-    def sound(self, path: Path, rate_hz: int) -> Generator[Block, None, float | None]:
-        """Yield the first sound track, mono at `rate_hz`; return the time of its first sample.
-
-        None where there is no sound.
-        """
-        heard = self._heard
-        if heard and heard.is_whole and (heard.video, heard.rate_hz) == (path, rate_hz):
-            yield from heard.blocks()
-            return heard.start_s
-        arguments = (str(path), rate_hz)
-        with closing(self.link.pieces(reading.audio_samples, None, *arguments)) as pieces:
-            while True:
-                try:
-                    yield next(pieces)[0]
-                except StopIteration as end:
-                    return end.value
-
-    def _watched(
-        self, function: Callable, video: Path, fps: float | None, *more: Any
-    ) -> Generator[list[Image], None, FrameTimes]:
-        """The pictures that the process yields; sound between them is put aside."""
-        self._forget()
-        self._heard = heard = AudioBuffer(video, self._keep_hz) if self._keep_hz else None
-        pieces = self.link.pieces(function, VideoTimeline, str(video), fps, *more, self._keep_hz)
-        with closing(pieces):
-            while True:
-                try:
-                    piece = next(pieces)
-                except StopIteration as end:
-                    found: VideoTimeline = end.value
-                    break
-                if piece[0].dtype == np.uint8:
-                    yield piece
-                elif heard:
-                    heard.add(piece[0])
-        if heard:
-            heard.end(is_whole=found.heard, start_s=found.start_s)
-        return found.clock()
-
-    def _forget(self) -> None:
-        """Let go of sound that was read along."""
-        if self._heard:
-            self._heard.close()
-            self._heard = None
-
-    def _whole(self, function: Callable, record: type[RecordT], *arguments: Any) -> RecordT:
-        return self._end_of(self.link.pieces(function, record, *arguments))
-
-    @staticmethod
-    def _end_of(pieces: Generator[Any, None, RecordT]) -> RecordT:
-        """What a generator returns that yields nothing."""
-        with closing(pieces):
-            try:
-                next(pieces)
-            except StopIteration as end:
-                return end.value
-        raise AssertionError("it yields; it should return alone")
-
-    def stop(self) -> None:
-        """End the process at once; whoever reads through it meets `Stopped`. From any thread."""
-        self.link.stop()
-
-    def close(self) -> None:
-        """End the process, and wait for its end. From the thread that reads."""
-        self.link.close()
-        self._forget()
-
-
-class AudioBuffer:
-    """The sound of one video, block by block as it was decoded."""
-
-    def __init__(self, video: Path, rate_hz: int) -> None:
-        self.video = video
-        self.rate_hz = rate_hz
-        self.start_s: float | None = None
-        """Presentation time of the first sample; None where there is no sound."""
-        self.is_whole = False
-        """Whether it was heard to its end."""
-        self._file = SpooledTemporaryFile(IN_MEMORY_BYTES)  # noqa: SIM115 - `close` closes it
-
-    def add(self, block: Block) -> None:
-        """Keep what comes next; where the disk is full nothing is kept."""
-        if self._file.closed:
+    def audio(self, path: Path, rate_hz: int) -> Generator[Block | AudioEnd, None, None]:
+        """Yield the first audio stream, mono at `rate_hz`; the last item is an `AudioEnd`."""
+        if self._audio and self._audio.holds(path, rate_hz):
+            yield from self._audio.items()
             return
-        try:
-            self._file.write(block.data)
-        except OSError:
-            self.close()
+        with closing(self.client.request("decode_audio", str(path), rate_hz)) as items:
+            for item in items:
+                yield item if isinstance(item, AudioEnd) else item[0]
 
-    def end(self, *, is_whole: bool, start_s: float | None) -> None:
-        """That nothing more comes."""
-        self.is_whole, self.start_s = is_whole and not self._file.closed, start_s
+    def _decode_video(
+        self, video: Path, fps: float | None, sampling: Sampling | None
+    ) -> Generator[list[Image] | FrameTimes, None, None]:
+        """Decode a video; without a sampling, yield only the times. Audio goes to the buffer."""
+        self._delete_audio()
+        rate_hz = self._audio_rate_hz
+        audio = self._audio = AudioBuffer(video, rate_hz) if rate_hz else None
+        settings = None if sampling is None else sampling.model_dump(mode="json")
+        request = self.client.request("decode_video", str(video), fps, settings, rate_hz)
+        with closing(request) as items:
+            for item in items:
+                if isinstance(item, FrameTimes) or (
+                    isinstance(item, list) and item[0].dtype == np.uint8
+                ):
+                    yield item
+                elif audio and isinstance(item, AudioEnd):
+                    audio.end = item
+                elif audio:
+                    audio.add(item[0])
 
-    def blocks(self) -> Iterator[Block]:
-        """What was kept, from its beginning."""
-        self._file.seek(0)
-        while data := self._file.read(BLOCK * np.dtype(np.float32).itemsize):
-            yield np.frombuffer(data, np.float32)
+    def _delete_audio(self) -> None:
+        if self._audio:
+            self._audio.close()
+            self._audio = None
 
     def close(self) -> None:
-        """Forget all of it."""
-        self.is_whole = False
-        self._file.close()
+        """End the process and wait for it. Call it from the thread that decodes."""
+        self.client.close()
+        self._delete_audio()

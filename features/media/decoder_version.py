@@ -1,4 +1,4 @@
-"""The version of the decoder, which the quarantine keeps beside each entry."""
+"""The version of the decoder, which each quarantine entry records."""
 
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -7,21 +7,21 @@ import av
 
 from features.media.limits import DecodeLimits
 
-DECODING = 1  # raised when the code comes to decode, or to refuse, what it did not before
+DECODING = 1  # raised when the code decodes, or refuses, files that it did not before
 
 
 @dataclass(frozen=True, slots=True)
 class DecoderVersion:
-    """What decodes media, and within which limits."""
+    """The decoder, and its limits."""
 
     name: str
-    """Our own code, and the libraries that it calls."""
+    """Versions of this package's decoding code and of its libraries."""
     limits: DecodeLimits | None = None
-    """None for one who only asks: any will do."""
+    """None matches any limits."""
 
 
 def decoder_version(limits: DecodeLimits | None = None) -> DecoderVersion:
-    """What decodes here."""
+    """The decoder of this installation."""
     libraries = (f"PyAV {version('av')}", f"FFmpeg {av.ffmpeg_version_info}")
     name = ", ".join([f"decoding {DECODING}", *libraries, f"Pillow {version('pillow')}"])
     return DecoderVersion(name, limits)

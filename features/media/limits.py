@@ -1,4 +1,4 @@
-"""What decoding one clip may cost: beyond it the clip fails, and says so."""
+"""Limits on decoding one file: a clip that exceeds one fails, and its error names the key."""
 
 from pathlib import Path
 from typing import Annotated
@@ -13,40 +13,40 @@ Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
 class DecodeLimits(Config):
-    """Limits of one reading of one file; generous: films of hours and frames of 8K pass.
+    """Limits on decoding one file once. The defaults accept films of hours, and 8K.
 
-    None of them decides a number of the features: a clip passes unchanged, or fails.
+    They change no feature value: a clip passes unchanged, or fails.
     """
 
     memory_mib: Annotated[int, Field(ge=128)] = 4096
-    """Private memory of the process that decodes (RLIMIT_DATA); its own code takes about 70."""
+    """Private memory of the decoding process (RLIMIT_DATA); about 70 MiB are its own code."""
     cpu_s: Count = 3600
-    """Processor time, that of all its threads together."""
+    """Processor time of all threads of the decoding process."""
     wall_s: Seconds = 3600.0
-    """Time that is waited for the decoder; while it waits for the encoder, no time passes."""
+    """Time spent waiting for the decoder; the decoder's waiting for the encoder does not count."""
     file_bytes: Count = 64 * 2**30
-    """The largest file that is opened."""
+    """Size of the file."""
     pixels: Count = 8192 * 4320
-    """Width times height of a picture."""
+    """Width times height of a frame or a crop."""
     frames: Count = 1_000_000
-    """Frames of a video: nine hours at 30 a second."""
+    """Frames of a video: nine hours at 30 fps."""
     duration_s: Seconds = 6 * 3600.0
-    """How long a container claims to be, and the last time that anything in it has."""
+    """Duration in the container's header, and the last timestamp in the file."""
     streams: Count = 64
-    """Tracks of a container, of whatever kind."""
+    """Streams of a container, of any type."""
 
 
 DEFAULT_LIMITS = DecodeLimits()
 
 
 def check_bytes(path: Path, n_bytes: int, limits: DecodeLimits) -> None:
-    """`MediaError` where a file is larger than allowed."""
+    """Raises `MediaError` if a file is too large."""
     if n_bytes > limits.file_bytes:
         raise limit_error(path, "limit-bytes", f"it has {n_bytes} bytes", "file_bytes", limits)
 
 
 def check_frames(path: Path, n_frames: int, limits: DecodeLimits) -> None:
-    """`MediaError` where there are more frames than allowed."""
+    """Raises `MediaError` if there are too many frames."""
     if n_frames > limits.frames:
         raise limit_error(
             path, "limit-frames", f"it has {n_frames} frames or more", "frames", limits
@@ -54,25 +54,25 @@ def check_frames(path: Path, n_frames: int, limits: DecodeLimits) -> None:
 
 
 def check_pixels(path: Path, width: int, height: int, limits: DecodeLimits) -> None:
-    """`MediaError` where pictures are larger than allowed."""
+    """Raises `MediaError` if an image has too many pixels."""
     if width * height > limits.pixels:
-        why = f"its pictures have {width} x {height} pixels"
-        raise limit_error(path, "limit-pixels", why, "pixels", limits)
+        reason = f"its pictures have {width} x {height} pixels"
+        raise limit_error(path, "limit-pixels", reason, "pixels", limits)
 
 
 def check_time(path: Path, time_s: float, limits: DecodeLimits) -> None:
-    """`MediaError` where something lies beyond the longest duration that is allowed."""
+    """Raises `MediaError` if a time exceeds the longest duration."""
     if time_s > limits.duration_s:
         raise limit_error(path, "limit-duration", f"it lasts {time_s:g} s", "duration_s", limits)
 
 
 def limit_error(
-    path: Path, code: MediaCode, why: str, key: str, limits: DecodeLimits
+    path: Path, code: MediaCode, reason: str, key: str, limits: DecodeLimits
 ) -> MediaError:
-    """The error that a limit is passed, with the key that would raise it."""
-    allowed = str(getattr(limits, key)).removesuffix(".0")
+    """The error for an exceeded limit; it names the key `limits.<key>` to change."""
+    allowed = str(limits.model_dump()[key]).removesuffix(".0")
     return MediaError(
-        f"{path}: {why}, more than limits.{key} = {allowed}; if the file is sound, give a higher "
-        f"limits.{key}=...",
+        f"{path}: {reason}, more than limits.{key} = {allowed}; if the file is sound, give a "
+        f"higher limits.{key}=...",
         code,
     )

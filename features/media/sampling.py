@@ -1,4 +1,4 @@
-"""Which frames of a video are looked at: all of them, every n-th, or so many a second (pure)."""
+"""Frame sampling: all frames of a video, every n-th, or a number per second."""
 
 from collections.abc import Iterable, Iterator
 from math import floor
@@ -9,22 +9,22 @@ from pydantic import Field, model_validator
 from features.canonical_json import JsonObject
 from features.config import Config
 
-ROUNDING_S = 1e-6  # a frame this little before its time is on time
+ROUNDING_S = 1e-6  # a frame this early is on time: timestamps are rounded
 
 Item = TypeVar("Item")
 
 
 class Sampling(Config):
-    """Every n-th frame, or the first at or after each of so many even points a second.
+    """Every n-th frame, or the first frame at or after each of `fps` evenly spaced points a second.
 
-    The points count from the first frame, by presentation time, so that a variable rate does no
-    harm; where frames are farther apart than points, each frame is taken once.
+    Points count from the first frame, in presentation time, so a variable frame rate is sampled
+    evenly too. No frame is selected twice if frames are farther apart than points.
     """
 
     every: Annotated[int, Field(ge=1)] = 1
-    """Every n-th frame is looked at; 1: all are."""
+    """Every n-th frame is sampled; 1: all are."""
     fps: Annotated[float, Field(gt=0, le=1000, allow_inf_nan=False)] | None = None
-    """So many frames a second are looked at; null leaves it to `every`."""
+    """Frames sampled per second; null leaves it to `every`."""
 
     @model_validator(mode="after")
     def _one_of_two(self) -> "Sampling":
@@ -32,29 +32,36 @@ class Sampling(Config):
             raise ValueError("every and fps (frames a second) both say which frames: leave one out")
         return self
 
+    @classmethod
+    def from_spec(cls, rows: object) -> "Sampling":
+        """The sampling that `as_spec` wrote."""
+        return cls.model_validate(rows) if isinstance(rows, dict) else EVERY_FRAME
+
     @property
-    def takes_all(self) -> bool:
+    def is_every_frame(self) -> bool:
         """Whether no frame is left out."""
         return self.every == 1 and self.fps is None
 
     def as_spec(self) -> str | JsonObject:
-        """What a feature set says of its rows."""
-        if self.takes_all:
+        """The form kept in a `FeatureSpec`, which `from_spec` reads."""
+        if self.is_every_frame:
             return "every frame"
         return {"every": self.every} if self.fps is None else {"fps": self.fps}
 
-    def apart_s(self, step_s: float) -> float:
-        """How far apart the frames that are looked at lie, where frames lie `step_s` apart."""
-        return step_s * self.every if self.fps is None else max(step_s, 1 / self.fps)
+    def interval_s(self, frame_interval_s: float) -> float:
+        """Seconds between sampled frames of a video with this frame interval."""
+        if self.fps is None:
+            return frame_interval_s * self.every
+        return max(frame_interval_s, 1 / self.fps)
 
-    def taken(self, frames: Iterable[tuple[Item, float]]) -> Iterator[Item]:
-        """Those of the frames that are looked at; each comes with its time in seconds."""
+    def select(self, frames: Iterable[tuple[Item, float]]) -> Iterator[Item]:
+        """Yield the sampled ones of frames given with their times in seconds."""
         last_s, step_s, elapsed_s, next_point = None, 0.0, 0.0, 0
         for index, (frame, time_s) in enumerate(frames):
             if last_s is not None:
                 if time_s > last_s:
                     step_s = time_s - last_s
-                elapsed_s += step_s  # where timestamps fall back, time goes on
+                elapsed_s += step_s  # if a timestamp goes back, repeat the last step
             last_s = time_s
             if self.fps is None:
                 if index % self.every == 0:
@@ -67,8 +74,3 @@ class Sampling(Config):
 
 
 EVERY_FRAME = Sampling()
-
-
-def of_spec(rows: object) -> Sampling:
-    """What a feature set says of its rows, read back."""
-    return Sampling.model_validate(rows) if isinstance(rows, dict) else EVERY_FRAME

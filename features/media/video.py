@@ -1,4 +1,4 @@
-"""The frames of a video with their timestamps."""
+"""Video decoding: frames, and their presentation times."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -21,7 +21,10 @@ from features.media.limits import (
 )
 from features.timeline import FrameTimes, constant_frame_times
 
-MIN_DECODED_SHARE = 0.95  # least part of what a container promises that must decode
+MIN_DECODED_SHARE = 0.95  # of what the container's header lists; less is a broken file
+MAX_JITTER_S = 0.002  # of one timestamp: containers round to a millisecond at the coarsest
+
+Image = UInt8[np.ndarray, "_ _ 3"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,12 +35,12 @@ class Probe:
     """Video packets; each holds one frame."""
     mean_fps: float
     variable_rate: bool
-    """Whether the time from frame to frame differs by more than the container's rounding."""
-    has_sound: bool
+    """Whether the frame interval varies by more than the container's rounding."""
+    has_audio: bool
 
 
 def probe(path: Path, limits: DecodeLimits = DEFAULT_LIMITS) -> Probe:
-    """What the container of a video lists; `MediaError` where it is no video."""
+    """What the container of a video lists; `MediaError` if the file has no video."""
     stamps: list[float] = []
     n_packets = 0
     with open_container(path, limits) as container:
@@ -49,15 +52,14 @@ def probe(path: Path, limits: DecodeLimits = DEFAULT_LIMITS) -> Probe:
                 if packet.pts is not None:
                     stamps.append(float(packet.pts * packet.time_base))
         rate = float(stream.average_rate or 0)
-        has_sound = bool(container.streams.audio)
+        has_audio = bool(container.streams.audio)
     steps = np.diff(sorted(stamps))
-    jitter_s = 0.002  # containers round to a millisecond at the coarsest
-    variable = len(steps) > 1 and float(steps.max() - steps.min()) > 2 * jitter_s
-    return Probe(n_packets, rate, variable, has_sound)
+    variable = len(steps) > 1 and float(steps.max() - steps.min()) > 2 * MAX_JITTER_S
+    return Probe(n_packets, rate, variable, has_audio)
 
 
-PacketTap = Callable[[av.container.InputContainer], Callable[[av.Packet | None], None]]
-"""Given an open container, what takes each of its packets, of whatever track; None at their end."""
+PacketTap = Callable[[av.container.InputContainer], Callable[[av.Packet | None], None] | None]
+"""Called with the open container; what it returns is called with every packet, then with None."""
 
 
 def decoded_frames(
@@ -65,24 +67,23 @@ def decoded_frames(
     lost_s: list[float],
     limits: DecodeLimits = DEFAULT_LIMITS,
     n_threads: int = 0,
-    beside: PacketTap | None = None,
+    packet_tap: PacketTap | None = None,
 ) -> Iterator[av.VideoFrame]:
-    """Every frame of a video in the order shown; `frame.time` is its presentation time or None.
+    """Yield every frame of a video in presentation order; `frame.time` is in seconds, or None.
 
-    Decodes on so many threads; 0 is one per core. What `beside` gives sees the packets of all
-    tracks as they pass, so that another track needs no reading of its own.
+    `n_threads` = 0 is one per core. `packet_tap` receives the packets of all streams, so that
+    another stream can be decoded in the same pass.
 
-    Puts into `lost_s`, at the end, the times of frames that did not decode though frames before
-    and after them did: they are rows too, or all that follow would slip.
-    Raises `MediaError` at the end when fewer than 95 % of the frames that the container promises
-    decoded without damage: that is a broken file, not a short clip.
+    At the end, `lost_s` receives the times of frames that did not decode although frames before and
+    after them did: they are rows too, or all later rows would shift. Raises `MediaError` at the end
+    if less than 95 % of the frames in the container's header decoded without damage.
     """
-    n_whole, n_damaged, last_s = 0, 0, 0.0
+    n_intact, n_damaged, last_s = 0, 0, 0.0
     listed_s: set[float] = set()
     decoded_s: set[float] = set()
     with open_container(path, limits) as container:
         stream = video_stream(path, container, limits, n_threads)
-        feed = beside(container) if beside else None
+        feed = packet_tap(container) if packet_tap else None
         for packet in container.demux() if feed else container.demux(stream):
             if feed:
                 feed(packet)
@@ -103,23 +104,26 @@ def decoded_frames(
                 if frame.is_corrupt:
                     n_damaged += 1
                 else:
-                    n_whole += 1
-                check_frames(path, n_whole + n_damaged, limits)
+                    n_intact += 1
+                check_frames(path, n_intact + n_damaged, limits)
                 check_pixels(path, frame.width, frame.height, limits)
                 last_s = max(last_s, frame.time or 0.0)
                 yield frame
         if feed:
             feed(None)
-        promised, got, unit = stream.frames, float(n_whole), "frames"
-        if not promised and stream.average_rate:  # no count in the container: go by its length
-            promised, unit = _duration_s(container, stream), "seconds"
-            got = (last_s + 1 / float(stream.average_rate)) * n_whole / max(1, n_whole + n_damaged)
-    if n_whole == 0:
+        expected, decoded, unit = stream.frames, float(n_intact), "frames"
+        if not expected and stream.average_rate:  # the header has a duration, and no frame count
+            expected, unit = _duration_s(container, stream), "seconds"
+            decoded = (
+                (last_s + 1 / float(stream.average_rate)) * n_intact / max(1, n_intact + n_damaged)
+            )
+    if n_intact == 0:
         raise MediaError(f"{path}: no frame decodes; replace the file", "no-frames")
-    if got < MIN_DECODED_SHARE * promised:
+    if decoded < MIN_DECODED_SHARE * expected:
         raise MediaError(
-            f"{path}: {got:.6g} of the {promised:.6g} {unit} that the container promises decode, "
-            f"fewer than {MIN_DECODED_SHARE:.0%}: the file is truncated or damaged; replace it",
+            f"{path}: {decoded:.6g} of the {expected:.6g} {unit} that the container promises "
+            f"decode, fewer than {MIN_DECODED_SHARE:.0%}: the file is truncated or damaged; "
+            "replace it",
             "incomplete",
         )
     if n_damaged and decoded_s:
@@ -133,10 +137,10 @@ def frame_times(
     declared_fps: float | None,
     path: Path,
 ) -> FrameTimes:
-    """When each frame is shown: its own timestamp, as the container gives it.
+    """The presentation time of each frame, from its timestamp.
 
-    Where one is missing or does not increase, all are k / fps of the declared rate, else of the
-    container's mean rate.
+    If a timestamp is missing or does not increase, frame k is at k / fps, with the declared rate or
+    else the container's mean rate. Raises `MediaError` if there is no rate either.
     """
     if None not in stamps_s:
         shown_s = np.array(stamps_s, dtype=np.float64)
@@ -154,13 +158,13 @@ def frame_times(
     return constant_frame_times(len(stamps_s), fps, "timestamps unusable")
 
 
-def to_rgb(frame: av.VideoFrame) -> UInt8[np.ndarray, "H W 3"]:
-    """A decoded frame as RGB; `MediaError` where its format cannot be converted."""
+def to_rgb(frame: av.VideoFrame) -> Image:
+    """A decoded frame as RGB; `MediaError` if its pixel format cannot be converted."""
     try:
         return frame.to_ndarray(format="rgb24", threads=1)  # pyright: ignore[reportCallIssue]
     except (av.error.FFmpegError, ValueError) as error:
         if isinstance(error, MemoryError):
-            raise  # of the process, not of the file
+            raise  # the process is out of memory: not an error of the file
         name = frame.format.name
         raise MediaError(f"a frame of format {name} has no RGB ({error})", "damaged") from None
 

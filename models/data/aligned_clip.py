@@ -8,7 +8,7 @@ import numpy as np
 from features.clip import Track
 from features.errors import InputError, StoreError
 from features.manifest.labels import Labels
-from features.media.sampling import of_spec
+from features.media.sampling import Sampling
 from features.timeline import typical_step_s
 from models.data.alignment import fill_between_samples, interpolate_audio, pad_or_trim
 from models.data.feature_sets import FeatureSets
@@ -49,11 +49,13 @@ def align_clip(
     record cannot be read.
     """
     widths: tuple[int, int] | None = None
-    sampling = of_spec(sets.visual.sampling.get("rows"))
+    sampling = Sampling.from_spec(sets.visual.sampling.get("rows"))
     for clip_id, item in labels.items():
         frames = sets.store.read(sets.visual.name, clip_id)
-        if not sampling.takes_all:
-            frames = fill_between_samples(frames, sampling.apart_s(typical_step_s(frames.time_s)))
+        if not sampling.is_every_frame:
+            frames = fill_between_samples(
+                frames, sampling.interval_s(typical_step_s(frames.time_s))
+            )
         n_rows = len(item.va) if item else len(frames.values)
         try:
             visual = pad_or_trim(frames, n_rows, max_rows_apart)

@@ -1,4 +1,4 @@
-"""Pictures and sound for test files, and the sizes of the seeded encoders."""
+"""Video and audio for test files, and the sizes of the seeded encoders."""
 
 from fractions import Fraction
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 import av
 import numpy as np
 
-RATE_HZ = 44_100  # of the sound in test files
+RATE_HZ = 44_100  # of the audio in test files
 
 TINY_CLIP = {
     "embed_dim": 16,
@@ -29,7 +29,7 @@ TINY_AST = {
 
 
 def draw_frames(n_frames: int, seed: int = 0, side_px: int = 64) -> np.ndarray:
-    """Moving colours with fine detail (T, H, W, 3), each frame unlike the one before."""
+    """Moving colours with fine detail (T, H, W, 3), different in each frame."""
     rng = np.random.default_rng(seed)
     y, x = np.mgrid[0:side_px, 0:side_px] / side_px
     phase = rng.uniform(0, 6, 3) + np.arange(n_frames)[:, None] * 0.7
@@ -39,7 +39,7 @@ def draw_frames(n_frames: int, seed: int = 0, side_px: int = 64) -> np.ndarray:
 
 
 def tone(seconds: float, seed: int = 0) -> np.ndarray:
-    """A voice-like mixture of tones that changes all the time (S,)."""
+    """A changing, voice-like mixture of tones (S,)."""
     rng = np.random.default_rng(seed)
     t = np.arange(int(seconds * RATE_HZ)) / RATE_HZ
     pitch = 150 + 60 * np.sin(2 * np.pi * rng.uniform(0.3, 1.5) * t)
@@ -58,7 +58,7 @@ def write_video(
     frames: np.ndarray | None = None,
     options: dict[str, str] | None = None,
 ) -> Path:
-    """Write an H.264 video with given timestamps, and AAC sound if samples are given."""
+    """Write an H.264 video with given timestamps, and AAC audio if samples are given."""
     time_s = np.arange(50) / 25 if time_s is None else time_s
     frames = draw_frames(len(time_s)) if frames is None else frames
     tick = Fraction(1, 10_000)

@@ -1,46 +1,52 @@
-"""What the reading of media gives, all at once."""
+"""Decodes a file completely, in this process."""
 
-from collections.abc import Generator
-from copy import copy
+from collections.abc import Iterable
+from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from features.media.audio import audio_blocks
+from features.media.audio import decoded_audio
 from features.media.limits import DEFAULT_LIMITS, DecodeLimits
-from features.media.worker.requests import video_clock
+from features.media.worker.requests import decode_video
 from features.timeline import FrameTimes
 
 
 @dataclass(frozen=True)
-class Sound:
+class Audio:
     samples: np.ndarray
     start_s: float
 
 
-def drained(pieces: Generator) -> tuple[list, Any]:
-    """Copies of what a generator yields, and what it returns."""
-    found = []
-    while True:
-        try:
-            found.append(copy(next(pieces)))
-        except StopIteration as end:
-            return found, end.value
+def collect(items: Iterable) -> tuple[list, Any]:
+    """Copies of all items but the last, and the last."""
+    *pieces, last = [deepcopy(item) for item in items]
+    return pieces, last
 
 
-def sound_of(pieces: Generator[np.ndarray, None, float | None]) -> Sound | None:
-    blocks, start_s = drained(pieces)
-    if start_s is None:
+def collect_frames(items: Iterable) -> tuple[list[np.ndarray], Any]:
+    """The images of all pieces, and the record at the end."""
+    pieces, last = collect(items)
+    return [image for piece in pieces for image in piece], last
+
+
+def collect_audio(items: Iterable) -> Audio | None:
+    """All samples; None if there is no audio."""
+    blocks, end = collect(items)
+    if end.start_s is None:
         return None
-    return Sound(np.concatenate([np.zeros(0, np.float32), *blocks]), start_s)
+    return Audio(np.concatenate([np.zeros(0, np.float32), *blocks]), end.start_s)
 
 
-def read_sound(path: Path, rate_hz: int, limits: DecodeLimits = DEFAULT_LIMITS) -> Sound | None:
-    return sound_of(audio_blocks(path, rate_hz, limits))
+def read_audio(path: Path, rate_hz: int, limits: DecodeLimits = DEFAULT_LIMITS) -> Audio | None:
+    return collect_audio(decoded_audio(path, rate_hz, limits))
 
 
-def frame_clock(path: Path, fps: float | None, limits: DecodeLimits = DEFAULT_LIMITS) -> FrameTimes:
-    _, watched = drained(video_clock(str(path), fps, limits=limits, n_threads=0))
-    return watched.clock()
+def read_frame_times(
+    path: Path, fps: float | None, limits: DecodeLimits = DEFAULT_LIMITS
+) -> FrameTimes:
+    [times] = decode_video(str(path), fps, None, None, limits=limits, n_threads=0)
+    assert isinstance(times, FrameTimes)
+    return times

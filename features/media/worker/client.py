@@ -1,4 +1,4 @@
-"""The near end of a process that decodes: starts it, hears it, kills it with its group."""
+"""The client of a decoding process: starts it, sends requests, kills it with its group."""
 
 import os
 import signal
@@ -7,104 +7,99 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from multiprocessing.connection import Connection
-from typing import Any, TypeVar, get_args
-
-import numpy as np
+from typing import Any, get_args
 
 from features.canonical_json import JsonObject
 from features.errors import MediaCode, MediaError, VaflowError
 from features.media.limits import DecodeLimits
 from features.media.worker.protocol import N_SLOTS, SharedBuffer, receive, receive_record, send
-from features.media.worker.requests import slot_bytes
+from features.media.worker.requests import RECORDS, slot_bytes
 
+SERVER = "features.media.worker.server"
 POLL_S = 0.2
-_STARTER = ThreadPoolExecutor(1, "starter")  # a process ends with the thread that started it, and
-# this one lives as long as ours
+BYTES_PER_FRAME = 8  # of an array in a record: int64 or float64
+# a child ends with the thread that started it (rlimits.die_with_parent); this thread does not end
+_STARTER = ThreadPoolExecutor(1, "starter")
 ONE_THREAD = {name: "1" for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")}
-
-RecordT = TypeVar("RecordT")
 
 
 class Stopped(Exception):
-    """The process was told to stop while something was read."""
+    """The process was stopped, by `DecoderClient.stop`, during a request."""
 
 
 class DecoderClient:
-    """Answers one order after another, for one thread.
+    """Sends one request at a time to a decoding process, for one thread."""
 
-    Every method raises `MediaError` where the media cannot be read within the limits.
-    """
-
-    def __init__(self, limits: DecodeLimits, n_threads: int) -> None:
+    def __init__(self, limits: DecodeLimits, n_threads: int, server: str = SERVER) -> None:
+        """`server` is the module that the process runs."""
         self.limits = limits
         self.n_threads = n_threads
+        self.server = server
         self.waited_s = 0.0
-        """How long its reader waited for it, all in all."""
+        """How long the caller has waited for the process, in total."""
         self._process: subprocess.Popen | None = None
-        self._line: tuple[Connection, SharedBuffer] | None = None
+        self._connection: Connection | None = None
+        self._buffer: SharedBuffer | None = None
         self._is_ready = False
         self._stopped = False
         self._lock = threading.Lock()
 
-    def begin(self) -> None:
-        """Start the process, without waiting until it is ready."""
-        self._line = self._start()
+    @property
+    def pid(self) -> int | None:
+        """The process's id; None if it is not running."""
+        return self._process.pid if self._process else None
 
-    def pieces(
-        self, function: Callable, record: type[RecordT] | None, *arguments: Any
-    ) -> Generator[list[np.ndarray], None, Any]:
-        """Have the process serve a request: yield what its function yields, return what it returns.
+    def request(self, name: str, *arguments: Any) -> Generator[Any, None, None]:
+        """Have the process serve a request of `features.media.worker.requests`.
 
-        The functions are those of `features.media.worker.requests`.
+        Yields what the request yields. Arrays are valid until the next item. The process is killed
+        if the caller closes the generator early.
 
-        Arrays that it yields are valid until the next are asked for.
+        Raises `MediaError` if the media cannot be decoded within the limits.
         """
         about = str(arguments[0] if isinstance(arguments[0], str) else arguments[0][0])
-        connection, slab = self._running()
+        connection, buffer = self._ready_connection()
         is_over = False
         waited_s = 0.0
         try:
-            name = f"{function.__module__}:{function.__name__}"
-            send(connection, {"function": name, "arguments": arguments})
-            while True:
+            send(connection, {"request": name, "arguments": arguments})
+            while not is_over:
                 began = time.monotonic()
-                message = self._hear(connection, about, waited_s)
+                message = self._receive(connection, about, waited_s)
                 took_s = time.monotonic() - began
                 waited_s += took_s
                 self.waited_s += took_s
                 match message["kind"]:
                     case "piece":
-                        yield slab.get(message["slot"], message["arrays"])
+                        yield buffer.get(message["slot"], message["arrays"])
                         send(connection, {"slot": message["slot"]})
-                    case "end" if record is not None:
-                        most = 8 * self.limits.frames
-                        result = receive_record(connection, message, record, most)
-                        is_over = True
-                        return result
+                    case "record":
+                        max_bytes = BYTES_PER_FRAME * self.limits.frames
+                        record = RECORDS[message["type"]]
+                        yield receive_record(connection, message, record, max_bytes)
                     case "end":
                         is_over = True
-                        return message["value"]
                     case _:
                         code = _known(message["code"])
-                        is_over = code != "limit-memory"  # what is left of its memory is unknown
-                        raise MediaError(str(message["words"]), code)
+                        is_over = code != "limit-memory"  # its memory is in an unknown state
+                        raise MediaError(str(message["message"]), code)
         except (EOFError, BrokenPipeError, ConnectionResetError):
-            raise self._died(about) from None
+            raise self._death(about) from None
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise MediaError(
                 f"{about}: the process that decoded it answered what makes no sense ({error})",
                 "crashed",
             ) from None
         finally:
-            if not is_over:  # given up, or in an unknown state
+            if not is_over:
                 self._kill()
 
-    def _hear(self, connection: Connection, about: str, waited_s: float) -> JsonObject:
-        """The next message; `MediaError` where it is waited for beyond the limit."""
+    def _receive(self, connection: Connection, about: str, waited_s: float) -> JsonObject:
+        """The next message; `MediaError` if it takes longer than `limits.wall_s`."""
         deadline = time.monotonic() + self.limits.wall_s - waited_s
         while not connection.poll(POLL_S):
             if time.monotonic() > deadline:
@@ -116,8 +111,8 @@ class DecoderClient:
                 )
         return receive(connection)
 
-    def _died(self, about: str) -> Exception:
-        """What it means that the process ended while it was waited for."""
+    def _death(self, about: str) -> Exception:
+        """The error for a process that ended during a request."""
         number = -self._kill()
         if self._stopped:
             return Stopped()
@@ -132,87 +127,87 @@ class DecoderClient:
         hint = "; was there too little memory?" if number == signal.SIGKILL else ""
         return MediaError(f"{about}: the process that decoded it was ended {how}{hint}", "crashed")
 
-    def _running(self) -> tuple[Connection, SharedBuffer]:
-        """The line to the process and the memory shared with it, started where there is none."""
-        if self._line is None:
-            self.begin()
-        assert self._line is not None
-        if self._is_ready:
-            return self._line
-        began = time.monotonic()
-        try:
-            receive(self._line[0])  # that it is ready
-        except (EOFError, ConnectionResetError):
-            status = self._kill()
-            if self._stopped:
-                raise Stopped from None
-            raise VaflowError(
-                f"a process that decodes media cannot start (status {status}); what it said "
-                "stands above"
-            ) from None
-        self._is_ready = True
-        self.waited_s += time.monotonic() - began
-        return self._line
+    def _ready_connection(self) -> tuple[Connection, SharedBuffer]:
+        """The connection and the shared memory, once the process is ready."""
+        if self._connection is None:
+            self.start()
+        assert self._connection is not None
+        assert self._buffer is not None
+        if not self._is_ready:
+            began = time.monotonic()
+            try:
+                receive(self._connection)
+            except (EOFError, ConnectionResetError):
+                status = self._kill()
+                if self._stopped:
+                    raise Stopped from None
+                raise VaflowError(
+                    f"a process that decodes media cannot start (status {status}); what it said "
+                    "stands above"
+                ) from None
+            self._is_ready = True
+            self.waited_s += time.monotonic() - began
+        return self._connection, self._buffer
 
-    def _start(self) -> tuple[Connection, SharedBuffer]:
+    def start(self) -> None:
+        """Start the process; does not wait until it is ready."""
         ours, theirs = socket.socketpair()
-        fd = os.memfd_create("vaflow-slab")
+        fd = os.memfd_create("vaflow-frames")
         try:
-            _make_room(fd, N_SLOTS * slot_bytes(self.limits))
-            slab = SharedBuffer(fd, slot_bytes(self.limits))
+            _resize(fd, N_SLOTS * slot_bytes(self.limits))
+            buffer = SharedBuffer(fd, slot_bytes(self.limits))
             handles = (theirs.fileno(), fd)
-            with self._lock:  # `stop` must find what was started
+            with self._lock:  # `stop` in another thread sees the process, or this sees `_stopped`
                 if self._stopped:
                     raise Stopped
                 self._process = _STARTER.submit(
                     subprocess.Popen,
-                    [sys.executable, "-P", "-m", "features.media.worker.server"]
+                    [sys.executable, "-P", "-m", self.server]
                     + [str(number) for number in (os.getpid(), *handles)],
                     stdin=subprocess.DEVNULL,
                     stdout=subprocess.DEVNULL,
                     pass_fds=handles,
-                    start_new_session=True,  # a group of its own: Ctrl-C is for us alone
+                    start_new_session=True,  # a process group of its own: Ctrl-C does not reach it
                     env={**os.environ, **ONE_THREAD, "PYTHONPATH": _search_path()},
                 ).result()
-            connection = Connection(ours.detach())
+            self._connection, self._buffer = Connection(ours.detach()), buffer
         finally:
             ours.close()
             theirs.close()
             os.close(fd)
         limits = self.limits.model_dump(mode="json")
-        with suppress(BrokenPipeError, ConnectionResetError):  # it has ended: who hears it says so
-            send(connection, {"limits": limits, "n_threads": self.n_threads})
-        return connection, slab
+        with suppress(BrokenPipeError, ConnectionResetError):  # the next `receive` reports it
+            send(self._connection, {"limits": limits, "n_threads": self.n_threads})
 
     def _kill(self) -> int:
-        """End the process with its group; its status, which is negative after a signal."""
+        """Kill the process with its group; return its status, negative after a signal."""
         process, self._process = self._process, None
-        line, self._line, self._is_ready = self._line, None, False
-        if line is not None:
-            line[0].close()
+        if self._connection is not None:
+            self._connection.close()
+        self._connection, self._buffer, self._is_ready = None, None, False
         if process is None:
             return 0
         _kill_group(process)
         return process.wait()
 
     def stop(self) -> None:
-        """End the process at once; whoever reads through it meets `Stopped`. From any thread."""
+        """Kill the process at once, from any thread; a request in progress raises `Stopped`."""
         with self._lock:
             self._stopped = True
             if self._process is not None:
                 _kill_group(self._process)
 
     def close(self) -> None:
-        """End the process, and wait for its end. From the thread that reads."""
+        """Kill the process and wait for its end. Call it from the thread that sends requests."""
         self.stop()
         self._kill()
 
 
-def _make_room(fd: int, n_bytes: int) -> None:
-    """Let the memory be so large; it takes what is written to it. An `OSError` says which it is."""
+def _resize(fd: int, n_bytes: int) -> None:
+    """Set the size of the shared memory; an `OSError` says what it is."""
     try:
         os.ftruncate(fd, n_bytes)
-    except OSError as error:  # a limit on the size of files holds for it, too
+    except OSError as error:  # a limit on the size of files applies to it, too
         what = "the memory shared with a process that decodes"
         raise OSError(error.errno, error.strerror, what) from error
 
@@ -224,7 +219,7 @@ def _kill_group(process: subprocess.Popen) -> None:
 
 
 def _search_path() -> str:
-    """Where this process finds modules, for another to find the same."""
+    """`sys.path` of this process, as a PYTHONPATH."""
     return os.pathsep.join(path or os.getcwd() for path in sys.path)
 
 

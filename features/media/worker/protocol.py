@@ -1,4 +1,4 @@
-"""What two processes tell each other: JSON, and arrays. Nothing that comes in is ever unpickled."""
+"""Messages between a process and its decoding process: JSON and arrays, never pickles."""
 
 import json
 import mmap
@@ -12,17 +12,17 @@ import numpy as np
 
 from features.canonical_json import JsonObject
 
-N_SLOTS = 3  # one is filled, one waits, one is read
+N_SLOTS = 3  # one is written, one waits, one is read
 MAX_JSON_BYTES = 1 << 20
-DTYPES = ("uint8", "int64", "float32", "float64")  # what may come in
+DTYPES = ("uint8", "int64", "float32", "float64")  # accepted from the other side
 
 RecordT = TypeVar("RecordT")
 
 
 class SharedBuffer:
-    """Slots of memory that two processes see.
+    """Slots of memory shared by two processes.
 
-    The memory is a file without a name: nothing of it is left, however the processes end.
+    The memory is an anonymous file: nothing is left of it, however the processes end.
     """
 
     def __init__(self, fd: int, slot_bytes: int) -> None:
@@ -30,24 +30,26 @@ class SharedBuffer:
         self._memory = mmap.mmap(fd, N_SLOTS * slot_bytes)
 
     def put(self, slot: int, arrays: Sequence[np.ndarray]) -> list[JsonObject]:
-        """Copy arrays into a slot, one after another; what `get` must know of them."""
-        at = slot * self.slot_bytes
+        """Copy arrays into a slot, one after another; return the headers that `get` needs."""
+        offset = slot * self.slot_bytes
         for array in arrays:
-            np.ndarray(array.shape, array.dtype, self._memory, at)[...] = array
-            at += array.nbytes
+            np.ndarray(array.shape, array.dtype, self._memory, offset)[...] = array
+            offset += array.nbytes
         return [array_header(array) for array in arrays]
 
-    def get(self, slot: int, listed: Sequence[JsonObject]) -> list[np.ndarray]:
-        """The arrays of a slot, where they lie; `ValueError` where they would not fit into it."""
+    def get(self, slot: int, headers: Sequence[JsonObject]) -> list[np.ndarray]:
+        """The arrays of a slot, without a copy; `ValueError` if they are larger than the slot."""
         if not 0 <= slot < N_SLOTS:
             raise ValueError(f"there is no slot {slot}; there are {N_SLOTS}")
-        at, arrays = slot * self.slot_bytes, []
-        for one in listed:
-            dtype, shape, n_bytes = _checked(one)
-            if at + n_bytes > (slot + 1) * self.slot_bytes:
-                raise ValueError(f"arrays of a slot of {self.slot_bytes} bytes go beyond it")
-            arrays.append(np.ndarray(shape, dtype, self._memory, at))
-            at += n_bytes
+        offset, arrays = slot * self.slot_bytes, []
+        for header in headers:
+            dtype, shape, n_bytes = _checked(header)
+            if offset + n_bytes > (slot + 1) * self.slot_bytes:
+                raise ValueError(
+                    f"the arrays are larger than their slot of {self.slot_bytes} bytes"
+                )
+            arrays.append(np.ndarray(shape, dtype, self._memory, offset))
+            offset += n_bytes
         return arrays
 
 
@@ -57,23 +59,24 @@ def send(connection: Connection, message: JsonObject) -> None:
 
 
 def receive(connection: Connection) -> JsonObject:
-    """Wait for a message; `EOFError` where the other side is gone, `ValueError` if it is none."""
+    """Wait for a message.
+
+    Raises `EOFError` if the other side has ended, `ValueError` if it sent no JSON object.
+    """
     message = json.loads(connection.recv_bytes(MAX_JSON_BYTES))
     if not isinstance(message, dict):
         raise ValueError(f"a message is a JSON object, not a {type(message).__name__}")
     return message
 
 
-def send_record(connection: Connection, kind: str, record: object) -> None:
-    """Send a frozen dataclass of JSON values and arrays, or one JSON value."""
-    if not hasattr(record, "__dataclass_fields__"):
-        send(connection, {"kind": kind, "value": record})
-        return
-    values = {field.name: getattr(record, field.name) for field in fields(record)}  # pyright: ignore[reportArgumentType]
+def send_record(connection: Connection, record: Any) -> None:
+    """Send a dataclass of JSON values and arrays, as a message of kind "record"."""
+    values = {field.name: getattr(record, field.name) for field in fields(record)}
     arrays = {k: np.ascontiguousarray(v) for k, v in values.items() if isinstance(v, np.ndarray)}
     plain = {k: v for k, v in values.items() if k not in arrays}
-    listed = {name: array_header(array) for name, array in arrays.items()}
-    send(connection, {"kind": kind, "value": plain, "arrays": listed})
+    headers = {name: array_header(array) for name, array in arrays.items()}
+    name = type(record).__name__
+    send(connection, {"kind": "record", "type": name, "value": plain, "arrays": headers})
     for array in arrays.values():
         connection.send_bytes(array.tobytes())
 
@@ -81,10 +84,10 @@ def send_record(connection: Connection, kind: str, record: object) -> None:
 def receive_record(
     connection: Connection, message: JsonObject, record: type[RecordT], max_bytes: int
 ) -> RecordT:
-    """The dataclass that `send_record` sent; `ValueError` where an array exceeds `max_bytes`."""
+    """The dataclass that a message announces; `ValueError` if an array exceeds `max_bytes`."""
     arrays: dict[str, np.ndarray] = {}
-    for name, one in message["arrays"].items():
-        dtype, shape, n_bytes = _checked(one)
+    for name, header in message["arrays"].items():
+        dtype, shape, n_bytes = _checked(header)
         if n_bytes > max_bytes:
             raise ValueError(
                 f"the array {name!r} has {n_bytes} bytes; at most {max_bytes} are read"
@@ -98,10 +101,10 @@ def array_header(array: np.ndarray) -> JsonObject:
     return {"dtype": array.dtype.name, "shape": array.shape}
 
 
-def _checked(one: JsonObject) -> tuple[np.dtype, tuple[int, ...], int]:
-    """Type, shape and bytes of an array that the other side describes."""
-    shape: Any = one["shape"]
-    if one["dtype"] not in DTYPES or not all(type(n) is int and n >= 0 for n in shape):
-        raise ValueError(f"an array of {one['dtype']!r} and shape {shape!r} is not taken in")
-    dtype = np.dtype(one["dtype"])
+def _checked(header: JsonObject) -> tuple[np.dtype, tuple[int, ...], int]:
+    """Type, shape and size in bytes of an array that the other side announces."""
+    shape: Any = header["shape"]
+    if header["dtype"] not in DTYPES or not all(type(n) is int and n >= 0 for n in shape):
+        raise ValueError(f"an array of {header['dtype']!r} and shape {shape!r} is not accepted")
+    dtype = np.dtype(header["dtype"])
     return dtype, tuple(shape), prod(shape) * dtype.itemsize

@@ -1,164 +1,128 @@
-"""One clip's media, piece by piece: what a process that decodes is asked for.
+"""The requests that a decoding process serves.
 
-Each function takes JSON values, limits and a number of threads, and raises `MediaError`. Where it
-yields, it yields pieces that fit a slot of memory; what it returns is a record or a JSON value.
+A request takes JSON values, the limits and a number of threads, and raises `MediaError`. It yields
+pieces (lists of arrays that fit a slot of shared memory) and records (dataclasses).
 """
 
-from collections.abc import Generator, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
 import av
 import numpy as np
-from jaxtyping import Float64, Int64, UInt8
 
 from features.canonical_json import JsonObject
-from features.media.audio import AudioTap, Block, audio_blocks
+from features.media.audio import AudioEnd, AudioTap, Block, decoded_audio
 from features.media.crops import read_image
 from features.media.limits import DecodeLimits
 from features.media.sampling import Sampling
-from features.media.video import Probe, decoded_frames, frame_times, probe, to_rgb
+from features.media.video import Image, Probe, decoded_frames, frame_times, probe, to_rgb
 from features.timeline import FrameTimes
 
 PIECE_FRAMES = 64
-FIRST_FRAMES = 8  # of a clip's first piece; each may be twice the one before: waits are short
-PIECE_BYTES = 16 * 2**20  # some 360p frames, or two of 1080p: they stay near the processor
+FIRST_FRAMES = 8  # of a clip's first piece; each next one has up to twice as many: a short wait
+PIECE_BYTES = 16 * 2**20  # 24 frames of 360p, 2 of 1080p: they stay in the processor's cache
 CHANNELS = 3
-STEP_S = 0.04  # between frames without timestamps and without a declared rate: 25 a second
+DEFAULT_STEP_S = 0.04  # between frames without timestamps and without a declared rate: 25 fps
 
-Image = UInt8[np.ndarray, "_ _ 3"]
-Piece = Image | Block
+Record = AudioEnd | FrameTimes | Probe
+Request = Callable[..., Iterator[list[np.ndarray] | Record]]
 Numbered = tuple[int, av.VideoFrame]
 
 
 def slot_bytes(limits: DecodeLimits) -> int:
-    """What a slot must hold: a piece, and if need be the largest picture."""
+    """The size of a slot of shared memory: a piece, or the largest image if that is larger."""
     return max(PIECE_BYTES, CHANNELS * limits.pixels)
 
 
-@dataclass(frozen=True, slots=True)
-class VideoTimeline:
-    """The clock of a video, and what became of the sound that was to be read along."""
-
-    time_s: Float64[np.ndarray, "T"]
-    rows: Int64[np.ndarray, "N"]
-    note: str | None
-    heard: bool
-    """False where the sound was not asked for, or could not be read along: it is read alone."""
-    start_s: float | None
-    """Presentation time of the first sample; None where there is no sound."""
-
-    def clock(self) -> FrameTimes:
-        """When each frame is shown, and the row of each picture."""
-        return FrameTimes(self.time_s, self.rows, self.note)
-
-
-def video_frames(
+def decode_video(
     path: str,
     fps: float | None,
-    sampling: JsonObject,
-    rate_hz: int | None = None,
+    sampling: JsonObject | None,
+    audio_rate_hz: int | None,
     *,
     limits: DecodeLimits,
     n_threads: int,
-) -> Generator[list[Piece], None, VideoTimeline]:
-    """Yield the undamaged frames of a video that are to be looked at; return the clock of all.
+) -> Iterator[list[Image] | list[Block] | AudioEnd | FrameTimes]:
+    """Yield the undamaged frames that are sampled, and at the end the times of all frames.
 
-    With `rate_hz` the blocks of its sound come between the pictures, each as a piece of its own.
-    """
-    stamps_s: list[float | None] = []
-    taken: list[int] = []
-    lost_s: list[float] = []
-    along = AudioTap(Path(path), rate_hz, limits) if rate_hz else None
-    beside = along.beside if along else None
-    frames = _timed(decoded_frames(Path(path), lost_s, limits, n_threads, beside), stamps_s, fps)
-    chosen = Sampling.model_validate(sampling).taken(frames)
-    for piece in pieces(_undamaged_rgb(chosen, taken)):
-        yield piece
-        if along:
-            yield from along.blocks()
-    times = frame_times(stamps_s, lost_s, fps, Path(path))
-    heard, start_s = False, None
-    if along:
-        heard, start_s = along.end()
-        yield from along.blocks()
-    return VideoTimeline(times.time_s, times.rows[taken], times.note, heard, start_s)
-
-
-def video_clock(
-    path: str,
-    fps: float | None,
-    rate_hz: int | None = None,
-    *,
-    limits: DecodeLimits,
-    n_threads: int,
-) -> Generator[list[Block], None, VideoTimeline]:
-    """Yield the sound of a video, where `rate_hz` asks for it; return when each frame is shown.
-
-    Decodes all frames, which is what proves the file whole.
+    Without a sampling no frame is yielded; all are decoded, to check the file. With
+    `audio_rate_hz`, blocks of audio come in between, and an `AudioEnd` if the audio is complete.
     """
     stamps_s: list[float | None] = []
     lost_s: list[float] = []
-    along = AudioTap(Path(path), rate_hz, limits) if rate_hz else None
-    beside = along.beside if along else None
-    for frame in decoded_frames(Path(path), lost_s, limits, n_threads, beside):
-        stamps_s.append(frame.time)
-        if along:
-            yield from along.blocks()
+    indices: list[int] = []
+    tap = AudioTap(Path(path), audio_rate_hz, limits)
+    frames = decoded_frames(Path(path), lost_s, limits, n_threads, tap.packet_tap)
+    timed = _with_times(frames, stamps_s, fps)
+    if sampling is None:
+        images: Iterator[list[Image]] = ([] for _ in timed)
+    else:
+        sampled = Sampling.model_validate(sampling).select(timed)
+        images = pieces(_undamaged_rgb(sampled, indices))
+    for piece in images:
+        if piece:
+            yield piece
+        yield from ([block] for block in tap.take_blocks())
     times = frame_times(stamps_s, lost_s, fps, Path(path))
-    heard, start_s = along.end() if along else (False, None)
-    if along:
-        yield from along.blocks()
-    return VideoTimeline(times.time_s, times.rows, times.note, heard, start_s)
+    yield from ([block] for block in tap.take_blocks())
+    if tap.end:
+        yield tap.end
+    rows = times.rows if sampling is None else times.rows[indices]
+    yield FrameTimes(times.time_s, rows, times.note)
 
 
-def video_probe(path: str, *, limits: DecodeLimits, n_threads: int) -> Probe:
-    """What a container lists, without decoding."""
-    return probe(Path(path), limits)
+def probe_video(path: str, *, limits: DecodeLimits, n_threads: int) -> Iterator[Probe]:
+    """Yield what a container lists, without decoding."""
+    yield probe(Path(path), limits)
 
 
-def crop_images(
-    paths: list[str], *, limits: DecodeLimits, n_threads: int
-) -> Generator[list[Image], None, None]:
-    """Yield the pictures of these files, in order."""
+def read_crops(paths: list[str], *, limits: DecodeLimits, n_threads: int) -> Iterator[list[Image]]:
+    """Yield the images of these files, in order."""
     yield from pieces(read_image(Path(path), limits) for path in paths)
 
 
-def audio_samples(
+def decode_audio(
     path: str, rate_hz: int, *, limits: DecodeLimits, n_threads: int
-) -> Generator[list[Block], None, float | None]:
-    """Yield the sound's samples; return the time of the first, None where there is no sound."""
-    blocks = audio_blocks(Path(path), rate_hz, limits)
-    while True:
-        try:
-            yield [next(blocks)]
-        except StopIteration as end:
-            return end.value
+) -> Iterator[list[Block] | AudioEnd]:
+    """Yield the samples of the audio, then its end."""
+    for item in decoded_audio(Path(path), rate_hz, limits):
+        yield item if isinstance(item, AudioEnd) else [item]
 
 
-def pieces(pictures: Iterable[Image]) -> Iterator[list[Image]]:
-    """The pictures in lists of at most `PIECE_FRAMES` and `PIECE_BYTES`, or of one larger one.
+REQUESTS: Mapping[str, Request] = {
+    "decode_video": decode_video,
+    "decode_audio": decode_audio,
+    "read_crops": read_crops,
+    "probe_video": probe_video,
+}
+RECORDS: Mapping[str, type[Record]] = {
+    record.__name__: record for record in (AudioEnd, FrameTimes, Probe)
+}
 
-    The first lists are shorter.
+
+def pieces(images: Iterable[Image]) -> Iterator[list[Image]]:
+    """Group images into lists of at most `PIECE_FRAMES` and `PIECE_BYTES`, or of one larger image.
+
+    The first lists are shorter, so that the encoder starts early.
     """
     piece: list[Image] = []
-    n_bytes, most = 0, FIRST_FRAMES
-    for picture in pictures:
-        if piece and (len(piece) == most or n_bytes + picture.nbytes > PIECE_BYTES):
+    n_bytes, max_frames = 0, FIRST_FRAMES
+    for image in images:
+        if piece and (len(piece) == max_frames or n_bytes + image.nbytes > PIECE_BYTES):
             yield piece
-            piece, n_bytes, most = [], 0, min(2 * most, PIECE_FRAMES)
-        piece.append(picture)
-        n_bytes += picture.nbytes
+            piece, n_bytes, max_frames = [], 0, min(2 * max_frames, PIECE_FRAMES)
+        piece.append(image)
+        n_bytes += image.nbytes
     if piece:
         yield piece
 
 
-def _timed(
+def _with_times(
     frames: Iterable[av.VideoFrame], stamps_s: list[float | None], fps: float | None
 ) -> Iterator[tuple[Numbered, float]]:
-    """Each frame with its number and time; its timestamp is put aside.
+    """Yield each frame with its index and its time; append its timestamp to `stamps_s`.
 
-    A frame without a timestamp lies a step after the one before it.
+    A frame without a timestamp is one step later than the frame before it.
     """
     time_s = 0.0
     for index, frame in enumerate(frames):
@@ -166,13 +130,13 @@ def _timed(
         if frame.time is not None:
             time_s = frame.time
         elif index:
-            time_s += 1 / fps if fps else STEP_S
+            time_s += 1 / fps if fps else DEFAULT_STEP_S
         yield (index, frame), time_s
 
 
-def _undamaged_rgb(frames: Iterable[Numbered], taken: list[int]) -> Iterator[Image]:
-    """The pixels of undamaged frames; the number of each is put aside."""
+def _undamaged_rgb(frames: Iterable[Numbered], indices: list[int]) -> Iterator[Image]:
+    """Yield the pixels of each undamaged frame; append its index to `indices`."""
     for index, frame in frames:
         if not frame.is_corrupt:
-            taken.append(index)
+            indices.append(index)
             yield to_rgb(frame)

@@ -1,111 +1,110 @@
-"""The process that decodes: it confines itself, then answers one order after another.
+"""The decoding process: limits itself, then serves one request after another.
 
-`features.media.worker.client` starts it; `features.media.worker.protocol` has their messages.
+`features.media.worker.client` starts it; `features.media.worker.protocol` has the messages.
 """
 
 import os
 import sys
 from collections import deque
-from collections.abc import Generator
-from importlib import import_module
+from collections.abc import Mapping
 from multiprocessing.connection import Connection
-from typing import Any
+
+import numpy as np
 
 from features.canonical_json import JsonObject
 from features.errors import MediaCode, MediaError
 from features.media.limits import DecodeLimits
 from features.media.worker.protocol import N_SLOTS, SharedBuffer, receive, send, send_record
-from features.media.worker.requests import slot_bytes
+from features.media.worker.requests import REQUESTS, Request, slot_bytes
 from features.media.worker.rlimits import apply_rlimits, die_with_parent, set_cpu_budget
+
+MAX_MESSAGE = 4000  # characters of an error; a JSON message has at most MAX_JSON_BYTES
 
 
 class Server:
-    """One end of the line: answers orders until the other end is gone."""
+    """Serves requests until the client's end of the connection is closed."""
 
-    def __init__(self, connection: Connection, slab_fd: int, settings: JsonObject) -> None:
+    def __init__(
+        self,
+        connection: Connection,
+        buffer_fd: int,
+        settings: JsonObject,
+        requests: Mapping[str, Request],
+    ) -> None:
         self.connection = connection
         self.limits = DecodeLimits.model_validate(settings["limits"])
         self.n_threads: int = settings["n_threads"]
-        self.slab = SharedBuffer(slab_fd, slot_bytes(self.limits))
-        self.free = deque(range(N_SLOTS))
+        self.requests = requests
+        self.buffer = SharedBuffer(buffer_fd, slot_bytes(self.limits))
+        self.free_slots = deque(range(N_SLOTS))
 
     def serve(self) -> None:
-        """Answer orders; a message that is none gives a slot back."""
+        """Serve requests; a message with a slot says that the client has read it."""
         while True:
             message = receive(self.connection)
             if "slot" in message:
-                self.free.append(message["slot"])
+                self.free_slots.append(message["slot"])
             else:
-                self.answer(message)
+                self.handle(message["request"], message["arguments"])
 
-    def answer(self, order: JsonObject) -> None:
-        """Do what is asked: send its pieces, then its end, or why it cannot be had."""
+    def handle(self, name: str, arguments: list) -> None:
+        """Send the pieces and records of a request, then its end, or an error."""
+        about = arguments[0] if isinstance(arguments[0], str) else arguments[0][0]
+        request = self.requests.get(name)
+        if request is None:
+            self.reply_error(
+                f"there is no request {name!r}; there are {', '.join(self.requests)}", "crashed"
+            )
+            return
         set_cpu_budget(self.limits)
         try:
-            result: Any = _function(order["function"])(
-                *order["arguments"], limits=self.limits, n_threads=self.n_threads
-            )
-            if isinstance(result, Generator):
-                result = self.send_pieces(result)
-            send_record(self.connection, "end", result)
+            for item in request(*arguments, limits=self.limits, n_threads=self.n_threads):
+                if isinstance(item, list):
+                    self.send_piece(item)
+                else:
+                    send_record(self.connection, item)
+            send(self.connection, {"kind": "end"})
         except MediaError as error:
-            self.refuse(str(error), error.code)
+            self.reply_error(str(error), error.code)
         except MemoryError:
-            mib = self.limits.memory_mib
-            self.refuse(
-                f"{_first(order)}: it takes more than limits.memory_mib = {mib} to decode; if the "
-                "file is sound, give a higher limits.memory_mib=...",
+            self.reply_error(
+                f"{about}: it takes more than limits.memory_mib = {self.limits.memory_mib} to "
+                "decode; if the file is sound, give a higher limits.memory_mib=...",
                 "limit-memory",
             )
         except (EOFError, BrokenPipeError, ConnectionResetError):
-            raise  # the other end is gone
-        except Exception as error:  # a decoder that trips over what it reads is the file's doing
-            words = f"{type(error).__name__}: {error}"
-            self.refuse(f"{_first(order)}: the decoder failed over it ({words})", "crashed")
+            raise  # the client has ended
+        except Exception as error:  # any other failure is one of this file
+            reason = f"{type(error).__name__}: {error}"
+            self.reply_error(f"{about}: the decoder failed over it ({reason})", "crashed")
 
-    def send_pieces(self, pieces: Generator) -> object:
-        """Send each piece as soon as there is a free slot; what the generator returns."""
-        while True:
-            try:
-                piece = next(pieces)
-            except StopIteration as end:
-                return end.value
-            while not self.free:
-                self.free.append(receive(self.connection)["slot"])
-            slot = self.free.popleft()
-            listed = self.slab.put(slot, piece)
-            send(self.connection, {"kind": "piece", "slot": slot, "arrays": listed})
+    def send_piece(self, arrays: list[np.ndarray]) -> None:
+        """Send arrays as soon as a slot is free."""
+        while not self.free_slots:
+            self.free_slots.append(receive(self.connection)["slot"])
+        slot = self.free_slots.popleft()
+        headers = self.buffer.put(slot, arrays)
+        send(self.connection, {"kind": "piece", "slot": slot, "arrays": headers})
 
-    def refuse(self, words: str, code: MediaCode) -> None:
-        """Say why an order cannot be done."""
-        send(self.connection, {"kind": "refused", "words": words[:4000], "code": code})
+    def reply_error(self, message: str, code: MediaCode) -> None:
+        """End a request with an error."""
+        send(self.connection, {"kind": "error", "message": message[:MAX_MESSAGE], "code": code})
 
 
-def _function(name: str) -> Any:
-    """A function by `module:name`; orders come from the process that started this one."""
-    module, _, function = name.partition(":")
-    return getattr(import_module(module), function)
-
-
-def _first(order: JsonObject) -> str:
-    """The file that an order is about."""
-    first = order["arguments"][0]
-    return first if isinstance(first, str) else first[0]
-
-
-def main() -> None:
-    """Serve on the descriptors that are given until their other end closes."""
-    parent, socket_fd, slab_fd = (int(text) for text in sys.argv[1:])
+def main(requests: Mapping[str, Request] = REQUESTS) -> None:
+    """Serve on the inherited descriptors in `sys.argv`: parent's id, socket, shared memory."""
+    parent, socket_fd, buffer_fd = (int(text) for text in sys.argv[1:])
     die_with_parent(parent)
     connection = Connection(socket_fd)
     try:
-        server = Server(connection, slab_fd, receive(connection))
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())  # libraries talk to nobody
+        server = Server(connection, buffer_fd, receive(connection), requests)
+        # FFmpeg writes to standard error; what matters arrives as an exception
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
         apply_rlimits(server.limits)
         send(connection, {"kind": "ready"})
         server.serve()
     except (EOFError, BrokenPipeError, ConnectionResetError):
-        return  # nobody asks any more
+        return  # the client has ended
 
 
 if __name__ == "__main__":

@@ -11,8 +11,7 @@ from features.datasets.base import render_index
 from features.errors import InputError
 from features.manifest.manifest import read_manifest, write_manifest
 from features.media.decoder import Decoder
-from features.media.video import Probe
-from tests.helpers import hostile_media
+from tests.helpers.hostile_server import HOSTILE_SERVER
 
 
 def annotate(root: Path, name: str, n_rows: int, folder: str = "Train_Set", last: str = "") -> None:
@@ -59,17 +58,21 @@ def test_every_clip_is_found_wherever_it_lies(root, tmp_path):
     assert right.frames is None
 
 
-class Trapped(Decoder):
-    """A decoder that one video kills."""
+class HostileDecoder(Decoder):
+    """A decoder that crashes on one video."""
+
+    def __init__(self, limits):
+        super().__init__(limits, server=HOSTILE_SERVER)
 
     def probe(self, video):
         if video.stem != "7":
             return super().probe(video)
-        return self._whole(hostile_media.dies, Probe, str(video), None)
+        [found] = self.client.request("crash", str(video))
+        return found
 
 
 def test_a_video_that_kills_the_decoder_is_left_out_alone(root, tmp_path, monkeypatch):
-    monkeypatch.setattr(affwild2, "Decoder", Trapped)
+    monkeypatch.setattr(affwild2, "Decoder", HostileDecoder)
     indexed = AffWild2Config(root=root).index(tmp_path)
     assert [clip.id for clip in indexed.clips] == ["10-60-64x64_left", "10-60-64x64_right"]
     assert "was ended by SIGSEGV" in indexed.left_out["7"]

@@ -21,14 +21,14 @@ from transformers import ASTFeatureExtractor, ASTModel
 
 from features.clip import Source, Track
 from features.encoders.ast import AstConfig, WindowLayout
-from features.encoders.ast_windows import SoundWindows
+from features.encoders.ast_windows import AudioWindows
 from features.encoders.base import to_stored
 from features.encoders.clip import ClipConfig, load_clip
 from features.encoders.clip_model import SHIPPED, SHIPPED_TAG
 from features.errors import InputError, MediaError, WeightsError
 from features.media.sampling import Sampling
 from tests.helpers.small_media import RATE_HZ, TINY_AST, tone
-from tests.helpers.whole_media import frame_clock, read_sound
+from tests.helpers.whole_media import read_audio, read_frame_times
 
 CPU = torch.device("cpu")
 ALIKE = 0.99999  # least cosine of a row to the reference's
@@ -40,14 +40,8 @@ def encoded(decoder):
     """The track of one clip, encoded in one batch."""
 
     def encode(encoder, source: Source) -> tuple[Track, str | None]:
-        pieces = []
-        reading = encoder.read(source, decoder)
-        while True:
-            try:
-                pieces.append(next(reading))
-            except StopIteration as end:
-                outputs = [encoder.encode(piece) for piece in pieces]
-                return encoder.assemble(outputs, end.value)
+        *items, layout = encoder.read(source, decoder)
+        return encoder.assemble([encoder.encode(item) for item in items], layout)
 
     return encode
 
@@ -196,7 +190,7 @@ def test_ast_rows_equal_transformers_own_and_nothing_else(encoded, ast_folder, m
     video = make_video(time_s=np.arange(175) / 25, sound=tone(7))
     encoder = AstConfig(model=ast_folder, hop_s=0.64).build(CPU)
     track, note = encoded(encoder, source(video=video))
-    sound = read_sound(video, 16_000)
+    sound = read_audio(video, 16_000)
     assert sound is not None
     wanted = reference_windows(ast_folder, sound.samples, hop=round(0.64 * 16_000))
 
@@ -220,7 +214,7 @@ def test_ast_windows_of_one_track_have_the_frequency_outside(encoded, ast_folder
     seconds = 2 * window_s + 1
     video = make_video(time_s=np.arange(int(seconds * 25)) / 25, sound=tone(seconds))
     track, _ = encoded(AstConfig(model=ast_folder, hop_s=window_s).build(CPU), source(video=video))
-    sound = read_sound(video, 16_000)
+    sound = read_audio(video, 16_000)
     assert sound is not None
     hop = extractor.max_length * 160
     n_steps = 1 + (extractor.max_length - 16) // 10
@@ -239,7 +233,7 @@ def test_ast_windows_of_one_track_have_the_frequency_outside(encoded, ast_folder
 def test_each_window_is_what_the_extractor_makes_of_its_stretch_of_sound(ast_folder, make_video):
     video = make_video(time_s=np.arange(175) / 25, sound=tone(7))
     encoder = AstConfig(model=ast_folder, hop_s=0.64).build(CPU)
-    sound = read_sound(video, 16_000)
+    sound = read_audio(video, 16_000)
     assert sound is not None
     extractor = ASTFeatureExtractor.from_pretrained(ast_folder)
     spectrogram = encoder.windows.spectrogram(sound.samples)
@@ -288,7 +282,7 @@ def test_a_click_lies_where_the_sound_track_has_it(encoded, tiny_ast, make_video
     encoder = AstConfig(model=tiny_ast, hop_s=0.16).build(CPU)
     track, _ = encoded(encoder, source(video=video))
     quiet, _ = encoded(encoder, source(video=silent))
-    found = read_sound(video, 16_000)
+    found = read_audio(video, 16_000)
     assert found is not None
     click_s = found.start_s + np.abs(found.samples).argmax() / 16_000
     assert click_s == pytest.approx(2.2, abs=0.01)
@@ -349,7 +343,7 @@ def test_windows_of_sound_that_comes_in_blocks_are_those_of_the_whole(
         whole = windows.spectrogram(samples)
         wanted = [windows.window(whole, start) for start in windows.starts(len(whole))]
         memory = np.zeros(120_000, np.float32)  # which each block is laid into, as a decoder does
-        found = list(windows.of(_laid(memory, np.split(samples, sorted(cuts)))))
+        found = list(windows.from_blocks(_laid(memory, np.split(samples, sorted(cuts)))))
     assert len(found) == len(wanted)
     for one, other in zip(found, wanted, strict=True):
         torch.testing.assert_close(one, other, rtol=0, atol=0)
@@ -489,7 +483,7 @@ def test_crops_that_cannot_be_timed_or_are_of_another_video_are_refused(
         encoded(encoder, source(frames=folder))
     with pytest.raises(MediaError, match="neither `video` nor `frames`"):
         encoded(encoder, source())
-    assert len(frame_clock(video, None).time_s) == 5
+    assert len(read_frame_times(video, None).time_s) == 5
 
 
 @given(
@@ -522,7 +516,7 @@ def ast_of_hop(tiny_ast):
     encoder = AstConfig(model=tiny_ast, hop_s=0.64).build(CPU)
 
     def with_hop(hop: int, keep: str):
-        encoder.windows, encoder.keep = SoundWindows(encoder.extractor, hop), keep
+        encoder.windows, encoder.keep = AudioWindows(encoder.extractor, hop), keep
         return encoder
 
     return with_hop

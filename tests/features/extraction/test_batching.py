@@ -22,7 +22,7 @@ from features.media.limits import DecodeLimits
 from features.media.worker.client import DecoderClient, Stopped
 from features.spec import FeatureSpec
 from tests.helpers.small_media import draw_frames, tone
-from tests.helpers.whole_media import read_sound
+from tests.helpers.whole_media import read_audio
 
 CPU = torch.device("cpu")
 SPEC = FeatureSpec(
@@ -60,7 +60,7 @@ class Counting:
         numbers = np.frombuffer(source.clip_id.encode(), np.uint8).astype(np.float32)
         for part in np.array_split(numbers, 3):
             yield torch.from_numpy(part)[:, None]
-        return len(numbers)
+        yield len(numbers)
 
     def encode(self, items):
         if len(items) > self.room:
@@ -78,10 +78,11 @@ READ = Counting.read
 
 
 def fails_at_the_end(self, source, decoder):
-    end = yield from READ(self, source, decoder)
+    *pieces, end = READ(self, source, decoder)
+    yield from pieces
     if source.clip_id == "bad":
         raise MediaError("a fault of the clip", "damaged")
-    return end
+    yield end
 
 
 def results(encoder, names, batch_size, **limits) -> list[Encoded | Failed]:
@@ -163,13 +164,13 @@ def test_on_a_gpu_the_batch_is_the_largest_half_of_a_half_that_fits(room, size):
 def orders(monkeypatch) -> list[str]:
     """What decoding processes are asked for."""
     asked: list[str] = []
-    pieces = DecoderClient.pieces
+    request = DecoderClient.request
 
-    def noted(self, function, record, *arguments):
-        asked.append(function.__name__)
-        return pieces(self, function, record, *arguments)
+    def noted(self, name, *arguments):
+        asked.append(name)
+        return request(self, name, *arguments)
 
-    monkeypatch.setattr(DecoderClient, "pieces", noted)
+    monkeypatch.setattr(DecoderClient, "request", noted)
     return asked
 
 
@@ -204,14 +205,14 @@ def test_both_encoders_share_one_decoding_of_the_container_and_get_what_each_get
     both, make_video, make_crops, orders
 ):
     video = make_video(time_s=np.arange(80) / 25, sound=tone(3.2), sound_starts_s=0.2)
-    for frames, first in ((None, "video_pictures"), (make_crops([1, 5]), "video_clock")):
+    for frames in (None, make_crops([1, 5])):
         clip = source(video=video, frames=frames)
         together = run(both, clip)
-        assert "sound_samples" not in orders
-        assert orders[0] == first
+        assert "decode_audio" not in orders
+        assert orders[0] == "decode_video"
         for name, encoder in both.items():
             assert_same(together[name], run({name: encoder}, clip)[name])
-        assert orders[-1] == "sound_samples"
+        assert orders[-1] == "decode_audio"
         orders.clear()
 
 
@@ -220,7 +221,6 @@ def test_sound_that_came_along_is_let_go_of_at_the_end(both, make_video):
     tasks, sizes = [ReadTask(0, source(video=video), tuple(both))], dict.fromkeys(both, 8)
     with closing(Decoder(DecodeLimits())) as decoder:
         assert len(list(encode_all(both, tasks, batch_sizes=sizes, decoders=[decoder]))) == 2
-        assert decoder._heard is None
         assert decoder.probe(video).n_frames == 80  # it is of further use
 
 
@@ -242,18 +242,16 @@ def test_sound_of_a_file_of_its_own_is_read_alone(both, make_video, orders, monk
     video = make_video("v.mp4", sound=tone(2))
     other = make_video("other.mp4", time_s=np.arange(75) / 25, sound=tone(3, seed=1))
     found = run(both, source(video=video, audio=other))
-    assert orders == ["video_pictures", "sound_samples"]
+    assert orders == ["decode_video", "decode_audio"]
     assert found["ast"].track.time_s[-1] > 2.5
 
 
-def test_where_one_of_the_two_is_broken_the_other_comes_through(both, make_video, monkeypatch):
+def test_where_one_of_the_two_is_broken_the_other_comes_through(both, make_video):
     video = make_video(time_s=np.arange(80) / 25, sound=tone(3.2))
 
     with closing(Decoder(DecodeLimits())) as decoder:  # which was begun before
-        decoder.keep_sound(16_000)
-        clock = decoder.clock(video, None)
-        assert decoder._heard.is_whole
-    monkeypatch.setattr("features.media.audio.AudioTap.end", lambda self: (False, None))
+        decoder.also_decode_audio(16_000)
+        clock = decoder.frame_times(video, None)
     alone = run(both, source(video=video))
     assert isinstance(alone["ast"], Encoded)
     assert len(alone["clip"].track.time_s) == len(clock.time_s)
@@ -268,16 +266,16 @@ def test_long_sound_that_came_along_goes_through_a_file_and_a_full_disk_only_cos
 ):
     clip = source(video=make_video(time_s=np.arange(80) / 25, sound=tone(3.2)))
     wanted = run(both, clip)["ast"]
-    monkeypatch.setattr("features.media.decoder.IN_MEMORY_BYTES", 1000)
+    monkeypatch.setattr("features.media.audio.IN_MEMORY_BYTES", 1000)
     assert_same(run(both, clip)["ast"], wanted)
-    assert "sound_samples" not in orders
+    assert "decode_audio" not in orders
 
     def full(self, *_):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("tempfile.SpooledTemporaryFile.write", full)
     assert_same(run(both, clip)["ast"], wanted)
-    assert orders[-1] == "sound_samples"
+    assert orders[-1] == "decode_audio"
 
 
 @pytest.mark.parametrize("n_beside", [0, 1, 14, 15, 40])
@@ -313,7 +311,7 @@ def test_a_still_picture_and_silence_are_encoded_once(both, make_video, monkeypa
     values = found["clip"].track.values
     assert (values[30:59] == values[40]).all()
     assert not (values[70] == values[40]).all()
-    n_frames = 1 + (len(read_sound(video, 16_000).samples) - 400) // 160
+    n_frames = 1 + (len(read_audio(video, 16_000).samples) - 400) // 160
     assert len(both["ast"].windows.starts(n_frames)) > 4
     assert counts["ast"] == 2  # a full window of silence, and the last one with its padding
     mute = run({"ast": both["ast"]}, source(video=make_video("mute.mp4")))["ast"]

@@ -112,13 +112,9 @@ def extract_alone(encoder, manifest, clip_id, decoder):
 
     listed = read_manifest(manifest)
     source = listed.source(next(c for c in listed.clips if c.id == clip_id))
-    reading = encoder.read(source, decoder)
-    outputs = []
-    while True:
-        try:
-            outputs += [encoder.encode(item[None]) for item in next(reading)]
-        except StopIteration as end:
-            return encoder.assemble(outputs, end.value)[0]
+    *pieces, layout = encoder.read(source, decoder)
+    outputs = [encoder.encode(item[None]) for piece in pieces for item in piece]
+    return encoder.assemble(outputs, layout)[0]
 
 
 def test_a_broken_clip_is_named_and_the_others_go_on(manifest, encoders, tmp_path):

@@ -1,5 +1,7 @@
 """A device that is held: with locks that are real, and GPUs that are not."""
 
+import os
+import signal
 import threading
 import time
 from types import SimpleNamespace
@@ -84,7 +86,7 @@ def test_an_encoder_is_loaded_once(station, tiny_clip, monkeypatch):
 
 
 def pids(decoders) -> list[int]:
-    return [decoder.link._process.pid for decoder in decoders]
+    return [decoder.client.pid for decoder in decoders]
 
 
 def read_in_a_thread(decoder, video) -> None:
@@ -111,7 +113,10 @@ def test_decoders_and_their_processes_are_kept_for_whoever_comes_next(station, m
 def test_a_decoder_outlives_the_thread_that_had_it_started(station, make_video):
     video = make_video()
     with station.decoders(1, DEFAULT_LIMITS) as (decoder,):
-        decoder.link._kill()  # as what a file makes it crash does
+        decoder.probe(video)
+        os.kill(decoder.client.pid, signal.SIGKILL)  # as a crash does
+        with pytest.raises(MediaError, match="was ended by SIGKILL"):
+            decoder.probe(video)
         read_in_a_thread(decoder, video)
         before = pids([decoder])
         time.sleep(0.3)
@@ -132,7 +137,7 @@ def test_other_limits_and_a_failure_make_new_decoders(station, make_video):
     def ends() -> None:
         with station.decoders(1, other) as decoders:
             assert decoders == first
-            decoders[0].stop()  # as one is that reads when another fails
+            decoders[0].client.stop()  # as one is that reads when another fails
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):

@@ -5,6 +5,7 @@ import sys
 import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,32 +15,21 @@ from features.media.crops import read_image
 from features.media.decoder import Decoder
 from features.media.limits import DecodeLimits
 from features.media.video import probe
-from features.media.worker import requests as reading
 from features.media.worker.client import Stopped
 from features.media.worker.protocol import N_SLOTS
-from features.timeline import FrameTimes
-from tests.helpers import hostile_media
+from features.media.worker.requests import PIECE_BYTES, decode_audio, decode_video
+from tests.helpers.hostile_server import HOSTILE_SERVER
 from tests.helpers.small_media import tone
-from tests.helpers.whole_media import frame_clock, read_sound, sound_of
+from tests.helpers.whole_media import (
+    collect,
+    collect_audio,
+    collect_frames,
+    read_audio,
+    read_frame_times,
+)
 
 
-def whole(pieces):
-    """All that a generator yields, copied, and what it returns."""
-    found = []
-    while True:
-        try:
-            found += [array.copy() for array in next(pieces)]
-        except StopIteration as end:
-            return found, end.value
-
-
-def trap(decoder: Decoder, function, path: Path):
-    """Have the process do what a decoder should not."""
-    return whole(decoder.link.pieces(function, FrameTimes, str(path), None))
-
-
-def of_group(group: int) -> list[int]:
-    """The processes of a group that still run."""
+def processes_of_group(group: int) -> list[int]:
     found = []
     for stat in Path("/proc").glob("[0-9]*/stat"):
         try:
@@ -51,28 +41,28 @@ def of_group(group: int) -> list[int]:
     return found
 
 
-def wait_until(true, seconds: float = 30.0) -> None:
+def wait_until(condition, seconds: float = 60.0) -> None:
     until_s = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < until_s, "it did not come to pass"
+    while not condition():
+        assert time.monotonic() < until_s, "the condition did not become true"
         time.sleep(0.05)
 
 
 def make_large(make_video, name: str = "large.mp4", **contents) -> Path:
-    """A video whose frames fill more slots of memory than there are."""
+    """A video whose frames need more slots of memory than there are."""
     shades = np.linspace(0, 255, 640 * 640 * 3, dtype=np.uint8).reshape(640, 640, 3)
     frames = np.stack([np.roll(shades, 5 * k, axis=0) for k in range(60)])
-    assert frames.nbytes > N_SLOTS * reading.PIECE_BYTES
+    assert frames.nbytes > N_SLOTS * PIECE_BYTES
     return make_video(name, time_s=np.arange(60) / 25, frames=frames, **contents)
 
 
 @pytest.fixture
-def limited():
-    """Decoders with given limits, ended afterwards."""
+def make_decoder():
+    """Decoders with given limits, whose process also serves the hostile requests."""
     made = []
 
     def make(**limits) -> Decoder:
-        made.append(Decoder(DecodeLimits(**limits)))
+        made.append(Decoder(DecodeLimits(**limits), server=HOSTILE_SERVER))
         return made[-1]
 
     yield make
@@ -80,192 +70,207 @@ def limited():
         decoder.close()
 
 
-def test_what_comes_through_the_process_equals_what_is_read_here(make_video, make_crops, decoder):
+def request(decoder: Decoder, name: str, path: Path) -> list:
+    return list(decoder.client.request(name, str(path)))
+
+
+def test_the_process_returns_what_decoding_here_returns(make_video, make_crops, decoder):
     video = make_large(make_video, sound=tone(2.4))
-    here = reading.video_frames(str(video), None, {}, limits=decoder.limits, n_threads=1)
-    wanted, clock = whole(here)
-    found, times = whole(decoder.pictures(video, None))
-    np.testing.assert_array_equal(found, wanted)
-    for given in (times, decoder.clock(video, None)):
-        np.testing.assert_array_equal(given.time_s, clock.time_s)
-        np.testing.assert_array_equal(given.rows, clock.rows)
+    here = decode_video(str(video), None, {}, None, limits=decoder.limits, n_threads=1)
+    expected, expected_times = collect_frames(here)
+
+    frames, times = collect_frames(decoder.frames(video, None))
+
+    np.testing.assert_array_equal(frames, expected)
+    for found in (times, decoder.frame_times(video, None)):
+        np.testing.assert_array_equal(found.time_s, expected_times.time_s)
+        np.testing.assert_array_equal(found.rows, expected_times.rows)
     assert decoder.probe(video) == probe(video)
-    heard, wanted = sound_of(decoder.sound(video, 16_000)), read_sound(video, 16_000)
-    assert heard is not None
-    assert wanted is not None
-    np.testing.assert_array_equal(heard.samples, wanted.samples)
-    assert heard.start_s == wanted.start_s
+    audio, expected_audio = collect_audio(decoder.audio(video, 16_000)), read_audio(video, 16_000)
+    np.testing.assert_array_equal(audio.samples, expected_audio.samples)
+    assert audio.start_s == expected_audio.start_s
     crops = sorted(make_crops([1, 2, 3]).iterdir())
-    np.testing.assert_array_equal(
-        whole(decoder.crops(crops))[0], [read_image(path) for path in crops]
-    )
+    images = [image for piece in decoder.crops(crops) for image in piece]
+    np.testing.assert_array_equal(images, [read_image(path) for path in crops])
 
 
-def test_sound_that_came_along_is_given_at_its_own_rate_and_for_its_own_video_only(
-    make_video, decoder
-):
+def test_no_crops_are_no_images(decoder):
+    assert list(decoder.crops([])) == []
+
+
+def test_audio_decoded_with_a_video_is_returned_for_that_video_and_rate_only(make_video, decoder):
     video, other = make_video("a.mp4", sound=tone(2)), make_video("b.mp4", sound=tone(1))
-    decoder.keep_sound(16_000)
-    decoder.clock(video, None)
+    decoder.also_decode_audio(16_000)
+    decoder.frame_times(video, None)
     for path, rate_hz in ((video, 8_000), (other, 16_000), (video, 16_000)):
-        heard, wanted = sound_of(decoder.sound(path, rate_hz)), read_sound(path, rate_hz)
-        np.testing.assert_array_equal(heard.samples, wanted.samples)
-    decoder.keep_sound(None)
+        audio, expected = collect_audio(decoder.audio(path, rate_hz)), read_audio(path, rate_hz)
+        np.testing.assert_array_equal(audio.samples, expected.samples)
+    decoder.also_decode_audio(None)
 
 
-def test_long_sound_comes_in_parts(make_video, decoder, monkeypatch):
+def test_long_audio_comes_in_blocks(make_video, decoder, monkeypatch):
     video = make_video(sound=tone(2))
-    here = read_sound(video, 16_000)
-    assert here is not None
+    expected = read_audio(video, 16_000)
     monkeypatch.setattr("features.media.audio.BLOCK", 1000)
-    parts, start_s = whole(
-        reading.audio_samples(str(video), 16_000, limits=decoder.limits, n_threads=1)
-    )
-    assert {len(part) for part in parts} > {1000}
-    assert max(len(part) for part in parts) == 1000
-    np.testing.assert_array_equal(np.concatenate(parts), here.samples)
-    assert start_s == here.start_s
+    pieces, end = collect(decode_audio(str(video), 16_000, limits=decoder.limits, n_threads=1))
+    blocks = [block for piece in pieces for block in piece]
+    assert {len(block) for block in blocks} > {1000}
+    assert max(len(block) for block in blocks) == 1000
+    np.testing.assert_array_equal(np.concatenate(blocks), expected.samples)
+    assert end.start_s == expected.start_s
+    assert end.n_samples == len(expected.samples)
 
 
-def test_memory_stays_flat_whatever_the_length(make_video, limited):
-    frames = np.zeros((300, 600, 800, 3), np.uint8)  # 412 MiB of pictures
+def test_memory_does_not_grow_with_the_length_of_a_video(make_video, make_decoder):
+    frames = np.zeros((300, 600, 800, 3), np.uint8)  # 412 MiB of pixels
     video = make_video(time_s=np.arange(300) / 25, frames=frames)
-    pieces = limited(memory_mib=256).pictures(video, None)
-    assert sum(len(piece) for piece in pieces) == 300
+    items = make_decoder(memory_mib=256).frames(video, None)
+    assert sum(len(item) for item in items if isinstance(item, list)) == 300
 
 
-def test_one_that_died_is_replaced_and_nothing_is_left_open(make_video, limited):
-    decoder, video = limited(), make_video()
-    assert len(decoder.clock(video, None).time_s) == 50
+def test_a_process_that_crashes_is_replaced_and_leaves_no_file_open(make_video, make_decoder):
+    decoder, video = make_decoder(), make_video()
+    assert len(decoder.frame_times(video, None).time_s) == 50
     n_open = len(os.listdir("/proc/self/fd"))
     for _ in range(3):
         with pytest.raises(MediaError, match="was ended by SIGSEGV") as failure:
-            trap(decoder, hostile_media.dies, video)
+            request(decoder, "crash", video)
         assert failure.value.code == "crashed"
-        assert len(decoder.clock(video, None).time_s) == 50
-    del failure  # its frames hold the memory that was shared
+        assert len(decoder.frame_times(video, None).time_s) == 50
+    del failure  # its frames refer to the shared memory
     assert len(os.listdir("/proc/self/fd")) == n_open
 
 
-def test_one_that_waits_for_ever_is_killed_with_its_group(make_video, limited):
-    decoder, video = limited(wall_s=0.5), make_video()
-    decoder.link._running()
-    group = decoder.link._process.pid
+def test_a_request_that_is_not_in_the_table_is_refused(make_video, make_decoder):
+    decoder, video = make_decoder(), make_video()
+    with pytest.raises(MediaError, match="there is no request 'eval'; there are decode_video, "):
+        request(decoder, "eval", video)
+    assert decoder.probe(video).n_frames == 50
+
+
+def test_the_product_serves_no_hostile_request(make_video, decoder):
+    with pytest.raises(MediaError, match="there is no request 'crash'"):
+        request(decoder, "crash", make_video())
+
+
+def test_a_process_that_hangs_is_killed_with_its_group(make_video, make_decoder):
+    decoder, video = make_decoder(wall_s=0.5), make_video()
+    decoder.client.start()
+    group = decoder.client.pid
     with pytest.raises(MediaError, match="takes longer than limits.wall_s = 0.5; ") as failure:
-        trap(decoder, hostile_media.sleeps, video)
+        request(decoder, "hang", video)
     assert failure.value.code == "limit-wall"
-    wait_until(lambda: not of_group(group))
+    wait_until(lambda: not processes_of_group(group))
 
 
-def test_waiting_for_the_encoder_is_no_waiting_for_the_decoder(make_video, limited):
-    pieces = limited(wall_s=3).link.pieces(hostile_media.dawdles, None, str(make_video()), None)
+def test_time_between_two_pieces_does_not_count_as_waiting(make_video, make_decoder, monkeypatch):
+    later_s = 0.0
+    clock = SimpleNamespace(monotonic=lambda: time.monotonic() + later_s)
+    monkeypatch.setattr("features.media.worker.client.time", clock)
+    pieces = make_decoder(wall_s=600).client.request("send_slowly", str(make_video()))
     next(pieces)
-    time.sleep(3.2)
+    later_s = 10_000.0  # as if the encoder took hours
     assert [piece[0][0] for piece in pieces] == [1, 2, 3, 4, 5]
 
 
-def test_processor_time_is_allowed_anew_for_each_reading(make_video, limited):
-    decoder, video = limited(cpu_s=1), make_video()
+def test_each_request_has_its_own_processor_time(make_video, make_decoder):
+    decoder, video = make_decoder(cpu_s=1), make_video()
     decoder.probe(video)
-    process = decoder.link._process
+    pid = decoder.client.pid
     for _ in range(3):
-        trap(decoder, hostile_media.works, video)
-    used_s = sum(map(int, Path(f"/proc/{process.pid}/stat").read_text().split()[13:15]))
-    assert used_s / os.sysconf("SC_CLK_TCK") > 1  # in all, by the same process
-    assert decoder.link._process is process
+        request(decoder, "use_cpu", video)
+    used = sum(map(int, Path(f"/proc/{pid}/stat").read_text().split()[13:15]))
+    assert used / os.sysconf("SC_CLK_TCK") > 1
+    assert decoder.client.pid == pid
 
 
-def test_an_answer_that_makes_no_sense_is_a_failure_of_the_file(make_video, limited):
-    decoder, video = limited(), make_video()
+def test_an_answer_that_is_no_message_is_a_failure_of_the_file(make_video, make_decoder):
+    decoder, video = make_decoder(), make_video()
     with pytest.raises(MediaError, match="answered what makes no sense") as failure:
-        trap(decoder, hostile_media.lies, video)
+        request(decoder, "send_list", video)
     assert failure.value.code == "crashed"
     assert decoder.probe(video).n_frames == 50
 
 
-def test_what_is_given_up_half_way_does_not_come_with_the_next(make_video, limited):
-    decoder = limited()
-    pieces = decoder.pictures(make_large(make_video, "long.mp4"), None)
-    next(pieces)
-    pieces.close()
-    assert len(whole(decoder.pictures(make_video(), None))[0]) == 50
+def test_frames_of_an_abandoned_video_do_not_appear_in_the_next(make_video, make_decoder):
+    decoder = make_decoder()
+    items = decoder.frames(make_large(make_video, "long.mp4"), None)
+    next(items)
+    items.close()
+    assert len(collect_frames(decoder.frames(make_video(), None))[0]) == 50
 
 
-def test_stopped_from_another_thread_it_ends_at_once(make_video, limited):
-    decoder, met = limited(), []
+def test_stop_from_another_thread_ends_a_request(make_video, make_decoder):
+    decoder, video, raised = make_decoder(), make_video(), []
 
     def read() -> None:
         try:
-            trap(decoder, hostile_media.sleeps, video)
+            request(decoder, "hang", video)
         except Stopped as stopped:
-            met.append(stopped)
+            raised.append(stopped)
 
-    video = make_video()
     decoder.probe(video)
     thread = threading.Thread(target=read)
     thread.start()
-    time.sleep(0.5)
-    decoder.stop()
-    thread.join(timeout=30)
-    assert met
+    wait_until(lambda: len(processes_of_group(decoder.client.pid)) == 2)  # it has forked
+    decoder.client.stop()
+    thread.join(timeout=60)
+    assert raised
     with pytest.raises(Stopped):
         decoder.probe(video)
 
 
-def test_a_process_that_cannot_start_is_one_message(make_video, limited, monkeypatch):
+def test_a_process_that_cannot_start_is_one_error(make_video, make_decoder, monkeypatch):
     monkeypatch.setattr(sys, "executable", "/bin/false")
     with pytest.raises(VaflowError, match="a process that decodes media cannot start"):
-        limited().probe(make_video())
+        make_decoder().probe(make_video())
 
 
-HOLDS = """
-import sys
+SPIN_FOREVER = """
 from contextlib import closing
-from pathlib import Path
-from tests.helpers import hostile_media
 from features.media.decoder import Decoder
 from features.media.limits import DecodeLimits
-from features.media.video import Clock
+from tests.helpers.hostile_server import HOSTILE_SERVER
 
-with closing(Decoder(DecodeLimits())) as decoder:
-    decoder.link._running()
-    print(decoder.link._process.pid, flush=True)
-    next(decoder.link.pieces(getattr(hostile_media, sys.argv[1]), Clock, "clip.mp4", None))
+with closing(Decoder(DecodeLimits(), server=HOSTILE_SERVER)) as decoder:
+    decoder.client.start()
+    print(decoder.client.pid, flush=True)
+    list(decoder.client.request("spin", "clip.mp4"))
 """
 
 
 @pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
-def test_no_process_outlives_the_one_that_started_it(end):
+def test_no_process_outlives_its_parent(end):
     root = Path(__file__).parents[3]
     parent = subprocess.Popen(
-        [sys.executable, "-c", HOLDS, "spins"],
+        [sys.executable, "-c", SPIN_FOREVER],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
         env={**os.environ, "PYTHONPATH": str(root)},
-        # deaf to Ctrl-C is what a job in the background of a script is born
+        # a background job of a script starts with SIGINT ignored
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     group = int(parent.stdout.readline())
-    assert of_group(group) == [group]
+    assert processes_of_group(group) == [group]
     parent.send_signal(end)
-    parent.communicate(timeout=30)
-    wait_until(lambda: not of_group(group))
+    parent.communicate(timeout=60)
+    wait_until(lambda: not processes_of_group(group))
 
 
-def test_a_clip_beyond_a_limit_names_the_key_that_would_let_it_pass(make_video, limited):
+def test_a_clip_that_exceeds_a_limit_names_its_key(make_video, make_decoder):
     video = make_video(sound=tone(2))
-    for key, most, code in [
+    for key, value, code in [
         ("frames", 49, "limit-frames"),
         ("pixels", 64 * 64 - 1, "limit-pixels"),
         ("duration_s", 1.5, "limit-duration"),
         ("streams", 1, "limit-streams"),
         ("file_bytes", 1000, "limit-bytes"),
     ]:
-        words = rf"limits\.{key} = {most}; .*limits\.{key}="
-        with pytest.raises(MediaError, match=words) as failure:
-            limited(**{key: most}).clock(video, None)
+        message = rf"limits\.{key} = {value}; .*limits\.{key}="
+        with pytest.raises(MediaError, match=message) as failure:
+            make_decoder(**{key: value}).frame_times(video, None)
         assert failure.value.code == code
-    exactly = {"frames": 50, "pixels": 64 * 64, "streams": 2, "file_bytes": video.stat().st_size}
-    assert len(limited(**exactly).clock(video, None).time_s) == 50
-    assert len(frame_clock(video, None).time_s) == 50
+    exact = {"frames": 50, "pixels": 64 * 64, "streams": 2, "file_bytes": video.stat().st_size}
+    assert len(make_decoder(**exact).frame_times(video, None).time_s) == 50
+    assert len(read_frame_times(video, None).time_s) == 50

@@ -17,26 +17,26 @@ from features.timeline import FrameTimes
 
 
 @pytest.fixture
-def slab():
+def buffer():
     fd = os.memfd_create("test")
     os.ftruncate(fd, N_SLOTS * 4096)
     yield SharedBuffer(fd, 4096)
     os.close(fd)
 
 
-def test_arrays_come_out_of_their_slot_as_they_went_in(slab):
+def test_a_slot_returns_the_arrays_put_into_it(buffer):
     rng = np.random.default_rng(0)
-    kept = {}
+    stored = {}
     for slot in range(N_SLOTS):
         arrays = [rng.integers(0, 255, (3, 5, 3), dtype=np.uint8), rng.normal(size=(7,))]
-        kept[slot] = arrays, slab.put(slot, arrays)
-    for slot, (arrays, listed) in kept.items():
-        for found, wanted in zip(slab.get(slot, listed), arrays, strict=True):
-            np.testing.assert_array_equal(found, wanted)
+        stored[slot] = arrays, buffer.put(slot, arrays)
+    for slot, (arrays, headers) in stored.items():
+        for found, expected in zip(buffer.get(slot, headers), arrays, strict=True):
+            np.testing.assert_array_equal(found, expected)
 
 
 @pytest.mark.parametrize(
-    ("slot", "listed"),
+    ("slot", "headers"),
     [
         (0, [{"dtype": "uint8", "shape": [4097]}]),
         (0, [{"dtype": "uint8", "shape": [4000]}, {"dtype": "float64", "shape": [13]}]),
@@ -46,25 +46,25 @@ def test_arrays_come_out_of_their_slot_as_they_went_in(slab):
         (-1, [{"dtype": "uint8", "shape": [1]}]),
     ],
 )
-def test_what_lies_outside_a_slot_is_not_read(slab, slot, listed):
-    with pytest.raises(ValueError, match="slot|is not taken in"):
-        slab.get(slot, listed)
+def test_arrays_outside_a_slot_are_not_read(buffer, slot, headers):
+    with pytest.raises(ValueError, match="slot|is not accepted"):
+        buffer.get(slot, headers)
 
 
-def test_a_record_arrives_as_it_was_and_is_not_read_beyond_its_limit():
+def test_a_record_arrives_unchanged_and_arrays_above_the_limit_are_refused():
     ours, theirs = Pipe()
-    clock = FrameTimes(np.array([0.1, 0.2, 1 / 3]), np.array([0, 2]), "odd")
-    send_record(theirs, "end", clock)
+    times = FrameTimes(np.array([0.1, 0.2, 1 / 3]), np.array([0, 2]), "odd")
+    send_record(theirs, times)
     found = receive_record(ours, receive(ours), FrameTimes, max_bytes=24)
-    np.testing.assert_array_equal(found.time_s, clock.time_s)
-    np.testing.assert_array_equal(found.rows, clock.rows)
+    np.testing.assert_array_equal(found.time_s, times.time_s)
+    np.testing.assert_array_equal(found.rows, times.rows)
     assert found.note == "odd"
-    send_record(theirs, "end", clock)
+    send_record(theirs, times)
     with pytest.raises(ValueError, match="'time_s' has 24 bytes; at most 23"):
         receive_record(ours, receive(ours), FrameTimes, max_bytes=23)
 
 
-def test_a_message_is_an_object():
+def test_a_message_that_is_no_json_object_is_refused():
     ours, theirs = Pipe()
     theirs.send_bytes(b"[1]")
     with pytest.raises(ValueError, match="a message is a JSON object, not a list"):

@@ -1,35 +1,55 @@
 from types import SimpleNamespace
 
 import numpy as np
-import pytest
 
 from features.media.limits import DecodeLimits
-from features.media.worker import requests as reading
+from features.media.worker import requests
 from features.media.worker.requests import PIECE_BYTES, PIECE_FRAMES, pieces
+from tests.helpers.whole_media import collect_frames
 
 
 def blank(n_bytes: int) -> np.ndarray:
     return np.zeros((1, n_bytes // 3, 3), np.uint8)
 
 
-def test_a_piece_has_so_many_pictures_and_bytes_and_a_larger_picture_is_one_of_its_own():
+def decode(monkeypatch, frames, fps=None, sampling=None):
+    """`decode_video` of frames whose only pixel value is their index."""
+    images = {id(frame): blank(3) + np.uint8(index) for index, frame in enumerate(frames)}
+    monkeypatch.setattr(requests, "decoded_frames", lambda *_: iter(frames))
+    monkeypatch.setattr(requests, "to_rgb", lambda frame: images[id(frame)])
+    items = requests.decode_video(
+        "a.mp4", fps, sampling or {}, None, limits=DecodeLimits(), n_threads=1
+    )
+    decoded, times = collect_frames(items)
+    return [int(image[0, 0, 0]) for image in decoded], times
+
+
+def test_a_piece_is_limited_in_images_and_bytes_and_a_larger_image_is_its_own_piece():
     third, large = blank(PIECE_BYTES // 3), blank(2 * PIECE_BYTES)
     assert [len(piece) for piece in pieces([third] * 7)] == [3, 3, 1]
     assert [len(piece) for piece in pieces([third, large, third])] == [1, 1, 1]
-    found = pieces([blank(3)] * (8 + 16 + 32 + 2 * PIECE_FRAMES + 1))  # the first ones shorter
-    assert [len(piece) for piece in found] == [8, 16, 32, PIECE_FRAMES, PIECE_FRAMES, 1]
+    small = pieces([blank(3)] * (8 + 16 + 32 + 2 * PIECE_FRAMES + 1))  # the first ones are shorter
+    assert [len(piece) for piece in small] == [8, 16, 32, PIECE_FRAMES, PIECE_FRAMES, 1]
     assert list(pieces([])) == []
 
 
-def test_a_damaged_frame_is_a_row_without_a_picture(monkeypatch):
+def test_a_damaged_frame_is_a_row_without_an_image(monkeypatch):
     frames = [SimpleNamespace(time=k / 10, is_corrupt=k == 2) for k in range(5)]
-    monkeypatch.setattr(reading, "decoded_frames", lambda *_: iter(frames))
+    decoded, times = decode(monkeypatch, frames)
+    assert decoded == [0, 1, 3, 4]
+    np.testing.assert_array_equal(times.rows, [0, 1, 3, 4])
+    assert len(times.time_s) == 5
+
+
+def test_frames_without_timestamps_are_sampled_at_the_declared_rate_or_25_fps(monkeypatch):
+    frames = [SimpleNamespace(time=None, is_corrupt=False) for _ in range(50)]
     monkeypatch.setattr(
-        reading, "pixels", lambda frame: blank(3) + np.uint8(round(frame.time * 10))
+        requests,
+        "frame_times",
+        lambda stamps_s, *_: SimpleNamespace(
+            time_s=np.arange(len(stamps_s)), rows=np.arange(len(stamps_s)), note=None
+        ),
     )
-    found = reading.video_frames("a.mp4", None, {}, limits=DecodeLimits(), n_threads=1)
-    assert [int(picture[0, 0, 0]) for picture in next(found)] == [0, 1, 3, 4]
-    with pytest.raises(StopIteration) as end:
-        next(found)
-    np.testing.assert_array_equal(end.value.value.rows, [0, 1, 3, 4])
-    assert len(end.value.value.time_s) == 5
+    # one frame a second: of 50 frames at 10 fps every tenth, at 25 fps (the default) every 25th
+    assert decode(monkeypatch, frames, 10.0, {"fps": 1})[0] == [0, 10, 20, 30, 40]
+    assert decode(monkeypatch, frames, None, {"fps": 1})[0] == [0, 25]

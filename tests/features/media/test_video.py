@@ -7,17 +7,16 @@ import pytest
 
 from features.errors import MediaError
 from features.media.crops import crop_files, read_image
-from features.media.video import decoded_frames, probe, to_rgb
-from features.media.video import frame_times as clock_of
+from features.media.video import decoded_frames, frame_times, probe, to_rgb
 from tests.helpers.small_media import RATE_HZ, tone
-from tests.helpers.whole_media import frame_clock, read_sound
+from tests.helpers.whole_media import read_audio, read_frame_times
 
 FASTSTART = {"movflags": "faststart"}  # the index first, as streamed files have it
 
 
 def test_a_variable_rate_is_kept_frame_by_frame(make_video):
     uneven_s = np.array([0.0, 0.1, 0.13, 0.5, 0.51, 2.0])
-    found = frame_clock(make_video(time_s=uneven_s), 25.0)
+    found = read_frame_times(make_video(time_s=uneven_s), 25.0)
     np.testing.assert_array_equal(found.time_s, uneven_s)
     assert found.note is None
 
@@ -29,15 +28,15 @@ def test_an_avi_with_b_frames_falls_back_to_the_declared_rate(make_video, tmp_pa
     path = make_video("b.avi", time_s=np.arange(40) / 25, frames=frames)
     stamps = [frame.time for frame in decoded_frames(path, [])]
     assert None in stamps or np.any(np.diff(stamps) <= 0), "this file has no scrambled stamps"
-    found = frame_clock(path, 30.0)
+    found = read_frame_times(path, 30.0)
     assert "constant rate" in found.note
     np.testing.assert_allclose(found.time_s, np.arange(40) / 30)
-    np.testing.assert_allclose(frame_clock(path, None).time_s, np.arange(40) / 25)
+    np.testing.assert_allclose(read_frame_times(path, None).time_s, np.arange(40) / 25)
 
 
 @pytest.mark.parametrize("stamps", [[0.0, None, 0.2], [0.0, 0.2, 0.1], [0.0, 0.1, 0.1]])
 def test_unusable_timestamps_give_the_constant_rate(stamps, make_video):
-    found = clock_of(stamps, [], 10.0, make_video())
+    found = frame_times(stamps, [], 10.0, make_video())
     assert "constant rate" in found.note
     np.testing.assert_allclose(found.time_s, [0, 0.1, 0.2])
 
@@ -52,11 +51,11 @@ def test_frames_come_in_order_with_their_own_picture(make_video):
 def test_a_probe_lists_without_decoding(make_video):
     path = make_video(time_s=np.arange(30) / 30, sound=tone(1))
     found = probe(path)
-    assert (found.n_frames, found.variable_rate, found.has_sound) == (30, False, True)
+    assert (found.n_frames, found.variable_rate, found.has_audio) == (30, False, True)
     assert found.mean_fps == pytest.approx(30, rel=0.05)
     uneven = make_video("v.mp4", time_s=np.array([0, 0.1, 0.15, 0.4]))
     assert probe(uneven).variable_rate
-    assert not probe(uneven).has_sound
+    assert not probe(uneven).has_audio
 
 
 def damaged(path, keep: float | None = None, zero: tuple[float, float] | None = None):
@@ -75,23 +74,23 @@ def damaged(path, keep: float | None = None, zero: tuple[float, float] | None = 
 def test_a_file_that_is_cut_or_overwritten_is_a_failure_and_not_a_short_clip(make_video):
     times = np.arange(100) / 25
     whole = make_video("a.mp4", time_s=times, sound=tone(4), options=FASTSTART)
-    assert len(frame_clock(whole, None).time_s) == 100
-    assert read_sound(whole, 16_000) is not None
+    assert len(read_frame_times(whole, None).time_s) == 100
+    assert read_audio(whole, 16_000) is not None
     with pytest.raises(MediaError, match=r"of the 100 frames that the container promises decode"):
-        frame_clock(damaged(whole, keep=0.5), None)
+        read_frame_times(damaged(whole, keep=0.5), None)
     with pytest.raises(MediaError, match="seconds of sound that the container promises are there"):
-        read_sound(damaged(whole, keep=0.5), 16_000)
+        read_audio(damaged(whole, keep=0.5), 16_000)
     with pytest.raises(MediaError, match="truncated or damaged"):
-        frame_clock(damaged(whole, zero=(0.4, 0.7)), None)
+        read_frame_times(damaged(whole, zero=(0.4, 0.7)), None)
     late = make_video("late.mp4", time_s=times, sound=tone(4))  # the index last
     with pytest.raises(MediaError, match="cannot be decoded"):
-        frame_clock(damaged(late, keep=0.5), None)
+        read_frame_times(damaged(late, keep=0.5), None)
     mkv = make_video("a.mkv", time_s=times, sound=tone(4))  # no count of frames at all
-    assert len(frame_clock(mkv, None).time_s) == 100
+    assert len(read_frame_times(mkv, None).time_s) == 100
     with pytest.raises(MediaError, match="seconds that the container promises decode"):
-        frame_clock(damaged(mkv, keep=0.5), None)
+        read_frame_times(damaged(mkv, keep=0.5), None)
     with pytest.raises(MediaError, match="seconds of sound"):
-        read_sound(damaged(mkv, keep=0.5), 16_000)
+        read_audio(damaged(mkv, keep=0.5), 16_000)
 
 
 @pytest.mark.parametrize(
@@ -107,22 +106,22 @@ def test_what_is_no_video_is_refused(tmp_path, make_video, content, message):
     make_video("other.mp4")  # what the disguised texts point at is a good file
     path = tmp_path / "bad.mp4"
     path.write_bytes(content)
-    for read in (lambda: frame_clock(path, None), lambda: read_sound(path, 16_000)):
+    for read in (lambda: read_frame_times(path, None), lambda: read_audio(path, 16_000)):
         with pytest.raises(MediaError, match=message):
             read()
 
 
 def test_a_missing_file_and_a_file_without_pictures_are_named(tmp_path, make_video):
     with pytest.raises(MediaError, match="there is no such file"):
-        frame_clock(tmp_path / "none.mp4", None)
+        read_frame_times(tmp_path / "none.mp4", None)
     with av.open(str(tmp_path / "a.wav"), "w") as container:
         stream = container.add_stream("pcm_s16le", rate=16_000, layout="mono")
         block = av.AudioFrame.from_ndarray(np.zeros((1, 1600), np.int16), "s16", "mono")
         block.rate = 16_000
         container.mux(stream.encode(block))
     with pytest.raises(MediaError, match="has no picture"):
-        frame_clock(tmp_path / "a.wav", None)
-    assert read_sound(make_video("silent.mp4"), 16_000) is None
+        read_frame_times(tmp_path / "a.wav", None)
+    assert read_audio(make_video("silent.mp4"), 16_000) is None
 
 
 def test_sound_keeps_its_pitch_length_and_place(make_video):
@@ -130,7 +129,7 @@ def test_sound_keeps_its_pitch_length_and_place(make_video):
     path = make_video(
         time_s=np.arange(100) / 25, sound=0.5 * np.sin(2 * np.pi * 440 * t), sound_starts_s=0.6
     )
-    sound = read_sound(path, 16_000)
+    sound = read_audio(path, 16_000)
     assert sound is not None
     loud = np.flatnonzero(np.abs(sound.samples) > 0.2)
     assert sound.start_s + loud[0] / 16_000 == pytest.approx(0.6, abs=0.05)
@@ -170,7 +169,7 @@ def test_a_gap_in_the_sound_is_silence_of_its_length(tmp_path):
             block.rate, block.pts = RATE_HZ, int(start_s * RATE_HZ)
             container.mux(stream.encode(block))
         container.mux(stream.encode(None))
-    sound = read_sound(path, 16_000)
+    sound = read_audio(path, 16_000)
     assert sound is not None
     assert len(sound.samples) == pytest.approx(3.5 * 16_000, abs=200)
     rms = np.sqrt([np.mean(sound.samples[int(t * 16_000) :][:1600] ** 2) for t in (0.4, 1.7, 3.0)])
@@ -179,9 +178,9 @@ def test_a_gap_in_the_sound_is_silence_of_its_length(tmp_path):
 
 def test_timestamps_that_go_back_lose_neither_pictures_nor_sound(make_video):
     path = make_video("part.ts", time_s=np.arange(30) / 25, sound=tone(1.2))
-    one, once = frame_clock(path, None), read_sound(path, 16_000)
+    one, once = read_frame_times(path, None), read_audio(path, 16_000)
     path.write_bytes(path.read_bytes() * 2)  # the second half begins at 0 again
-    both, twice = frame_clock(path, None), read_sound(path, 16_000)
+    both, twice = read_frame_times(path, None), read_audio(path, 16_000)
     assert len(one.time_s) == 30
     assert len(both.time_s) == 60
     assert both.note == "timestamps unusable: constant rate of 25 frames a second"
@@ -204,7 +203,7 @@ def test_frames_that_come_out_damaged_do_not_count_as_whole(make_video):
                 n_frames += len(packet.decode())
     assert n_frames >= 95  # a decoder conceals damage: counting frames would not find it
     with pytest.raises(MediaError, match="of the 100 frames that the container promises decode"):
-        frame_clock(path, None)
+        read_frame_times(path, None)
 
 
 def test_sound_that_changes_from_mono_to_stereo_is_read_to_its_end(tmp_path):
@@ -225,7 +224,7 @@ def test_sound_that_changes_from_mono_to_stereo_is_read_to_its_end(tmp_path):
         frames = [(frame.layout.name, frame.time) for frame in container.decode(audio=0)]
     assert {layout for layout, _ in frames} == {"mono", "stereo"}
     assert np.diff([time_s for _, time_s in frames]).max() < 0.05
-    sound = read_sound(path, 16_000)
+    sound = read_audio(path, 16_000)
     assert sound is not None
     assert len(sound.samples) == pytest.approx(2 * 16_000, rel=0.1)
 
@@ -247,7 +246,7 @@ def test_a_frame_lost_to_damage_stays_a_row(make_video):
     stamps = [frame.time for frame in decoded_frames(path, lost_s)]
     assert 0 < len(lost_s) < 5
     assert len(stamps) + len(lost_s) == 100
-    found = frame_clock(path, None)
+    found = read_frame_times(path, None)
     np.testing.assert_allclose(found.time_s, np.arange(100) / 25)  # nothing slips
     np.testing.assert_allclose(found.time_s[found.rows], stamps)
     assert found.note == f"{len(lost_s)} frames lost to damage"
