@@ -16,7 +16,6 @@ from features.clip import Clip
 from features.media.limits import DecodeLimits
 from flows.command.main import main
 from models.heads.dspl import DsplConfig
-from models.training.loss_config import LossConfig
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -125,7 +124,7 @@ def test_what_extending_adds_is_extracted_and_trained(checkout):
 
     assert ended.returncode == 0, ended.stderr
     runs = checkout / "data" / "runs"
-    for name in ("mel", "lstm", "huber", "linear"):
+    for name in ("mel", "lstm", "huber", "mlp"):
         assert (runs / name / "head.safetensors").is_file(), name
     assert len((checkout / "data" / "table.jsonl").read_text().splitlines()) == 1
 
