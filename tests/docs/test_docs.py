@@ -134,9 +134,11 @@ def test_every_file_that_a_page_names_exists(page):
     text = page.read_text()
     for target in re.findall(r"\]\((?!https?:)([^)#\s]+)[^)]*\)", text):
         assert (page.parent / target).exists(), target
-    for path in re.findall(r"`?\b((?:configs|features|tests|benchmarks)/[\w/.-]+\.\w+)`?", text):
-        if page.name not in ("extending.md", "CHANGELOG.md"):  # which name files to be, or of old
-            assert (ROOT / path).exists(), path
+    created = {str(block.file) for block in blocks(page)}
+    for path in re.findall(
+        r"(?<![\w/])((?:configs|features|models|flows|tests)/[\w/.-]+\.\w+)", text
+    ):
+        assert path in created or (ROOT / path).exists(), path
 
 
 @pytest.mark.parametrize(
