@@ -38,12 +38,12 @@ from models.data.statistics import statistics
 from models.data.windows import N_VISUAL
 from models.heads.base import Head, HeadInputs
 from models.heads.dspl import DsplConfig, ReleasedConfig
-from models.heads.windows_of_head import training_windows
 from models.nn.cpu_gru import bidirectional_gru
 from models.regions.text_tower import TextTower
-from models.regions.texts import read_texts
+from models.regions.texts_file import read_texts
 from models.training.config import TrainConfig
 from models.training.loop import adam_w, step
+from models.training.windows import training_windows
 
 SEED = 0
 CLIP_NAME = "ViT-B-16-quickgelu"  # of the released way, and whose text tower learns prompts
@@ -153,7 +153,7 @@ def time_loops(report: Report, name: str, head: Head, bank: PackedFeatures, n_ro
     def run(given: Callable[[], Iterator[tuple[Batch, Targets]]]) -> float:
         total = torch.zeros((), device=bank.visual.device)
         for batch, targets in given():
-            total += step(head, config, optimizer, batch, targets, TRAIN)
+            total += step(head, optimizer, batch, targets, TRAIN)
         return total.item()  # waits for a GPU
 
     ways = {
@@ -200,8 +200,7 @@ def _released_step(head: Head, clip: open_clip.CLIP, ast: ASTModel, n_windows: i
     heard = torch.ones(audio.shape[:2], dtype=torch.bool, device=device)
     truth = Targets(torch.rand(n_windows, 1, 2, device=device), every[:, :1])
     batch = Batch(visual, every, audio, heard)
-    config = HEADS["released_tcn"]
-    return step(head, config, adam_w(head, TRAIN), batch, truth, TRAIN).item()
+    return step(head, adam_w(head, TRAIN), batch, truth, TRAIN).item()
 
 
 def time_recurrence(report: Report, n_rounds: int) -> None:

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ValidationError
 from features.config_errors import describe, describe_yaml
 from features.errors import InputError
 from flows.stage_keys import known_keys, parameters
+from models.training.old_keys import move_old_keys
 
 
 def settings(function: Callable, config: Path | None, overrides: Sequence[str]) -> dict[str, Any]:
@@ -64,7 +65,10 @@ def _from_file(path: Path | None) -> Mapping[str, Any]:
         if key not in known:
             near = get_close_matches(str(key), known, n=1, cutoff=0.0)[0]
             raise InputError(f"{path}: unknown key {key!r}; the nearest valid one is {near!r}")
-    return found
+    try:
+        return move_old_keys(found)
+    except ValueError as error:
+        raise InputError(f"{path}: {error}") from None
 
 
 def _is_text(model: type[BaseModel], key: str) -> bool:

@@ -12,10 +12,11 @@ from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count, 
 
 from models.data.batch import Batch, Targets
 from models.data.packed import PackedFeatures
-from models.heads.base import Head, HeadConfig
-from models.heads.windows_of_head import training_windows
+from models.heads.base import Head
+from models.heads.config import HeadConfig
 from models.training.config import TrainConfig
 from models.training.loop import adam_w, step
+from models.training.windows import training_windows
 
 PEAK_SIDE = 2048  # of the square matrices whose product is the peak
 N_RUNS = 5  # of each part; the median is told
@@ -89,7 +90,7 @@ def parts_of(
         nn.utils.clip_grad_norm_(head.parameters(), train.clip_grad_norm),
         optimizer.step(),
     )
-    ways["step"] = lambda: step(head, config, optimizer, batch, targets, train)
+    ways["step"] = lambda: step(head, optimizer, batch, targets, train)
     ways["step"]()  # so that every weight has a gradient
     unseen = _inside_cudnn(head, inputs) if device.type == "cuda" else {}
     return [

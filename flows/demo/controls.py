@@ -76,7 +76,7 @@ def _voice(console: Console, folder: Path, keys: dict[str, Any]) -> tuple[str, f
     manifest = folder / "control-voice.jsonl"
     deal_sound(read_manifest(keys["manifest"]), manifest, SEED)
     return "each clip with another's sound, sound alone", _anew(
-        console, folder, manifest.stem, "audio", "head.region_weight=0"
+        console, folder, manifest.stem, "audio", "train.loss.region_weight=0"
     )
 
 

@@ -21,8 +21,10 @@ from features.config_errors import describe, describe_yaml, keys_at
 from features.errors import InputError
 from models.baselines import AnyBaselineConfig
 from models.heads import AnyHeadConfig
-from models.heads.base import HeadConfig
+from models.heads.config import HeadConfig
 from models.training.config import TrainConfig
+from models.training.loss_config import check_loss
+from models.training.old_keys import move_old_keys
 
 FOLDER = Path(__file__).parents[2] / "configs" / "ablations"  # installed editable, from a checkout
 HEAD: TypeAdapter[AnyHeadConfig] = TypeAdapter(AnyHeadConfig)
@@ -39,6 +41,11 @@ class Variant(BaseModel):
     train: dict[str, JsonValue] = {}
     baseline: AnyBaselineConfig | None = None
     """No head at all, but this."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _accept_old_keys(cls, fields: object) -> object:
+        return move_old_keys(fields) if isinstance(fields, dict) else fields
 
     @model_validator(mode="after")
     def _is_of_one_kind(self) -> "Variant":
@@ -131,20 +138,27 @@ def _changed(
     group: str, name: str, row: Variant, head: AnyHeadConfig, train: TrainConfig
 ) -> tuple[AnyHeadConfig, TrainConfig]:
     """The configs with the keys of the row in place."""
-    anew = row.head.get("kind", head.kind) != head.kind
-    kept = {} if anew else head.model_dump(mode="json")
+    head_fields = head.model_dump(mode="json")
+    train_fields = train.model_dump(mode="json")
+    if row.head.get("kind", head.kind) != head.kind:  # another preset, with its own loss
+        head_fields = {}
+        del train_fields["loss"]
     try:
-        return (
-            HEAD.validate_python(_merged(kept, row.head)),
-            TrainConfig.model_validate(_merged(train.model_dump(mode="json"), row.train)),
+        changed = (
+            HEAD.validate_python(_merged(head_fields, row.head)),
+            TrainConfig.model_validate(_merged(train_fields, row.train)),
         )
+        check_loss(changed[0], changed[1].loss)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise InputError(
-            f"ablation {group!r}, row {name!r}: {where}: {first['msg']}; correct the row, or the "
-            "head that it changes"
-        ) from None
+        why = f"{'.'.join(str(part) for part in first['loc'])}: {first['msg']}"
+    except InputError as error:
+        why = str(error)
+    else:
+        return changed
+    raise InputError(
+        f"ablation {group!r}, row {name!r}: {why}; correct the row, or the head that it changes"
+    )
 
 
 def _merged(kept: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Every head there is. To add one: write its module here, then add its config to this union."""
+"""Every head. To add one, write its module here and add its config to this union."""
 
 from typing import Annotated
 

@@ -1,89 +1,130 @@
-"""What a head of the method can be made of: every difference between presets is one switch."""
+"""The configs of heads: what a network is made of. Imports no torch, so that configs load fast."""
 
-from typing import Annotated, Literal
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from models.heads.base import HeadConfig
-from models.nn.region_logits import LinkName
-from models.nn.stream_fusion import FusionName, Modality, TemporalName
-from models.nn.transformer import Positions
+from models.nn.kinds import Fusion, Modality, Positions, QueryModality, RegionLink, Temporal
+from models.regions.prompts import AnyPrompts, CoopPrompts
+
+if TYPE_CHECKING:
+    from models.heads.base import Head, HeadInputs
+
+FINETUNING_KEYS = {"finetune", "fine_tune", "lora", "train_encoder", "unfreeze"}
+"""Keys by which other projects ask for training the encoders."""
 
 
-class DsplOptions(HeadConfig):
-    """What a `DsplHead` can be made of. The defaults are those of `dspl`."""
+class HeadConfig(BaseModel, ABC):
+    """What the config of every head has."""
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True
+    )
+
+    windows: Literal["dense", "causal"] = "dense"
+    """Predict every row of a window, or the last row of the ten seconds before it."""
+    prompts: AnyPrompts = CoopPrompts()
+    """The texts that describe the regions, and whether their context is learned."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _refuse_finetuning(cls, fields: object) -> object:
+        if isinstance(fields, dict) and (given := sorted(FINETUNING_KEYS & fields.keys())):
+            raise ValueError(
+                f"{given[0]} would train an encoder along, and heads are trained on features that "
+                "were cached once: leave it out, and learn prompts or the adapter instead"
+            )
+        return fields
+
+    @property
+    def has_region_logits(self) -> bool:
+        """Whether a region loss can be computed with this head."""
+        return True
+
+    @property
+    def allow_ineffective_region_loss(self) -> bool:
+        """Whether the head may be trained with a region loss that changes neither V nor A."""
+        return False
+
+    @abstractmethod
+    def build(self, inputs: "HeadInputs") -> "Head":
+        """The head, with weights drawn from torch's generator."""
+
+
+class DsplOptions(HeadConfig, ABC):
+    """The options of a `DsplHead`. The defaults are those of `dspl`."""
 
     width: int = Field(default=256, ge=2)
-    """Of every stream after the projections."""
+    """Number of features of each stream after the projection."""
     n_heads: int = Field(default=4, ge=1)
-    """Of every attention; divides `width`."""
+    """Number of heads of every attention; divides `width`."""
     dropout: float = Field(default=0.2, ge=0, lt=1)
-    """Share of the numbers inside that a training step leaves out."""
+    """Dropout probability inside the network."""
     inputs: Literal["standardised", "raw"] = "standardised"
-    """Embeddings at mean 0 and deviation 1 over the training rows, or as the encoders gave them."""
+    """Embeddings scaled to mean 0 and deviation 1 over the training rows, or unscaled."""
     adapter: Literal["residual", "none"] = "residual"
-    """A learned correction of the CLIP embedding, before all that reads it."""
+    """A learned residual correction of the CLIP embedding, before both of its branches."""
     bottleneck: Annotated[int, Field(ge=1)] | None = None
-    """Numbers per row that each temporal branch reads, a linear map of the embedding; null: all."""
-    temporal: TemporalName = "gru"
-    """What puts the neighbouring rows into a row."""
+    """Width of a linear map before each temporal branch; null: the branch reads the embedding."""
+    temporal: Temporal = "gru"
+    """The temporal branch of each modality."""
     positions: Positions = "rotary"
-    """How the temporal transformer knows the place of a row."""
-    fusion: FusionName = "attention_gate"
-    """How V and A are read from the two streams: of both, or of one alone."""
-    asks: Literal["image", "audio", "both"] = "image"
-    """Which stream asks the other in the attention."""
+    """Position encoding of the temporal transformer."""
+    fusion: Fusion = "attention_gate"
+    """How the two streams are fused, or the one modality that is used alone."""
+    query_modality: QueryModality = "visual"
+    """The stream that is the query of the cross-modal attention."""
     gate_partner: Modality = "audio"
-    """What the gate weighs the image against."""
+    """The stream that the gate weighs against the visual stream."""
     skip_dropout: Annotated[float, Field(ge=0, lt=1)] | None = None
-    """Dropout of a linear reading of V and A beside the network; null: there is none."""
+    """Dropout of a linear skip connection from the embeddings to V and A; null: no skip."""
     skip_spans: tuple[Annotated[int, Field(ge=2)], ...] = (25, 100)
-    """Rows whose means the linear reading also has."""
+    """Lengths in rows of the moving averages that the linear skip connection also reads."""
     region_on: Literal["adapted", "temporal", "fused", "frozen"] = "adapted"
-    """What the region logits are read from; `frozen` is the CLIP embedding before the adapter."""
+    """Input of the region logits; `frozen` is the CLIP embedding before the adapter."""
     logit_scale: Annotated[float, Field(gt=0)] | None = None
-    """Factor of the cosines; null: learned, from 1/0.07 and at most 100."""
-    region_link: LinkName = "none"
-    """What V and A are told of the regions: their probabilities, or where these balance."""
+    """Scale of the cosines in the region logits; null: learned, from 1/0.07 and at most 100."""
+    region_link: RegionLink = "none"
+    """What V and A also read from the region branch: probabilities, or their barycentre."""
     squash: Literal["none", "tanh"] = "none"
-    """What keeps V and A in [-1, 1] beside the clamp of scoring."""
+    """Function applied to V and A; scoring clips to [-1, 1] in any case."""
 
     @model_validator(mode="after")
-    def _heads_divide_width(self) -> "DsplOptions":
+    def _check_width(self) -> "DsplOptions":
         if self.width % self.n_heads or self.width % 2:
             raise ValueError(
                 f"width ({self.width}) must be even and a multiple of n_heads ({self.n_heads})"
             )
-        if self.temporal == "transformer" and self.positions == "rotary":
-            each = self.width // self.n_heads
-            if each % 2:
-                raise ValueError(
-                    f"rotary positions need heads of even width, and {self.width} / {self.n_heads} "
-                    f"is {each}: change width or n_heads, or set positions to learned"
-                )
+        head_width = self.width // self.n_heads
+        if self.temporal == "transformer" and self.positions == "rotary" and head_width % 2:
+            raise ValueError(
+                f"rotary positions need heads of even width, and {self.width} / {self.n_heads} "
+                f"is {head_width}: change width or n_heads, or set positions to learned"
+            )
         return self
 
     @model_validator(mode="after")
-    def _regions_need_sight(self) -> "DsplOptions":
-        wanted = self.region_weight or self.region_link != "none"
-        if self.fusion == "audio" and self.region_on != "fused" and wanted:
-            raise ValueError(
-                f"fusion 'audio' reads V and A from the sound alone, and the regions (region_weight"
-                f" {self.region_weight:g}, region_link {self.region_link!r}) are read from the "
-                "picture: set region_weight to 0 and region_link to none, or region_on to fused"
-            )
+    def _check_modalities(self) -> "DsplOptions":
         if self.fusion == "audio" and self.region_on == "temporal":
             raise ValueError(
-                "region_on 'temporal' is the stream of the picture, and fusion 'audio' has none: "
+                "region_on 'temporal' is the visual stream, and fusion 'audio' has none: "
                 "set region_on to fused"
             )
-        return self
-
-    @model_validator(mode="after")
-    def _both_are_read(self) -> "DsplOptions":
-        if self.fusion == "gate" and self.gate_partner == "image":
+        if self.region_link != "none" and not self.has_region_logits:
             raise ValueError(
-                "fusion 'gate' with gate_partner 'image' never reads the sound: set gate_partner "
+                f"fusion 'audio' predicts V and A from audio alone, and region_link "
+                f"{self.region_link!r} adds regions that are read from the visual features: set "
+                "region_link to none, or region_on to fused"
+            )
+        if self.fusion == "gate" and self.gate_partner == "visual":
+            raise ValueError(
+                "fusion 'gate' with gate_partner 'visual' never reads the audio: set gate_partner "
                 "to audio, or fusion to attention_gate or visual"
             )
         return self
+
+    @property
+    def has_region_logits(self) -> bool:
+        """False if V and A are predicted from audio alone and the regions are not."""
+        return self.fusion != "audio" or self.region_on == "fused"

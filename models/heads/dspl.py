@@ -1,56 +1,60 @@
-"""Distance-aware soft prompt learning, in the two presets of its switches."""
+"""Distance-aware soft prompt learning (Jung et al., 2026): two presets of one network."""
 
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
 
-from models.heads.base import HeadInputs
 from models.heads.config import DsplOptions
-from models.heads.network import DsplHead
-from models.nn.stream_fusion import Modality, TemporalName
+from models.nn.kinds import Modality, Temporal
 from models.regions.prompts import AnyPrompts, FixedPrompts
 
+if TYPE_CHECKING:
+    from models.heads.base import HeadInputs
+    from models.heads.network import DsplHead
 
-class DsplConfig(DsplOptions):
-    """The preset that this project recommends."""
 
-    kind: Literal["dspl"] = "dspl"
+class DsplPreset(DsplOptions):
+    """Builds a `DsplHead` from its options."""
 
-    def build(self, inputs: HeadInputs) -> DsplHead:
-        """The head, its weights drawn from torch's generator."""
+    def build(self, inputs: "HeadInputs") -> "DsplHead":
+        """The head, with weights drawn from torch's generator."""
+        from models.heads.network import DsplHead
+
         return DsplHead(self, inputs)
 
 
-class ReleasedConfig(DsplOptions):
-    """The preset that is faithful to the released configuration of Jung et al. (2026).
+class DsplConfig(DsplPreset):
+    """The recommended preset."""
 
-    Its region loss stands on a frozen embedding, fixed prototypes and a fixed scale, so it changes
-    nothing; its gate never sees the sound (the attention before it does).
+    kind: Literal["dspl"] = "dspl"
+
+
+class ReleasedConfig(DsplPreset):
+    """The released configuration of Jung et al. (2026).
+
+    Its region loss reads a frozen embedding, fixed prototypes and a fixed scale, so it has no
+    gradient; its gate weighs the visual stream against itself.
     """
 
     kind: Literal["released"] = "released"
     windows: Literal["dense", "causal"] = "causal"
-    """One row is predicted, from the ten seconds that end with it."""
+    """Predict the last row of the ten seconds before it."""
     inputs: Literal["standardised", "raw"] = "raw"
-    """Embeddings as the encoders gave them."""
+    """Embeddings are not scaled."""
     adapter: Literal["residual", "none"] = "none"
-    """The CLIP embedding is not corrected."""
-    temporal: TemporalName = "tcn"
-    """What puts the neighbouring rows into a row."""
-    gate_partner: Modality = "image"
-    """The gate weighs the image against itself."""
+    """No correction of the CLIP embedding."""
+    temporal: Temporal = "tcn"
+    """The temporal branch of each modality."""
+    gate_partner: Modality = "visual"
+    """The gate weighs the visual stream against itself."""
     region_on: Literal["adapted", "temporal", "fused", "frozen"] = "frozen"
-    """The region logits are read from the CLIP embedding, which nothing shapes."""
+    """The region logits are read from the frozen CLIP embedding."""
     logit_scale: Annotated[float, Field(gt=0)] | None = 10.0
-    """Factor of the cosines; it is not learned."""
+    """Fixed scale of the cosines."""
     prompts: AnyPrompts = FixedPrompts()
-    """What the regions are told by."""
+    """The texts that describe the regions."""
 
     @property
-    def may_be_idle(self) -> bool:
+    def allow_ineffective_region_loss(self) -> bool:
         """True: the region loss is kept as it was released."""
         return True
-
-    def build(self, inputs: HeadInputs) -> DsplHead:
-        """The head, its weights drawn from torch's generator."""
-        return DsplHead(self, inputs)

@@ -1,4 +1,6 @@
-"""The network of the method: two temporal branches, their fusion, V and A, the region logits."""
+"""The network of the heads `dspl` and `released`."""
+
+from typing import assert_never
 
 import torch
 from jaxtyping import Bool, Float
@@ -6,21 +8,23 @@ from torch import Tensor, nn
 
 from models.data.batch import Batch
 from models.data.statistics import Statistics
-from models.heads.base import Head, HeadInputs, HeadOutput, Regions
+from models.heads.base import Head, HeadInputs, HeadOutput, RegionOutput
 from models.heads.config import DsplOptions
 from models.nn.adapter import ResidualAdapter, Standardise
 from models.nn.cpu_dropout import Dropout
 from models.nn.linear_skip import LinearSkip
+from models.nn.old_tensors import load_old_names
 from models.nn.region_logits import RegionLogits, RegionToVa
-from models.nn.stream_fusion import StreamFusion, temporal_branch
+from models.nn.stream_fusion import StreamFusion
+from models.nn.temporal import temporal_branch
 
 
 class DsplHead(Head):
-    """Adapter, temporal branch per modality, fusion, V and A (Jung et al., 2026).
+    """Adapter, a temporal branch per modality, fusion, V and A (Jung et al., 2026).
 
     One residual adapter on the CLIP embedding feeds both the temporal branch and the region
-    logits, so the region loss shapes what V and A are read from. Of dense windows every row is
-    predicted; of a causal one the mean of its valid rows is, which speaks for its last row.
+    logits, so the region loss shapes what V and A are predicted from. Every row of a dense window
+    is predicted; a causal window is predicted by the mean of its valid rows.
 
         visual -> adapter -+-> temporal -> attention -> gate -> 2-layer head -> V, A
                            |                  ^          ^
@@ -31,39 +35,56 @@ class DsplHead(Head):
     def __init__(self, config: DsplOptions, inputs: HeadInputs) -> None:
         super().__init__()
         self.config = config
-        width, n_visual = config.width, len(inputs.visual.mean)
-        standard = config.inputs == "standardised"
-        self.standard_visual = Standardise(inputs.visual if standard else _as_is(inputs.visual))
-        self.standard_audio = Standardise(inputs.audio if standard else _as_is(inputs.audio))
-        self.adapter = ResidualAdapter(n_visual) if config.adapter == "residual" else nn.Identity()
+        width, n_visual, n_audio = config.width, len(inputs.visual.mean), len(inputs.audio.mean)
+        self.standard_visual = self._standardise(inputs.visual)
+        self.standard_audio = self._standardise(inputs.audio)
+        match config.adapter:
+            case "residual":
+                self.adapter = ResidualAdapter(n_visual)
+            case "none":
+                self.adapter = nn.Identity()
+            case _:
+                assert_never(config.adapter)
         self.visual = self._branch(n_visual) if config.fusion != "audio" else None
-        self.audio = self._branch(len(inputs.audio.mean)) if config.fusion != "visual" else None
+        self.audio = self._branch(n_audio) if config.fusion != "visual" else None
         self.fuse = None
-        if self.visual and self.audio:
+        if config.fusion not in ("visual", "audio"):
             self.fuse = StreamFusion(
                 config.fusion,
                 width,
-                asks=config.asks,
+                query_modality=config.query_modality,
                 gate_partner=config.gate_partner,
                 n_heads=config.n_heads,
                 dropout=config.dropout,
             )
-        n_told = inputs.grid.n_regions if config.region_link == "probabilities" else 0
+        n_probabilities = inputs.grid.n_regions if config.region_link == "probabilities" else 0
         self.va = nn.Sequential(
-            nn.Linear(width + n_told, width // 2),
+            nn.Linear(width + n_probabilities, width // 2),
             nn.ReLU(),
             Dropout(config.dropout),
             nn.Linear(width // 2, 2),
         )
         self.skip_visual = self._skip(n_visual) if self.visual else None
-        self.skip_audio = self._skip(len(inputs.audio.mean)) if self.audio else None
-        self.bank = inputs.bank(config.prompts)
+        self.skip_audio = self._skip(n_audio) if self.audio else None
+        self.prompts = inputs.prompts(config.prompts)
         on_stream = config.region_on in ("temporal", "fused")
         self.regions = RegionLogits(width if on_stream else n_visual, n_visual, config.logit_scale)
         self.link = RegionToVa(inputs.grid) if config.region_link == "barycentre" else None
+        load_old_names(self, {"bank.": "prompts."})
+
+    def _standardise(self, statistics: Statistics) -> Standardise:
+        match self.config.inputs:
+            case "standardised":
+                return Standardise(statistics.mean, statistics.std)
+            case "raw":
+                return Standardise(
+                    torch.zeros_like(statistics.mean), torch.ones_like(statistics.std)
+                )
+            case _:
+                assert_never(self.config.inputs)
 
     def _branch(self, n_inputs: int) -> nn.ModuleDict:
-        """The way of one modality from its embedding to a stream."""
+        """Bottleneck and temporal branch of a modality."""
         config = self.config
         parts: dict[str, nn.Module] = {}
         if config.bottleneck:
@@ -79,13 +100,13 @@ class DsplHead(Head):
         return nn.ModuleDict(parts)
 
     def _skip(self, n_inputs: int) -> LinearSkip | None:
-        """The linear reading of one modality."""
+        """Linear skip connection of a modality."""
         dropout = self.config.skip_dropout
         return None if dropout is None else LinearSkip(n_inputs, self.config.skip_spans, dropout)
 
     def prototypes(self) -> Float[Tensor, "R D"]:
         """Unit text features of the regions under the current context."""
-        return self.bank()
+        return self.prompts()
 
     @property
     def reads_regions(self) -> bool:
@@ -93,90 +114,108 @@ class DsplHead(Head):
         return self.config.region_link != "none"
 
     def forward(self, batch: Batch, prototypes: Float[Tensor, "R D"] | None = None) -> HeadOutput:
-        """V and A, and region logits where prototypes are given or V and A are told of regions."""
+        """V and A, and region logits if prototypes are given or V and A read the regions."""
         if prototypes is None and self.reads_regions:
             prototypes = self.prototypes()
-        seen = self.standard_visual(batch.visual)  # (B, T, Dv)
-        adapted = self.adapter(seen)
-        heard = self.standard_audio(batch.audio)  # (B, S, Da)
-        image = _stream(self.visual, adapted, batch.visual_valid)
-        audio = _stream(self.audio, heard, batch.audio_valid)
-        fused, known = self._fused(image, audio, batch)
+        visual = self.standard_visual(batch.visual)  # (B, T, Dv)
+        adapted = self.adapter(visual)
+        audio = self.standard_audio(batch.audio)  # (B, S, Da)
+        visual_stream = _stream(self.visual, adapted, batch.visual_valid)
+        audio_stream = _stream(self.audio, audio, batch.audio_valid)
+        fused, fused_valid = self._fuse(visual_stream, audio_stream, batch)
         regions = None
         if prototypes is not None:
-            on, valid = self._regions_on(adapted, image, (fused, known), batch)
-            regions = Regions(self.regions(on, prototypes), valid)
-        va = self._va(self._targets(fused, known), regions)
+            embedding, valid = self._region_input(batch, adapted, visual_stream, fused, fused_valid)
+            regions = RegionOutput(self.regions(embedding, prototypes), valid)
+        va = self._va(self._predicted_rows(fused, fused_valid), regions)
         if self.skip_visual:
-            va = va + self._targets(self.skip_visual(seen, batch.visual_valid), batch.visual_valid)
+            skip = self.skip_visual(visual, batch.visual_valid)
+            va = va + self._predicted_rows(skip, batch.visual_valid)
         if self.skip_audio:
-            va = va + self._targets(self.skip_audio(heard, batch.audio_valid), batch.audio_valid)
-        return HeadOutput(torch.tanh(va) if self.config.squash == "tanh" else va, regions)
+            skip = self.skip_audio(audio, batch.audio_valid)
+            va = va + self._predicted_rows(skip, batch.audio_valid)
+        match self.config.squash:
+            case "none":
+                return HeadOutput(va, regions)
+            case "tanh":
+                return HeadOutput(torch.tanh(va), regions)
+            case _:
+                assert_never(self.config.squash)
 
-    def _fused(
-        self, image: Tensor | None, audio: Tensor | None, batch: Batch
+    def _fuse(
+        self, visual: Tensor | None, audio: Tensor | None, batch: Batch
     ) -> tuple[Float[Tensor, "B R W"], Bool[Tensor, "B R"]]:
-        """The stream that V and A are read from, and which of its rows stand on something."""
-        if image is None or audio is None:
-            if image is not None:
-                return image, batch.visual_valid
-            assert audio is not None  # one of the two branches is always there
-            return audio, batch.audio_valid
-        assert self.fuse is not None
-        fused = self.fuse(image, audio, batch.visual_valid, batch.audio_valid)
-        return fused, self.fuse.known(batch.visual_valid, batch.audio_valid)
+        """The stream that V and A are predicted from, and its valid rows."""
+        if visual is not None and audio is not None:
+            assert self.fuse is not None
+            fused = self.fuse(visual, audio, batch.visual_valid, batch.audio_valid)
+            return fused, self.fuse.valid_rows(batch.visual_valid, batch.audio_valid)
+        if visual is not None:
+            return visual, batch.visual_valid
+        assert audio is not None  # there is at least one branch
+        return audio, batch.audio_valid
 
-    def _regions_on(
+    def _region_input(
         self,
-        adapted: Float[Tensor, "B T Dv"],
-        image: Tensor | None,
-        fused: tuple[Tensor, Tensor],
         batch: Batch,
+        adapted: Float[Tensor, "B T Dv"],
+        visual_stream: Tensor | None,
+        fused: Float[Tensor, "B R W"],
+        fused_valid: Bool[Tensor, "B R"],
     ) -> tuple[Float[Tensor, "B P D"], Bool[Tensor, "B P"]]:
-        """What the region logits are read from, and where that stands on something."""
+        """The embedding that the region logits are computed from, and its valid rows."""
         valid = batch.visual_valid
         match self.config.region_on:
             case "fused":
-                on, valid = fused
+                embedding, valid = fused, fused_valid
             case "temporal":
-                assert image is not None  # the config sees to it
-                on = image
+                assert visual_stream is not None  # `DsplOptions` checks it
+                embedding = visual_stream
             case "adapted":
-                on = self.standard_visual.back(adapted)
+                embedding = self.standard_visual.inverse(adapted)
             case "frozen":
-                on = batch.visual
+                embedding = batch.visual
+            case _:
+                assert_never(self.config.region_on)
         dense = self.config.windows == "dense"
-        return self._targets(on, valid), valid if dense else valid.any(dim=1, keepdim=True)
+        return (
+            self._predicted_rows(embedding, valid),
+            valid if dense else valid.any(dim=1, keepdim=True),
+        )
 
-    def _targets(
+    def _predicted_rows(
         self, x: Float[Tensor, "B R K"], valid: Bool[Tensor, "B R"]
     ) -> Float[Tensor, "B P K"]:
-        """What is said of the predicted rows: each row's own, or the mean of a causal window."""
-        if self.config.windows == "dense":
-            return x
-        weight = valid.unsqueeze(-1).to(x.dtype)  # (B, R, 1)
-        total = (x.masked_fill(~valid.unsqueeze(-1), 0)).sum(dim=1, keepdim=True)
-        return total / weight.sum(dim=1, keepdim=True).clamp(min=1)
+        """Every row of a dense window, or the mean of the valid rows of a causal one."""
+        match self.config.windows:
+            case "dense":
+                return x
+            case "causal":
+                mask = valid.unsqueeze(-1)  # (B, R, 1)
+                total = x.masked_fill(~mask, 0).sum(dim=1, keepdim=True)
+                return total / mask.to(x.dtype).sum(dim=1, keepdim=True).clamp(min=1)
+            case _:
+                assert_never(self.config.windows)
 
-    def _va(self, fused: Float[Tensor, "B P W"], regions: Regions | None) -> Tensor:
-        """V and A from the fused stream, and from the regions by the link of the config."""
+    def _va(self, fused: Float[Tensor, "B P W"], regions: RegionOutput | None) -> Tensor:
+        """V and A from the fused stream, and from the regions if the config links them."""
         if regions is None or self.config.region_link == "none":
             return self.va(fused)
-        shares = regions.logits.softmax(dim=-1) * regions.valid.unsqueeze(-1)  # (B, P, R)
-        if self.link:
-            return self.va(fused) + self.link(shares, regions.valid)
-        return self.va(torch.cat([fused, shares], dim=-1))
+        probabilities = regions.logits.softmax(dim=-1) * regions.valid.unsqueeze(-1)  # (B, P, R)
+        match self.config.region_link:
+            case "probabilities":
+                return self.va(torch.cat([fused, probabilities], dim=-1))
+            case "barycentre":
+                assert self.link
+                return self.va(fused) + self.link(probabilities, regions.valid)
+            case _:
+                assert_never(self.config.region_link)
 
 
 def _stream(branch: nn.ModuleDict | None, x: Tensor, valid: Tensor) -> Tensor | None:
-    """What a branch makes of its modality; None where there is no branch."""
+    """The output of a branch; None if there is no branch."""
     if branch is None:
         return None
     if "bottleneck" in branch:
         x = branch["bottleneck"](x)
     return branch["temporal"](x, valid)
-
-
-def _as_is(statistics: Statistics) -> Statistics:
-    """Statistics by which nothing is changed."""
-    return Statistics(torch.zeros_like(statistics.mean), torch.ones_like(statistics.std))

@@ -1,43 +1,41 @@
-"""What a frozen embedding passes on its way into a head: known scale, and a learned correction."""
+"""Standardisation of an embedding, and a learned residual correction of it."""
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from models.data.statistics import Statistics
-
-BOTTLENECK = 4  # the adapter's inner width is 1/4 of the embedding's (Gao et al., 2021, sec. 3.1)
+REDUCTION = 4  # the inner width is 1/4 of the embedding's (Gao et al., 2021, sec. 3.1)
 
 
 class Standardise(nn.Module):
-    """To mean 0 and deviation 1 by the statistics of the training set, which are saved with it."""
+    """Scales to mean 0 and standard deviation 1 by statistics that are saved with the module."""
 
     mean: Float[Tensor, "D"]
     std: Float[Tensor, "D"]
 
-    def __init__(self, statistics: Statistics) -> None:
+    def __init__(self, mean: Float[Tensor, "D"], std: Float[Tensor, "D"]) -> None:
         super().__init__()
-        self.register_buffer("mean", statistics.mean)
-        self.register_buffer("std", statistics.std)
+        self.register_buffer("mean", mean)
+        self.register_buffer("std", std)
 
     def forward(self, x: Float[Tensor, "*N D"]) -> Float[Tensor, "*N D"]:
         """Standardised embeddings."""
         return (x - self.mean) / self.std
 
-    def back(self, z: Float[Tensor, "*N D"]) -> Float[Tensor, "*N D"]:
-        """Embeddings as the encoder gave them."""
+    def inverse(self, z: Float[Tensor, "*N D"]) -> Float[Tensor, "*N D"]:
+        """Embeddings on the encoder's scale."""
         return self.mean + self.std * z
 
 
 class ResidualAdapter(nn.Module):
-    """z + W2 relu(W1 z), which is z at the start (after CLIP-Adapter, Gao et al., 2021).
+    """z + W2 relu(W1 z), the identity at the start (after CLIP-Adapter, Gao et al., 2021).
 
-    It works on standardised embeddings: their numbers are of order 1, a CLIP embedding's are not.
+    The input is standardised, as the numbers of a CLIP embedding are far from order 1.
     """
 
     def __init__(self, n_inputs: int) -> None:
         super().__init__()
-        self.down = nn.Linear(n_inputs, max(1, n_inputs // BOTTLENECK))
+        self.down = nn.Linear(n_inputs, max(1, n_inputs // REDUCTION))
         self.up = nn.Linear(self.down.out_features, n_inputs)
         nn.init.zeros_(self.up.weight)
         nn.init.zeros_(self.up.bias)

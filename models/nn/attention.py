@@ -1,6 +1,6 @@
-"""Multi-head attention over valid rows, shared by the attention across streams and within one.
+"""Multi-head attention over valid rows, for self-attention and cross-modal attention.
 
-S is the number of rows that are looked at, H of heads, E the width of one head, W = H * E.
+H is the number of heads, E the width of one head, W = H * E, S the number of key rows.
 """
 
 import torch.nn.functional as F
@@ -11,13 +11,13 @@ FFN_RATIO = 4  # inner width of the feed-forward part (Vaswani et al., 2017, sec
 
 
 def check_heads(width: int, n_heads: int) -> None:
-    """`ValueError` where the heads cannot share the width evenly."""
+    """Raises `ValueError` if the number of heads does not divide the width."""
     if width % n_heads:
         raise ValueError(f"width ({width}) must be a multiple of the number of heads ({n_heads})")
 
 
 def split_heads(x: Float[Tensor, "B T W"], n_heads: int) -> Float[Tensor, "B H T E"]:
-    """The heads apart, as `attend` takes them."""
+    """The heads as an axis of their own."""
     return x.unflatten(-1, (n_heads, -1)).transpose(1, 2)
 
 
@@ -27,22 +27,21 @@ def attend(
     value: Float[Tensor, "B H S E"],
     valid: Bool[Tensor, "B S"],
 ) -> Float[Tensor, "B T H*E"]:
-    """What each row finds among the valid ones, heads joined (Vaswani et al., 2017, sec. 3.2).
+    """Scaled dot-product attention to the valid rows (Vaswani et al., 2017, sec. 3.2).
 
-    In a window without any valid row nothing is found: zeros, with a gradient of zero.
+    The heads are joined. In a window without a valid row the output and its gradient are zero.
     """
-    blank = ~valid.any(dim=1)  # (B,)
-    # Not every kernel promises zeros for a softmax over nothing (some made NaN of it): a blank
-    # window looks everywhere, then drops what it saw
-    # (`test_attention.py::test_a_blank_window_finds_nothing`).
-    looked_at = valid | blank.unsqueeze(1)  # (B, S)
-    found = F.scaled_dot_product_attention(
-        query, key, value, attn_mask=looked_at[:, None, None, :]
+    empty = ~valid.any(dim=1)  # (B,)
+    # Some kernels return NaN for a softmax over no key: an empty window attends to every row, and
+    # its output is then set to zero (`test_attention.py::test_a_blank_window_finds_nothing`).
+    mask = valid | empty.unsqueeze(1)  # (B, S)
+    attended = F.scaled_dot_product_attention(
+        query, key, value, attn_mask=mask[:, None, None, :]
     )  # (B, H, T, E)
-    return found.transpose(1, 2).flatten(2).masked_fill(blank[:, None, None], 0)
+    return attended.transpose(1, 2).flatten(2).masked_fill(empty[:, None, None], 0)
 
 
 def feed_forward(width: int) -> nn.Sequential:
-    """Linear W -> 4W, ReLU, Linear 4W -> W, on each row alone (Vaswani et al., 2017, sec. 3.3)."""
+    """Linear W -> 4W, ReLU, Linear 4W -> W (Vaswani et al., 2017, sec. 3.3)."""
     inner = FFN_RATIO * width
     return nn.Sequential(nn.Linear(width, inner), nn.ReLU(), nn.Linear(inner, width))

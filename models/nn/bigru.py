@@ -1,8 +1,7 @@
-"""The recurrent temporal branch, and the way into every branch: valid rows at its width.
+"""The recurrent temporal branch, and the projection that every temporal branch begins with.
 
-A temporal branch puts what came before and after into each row. All are called alike, as
-x (B, T, D), valid (B, T) -> (B, T, W), and none sees what is behind the mask. The others are
-in tcn.py and transformer.py. W is the width of a stream.
+A temporal branch adds context to each row: x (B, T, D), valid (B, T) -> (B, T, W), where W is the
+width of a stream. Values of rows that are not valid do not matter.
 """
 
 from jaxtyping import Bool, Float
@@ -14,19 +13,18 @@ from models.nn.cpu_gru import bidirectional_gru
 def project_valid(
     projection: nn.Linear, x: Float[Tensor, "B T D"], valid: Bool[Tensor, "B T"]
 ) -> Float[Tensor, "B T W"]:
-    """The rows at the branch's width; one that is not valid is zero, whatever it held."""
-    unseen = ~valid.unsqueeze(-1)  # (B, T, 1)
-    # Before the projection, too: a NaN behind the mask would reach the gradient of its weights
-    # (`test_temporal.py::test_nan_behind_the_mask_reaches_no_gradient`).
-    return projection(x.masked_fill(unseen, 0)).masked_fill(unseen, 0)
+    """The projected rows; zero for rows that are not valid."""
+    invalid = ~valid.unsqueeze(-1)  # (B, T, 1)
+    # Masked before the projection too: a NaN there would reach the gradient of the weights
+    # (`test_bigru.py::test_nan_behind_the_mask_reaches_no_gradient`).
+    return projection(x.masked_fill(invalid, 0)).masked_fill(invalid, 0)
 
 
 class BiGru(nn.Module):
-    """One modality's rows, each read in the light of the whole window.
+    """Linear D -> W, bidirectional GRU of W per direction, Linear 2W -> W.
 
-    Linear D -> W, bidirectional GRU of W per direction, Linear 2W -> W. A row that is not
-    valid enters the recurrence as zero: time passes, nothing is seen
-    (`test_temporal.py::test_what_is_behind_the_mask_does_not_matter`).
+    A row that is not valid enters the GRU as zero, and has an output from its neighbours
+    (`test_bigru.py::test_what_is_behind_the_mask_does_not_matter`).
 
     Shapes: x (B, T, D), valid (B, T) -> (B, T, W).
     """
@@ -40,8 +38,8 @@ class BiGru(nn.Module):
     def forward(
         self, x: Float[Tensor, "B T D"], valid: Bool[Tensor, "B T"]
     ) -> Float[Tensor, "B T W"]:
-        """The window's states, one per row, also where the row itself is not valid."""
+        """The state of each row."""
         rows = project_valid(self.projection, x, valid)
-        # cuDNN is the faster one on a GPU, ours on a CPU (benchmarks/train.py)
+        # cuDNN is faster on a GPU, this project's GRU on a CPU (benchmarks/train.py).
         states = bidirectional_gru(self.gru, rows) if rows.is_cpu else self.gru(rows)[0]
-        return self.merge(states)  # from (B, T, 2W)
+        return self.merge(states)

@@ -1,7 +1,4 @@
-"""Fusion of the image and the audio stream: attention across them, then one stream of both.
-
-Axis letters beyond those of features/records.py: W width of a stream, S rows that are asked.
-"""
+"""Layers that combine the visual and the audio stream. W is the width of a stream."""
 
 import torch
 from jaxtyping import Bool, Float
@@ -9,16 +6,16 @@ from torch import Tensor, nn
 
 from models.nn.attention import attend, check_heads, feed_forward, split_heads
 from models.nn.cpu_dropout import Dropout
+from models.nn.old_tensors import load_old_names
 
 
 class CrossModalAttention(nn.Module):
-    """One stream asks the other: the image asks the audio (Jung et al., 2026), or the reverse.
+    """Attention of one stream to the other (Jung et al., 2026: visual to audio).
 
     Multi-head attention, residual, LayerNorm; feed-forward, residual, LayerNorm. In a window
-    without any valid row of the asked stream nothing is attended to: the attention adds its
-    output bias only.
+    whose context has no valid row the attention adds its output bias only.
 
-    Shapes: asking (B, T, W), asked (B, S, W), asked_valid (B, S) -> (B, T, W).
+    Shapes: query (B, T, W), context (B, S, W), context_valid (B, S) -> (B, T, W).
     """
 
     def __init__(self, width: int, n_heads: int) -> None:
@@ -35,74 +32,73 @@ class CrossModalAttention(nn.Module):
 
     def forward(
         self,
-        asking: Float[Tensor, "B T W"],
-        asked: Float[Tensor, "B S W"],
-        asked_valid: Bool[Tensor, "B S"],
+        query: Float[Tensor, "B T W"],
+        context: Float[Tensor, "B S W"],
+        context_valid: Bool[Tensor, "B S"],
     ) -> Float[Tensor, "B T W"]:
-        """The asking stream with what it found in the asked one."""
+        """The query stream with what it attends to in the context."""
         attended = attend(
-            split_heads(self.query(asking), self.n_heads),
-            split_heads(self.key(asked), self.n_heads),
-            split_heads(self.value(asked), self.n_heads),
-            asked_valid,
+            split_heads(self.query(query), self.n_heads),
+            split_heads(self.key(context), self.n_heads),
+            split_heads(self.value(context), self.n_heads),
+            context_valid,
         )
-        x = self.norm_attended(asking + self.out(attended))
+        x = self.norm_attended(query + self.out(attended))
         return self.norm_out(x + self.feed_forward(x))
 
 
 class GatedFusion(nn.Module):
-    """A mixture of the image and the audio stream, weighed anew at each number of each row.
+    """A gated sum of the visual and the audio stream, with a gate per row and feature.
 
-    g = sigmoid(MLP[Wi x ; Wa y]), mixture g * Wi x + (1 - g) * Wa y, then Linear, ReLU, dropout
-    (Jung et al., 2026; there y is the image stream, here it is the audio stream). Where only
-    one modality is valid the gate gives it everything; where neither is, the image stream,
-    which then speaks for the neighbouring rows.
+    g = sigmoid(MLP[Wv x ; Wa y]), then Linear, ReLU and dropout of g * Wv x + (1 - g) * Wa y
+    (Jung et al., 2026; in their code y is the visual stream, here it is the audio stream). If
+    only one modality of a row is valid, the gate selects it; if neither is, the visual stream,
+    which then carries the state of neighbouring rows.
 
-    Shapes: image, audio (B, T, W), image_valid, audio_valid (B, T) -> (B, T, W).
+    Shapes: visual, audio (B, T, W), visual_valid, audio_valid (B, T) -> (B, T, W).
     """
 
     def __init__(self, width: int, dropout: float) -> None:
         super().__init__()
-        self.image = nn.Linear(width, width)
+        self.visual = nn.Linear(width, width)
         self.audio = nn.Linear(width, width)
-        self.weigh = nn.Sequential(
+        self.gate_mlp = nn.Sequential(
             nn.Linear(2 * width, width), nn.ReLU(), nn.Linear(width, width), nn.Sigmoid()
         )
         self.out = nn.Sequential(nn.Linear(width, width), nn.ReLU(), Dropout(dropout))
+        load_old_names(self, {"image.": "visual.", "weigh.": "gate_mlp."})
 
     def forward(
         self,
-        image: Float[Tensor, "B T W"],
+        visual: Float[Tensor, "B T W"],
         audio: Float[Tensor, "B T W"],
-        image_valid: Bool[Tensor, "B T"],
+        visual_valid: Bool[Tensor, "B T"],
         audio_valid: Bool[Tensor, "B T"],
     ) -> Float[Tensor, "B T W"]:
         """The fused stream."""
-        x, y = self.image(image), self.audio(audio)
-        gate = self.gate(x, y, image_valid, audio_valid)
+        x, y = self.visual(visual), self.audio(audio)
+        gate = self.gate(x, y, visual_valid, audio_valid)
         return self.out(gate * x + (1 - gate) * y)
 
     def gate(
         self,
         x: Float[Tensor, "B T W"],
         y: Float[Tensor, "B T W"],
-        image_valid: Bool[Tensor, "B T"],
+        visual_valid: Bool[Tensor, "B T"],
         audio_valid: Bool[Tensor, "B T"],
     ) -> Float[Tensor, "B T W"]:
-        """The weight of the image, in [0, 1], given both projected streams."""
-        gate = self.weigh(torch.cat([x, y], dim=-1))
-        gate = gate.masked_fill(~image_valid.unsqueeze(-1), 0)
+        """The weight of the visual stream, in [0, 1], from both projected streams."""
+        gate = self.gate_mlp(torch.cat([x, y], dim=-1))
+        gate = gate.masked_fill(~visual_valid.unsqueeze(-1), 0)
         return gate.masked_fill(~audio_valid.unsqueeze(-1), 1)
 
 
 class Concatenation(nn.Module):
-    """Both streams side by side, with no weighing of one against the other.
+    """[visual ; audio] through Linear 2W -> W, ReLU and dropout.
 
-    [image ; audio] through Linear 2W -> W, ReLU, dropout: the plain fusion that the gate is
-    measured against. A modality that is not valid in a row is zero there; where neither is,
-    the row says nothing but the bias.
+    A modality that is not valid in a row is zero there.
 
-    Shapes: image, audio (B, T, W), image_valid, audio_valid (B, T) -> (B, T, W).
+    Shapes: visual, audio (B, T, W), visual_valid, audio_valid (B, T) -> (B, T, W).
     """
 
     def __init__(self, width: int, dropout: float) -> None:
@@ -111,12 +107,12 @@ class Concatenation(nn.Module):
 
     def forward(
         self,
-        image: Float[Tensor, "B T W"],
+        visual: Float[Tensor, "B T W"],
         audio: Float[Tensor, "B T W"],
-        image_valid: Bool[Tensor, "B T"],
+        visual_valid: Bool[Tensor, "B T"],
         audio_valid: Bool[Tensor, "B T"],
     ) -> Float[Tensor, "B T W"]:
         """The fused stream."""
-        seen = image.masked_fill(~image_valid.unsqueeze(-1), 0)
-        heard = audio.masked_fill(~audio_valid.unsqueeze(-1), 0)
-        return self.out(torch.cat([seen, heard], dim=-1))
+        visual = visual.masked_fill(~visual_valid.unsqueeze(-1), 0)
+        audio = audio.masked_fill(~audio_valid.unsqueeze(-1), 0)
+        return self.out(torch.cat([visual, audio], dim=-1))

@@ -1,7 +1,6 @@
-"""The region branch: from an embedding to logits of the regions, and back into V and A."""
+"""The region branch: logits of the regions from an embedding, and V and A from the regions."""
 
 import math
-from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -9,17 +8,16 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from models.regions.grid import Grid
+from models.regions.soft_labels import region_centres
 
 SCALE_INIT = 1 / 0.07  # temperature of CLIP (Radford et al., 2021, sec. 2.5)
 SCALE_MAX = 100.0  # where CLIP clamps it
 
-LinkName = Literal["none", "probabilities", "barycentre"]
-
 
 class RegionLogits(nn.Module):
-    """scale * cos(embedding, prototype), with a scale that is learned and clamped, or fixed.
+    """scale * cos(embedding, prototype); the scale is fixed, or learned and clamped.
 
-    A stream that is not in the joint space of pictures and texts is projected there first.
+    An embedding whose width differs from that of CLIP's joint space is projected to it first.
 
     Shapes: embedding (B, P, D), prototypes (R, J) -> (B, P, R).
     """
@@ -34,35 +32,37 @@ class RegionLogits(nn.Module):
     def forward(
         self, embedding: Float[Tensor, "B P D"], prototypes: Float[Tensor, "R J"]
     ) -> Float[Tensor, "B P R"]:
-        """Scaled cosine between each row's embedding and each prototype."""
+        """The logits; prototypes have unit length."""
         joint = self.to_joint(embedding) if self.to_joint else embedding
         return self.scale() * F.normalize(joint, dim=-1) @ prototypes.T
 
     def scale(self) -> Float[Tensor, ""] | float:
-        """What the cosines are multiplied by."""
+        """The factor of the cosines."""
         if self.fixed_scale is not None:
             return self.fixed_scale
         return self.log_scale.exp().clamp(max=SCALE_MAX)
 
 
 class RegionToVa(nn.Module):
-    """What the regions' probabilities add to V and A: a barycentre, stretched and moved.
+    """V and A as the barycentre of the regions, with a learned factor and shift per axis.
 
-    The barycentre of soft labels shrinks toward the middle of the plane, so each axis has a
-    learned factor and shift; they begin at 1 and 0. A row without region logits adds nothing.
+    The barycentre of soft labels shrinks towards the middle of the plane, which the factor and
+    shift, initially 1 and 0, can undo. Rows without region logits give 0.
+
+    Shapes: probabilities (B, P, R), valid (B, P) -> (B, P, 2).
     """
 
-    points: Float[Tensor, "R 2"]
+    centres: Float[Tensor, "R 2"]
 
     def __init__(self, grid: Grid) -> None:
         super().__init__()
-        self.register_buffer("points", grid.points, persistent=False)
+        self.register_buffer("centres", region_centres(grid), persistent=False)
         self.factor = nn.Parameter(torch.ones(2))
         self.shift = nn.Parameter(torch.zeros(2))
 
     def forward(
-        self, shares: Float[Tensor, "B P R"], valid: Bool[Tensor, "B P"]
+        self, probabilities: Float[Tensor, "B P R"], valid: Bool[Tensor, "B P"]
     ) -> Float[Tensor, "B P 2"]:
-        """V and A as the regions tell them."""
-        told = self.factor * (shares @ self.points) + self.shift
-        return told * valid.unsqueeze(-1)
+        """Valence and arousal."""
+        va = self.factor * (probabilities @ self.centres) + self.shift
+        return va * valid.unsqueeze(-1)

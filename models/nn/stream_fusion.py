@@ -1,119 +1,119 @@
-"""How the two streams become the one that V and A are read from, by the names of the config."""
+"""The fusion of the visual and the audio stream that a config names."""
 
-from typing import Literal
+from typing import assert_never
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
-from models.nn.bigru import BiGru
 from models.nn.fusion import Concatenation, CrossModalAttention, GatedFusion
-from models.nn.tcn import Tcn
-from models.nn.transformer import Positions, TemporalTransformer
-
-TemporalName = Literal["gru", "tcn", "transformer"]
-FusionName = Literal["attention_gate", "attention", "gate", "concatenation", "visual", "audio"]
-Modality = Literal["image", "audio"]
-
-N_LAYERS = 2  # of the temporal transformer
-N_ROWS_MAX = 1024  # that it has learned positions for
-
-
-def temporal_branch(
-    name: TemporalName,
-    n_inputs: int,
-    width: int,
-    *,
-    n_heads: int,
-    dropout: float,
-    positions: Positions,
-) -> nn.Module:
-    """The branch of that name, for embeddings of `n_inputs` numbers."""
-    if name == "gru":
-        return BiGru(n_inputs, width)
-    if name == "tcn":
-        return Tcn(n_inputs, width)  # its dropout is its own: .1 (Jung et al., 2026)
-    return TemporalTransformer(n_inputs, width, n_heads, N_LAYERS, dropout, positions, N_ROWS_MAX)
+from models.nn.kinds import BimodalFusion, Modality, QueryModality
 
 
 class StreamFusion(nn.Module):
-    """One stream of two: attention across them, a gate between them, or side by side.
+    """Cross-modal attention, a gate or a concatenation, or attention and then a gate.
 
-    `asks` says which stream looks for what it needs in the other (Jung et al., 2026: the image).
-    With `both` asking and no gate the two answers stand side by side. The gate weighs the image
-    against `gate_partner`: the audio, or the image itself as it was before it asked (the released
-    code of the paper). Where the audio has other rows than the image, each row of the image is
-    given the audio row nearest to it in time.
+    `query_modality` is the stream that attends to the other one (Jung et al., 2026: the visual
+    one). With `both` and no gate, the two results are concatenated. The gate weighs the visual
+    stream against `gate_partner`: the audio stream, or the visual stream before the attention (the
+    released code of the paper). If the streams have different numbers of rows, the gate and the
+    concatenation pair each visual row with the audio row nearest in time.
 
-    Shapes: image (B, T, W), audio (B, S, W) -> (B, T, W); (B, S, W) where only the audio asks
-    and there is no gate.
+    Shapes: visual (B, T, W), audio (B, S, W) -> (B, R, W), where R = S if the result is the
+    attention of the audio stream alone, and R = T otherwise.
     """
 
     def __init__(
         self,
-        name: FusionName,
+        kind: BimodalFusion,
         width: int,
         *,
-        asks: Literal["image", "audio", "both"],
+        query_modality: QueryModality,
         gate_partner: Modality,
         n_heads: int,
         dropout: float,
     ) -> None:
         super().__init__()
-        self.gate_partner = gate_partner
+        self.gate_partner: Modality = gate_partner
         self.attention = self.audio_attention = self.gate = self.merge = None
-        if name in ("attention", "attention_gate"):
-            if asks != "audio":
+        match kind:
+            case "attention_gate":
+                self._add_attention(query_modality, width, n_heads)
+                self.gate = GatedFusion(width, dropout)
+            case "attention":
+                self._add_attention(query_modality, width, n_heads)
+                if query_modality == "both":
+                    self.merge = Concatenation(width, dropout)
+            case "gate":
+                self.gate = GatedFusion(width, dropout)
+            case "concatenation":
+                self.merge = Concatenation(width, dropout)
+            case _:
+                assert_never(kind)
+
+    def _add_attention(self, query_modality: QueryModality, width: int, n_heads: int) -> None:
+        match query_modality:
+            case "visual":
                 self.attention = CrossModalAttention(width, n_heads)
-            if asks != "image":
+            case "audio":
                 self.audio_attention = CrossModalAttention(width, n_heads)
-        if name in ("gate", "attention_gate"):
-            self.gate = GatedFusion(width, dropout)
-        elif name == "concatenation" or (name == "attention" and asks == "both"):
-            self.merge = Concatenation(width, dropout)
+            case "both":
+                self.attention = CrossModalAttention(width, n_heads)
+                self.audio_attention = CrossModalAttention(width, n_heads)
+            case _:
+                assert_never(query_modality)
 
     def forward(
         self,
-        image: Float[Tensor, "B T W"],
+        visual: Float[Tensor, "B T W"],
         audio: Float[Tensor, "B S W"],
-        image_valid: Bool[Tensor, "B T"],
+        visual_valid: Bool[Tensor, "B T"],
         audio_valid: Bool[Tensor, "B S"],
     ) -> Float[Tensor, "B R W"]:
         """The fused stream."""
-        asked_image, asked_audio = image, audio
+        attended, audio_attended = visual, audio
         if self.attention:
-            asked_image = self.attention(image, audio, audio_valid)
+            attended = self.attention(visual, audio, audio_valid)
         if self.audio_attention:
-            asked_audio = self.audio_attention(audio, image, image_valid)
+            audio_attended = self.audio_attention(audio, visual, visual_valid)
         if not self.gate and not self.merge:
-            return asked_image if self.attention else asked_audio
-        near = _nearest(audio.shape[1], image.shape[1], image.device)
-        heard, heard_valid = asked_audio[:, near], audio_valid[:, near]  # (B, T, W), (B, T)
+            return attended if self.attention else audio_attended
+        nearest = nearest_audio_rows(audio.shape[1], visual.shape[1], visual.device)
+        audio_rows, rows_valid = audio_attended[:, nearest], audio_valid[:, nearest]
         if self.merge:
-            return self.merge(asked_image, heard, image_valid, heard_valid)
+            return self.merge(attended, audio_rows, visual_valid, rows_valid)
         assert self.gate
-        if self.gate_partner == "image":
-            return self.gate(asked_image, image, image_valid, image_valid)
-        return self.gate(asked_image, heard, image_valid, heard_valid)
+        match self.gate_partner:
+            case "visual":
+                return self.gate(attended, visual, visual_valid, visual_valid)
+            case "audio":
+                return self.gate(attended, audio_rows, visual_valid, rows_valid)
+            case _:
+                assert_never(self.gate_partner)
 
-    def known(
-        self, image_valid: Bool[Tensor, "B T"], audio_valid: Bool[Tensor, "B S"]
+    def valid_rows(
+        self, visual_valid: Bool[Tensor, "B T"], audio_valid: Bool[Tensor, "B S"]
     ) -> Bool[Tensor, "B R"]:
-        """Which rows of the fused stream stand on something.
+        """Rows of the fused stream that depend on a valid row of their own time.
 
-        A gate or merge gives a row without a face the sound; attention alone only asks it.
+        A gate or concatenation reads the audio of a row without a face; attention alone does so
+        only if both streams have the same rows.
         """
         if not self.gate and not self.merge:
-            if image_valid.shape[1] == audio_valid.shape[1]:
-                return image_valid | audio_valid
-            return image_valid if self.attention else audio_valid
-        near = _nearest(audio_valid.shape[1], image_valid.shape[1], image_valid.device)
-        if self.gate and self.gate_partner == "image" and len(near) != audio_valid.shape[1]:
-            return image_valid
-        return image_valid | audio_valid[:, near]
+            if visual_valid.shape[1] == audio_valid.shape[1]:
+                return visual_valid | audio_valid
+            return visual_valid if self.attention else audio_valid
+        n_audio, n_visual = audio_valid.shape[1], visual_valid.shape[1]
+        if self.gate and self.gate_partner == "visual" and n_visual != n_audio:
+            return visual_valid
+        nearest = nearest_audio_rows(n_audio, n_visual, visual_valid.device)
+        return visual_valid | audio_valid[:, nearest]
 
 
-def _nearest(n_audio: int, n_image: int, device: torch.device) -> Tensor:
-    """For each of the image's even steps, the audio's step that lies nearest before the end."""
-    back = torch.arange(n_image - 1, -1, -1, device=device) * n_audio / n_image
-    return n_audio - 1 - back.round().long()  # (T,)
+def nearest_audio_rows(n_audio: int, n_visual: int, device: torch.device) -> Int64[Tensor, "T"]:
+    """For each visual row the index of the audio row nearest in time.
+
+    Both are spaced evenly over the same span, and their last rows coincide.
+    """
+    before_end = torch.arange(n_visual - 1, -1, -1, device=device) * n_audio / n_visual
+    return n_audio - 1 - before_end.round().long()

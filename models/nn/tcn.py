@@ -1,6 +1,6 @@
-"""The temporal branch made of dilated convolutions; W is the width of a stream."""
+"""The temporal branch of dilated convolutions. W is the width of a stream."""
 
-from typing import Literal
+from typing import Literal, assert_never
 
 import torch.nn.functional as F
 from jaxtyping import Bool, Float
@@ -9,19 +9,19 @@ from torch import Tensor, nn
 from models.nn.bigru import project_valid
 from models.nn.cpu_dropout import Dropout
 
-KERNEL = 3  # rows that one convolution reads (released configuration of Jung et al., 2026)
-DILATIONS = (1, 2)  # of its two residual blocks
-DROPOUT = 0.1  # after each of their convolutions
+KERNEL = 3  # rows per convolution (released configuration of Jung et al., 2026)
+DILATIONS = (1, 2)  # of the two residual blocks
+DROPOUT = 0.1  # after each convolution
 
 Padding = Literal["causal", "centred"]
 
 
 class ResidualBlock(nn.Module):
-    """x + f(x), f twice: dilated convolution, ReLU, dropout.
+    """x + f(x), where f is two times dilated convolution, ReLU, dropout.
 
-    Of Bai et al. (2018, sec. 3.3) without the weight normalisation and without a ReLU on the
-    sum, as the released configuration of Jung et al. (2026) has it. Rows that are not valid,
-    and those beyond the window, enter each convolution as zero.
+    As in Bai et al. (2018, sec. 3.3), but without weight normalisation and without a ReLU on the
+    sum, as in the released configuration of Jung et al. (2026). Rows that are not valid or lie
+    outside the window enter each convolution as zero.
 
     Shapes: x (B, W, T), valid (B, T) -> (B, W, T).
     """
@@ -29,7 +29,13 @@ class ResidualBlock(nn.Module):
     def __init__(self, width: int, dropout: float, dilation: int, padding: Padding) -> None:
         super().__init__()
         reach = (KERNEL - 1) * dilation
-        self.pad = {"causal": (reach, 0), "centred": (reach // 2, reach // 2)}[padding]
+        match padding:
+            case "causal":
+                self.pad = (reach, 0)
+            case "centred":
+                self.pad = (reach // 2, reach // 2)
+            case _:
+                assert_never(padding)
         self.first = nn.Conv1d(width, width, KERNEL, dilation=dilation)
         self.second = nn.Conv1d(width, width, KERNEL, dilation=dilation)
         self.dropout = Dropout(dropout)
@@ -37,23 +43,21 @@ class ResidualBlock(nn.Module):
     def forward(
         self, x: Float[Tensor, "B W T"], valid: Bool[Tensor, "B T"]
     ) -> Float[Tensor, "B W T"]:
-        """The rows with what the convolutions saw around them."""
-        unseen = ~valid.unsqueeze(1)  # (B, 1, T)
+        """The rows with context."""
+        invalid = ~valid.unsqueeze(1)  # (B, 1, T)
         y = x
         for convolution in (self.first, self.second):
-            padded = F.pad(y.masked_fill(unseen, 0), self.pad)  # (B, W, T + reach)
+            padded = F.pad(y.masked_fill(invalid, 0), self.pad)  # (B, W, T + reach)
             y = self.dropout(F.relu(convolution(padded)))
         return x + y
 
 
 class Tcn(nn.Module):
-    """One modality's rows, each read in the light of those just before it.
+    """Linear D -> W, then a residual block per dilation (Bai et al., 2018; Jung et al., 2026).
 
-    Linear D -> W, then one residual block per dilation (Bai et al., 2018; Jung et al., 2026).
-    Each block's two convolutions look 4 x dilation rows back: with dilations 1 and 2 a row
-    knows itself and the 12 before it. With `centred` padding the same number of rows lies
-    around it instead, 6 on either side; this suits scoring of whole recordings, as it looks
-    ahead. A row that is not valid counts as zero; its own output says what its neighbours know.
+    The two convolutions of a block reach 4 x dilation rows back: with dilations 1 and 2 a row
+    depends on itself and the 12 rows before it, or with `centred` padding on 6 rows on either
+    side. A row that is not valid counts as zero, and has an output from its neighbours.
 
     Shapes: x (B, T, D), valid (B, T) -> (B, T, W).
     """
@@ -75,8 +79,8 @@ class Tcn(nn.Module):
     def forward(
         self, x: Float[Tensor, "B T D"], valid: Bool[Tensor, "B T"]
     ) -> Float[Tensor, "B T W"]:
-        """The rows' states, also where the row itself is not valid."""
+        """The state of each row."""
         states = project_valid(self.projection, x, valid).transpose(1, 2)  # (B, W, T)
         for block in self.blocks:
             states = block(states, valid)
-        return states.transpose(1, 2)  # (B, T, W)
+        return states.transpose(1, 2)

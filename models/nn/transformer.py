@@ -1,9 +1,9 @@
-"""The temporal branch made of self-attention, and the two ways to tell it where a row stands.
+"""The temporal branch of self-attention, and its two position encodings.
 
 W is the width of a stream, H the number of heads, E the width of one head.
 """
 
-from typing import Literal
+from typing import assert_never
 
 import torch
 from jaxtyping import Bool, Float
@@ -12,20 +12,19 @@ from torch import Tensor, nn
 from models.nn.attention import attend, check_heads, feed_forward, split_heads
 from models.nn.bigru import project_valid
 from models.nn.cpu_dropout import Dropout
+from models.nn.kinds import Positions
 
 ROTARY_BASE = 10_000  # of the wavelengths, in rows / 2 pi (Su et al., 2021, sec. 3.2.2)
-LEARNED_STD = 0.02  # of learned positions at the start (Devlin et al., 2019)
-
-Positions = Literal["rotary", "learned"]
+LEARNED_STD = 0.02  # initial standard deviation of learned positions (Devlin et al., 2019)
 
 
 class RotaryPositions(nn.Module):
-    """Queries or keys turned by where their row stands (Su et al., 2021, sec. 3.2.2).
+    """Rotates queries or keys by the position of their row (Su et al., 2021, sec. 3.2.2).
 
-    Numbers 2i and 2i + 1 of row t are one point of a plane, turned by t * 10000^(-2i/E): the
-    product of a query and a key then depends on how far apart their rows are, not on where.
+    Features 2i and 2i + 1 of row t are rotated in their plane by t * 10000^(-2i/E), so that the
+    product of a query and a key depends on the distance between their rows only.
 
-    Shapes: x (B, H, T, E) -> (B, H, T, E). `ValueError` where E is odd.
+    Shapes: x (B, H, T, E) -> (B, H, T, E). Raises `ValueError` if E is odd.
     """
 
     def __init__(self, head_width: int) -> None:
@@ -37,22 +36,22 @@ class RotaryPositions(nn.Module):
             )
 
     def forward(self, x: Float[Tensor, "B H T E"]) -> Float[Tensor, "B H T E"]:
-        """Rows of the same length, turned."""
+        """Rows of the same length, rotated."""
         n_rows, head_width = x.shape[-2:]
-        # In float32 whatever the precision of x: bfloat16 counts no further than 256.
+        # In float32 whatever the precision of x: bfloat16 cannot count beyond 256.
         rows = torch.arange(n_rows, device=x.device, dtype=torch.float32)
         pairs = torch.arange(0, head_width, 2, device=x.device, dtype=torch.float32)
         angles = rows[:, None] * ROTARY_BASE ** (-pairs / head_width)  # (T, E/2)
         cos, sin = angles.cos().to(x), angles.sin().to(x)
         even, odd = x.unflatten(-1, (-1, 2)).unbind(-1)  # (B, H, T, E/2) each
-        turned = torch.stack([even * cos - odd * sin, even * sin + odd * cos], dim=-1)
-        return turned.flatten(-2)
+        rotated = torch.stack([even * cos - odd * sin, even * sin + odd * cos], dim=-1)
+        return rotated.flatten(-2)
 
 
 class LearnedPositions(nn.Module):
-    """A learned vector added to each row by its place in the window (Devlin et al., 2019).
+    """Adds a learned vector to each row by its index in the window (Devlin et al., 2019).
 
-    Shapes: x (B, T, W) -> (B, T, W). `ValueError` where T is more than `n_rows_max`.
+    Shapes: x (B, T, W) -> (B, T, W). Raises `ValueError` if T is more than `n_rows_max`.
     """
 
     def __init__(self, n_rows_max: int, width: int) -> None:
@@ -61,7 +60,7 @@ class LearnedPositions(nn.Module):
         nn.init.normal_(self.table, std=LEARNED_STD)
 
     def forward(self, x: Float[Tensor, "B T W"]) -> Float[Tensor, "B T W"]:
-        """The rows, each marked by its place."""
+        """The rows with their positions added."""
         n_rows, n_rows_max = x.shape[1], len(self.table)
         if n_rows > n_rows_max:
             raise ValueError(
@@ -74,16 +73,16 @@ class LearnedPositions(nn.Module):
 class EncoderLayer(nn.Module):
     """Self-attention, then the feed-forward part, each x + dropout(f(LayerNorm(x))).
 
-    Normalised before each part (Xiong et al., 2020). `turn` is applied to queries and keys,
-    (B, H, T, E) -> (B, H, T, E). Every row may ask; those that are not valid are never asked.
+    Pre-norm (Xiong et al., 2020). `rotate` is applied to queries and keys, (B, H, T, E) ->
+    (B, H, T, E). Rows that are not valid are queries, but no keys.
 
     Shapes: x (B, T, W), valid (B, T) -> (B, T, W).
     """
 
-    def __init__(self, width: int, n_heads: int, dropout: float, turn: nn.Module) -> None:
+    def __init__(self, width: int, n_heads: int, dropout: float, rotate: nn.Module) -> None:
         super().__init__()
         self.n_heads = n_heads
-        self.turn = turn
+        self.rotate = rotate
         self.norm_attended = nn.LayerNorm(width)
         self.query = nn.Linear(width, width)
         self.key = nn.Linear(width, width)
@@ -96,11 +95,11 @@ class EncoderLayer(nn.Module):
     def forward(
         self, x: Float[Tensor, "B T W"], valid: Bool[Tensor, "B T"]
     ) -> Float[Tensor, "B T W"]:
-        """The rows with what they found in the window."""
+        """The rows with context."""
         y = self.norm_attended(x)
         attended = attend(
-            self.turn(split_heads(self.query(y), self.n_heads)),
-            self.turn(split_heads(self.key(y), self.n_heads)),
+            self.rotate(split_heads(self.query(y), self.n_heads)),
+            self.rotate(split_heads(self.key(y), self.n_heads)),
             split_heads(self.value(y), self.n_heads),
             valid,
         )
@@ -109,14 +108,13 @@ class EncoderLayer(nn.Module):
 
 
 class TemporalTransformer(nn.Module):
-    """One modality's rows, each free to look at every valid row of the window.
+    """Linear D -> W, `n_layers` encoder layers (Vaswani et al., 2017), LayerNorm.
 
-    Linear D -> W, `n_layers` encoder layers (Vaswani et al., 2017), LayerNorm. A row that is
-    not valid counts as zero and is looked at by none; it may look itself, so its own output
-    says what the window knows at its place. `n_rows_max` is the longest window that `learned`
-    positions can name; `rotary` ones have no such end and leave it unused.
+    Every row attends to every valid row of the window. A row that is not valid counts as zero and
+    has an output from the others. `n_rows_max` is the longest window for `learned` positions;
+    `rotary` positions have no limit and ignore it.
 
-    Shapes: x (B, T, D), valid (B, T) -> (B, T, W). `ValueError` where the heads do not divide
+    Shapes: x (B, T, D), valid (B, T) -> (B, T, W). Raises `ValueError` if the heads do not divide
     the width.
     """
 
@@ -133,19 +131,22 @@ class TemporalTransformer(nn.Module):
         super().__init__()
         check_heads(width, n_heads)
         self.projection = nn.Linear(n_inputs, width)
-        if positions == "rotary":
-            self.positions, turn = nn.Identity(), RotaryPositions(width // n_heads)
-        else:
-            self.positions, turn = LearnedPositions(n_rows_max, width), nn.Identity()
+        match positions:
+            case "rotary":
+                self.positions, rotate = nn.Identity(), RotaryPositions(width // n_heads)
+            case "learned":
+                self.positions, rotate = LearnedPositions(n_rows_max, width), nn.Identity()
+            case _:
+                assert_never(positions)
         self.layers = nn.ModuleList(
-            EncoderLayer(width, n_heads, dropout, turn) for _ in range(n_layers)
+            EncoderLayer(width, n_heads, dropout, rotate) for _ in range(n_layers)
         )
         self.norm_out = nn.LayerNorm(width)
 
     def forward(
         self, x: Float[Tensor, "B T D"], valid: Bool[Tensor, "B T"]
     ) -> Float[Tensor, "B T W"]:
-        """The rows' states, also where the row itself is not valid."""
+        """The state of each row."""
         states = self.positions(project_valid(self.projection, x, valid))
         for layer in self.layers:
             states = layer(states, valid)

@@ -10,7 +10,7 @@ from torch import nn
 from features.errors import InputError
 from features.system.files import write_atomic
 from models.regions.grid import Grid
-from models.regions.prompts import CoopPrototypes
+from models.regions.prototypes import CoopPrototypes
 
 FILE = "prompts.json"
 N_WORDS = 5  # per learned vector
@@ -47,7 +47,7 @@ class PromptWords(BaseModel):
 
 def prompt_words(head: nn.Module, grid: Grid) -> PromptWords | None:
     """What the head's prompts came to say; None where it has none that are learned."""
-    bank = getattr(head, "bank", None)
+    bank = getattr(head, "prompts", None)
     if not isinstance(bank, CoopPrototypes):
         return None
     found = bank.nearest_words(N_WORDS)

@@ -57,7 +57,7 @@ class TextTower:
             )
         return tokens, ends
 
-    def look_up(self, tokens: Int64[Tensor, "N L"]) -> Float[Tensor, "N L W"]:
+    def token_vectors(self, tokens: Int64[Tensor, "N L"]) -> Float[Tensor, "N L W"]:
         """The vectors that the tower begins with, without positions."""
         return self._text.token_embedding(tokens)
 
@@ -126,4 +126,4 @@ class TextTower:
     def encode_texts(self, texts: Sequence[str]) -> Float[Tensor, "N D"]:
         """Features of whole sentences, not of unit length."""
         tokens, ends = self.tokenise(texts)
-        return self.encode(self.look_up(tokens[:, : self.length_for(ends)]), ends)
+        return self.encode(self.token_vectors(tokens[:, : self.length_for(ends)]), ends)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from models.regions.text_tower import TextTower
 
 
-class OneSequence(nn.Module):
+class SharedSequence(nn.Module):
     """All prompts in one sequence, in which what they share stands once.
 
     The start token, then each context, then each text's own tokens up to its end; a mask shows
@@ -74,7 +74,7 @@ class OneSequence(nn.Module):
         return self._tower.encode_masked(vectors, self.places, self.mask, self.ends)
 
 
-class EachAlone(nn.Module):
+class SeparateSequences(nn.Module):
     """Each prompt a sequence of its own, for a tower whose tokens see what follows them."""
 
     start: Float[Tensor, "N 1 W"]

@@ -113,7 +113,7 @@ def content_of(reading: PredictedSplit) -> Content:
         truth=bank.va.cpu().numpy()[annotated],
         predicted=prediction.va[annotated],
         grid=source.meta.grid,
-        prompts=read_prompt_words(source.run) if source.meta.head.region_weight else None,
+        prompts=read_prompt_words(source.run) if source.meta.loss.region_weight else None,
         regions=regions_of(reading),
         courses=tuple(sorted(_clip_curves(reading), key=lambda course: course.badness)),
         config=(source.run / CONFIG).read_text(encoding="utf-8"),

@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, NullLocator
 
 from models.regions.grid import Grid
+from models.regions.soft_labels import region_centres
 from models.report.content import Content
 from models.report.region_report import RegionReading, region_names
 from models.report.svg import AROUSAL, FAINT, INK, SHADES, VALENCE, svg
@@ -132,7 +133,7 @@ def _plane(counts: Float64[np.ndarray, "V A"], most: float, grid: Grid, figure: 
     for cut in grid.cuts:
         axes.axvline(cut, color=INK, lw=0.8, ls="--")
         axes.axhline(cut, color=INK, lw=0.8, ls="--")
-    axes.plot(*grid.points.numpy().T, "+", color=INK, ms=6, mew=1)
+    axes.plot(*region_centres(grid).numpy().T, "+", color=INK, ms=6, mew=1)
     _va_axes(axes)
     bar = figure.colorbar(cells, ax=axes, shrink=0.85, pad=0.03, label="frames per cell")
     decades = 10 ** np.arange(np.floor(np.log10(most)) + 1)

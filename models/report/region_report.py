@@ -8,7 +8,8 @@ from jaxtyping import Bool, Float64, Int64
 from torch import Tensor
 
 from models.metrics.predict import RegionPosterior, region_posterior
-from models.regions.grid import NINE, Grid, region_index, soft_labels
+from models.regions.grid import NINE, Grid
+from models.regions.soft_labels import region_index, soft_labels
 from models.runs.predictor import TrainedEnsemble
 from models.runs.run_split import PredictedSplit
 
@@ -75,8 +76,8 @@ def regions_of(reading: PredictedSplit) -> RegionReading | str:
             "An ensemble has a region branch per member, and they have no mean here: the report of "
             "a member shows its own."
         )
-    if not meta.head.region_weight:
-        return "The region branch of this head was not trained: head.region_weight is 0."
+    if not meta.loss.region_weight:
+        return "The region branch of this head was not trained: train.loss.region_weight is 0."
     head, windows = predictor.loaded(bank)
     with torch.inference_mode():
         prototypes = head.prototypes()
@@ -86,7 +87,7 @@ def regions_of(reading: PredictedSplit) -> RegionReading | str:
     known = found.valid & bank.va_valid.cpu().numpy()
     if not known.any():
         return "No annotated frame of this split has a face to read the regions from."
-    return read_regions(found, bank.va.cpu(), known, meta.head.sigma, meta.grid)
+    return read_regions(found, bank.va.cpu(), known, meta.loss.sigma, meta.grid)
 
 
 def read_regions(

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
@@ -17,15 +17,18 @@ from models.data.statistics import Statistics
 from models.heads import AnyHeadConfig
 from models.heads.base import Head, HeadInputs
 from models.regions.grid import NINE, Grid
-from models.regions.prompts import FixedPrototypes
+from models.regions.prototypes import FixedPrototypes
+from models.training.loss_config import LossConfig
+from models.training.old_keys import move_old_keys
 
 FILE = "head.safetensors"
 FORMAT = "vaflow-head-1"
 META_KEY = "vaflow"
 PROTOTYPES = "prototypes"
 """Name of the region prototypes among the tensors."""
-BANK = "bank."
-"""Tensors of the prompt bank begin so; they need a text tower, the prototypes do not."""
+PROMPTS = ("prompts.", "bank.")
+"""Names of the tensors of the prompts begin so (`bank.` until version 0.1); they need a text tower,
+the prototypes do not."""
 
 
 class CheckpointMeta(BaseModel):
@@ -35,6 +38,7 @@ class CheckpointMeta(BaseModel):
 
     format: str = FORMAT
     head: AnyHeadConfig
+    loss: LossConfig = LossConfig()
     visual: str
     """Name of the feature set, digest included; so is `audio`."""
     audio: str
@@ -46,6 +50,14 @@ class CheckpointMeta(BaseModel):
     """Digest of everything that decides the weights."""
     grid: Grid = NINE
     """The regions that it was told by."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _accept_old_keys(cls, fields: object) -> object:
+        if not isinstance(fields, dict):
+            return fields
+        moved = move_old_keys(fields)
+        return moved | moved.pop("train", {})
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,8 +118,8 @@ def load_head(path: Path, device: torch.device) -> Checkpoint:
             meta.grid,
         )
         head = meta.head.build(inputs).to(device).eval()
-        own = {name: tensor for name, tensor in tensors.items() if not name.startswith(BANK)}
-        own |= {name: t for name, t in head.state_dict().items() if name.startswith(BANK)}
+        own = {name: tensor for name, tensor in tensors.items() if not name.startswith(PROMPTS)}
+        own |= {name: t for name, t in head.state_dict().items() if name.startswith(PROMPTS)}
         head.load_state_dict(own)
     except (SafetensorError, RuntimeError) as error:
         raise InputError(

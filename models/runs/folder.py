@@ -7,7 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 import yaml
-from pydantic import BaseModel, ConfigDict, JsonValue, ValidationError
+from pydantic import BaseModel, ConfigDict, JsonValue, ValidationError, model_validator
 
 from features.canonical_json import canonical
 from features.config_errors import describe, describe_yaml
@@ -17,6 +17,7 @@ from features.timeline import MAX_ROWS_APART, RowsApart
 from models.heads import AnyHeadConfig
 from models.runs.checkpoint import FILE
 from models.training.config import EpochResult, TrainConfig
+from models.training.old_keys import move_old_keys, with_old_keys
 
 CONFIG = "config.yaml"
 METRICS = "metrics.jsonl"
@@ -51,6 +52,11 @@ class RunConfig(BaseModel):
     audio: str | None = None
     max_rows_apart: RowsApart = MAX_ROWS_APART
 
+    @model_validator(mode="before")
+    @classmethod
+    def _accept_old_keys(cls, fields: object) -> object:
+        return move_old_keys(fields) if isinstance(fields, dict) else fields
+
 
 class SetUsed(BaseModel):
     """A feature set as a run read it."""
@@ -84,8 +90,10 @@ def run_key(config: RunConfig, inputs: Inputs) -> str:
     if config.train.bank_mib is None:  # else it may decide the order of windows
         not_decisive.add("bank_mib")
     decisive: dict[str, JsonValue] = {
-        "head": config.head.model_dump(mode="json"),
-        "train": config.train.model_dump(mode="json", exclude=not_decisive),
+        **with_old_keys(
+            config.head.model_dump(mode="json"),
+            config.train.model_dump(mode="json", exclude=not_decisive),
+        ),
         "inputs": inputs.model_dump(mode="json"),
         "max_rows_apart": config.max_rows_apart,
     }

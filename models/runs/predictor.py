@@ -8,7 +8,7 @@ from features.system.files import sha256_of
 from models.data.packed import PackedFeatures
 from models.data.windows import Windows
 from models.heads.base import Head
-from models.heads.windows_of_head import scoring_windows
+from models.heads.windows import scoring_windows
 from models.metrics.predict import Prediction, mean_prediction, predict
 from models.metrics.smoothing import smooth
 from models.runs.checkpoint import FILE, CheckpointMeta, load_head, read_meta

@@ -55,6 +55,7 @@ from models.runs.folder import (
 from models.runs.predictor import TrainedHead
 from models.stages.train_head import TrainResult, inputs_of, train_head
 from models.training.config import TrainConfig
+from models.training.loss_config import check_loss
 
 FOLD_FILES = re.compile(r"fold-\d+(\.jsonl)?")
 
@@ -109,6 +110,7 @@ def train_ensemble(
     that are there are kept, unless `force`; `ensemble.json` comes last and is the commit. Raises
     as `train_head` does, before anything is written where the inputs do not fit.
     """
+    check_loss(head, train.loss)
     sources = _look_up(read_manifest(manifest), head, store, visual, audio, folds, over)
     config = EnsembleConfig(
         manifest=manifest.resolve(),

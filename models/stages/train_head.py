@@ -35,8 +35,9 @@ from models.heads.base import Head, HeadInputs
 from models.heads.dspl import DsplConfig
 from models.regions.grid import Grid
 from models.regions.nearest_words import prompt_words, write_prompt_words
-from models.regions.prompts import AnyPrompts, Prototypes
-from models.regions.texts import read_texts
+from models.regions.prompts import AnyPrompts
+from models.regions.prototypes import Prototypes
+from models.regions.texts_file import read_texts
 from models.runs.checkpoint import FILE, CheckpointMeta, read_meta, save_head
 from models.runs.folder import (
     METRICS,
@@ -54,6 +55,7 @@ from models.runs.folder import (
 )
 from models.training.config import EpochResult, TrainConfig, best_epoch
 from models.training.loop import Fit, check_head, fit
+from models.training.loss_config import check_loss
 
 SPLITS = ("train", "val")  # trained on, and stopped by
 
@@ -103,6 +105,7 @@ def train_head(
     rows and frames of a clip may be `max_rows_apart` apart. Raises `InputError` and its kin
     where the inputs do not fit, before anything is written.
     """
+    check_loss(head, train.loss)
     sources = _look_up(read_manifest(manifest), head, store, visual, audio)
     config = RunConfig(
         manifest=manifest.resolve(),
@@ -256,6 +259,7 @@ def _write(
         prototypes = head.prototypes()
     meta = CheckpointMeta(
         head=config.head,
+        loss=config.train.loss,
         visual=sets.visual.name,
         audio=sets.audio.name,
         visual_width=train.visual.shape[1],

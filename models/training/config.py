@@ -8,6 +8,7 @@ from pydantic import ConfigDict, Field, model_validator
 
 from features.config import Config
 from features.system.devices import DeviceName
+from models.training.loss_config import LossConfig
 
 
 class TrainConfig(Config):
@@ -15,6 +16,8 @@ class TrainConfig(Config):
 
     model_config = ConfigDict(allow_inf_nan=False)
 
+    loss: LossConfig = LossConfig()
+    """What the head is trained for."""
     epochs: int = Field(default=15, ge=1)
     """At most; `patience` may end it before."""
     patience: int = Field(default=5, ge=1)

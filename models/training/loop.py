@@ -15,14 +15,16 @@ from models.data.batch import Batch, Targets
 from models.data.batches import shuffled_batches
 from models.data.mixup import mixup
 from models.data.packed import PackedFeatures
-from models.heads.base import Head, HeadConfig
-from models.heads.windows_of_head import scoring_windows, training_windows
+from models.heads.base import Head
+from models.heads.config import HeadConfig
+from models.heads.windows import scoring_windows
 from models.metrics.ccc import VaConcordance
 from models.metrics.predict import concordance, predict
 from models.regions.grid import NINE, Grid
 from models.training.config import EpochResult, TrainConfig
 from models.training.gradient_paths import check_gradient_paths
 from models.training.losses import head_loss
+from models.training.windows import training_windows
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +68,7 @@ def fit(
         for batch, targets in shuffled_batches(train, windows, shuffle, config.batch_size):
             if config.mixup:
                 batch, targets = mixup(batch, targets, draws, config.mixup)
-            total += step(head, head_config, optimizer, batch, targets, config, grid)
+            total += step(head, optimizer, batch, targets, config, grid)
             schedule.step()
         loss = total.item() / n_steps
         epochs.append(_scored(index, loss, config, concordance(predict(head, val, seen), val)))
@@ -90,7 +92,6 @@ def adam_w(head: Head, config: TrainConfig) -> torch.optim.AdamW:
 
 def step(
     head: Head,
-    head_config: HeadConfig,
     optimizer: torch.optim.Optimizer,
     batch: Batch,
     targets: Targets,
@@ -103,9 +104,9 @@ def step(
     """
     lower = config.precision == "bfloat16"
     with torch.autocast(batch.visual.device.type, torch.bfloat16, enabled=lower):
-        prototypes = head.prototypes() if head_config.region_weight else None
+        prototypes = head.prototypes() if config.loss.region_weight else None
         output = head(batch, prototypes)
-    loss = head_loss(output.in_float32(), targets, head_config, grid)
+    loss = head_loss(output.in_float32(), targets, config.loss, grid)
     optimizer.zero_grad()
     loss.backward()
     nn.utils.clip_grad_norm_(head.parameters(), config.clip_grad_norm)
@@ -128,7 +129,7 @@ def check_head(
         )
     windows = training_windows(train, head_config, config)
     spread = np.linspace(0, len(windows) - 1, config.batch_size).astype(np.int64)
-    if head_config.region_weight and not head_config.may_be_idle:
+    if config.loss.region_weight and not head_config.allow_ineffective_region_loss:
         check_gradient_paths(head, train.gather(windows, spread)[0])
     else:
         with torch.no_grad(), torch.random.fork_rng():

@@ -1,42 +1,66 @@
-"""The losses, each a mean over the valid rows of a batch, and their sum."""
+"""The losses of a head. Each is a mean over the valid rows of a batch."""
+
+from typing import assert_never
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
 from models.data.batch import Targets
-from models.heads.base import HeadConfig, HeadOutput
-from models.regions.grid import Grid, hard_labels, soft_labels
+from models.heads.base import HeadOutput
+from models.regions.grid import Grid
+from models.regions.soft_labels import hard_labels, soft_labels
+from models.training.loss_config import LossConfig
 
 VARIANCE_EPS = 1e-8  # keeps the CCC of a batch of one row finite
 
 
 def head_loss(
-    output: HeadOutput, targets: Targets, config: HeadConfig, grid: Grid
+    output: HeadOutput, targets: Targets, config: LossConfig, grid: Grid
 ) -> Float[Tensor, ""]:
-    """(1 - CCC_V) + (1 - CCC_A) + lambda * KL, over the valid rows (Jung et al., 2026).
+    """(1 - CCC_V) + (1 - CCC_A) + lambda * KL over the valid rows (Jung et al., 2026).
 
-    By config V and A have weights, the CCC is of the batch or of each window, and a mean squared
-    error comes in.
+    The config weighs V and A, chooses the CCC of the batch or of each window, and may add a mean
+    squared error. The region loss counts the annotated rows that have region logits.
     """
-    of_ccc = ccc if config.ccc == "batch" else ccc_per_window
-    loss = _weighted(1 - of_ccc(output.va, targets), config)
+    loss = _weighted(1 - _ccc_loss(output.va, targets, config), config)
     if config.mse_weight:
         loss = loss + config.mse_weight * _weighted(mse(output.va, targets), config)
     if output.regions is None or not config.region_weight:
         return loss
     valid = targets.valid & output.regions.valid
-    labels = (
-        soft_labels(targets.va, config.sigma, grid)
-        if config.region_labels == "soft"
-        else hard_labels(targets.va, grid)
-    )
+    labels = region_labels(targets.va, config, grid)
     return loss + config.region_weight * region_kl(output.regions.logits, labels, valid)
 
 
-def _weighted(each: Float[Tensor, "2"], config: HeadConfig) -> Float[Tensor, ""]:
-    """The sum over V and A by their weights, which stay with the host: a GPU need not wait."""
-    return config.valence_weight * each[0] + config.arousal_weight * each[1]
+def region_labels(
+    va: Float[Tensor, "B P 2"], config: LossConfig, grid: Grid
+) -> Float[Tensor, "B P R"]:
+    """The labels of the region loss; each row sums to 1."""
+    match config.region_labels:
+        case "soft":
+            return soft_labels(va, config.sigma, grid)
+        case "hard":
+            return hard_labels(va, grid)
+        case _:
+            assert_never(config.region_labels)
+
+
+def _ccc_loss(
+    predicted: Float[Tensor, "B P 2"], targets: Targets, config: LossConfig
+) -> Float[Tensor, "2"]:
+    match config.ccc:
+        case "batch":
+            return ccc(predicted, targets)
+        case "sequence":
+            return ccc_per_window(predicted, targets)
+        case _:
+            assert_never(config.ccc)
+
+
+def _weighted(terms: Float[Tensor, "2"], config: LossConfig) -> Float[Tensor, ""]:
+    """Weighted sum over V and A; Python numbers as weights, as a GPU would wait for a tensor."""
+    return config.valence_weight * terms[0] + config.arousal_weight * terms[1]
 
 
 def ccc(predicted: Float[Tensor, "B P 2"], targets: Targets) -> Float[Tensor, "2"]:

@@ -8,8 +8,9 @@ from models.data.statistics import Statistics
 from models.heads.base import HeadInputs
 from models.heads.dspl import DsplConfig
 from models.regions.text_tower import TextTower
-from models.regions.texts import read_texts
+from models.regions.texts_file import read_texts
 from models.training.config import TrainConfig
+from models.training.loss_config import LossConfig
 from tests.helpers.synthetic import WIDTH_AUDIO, WIDTH_VISUAL, tiny_model
 
 HEAD = DsplConfig(width=16, dropout=0.1)
@@ -17,6 +18,10 @@ FULL = TrainConfig(
     epochs=12, window=40, stride=30, batch_size=4, learning_rate=1e-2, patience=12, threads=1
 )
 BRIEF = FULL.model_copy(update={"epochs": 2, "stride": 40})
+
+
+def without_region_loss(train: TrainConfig) -> TrainConfig:
+    return train.model_copy(update={"loss": LossConfig(region_weight=0)})
 
 
 def head_inputs() -> HeadInputs:

@@ -170,7 +170,7 @@ def test_each_control_trains_on_what_it_says(manifest, tmp_path, monkeypatch):
     assert asked[-1]["head"].fusion == "visual"
     assert asked[-1]["manifest"] == tmp_path / "control-face.jsonl"
     assert controls.CONTROLS["voice"](console, tmp_path, keys)[1] == 0.2
-    assert (asked[-1]["head"].fusion, asked[-1]["head"].region_weight) == ("audio", 0)
+    assert (asked[-1]["head"].fusion, asked[-1]["train"].loss.region_weight) == ("audio", 0)
     assert controls.CONTROLS["labels"](console, tmp_path, keys)[1] == pytest.approx(0.3)
     deals = [asked[k]["manifest"] for k in range(-5, 0)]
     assert len({path.read_text() for path in deals}) == 5

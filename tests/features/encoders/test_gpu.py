@@ -10,11 +10,12 @@ from models.data.packed import PackedFeatures
 from models.data.statistics import Statistics, statistics
 from models.heads.base import HeadInputs
 from models.heads.dspl import DsplConfig, ReleasedConfig
-from models.heads.windows_of_head import scoring_windows, training_windows
+from models.heads.windows import scoring_windows
 from models.metrics.predict import predict
 from models.regions.prompts import FixedPrompts, FixedPrototypes
 from models.training.config import TrainConfig
 from models.training.loop import check_head, fit
+from models.training.windows import training_windows
 
 pytestmark = [
     pytest.mark.gpu,
@@ -67,7 +68,7 @@ def built(config, bank: PackedFeatures):
     [
         DsplConfig(width=32, prompts=FIXED),
         DsplConfig(width=32, prompts=FIXED, temporal="tcn", fusion="concatenation"),
-        DsplConfig(width=32, prompts=FIXED, temporal="transformer", asks="both"),
+        DsplConfig(width=32, prompts=FIXED, temporal="transformer", query_modality="both"),
         DsplConfig(width=32, prompts=FIXED, bottleneck=4, skip_dropout=0.5, region_on="fused"),
         DsplConfig(width=32, prompts=FIXED, region_link="barycentre"),
         ReleasedConfig(width=32),

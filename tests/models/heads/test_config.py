@@ -7,12 +7,15 @@ import pytest
 import torch
 from pydantic import ValidationError
 
+from features.errors import InputError
 from models.data.batch import Batch, Targets
 from models.heads.config import DsplOptions
 from models.heads.dspl import DsplConfig, ReleasedConfig
-from models.regions.grid import NINE, Grid, hard_labels
+from models.regions.grid import NINE, Grid
 from models.regions.prompts import CoopCscPrompts, FixedPrompts
+from models.regions.soft_labels import hard_labels
 from models.training.gradient_paths import check_gradient_paths
+from models.training.loss_config import LossConfig, check_loss
 from models.training.losses import ccc, ccc_per_window, head_loss, mse
 from tests.helpers.small_heads import make_batch
 
@@ -21,13 +24,13 @@ SETTINGS = [
     {"temporal": "transformer"},
     {"temporal": "transformer", "positions": "learned"},
     {"fusion": "attention"},
-    {"fusion": "attention", "asks": "both"},
+    {"fusion": "attention", "query_modality": "both"},
     {"fusion": "gate"},
     {"fusion": "concatenation"},
     {"fusion": "visual"},
     {"fusion": "audio", "region_on": "fused"},
-    {"asks": "audio"},
-    {"gate_partner": "image"},
+    {"query_modality": "audio"},
+    {"gate_partner": "visual"},
     {"bottleneck": 3},
     {"skip_dropout": 0.5, "skip_spans": (3,)},
     {"inputs": "raw"},
@@ -43,7 +46,7 @@ SETTINGS = [
     {"windows": "causal"},
     {"windows": "causal", "fusion": "concatenation", "skip_dropout": 0.1},
     {"windows": "causal", "fusion": "audio", "region_on": "fused"},
-    {"windows": "causal", "fusion": "attention", "asks": "audio", "region_on": "fused"},
+    {"windows": "causal", "fusion": "attention", "query_modality": "audio", "region_on": "fused"},
     {"windows": "causal", "region_link": "probabilities"},
 ]
 
@@ -104,8 +107,7 @@ def test_every_literal_of_every_switch_is_tried():
         literals = [value for value in values if isinstance(value, str)]
         for value in literals:
             frozen = (name, value) == ("region_on", "frozen")  # refused: test_heads.py
-            of_loss = name in ("ccc", "region_labels")  # below
-            assert getattr(default, name) == value or frozen or of_loss or (name, value) in tried
+            assert getattr(default, name) == value or frozen or (name, value) in tried
 
 
 def test_the_presets_differ_in_these_switches_and_no_other():
@@ -134,8 +136,8 @@ def test_a_dspl_head_with_the_released_switches_is_the_released_head(inputs):
     assert torch.equal(released(causal_batch()).va, dspl(causal_batch()).va)
     with pytest.raises(ValueError, match="region loss reaches no parameter of the V/A output"):
         check_gradient_paths(dspl, causal_batch())
-    assert ReleasedConfig().may_be_idle
-    assert not DsplConfig(**switched).may_be_idle
+    assert ReleasedConfig().allow_ineffective_region_loss
+    assert not DsplConfig(**switched).allow_ineffective_region_loss
 
 
 def test_a_causal_window_speaks_with_the_mean_of_its_valid_rows(inputs):
@@ -175,7 +177,7 @@ def test_the_linear_reading_is_of_the_embedding_before_the_adapter(inputs, adapt
         torch.nn.init.normal_(parameter, std=0.1)
     whole = head(batch).va
     told = head.skip_visual(head.standard_visual(batch.visual), batch.visual_valid)
-    torch.nn.init.zeros_(head.skip_visual.of_span[0].weight)
+    torch.nn.init.zeros_(head.skip_visual.linears[0].weight)
     torch.testing.assert_close(whole - head(batch).va, told)
 
 
@@ -209,7 +211,7 @@ def test_a_grid_of_another_size_gives_as_many_logits(inputs):
     torch.manual_seed(0)
     bank = torch.nn.functional.normalize(torch.randn(4, 16), dim=-1)
     head = DsplConfig(width=8, region_link="probabilities").build(
-        replace(inputs, bank=lambda _: lambda: bank, grid=grid)
+        replace(inputs, prompts=lambda _: lambda: bank, grid=grid)
     )
     assert head.va[0].in_features == 8 + 4
     assert head(make_batch(), bank).regions.logits.shape == (3, 11, 4)
@@ -218,14 +220,11 @@ def test_a_grid_of_another_size_gives_as_many_logits(inputs):
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"fusion": "audio"}, "region_link to none, or region_on to fused"),
-        ({"fusion": "audio", "region_weight": 0, "region_link": "barycentre"}, "region_link 'bary"),
-        ({"fusion": "audio", "region_weight": 0, "region_on": "temporal"}, "fusion 'audio' has no"),
-        ({"fusion": "gate", "gate_partner": "image"}, "never reads the sound"),
+        ({"fusion": "audio", "region_link": "barycentre"}, "region_link 'bary"),
+        ({"fusion": "audio", "region_on": "temporal"}, "fusion 'audio' has no"),
+        ({"fusion": "gate", "gate_partner": "visual"}, "never reads the audio"),
         ({"width": 12, "n_heads": 4, "temporal": "transformer"}, "12 / 4 is 3"),
         ({"width": 10}, "multiple of n_heads"),
-        ({"windows": "causal", "ccc": "sequence"}, "set ccc to batch, or windows to dense"),
-        ({"valence_weight": 0, "arousal_weight": 0}, "give one a weight"),
         ({"lora": 8}, "lora would train an encoder along, and heads are trained on features"),
         ({"bottleneck": 0}, "greater than or equal to 1"),
         ({"skip_spans": (1,)}, "greater than or equal to 2"),
@@ -234,6 +233,23 @@ def test_a_grid_of_another_size_gives_as_many_logits(inputs):
 def test_switches_that_do_not_go_together_are_refused(fields, message):
     with pytest.raises(ValidationError, match=message):
         DsplConfig(**fields)
+
+
+def test_a_loss_without_a_ccc_is_refused():
+    with pytest.raises(ValidationError, match="give one a weight"):
+        LossConfig(valence_weight=0, arousal_weight=0)
+
+
+@pytest.mark.parametrize(
+    ("head", "loss", "message"),
+    [
+        ({"fusion": "audio"}, {}, "set train.loss.region_weight to 0, or head.region_on to fused"),
+        ({"windows": "causal"}, {"ccc": "sequence"}, "ccc to batch, or head.windows to dense"),
+    ],
+)
+def test_a_loss_that_does_not_fit_the_head_is_refused(head, loss, message):
+    with pytest.raises(InputError, match=message):
+        check_loss(DsplConfig(**head), LossConfig(**loss))
 
 
 def targets_of(*valid: list[bool]) -> Targets:
@@ -261,14 +277,13 @@ def test_the_squared_error_by_hand():
 
 def test_each_part_of_the_loss_has_its_weight(inputs):
     torch.manual_seed(0)
-    base = DsplConfig(width=8)
-    head = base.build(inputs).eval()
+    head = DsplConfig(width=8).build(inputs).eval()
     batch = make_batch()
     output = head(batch, head.prototypes())
     targets = targets_of(*[[True] * 11] * 3)
 
     def loss(**changes) -> float:
-        return head_loss(output, targets, base.model_copy(update=changes), NINE).item()
+        return head_loss(output, targets, LossConfig(**changes), NINE).item()
 
     whole, regions = ccc(output.va, targets), loss() - (2 - ccc(output.va, targets).sum()).item()
     weighed = loss(valence_weight=0.5, arousal_weight=2.0) - regions

@@ -84,13 +84,13 @@ def test_gate_equals_numpy_on_its_own_weights(gate):
     p = weights_of(gate)
     image, audio = torch.randn(1, 6, WIDTH), torch.randn(1, 6, WIDTH)
     seen = torch.ones(1, 6, dtype=torch.bool)
-    x, y = linear(p, "image", image[0].numpy()), linear(p, "audio", audio[0].numpy())
-    inner = np.maximum(linear(p, "weigh.0", np.concatenate([x, y], axis=1)), 0)
-    g = 1 / (1 + np.exp(-linear(p, "weigh.2", inner)))
+    x, y = linear(p, "visual", image[0].numpy()), linear(p, "audio", audio[0].numpy())
+    inner = np.maximum(linear(p, "gate_mlp.0", np.concatenate([x, y], axis=1)), 0)
+    g = 1 / (1 + np.exp(-linear(p, "gate_mlp.2", inner)))
     expected = np.maximum(linear(p, "out.0", g * x + (1 - g) * y), 0)
     found = gate(image, audio, seen, seen)[0].detach().numpy()
     np.testing.assert_allclose(found, expected, atol=1e-5)
-    weight = gate.gate(gate.image(image), gate.audio(audio), seen, seen)[0].detach().numpy()
+    weight = gate.gate(gate.visual(image), gate.audio(audio), seen, seen)[0].detach().numpy()
     np.testing.assert_allclose(weight, g, atol=1e-6)
 
 

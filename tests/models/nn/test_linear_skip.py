@@ -29,10 +29,10 @@ def test_the_moving_mean_equals_a_loop():
 def test_it_equals_numpy_on_its_own_weights():
     torch.manual_seed(0)
     skip = LinearSkip(4, (3, 6), dropout=0.5).eval()
-    for linear in skip.of_span:
+    for linear in skip.linears:
         torch.nn.init.normal_(linear.weight)
     x, valid = torch.randn(1, 9, 4), torch.rand(1, 9) > 0.3
-    weights = [linear.weight.detach().numpy() for linear in skip.of_span]
+    weights = [linear.weight.detach().numpy() for linear in skip.linears]
     assert len(weights) == 3  # of the row, and of both spans
     shown = np.where(valid[0].numpy()[:, None], x[0].numpy(), 0)
     expected = sum(
@@ -47,7 +47,7 @@ def test_it_is_blind_behind_the_mask_and_zero_at_the_start():
     skip = LinearSkip(4, (3,), dropout=0.0)
     x, valid = torch.randn(2, 7, 4), torch.rand(2, 7) > 0.4
     assert not skip(x, valid).any()
-    for linear in skip.of_span:
+    for linear in skip.linears:
         torch.nn.init.normal_(linear.weight)
     spoiled = x.masked_fill(~valid.unsqueeze(-1), 1e6)
     torch.testing.assert_close(skip(spoiled, valid), skip(x, valid), rtol=0, atol=0)
@@ -56,7 +56,7 @@ def test_it_is_blind_behind_the_mask_and_zero_at_the_start():
 def test_dropout_is_of_the_training_only():
     torch.manual_seed(0)
     skip = LinearSkip(4, (3,), dropout=0.9)
-    for linear in skip.of_span:
+    for linear in skip.linears:
         torch.nn.init.ones_(linear.weight)
     x, valid = torch.randn(1, 7, 4), torch.ones(1, 7, dtype=torch.bool)
     assert not torch.equal(skip(x, valid), skip(x, valid))
@@ -67,7 +67,7 @@ def test_dropout_is_of_the_training_only():
 def test_dropout_is_of_each_mean_of_each_row():
     torch.manual_seed(0)
     skip = LinearSkip(1, (3,), dropout=0.5)
-    for linear in skip.of_span:
+    for linear in skip.linears:
         torch.nn.init.ones_(linear.weight)
     found = skip(torch.ones(1, 4000, 1), torch.ones(1, 4000, dtype=torch.bool))[0, :, 0]
     # two means of 1, each dropped or doubled by itself: 0, 2 or 4, a quarter, a half, a quarter

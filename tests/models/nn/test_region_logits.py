@@ -3,7 +3,8 @@ import pytest
 import torch
 
 from models.nn.region_logits import RegionLogits, RegionToVa
-from models.regions.grid import NINE, Grid, soft_labels
+from models.regions.grid import NINE, Grid
+from models.regions.soft_labels import soft_labels
 
 
 def test_logits_of_a_stream_equal_numpy_on_its_own_weights():
@@ -53,5 +54,5 @@ def test_a_barycentre_of_soft_labels_shrinks():
 
 def test_the_link_follows_the_grid():
     link = RegionToVa(Grid(levels=("low", "high"), centres=(-0.5, 0.5)))
-    assert link.points.tolist() == [[-0.5, -0.5], [-0.5, 0.5], [0.5, -0.5], [0.5, 0.5]]
+    assert link.centres.tolist() == [[-0.5, -0.5], [-0.5, 0.5], [0.5, -0.5], [0.5, 0.5]]
     assert set(link.state_dict()) == {"factor", "shift"}

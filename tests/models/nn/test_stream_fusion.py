@@ -1,14 +1,16 @@
 import pytest
 import torch
 
-from models.nn.stream_fusion import StreamFusion, _nearest
+from models.nn.stream_fusion import StreamFusion, nearest_audio_rows
 
 WIDTH = 8
 
 
-def fusion(name, asks="image", partner="audio") -> StreamFusion:
+def fusion(name, query_modality="visual", partner="audio") -> StreamFusion:
     torch.manual_seed(0)
-    return StreamFusion(name, WIDTH, asks=asks, gate_partner=partner, n_heads=2, dropout=0.5).eval()
+    return StreamFusion(
+        name, WIDTH, query_modality=query_modality, gate_partner=partner, n_heads=2, dropout=0.5
+    ).eval()
 
 
 @pytest.fixture
@@ -24,18 +26,18 @@ def test_attention_then_gate(streams):
     module = fusion("attention_gate")
     asked = module.attention(image, audio, heard)
     torch.testing.assert_close(module(*streams), module.gate(asked, audio, seen, heard))
-    of_image = fusion("attention_gate", partner="image")
+    of_image = fusion("attention_gate", partner="visual")
     asked = of_image.attention(image, audio, heard)
     torch.testing.assert_close(of_image(*streams), of_image.gate(asked, image, seen, seen))
 
 
 def test_the_sound_may_ask(streams):
     image, audio, seen, heard = streams
-    module = fusion("attention_gate", asks="audio")
+    module = fusion("attention_gate", query_modality="audio")
     asked = module.audio_attention(audio, image, seen)
     assert module.attention is None
     torch.testing.assert_close(module(*streams), module.gate(image, asked, seen, heard))
-    both = fusion("attention_gate", asks="both")
+    both = fusion("attention_gate", query_modality="both")
     expected = both.gate(
         both.attention(image, audio, heard), both.audio_attention(audio, image, seen), seen, heard
     )
@@ -46,9 +48,9 @@ def test_attention_alone(streams):
     image, audio, seen, heard = streams
     module = fusion("attention")
     torch.testing.assert_close(module(*streams), module.attention(image, audio, heard))
-    reverse = fusion("attention", asks="audio")
+    reverse = fusion("attention", query_modality="audio")
     torch.testing.assert_close(reverse(*streams), reverse.audio_attention(audio, image, seen))
-    both = fusion("attention", asks="both")
+    both = fusion("attention", query_modality="both")
     answers = both.attention(image, audio, heard), both.audio_attention(audio, image, seen)
     torch.testing.assert_close(both(*streams), both.merge(*answers, seen, heard))
 
@@ -81,7 +83,7 @@ def test_sound_with_more_rows_is_taken_at_the_nearest_in_time(name):
 def test_of_steps_equally_many_apart_the_sound_is_the_nearest():
     # 20 rows of sight over 10 s stand every 0.5 s, 101 of sound every 10/101 s; 9.5 s before the
     # end 95.95 steps of sound have passed, so the first row of sight is given step 100 - 96 = 4.
-    near = _nearest(101, 20, torch.device("cpu")).tolist()
+    near = nearest_audio_rows(101, 20, torch.device("cpu")).tolist()
     for row, step in enumerate(near):
         before_s = (19 - row) * 0.5
         assert abs((100 - step) * 10 / 101 - before_s) <= 5 / 101 + 1e-9
@@ -92,10 +94,10 @@ def test_of_steps_equally_many_apart_the_sound_is_the_nearest():
 def test_a_row_without_a_face_stands_on_the_sound_that_the_fusion_gives_it(name):
     seen = torch.tensor([[True, False, False]])
     heard = torch.tensor([[False, False, False, False, False, True]])
-    assert fusion(name).known(seen, heard).tolist() == [[True, False, True]]
+    assert fusion(name).valid_rows(seen, heard).tolist() == [[True, False, True]]
 
 
 @pytest.mark.parametrize("name", ["attention_gate", "attention", "gate", "concatenation"])
 def test_row_by_row_what_is_seen_or_heard_is_known(name):
     seen, heard = torch.tensor([[True, False, False]]), torch.tensor([[False, True, False]])
-    assert fusion(name).known(seen, heard).tolist() == [[True, True, False]]
+    assert fusion(name).valid_rows(seen, heard).tolist() == [[True, True, False]]

@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from models.regions.grid import NINE, Grid, hard_labels, region_index, soft_labels
+from models.regions.grid import NINE, Grid
+from models.regions.soft_labels import hard_labels, region_centres, region_index, soft_labels
 
 SIGMA = 0.45
 COORDINATE = st.floats(-1, 1, width=32)
@@ -14,9 +15,9 @@ COORDINATE = st.floats(-1, 1, width=32)
 
 def test_valence_is_the_outer_axis():
     # k = 3v + a: low valence with high arousal is 3 * 0 + 2
-    assert NINE.points.shape == (9, 2)
-    torch.testing.assert_close(NINE.points[2], torch.tensor([-0.66, 0.66]))
-    torch.testing.assert_close(NINE.points[3], torch.tensor([0.0, -0.66]))
+    assert region_centres(NINE).shape == (9, 2)
+    torch.testing.assert_close(region_centres(NINE)[2], torch.tensor([-0.66, 0.66]))
+    torch.testing.assert_close(region_centres(NINE)[3], torch.tensor([0.0, -0.66]))
 
 
 @pytest.mark.parametrize(
@@ -63,7 +64,7 @@ def test_a_point_belongs_to_the_nearest_centre():
 
 
 def test_every_centre_lies_in_its_region():
-    assert region_index(NINE.points).tolist() == list(range(9))
+    assert region_index(region_centres(NINE)).tolist() == list(range(9))
 
 
 def test_hard_labels_are_soft_labels_of_no_width():

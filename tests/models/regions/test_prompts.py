@@ -13,11 +13,11 @@ from models.regions.prompts import (
     CoopCscPrompts,
     CoopPrompts,
     FixedPrompts,
-    membership,
-    pooled,
 )
+from models.regions.prototypes import mean_by_region, membership
 from models.regions.text_tower import TextTower
-from models.regions.texts import FOLDER, RegionTexts, read_texts
+from models.regions.texts import RegionTexts
+from models.regions.texts_file import FOLDER, read_texts
 from tests.helpers.synthetic import TINY_CLIP, tiny_model
 
 SENTENCES = ["happy", "a face that looks weary and sad", "startled, wide awake and rather loud!"]
@@ -66,7 +66,8 @@ def test_one_token_less_would_not_do(tower):
     changed = tokens.clone()
     changed[:, n:] = 5
     torch.testing.assert_close(
-        tower.encode(tower.look_up(changed), ends), tower.encode(tower.look_up(tokens), ends)
+        tower.encode(tower.token_vectors(changed), ends),
+        tower.encode(tower.token_vectors(tokens), ends),
     )
 
 
@@ -119,7 +120,7 @@ def test_regions_with_unequal_numbers_of_texts():
     features = torch.tensor([[2.0, 0.0], [0.0, 1.0], [0.0, 5.0]])
     # region 0: unit mean of (1, 0) and (0, 1); region 1: (0, 1)
     expected = torch.tensor([[0.5**0.5, 0.5**0.5], [0.0, 1.0]])
-    torch.testing.assert_close(pooled(features, membership([2, 1])), expected)
+    torch.testing.assert_close(mean_by_region(features, membership([2, 1])), expected)
 
 
 @pytest.mark.parametrize("n_context", [4, 8, 16])
@@ -135,7 +136,7 @@ def test_coop_equals_a_run_of_all_77_tokens(tower, model, texts, config_type, n_
     out = model.transformer(whole + model.positional_embedding, attn_mask=model.attn_mask)
     ends = tokens.argmax(dim=-1) + n_context
     features = model.ln_final(out)[torch.arange(len(tokens)), ends] @ model.text_projection
-    expected = pooled(features, membership([len(r) for r in texts.by_region]))
+    expected = mean_by_region(features, membership([len(r) for r in texts.by_region]))
     torch.testing.assert_close(bank(), expected, rtol=0, atol=1e-5)
 
 
@@ -170,7 +171,7 @@ def test_where_tokens_see_what_follows_each_prompt_stands_alone(texts, config):
     out = two_way.transformer(whole + two_way.positional_embedding)
     ends = tokens.argmax(dim=-1) + 8
     features = two_way.ln_final(out)[torch.arange(len(tokens)), ends] @ two_way.text_projection
-    expected = pooled(features, membership([len(r) for r in texts.by_region]))
+    expected = mean_by_region(features, membership([len(r) for r in texts.by_region]))
     torch.testing.assert_close(bank(), expected, rtol=0, atol=1e-5)
     assert run_lengths(two_way, bank) == [(27, 77)]
 
@@ -291,7 +292,7 @@ def test_the_nearest_words_are_those_whose_embeddings_are_near(tower, model, tex
 @pytest.mark.parametrize("config", [CoopPrompts(n_context=4), CoopCscPrompts(n_context=4)])
 def test_the_account_names_regions_where_contexts_are_their_own(tower, texts, config, tmp_path):
     head = nn.Module()
-    head.bank = config.build(tower, texts)
+    head.prompts = config.build(tower, texts)
     words = prompt_words(head, texts.grid)
     regions = [context.region for context in words.contexts]
     assert (
@@ -304,7 +305,7 @@ def test_the_account_names_regions_where_contexts_are_their_own(tower, texts, co
     )
     assert len(regions) == (1 if config.kind == "coop" else 9)
     assert all(len(context.nearest) == 4 for context in words.contexts)
-    told, exact = words.contexts[0].nearest[0][0], head.bank.nearest_words(1)[0][0][0]
+    told, exact = words.contexts[0].nearest[0][0], head.prompts.nearest_words(1)[0][0][0]
     assert (told.word, told.distance) == (exact[0], pytest.approx(exact[1], abs=1e-5))
     write_prompt_words(tmp_path, words)
     assert read_prompt_words(tmp_path) == words
@@ -315,6 +316,6 @@ def test_the_account_names_regions_where_contexts_are_their_own(tower, texts, co
 
 def test_fixed_prompts_learned_no_words(tower, texts, tmp_path):
     head = nn.Module()
-    head.bank = FixedPrompts().build(tower, texts)
+    head.prompts = FixedPrompts().build(tower, texts)
     assert prompt_words(head, texts.grid) is None
     assert read_prompt_words(tmp_path) is None

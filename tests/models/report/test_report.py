@@ -16,7 +16,7 @@ from features.manifest.manifest import read_manifest, write_manifest
 from flows.command.main import main
 from models.heads.dspl import DsplConfig
 from models.metrics.predict import RegionPosterior
-from models.regions.grid import soft_labels
+from models.regions.soft_labels import soft_labels
 from models.report.content import Content, content_of
 from models.report.html import MINUS, number, page
 from models.report.region_report import RegionReading, read_regions
@@ -27,6 +27,7 @@ from models.stages.report import report
 from models.stages.score_head import score_head
 from models.stages.train_head import train_head
 from models.training.config import EpochResult, TrainConfig
+from models.training.loss_config import LossConfig
 from tests.helpers.synthetic import N_FRAMES, plant
 
 TRAIN = TrainConfig(epochs=3, window=40, stride=30, batch_size=4, learning_rate=1e-2, threads=1)
@@ -352,12 +353,14 @@ def test_a_branch_that_was_not_trained_is_not_shown(planted, tmp_path):
         manifest=planted.manifest,
         store=planted.store,
         run=tmp_path / "run",
-        head=DsplConfig(width=8, region_weight=0),
-        train=TrainConfig(epochs=1, window=40, stride=30, batch_size=4),
+        head=DsplConfig(width=8),
+        train=TrainConfig(
+            epochs=1, window=40, stride=30, batch_size=4, loss=LossConfig(region_weight=0)
+        ),
     )
     score_head(run=tmp_path / "run")
     text = (tmp_path / "run" / REPORT).read_text()
-    assert "was not trained: head.region_weight is 0" in text
+    assert "was not trained: train.loss.region_weight is 0" in text
     assert "Mean posterior" not in text
 
 

@@ -9,9 +9,9 @@ from models.data.batch import Batch
 from models.data.statistics import Statistics
 from models.heads.base import Head, HeadInputs
 from models.heads.dspl import DsplConfig
-from models.regions.prompts import CoopPrototypes
+from models.regions.prototypes import CoopPrototypes
 from models.regions.text_tower import TextTower
-from models.regions.texts import read_texts
+from models.regions.texts_file import read_texts
 from models.runs.checkpoint import FILE, FORMAT, META_KEY, CheckpointMeta, load_head, save_head
 from tests.helpers.synthetic import tiny_model
 
@@ -62,7 +62,7 @@ def saved(head, tmp_path):
 
 
 def test_a_head_comes_back_as_it_was(head, saved):
-    assert isinstance(head.bank, CoopPrototypes)
+    assert isinstance(head.prompts, CoopPrototypes)
     loaded = load_head(saved, CPU)
     assert loaded.meta == META
     assert not loaded.head.training
@@ -74,7 +74,7 @@ def test_a_head_comes_back_as_it_was(head, saved):
 
 
 def test_what_was_learned_of_the_prompts_is_in_the_file(head, saved):
-    torch.testing.assert_close(load_file(saved)["bank.context"], head.bank.context.detach())
+    torch.testing.assert_close(load_file(saved)["prompts.context"], head.prompts.context.detach())
 
 
 def test_nothing_is_left_of_an_older_file(head, saved):

@@ -14,7 +14,7 @@ from features.store.feature_store import FeatureStore
 from models.data.batches import batches
 from models.data.packed import PackedFeatures
 from models.data.windows import dense_windows
-from models.heads.base import Head, HeadOutput, Regions
+from models.heads.base import Head, HeadOutput, RegionOutput
 from models.heads.dspl import DsplConfig
 from models.metrics.ccc import Concordance
 from models.metrics.predict import Prediction, concordance, fill_gaps, predict, region_posterior
@@ -93,7 +93,7 @@ class EchoRegions(Head):
         # where nothing was seen the logits are nonsense, and must not count
         logits = torch.where(batch.visual_valid.unsqueeze(-1), logits, torch.nan)
         va = torch.zeros(*place.shape, 2)
-        return HeadOutput(va, Regions(logits, batch.visual_valid) if self.branch else None)
+        return HeadOutput(va, RegionOutput(logits, batch.visual_valid) if self.branch else None)
 
 
 def bank_of(values, lengths) -> PackedFeatures:

@@ -26,7 +26,8 @@ from models.stages.score_head import score_head
 from models.stages.train_head import TrainResult, seeded, train_head
 from models.training.config import TrainConfig
 from models.training.loop import rate
-from tests.helpers.small_heads import BRIEF, FULL, HEAD
+from models.training.loss_config import LossConfig
+from tests.helpers.small_heads import BRIEF, FULL, HEAD, without_region_loss
 from tests.helpers.synthetic import AST_SPEC, Planted, plant, tiny_model, write_tiny_clip
 
 
@@ -113,7 +114,7 @@ def test_each_setting_decides_the_result(planted, brief, tmp_path, change):
 
 def test_the_region_loss_shapes_valence_and_arousal(planted, brief, tmp_path):
     # one seed, and the same draws: only the loss is different
-    without = train(planted, tmp_path, head=HEAD.model_copy(update={"region_weight": 0.0}))
+    without = train(planted, tmp_path, train=without_region_loss(BRIEF))
     assert without.best.ccc_valence != brief.best.ccc_valence
     assert without.best.ccc_arousal != brief.best.ccc_arousal
     found, shaped = load_file(without.run / FILE), load_file(brief.run / FILE)
@@ -122,7 +123,7 @@ def test_the_region_loss_shapes_valence_and_arousal(planted, brief, tmp_path):
     start = math.log(1 / 0.07)
     assert found["regions.log_scale"].item() == pytest.approx(start)
     assert abs(shaped["regions.log_scale"].item() - start) > 1e-3
-    assert not torch.equal(found["bank.context"], shaped["bank.context"])
+    assert not torch.equal(found["prompts.context"], shaped["prompts.context"])
 
 
 def test_the_region_loss_of_the_released_preset_moves_nothing(planted, tmp_path):
@@ -130,8 +131,8 @@ def test_the_region_loss_of_the_released_preset_moves_nothing(planted, tmp_path)
     head = ReleasedConfig(width=16, dropout=0.1)
     brief = BRIEF.model_copy(update={"causal_stride": 10})
     kept = train(planted, tmp_path / "kept", head=head, train=brief)
-    without = head.model_copy(update={"region_weight": 0.0})
-    left_out = train(planted, tmp_path / "left_out", head=without, train=brief)
+    without = without_region_loss(brief)
+    left_out = train(planted, tmp_path / "left_out", head=head, train=without)
     assert kept.best.ccc_mean == left_out.best.ccc_mean
     found, expected = load_file(kept.run / FILE), load_file(left_out.run / FILE)
     assert found.keys() == expected.keys()
@@ -153,9 +154,9 @@ def solved(planted, tmp_path_factory):
     folder = tmp_path_factory.mktemp("solved")
 
     def of(fusion: str) -> TrainResult:
-        changes = {"fusion": fusion} | ({"region_weight": 0.0} if fusion == "audio" else {})
-        head = HEAD.model_copy(update=changes)
-        return train(planted, folder / fusion, head=head, train=FULL)
+        head = HEAD.model_copy(update={"fusion": fusion})
+        settings = without_region_loss(FULL) if fusion == "audio" else FULL
+        return train(planted, folder / fusion, head=head, train=settings)
 
     return {fusion: of(fusion) for fusion in ("visual", "audio", "concatenation", "gate")}
 
@@ -199,23 +200,22 @@ def test_a_region_loss_that_moves_nothing_is_refused(planted, tmp_path):
     with pytest.raises(InputError, match="region loss reaches no parameter of the V/A output"):
         train(planted, tmp_path / "run", head=frozen)
     assert not (tmp_path / "run").exists()
-    unweighted = frozen.model_copy(update={"region_weight": 0.0})
-    assert train(planted, tmp_path / "run", head=unweighted).state == "trained"
+    settings = without_region_loss(BRIEF)
+    assert train(planted, tmp_path / "run", head=frozen, train=settings).state == "trained"
 
 
 @pytest.mark.parametrize("weight", [0.0, 0.2])
 def test_a_window_with_more_rows_than_learned_positions_is_refused(planted, tmp_path, weight):
-    head = HEAD.model_copy(
-        update={"temporal": "transformer", "positions": "learned", "region_weight": weight}
-    )
-    long = BRIEF.model_copy(update={"window": 1025})
+    head = HEAD.model_copy(update={"temporal": "transformer", "positions": "learned"})
+    loss = LossConfig(region_weight=weight)
+    long = BRIEF.model_copy(update={"window": 1025, "loss": loss})
     with pytest.raises(InputError, match="1025 rows is longer than .* 1024 .* set train.window"):
         train(planted, tmp_path / "run", head=head, train=long)
     assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize(
-    ("config", "key"), [(DsplConfig, "sigma"), (TrainConfig, "mixup"), (RidgeConfig, "spans_s")]
+    ("config", "key"), [(LossConfig, "sigma"), (TrainConfig, "mixup"), (RidgeConfig, "spans_s")]
 )
 def test_a_setting_without_end_is_refused(config, key):
     value = [float("inf")] if key == "spans_s" else float("inf")

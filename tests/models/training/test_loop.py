@@ -13,12 +13,13 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from models.data.packed import PackedFeatures
 from models.heads import AnyHeadConfig
 from models.heads.dspl import DsplConfig, ReleasedConfig
-from models.heads.windows_of_head import training_windows
 from models.regions.prompts import CoopCscPrompts, FixedPrompts
 from models.regions.text_tower import TextTower
-from models.regions.texts import read_texts
+from models.regions.texts_file import read_texts
 from models.training.config import TrainConfig
 from models.training.loop import adam_w, check_head, fit, step
+from models.training.loss_config import LossConfig
+from models.training.windows import training_windows
 from tests.helpers.synthetic import WIDTH_AUDIO, WIDTH_VISUAL, tiny_model
 
 MEMBERS = get_args(get_args(AnyHeadConfig)[0])
@@ -81,7 +82,7 @@ def watched(inputs):
     model = tiny_model()
     tower, runs = TextTower(model, open_clip.SimpleTokenizer()), []
     model.transformer.register_forward_pre_hook(lambda _, given: runs.append(len(given[0])))
-    own = replace(inputs, bank=lambda prompts: prompts.build(tower, read_texts(prompts.texts)))
+    own = replace(inputs, prompts=lambda prompts: prompts.build(tower, read_texts(prompts.texts)))
     return own, runs
 
 
@@ -112,32 +113,36 @@ def test_fixed_prototypes_are_made_once(watched, bank):
 @pytest.mark.parametrize("region_weight", [0.0, 0.2])
 def test_scores_that_are_told_of_regions_run_the_text_tower_once(watched, bank, region_weight):
     inputs, runs = watched
-    config = DsplConfig(width=8, region_link="barycentre", region_weight=region_weight)
+    config = DsplConfig(width=8, region_link="barycentre")
+    train = TRAIN.model_copy(update={"loss": LossConfig(region_weight=region_weight)})
     head = config.build(inputs)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("models.metrics.predict.ROWS_AT_ONCE", 40)  # several batches
-        fit(head, config, bank, bank, TRAIN)
+        fit(head, config, bank, bank, train)
     assert len(runs) == TRAIN.epochs * (n_steps(config, bank) + 1)
 
 
 @pytest.mark.parametrize(
-    "config",
+    ("config", "loss"),
     [
-        *(member(width=8) for member in MEMBERS),
-        DsplConfig(width=8, region_labels="hard", mse_weight=0.1, ccc="sequence"),
-        DsplConfig(width=8, temporal="transformer", asks="both", skip_dropout=0.5),
+        *((member(width=8), LossConfig()) for member in MEMBERS),
+        (DsplConfig(width=8), LossConfig(region_labels="hard", mse_weight=0.1, ccc="sequence")),
+        (
+            DsplConfig(width=8, temporal="transformer", query_modality="both", skip_dropout=0.5),
+            LossConfig(),
+        ),
     ],
-    ids=lambda config: f"{config.kind}-{config.temporal}-{config.region_labels}",
+    ids=["dspl", "released", "other loss", "transformer"],
 )
-def test_no_step_waits_for_a_value(inputs, bank, config):
+def test_no_step_waits_for_a_value(inputs, bank, config, loss):
     head = config.build(inputs)
     optimizer, windows = adam_w(head, TRAIN), training_windows(bank, config, TRAIN)
     batch, targets = bank.gather(windows, np.arange(4))
     with Waits() as waits:
-        loss = step(head, config, optimizer, batch, targets, TRAIN)
+        found = step(head, optimizer, batch, targets, TRAIN.model_copy(update={"loss": loss}))
     assert not waits.seen
     with Waits() as waits:
-        loss.item()
+        found.item()
     assert waits.seen  # it would be seen
 
 
@@ -166,7 +171,7 @@ def test_the_optimiser_does_what_the_plain_one_does(inputs, bank):
     for head, optimizer in zip(heads, (adam_w(heads[0], TRAIN), plain), strict=True):
         for seed in range(3):
             torch.manual_seed(seed)
-            step(head, config, optimizer, batch, targets, TRAIN)
+            step(head, optimizer, batch, targets, TRAIN)
     for found, expected in zip(heads[0].parameters(), heads[1].parameters(), strict=True):
         torch.testing.assert_close(found, expected, rtol=0, atol=1e-6)
 
@@ -179,7 +184,7 @@ def test_a_step_in_bfloat16_is_near_that_in_float32(inputs, bank, config):
         train = TRAIN.model_copy(update={"precision": precision})
         torch.manual_seed(0)
         head = config.build(inputs)
-        losses.append(step(head, config, adam_w(head, train), batch, targets, train))
+        losses.append(step(head, adam_w(head, train), batch, targets, train))
         assert {weight.dtype for weight in head.parameters()} == {torch.float32}
     assert losses[0].dtype == losses[1].dtype == torch.float32
     assert losses[0] != losses[1]
