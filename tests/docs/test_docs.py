@@ -16,6 +16,7 @@ from features.clip import Clip
 from features.media.limits import DecodeLimits
 from flows.command.main import main
 from models.heads.dspl import DsplConfig
+from models.training.loss_config import LossConfig
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -147,6 +148,7 @@ def test_every_file_that_a_page_names_exists(page):
         ("data_format", Clip.model_fields),
         ("operations", DecodeLimits.model_fields),
         ("heads", DsplConfig.model_fields.keys() - {"kind"}),
+        ("heads", LossConfig.model_fields),
     ],
 )
 def test_every_field_is_described(page, names):
