@@ -32,8 +32,10 @@ def main() -> None:
     for seed in arguments.seeds:
         folder = arguments.folder / f"seed-{seed}"
         keys: Any = demo_keys(folder, "manifest.jsonl", "features.zarr", "sight-alone")
-        kept = ("manifest", "store", "run", "head", "train", "max_rows_apart")
-        both, sight = ablate(rows="sight", **{key: keys[key] for key in kept if key in keys}).lines
+        kept = ("manifest", "store", "run", "head", "train", "max_length_mismatch")
+        both, sight = ablate(
+            variants="sight", **{key: keys[key] for key in kept if key in keys}
+        ).lines
         found = sight.to_default
         if both.averaged is None or sight.averaged is None or found is None:
             raise VaflowError(f"{folder}: a training failed; see sight-alone/ablation.md there")

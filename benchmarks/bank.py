@@ -34,10 +34,10 @@ from benchmarks.helpers.timing import Report, arguments, in_turns
 from features.clip import Track
 from features.manifest.labels import Labels
 from features.store.feature_store import FeatureStore
-from features.store.work_folder import BANKS
+from features.store.work_folder import banks_folder
 from models.data.batches import shuffled_batches
 from models.data.feature_sets import open_sets
-from models.data.packed import PackedFeatures, taken
+from models.data.packed import PackedFeatures, index_rows
 from models.data.packed_cache import load_packed
 from models.data.placement import MIB, place_on_device
 from models.data.windows import dense_windows
@@ -77,7 +77,7 @@ def measure(folder: Path, quick: bool, report: Report) -> None:
     report.numbers["rows"] = N_CLIPS * n_rows
     store = made_store(folder / "features.zarr", n_rows)
     labels = made_labels(n_rows)
-    shutil.rmtree(store.work / BANKS, ignore_errors=True)
+    shutil.rmtree(banks_folder(store.work), ignore_errors=True)
     load = partial(load_packed, open_sets(str(store.path), None, None), labels)
     with timed(report, "build"), peak_mib(report, "build_peak_mib"):
         load()
@@ -136,7 +136,7 @@ def ways_to_read(
     windows = dense_windows(bank.offsets, size=length, stride=1)
     batches = rng.integers(0, len(windows), (n_batches(length), AT_ONCE))
     firsts = windows.first_row[batches]
-    (banked,) = (store.work / BANKS).iterdir()
+    (banked,) = (banks_folder(store.work)).iterdir()
     maps = {name: np.load(banked / f"{name}.npy", mmap_mode="r") for name in WIDTHS}
     group = zarr.open_group(store.path, mode="r")
     tracks = {
@@ -147,7 +147,7 @@ def ways_to_read(
     def by_bank() -> list[np.ndarray]:
         for chosen in batches:
             rows = torch.from_numpy(windows.visual(chosen).index)
-            found = [taken(getattr(bank, name), rows) for name in WIDTHS]
+            found = [index_rows(getattr(bank, name), rows) for name in WIDTHS]
         return [each.numpy() for each in found]
 
     def by_slices(arrays: dict) -> list[np.ndarray]:

@@ -35,7 +35,6 @@ from features.encoders.ast import AstConfig
 from features.encoders.clip import ClipConfig
 from features.extraction.extract import extract_features
 from features.extraction.options import ExtractionOptions
-from features.media.limits import DEFAULT_LIMITS
 from flows.dask.cluster import cluster, connected
 from flows.dask.shards import extract_on_dask
 
@@ -109,7 +108,8 @@ def _killed(report: Report, n_rounds: int) -> None:
 def _directly(manifest: Path) -> float:
     with tempfile.TemporaryDirectory(dir=STORES) as folder:
         began = time.perf_counter()
-        done = extract_features(manifest, f"{folder}/s.zarr", ENCODERS, device="cpu")
+        options = ExtractionOptions(f"{folder}/s.zarr", ENCODERS, device="cpu")
+        done = extract_features(manifest, options)
     assert not done.failed
     return time.perf_counter() - began
 
@@ -142,18 +142,8 @@ def _on_dask(manifest: Path, address: str, kill_at: int | None = None) -> None:
         killer = threading.Thread(target=kill)
         if kill_at:
             killer.start()
-        request = ExtractionOptions(
-            f"{folder}/s.zarr", ENCODERS, "cpu", None, 1, DEFAULT_LIMITS, failed=False, force=False
-        )
-        done = extract_on_dask(
-            manifest,
-            request,
-            only=(),
-            scheduler=address,
-            workers=2,
-            on_outcome=None,
-            on_next=lambda: True,
-        )
+        options = ExtractionOptions(f"{folder}/s.zarr", ENCODERS, device="cpu", readers=1)
+        done = extract_on_dask(manifest, options, scheduler=address, workers=2)
         over.set()
         if kill_at:
             killer.join()

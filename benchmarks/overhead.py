@@ -78,8 +78,8 @@ def short_clips(report: Report, n_rounds: int) -> None:
 def _decoded_by(n_processes: int, paths: list[Path]) -> int:
     """Frames that so many processes, a thread each to listen to them, give of videos."""
     with (
-        closing(Runtime("cpu")) as station,
-        station.decoders(n_processes, DEFAULT_LIMITS) as decoders,
+        closing(Runtime("cpu")) as runtime,
+        runtime.decoders(n_processes, DEFAULT_LIMITS) as decoders,
         ThreadPoolExecutor(n_processes) as pool,
     ):
         shares = [paths[k::n_processes] for k in range(n_processes)]

@@ -30,11 +30,11 @@ from benchmarks.simulate_cluster import Fleet, durations_s, simulated
 from features.encoders.ast import AstConfig
 from features.encoders.clip import ClipConfig
 from features.extraction.options import ExtractionOptions
+from features.extraction.plan import plan_extraction
 from features.extraction.shards import deal_shards, plan_shards
-from features.freshness.digest_cache import remembering
+from features.freshness.digest_cache import open_cache
 from features.freshness.media_digests import SourceDigests
 from features.manifest.manifest import read_manifest
-from features.media.limits import DEFAULT_LIMITS
 from features.store import feature_store as store
 from features.store.layout import ARRAYS, CHUNK_BYTES
 
@@ -109,7 +109,7 @@ def _prepare(n_clips: int) -> None:
             continue
         print(f"  hashing {n_clips} files once for {work.name}", file=sys.stderr, flush=True)
         clips = read_manifest(manifest)
-        with remembering(work) as memo:
+        with open_cache(work) as memo:
             digests = SourceDigests(memo)
             for clip in clips.clips:
                 digests.of(clips.source(clip), "audio")
@@ -124,21 +124,13 @@ def _point(asked_for: str, n_clips: int) -> dict[str, float]:
     sets = {config.spec().name: config.spec() for config in ENCODERS[encoders]}
     place = Imagined(FOLDER, sets, kind == "new")
     store.backend_at = lambda _: place
-    request = ExtractionOptions(
-        store="imagined",
-        encoders=ENCODERS[encoders],
-        device="cpu",
-        batch_size=None,
-        readers=None,
-        limits=DEFAULT_LIMITS,
-        failed=False,
-        force=False,
-    )
+    options = ExtractionOptions("imagined", ENCODERS[encoders], device="cpu")
     began = time.perf_counter()
-    run = plan_shards(FOLDER / f"{n_clips}.jsonl", (), request, GPUS[-1])
+    plan = plan_extraction(read_manifest(FOLDER / f"{n_clips}.jsonl"), options)
+    shards = plan_shards(plan, GPUS[-1])
     took_s = time.perf_counter() - began
-    n_jobs = sum(len(each.jobs) for each in run.plans)
-    return {"seconds": took_s, "shards": len(run.shards), "to_extract": n_jobs}
+    n_jobs = sum(len(each.jobs) for each in plan.sets)
+    return {"seconds": took_s, "shards": len(shards), "to_extract": n_jobs}
 
 
 def _reckon(

@@ -24,6 +24,7 @@ from benchmarks.helpers.media_sets import MEDIA, Shape, make_set
 from features.encoders.ast import AstConfig
 from features.encoders.clip import ClipConfig
 from features.extraction.extract import extract_features
+from features.extraction.options import ExtractionOptions
 from features.maintenance.status import status
 from features.maintenance.verify import verify
 from features.store.s3_client import filesystem
@@ -76,7 +77,8 @@ def asked() -> tuple[dict[str, Asked], int]:
 def _ways(manifest: Path, url: str) -> dict[str, Callable[[], object]]:
     """What is done to a store that is not there yet, in this order."""
     encoders = [ClipConfig(**DEMO_CLIP), AstConfig(**DEMO_AST)]
-    extract = partial(extract_features, manifest, url, encoders, device="cpu")
+    options = ExtractionOptions(url, tuple(encoders), device="cpu")
+    extract = partial(extract_features, manifest, options)
     look, read = partial(status, url, manifest), partial(verify, url)
     return {"extract": extract, "again": extract, "status": look, "verify": read}
 

@@ -83,7 +83,7 @@ def compare(report: Report, store: Path) -> None:
 
     def ours() -> np.ndarray:
         (found,) = statistics(str(store), n_pairs=0)
-        moments = found.survey.moments
+        moments = found.summary.moments
         return np.stack([moments.mean, moments.std, moments.low, moments.high])
 
     np.testing.assert_allclose(ours(), plain(), rtol=1e-9, atol=1e-9)

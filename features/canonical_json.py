@@ -1,13 +1,16 @@
-"""Canonical JSON: one spelling for equal values, as digests need it."""
+"""Canonical JSON: equal values have equal bytes, so that a digest depends on values only."""
 
 import json
 from typing import Any
 
-JsonObject = dict[str, Any]  # what `json` makes of an object
+JsonObject = dict[str, Any]
 
 
 def canonical(value: Any) -> bytes:
-    """One spelling for equal values: sorted keys, no spaces, a whole float as an integer."""
+    """The canonical JSON of a value: sorted keys, no spaces, ASCII, a whole float as an integer.
+
+    Raises `ValueError` for NaN and infinity, `TypeError` for what JSON has no type for.
+    """
     return json.dumps(
         _normalise_floats(value),
         sort_keys=True,
@@ -18,7 +21,7 @@ def canonical(value: Any) -> bytes:
 
 
 def _normalise_floats(value: Any) -> Any:
-    """The value with 1.0 as 1, so that a config's spelling of a number cannot change a digest."""
+    """The value with 1.0 as 1, so that how a config writes a number cannot change a digest."""
     if isinstance(value, dict):
         return {key: _normalise_floats(inner) for key, inner in value.items()}
     if isinstance(value, list | tuple):
@@ -29,11 +32,11 @@ def _normalise_floats(value: Any) -> Any:
 
 
 def parse_object(raw: bytes) -> JsonObject:
-    """The JSON object in these bytes; `ValueError` where there is none."""
+    """The JSON object in these bytes; raises `ValueError` if there is none."""
     try:
-        found = json.loads(raw)
+        value = json.loads(raw)
     except RecursionError:
         raise ValueError("nested too deeply") from None
-    if not isinstance(found, dict):
-        raise ValueError(f"a {type(found).__name__} where an object belongs")
-    return found
+    if not isinstance(value, dict):
+        raise ValueError(f"a {type(value).__name__} where an object belongs")
+    return value

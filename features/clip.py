@@ -1,6 +1,6 @@
-"""What passes between stages: a clip, where its media lies, and one modality of it encoded.
+"""Value types that stages exchange: a clip, the paths of its media, and a track of embeddings.
 
-Axis letters (a file that needs others says what they are):
+Axis letters in shapes (a file that uses others defines them):
     B  windows in a batch     T  steps in time      D  width of an embedding
     N  rows, points, items    L  tokens of a text   R  regions of the V/A plane
     C  channels   H, W  pixels   S  audio samples   M  mel bands
@@ -22,28 +22,26 @@ from pydantic import (
 )
 
 ID_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$"
-RESERVED_IDS = ("zarr.json",)  # names the feature store uses itself
-
+RESERVED_IDS = ("zarr.json",)  # names of the feature store's own files
 BLOCK = 1024  # rows
-
 
 Split = Literal["train", "val", "test"]
 
 
 def _check_not_reserved(name: str) -> str:
-    """The name, if the store does not use it itself and no file system trips over it."""
+    """The name; raises `ValueError` if the feature store uses it for a file."""
     if name in RESERVED_IDS:
         raise ValueError(f"the id {name!r} is a name that the feature store uses itself")
     return name
 
 
 def _id_from_number(name: Any) -> Any:
-    """The name of a clip that YAML took for a number."""
+    """The id of a clip that YAML read as a number."""
     return str(name) if isinstance(name, int) else name
 
 
 def _check_inner_path(path: str) -> str:
-    """The path, if it is relative, in POSIX form, and stays inside its folder."""
+    """The path; raises `ValueError` unless it is relative, in POSIX form, and inside its folder."""
     if not path.isprintable():
         raise ValueError(f"the path {path!r} has a character that no file name should have")
     if not path or path.startswith("/") or ".." in path.split("/") or "\\" in path:
@@ -62,8 +60,8 @@ class Clip(BaseModel):
     """One line of a manifest: one annotated person in one video.
 
     Paths are relative to the manifest's folder. `frames` is a folder of face crops named
-    `{k:05d}.jpg` (k from 1, crop k shows frame k); `audio` is null where the sound is the
-    video's own; `fps` is the constant rate to fall back to where timestamps are unusable.
+    `{k:05d}.jpg` (k from 1; crop k shows frame k). `audio` is null if the audio is a stream of the
+    video. `fps` is the constant rate that is used if the video's timestamps are unusable.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -80,7 +78,7 @@ class Clip(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Where the media of one clip lies on this machine; no label, so relabelling costs nothing."""
+    """The media of one clip on this machine; without labels, so that they may change freely."""
 
     clip_id: str
     video: Path | None
@@ -91,29 +89,31 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class Track:
-    """One modality of one clip: embeddings with the time each was seen."""
+    """One modality of one clip: embeddings with their times."""
 
     values: Float16[np.ndarray, "T D"]
-    """0 where not valid; always finite."""
+    """0 if not valid; always finite."""
     time_s: Float64[np.ndarray, "T"]
-    """Presentation time of each row on the video's clock; increases strictly."""
+    """Presentation time of each row on the video's clock, strictly increasing."""
     valid: Bool[np.ndarray, "T"]
-    """False where the encoder had nothing to see or hear."""
+    """False if the encoder had no input for the row."""
 
     def __post_init__(self) -> None:
-        """Refuse what no later stage should have to check again."""
+        """Raise `ValueError` unless lengths and values are as documented above."""
         n_rows = {len(self.values), len(self.time_s), len(self.valid)}
         if len(n_rows) != 1:
             raise ValueError(
                 "values, time_s and valid must have one row per step; they have "
                 f"{len(self.values)}, {len(self.time_s)} and {len(self.valid)}"
             )
-        blocks = range(0, len(self.values), BLOCK)  # no second array as long as a clip is made
+        blocks = range(0, len(self.values), BLOCK)  # avoids a second array of the clip's length
         is_finite = all(np.isfinite(self.values[k : k + BLOCK]).all() for k in blocks)
         if not (is_finite and np.isfinite(self.time_s).all()):
             raise ValueError("values and time_s must be finite")
-        falls = np.flatnonzero(np.diff(self.time_s) <= 0)
-        if len(falls):
-            raise ValueError(f"time_s must increase strictly; it does not at row {falls[0] + 1}")
+        not_later = np.flatnonzero(np.diff(self.time_s) <= 0)
+        if len(not_later):
+            raise ValueError(
+                f"time_s must increase strictly; it does not at row {not_later[0] + 1}"
+            )
         if np.any(self.values[~self.valid]):
             raise ValueError("values must be 0 where valid is false")

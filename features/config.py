@@ -1,7 +1,7 @@
-"""What every config that a person fills in has: frozen, without unknown keys, and fit for a form.
+"""The base class of every config: frozen, no unknown keys, and with help in its JSON schema.
 
-A form made of its JSON schema (such as Prefect's) shows each field under its own key, with the
-field's docstring and its range as help.
+A form made from the schema (such as Prefect's) shows each field by its key, with its docstring and
+its range as help.
 """
 
 from collections.abc import Iterator, Mapping
@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-BOUNDS = {  # of JSON schema, as one says them
+BOUNDS = {  # of JSON schema, in words
     "minimum": "at least {}",
     "exclusiveMinimum": "above {}",
     "maximum": "at most {}",
@@ -18,30 +18,30 @@ BOUNDS = {  # of JSON schema, as one says them
 }
 
 
-def with_range(said: str, schema: Mapping[str, Any]) -> str:
-    """Help on a field, and behind it the bounds within which its schema wants it."""
+def with_range(text: str, schema: Mapping[str, Any]) -> str:
+    """The help text of a field, followed by the bounds in its schema."""
     bounds = ", ".join(_bounds(schema))
-    return f"{said} {bounds[0].upper()}{bounds[1:]}." if bounds else said
+    return f"{text} {bounds[0].upper()}{bounds[1:]}." if bounds else text
 
 
 def _bounds(schema: Mapping[str, Any]) -> Iterator[str]:
-    """What a schema, or one of its alternatives, says of bounds."""
-    for key, said in BOUNDS.items():
+    """The bounds in a schema and its alternatives, in words."""
+    for key, words in BOUNDS.items():
         if key in schema:
-            yield said.format(schema[key])
+            yield words.format(schema[key])
     for alternative in schema.get("anyOf", ()):
         yield from _bounds(alternative)
 
 
 def _show_ranges(schema: dict[str, Any]) -> None:
-    """Put the ranges of a model's fields into their help."""
+    """Add the range of each field to its description."""
     for field in schema.get("properties", {}).values():
         if "description" in field:
             field["description"] = with_range(field["description"], field)
 
 
 class Config(BaseModel):
-    """A config; its own settings may add to these."""
+    """A config; a subclass may add settings."""
 
     model_config = ConfigDict(
         frozen=True,

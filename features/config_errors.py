@@ -1,4 +1,4 @@
-"""A complaint of pydantic in one line: which field, which value, which rule, what is near."""
+"""Errors of pydantic and YAML in one line: field, value, rule, and the nearest valid name."""
 
 from difflib import get_close_matches
 from typing import Annotated, Any, get_args, get_origin
@@ -8,7 +8,7 @@ from pydantic import BaseModel, ValidationError
 
 
 def describe_yaml(error: yaml.YAMLError) -> str:
-    """What is wrong with a YAML text, in one line: where, and what was found there."""
+    """A YAML error in one line: position and problem."""
     if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark:
         mark = error.problem_mark
         return f"line {mark.line + 1}, column {mark.column + 1}: {error.problem}"
@@ -16,11 +16,11 @@ def describe_yaml(error: yaml.YAMLError) -> str:
 
 
 def describe(error: ValidationError, model: type[BaseModel]) -> str:
-    """The first complaint; an unknown key comes before others, with the nearest valid one."""
-    complaints = error.errors(include_url=False)
-    unknown = (c for c in complaints if c["type"] == "extra_forbidden")
-    first = next(unknown, complaints[0])  # a misspelt key makes another one missing, too
-    field = ".".join(_typed(model, first["loc"]))
+    """The first error in one line; an unknown key, with the nearest valid one, before others."""
+    errors = error.errors(include_url=False)
+    unknown = (each for each in errors if each["type"] == "extra_forbidden")
+    first = next(unknown, errors[0])  # a misspelt key is reported as a missing one, too
+    field = ".".join(_path(model, first["loc"]))
     if first["type"] == "extra_forbidden":
         near = get_close_matches(
             str(first["loc"][-1]), keys_at(model, first["loc"][:-1]), n=1, cutoff=0.0
@@ -40,22 +40,22 @@ def describe(error: ValidationError, model: type[BaseModel]) -> str:
     return f"{field} = {first['input']!r}: {message}"
 
 
-def _wrong_kind(field: str, complaint: Any) -> str:
-    """Of a config that names no kind, or one that there is not: the kinds that there are."""
-    place = f"{field}.kind".removeprefix(".")
-    context = complaint.get("ctx", {})
-    if complaint["type"] == "union_tag_not_found":
-        return f"the key {place!r} is missing"
+def _wrong_kind(field: str, error: Any) -> str:
+    """The message for a config whose kind is missing or unknown."""
+    key = f"{field}.kind".removeprefix(".")
+    context = error.get("ctx", {})
+    if error["type"] == "union_tag_not_found":
+        return f"the key {key!r} is missing"
     kinds = [kind.strip(" '") for kind in context["expected_tags"].split(",")]
     near = get_close_matches(str(context["tag"]), kinds, n=1, cutoff=0.0)[0]
     return (
-        f"{place} = {context['tag']!r}: there is no such kind; the kinds are {', '.join(kinds)}, "
+        f"{key} = {context['tag']!r}: there is no such kind; the kinds are {', '.join(kinds)}, "
         f"the nearest is {near!r}"
     )
 
 
-def _typed(model: type[BaseModel], location: tuple[int | str, ...]) -> list[str]:
-    """The place as one would write it: without the tags that pydantic puts in for unions."""
+def _path(model: type[BaseModel], location: tuple[int | str, ...]) -> list[str]:
+    """A location as a user writes it: without the tags that pydantic adds for unions."""
     return [
         str(part)
         for index, part in enumerate(location)
@@ -64,24 +64,24 @@ def _typed(model: type[BaseModel], location: tuple[int | str, ...]) -> list[str]
 
 
 def keys_at(model: type[BaseModel], location: tuple[int | str, ...]) -> list[str]:
-    """The keys that are valid at a place in a model, as pydantic names places."""
+    """The valid keys at a location in a model, given as in pydantic's errors."""
     return list(dict.fromkeys(n for m in _models_at(model, location) for n in m.model_fields))
 
 
 def _models_at(model: type[BaseModel], location: tuple[int | str, ...]) -> list[type[BaseModel]]:
-    """The models that may stand at a place."""
-    here: list[type[BaseModel]] = [model]
+    """The models that are possible at a location."""
+    models: list[type[BaseModel]] = [model]
     for part in location:
-        tagged = [m for m in here if part == _kind(m)]
-        fields = [m.model_fields[part].annotation for m in here if part in m.model_fields]
-        inner = [leaf for annotation in fields for leaf in _leaves(annotation)]
-        models = [m for m in inner if isinstance(m, type) and issubclass(m, BaseModel)]
-        here = tagged or models or here
-    return here
+        tagged = [m for m in models if part == _kind(m)]
+        fields = [m.model_fields[part].annotation for m in models if part in m.model_fields]
+        leaves = [leaf for annotation in fields for leaf in _leaves(annotation)]
+        inner = [leaf for leaf in leaves if isinstance(leaf, type) and issubclass(leaf, BaseModel)]
+        models = tagged or inner or models
+    return models
 
 
 def _kind(model: type[BaseModel]) -> Any:
-    """The tag by which a union tells this model from others, if it has one."""
+    """The tag of this model in a discriminated union, or None."""
     field = model.model_fields.get("kind")
     return field.default if field else None
 

@@ -1,19 +1,19 @@
-"""The errors a user can meet: each message says what, which value, which rule, what to do."""
+"""The exceptions of vaflow; each message says what, which value, which rule, what to do."""
 
 from typing import Literal
 
 MediaCode = Literal[
-    "missing",  # what the manifest names is not there, or it names nothing
-    "unreadable",  # the operating system does not give it
+    "missing",  # the file in the manifest does not exist, or the manifest names none
+    "unreadable",  # the operating system cannot read it
     "empty",
-    "not-media",  # no container, or not one of those that are opened
-    "codec",  # a codec that is not among those that are opened
+    "not-media",  # no container, or not one that is allowed
+    "codec",  # a codec that is not allowed
     "no-picture",
-    "no-frames",  # a picture track of which nothing decodes
-    "incomplete",  # less than the container promises: truncated, or damaged in many places
+    "no-frames",  # a video stream of which nothing decodes
+    "incomplete",  # less than the container declares: truncated, or damaged in many places
     "damaged",
-    "no-clock",  # neither usable timestamps nor a rate
-    "crops",  # pictures that are not named, or not numbered, as crops of this video
+    "no-clock",  # neither usable timestamps nor a frame rate
+    "crops",  # images whose names or numbers are not those of crops of this video
     "not-finite",  # the encoder's output
     "limit-bytes",
     "limit-pixels",
@@ -23,29 +23,29 @@ MediaCode = Literal[
     "limit-memory",
     "limit-cpu",
     "limit-wall",
-    "crashed",  # the process that decoded it ended by a signal
+    "crashed",  # the decoding process was ended by a signal
 ]
-"""Why a clip's media cannot be used, for programs; the message is for people."""
+"""Why a clip's media cannot be used, for programs."""
 
 
 class VaflowError(Exception):
-    """A fact about the world that stops some work; the command exits with `exit_status`."""
+    """The base class: an error that a user can fix; the command exits with `exit_status`."""
 
     exit_status = 1
 
 
 class InputError(VaflowError):
-    """What the user gave is wrong: a path, a manifest line, a config key. Exit status 2."""
+    """Invalid input: a path, a line of a manifest, a key of a config."""
 
     exit_status = 2
 
 
 class LaterVersion(InputError):
-    """A store, a record or a head that a later vaflow wrote: it is neither read nor replaced."""
+    """A store, a record or a head of a later version: it is neither read nor replaced."""
 
 
 class MediaError(VaflowError):
-    """One clip's media cannot be used; the clip fails, the others go on."""
+    """The media of one clip cannot be used; other clips are extracted."""
 
     def __init__(self, message: str, code: MediaCode) -> None:
         super().__init__(message)
@@ -53,22 +53,22 @@ class MediaError(VaflowError):
 
 
 class WeightsError(InputError):
-    """An encoder's weights cannot be had, or do not fit the model."""
+    """The weights of an encoder cannot be loaded, or are not those of the model."""
 
 
 class StoreError(VaflowError):
-    """The feature store cannot give or take a record."""
+    """A record or the metadata of a feature store is missing, damaged or cannot be written."""
 
 
 class Unreachable(VaflowError):
-    """The server of an object store is not there, or refuses: it says nothing of the records."""
+    """The server of an object store does not answer, or refuses; the records may be fine."""
 
 
 class SpecMismatch(StoreError):
-    """Features of one spec where another was wanted."""
+    """Features of another spec than the expected one."""
 
     exit_status = 2
 
 
 class Incomplete(VaflowError):
-    """A stage did what it could; what it could not do is listed in the message."""
+    """A stage could not do everything; the message lists what is missing."""

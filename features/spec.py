@@ -1,18 +1,17 @@
-"""Everything that decides the numbers of a feature set; its digest names the set in the store."""
+"""The spec of a feature set: everything that decides its numbers."""
 
 import hashlib
-from typing import Literal
+from collections.abc import Mapping
+from functools import cached_property
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from features.canonical_json import JsonObject, canonical
 
 Modality = Literal["visual", "audio"]
-
-MODALITY: dict[str, Modality] = {"clip": "visual", "ast": "audio"}
-
-
-DIGEST_LENGTH = 12  # hexadecimal digits in a name: 48 bits, plenty for the sets of one store
+MODALITY: dict[str, Modality] = {"clip": "visual", "ast": "audio"}  # by kind of encoder
+DIGEST_LENGTH = 12  # hexadecimal digits in a name: 48 bits, enough for the sets of one store
 
 
 class FeatureSpec(BaseModel):
@@ -21,28 +20,37 @@ class FeatureSpec(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     kind: str = Field(pattern=r"^[a-z][a-z0-9]*$")
-    """The encoder's kind: `clip`, `ast`."""
+    """The kind of the encoder: `clip`, `ast`."""
     model: JsonObject
     """Architecture: name, sizes, activation."""
     weights_sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
-    """Digest of the file of weights."""
+    """sha256 of the file of weights."""
     preprocessing: JsonObject
-    """From the decoded picture or sound to the encoder's input."""
+    """How decoded frames or audio become the encoder's input."""
     sampling: JsonObject
-    """Which rows there are, and when each was seen."""
+    """Which rows there are, and the time of each."""
     precision: Literal["float32", "bfloat16", "float16"]
-    """What the encoder computes in."""
+    """In which the encoder computes."""
     stored: Literal["float16"] = "float16"
-    """What the store keeps."""
+    """The type of the stored values."""
     epoch: int = 1
-    """Raised when the code comes to give other numbers for the same fields."""
+    """Raised when a change of the code changes the numbers of a spec with the same other fields."""
 
-    @property
+    @cached_property
     def digest(self) -> str:
         """sha256 of the canonical JSON, in hexadecimal."""
         return hashlib.sha256(canonical(self.model_dump(mode="json"))).hexdigest()
 
-    @property
+    @cached_property
     def name(self) -> str:
-        """The feature set's folder in a store: `<kind>-<first digits of the digest>`."""
+        """The name of the feature set in a store: `<kind>-<first digits of the digest>`."""
         return f"{self.kind}-{self.digest[:DIGEST_LENGTH]}"
+
+    def model_copy(
+        self, *, update: Mapping[str, Any] | None = None, deep: bool = False
+    ) -> "FeatureSpec":
+        """As in pydantic, without the cached digest, which is that of the original fields."""
+        copy = super().model_copy(update=update, deep=deep)
+        for cached in ("digest", "name"):
+            vars(copy).pop(cached, None)
+        return copy

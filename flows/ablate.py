@@ -5,7 +5,7 @@ from pathlib import Path
 from prefect import flow, get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 
-from features.timeline import MAX_ROWS_APART, RowsApart
+from features.timeline import MAX_LENGTH_MISMATCH, LengthMismatch
 from flows.key_help import with_help
 from flows.messages import ablation_line
 from flows.stages import raise_if_incomplete
@@ -24,13 +24,13 @@ def ablate(
     manifest: Path,
     store: str,
     run: Path,
-    rows: str = "default",
+    variants: str = "default",
     seeds: Seeds = 5,
     head: AnyHeadConfig = DsplConfig(),
     train: TrainConfig = TrainConfig(),
     visual: str | None = None,
     audio: str | None = None,
-    max_rows_apart: RowsApart = MAX_ROWS_APART,
+    max_length_mismatch: LengthMismatch = MAX_LENGTH_MISMATCH,
     workers: Workers | None = None,
 ) -> list[dict[str, str | float | None]]:
     """Train every row over several seeds; returns the table. Failed where a training failed."""
@@ -38,13 +38,13 @@ def ablate(
         manifest=manifest,
         store=store,
         run=run,
-        rows=rows,
+        variants=variants,
         seeds=seeds,
         head=head,
         train=train,
         visual=visual,
         audio=audio,
-        max_rows_apart=max_rows_apart,
+        max_length_mismatch=max_length_mismatch,
         workers=workers,
     )
     log = get_run_logger()

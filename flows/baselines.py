@@ -6,7 +6,7 @@ from pathlib import Path
 from prefect import flow, get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 
-from features.timeline import MAX_ROWS_APART, RowsApart
+from features.timeline import MAX_LENGTH_MISMATCH, LengthMismatch
 from flows.key_help import with_help
 from flows.messages import baseline_name
 from models.stages.baselines import BASELINES, Baselines
@@ -23,7 +23,7 @@ def score_baselines(
     baselines: Baselines = BASELINES,
     visual: str | None = None,
     audio: str | None = None,
-    max_rows_apart: RowsApart = MAX_ROWS_APART,
+    max_length_mismatch: LengthMismatch = MAX_LENGTH_MISMATCH,
     output: Path | None = None,
 ) -> list[dict[str, float | None]]:
     """Learn each baseline on the train split; returns their scores on the val split."""
@@ -33,7 +33,7 @@ def score_baselines(
         baselines=baselines,
         visual=visual,
         audio=audio,
-        max_rows_apart=max_rows_apart,
+        max_length_mismatch=max_length_mismatch,
         output=output,
     )
     log = get_run_logger()

@@ -6,7 +6,7 @@ from pathlib import Path
 from prefect import flow, get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 
-from features.timeline import MAX_ROWS_APART, RowsApart
+from features.timeline import MAX_LENGTH_MISMATCH, LengthMismatch
 from flows.key_help import with_help
 from flows.messages import ensemble_line
 from flows.server.artifacts import publish_training
@@ -31,7 +31,7 @@ def train_ensemble(
     over: Over = "train+val",
     visual: str | None = None,
     audio: str | None = None,
-    max_rows_apart: RowsApart = MAX_ROWS_APART,
+    max_length_mismatch: LengthMismatch = MAX_LENGTH_MISMATCH,
     force: bool = False,
 ) -> dict[str, float | None]:
     """Train a head per fold of people on the store alone; returns the out-of-fold scores."""
@@ -45,7 +45,7 @@ def train_ensemble(
         over=over,
         visual=visual,
         audio=audio,
-        max_rows_apart=max_rows_apart,
+        max_length_mismatch=max_length_mismatch,
         force=force,
     )
     for note in result.notes:

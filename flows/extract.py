@@ -1,7 +1,7 @@
-"""The flow `extract-features`: a task per shard of clips, on this machine or on Dask workers."""
+"""The flow `extract-features`: a task per shard of clips, in this process or on Dask workers."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from functools import partial
 from pathlib import Path
@@ -14,14 +14,15 @@ from prefect_dask.task_runners import DaskTaskRunner
 from features.clip import ClipIds
 from features.encoders import AnyEncoderConfig
 from features.extraction.dry_run import plan_dry_run, render_dry_run
-from features.extraction.extract import Count
-from features.extraction.options import ExtractionOptions
+from features.extraction.options import Count, ExtractionOptions
 from features.extraction.outcome import ExtractionResult, Outcome
-from features.extraction.shards import PlannedExtraction, Shard, ShardStream, plan_shards
+from features.extraction.plan import PlannedExtraction, plan_extraction
+from features.extraction.shards import Shard, ShardStream, plan_shards, result_in_store
+from features.manifest.manifest import read_manifest
 from features.media.limits import DEFAULT_LIMITS, DecodeLimits
 from features.system.devices import DeviceName
 from flows.dask.cluster import cluster, connected, n_workers_of
-from flows.dask.shards import OnOutcome, completed_shards, count_in_store, new_stop, on_worker
+from flows.dask.shards import OnOutcome, completed_shards, extract_on_worker, new_stop_name
 from flows.key_help import with_help
 from flows.server.artifacts import publish_extraction
 from flows.sigterm import stop_between_clips
@@ -37,20 +38,20 @@ from flows.stages import Runner, require_complete
 def extract_shard(
     number: int, n_shards: int, extract: Callable[[OnOutcome], ExtractionResult]
 ) -> ExtractionResult:
-    """How the clips of a shard ended; what is extracted is logged with its reason."""
+    """The result of a shard; logs the outcomes of its clips."""
     log = get_run_logger()
 
     def on_outcome(outcome: Outcome) -> None:
-        named = f"shard {number} of {n_shards}: {outcome.clip} ({outcome.feature_set})"
+        prefix = f"shard {number} of {n_shards}: {outcome.clip} ({outcome.feature_set})"
         fields = {"clip": outcome.clip, "feature_set": outcome.feature_set, "state": outcome.state}
         if outcome.state == "extracted":
-            log.info("%s: extracted, %s", named, outcome.reason, extra=fields)
+            log.info("%s: extracted, %s", prefix, outcome.reason, extra=fields)
         elif outcome.state != "present":
-            log.error("%s: %s: %s", named, outcome.state, outcome.detail, extra=fields)
+            log.error("%s: %s: %s", prefix, outcome.state, outcome.detail, extra=fields)
 
     extraction = extract(on_outcome)
-    for line in extraction.remarks:
-        log.info(line)
+    for remark in extraction.remarks:
+        log.info(remark)
     return extraction
 
 
@@ -72,71 +73,74 @@ def extract_features(
     scheduler: str | None = None,
     workers: Count | None = None,
 ) -> dict[str, int]:
-    """Encode what the store lacks of the manifest, or with `dry_run` only tell what that would be.
+    """Encode what the store lacks of the manifest, or with `dry_run` only report what that is.
 
-    Returns how many clips met, or would meet, which end; fails, after all others are done, where
-    one failed. What counts is what the store has in the end, not how tasks ended.
+    Returns the number of clips by outcome, as the store holds them at the end, however tasks
+    ended. Raises `Incomplete` after all clips if one failed.
     """
     log = get_run_logger()
+    options = ExtractionOptions(
+        store, encoders, device, batch_size, readers, limits, only, failed, force
+    )
     if dry_run:
-        part = {"only": only, "failed": failed, "force": force}
-        found = plan_dry_run(manifest, store, encoders, device=device, limits=limits, **part)
-        for line in render_dry_run(found):
+        estimate = plan_dry_run(manifest, options)
+        for line in render_dry_run(estimate):
             log.info(line)
-        return dict(found.counts)
-    began = time.monotonic()
-    request = ExtractionOptions(store, encoders, device, batch_size, readers, limits, failed, force)
-    n_workers = 1 if runner == "local" else n_workers_of(scheduler, workers)
-    run = plan_shards(manifest, only, request, n_workers)
+        return dict(estimate.counts)
+    started_s = time.monotonic()
+    plan = plan_extraction(read_manifest(manifest), options)
+    shards = plan_shards(plan, 1 if runner == "local" else n_workers_of(scheduler, workers))
     reported: list[Outcome] = []
     lost: list[str] = []
-    with stop_between_clips() as on_next:
-        if run.shards and runner == "local":
-            for found in _here(run, on_next):
-                reported.extend(found.outcomes)
-        elif run.shards:
-            for found in _on_dask(run.shards, scheduler, workers, on_next):
-                if isinstance(found, Exception):
-                    log.error("a shard was lost: %s", found)
-                    lost.append(str(found))
+    with stop_between_clips() as should_continue:
+        if shards and runner == "local":
+            for result in _extract_here(plan, shards, should_continue):
+                reported.extend(result.outcomes)
+        elif shards:
+            for result in _extract_on_dask(shards, scheduler, workers, should_continue):
+                if isinstance(result, Exception):
+                    log.error("a shard was lost: %s", result)
+                    lost.append(str(result))
                 else:
-                    reported.extend(found.outcomes)
-        extraction = count_in_store(run, reported, lost, began)
+                    reported.extend(result.outcomes)
+        extraction = result_in_store(plan, reported, lost, time.monotonic() - started_s)
         for note in extraction.notes():
             log.info("note: %s", note)
         log.info(extraction.summary())
-        publish_extraction(extraction, store, manifest)  # a run that is cancelled leaves it, too
+        publish_extraction(extraction, store, manifest)  # also when the run is cancelled
     return dict(require_complete(extraction).counts)
 
 
-def _here(run: PlannedExtraction, on_next: Callable[[], bool]) -> Iterator[ExtractionResult]:
-    """Shard after shard in this process, each begun while the one before it ends."""
-    with closing(ShardStream(run, on_next)) as procession:
-        for shard in run.shards:
-            extract = partial(procession.extract, shard.number)
+def _extract_here(
+    plan: PlannedExtraction, shards: Sequence[Shard], should_continue: Callable[[], bool]
+) -> Iterator[ExtractionResult]:
+    """Yield the results of shards that this process extracts in order."""
+    with closing(ShardStream(plan, shards, should_continue)) as stream:
+        for shard in shards:
+            extract = partial(stream.extract, shard.number)
             yield extract_shard(shard.number, shard.n_shards, extract)
 
 
-def _on_dask(
-    shards: tuple[Shard, ...],
+def _extract_on_dask(
+    shards: Sequence[Shard],
     scheduler: str | None,
     workers: int | None,
-    on_next: Callable[[], bool],
+    should_continue: Callable[[], bool],
 ) -> Iterator[ExtractionResult | Exception]:
-    """Shards as workers have done them."""
+    """Yield the results of shards that Dask workers extract, as they end."""
     with (
         cluster(scheduler, workers) as address,
         connected(address) as client,
         DaskTaskRunner(address=address) as runner,
     ):
-        stop = Event(new_stop(), client=client)
+        stop = Event(new_stop_name(), client=client)
         results = {}
         for shard in shards:
-            given = {
+            parameters = {
                 "number": shard.number,
                 "n_shards": shard.n_shards,
-                "extract": partial(on_worker, shard, stop.name),
+                "extract": partial(extract_on_worker, shard, stop.name),
             }
-            future = runner.submit(extract_shard, given)
+            future = runner.submit(extract_shard, parameters)
             results[future.wrapped_future] = future.result
-        yield from completed_shards(results, stop, on_next)
+        yield from completed_shards(results, stop, should_continue)

@@ -5,10 +5,10 @@ from pathlib import Path
 from prefect import flow
 
 from features.encoders import AnyEncoderConfig
-from features.extraction.extract import Count
+from features.extraction.options import Count
 from features.media.limits import DEFAULT_LIMITS, DecodeLimits
 from features.system.devices import DeviceName
-from features.timeline import MAX_ROWS_APART, RowsApart
+from features.timeline import MAX_LENGTH_MISMATCH, LengthMismatch
 from flows.extract import extract_features
 from flows.key_help import with_help
 from flows.score import score_head
@@ -30,7 +30,7 @@ def pipeline(
     head: AnyHeadConfig = DsplConfig(),
     train: TrainConfig = TrainConfig(),
     split: str = "val",
-    max_rows_apart: RowsApart = MAX_ROWS_APART,
+    max_length_mismatch: LengthMismatch = MAX_LENGTH_MISMATCH,
     device: DeviceName = "auto",
     batch_size: Count | None = None,
     readers: Count | None = None,
@@ -40,8 +40,8 @@ def pipeline(
     """Extract, train, score; a clip that fails to extract stops it before training."""
     extract_features(manifest, store, encoders, device, batch_size, readers, limits, force=force)
     sets = feature_sets_of(encoders)
-    apart = max_rows_apart
-    train_head(manifest, store, run, head, train, max_rows_apart=apart, force=force, **sets)
+    apart = max_length_mismatch
+    train_head(manifest, store, run, head, train, max_length_mismatch=apart, force=force, **sets)
     scores = score_head(run, manifest, store, split, apart, force=force)
     publish_scored(run, split, scores["ccc_mean"] if scores else None, manifest, store)
     return scores

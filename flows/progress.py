@@ -4,16 +4,18 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from features.extraction.outcome import Outcome
 from flows.logs import is_json, log
-from flows.messages import baseline_name
-from models.baselines import AnyBaselineConfig
-from models.stages.train_head import TrainResult
-from models.training.config import EpochResult
+
+if TYPE_CHECKING:  # `vaflow verify` and `stats` show a bar too, and need no torch (test_main.py)
+    from features.extraction.outcome import Outcome
+    from models.baselines import AnyBaselineConfig
+    from models.stages.train_head import TrainResult
+    from models.training.config import EpochResult
 
 PROGRESS_EVERY_S = 10.0
 
@@ -35,6 +37,8 @@ def progress_bar(what: str) -> Iterator[Callable[[int, int], None]]:
 @contextmanager
 def terminal_hooks(console: Console) -> Iterator[dict[str, Callable[..., None]]]:
     """Hooks for a stage that show how far it is; on a terminal as bars that go away."""
+    from flows.messages import baseline_name  # loads every stage
+
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -51,22 +55,22 @@ def terminal_hooks(console: Console) -> Iterator[dict[str, Callable[..., None]]]
         scoring = bars.add_task("baselines", completed=-1, total=None, visible=False, detail="")
         members = bars.add_task("train-ensemble", total=None, visible=False, detail="")
 
-        def on_outcome(outcome: Outcome, total: int) -> None:
+        def on_outcome(outcome: "Outcome", total: int) -> None:
             detail = f"{outcome.clip} {outcome.state}"
             bars.update(extracting, advance=1, total=total, visible=True, detail=detail)
 
-        def on_epoch(epoch: EpochResult) -> None:
+        def on_epoch(epoch: "EpochResult") -> None:
             detail = f"val mean CCC {epoch.ccc_mean:.3f}"
             bars.update(training, completed=epoch.index + 1, visible=True, detail=detail)
 
-        def on_baseline(baseline: AnyBaselineConfig, total: int) -> None:
+        def on_baseline(baseline: "AnyBaselineConfig", total: int) -> None:
             detail = baseline_name(baseline)
             bars.update(scoring, advance=1, total=total, visible=True, detail=detail)
 
         def on_case(case: str, total: int) -> None:
             bars.update(ablating, advance=1, total=total, visible=True, detail=case)
 
-        def on_member(result: TrainResult, total: int) -> None:
+        def on_member(result: "TrainResult", total: int) -> None:
             detail = f"{result.run.name} {result.state}"
             bars.update(members, advance=1, total=total, visible=True, detail=detail)
 

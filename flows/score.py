@@ -6,7 +6,7 @@ from pathlib import Path
 from prefect import flow, get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 
-from features.timeline import RowsApart
+from features.timeline import LengthMismatch
 from flows.key_help import with_help
 from flows.messages import score_line
 from flows.server.artifacts import publish_score
@@ -22,7 +22,7 @@ def score_head(
     manifest: Path | None = None,
     store: str | None = None,
     split: str = "val",
-    max_rows_apart: RowsApart | None = None,
+    max_length_mismatch: LengthMismatch | None = None,
     sample: Path | None = None,
     force: bool = False,
 ) -> dict[str, float | None] | None:
@@ -32,7 +32,7 @@ def score_head(
         manifest=manifest,
         store=store,
         split=split,
-        max_rows_apart=max_rows_apart,
+        max_length_mismatch=max_length_mismatch,
         sample=sample,
         force=force,
     )

@@ -10,7 +10,7 @@ from typing import Any, get_args
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from features.config_errors import describe, describe_yaml
+from features.config_errors import describe, describe_yaml, keys_at
 from features.errors import InputError
 from flows.stage_keys import known_keys, parameters
 from models.training.old_keys import move_old_keys
@@ -37,7 +37,8 @@ def checked_keys(
     from_file = _from_file(config)
     both = {**deepcopy(dict(base)), **from_file}
     given = {k: v for k, v in both.items() if k in model.model_fields}
-    for override in overrides:
+    # Kinds first: a config of another kind begins with the defaults of that kind.
+    for override in sorted(overrides, key=lambda o: not o.partition("=")[0].endswith(".kind")):
         _set(given, override, model)
     try:
         return model.model_validate(given)
@@ -103,6 +104,8 @@ def _set(given: dict[str, Any], override: str, model: type[BaseModel]) -> None:
                 raise InputError(f"{key}: {part!r} is no place in a list of {len(place)}")
             index = int(part)
         if following is None:
+            if part == "kind" and isinstance(place, dict) and place.get("kind", value) != value:
+                _forget_old_kind(given, place, [first, *inner[:-1]], str(value), model)
             place[index] = value
             return
         if isinstance(place, dict):
@@ -110,3 +113,22 @@ def _set(given: dict[str, Any], override: str, model: type[BaseModel]) -> None:
         place = place[index]
         if not isinstance(place, dict | list):
             raise InputError(f"{key}: {part!r} holds {place!r}, which has no key {following!r}")
+
+
+def _forget_old_kind(
+    given: dict[str, Any],
+    place: dict[str, Any],
+    parts: list[str],
+    kind: str,
+    model: type[BaseModel],
+) -> None:
+    """Removes what another kind does not have; a head of another kind is that preset as published.
+
+    The loss belongs to the preset. `ablate` treats a row with another kind in the same way.
+    """
+    kept = keys_at(model, (*parts, kind))
+    if parts == ["head"]:
+        kept = []
+        given.get("train", {}).pop("loss", None)
+    for name in place.keys() - set(kept):
+        del place[name]

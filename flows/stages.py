@@ -14,12 +14,12 @@ from features.clip import ClipIds
 from features.encoders import AnyEncoderConfig
 from features.errors import Incomplete, InputError
 from features.extraction.dry_run import DryRun, plan_dry_run
-from features.extraction.extract import Count, extract_features
-from features.extraction.options import ExtractionOptions
+from features.extraction.extract import extract_features
+from features.extraction.options import Count, ExtractionOptions
 from features.extraction.outcome import ExtractionResult, Outcome
 from features.media.limits import DEFAULT_LIMITS, DecodeLimits
 from features.system.devices import DeviceName
-from features.timeline import MAX_ROWS_APART, RowsApart
+from features.timeline import MAX_LENGTH_MISMATCH, LengthMismatch
 from flows.sigterm import stop_between_clips
 from models.heads import AnyHeadConfig
 from models.heads.dspl import DsplConfig
@@ -51,7 +51,7 @@ def pipeline(
     head: AnyHeadConfig = DsplConfig(),
     train: TrainConfig = TrainConfig(),
     split: str = "val",
-    max_rows_apart: RowsApart = MAX_ROWS_APART,
+    max_length_mismatch: LengthMismatch = MAX_LENGTH_MISMATCH,
     device: DeviceName = "auto",
     batch_size: Count | None = None,
     readers: Count | None = None,
@@ -81,7 +81,7 @@ def pipeline(
         run=run,
         head=head,
         train=train,
-        max_rows_apart=max_rows_apart,
+        max_length_mismatch=max_length_mismatch,
         force=force,
         on_epoch=on_epoch,
         **sets,
@@ -91,7 +91,7 @@ def pipeline(
         manifest=manifest,
         store=store,
         split=split,
-        max_rows_apart=max_rows_apart,
+        max_length_mismatch=max_length_mismatch,
         force=force,
     )
     return PipelineResult(extraction, training, score)
@@ -145,41 +145,22 @@ def extract_or_tell(
     workers: Count | None = None,
     on_outcome: Callable[[Outcome, int], None] | None = None,
 ) -> ExtractionResult | DryRun:
-    """Bring the store up to the manifest, or with `dry_run` only tell what that would be.
+    """Extract the clips of the manifest that the store lacks, or only report them (`dry_run`).
 
-    Only these clips, or those that failed; in this process, or on Dask workers.
+    Runs in this process or on Dask workers. SIGTERM stops it between clips.
     """
-    part = {"only": only, "failed": failed, "force": force}
+    options = ExtractionOptions(
+        store, encoders, device, batch_size, readers, limits, only, failed, force
+    )
     if dry_run:
-        return plan_dry_run(manifest, store, encoders, device=device, limits=limits, **part)
-    with stop_between_clips() as on_next:
+        return plan_dry_run(manifest, options)
+    with stop_between_clips() as should_continue:
+        hooks = {"on_outcome": on_outcome, "should_continue": should_continue}
         if runner == "dask":
             from flows.dask.shards import extract_on_dask
 
-            request = ExtractionOptions(
-                store, encoders, device, batch_size, readers, limits, failed, force
-            )
-            return extract_on_dask(
-                manifest,
-                request,
-                only=only,
-                scheduler=scheduler,
-                workers=workers,
-                on_outcome=on_outcome,
-                on_next=on_next,
-            )
-        return extract_features(
-            manifest,
-            store,
-            encoders,
-            device=device,
-            batch_size=batch_size,
-            readers=readers,
-            limits=limits,
-            on_outcome=on_outcome,
-            on_next=on_next,
-            **part,
-        )
+            return extract_on_dask(manifest, options, scheduler=scheduler, workers=workers, **hooks)
+        return extract_features(manifest, options, **hooks)
 
 
 STAGES: dict[str, Callable] = {

@@ -7,7 +7,7 @@ from pathlib import Path
 from prefect import flow, get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 
-from features.timeline import MAX_ROWS_APART, RowsApart
+from features.timeline import MAX_LENGTH_MISMATCH, LengthMismatch
 from flows.key_help import with_help
 from flows.messages import training_line
 from flows.server.artifacts import publish_training
@@ -29,7 +29,7 @@ def train_task(
     train: TrainConfig,
     visual: str | None,
     audio: str | None,
-    max_rows_apart: int,
+    max_length_mismatch: int,
     force: bool,
 ) -> TrainResult:
     """Train a head; every fifth epoch is logged."""
@@ -47,7 +47,7 @@ def train_task(
         train=train,
         visual=visual,
         audio=audio,
-        max_rows_apart=max_rows_apart,
+        max_length_mismatch=max_length_mismatch,
         force=force,
         on_epoch=on_epoch,
     )
@@ -63,12 +63,14 @@ def train_head(
     train: TrainConfig = TrainConfig(),
     visual: str | None = None,
     audio: str | None = None,
-    max_rows_apart: RowsApart = MAX_ROWS_APART,
+    max_length_mismatch: LengthMismatch = MAX_LENGTH_MISMATCH,
     force: bool = False,
 ) -> dict[str, float]:
     """Train a head on the store alone; returns the val scores of the epoch that was kept."""
     began = time.monotonic()
-    result = train_task(manifest, store, run, head, train, visual, audio, max_rows_apart, force)
+    result = train_task(
+        manifest, store, run, head, train, visual, audio, max_length_mismatch, force
+    )
     for note in result.notes:
         get_run_logger().info("note: %s", note)
     get_run_logger().info("%s, in %.1f s", training_line(result), time.monotonic() - began)

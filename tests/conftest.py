@@ -61,10 +61,10 @@ def decoder():
 
 
 @pytest.fixture
-def station():
-    """The CPU, on which nothing is loaded yet."""
-    with closing(Runtime("cpu")) as station:
-        yield station
+def runtime():
+    """A runtime on the CPU that has loaded nothing."""
+    with closing(Runtime("cpu")) as runtime:
+        yield runtime
 
 
 @pytest.fixture(scope="session")

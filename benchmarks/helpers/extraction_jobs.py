@@ -18,6 +18,7 @@ from torch import Tensor
 from benchmarks.helpers.timing import Seconds
 from features.encoders import AnyEncoderConfig
 from features.extraction.extract import extract_features
+from features.extraction.options import ExtractionOptions
 from features.spec import FeatureSpec
 
 STORES = Path("data/benchmarks/stores")
@@ -79,14 +80,14 @@ def extract(
     """
     STORES.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=STORES) as folder:
-        done = extract_features(
-            manifest,
+        options = ExtractionOptions(
             f"{folder}/s.zarr",
-            encoders,  # pyright: ignore[reportArgumentType]
+            tuple(encoders),  # pyright: ignore[reportArgumentType]
             device="cpu",
             batch_size=batch_size,
             readers=readers,
         )
+        done = extract_features(manifest, options)
     if done.failed:
         raise SystemExit(f"extraction failed: {done.failed[0].detail}")
     return Seconds(done.pass_s)

@@ -6,27 +6,19 @@ folder. A record is made up when it is asked for, of the number in its clip's id
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
 from features.canonical_json import JsonObject
-from features.clip import Track
 from features.freshness.quarantine import write_entry
 from features.media.decoder_version import decoder_version
 from features.media.limits import DEFAULT_LIMITS
 from features.spec import MODALITY, FeatureSpec, Modality
 from features.store.backend import Entry, StoreBackend
-from features.store.commit import (
-    Commit,
-    RecordHeader,
-    encode_commit,
-    encode_group,
-    make_commit,
-    parse_commit,
-)
+from features.store.commit import encode_commit, encode_group, make_commit
 from features.store.feature_store import ROOT
 
 N_FILES = 1000  # of media, below as many names for their one folder
@@ -74,9 +66,9 @@ def make_quarantine(work: Path, specs: list[FeatureSpec], n_clips: int) -> None:
                     spec.name,
                     f"clip-{number:07d}",
                     code="damaged",
-                    words="made up",
+                    message="made up",
                     source=source_of(number, MODALITY[spec.kind]),
-                    extractor=decoder_version(DEFAULT_LIMITS),
+                    decoder=decoder_version(DEFAULT_LIMITS),
                 )
 
 
@@ -135,41 +127,32 @@ class Imagined(StoreBackend):
             return _record(int(clip[-7:]) % N_FILES, MODALITY[spec.kind])
         return encode_group(spec.model_dump(mode="json"))
 
-    def commit(self, name: str) -> Commit | None:
-        """As it is read from an object store."""
-        raw = self.metadata(name)
-        return None if raw is None else parse_commit(raw, self.path(name))
+    def file_sizes(self, name: str, files: Iterable[str]) -> dict[str, int]:
+        """One byte for each file; a corrupt record lacks its values."""
+        is_corrupt = kind_of(int(name[-7:]) % N_FILES) == "corrupt"
+        return {file: 1 for file in files if not (is_corrupt and file == "values/c/0/0")}
 
-    def glance(self, name: str) -> RecordHeader:
-        """A commit is parsed and held to its digest; the listing of files costs nothing here."""
-        if self.is_new:
-            return RecordHeader(None)
-        place = int(name[-7:]) % N_FILES
-        if kind_of(place) == "corrupt":
-            return RecordHeader(None, fault="values/c/0/0 is missing")
-        raw = _record(place, MODALITY[name.partition("-")[0]])
-        return RecordHeader(parse_commit(raw, name), 1) if raw else RecordHeader(None)
+    @property
+    def is_atomic(self) -> bool:
+        """It is: nothing is written."""
+        return True
 
     def exists(self) -> bool:
         """It does, in a way."""
         return True
 
-    def refuse_unless_safe(self) -> None:
+    def check_no_links(self) -> None:
         """Nothing: no link."""
 
-    def refuse_unless_writable(self) -> None:
+    def check_writable(self) -> None:
         """Nothing: what is written is forgotten."""
 
-    def disk_path(self, name: str) -> Path:
+    def staging_path(self, name: str) -> Path:
         """The work folder."""
         return self.work
 
     def put_metadata(self, name: str, data: bytes) -> None:
         """Forget it."""
-
-    def track(self, name: str, commit: Commit) -> Track:
-        """None is here; no plan asks."""
-        raise NotImplementedError
 
     def record(self, name: str) -> AbstractContextManager[Path]:
         """None is here; no plan asks."""
@@ -179,7 +162,7 @@ class Imagined(StoreBackend):
         """No plan does."""
         raise NotImplementedError
 
-    def put_away(self, name: str, target: Path) -> bool:
+    def move_out(self, name: str, target: Path) -> bool:
         """No plan does."""
         raise NotImplementedError
 

@@ -1,4 +1,4 @@
-"""Every data set there is. To add one: write its module here, then add it to this union."""
+"""The supported data sets. To add one, write its module here and add its config to the union."""
 
 from pathlib import Path
 from typing import Annotated
@@ -12,7 +12,7 @@ AnyDatasetConfig = Annotated[AffWild2Config, Field(discriminator="kind")]
 
 
 def dataset(kind: str, root: Path, **settings: object) -> AnyDatasetConfig:
-    """The data set of a kind; `InputError` lists the kinds there are."""
+    """Return the config of a data set; raise `InputError` with the valid kinds for another kind."""
     given = {"kind": kind, "root": root, **settings}
     try:
         return TypeAdapter(AnyDatasetConfig).validate_python(given)

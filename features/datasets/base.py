@@ -1,5 +1,6 @@
-"""What a data set promises: a manifest of its clips, and a report of what was found."""
+"""The interface of a data set, and the index of its clips."""
 
+from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
@@ -11,26 +12,34 @@ from features.canonical_json import JsonObject
 from features.clip import Clip
 
 
-class DatasetConfig(BaseModel):
-    """Settings of a data set."""
+class DatasetConfig(BaseModel, ABC):
+    """The settings of a data set, and how its clips are found."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     root: Path
-    """The folder that holds it."""
+    """The folder of the data set."""
+
+    @abstractmethod
+    def index(self, base: Path) -> "DatasetIndex":
+        """Return the clips of the data set, with paths relative to the folder `base`.
+
+        A clip that cannot be used is left out with a reason. Raises `InputError` if the folder does
+        not hold the data set.
+        """
 
 
 @dataclass(frozen=True, slots=True)
 class ClipReport:
-    """What was found for one clip."""
+    """Counts of one clip."""
 
     clip: str
     split: str | None
     n_rows: int
-    """Rows of the annotation, or of the sample submission; 0 where there is neither."""
+    """Rows of the annotation, or else of the sample submission; 0 without either."""
     n_annotated: int
     n_frames: int
-    """Frames that the container lists."""
+    """Frames according to the container."""
     n_crops: int
     n_annotated_without_crop: int
     fps: float
@@ -44,20 +53,20 @@ class ClipReport:
 
 
 @dataclass(frozen=True, slots=True)
-class Indexed:
-    """The clips of a data set, with the report of found against expected."""
+class DatasetIndex:
+    """The clips of a data set, and a report of what was found."""
 
     clips: tuple[Clip, ...]
     reports: tuple[ClipReport, ...]
     left_out: dict[str, str]
-    """Why each clip is not in the manifest."""
+    """Clips that are not in the manifest, with the reason."""
     notes: tuple[str, ...]
-    """What is odd, but did no harm."""
+    """Oddities that leave no clip out."""
     expected_clips: dict[str, int] = field(default_factory=dict)
-    """Clips per split of the whole, original data set."""
+    """Number of clips in each split of the complete data set."""
 
     def as_json(self) -> JsonObject:
-        """The whole report."""
+        """Return the report as `index --json` prints it."""
         return {
             "splits": self._splits(),
             "totals": self._totals(),
@@ -67,11 +76,10 @@ class Indexed:
         }
 
     def _splits(self) -> JsonObject:
-        found = Counter(clip.split or "none" for clip in self.clips)
-        names = list(dict.fromkeys([*self.expected_clips, *found]))
+        counts = Counter(clip.split or "none" for clip in self.clips)
         return {
-            name: {"clips": found[name], "clips_of_the_original": self.expected_clips.get(name)}
-            for name in names
+            name: {"clips": counts[name], "clips_of_the_original": self.expected_clips.get(name)}
+            for name in dict.fromkeys([*self.expected_clips, *counts])
         }
 
     def _totals(self) -> JsonObject:
@@ -96,8 +104,8 @@ class Indexed:
         }
 
 
-def render_index(indexed: Indexed) -> Sequence[str]:
-    """The report for a person, line by line."""
+def render_index(indexed: DatasetIndex) -> Sequence[str]:
+    """Return the lines of the report for a person."""
     report = indexed.as_json()
     lines = ["found of expected:"]
     for name, counts in report["splits"].items():
@@ -108,10 +116,10 @@ def render_index(indexed: Indexed) -> Sequence[str]:
         if isinstance(value, dict):
             value = ", ".join(f"{k}: {v}" for k, v in value.items())
         lines.append(f"  {name.replace('_', ' ')}: {value}")
-    off = [r for r in indexed.reports if r.difference or r.variable_rate or not r.has_sound]
-    if off:
+    odd = [r for r in indexed.reports if r.difference or r.variable_rate or not r.has_sound]
+    if odd:
         lines.append("clips that are not plain:")
-    for r in off:
+    for r in odd:
         lines.append(
             f"  {r.clip}: {r.n_rows} rows, {r.n_frames} frames ({r.difference:+d})"
             f"{', variable rate' if r.variable_rate else ''}{'' if r.has_sound else ', no sound'}"

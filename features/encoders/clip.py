@@ -30,7 +30,7 @@ from features.media.limits import check_frames
 from features.media.sampling import EVERY_FRAME, Sampling
 from features.media.video import Image
 from features.spec import FeatureSpec, Modality
-from features.timeline import MAX_ROWS_APART, FrameTimes, constant_frame_times, extend_times
+from features.timeline import MAX_LENGTH_MISMATCH, FrameTimes, constant_frame_times, extend_times
 
 EPOCH = 1  # of the code below, see FeatureSpec.epoch
 
@@ -215,11 +215,11 @@ def _crop_times(source: Source, folder: Path, decoder: Decoder, *, last_crop: in
         return constant_frame_times(last_crop, source.fps, "no video")
     times = decoder.frame_times(source.video, source.fps)
     n_extra = last_crop - len(times.time_s)
-    if n_extra > MAX_ROWS_APART:
+    if n_extra > MAX_LENGTH_MISMATCH:
         raise MediaError(
             f"{folder} has crop {last_crop}, but {source.video} has {len(times.time_s)} frames; at "
-            f"most {MAX_ROWS_APART} more are accepted: are these the crops of this video? correct "
-            "`frames` or `video` in the manifest, or remove the crops that are too many",
+            f"most {MAX_LENGTH_MISMATCH} more are accepted: are these the crops of this video? "
+            "correct `frames` or `video` in the manifest, or remove the crops that are too many",
             "crops",
         )
     return FrameTimes(extend_times(times.time_s, max(0, n_extra)), times.rows, times.note)

@@ -1,1 +1,1 @@
-"""Extraction: what a feature store lacks is decoded, encoded and stored."""
+"""Extraction: clips that a feature store lacks are decoded, encoded and stored."""

@@ -1,7 +1,6 @@
-"""Clips through encoders: read ahead of them, in batches that run on from clip to clip.
+"""Encodes clips that are read ahead, in batches that run on from clip to clip.
 
-decode processes -> readers (threads) -> bounded queue of items -> batches across clips -> encoders
--> tracks
+decoding processes -> readers (threads) -> bounded queue of items -> batches across clips -> tracks
 """
 
 import logging
@@ -23,39 +22,36 @@ from features.media.decoder import Decoder
 
 log = logging.getLogger(__name__)
 
-
-IN_FLIGHT = 1  # batches that a GPU works on while the next is made ready
-LEAST_ON_CPU = 16  # items of a batch: fewer are multiplied in other ways, and differ in a last bit
-# (`test_encoding.py::test_an_item_is_the_same_whatever_is_beside_it`)
-
-log = logging.getLogger(__name__)
+IN_FLIGHT = 1  # batches that a GPU encodes while the next one is prepared
+LEAST_ON_CPU = 16  # items of a batch: matrix products of fewer differ in the last bit
+# (`test_batching.py::test_an_item_has_the_same_output_in_any_batch`)
 
 
 @dataclass(frozen=True, slots=True)
 class Encoded:
-    """One clip that came through, for one feature set."""
+    """A clip that was encoded for one feature set."""
 
     index: int
-    """Its place in the line."""
+    """Index of the clip's task."""
     feature_set: str
     track: Track
     note: str | None
-    """What is odd about it."""
+    """What is unusual about the track."""
 
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """One clip that did not."""
+    """A clip that could not be encoded for one feature set."""
 
     index: int
     feature_set: str
-    why: str
+    detail: str
     code: MediaCode
 
 
 @dataclass(slots=True)
 class _ClipInProgress:
-    """A clip on its way through an encoder."""
+    """The outputs of a clip so far, for one encoder."""
 
     index: int
     outputs: OutputBuffer = field(default_factory=OutputBuffer)
@@ -63,8 +59,8 @@ class _ClipInProgress:
     end: EndOfClip | None = None
 
     @property
-    def is_whole(self) -> bool:
-        """Whether it is read to its end and all of it is encoded."""
+    def is_complete(self) -> bool:
+        """Whether the clip is read to its end and all its items are encoded."""
         return self.end is not None and self.outputs.n_items == self.n_read
 
 
@@ -74,84 +70,84 @@ def encode_all(
     *,
     batch_sizes: Mapping[str, int],
     decoders: Sequence[Decoder],
-    meter: StageTimer | None = None,
+    timer: StageTimer | None = None,
 ) -> Generator[Encoded | Failed, None, None]:
-    """Each clip and feature set as it is done, in whatever order.
+    """Yield the result of each clip and feature set when it is ready, in any order.
 
-    `encoders` and `batch_sizes` are by feature set. There are as many readers as decoders. Every
-    batch of an encoder but its last is full.
+    `encoders` and `batch_sizes` are by feature set. Each decoder serves one reader. All batches of
+    an encoder but the last are full.
     """
-    meter = meter or StageTimer(QUEUE_PIECES)
-    lines = {
-        name: _EncoderQueue(name, encoder, batch_sizes[name], meter)
+    timer = timer or StageTimer(QUEUE_PIECES)
+    queues = {
+        name: _EncoderQueue(name, encoder, batch_sizes[name], timer)
         for name, encoder in encoders.items()
     }
     with ExitStack() as stack:
-        for line in lines.values():
-            stack.enter_context(closing(line))
-        with closing(prefetch(encoders, tasks, decoders, meter)) as pieces:
-            for index, name, found in pieces:
-                yield from lines[name].take(index, found)
-        for line in lines.values():
-            yield from line.rest()
+        for queue in queues.values():
+            stack.enter_context(closing(queue))
+        with closing(prefetch(encoders, tasks, decoders, timer)) as items:
+            for index, name, item in items:
+                yield from queues[name].add(index, item)
+        for queue in queues.values():
+            yield from queue.flush()
 
 
 class _EncoderQueue:
-    """What waits for one encoder, what it works on, and what has come of it."""
+    """The items that wait for one encoder, its batches in flight, and its clips in progress."""
 
-    def __init__(self, name: str, encoder: Encoder, batch_size: int, meter: StageTimer) -> None:
-        self.name, self.encoder, self.batch_size, self.meter = name, encoder, batch_size, meter
-        self._open: dict[int, _ClipInProgress] = {}
+    def __init__(self, name: str, encoder: Encoder, batch_size: int, timer: StageTimer) -> None:
+        self.name, self.encoder, self.batch_size, self.timer = name, encoder, batch_size, timer
+        self._clips: dict[int, _ClipInProgress] = {}
         self._waiting: deque[tuple[_ClipInProgress, Tensor]] = deque()
         self._n_waiting = 0
-        self._in_flight: deque[tuple[list[tuple[_ClipInProgress, Tensor]], _Output]] = deque()
+        self._in_flight: deque[tuple[list[tuple[_ClipInProgress, Tensor]], BatchOutput]] = deque()
 
-    def take(self, index: int, found: ReadItem) -> Iterator[Encoded | Failed]:
-        """What comes of what was read of a clip; batches that are full are encoded."""
-        if index not in self._open:
-            self._open[index] = _ClipInProgress(index)
-        clip = self._open[index]
-        if isinstance(found, Tensor):
-            self._waiting.append((clip, found))
-            self._n_waiting += len(found)
-            clip.n_read += len(found)
+    def add(self, index: int, item: ReadItem) -> Iterator[Encoded | Failed]:
+        """Add what was read of a clip; yield the clips that this completes."""
+        if index not in self._clips:
+            self._clips[index] = _ClipInProgress(index)
+        clip = self._clips[index]
+        if isinstance(item, Tensor):
+            self._waiting.append((clip, item))
+            self._n_waiting += len(item)
+            clip.n_read += len(item)
             while self._n_waiting >= self.batch_size:
-                yield from self._encode()
-        elif isinstance(found, MediaError):
-            kept = [entry for entry in self._waiting if entry[0] is not clip]
-            self._waiting = deque(kept)
-            self._n_waiting = sum(len(items) for _, items in kept)
-            self._open.pop(index).outputs.close()
-            yield Failed(index, self.name, str(found), found.code)
+                yield from self._encode_batch()
+        elif isinstance(item, MediaError):
+            others = [entry for entry in self._waiting if entry[0] is not clip]
+            self._waiting = deque(others)
+            self._n_waiting = sum(len(items) for _, items in others)
+            self._clips.pop(index).outputs.close()
+            yield Failed(index, self.name, str(item), item.code)
         else:
-            clip.end = found
-            if clip.is_whole:
-                yield self._finished(clip)
+            clip.end = item
+            if clip.is_complete:
+                yield self._assemble(clip)
 
-    def rest(self) -> Iterator[Encoded | Failed]:
-        """What comes of what still waits."""
+    def flush(self) -> Iterator[Encoded | Failed]:
+        """Encode all waiting items; yield the clips that this completes."""
         while self._waiting:
-            yield from self._encode()
+            yield from self._encode_batch()
         while self._in_flight:
-            yield from self._settle()
+            yield from self._collect()
 
     def close(self) -> None:
-        """Forget what is kept of clips that will not become whole."""
-        for clip in self._open.values():
+        """Delete the outputs of incomplete clips."""
+        for clip in self._clips.values():
             clip.outputs.close()
 
-    def _encode(self) -> Iterator[Encoded | Failed]:
-        """Begin the next batch, of however many clips; the clips that older ones make whole."""
-        parts = list(self._next())
-        with self.meter.at("encode", self.name):
+    def _encode_batch(self) -> Iterator[Encoded | Failed]:
+        """Start the next batch; yield the clips that older batches complete."""
+        parts = list(self._next_batch())
+        with self.timer.measure("encode", self.name):
             items = pad_batch([items for _, items in parts], self.encoder, self.batch_size)
-            output = self._encoded(items)
+            output = self._encode(items)
         self._in_flight.append((parts, output))
         while len(self._in_flight) > (IN_FLIGHT if output.event else 0):
-            yield from self._settle()
+            yield from self._collect()
 
-    def _next(self) -> Iterator[tuple[_ClipInProgress, Tensor]]:
-        """Up to a batch of items from the head of the line."""
+    def _next_batch(self) -> Iterator[tuple[_ClipInProgress, Tensor]]:
+        """Take up to a batch of waiting items, by clip."""
         n_items = min(self.batch_size, self._n_waiting)
         self._n_waiting -= n_items
         while n_items:
@@ -162,26 +158,26 @@ class _EncoderQueue:
             n_items -= len(items)
             yield clip, items
 
-    def _encoded(self, items: Tensor) -> "_Output":
-        """The outputs of a batch; in smaller batches from here on where memory is too small."""
+    def _encode(self, items: Tensor) -> "BatchOutput":
+        """The outputs of a batch; halves the batch size when memory is too small."""
         try:
             if len(items) <= self.batch_size:
-                return _Output.of(self.encoder.encode(_pin(items, self.encoder.device)))
+                return BatchOutput.fetch(self.encoder.encode(_pin(items, self.encoder.device)))
         except RuntimeError as error:
             if not is_out_of_memory(error):
                 raise
-            self.batch_size = self._smaller(len(items))
-        parts = [self._encoded(part) for part in items.split(self.batch_size)]
-        return _Output.of(torch.cat([part.on_cpu() for part in parts]))
+            self.batch_size = self._half_of(len(items))
+        parts = [self._encode(part) for part in items.split(self.batch_size)]
+        return BatchOutput.fetch(torch.cat([part.on_cpu() for part in parts]))
 
-    def _smaller(self, n_items: int) -> int:
-        """Half of a batch that did not fit."""
+    def _half_of(self, n_items: int) -> int:
+        """Half the size of a batch that did not fit into memory."""
         if n_items == 1:
             raise VaflowError(
                 f"{self.encoder.device} has too little memory to encode one item for {self.name}; "
                 "free some, or give another device or a smaller encoder or precision"
             )
-        torch.cuda.empty_cache()  # nothing where there is no GPU
+        torch.cuda.empty_cache()  # no effect without a GPU
         log.warning(
             "%s: a batch of %d does not fit into the memory of %s: %d from here on",
             self.name,
@@ -191,21 +187,21 @@ class _EncoderQueue:
         )
         return n_items // 2
 
-    def _settle(self) -> Iterator[Encoded | Failed]:
-        """The clips that the oldest batch in flight makes whole."""
+    def _collect(self) -> Iterator[Encoded | Failed]:
+        """Wait for the oldest batch in flight; yield the clips that it completes."""
         parts, output = self._in_flight.popleft()
-        with self.meter.at("encode", self.name):
-            found = output.on_cpu()[: sum(len(items) for _, items in parts)]
-        for (clip, _), part in zip(parts, found.split([len(p) for _, p in parts]), strict=True):
-            if self._open.get(clip.index) is not clip:  # it has failed meanwhile
+        with self.timer.measure("encode", self.name):
+            values = output.on_cpu()[: sum(len(items) for _, items in parts)]
+        for (clip, _), part in zip(parts, values.split([len(p) for _, p in parts]), strict=True):
+            if self._clips.get(clip.index) is not clip:  # failed while the batch was in flight
                 continue
             clip.outputs.add(part)
-            if clip.is_whole:
-                yield self._finished(clip)
+            if clip.is_complete:
+                yield self._assemble(clip)
 
-    def _finished(self, clip: _ClipInProgress) -> Encoded | Failed:
-        """The clip's track, or why it cannot be one."""
-        del self._open[clip.index]
+    def _assemble(self, clip: _ClipInProgress) -> Encoded | Failed:
+        """The track of a complete clip, or why there is none."""
+        del self._clips[clip.index]
         assert clip.end is not None
         try:
             with closing(clip.outputs) as outputs:
@@ -213,42 +209,42 @@ class _EncoderQueue:
                 track, note = self.encoder.assemble(values, clip.end.layout)
         except MediaError as error:
             return Failed(clip.index, self.name, str(error), error.code)
-        except ValueError as error:  # a Track refuses what it cannot be
+        except ValueError as error:  # `Track` checks what it is given
             return Failed(clip.index, self.name, str(error), "damaged")
         return Encoded(clip.index, self.name, track, note)
 
 
 @dataclass(frozen=True, slots=True)
-class _Output:
-    """A batch's outputs in float16, on the CPU or on their way to it."""
+class BatchOutput:
+    """The outputs of a batch in float16, on the CPU or being copied to it."""
 
     values: Tensor
     event: "torch.cuda.Event | None" = None
-    """Has happened when the values are there."""
+    """Recorded after the copy from a GPU."""
 
     @classmethod
-    def of(cls, values: Tensor) -> "_Output":
-        """Begin to fetch them; nobody waits here."""
+    def fetch(cls, values: Tensor) -> "BatchOutput":
+        """Start copying outputs to the CPU, into pinned memory, without waiting."""
         if values.device.type != "cuda":
             return cls(values.half())
-        fetched = torch.empty(values.shape, dtype=torch.float16, pin_memory=True)
-        fetched.copy_(values, non_blocking=True)
+        pinned = torch.empty(values.shape, dtype=torch.float16, pin_memory=True)
+        pinned.copy_(values, non_blocking=True)
         event = torch.cuda.Event()
         event.record()
-        return cls(fetched, event)
+        return cls(pinned, event)
 
     def on_cpu(self) -> Tensor:
-        """The values, when they are there."""
+        """The values; waits until they are copied."""
         if self.event:
             self.event.synchronize()
         return self.values
 
 
 def pad_batch(parts: Sequence[Tensor], encoder: Encoder, batch_size: int) -> Tensor:
-    """The items of a batch; what is too few is filled up with blank ones.
+    """The items of a batch, with blank items added to a batch that is too small.
 
-    How clips are dealt out to runs then decides no number on a CPU. A GPU may choose its way of
-    multiplying by the size of a batch, so that its last one is filled up whole.
+    A batch on a CPU has at least `LEAST_ON_CPU` items, so that its size decides no number. A GPU
+    may choose another kernel for each batch size, so its batches are always full.
     """
     on_cpu = encoder.device.type == "cpu"
     n_blank = (min(batch_size, LEAST_ON_CPU) if on_cpu else batch_size) - sum(map(len, parts))
@@ -256,19 +252,19 @@ def pad_batch(parts: Sequence[Tensor], encoder: Encoder, batch_size: int) -> Ten
 
 
 def _pin(items: Tensor, device: torch.device) -> Tensor:
-    """The items where a GPU can fetch them without the CPU waiting."""
+    """The items in pinned memory, which a GPU copies without blocking the CPU."""
     return items.pin_memory() if device.type == "cuda" else items
 
 
 def is_out_of_memory(error: RuntimeError) -> bool:
-    """Whether a device, or the CPU, had no memory for what was to be done."""
+    """Whether torch could not allocate memory, on a GPU or the CPU."""
     return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
 
 
 def largest_batch(encoder: Encoder) -> int:
-    """The largest batch, of so many halvings, that the memory of the encoder's device takes.
+    """The encoder's batch size on a GPU, halved until a batch fits into memory.
 
-    On a CPU it is the encoder's own number: more items would only wait longer to be full.
+    On a CPU it is the encoder's own batch size: larger batches are no faster.
     """
     if encoder.device.type == "cpu":
         return encoder.cpu_batch

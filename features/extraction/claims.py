@@ -1,4 +1,4 @@
-"""Which process works on which clip: each is claimed, per feature set, before it is decoded."""
+"""Claims: a process takes a lock on a clip, per feature set, before decoding it."""
 
 from collections.abc import Callable, Iterator, Sequence
 
@@ -10,78 +10,79 @@ from features.media.decoder_version import DecoderVersion
 from features.store.feature_store import FeatureStore
 from features.system.locks import HeldLock
 
-MAX_CLAIMS = 256  # each holds a file open, and 1024 is what a process usually may
+MAX_CLAIMS = 256  # each keeps a file open, and the usual limit of a process is 1024
 
 
 class ClaimingPass:
-    """One pass over clips: those that nobody else works on are claimed as they are begun.
+    """One pass over clips, which claims each clip that no other process has claimed.
 
-    Nobody waits within a pass, so that two processes cannot wait for each other: a clip that
-    waits for its batch is claimed already.
+    A pass never waits for a lock, so two processes cannot wait for each other: a clip that waits
+    for its batch is already claimed.
     """
 
     def __init__(
         self,
         store: FeatureStore,
         clips: Sequence[ClipJobs],
-        tool: DecoderVersion,
-        on_next: Callable[[], bool],
+        decoder: DecoderVersion,
+        should_continue: Callable[[], bool],
     ) -> None:
-        self.begun: dict[tuple[int, str], ExtractionJob] = {}
-        """What was handed out, by place in the line and feature set."""
-        self.held: dict[tuple[int, str], HeldLock] = {}
-        """The claims on these, until they are done."""
-        self.left: list[ClipJobs] = []
-        """For the next pass."""
-        self.settled: list[Outcome] = []
-        """What others did since it was planned."""
-        self._store, self._clips, self._tool, self._on_next = store, clips, tool, on_next
+        self.started: dict[tuple[int, str], ExtractionJob] = {}
+        """The claimed jobs, by index of the task and feature set."""
+        self.locks: dict[tuple[int, str], HeldLock] = {}
+        """The locks of those that are not finished."""
+        self.remaining: list[ClipJobs] = []
+        """The jobs for the next pass."""
+        self.done_elsewhere: list[Outcome] = []
+        """The outcomes of clips that other processes have finished since the plan was made."""
+        self._store, self._clips, self._decoder = store, clips, decoder
+        self._should_continue = should_continue
 
     def tasks(self) -> Iterator[ReadTask]:
-        """Each clip with the feature sets that it is claimed for, as it is handed out.
+        """Yield each clip with the feature sets that it is claimed for; claims it when asked.
 
-        It ends early where no further clip is to be begun.
+        Ends early when `should_continue` returns False.
         """
         index = 0
         for jobs in self._clips:
-            if not self._on_next():
+            if not self._should_continue():
                 return
-            left: list[ExtractionJob] = []
+            remaining: list[ExtractionJob] = []
             wanted: list[str] = []
             for job in jobs:
-                claim = self._claim(job, left)
-                if claim:
-                    self.held[index, job.feature_set] = claim
-                    self.begun[index, job.feature_set] = job
+                lock = self._claim(job, remaining)
+                if lock:
+                    self.locks[index, job.feature_set] = lock
+                    self.started[index, job.feature_set] = job
                     wanted.append(job.feature_set)
-            if left:
-                self.left.append(tuple(left))
+            if remaining:
+                self.remaining.append(tuple(remaining))
             if wanted:
                 yield ReadTask(index, jobs[0].source, tuple(wanted))
                 index += 1
 
     def release(self, index: int, feature_set: str) -> None:
-        """Let others have a clip that is done."""
-        self.held.pop((index, feature_set)).release()
+        """Release the claim on a finished job."""
+        self.locks.pop((index, feature_set)).release()
 
     def close(self) -> None:
-        """Let others have what is not done."""
-        for index, feature_set in list(self.held):
+        """Release the claims on all unfinished jobs."""
+        for index, feature_set in list(self.locks):
             self.release(index, feature_set)
 
-    def _claim(self, job: ExtractionJob, left: list[ExtractionJob]) -> HeldLock | None:
-        """The claim on a clip that is to be done here and now; else it goes to its place."""
+    def _claim(self, job: ExtractionJob, remaining: list[ExtractionJob]) -> HeldLock | None:
+        """The lock of a job to do now; None if it is done elsewhere or added to `remaining`."""
         set_name, clip_id = job.feature_set, job.clip.id
-        claim = None
-        if len(self.held) < MAX_CLAIMS:
-            claim = self._store.claim(set_name, clip_id)
-        if claim is None:
-            left.append(job)
+        lock = None
+        if len(self.locks) < MAX_CLAIMS:
+            lock = self._store.claim(set_name, clip_id)
+        if lock is None:
+            remaining.append(job)
             return None
-        now = clip_state(self._store, set_name, clip_id, job.source_digest, self._tool)
-        outcome = final_outcome(now, set_name, clip_id) if now != job.found else None
+        state = clip_state(self._store, set_name, clip_id, job.source_digest, self._decoder)
+        outcome = final_outcome(state, set_name, clip_id) if state != job.state else None
         if outcome:
-            self.settled.append(outcome)
-            claim.release()
+            self.done_elsewhere.append(outcome)
+            lock.release()
             return None
-        return claim
+        return lock

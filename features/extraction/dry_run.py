@@ -1,42 +1,42 @@
-"""What a run of stage one would do, and how long it may take; nothing is written."""
+"""What an extraction would do, and how long it may take; nothing is written."""
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
-from features.clip import ClipId, Source
-from features.encoders import AnyEncoderConfig
+from features.clip import Source
 from features.errors import MediaError
-from features.extraction.outcome import Outcome, count_reasons
-from features.extraction.plan import plan_all
+from features.extraction.options import ExtractionOptions
+from features.extraction.outcome import Outcome, render_reasons
+from features.extraction.plan import plan_extraction
 from features.extraction.throughput import read_throughput
-from features.freshness.digest_cache import recalling
-from features.freshness.media_digests import SourceDigests
-from features.manifest.manifest import read_manifest, select
+from features.manifest.manifest import read_manifest
 from features.media.crops import crop_files
 from features.media.decoder import Decoder
-from features.media.decoder_version import decoder_version
-from features.media.limits import DEFAULT_LIMITS, DecodeLimits
-from features.store.feature_store import FeatureStore
-from features.system.devices import DeviceName, torch_device
+from features.system.devices import torch_device
 
-LISTED_AT_MOST = 20  # clips that the forecast for a person names
+MAX_LISTED = 20  # clips that `render_dry_run` names for each feature set
 HOUR_S, MINUTE_S = 3600, 60
+STATES = {
+    "present": "already there",
+    "quarantined": "in quarantine",
+    "failed": "cannot be read",
+}
 
 
 @dataclass(frozen=True, slots=True)
 class MediaAmount:
-    """How much media there is, as its containers list it."""
+    """How much media there is, according to its containers."""
 
     n_frames: int = 0
     media_s: float = 0.0
     n_unknown: int = 0
-    """Clips whose length no container tells."""
+    """Number of clips of unknown duration."""
 
     def __add__(self, other: "MediaAmount") -> "MediaAmount":
-        """Both together."""
+        """The sum of both."""
         return MediaAmount(
             self.n_frames + other.n_frames,
             self.media_s + other.media_s,
@@ -51,20 +51,20 @@ class SetEstimate:
     feature_set: str
     reasons: dict[str, str]
     """Why each clip would be extracted."""
-    settled: tuple[Outcome, ...]
-    """How the other clips stand."""
-    length: MediaAmount
-    """Of what would be extracted."""
+    outcomes: tuple[Outcome, ...]
+    """The outcomes of the other clips."""
+    media: MediaAmount
+    """Media that would be decoded."""
     rows_per_s: float | None
-    """As it was measured so far; None where it was not."""
+    """Rows per second that were measured before; None if nothing was."""
     seconds: float | None
-    """How long it may take, loading aside; None where nothing was measured yet."""
+    """Estimated time without loading encoders; None if nothing was measured before."""
 
     @property
     def listed(self) -> Iterator[str]:
-        """Each clip that would be extracted though it was before, or cannot be, and why."""
-        yield from (f"{clip}: {why}" for clip, why in self.reasons.items() if why != "new")
-        for outcome in self.settled:
+        """The clips that are extracted again or cannot be extracted, with the reason."""
+        yield from (f"{clip}: {reason}" for clip, reason in self.reasons.items() if reason != "new")
+        for outcome in self.outcomes:
             if outcome.state != "present":
                 yield f"{outcome.clip}: {outcome.state}: {outcome.detail}"
 
@@ -77,105 +77,77 @@ class DryRun:
 
     @property
     def counts(self) -> Counter[str]:
-        """Clips to extract by reason, and the others by state."""
+        """Number of clips to extract by reason, and of the others by state."""
         reasons = Counter(reason for each in self.sets for reason in each.reasons.values())
-        return reasons + Counter(outcome.state for each in self.sets for outcome in each.settled)
+        return reasons + Counter(outcome.state for each in self.sets for outcome in each.outcomes)
 
 
-def plan_dry_run(
-    manifest: Path,
-    store: str,
-    encoders: Sequence[AnyEncoderConfig],
-    *,
-    device: DeviceName = "auto",
-    limits: DecodeLimits = DEFAULT_LIMITS,
-    only: Sequence[ClipId] = (),
-    failed: bool = False,
-    force: bool = False,
-) -> DryRun:
-    """What `extract_features` would do with the same keys; neither store nor work is touched."""
-    clips = select(read_manifest(manifest), only)
-    target, place, tool = FeatureStore.at(store), torch_device(device).type, decoder_version(limits)
-    lengths: dict[Source, MediaAmount] = {}
-    found: list[SetEstimate] = []
-    with recalling(target.work) as memo, closing(Decoder(limits)) as decoder:
-        digests = SourceDigests(memo)
-        specs = [(config, config.spec()) for config in encoders]
-        plans = plan_all(clips, specs, target, digests, tool, force=force, failed=failed)
-        for planned in plans:
-            spec = planned.spec
-            length = MediaAmount()
-            for job in planned.jobs:
-                if job.source not in lengths:
-                    lengths[job.source] = _media_amount(job.source, decoder)
-                length += lengths[job.source]
-            so_far = read_throughput(target.work, spec.name, place)
-            found.append(
+def plan_dry_run(manifest: Path, options: ExtractionOptions) -> DryRun:
+    """What `extract_features` would do with the same options; writes nothing."""
+    device = torch_device(options.device).type
+    plan = plan_extraction(read_manifest(manifest), options, read_only=True)
+    amounts: dict[Source, MediaAmount] = {}
+    estimates: list[SetEstimate] = []
+    with closing(Decoder(options.limits)) as decoder:
+        for each in plan.sets:
+            media = MediaAmount()
+            for job in each.jobs:
+                if job.source not in amounts:
+                    amounts[job.source] = _media_amount(job.source, decoder)
+                media += amounts[job.source]
+            measured = read_throughput(plan.store.work, each.spec.name, device)
+            is_measured = measured.rows and measured.seconds
+            estimates.append(
                 SetEstimate(
-                    spec.name,
-                    {job.clip.id: job.reason for job in planned.jobs},
-                    planned.settled,
-                    length,
-                    so_far.rows / so_far.seconds if so_far.rows and so_far.seconds else None,
-                    0.0 if not planned.jobs else so_far.seconds_for(length.media_s),
+                    each.spec.name,
+                    {job.clip.id: job.reason for job in each.jobs},
+                    each.outcomes,
+                    media,
+                    measured.rows / measured.seconds if is_measured else None,
+                    measured.seconds_for(media.media_s) if each.jobs else 0.0,
                 )
             )
-    return DryRun(tuple(found))
+    return DryRun(tuple(estimates))
 
 
 def _media_amount(source: Source, decoder: Decoder) -> MediaAmount:
-    """How long a clip is, without decoding it."""
+    """The frames and the duration of a clip, without decoding it."""
     try:
         if source.video is None:
-            n_crops = len(crop_files(source.frames)) if source.frames else 0
-            return (
-                MediaAmount(n_crops, n_crops / source.fps)
-                if source.fps
-                else MediaAmount(n_crops, 0.0, 1)
-            )
-        listed = decoder.probe(source.video)
-    except MediaError:  # the run itself would say what is wrong with it
+            n_frames, fps = len(crop_files(source.frames)) if source.frames else 0, source.fps
+        else:
+            listed = decoder.probe(source.video)
+            n_frames, fps = listed.n_frames, source.fps or listed.mean_fps
+    except MediaError:  # the extraction itself reports it
         return MediaAmount(n_unknown=1)
-    fps = source.fps or listed.mean_fps
-    if not fps:
-        return MediaAmount(listed.n_frames, 0.0, 1)
-    return MediaAmount(listed.n_frames, listed.n_frames / fps)
+    return MediaAmount(n_frames, n_frames / fps) if fps else MediaAmount(n_frames, 0.0, 1)
 
 
-def render_dry_run(found: DryRun) -> Iterator[str]:
-    """The forecast for a person, line by line."""
-    for each in found.sets:
-        why = f" ({count_reasons(Counter(each.reasons.values()))})" if each.reasons else ""
-        stands = Counter(outcome.state for outcome in each.settled)
-        others = "".join(f", {n} {STANDS[state]}" for state, n in stands.items())
-        yield f"{each.feature_set}: {len(each.reasons)} to extract{why}{others}"
+def render_dry_run(dry_run: DryRun) -> Iterator[str]:
+    """The dry run as text, line by line."""
+    for each in dry_run.sets:
+        reasons = f" ({render_reasons(Counter(each.reasons.values()))})" if each.reasons else ""
+        states = Counter(outcome.state for outcome in each.outcomes)
+        others = "".join(f", {n} {STATES[state]}" for state, n in states.items())
+        yield f"{each.feature_set}: {len(each.reasons)} to extract{reasons}{others}"
         if each.reasons:
-            yield f"  {_amount(each.length)}; {_time(each)}"
+            yield f"  {_render_media(each.media)}; {_render_time(each)}"
         listed = list(each.listed)
-        yield from (f"  {line}" for line in listed[:LISTED_AT_MOST])
-        if len(listed) > LISTED_AT_MOST:
-            yield f"  and {len(listed) - LISTED_AT_MOST} more"
+        yield from (f"  {line}" for line in listed[:MAX_LISTED])
+        if len(listed) > MAX_LISTED:
+            yield f"  and {len(listed) - MAX_LISTED} more"
     yield "dry run: nothing was written"
 
 
-STANDS = {
-    "present": "already there",
-    "quarantined": "in quarantine",
-    "failed": "cannot be read",
-}
+def _render_media(media: MediaAmount) -> str:
+    unknown = f", and {media.n_unknown} clips of unknown length" if media.n_unknown else ""
+    return f"{media.n_frames} frames, {media.media_s / HOUR_S:.2f} hours of media{unknown}"
 
 
-def _amount(length: MediaAmount) -> str:
-    """Frames and hours, in words."""
-    unknown = f", and {length.n_unknown} clips of unknown length" if length.n_unknown else ""
-    return f"{length.n_frames} frames, {length.media_s / HOUR_S:.2f} hours of media{unknown}"
-
-
-def _time(each: SetEstimate) -> str:
-    """How long it may take, in words."""
+def _render_time(each: SetEstimate) -> str:
     if each.seconds is None or each.rows_per_s is None:
         return "how long it takes is not known yet: nothing of this set was encoded here so far"
     hours, rest = divmod(round(each.seconds), HOUR_S)
     minutes, seconds = divmod(rest, MINUTE_S)
-    about = f"{hours} h {minutes} min" if hours else f"{minutes} min {seconds} s"
-    return f"about {about} at the {each.rows_per_s:.1f} rows a second measured so far"
+    duration = f"{hours} h {minutes} min" if hours else f"{minutes} min {seconds} s"
+    return f"about {duration} at the {each.rows_per_s:.1f} rows a second measured so far"

@@ -1,21 +1,44 @@
 """The options of an extraction."""
 
 from dataclasses import dataclass
+from typing import Annotated
 
+from pydantic import Field
+
+from features.clip import ClipId
 from features.encoders import AnyEncoderConfig
-from features.media.limits import DecodeLimits
+from features.errors import InputError
+from features.media.limits import DEFAULT_LIMITS, DecodeLimits
 from features.system.devices import DeviceName
+
+Count = Annotated[int, Field(ge=1)]
 
 
 @dataclass(frozen=True, slots=True)
 class ExtractionOptions:
-    """What is to be extracted, and how: the keys of `extract-features`."""
+    """Which features are extracted into which store, and how: the keys of `extract-features`.
+
+    Raises `InputError` if `batch_size` or `readers` is below 1.
+    """
 
     store: str
+    """A folder, or s3://bucket/prefix."""
     encoders: tuple[AnyEncoderConfig, ...]
-    device: DeviceName
-    batch_size: int | None
-    readers: int | None
-    limits: DecodeLimits
-    failed: bool
-    force: bool
+    device: DeviceName = "auto"
+    batch_size: int | None = None
+    """Items per batch; None chooses by encoder and device."""
+    readers: int | None = None
+    """Clips decoded at once; None takes one for each two cores."""
+    limits: DecodeLimits = DEFAULT_LIMITS
+    only: tuple[ClipId, ...] = ()
+    """The clips to extract; all of the manifest if empty."""
+    failed: bool = False
+    """Extract only clips that are in quarantine for one of the encoders."""
+    force: bool = False
+    """Extract complete and quarantined clips again."""
+
+    def __post_init__(self) -> None:
+        """Check the counts."""
+        for name, count in (("batch_size", self.batch_size), ("readers", self.readers)):
+            if count is not None and count < 1:
+                raise InputError(f"{name}={count} is below 1; give a positive number or null")

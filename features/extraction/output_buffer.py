@@ -1,4 +1,4 @@
-"""What an encoder made of the items of a clip, kept until the clip is whole."""
+"""The encoder's outputs for one clip, kept until the clip is complete."""
 
 from collections.abc import Iterator, Sequence
 from tempfile import SpooledTemporaryFile
@@ -7,30 +7,30 @@ import torch
 from jaxtyping import Float16
 from torch import Tensor
 
-IN_MEMORY_BYTES = 8 * 2**20  # what is more goes to a file without a name: memory stays flat
-PIECE_BYTES = 4 * 2**20  # that are fetched at a time
+IN_MEMORY_BYTES = 8 * 2**20  # larger outputs go to an unnamed file, which bounds the memory
+PIECE_BYTES = 4 * 2**20  # read from the file at a time
 
 
 class OutputBuffer:
-    """Outputs by item, in the order of the items that differ."""
+    """Outputs of the distinct items of a clip, in order."""
 
     def __init__(self) -> None:
         self._shape: torch.Size | None = None
-        """Of one."""
+        """Shape of one output."""
         self._file = SpooledTemporaryFile(IN_MEMORY_BYTES)  # noqa: SIM115 - `close` closes it
         self._n_in_file = 0
-        self._others: list[Tensor] = []
-        """Those that the disk did not take, item by item."""
+        self._in_memory: list[Tensor] = []
+        """Outputs, item by item, that came after the disk was full."""
 
     @property
     def n_items(self) -> int:
-        """How many are kept."""
-        return self._n_in_file + len(self._others)
+        """Number of outputs."""
+        return self._n_in_file + len(self._in_memory)
 
     def add(self, values: Float16[Tensor, "N ..."]) -> None:
-        """Keep what comes next; in memory from where the disk is full."""
+        """Append outputs; they stay in memory once the disk is full."""
         self._shape = values.shape[1:]
-        if not self._others:
+        if not self._in_memory:
             try:
                 self._file.write(values.contiguous().numpy().data)
             except OSError:
@@ -38,10 +38,10 @@ class OutputBuffer:
             else:
                 self._n_in_file += len(values)
                 return
-        self._others.extend(values.unbind())
+        self._in_memory.extend(values.unbind())
 
     def in_order(self, order: Sequence[int]) -> Iterator[Float16[Tensor, "_ ..."]]:
-        """The outputs of these items, some at a time; an item may come more than once."""
+        """Yield the outputs of these items, some at a time; an item may occur more than once."""
         if self._shape is None:
             return
         size = max(1, PIECE_BYTES // (self._shape.numel() * torch.float16.itemsize))
@@ -56,7 +56,7 @@ class OutputBuffer:
     def _one(self, item: int) -> Float16[Tensor, "1 ..."]:
         if item < self._n_in_file:
             return self._from_file(item, 1)
-        return self._others[item - self._n_in_file][None]
+        return self._in_memory[item - self._n_in_file][None]
 
     def _from_file(self, first: int, n_items: int) -> Float16[Tensor, "N ..."]:
         assert self._shape is not None
@@ -66,6 +66,6 @@ class OutputBuffer:
         return torch.frombuffer(data, dtype=torch.float16).view(n_items, *self._shape)
 
     def close(self) -> None:
-        """Forget them."""
-        self._others.clear()
+        """Delete the outputs."""
+        self._in_memory.clear()
         self._file.close()

@@ -1,4 +1,4 @@
-"""The line that clips go through: claimed, read, encoded, and stored, each as it comes."""
+"""The extraction pipeline: clips are claimed, read, encoded, and stored as they are finished."""
 
 import logging
 import threading
@@ -19,130 +19,128 @@ from features.extraction.outcome import Outcome
 from features.extraction.plan import ClipJobs, ExtractionJob
 from features.extraction.prefetch import QUEUE_PIECES
 from features.extraction.stage_times import StageTimer
-from features.extraction.throughput import Throughput, add_throughput, of_track
+from features.extraction.throughput import Throughput, add_throughput, track_throughput
 from features.freshness.media_digests import SourceDigests
-from features.freshness.quarantine import PASSING, delete_entry, write_entry
+from features.freshness.quarantine import TRANSIENT_CODES, delete_entry, write_entry
 from features.media.decoder import Decoder
 from features.media.decoder_version import DecoderVersion
 from features.store.feature_store import FeatureStore
 from features.system.locks import HeldLock
 
-RETRY_CLAIMS_S = 0.1  # at clips that others have claimed: the holder may have died
-WRITERS = 4  # a record waits for the disk sixteen times, and the disk takes several at once
-WRITES_AHEAD = 4  # records on their way to the disk while the encoder goes on
+RETRY_CLAIMS_S = 0.1  # between passes over clips that others have claimed: a process may have died
+WRITERS = 4  # publishing a record waits for 16 fsyncs, and a disk serves several at once
+WRITES_AHEAD = 4  # records being written while the encoder goes on
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class ExtractionPipeline:
-    """From the clips that feature sets lack to their records; dicts are by feature set."""
+    """Turns the clips that feature sets lack into records; mappings are by feature set."""
 
     encoders: Mapping[str, Encoder]
     batch_sizes: Mapping[str, int]
     store: FeatureStore
     digests: SourceDigests
-    tool: DecoderVersion
-    """What decodes."""
-    made_by: Mapping[str, JsonObject]
-    kind_of_device: str
-    """Under which its pace is remembered."""
-    on_next: Callable[[], bool]
-    """Asked before each clip: whether to begin another."""
-    meter: StageTimer = field(default_factory=lambda: StageTimer(QUEUE_PIECES))
-    hashing: threading.Lock = field(default_factory=threading.Lock)
-    """Held by the one writer that asks for digests."""
+    decoder: DecoderVersion
+    provenances: Mapping[str, JsonObject]
+    device_type: str
+    """The device whose throughput is recorded."""
+    should_continue: Callable[[], bool]
+    """Asked before each clip."""
+    timer: StageTimer = field(default_factory=lambda: StageTimer(QUEUE_PIECES))
+    digest_lock: threading.Lock = field(default_factory=threading.Lock)
+    """Held by the writer that computes digests: `digests` is used by one thread at a time."""
 
     def run(
         self, clips: Sequence[ClipJobs], decoders: Sequence[Decoder]
     ) -> Generator[Outcome, None, None]:
-        """Each clip as it ends; those that other processes work on come last."""
-        left = list(clips)
-        while left and self.on_next():
-            n_left = sum(len(jobs) for jobs in left)
-            turn = ClaimingPass(self.store, left, self.tool, self.on_next)
-            with closing(self._run(turn, decoders[: len(left)])) as ends:
-                yield from ends
-            left = turn.left
-            if sum(len(jobs) for jobs in left) == n_left:
+        """Yield the outcome of each job as it ends, those of clips claimed elsewhere at the end."""
+        remaining = list(clips)
+        while remaining and self.should_continue():
+            n_jobs = sum(len(jobs) for jobs in remaining)
+            claims = ClaimingPass(self.store, remaining, self.decoder, self.should_continue)
+            with closing(self._run_pass(claims, decoders[: len(remaining)])) as outcomes:
+                yield from outcomes
+            remaining = claims.remaining
+            if sum(len(jobs) for jobs in remaining) == n_jobs:
                 time.sleep(RETRY_CLAIMS_S)
-            elif left:
-                log.info("%d clips are left, which other processes work on", len(left))
+            elif remaining:
+                log.info("%d clips are claimed by other processes", len(remaining))
 
-    def _run(
-        self, turn: ClaimingPass, decoders: Sequence[Decoder]
+    def _run_pass(
+        self, claims: ClaimingPass, decoders: Sequence[Decoder]
     ) -> Generator[Outcome, None, None]:
-        """One pass over the clips that nobody has claimed."""
-        began = time.monotonic()
+        """Yield the outcomes of one pass over the unclaimed clips."""
+        started_s = time.monotonic()
         done: dict[str, Throughput] = {}
-        tasks = turn.tasks()
+        tasks = claims.tasks()
         first = list(islice(tasks, 1))
-        if not first:  # no reader is started to find that
-            yield from turn.settled
+        if not first:  # no reader is started for nothing
+            yield from claims.done_elsewhere
             return
         results = encode_all(
             self.encoders,
             chain(first, tasks),
             batch_sizes=self.batch_sizes,
             decoders=decoders,
-            meter=self.meter,
+            timer=self.timer,
         )
-        with closing(turn), ThreadPoolExecutor(WRITERS, "writer") as writer, closing(results):
+        with closing(claims), ThreadPoolExecutor(WRITERS, "writer") as writer, closing(results):
             writing: deque[Future[Outcome]] = deque()
             for result in results:
                 if isinstance(result, Encoded):
                     so_far = done.get(result.feature_set, Throughput())
-                    done[result.feature_set] = so_far + of_track(result.track)
-                writing.append(writer.submit(self._settle, turn, result))
+                    done[result.feature_set] = so_far + track_throughput(result.track)
+                writing.append(writer.submit(self._finish, claims, result))
                 while writing and (len(writing) > WRITES_AHEAD or writing[0].done()):
                     yield writing.popleft().result()
             for future in writing:
                 yield future.result()
-            yield from turn.settled
-        self._remember(done, time.monotonic() - began)
+            yield from claims.done_elsewhere
+        self._log_throughput(done, time.monotonic() - started_s)
 
-    def _settle(self, turn: ClaimingPass, result: Encoded | Failed) -> Outcome:
-        """Store what came of a clip, and let go of it; on a writer's thread."""
-        place = (result.index, result.feature_set)
-        with self.meter.at("write"):
+    def _finish(self, claims: ClaimingPass, result: Encoded | Failed) -> Outcome:
+        """Store or quarantine a clip and release its claim; runs on a writer thread."""
+        key = (result.index, result.feature_set)
+        with self.timer.measure("write"):
             if isinstance(result, Failed):
-                outcome = self._refuse(turn.begun[place], result)
+                outcome = self._quarantine(claims.started[key], result)
             else:
-                outcome = self._keep(turn.begun[place], result, turn.held[place])
-            turn.release(*place)
+                outcome = self._publish(claims.started[key], result, claims.locks[key])
+            claims.release(*key)
         return outcome
 
-    def _remember(self, done: Mapping[str, Throughput], wall_s: float) -> None:
-        """Note how fast it went; sets that were made together share the time as the encoder did."""
-        busy_s = sum(self.meter.encode_s[name] for name in done)
-        for name, so_far in done.items():
-            if so_far.rows and busy_s:
-                seconds = wall_s * self.meter.encode_s[name] / busy_s
-                done_in = so_far + Throughput(seconds=seconds)
-                add_throughput(self.store.work, name, self.kind_of_device, done_in)
+    def _log_throughput(self, done: Mapping[str, Throughput], wall_s: float) -> None:
+        """Record the throughput; feature sets share the time in proportion to their encoding."""
+        encode_s = sum(self.timer.encode_s[name] for name in done)
+        for name, amount in done.items():
+            if amount.rows and encode_s:
+                seconds = wall_s * self.timer.encode_s[name] / encode_s
+                measured = amount + Throughput(seconds=seconds)
+                add_throughput(self.store.work, name, self.device_type, measured)
 
-    def _keep(self, job: ExtractionJob, result: Encoded, held: HeldLock) -> Outcome:
-        """Store a clip that came through."""
-        encoder, clip_id = self.encoders[job.feature_set], job.clip.id
+    def _publish(self, job: ExtractionJob, result: Encoded, lock: HeldLock) -> Outcome:
+        """Store the track of a clip, unless its media has changed since the plan was made."""
+        encoder, clip_id, track = self.encoders[job.feature_set], job.clip.id, result.track
         try:
-            with self.hashing:
-                now = self.digests.of(job.source, encoder.modality)
+            with self.digest_lock:
+                digest = self.digests.of(job.source, encoder.modality)
         except MediaError as error:
             return Outcome(clip_id, job.feature_set, "failed", str(error), reason=job.reason)
-        if now != job.source_digest:
-            why = "its media changed while it was read; run the same again"
-            return Outcome(clip_id, job.feature_set, "failed", why, reason=job.reason)
+        if digest != job.source_digest:
+            detail = "its media changed while it was read; run the same again"
+            return Outcome(clip_id, job.feature_set, "failed", detail, reason=job.reason)
         self.store.write(
             encoder.spec,
             clip_id,
-            result.track,
+            track,
             source=job.source_digest,
-            provenance={**self.made_by[job.feature_set], "reason": job.reason},
+            provenance={**self.provenances[job.feature_set], "reason": job.reason},
             note=result.note,
-            held=held,
+            lock=lock,
         )
         delete_entry(self.store.work, job.feature_set, clip_id)
-        track = result.track
         return Outcome(
             clip_id,
             job.feature_set,
@@ -153,18 +151,18 @@ class ExtractionPipeline:
             n_bytes=track.values.nbytes + track.time_s.nbytes + track.valid.nbytes,
         )
 
-    def _refuse(self, job: ExtractionJob, result: Failed) -> Outcome:
-        """Remember a clip that cannot be decoded, unless it may come through as it is."""
+    def _quarantine(self, job: ExtractionJob, result: Failed) -> Outcome:
+        """Quarantine a clip, unless its record is complete or the failure may pass."""
         name, clip_id = job.feature_set, job.clip.id
-        if result.code in PASSING or job.found.state == "complete":
-            return Outcome(clip_id, name, "failed", result.why, reason=job.reason)
+        if result.code in TRANSIENT_CODES or job.state.state == "complete":
+            return Outcome(clip_id, name, "failed", result.detail, reason=job.reason)
         write_entry(
             self.store.work,
             name,
             clip_id,
             code=result.code,
-            words=result.why,
+            message=result.detail,
             source=job.source_digest,
-            extractor=self.tool,
+            decoder=self.decoder,
         )
-        return Outcome(clip_id, name, "quarantined", result.why, reason=job.reason)
+        return Outcome(clip_id, name, "quarantined", result.detail, reason=job.reason)

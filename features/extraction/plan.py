@@ -1,19 +1,22 @@
-"""What a feature set lacks of a manifest, and why: decided before anything is decoded."""
+"""What an extraction has to do: the clips that each feature set lacks, and why it lacks them."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 
 from features.canonical_json import JsonObject
 from features.clip import Clip, Source
 from features.encoders import AnyEncoderConfig
 from features.errors import MediaError
+from features.extraction.options import ExtractionOptions
 from features.extraction.outcome import Outcome, Reason
 from features.freshness.clip_state import ClipState, clip_state
-from features.freshness.media_digests import Seen, SourceDigests
-from features.freshness.quarantine import entries_of
-from features.manifest.manifest import Manifest, select_quarantined
-from features.media.decoder_version import DecoderVersion
+from features.freshness.digest_cache import DigestCache, open_cache
+from features.freshness.media_digests import SourceDigests
+from features.freshness.quarantine import entries_of, read_entry
+from features.manifest.manifest import Manifest
+from features.media.decoder_version import DecoderVersion, decoder_version
 from features.spec import FeatureSpec, Modality
 from features.store.feature_store import FeatureStore
 from features.system.memory import gc_paused
@@ -21,24 +24,25 @@ from features.system.memory import gc_paused
 
 @dataclass(frozen=True, slots=True)
 class ExtractionJob:
-    """One clip that a feature set lacks."""
+    """A clip that a feature set lacks."""
 
     feature_set: str
     clips: Manifest
-    """Of which it is one."""
+    """The manifest of the clip."""
     clip: Clip
     reason: Reason
     source_digest: JsonObject
-    found: ClipState
-    """What was there when this was decided."""
+    state: ClipState
+    """The state of the clip when the plan was made."""
 
     @property
     def source(self) -> Source:
-        """Where its media lies: made when asked for, for the paths of a million are half a GB."""
+        """The media of the clip; not stored, because the paths of a million take half a GB."""
         return self.clips.source(self.clip)
 
 
-ClipJobs = tuple[ExtractionJob, ...]  # of one clip, one for each feature set that lacks it
+ClipJobs = tuple[ExtractionJob, ...]
+"""The jobs of one clip, one for each feature set that lacks it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,97 +52,131 @@ class SetPlan:
     config: AnyEncoderConfig
     spec: FeatureSpec
     jobs: tuple[ExtractionJob, ...]
-    settled: tuple[Outcome, ...]
-    """How the other clips end, without being tried."""
+    outcomes: tuple[Outcome, ...]
+    """The outcomes of the other clips, which need no work."""
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedExtraction:
+    """What is to be done for every feature set."""
+
+    clips: Manifest
+    options: ExtractionOptions
+    store: FeatureStore
+    decoder: DecoderVersion
+    sets: tuple[SetPlan, ...]
+    digests: DigestCache
+    """The media digests that a store without a work folder could not save."""
+
+    @property
+    def outcomes(self) -> list[Outcome]:
+        """The outcomes of clips that need no work."""
+        return [outcome for each in self.sets for outcome in each.outcomes]
+
+    @property
+    def n_outcomes(self) -> int:
+        """The number of outcomes that the extraction ends with."""
+        return sum(len(each.outcomes) + len(each.jobs) for each in self.sets)
+
+    def jobs_by_clip(self) -> list[ClipJobs]:
+        """The jobs of each clip, clips in the order of the manifest."""
+        jobs: dict[str, ClipJobs] = {}
+        for each in self.sets:
+            for job in each.jobs:
+                jobs[job.clip.id] = (*jobs.get(job.clip.id, ()), job)
+        return list(jobs.values())
 
 
 @gc_paused()
-def plan_all(
-    clips: Manifest,
-    encoders: Sequence[tuple[AnyEncoderConfig, FeatureSpec]],
-    store: FeatureStore,
-    digests: SourceDigests,
-    tool: DecoderVersion,
-    *,
-    force: bool = False,
-    failed: bool = False,
-) -> list[SetPlan]:
-    """What each feature set lacks of the clips; `tool` is what would decode them.
+def plan_extraction(
+    clips: Manifest, options: ExtractionOptions, *, read_only: bool = False
+) -> PlannedExtraction:
+    """The clips that the store lacks; decodes nothing.
 
-    With `force` clips that are whole are not left out. With `failed` only clips that one of the
-    sets has in quarantine are looked at, and those are not left out.
+    Restores the attributes of feature sets that lost them and saves media digests, unless
+    `read_only`. Raises `InputError` if `options.only` names a clip that the manifest lacks.
     """
-    if failed:
-        clips = select_quarantined(clips, store.work, [spec.name for _, spec in encoders])
-    sets = [_FeatureSet(config, spec, store, tool) for config, spec in encoders]
-    for clip in clips.clips:
-        digest_of = partial(digests.of, clips.source(clip), seen=Seen())
-        for each in sets:
-            each.take(clips, clip, digest_of, force, failed)
-    return [SetPlan(each.config, each.spec, tuple(each.jobs), tuple(each.settled)) for each in sets]
+    clips = clips.select(options.only)
+    store, decoder = FeatureStore.open_or_plan(options.store), decoder_version(options.limits)
+    specs = [(config, config.spec()) for config in options.encoders]
+    if not read_only:
+        for _, spec in specs:
+            store.restore_spec(spec)
+    if options.failed:
+        clips = select_quarantined(clips, store.work, [spec.name for _, spec in specs])
+    with open_cache(store.work, read_only=read_only) as cache:
+        digests = SourceDigests(cache)
+        planners = [_SetPlanner(config, spec, options, store, decoder) for config, spec in specs]
+        for clip in clips.clips:
+            digest_of = partial(digests.of, clips.source(clip), known={})
+            for planner in planners:
+                planner.add(clips, clip, digest_of)
+    sets = tuple(planner.plan() for planner in planners)
+    return PlannedExtraction(clips, options, store, decoder, sets, cache)
 
 
-class _FeatureSet:
-    """What one feature set lacks of the clips that it was shown."""
+def select_quarantined(clips: Manifest, work: Path, set_names: Sequence[str]) -> Manifest:
+    """The clips that are in quarantine for one of the feature sets."""
+    selected = (
+        clip for clip in clips.clips if any(read_entry(work, name, clip.id) for name in set_names)
+    )
+    return replace(clips, clips=tuple(selected))
+
+
+class _SetPlanner:
+    """Collects the jobs and the outcomes of one feature set."""
 
     def __init__(
-        self, config: AnyEncoderConfig, spec: FeatureSpec, store: FeatureStore, tool: DecoderVersion
+        self,
+        config: AnyEncoderConfig,
+        spec: FeatureSpec,
+        options: ExtractionOptions,
+        store: FeatureStore,
+        decoder: DecoderVersion,
     ) -> None:
-        self.config, self.spec = config, spec
-        self.jobs: list[ExtractionJob] = []
-        self.settled: list[Outcome] = []
-        self._store, self._tool, self._name = store, tool, spec.name  # a digest each time
+        self._config, self._spec, self._options = config, spec, options
+        self._store, self._decoder, self._name = store, decoder, spec.name
+        self._jobs: list[ExtractionJob] = []
+        self._outcomes: list[Outcome] = []
         self._others = store.sets_beside(spec)
         self._quarantined = entries_of(store.work, spec.name)
 
-    def take(
-        self,
-        clips: Manifest,
-        clip: Clip,
-        digest_of: Callable[[Modality], JsonObject],
-        force: bool,
-        failed: bool,
-    ) -> None:
-        """Decide on one clip."""
-        name, store = self._name, self._store
+    def add(self, clips: Manifest, clip: Clip, digest_of: Callable[[Modality], JsonObject]) -> None:
+        """Add a job for the clip, or its outcome if it needs no work."""
+        name = self._name
         try:
-            digest = digest_of(self.config.modality)
+            digest = digest_of(self._config.modality)
         except MediaError as error:
-            self.settled.append(Outcome(clip.id, name, "failed", str(error)))
+            self._outcomes.append(Outcome(clip.id, name, "failed", str(error)))
             return
-        found = clip_state(store, name, clip.id, digest, self._tool, self._quarantined)
-        outcome = None if force else final_outcome(found, name, clip.id)
-        if outcome and not (failed and outcome.state == "quarantined"):
-            self.settled.append(outcome)
+        state = clip_state(self._store, name, clip.id, digest, self._decoder, self._quarantined)
+        outcome = None if self._options.force else final_outcome(state, name, clip.id)
+        if outcome and not (self._options.failed and outcome.state == "quarantined"):
+            self._outcomes.append(outcome)
         else:
-            has_other = any(store.has_record(other, clip.id) for other in self._others)
-            reason = _reason(found, has_other=has_other)
-            self.jobs.append(ExtractionJob(name, clips, clip, reason, digest, found))
+            has_other = any(self._store.has_record(other, clip.id) for other in self._others)
+            reason = _reason(state, has_other=has_other)
+            self._jobs.append(ExtractionJob(name, clips, clip, reason, digest, state))
+
+    def plan(self) -> SetPlan:
+        """The plan of the clips that were added."""
+        return SetPlan(self._config, self._spec, tuple(self._jobs), tuple(self._outcomes))
 
 
-def jobs_by_clip(plans: Sequence[SetPlan]) -> list[ClipJobs]:
-    """What each clip lacks, clips in the order of the manifest."""
-    jobs: dict[str, ClipJobs] = {}
-    for each in plans:
-        for job in each.jobs:
-            jobs[job.clip.id] = (*jobs.get(job.clip.id, ()), job)
-    return list(jobs.values())
-
-
-def final_outcome(found: ClipState, set_name: str, clip_id: str) -> Outcome | None:
-    """How a clip ends of which this is there; None where it is to be extracted."""
-    if found.state == "complete":
-        return Outcome(clip_id, set_name, "present", note=found.why or None)
-    if record := found.quarantined:
+def final_outcome(state: ClipState, set_name: str, clip_id: str) -> Outcome | None:
+    """The outcome of a clip that needs no work; None if it is to be extracted."""
+    if state.state == "complete":
+        return Outcome(clip_id, set_name, "present", note=state.reason or None)
+    if entry := state.quarantine:
         again = "not tried again until its media or what decodes it changes, or with failed=true"
-        return Outcome(clip_id, set_name, "quarantined", f"{record.words}; {again}")
+        return Outcome(clip_id, set_name, "quarantined", f"{entry.message}; {again}")
     return None
 
 
-def _reason(found: ClipState, *, has_other: bool) -> Reason:
-    """Why a clip is extracted."""
-    if found.state == "complete" or found.quarantined:
+def _reason(state: ClipState, *, has_other: bool) -> Reason:
+    """Why a clip in this state is extracted."""
+    if state.state in ("complete", "quarantined"):
         return "forced"
-    if found.state == "missing":
+    if state.state == "missing":
         return "spec changed" if has_other else "new"
-    return "source changed" if found.state == "stale" else "corrupt"
+    return "source changed" if state.state == "stale" else "corrupt"

@@ -1,4 +1,4 @@
-"""Clips read ahead of the encoders: what readers' threads put into a bounded queue."""
+"""Reads clips ahead of the encoders: reader threads fill a bounded queue."""
 
 import hashlib
 import threading
@@ -20,67 +20,68 @@ from features.extraction.stage_times import StageTimer
 from features.media.decoder import Decoder
 from features.media.worker.client import Stopped
 
-QUEUE_PIECES = 8  # pieces of up to 64 pictures that wait for the encoder: memory stays flat
+QUEUE_PIECES = 8  # pieces of up to 64 frames that wait for the encoder, which bounds the memory
 POLL_S = 0.2
 
 
 @dataclass(frozen=True, slots=True)
 class ReadTask:
-    """One clip, and the feature sets that it is read for."""
+    """A clip, and the feature sets that it is read for."""
 
     index: int
-    """Its place in the line."""
+    """Identifies the task among those of one call."""
     source: Source
     wanted: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class EndOfClip:
-    """That a clip was read to its end for one feature set."""
+    """The end of a clip for one feature set."""
 
     layout: Any
-    """How its items lie in time."""
+    """How the items lie in time, as `Encoder.assemble` takes it."""
     order: tuple[int, ...]
-    """For each item, which of the different ones it is."""
+    """For each item of the clip, the index of its distinct item."""
 
 
 ReadItem = Tensor | MediaError | EndOfClip
-"""Items that differ from all before them in the clip; why it cannot be read; or its end."""
+"""Items (N, ...) that differ from all before them in the clip, or why the clip cannot be read, or
+its end."""
 
 
 def prefetch(
     encoders: Mapping[str, Encoder],
     tasks: Iterable[ReadTask],
     decoders: Sequence[Decoder],
-    meter: StageTimer,
+    timer: StageTimer,
 ) -> Generator[tuple[int, str, ReadItem], None, None]:
-    """What readers make of the clips: for each place and feature set items, then how they end.
+    """Yield the index of a task, a feature set, and what was read of the clip for it.
 
-    Each reader is a thread with a process that decodes for it; it takes the next task when it
-    begins it, one thread at a time. Any other failure of a reader is raised here. Where not all is
-    read, the decoders are stopped, and of no further use.
+    Each decoder serves one reader, a thread that takes the next task when it is free. Errors of
+    readers other than `MediaError` are raised here. If the generator is closed before its end, the
+    decoders are stopped and cannot be used again.
     """
     queue: Queue[tuple[int, str, ReadItem] | None] = Queue(QUEUE_PIECES)
     stop = threading.Event()
-    turn, lock = iter(tasks), threading.Lock()
+    task_iterator, task_lock = iter(tasks), threading.Lock()
 
-    def put(found: tuple[int, str, ReadItem] | None) -> None:
-        with meter.at("hold"):
+    def put(entry: tuple[int, str, ReadItem] | None) -> None:
+        with timer.measure("queue_full"):
             while not stop.is_set():
                 try:
-                    return queue.put(found, timeout=POLL_S)
+                    return queue.put(entry, timeout=POLL_S)
                 except Full:
                     continue
 
     def reader(decoder: Decoder) -> None:
         try:
             while not stop.is_set():
-                with lock:
-                    task = next(turn, None)
+                with task_lock:
+                    task = next(task_iterator, None)
                 if task is None:
                     break
-                for name, found in _read_clip(encoders, task, decoder, meter):
-                    put((task.index, name, found))
+                for name, item in _read_clip(encoders, task, decoder, timer):
+                    put((task.index, name, item))
                     if stop.is_set():
                         break
         except Stopped:
@@ -89,26 +90,26 @@ def prefetch(
         put(None)
 
     with (
-        _one_thread_each(),
+        _restored_torch_threads(),
         ThreadPoolExecutor(len(decoders), "reader", torch.set_num_threads, (1,)) as pool,
     ):
-        running = [pool.submit(reader, decoder) for decoder in decoders]
+        readers = [pool.submit(reader, decoder) for decoder in decoders]
         n_ended = 0
         try:
             while n_ended < len(decoders):
-                for future in running:
+                for future in readers:
                     if future.done() and (error := future.exception()):
                         raise error
-                meter.note_depth(queue.qsize())
+                timer.add_depth(queue.qsize())
                 try:
-                    with meter.at("starve"):
-                        found = queue.get(timeout=POLL_S)
+                    with timer.measure("queue_empty"):
+                        entry = queue.get(timeout=POLL_S)
                 except Empty:
                     continue
-                if found is None:
+                if entry is None:
                     n_ended += 1
                 else:
-                    yield found
+                    yield entry
         finally:
             stop.set()
             if n_ended < len(decoders):
@@ -117,58 +118,64 @@ def prefetch(
 
 
 def _read_clip(
-    encoders: Mapping[str, Encoder], task: ReadTask, decoder: Decoder, meter: StageTimer
+    encoders: Mapping[str, Encoder], task: ReadTask, decoder: Decoder, timer: StageTimer
 ) -> Iterator[tuple[str, ReadItem]]:
-    """One clip for each of its feature sets, sight before sound: both from one decoding."""
+    """Yield what is read of a clip for each feature set, visual before audio.
+
+    A video whose audio is wanted too is decoded once for both.
+    """
     wanted = sorted(task.wanted, key=lambda name: encoders[name].modality != "visual")
     rates_hz = [rate for name in wanted if (rate := encoders[name].rate_hz)]
     both = 0 < len(rates_hz) < len(wanted)
     decoder.also_decode_audio(rates_hz[0] if both and task.source.audio is None else None)
     for name in wanted:
         with closing(encoders[name].read(task.source, decoder)) as items:
-            distinct = _ItemDeduplicator()
-            found: ReadItem | None = None
-            while not isinstance(found, MediaError | EndOfClip):
-                began_s, waited_s = time.monotonic(), decoder.client.waited_s
+            deduplicator = _ItemDeduplicator()
+            read: ReadItem | None = None
+            while not isinstance(read, MediaError | EndOfClip):
+                started_s, waited_s = time.monotonic(), decoder.client.waited_s
                 try:
                     item = next(items)
                     if isinstance(item, Tensor):
-                        found = distinct.of(item)
+                        read = deduplicator.distinct(item)
                     else:  # the layout, which is the last item
-                        found = EndOfClip(item, tuple(distinct.order))
+                        read = EndOfClip(item, tuple(deduplicator.order))
                 except MediaError as error:
-                    found = error
+                    read = error
                 waited_s = decoder.client.waited_s - waited_s
-                meter.add("decode", waited_s)
-                meter.add("prepare", time.monotonic() - began_s - waited_s)
-                if not isinstance(found, Tensor) or len(found):
-                    yield name, found
+                timer.add("decode", waited_s)
+                timer.add("prepare", time.monotonic() - started_s - waited_s)
+                if not isinstance(read, Tensor) or len(read):
+                    yield name, read
 
 
 class _ItemDeduplicator:
-    """Which items of a clip are the same, bit by bit: a still picture, or silence."""
+    """Finds items of a clip that are equal bit by bit, such as a still image or silence."""
 
     def __init__(self) -> None:
         self.order: list[int] = []
-        self._seen: dict[bytes, int] = {}
+        self._index_of: dict[bytes, int] = {}
 
-    def of(self, items: Tensor) -> Tensor:
-        """Those of the items that were not there before."""
+    def distinct(self, items: Tensor) -> Tensor:
+        """The items that did not occur before in the clip."""
         new: list[int] = []
-        for place, item in enumerate(items):
+        for index, item in enumerate(items):
             digest = hashlib.sha256(item.contiguous().numpy().data).digest()
-            if digest not in self._seen:
-                self._seen[digest] = len(self._seen)
-                new.append(place)
-            self.order.append(self._seen[digest])
+            if digest not in self._index_of:
+                self._index_of[digest] = len(self._index_of)
+                new.append(index)
+            self.order.append(self._index_of[digest])
         return items if len(new) == len(items) else items[new]
 
 
 @contextmanager
-def _one_thread_each() -> Iterator[None]:
-    """Within, threads that are begun may take one core each: the others are the encoder's."""
+def _restored_torch_threads() -> Iterator[None]:
+    """Restore torch's number of threads, which readers set to 1 for threads started after them.
+
+    (`test_batching.py::test_readers_take_one_core_each_and_leave_the_others_to_the_encoder`)
+    """
     n_threads = torch.get_num_threads()
     try:
         yield
     finally:
-        torch.set_num_threads(n_threads)  # what the readers set holds for threads to come
+        torch.set_num_threads(n_threads)

@@ -1,6 +1,5 @@
-"""A device that one process holds, the encoders on it, and what reads for them: loaded once."""
+"""What a process loads once for all its extractions: the device, the encoders, the decoders."""
 
-import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -10,55 +9,47 @@ from features.encoders import AnyEncoderConfig
 from features.encoders.base import Encoder
 from features.media.decoder import Decoder
 from features.media.limits import DecodeLimits
-from features.spec import FeatureSpec
 from features.system.devices import DeviceName, acquire_device, torch_device
 from features.system.locks import HeldLock
 from features.system.parallel import n_cores
 
-log = logging.getLogger(__name__)
-
 
 class Runtime:
-    """Where extraction runs; it takes the device when the first encoder is asked for.
+    """Holds the device, the encoders on it, and the decoding processes.
 
-    A GPU is held by a lock that the kernel frees when the process ends; a run of the same user
-    that finds no free one waits. The CPU is shared.
+    A GPU is locked when `device` or the first encoder is asked for; the kernel frees the lock when
+    the process ends. Another extraction of the same user waits until a GPU is free. The CPU is
+    shared. Raises `InputError` if the device does not exist.
     """
 
     def __init__(self, name: DeviceName = "auto") -> None:
         self._allowed = torch_device(name)
-        self._taken: tuple[torch.device, HeldLock | None] | None = None
-        self._specs: dict[AnyEncoderConfig, FeatureSpec] = {}
+        self._acquired: tuple[torch.device, HeldLock | None] | None = None
         self._encoders: dict[AnyEncoderConfig, Encoder] = {}
         self._decoders: list[Decoder] = []
 
     @property
     def device(self) -> torch.device:
-        """The device, held from here on."""
-        if self._taken is None:
-            self._taken = acquire_device(self._allowed)
-        return self._taken[0]
-
-    def spec(self, config: AnyEncoderConfig) -> FeatureSpec:
-        """What an encoder's numbers are decided by; its weights are hashed once."""
-        if config not in self._specs:
-            self._specs[config] = config.spec()
-        return self._specs[config]
+        """The device, locked from the first access on."""
+        if self._acquired is None:
+            self._acquired = acquire_device(self._allowed)
+        return self._acquired[0]
 
     def encoder(self, config: AnyEncoderConfig) -> Encoder:
-        """The encoder on the device; `WeightsError` where its weights do not fit."""
+        """The encoder on the device; raises `WeightsError` if its weights do not fit."""
         if config not in self._encoders:
             self._encoders[config] = config.build(self.device)
         return self._encoders[config]
 
     @contextmanager
     def decoders(self, n_readers: int, limits: DecodeLimits) -> Iterator[list[Decoder]]:
-        """So many decoders, which share the cores; their processes start, or did so for others.
+        """Decoders that share the cores, one for each reader.
 
-        They are kept for whoever comes next, unless what is done with them fails.
+        Their processes are kept for the next call, unless its limits differ or the `with` block
+        raises.
         """
         if any(decoder.limits != limits for decoder in self._decoders):
-            self._end_decoders()
+            self._close_decoders()
         while len(self._decoders) < n_readers:
             decoder = Decoder(limits, max(1, n_cores() // n_readers))
             self._decoders.append(decoder)
@@ -66,17 +57,17 @@ class Runtime:
         try:
             yield self._decoders[:n_readers]
         except BaseException:
-            self._end_decoders()
+            self._close_decoders()
             raise
 
-    def _end_decoders(self) -> None:
+    def _close_decoders(self) -> None:
         while self._decoders:
             self._decoders.pop().close()
 
     def close(self) -> None:
-        """Let go of encoders and decoders, and let others have the device."""
+        """Delete the encoders, end the decoding processes, and release the device."""
         self._encoders.clear()
-        self._end_decoders()
-        if self._taken and (lock := self._taken[1]):
+        self._close_decoders()
+        if self._acquired and (lock := self._acquired[1]):
             lock.release()
-        self._taken = None
+        self._acquired = None

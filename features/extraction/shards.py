@@ -1,166 +1,99 @@
-"""A run in parts: shards of clips that any process may take, and what came of all of them.
+"""Extraction in shards: groups of clips that any process may extract.
 
-What a shard says of itself may be lost with its process; the store is asked in the end.
+The report of a shard may be lost with its process, so the store decides how each clip ended.
 """
 
 import time
 from collections import defaultdict
-from collections.abc import Callable, Collection, Sequence
-from contextlib import ExitStack, closing
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from itertools import cycle
 from math import ceil
-from pathlib import Path
 
 from features.clip import Source
 from features.errors import MediaError
-from features.extraction.extract import Pace, extract_clips, extracting
+from features.extraction.extract import ExtractionRun, extract_clips
 from features.extraction.options import ExtractionOptions
 from features.extraction.outcome import ExtractionResult, Outcome
-from features.extraction.plan import ClipJobs, ExtractionJob, SetPlan, jobs_by_clip, plan_all
+from features.extraction.plan import ExtractionJob, PlannedExtraction
 from features.extraction.runtime import Runtime
 from features.freshness.clip_state import clip_state
-from features.freshness.digest_cache import remembering
-from features.freshness.media_digests import SourceDigests
-from features.manifest.manifest import Manifest, read_manifest, select
+from features.freshness.digest_cache import open_cache
+from features.manifest.manifest import Manifest
 from features.media.crops import crop_files
-from features.media.decoder_version import DecoderVersion, decoder_version
-from features.store.feature_store import FeatureStore
 from features.system.devices import DeviceName
-from features.system.memory import gc_paused, keep_freed_memory
+from features.system.memory import gc_paused
 
 MIN_CLIPS, MAX_CLIPS = 16, 64  # clips of a shard
-MAX_SHARDS = 400  # of a run: beyond 25,600 clips shards grow
-SHARDS_PER_WORKER = 4  # where there are clips enough: the last ones to end should be short
+MAX_SHARDS = 400  # of an extraction: above 25,600 clips, shards grow
+SHARDS_PER_WORKER = 4  # if there are enough clips: short shards let workers end together
 
 
 @dataclass(frozen=True, slots=True)
 class Shard:
-    """Some clips of a run."""
+    """Some clips of an extraction."""
 
     number: int
-    """From 1."""
+    """Counted from 1."""
     n_shards: int
     clips: Manifest
-    request: ExtractionOptions
+    options: ExtractionOptions
 
     def extract(
         self,
-        station: Runtime,
+        runtime: Runtime,
         on_outcome: Callable[[Outcome], None],
-        on_next: Callable[[], bool] = lambda: True,
+        should_continue: Callable[[], bool] = lambda: True,
     ) -> ExtractionResult:
-        """How each clip ended for each feature set, with the encoders of a station."""
-        if not on_next():
+        """Extract the clips as `extract_clips` does; nothing is planned after a stop."""
+        if not should_continue():
             return ExtractionResult((), 0.0)
-        asked = self.request
         return extract_clips(
             self.clips,
-            asked.store,
-            asked.encoders,
-            station,
-            batch_size=asked.batch_size,
-            readers=asked.readers,
-            limits=asked.limits,
-            failed=asked.failed,
-            force=asked.force,
-            on_outcome=lambda outcome, _: on_outcome(outcome),
-            on_next=on_next,
+            self.options,
+            runtime,
+            lambda outcome, _: on_outcome(outcome),
+            should_continue,
         )
 
 
 @cache
 def runtime_of_this_process(device: DeviceName) -> Runtime:
-    """The one station of a process that shards come to, one after another: it is never closed."""
+    """The runtime that all shards of a worker process share; it is never closed."""
     return Runtime(device)
 
 
-@dataclass(frozen=True, slots=True)
-class PlannedExtraction:
-    """A run that is planned."""
-
-    store: FeatureStore
-    tool: DecoderVersion
-    plans: tuple[SetPlan, ...]
-    shards: tuple[Shard, ...]
-    """Of what the store lacks."""
-    left: tuple[tuple[ClipJobs, ...], ...]
-    """What the clips of each shard lack."""
-
-    def outcomes(self, reported: Collection[Outcome], lost: str) -> tuple[Outcome, ...]:
-        """How each clip ended for each feature set: what the store has, in its shard's words.
-
-        `lost` says why where neither store nor shard does.
-        """
-        said = {(outcome.clip, outcome.feature_set): outcome for outcome in reported}
-        return tuple(
-            outcome
-            for each in self.plans
-            for outcome in (
-                *each.settled,
-                *(
-                    self._outcome(job, said.get((job.clip.id, job.feature_set)), lost)
-                    for job in each.jobs
-                ),
-            )
-        )
-
-    def _outcome(self, job: ExtractionJob, said: Outcome | None, lost: str) -> Outcome:
-        """How a clip ended that the feature set lacked."""
-        clip_id, name = job.clip.id, job.feature_set
-        now = clip_state(self.store, name, clip_id, job.source_digest, self.tool)
-        is_new = now.commit != job.found.commit or (said and said.state == "extracted")
-        if now.state == "complete" and is_new:
-            if said and said.state == "extracted":
-                return said
-            note = now.why or None
-            return Outcome(clip_id, name, "extracted", note=note, reason=job.reason)
-        if said and said.state in ("failed", "quarantined"):
-            return said
-        if now.quarantined and now.quarantined != job.found.quarantined:
-            return Outcome(clip_id, name, "quarantined", now.quarantined.words, reason=job.reason)
-        return Outcome(clip_id, name, "failed", lost, reason=job.reason)
-
-
 @gc_paused()
-def plan_shards(
-    manifest: Path, only: Sequence[str], request: ExtractionOptions, n_workers: int
-) -> PlannedExtraction:
-    """A run in shards that so many workers share."""
-    clips = select(read_manifest(manifest), only)
-    store, tool = FeatureStore.at(request.store), decoder_version(request.limits)
-    specs = [(config, config.spec()) for config in request.encoders]
-    again = {"force": request.force, "failed": request.failed}
-    for _, spec in specs:
-        store.mend(spec)
-    with remembering(store.work) as memo:
-        plans = tuple(plan_all(clips, specs, store, SourceDigests(memo), tool, **again))
-    left = jobs_by_clip(plans)
-    if left:
-        store.found()
-        with remembering(store.work) as later:  # a new store had no place for it
-            later.take_over(memo)
-    by_id = {clip.id: clip for clip in clips.clips}
-    dealt = deal_shards([media_bytes(jobs[0].source) for jobs in left], n_workers)
-    shards = tuple(
+def plan_shards(plan: PlannedExtraction, n_workers: int) -> tuple[Shard, ...]:
+    """Deal the clips that need work into shards for a number of workers.
+
+    Creates the store and saves the media digests of the plan, which the workers then share.
+    """
+    jobs = plan.jobs_by_clip()
+    if not jobs:
+        return ()
+    plan.store.create()
+    with open_cache(plan.store.work) as cache:
+        cache.merge(plan.digests)
+    dealt = deal_shards([media_bytes(each[0].source) for each in jobs], n_workers)
+    options = replace(plan.options, only=())
+    return tuple(
         Shard(
             number,
             len(dealt),
-            replace(clips, clips=tuple(by_id[left[place][0].clip.id] for place in places)),
-            request,
+            replace(plan.clips, clips=tuple(jobs[index][0].clip for index in indices)),
+            options,
         )
-        for number, places in enumerate(dealt, 1)
+        for number, indices in enumerate(dealt, 1)
     )
-    jobs = tuple(tuple(left[place] for place in places) for places in dealt)
-    return PlannedExtraction(store, tool, plans, shards, jobs)
 
 
 def deal_shards(weights: Sequence[int], n_workers: int) -> list[list[int]]:
-    """The places of the weights in shards of like number and like weight, each in order.
+    """Indices of the weights in shards of similar size and weight, each in order.
 
-    The heaviest are dealt out one to each, then the next from the last shard back to the first,
-    to and fro.
+    The weights are dealt from the heaviest to the lightest, to the shards in turn, first to last
+    and then last to first.
     """
     if not weights:
         return []
@@ -168,19 +101,19 @@ def deal_shards(weights: Sequence[int], n_workers: int) -> list[list[int]]:
     n_shards = min(MAX_SHARDS, max(wanted, ceil(len(weights) / MAX_CLIPS)))
     shards: list[list[int]] = [[] for _ in range(n_shards)]
     turns = cycle([*shards, *reversed(shards)])
-    for place in sorted(range(len(weights)), key=lambda place: -weights[place]):
-        next(turns).append(place)
+    for index in sorted(range(len(weights)), key=lambda index: -weights[index]):
+        next(turns).append(index)
     return [sorted(shard) for shard in shards]
 
 
 def media_bytes(source: Source) -> int:
-    """Bytes of a clip's media: what stands for its duration, which one would have to open it for.
+    """Size of a clip's media in bytes: an estimate of its duration that opens no file.
 
-    0 where there is none, which its shard will say.
+    0 if the media is missing; the extraction reports that.
     """
     try:
-        if heard_or_seen := source.video or source.audio:
-            return heard_or_seen.stat().st_size
+        if container := source.video or source.audio:
+            return container.stat().st_size
         crops = crop_files(source.frames).values() if source.frames else ()
         return sum(path.stat().st_size for path in crops)
     except (OSError, MediaError):
@@ -188,70 +121,99 @@ def media_bytes(source: Source) -> int:
 
 
 class ShardStream:
-    """A run's shards, of which there are some, extracted by one process one after the other."""
+    """The shards of an extraction, run by this process as one pipeline.
 
-    def __init__(self, run: PlannedExtraction, on_next: Callable[[], bool]) -> None:
-        keep_freed_memory()
-        asked = run.shards[0].request
-        self._shard_of = {
-            jobs[0].clip.id: shard.number
-            for shard, left in zip(run.shards, run.left, strict=True)
-            for jobs in left
+    The pipeline starts the clips of a shard while the shard before it ends.
+    """
+
+    def __init__(
+        self,
+        plan: PlannedExtraction,
+        shards: Sequence[Shard],
+        should_continue: Callable[[], bool],
+    ) -> None:
+        jobs = {each[0].clip.id: each for each in plan.jobs_by_clip()}
+        self._shard_of = {clip.id: shard.number for shard in shards for clip in shard.clips.clips}
+        self._n_remaining = {
+            shard.number: sum(len(jobs[clip.id]) for clip in shard.clips.clips) for shard in shards
         }
-        self._n_left = {
-            shard.number: sum(map(len, left))
-            for shard, left in zip(run.shards, run.left, strict=True)
-        }
-        self._aside: defaultdict[int, list[Outcome]] = defaultdict(list)
-        with ExitStack() as stack:
-            station = stack.enter_context(closing(Runtime(asked.device)))
-            memo = stack.enter_context(remembering(run.store.work))
-            passing = extracting(
-                run.plans,
-                [jobs for left in run.left for jobs in left],
-                run.store,
-                run.tool,
-                station,
-                memo,
-                batch_size=asked.batch_size,
-                readers=asked.readers,
-                limits=asked.limits,
-                on_next=on_next,
-            )
-            self._passing = stack.enter_context(closing(passing))
-            self._open = stack.pop_all()
+        self._pending: defaultdict[int, list[Outcome]] = defaultdict(list)
+        """Outcomes of other shards, by the number of the shard."""
+        self._runtime = Runtime(plan.options.device)
+        in_order = [jobs[clip_id] for clip_id in self._shard_of]
+        self._run = ExtractionRun(plan, in_order, self._runtime, should_continue)
+        self._outcomes = self._run.outcomes()
 
     def extract(self, number: int, on_outcome: Callable[[Outcome], None]) -> ExtractionResult:
-        """How the clips of a shard ended; in order, and the last one tells how fast it went.
+        """The result of a shard; shards are extracted in order.
 
-        What ends meanwhile of others is put aside for them.
+        The speed of the whole run is part of the result of the shard that completes it.
         """
-        began = time.monotonic()
+        started_s = time.monotonic()
         outcomes: list[Outcome] = []
-        pace = Pace()
-
-        def settle(outcome: Outcome) -> None:
+        for outcome in self._next_outcomes(number):
             outcomes.append(outcome)
             on_outcome(outcome)
+        pass_s, remarks = self._run.pass_s, self._run.remarks
+        self._run.pass_s, self._run.remarks = 0.0, ()  # reported once
+        return ExtractionResult(tuple(outcomes), time.monotonic() - started_s, pass_s, remarks)
 
-        for outcome in self._aside.pop(number, []):
-            settle(outcome)
-        while self._n_left[number] or not any(self._n_left.values()):
-            try:
-                outcome = next(self._passing)
-            except StopIteration as end:
-                pace = end.value or pace
-                break
-            its_shard = self._shard_of[outcome.clip]
-            self._n_left[its_shard] -= 1
-            if its_shard == number:
-                settle(outcome)
+    def _next_outcomes(self, number: int) -> Iterable[Outcome]:
+        """Yield the outcomes of a shard until all are known; exhausts a complete run."""
+        yield from self._pending.pop(number, [])
+        while self._n_remaining[number] or not any(self._n_remaining.values()):
+            outcome = next(self._outcomes, None)
+            if outcome is None:
+                return
+            shard = self._shard_of[outcome.clip]
+            self._n_remaining[shard] -= 1
+            if shard == number:
+                yield outcome
             else:
-                self._aside[its_shard].append(outcome)
-        return ExtractionResult(
-            tuple(outcomes), time.monotonic() - began, pace.seconds, pace.remarks
-        )
+                self._pending[shard].append(outcome)
 
     def close(self) -> None:
-        """End what is under way, and let go of the device."""
-        self._open.close()
+        """Stop the extraction and release the device."""
+        try:
+            self._outcomes.close()
+        finally:
+            self._runtime.close()
+
+
+def result_in_store(
+    plan: PlannedExtraction, reported: Iterable[Outcome], lost: Sequence[str], seconds: float
+) -> ExtractionResult:
+    """How each clip ended, by what the store holds now.
+
+    `reported` are the outcomes that shards returned; they add details, and decide nothing that
+    the store contradicts. `lost` says why shards were lost; clips that neither the store nor a
+    report accounts for have failed for the first of these reasons, or because the run was stopped.
+    """
+    reason = (
+        f"its shard was lost ({lost[0]})" if lost else "it was not started: the run was stopped"
+    )
+    reports = {(outcome.clip, outcome.feature_set): outcome for outcome in reported}
+    outcomes: list[Outcome] = []
+    for each in plan.sets:
+        outcomes.extend(each.outcomes)
+        for job in each.jobs:
+            report = reports.get((job.clip.id, job.feature_set))
+            outcomes.append(_outcome_in_store(plan, job, report, f"{reason}; run the same again"))
+    return ExtractionResult(tuple(outcomes), seconds)
+
+
+def _outcome_in_store(
+    plan: PlannedExtraction, job: ExtractionJob, report: Outcome | None, lost: str
+) -> Outcome:
+    """How a clip ended that the feature set lacked."""
+    clip_id, name = job.clip.id, job.feature_set
+    state = clip_state(plan.store, name, clip_id, job.source_digest, plan.decoder)
+    if state.state == "complete" and report and report.state == "extracted":
+        return report
+    if state.state == "complete" and state.commit != job.state.commit:
+        return Outcome(clip_id, name, "extracted", note=state.reason or None, reason=job.reason)
+    if report and report.state in ("failed", "quarantined"):
+        return report
+    if state.quarantine and state.quarantine != job.state.quarantine:
+        return Outcome(clip_id, name, "quarantined", state.quarantine.message, reason=job.reason)
+    return Outcome(clip_id, name, "failed", lost, reason=job.reason)

@@ -1,67 +1,68 @@
-"""How busy each stage of an extraction is, and how full the queue before the encoder."""
+"""How busy each stage of an extraction is, and how full the queue before the encoder is."""
 
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Literal
 
-Stage = Literal["decode", "prepare", "hold", "starve", "encode", "write"]
-"""Readers wait for what decodes; they resize, or make spectrograms; they wait for room in the
-queue. The encoder waits for the queue; it works. Records are written."""
+Stage = Literal["decode", "prepare", "queue_full", "queue_empty", "encode", "write"]
+"""Readers wait for the decoding process, prepare items (resizing, spectrograms), and wait for room
+in the queue. The encoder waits for items, and encodes. Writers publish records."""
 
-BUSY = 0.8  # an encoder that works so much of the time is what sets the pace
+BUSY = 0.8  # share of the time from which on the encoder is called the bottleneck
 
 
 class StageTimer:
-    """Seconds by stage, summed over all threads that are at it."""
+    """Seconds by stage, summed over threads; `clock` returns seconds."""
 
-    def __init__(self, queue_size: int) -> None:
+    def __init__(self, queue_size: int, clock: Callable[[], float] = time.monotonic) -> None:
         self.queue_size = queue_size
         self.seconds: defaultdict[str, float] = defaultdict(float)
-        """By stage."""
+        """Seconds by stage."""
         self.encode_s: defaultdict[str, float] = defaultdict(float)
-        """Of `encode`, by feature set."""
-        self._depths = self._n_depths = 0
-        self._began_s = time.monotonic()
+        """Seconds of `encode` by feature set."""
+        self._depth_sum = self._n_depths = 0
+        self._clock = clock
+        self._started_s = clock()
         self._lock = threading.Lock()
 
     @contextmanager
-    def at(self, stage: Stage, feature_set: str | None = None) -> Iterator[None]:
-        """Count the time within for a stage."""
-        began_s = time.monotonic()
+    def measure(self, stage: Stage, feature_set: str | None = None) -> Iterator[None]:
+        """Add the time spent in the `with` block to a stage."""
+        started_s = self._clock()
         try:
             yield
         finally:
-            self.add(stage, time.monotonic() - began_s, feature_set)
+            self.add(stage, self._clock() - started_s, feature_set)
 
     def add(self, stage: Stage, seconds: float, feature_set: str | None = None) -> None:
-        """Count so much more."""
+        """Add seconds to a stage, and to a feature set if one is given."""
         with self._lock:
             self.seconds[stage] += seconds
             if feature_set:
                 self.encode_s[feature_set] += seconds
 
-    def note_depth(self, n_waiting: int) -> None:
-        """Count how many pieces wait in the queue as one is taken."""
-        self._depths += n_waiting
+    def add_depth(self, n_items: int) -> None:
+        """Count the items that are in the queue as one is taken."""
+        self._depth_sum += n_items
         self._n_depths += 1
 
     @property
     def wall_s(self) -> float:
-        """Since it was made."""
-        return time.monotonic() - self._began_s
+        """Seconds since the timer was made."""
+        return self._clock() - self._started_s
 
     @property
     def mean_depth(self) -> float:
-        """Pieces in the queue, on average."""
-        return self._depths / self._n_depths if self._n_depths else 0.0
+        """Mean number of items in the queue."""
+        return self._depth_sum / self._n_depths if self._n_depths else 0.0
 
-    def described(self) -> str:
-        """One line for a log: the stages, and which of them sets the pace."""
+    def summary(self) -> str:
+        """The time of each stage, and the bottleneck, in one line for a log."""
         wall_s = self.wall_s
-        listed = ", ".join(
+        stages = ", ".join(
             f"{name} {self.seconds[stage]:.1f} s"
             for stage, name in (
                 ("decode", "decoding"),
@@ -71,12 +72,13 @@ class StageTimer:
             )
         )
         return (
-            f"stages, in {wall_s:.1f} s: {listed}; the encoder waited {self.seconds['starve']:.1f} "
-            f"s, its readers {self.seconds['hold']:.1f} s; {self.mean_depth:.1f} of "
-            f"{self.queue_size} places in the queue were taken: {self._pace(wall_s)}"
+            f"stages, in {wall_s:.1f} s: {stages}; the encoder waited "
+            f"{self.seconds['queue_empty']:.1f} s, its readers {self.seconds['queue_full']:.1f} s; "
+            f"{self.mean_depth:.1f} of {self.queue_size} places in the queue were taken: "
+            f"{self._bottleneck(wall_s)}"
         )
 
-    def _pace(self, wall_s: float) -> str:
+    def _bottleneck(self, wall_s: float) -> str:
         if self.seconds["encode"] >= BUSY * wall_s:
             return "the encoder sets the pace"
         if self.seconds["decode"] >= self.seconds["prepare"]:

@@ -1,4 +1,4 @@
-"""How fast feature sets were encoded here so far: sums over all runs, for an estimate.
+"""The measured throughput of feature sets on this machine, summed over runs, for estimates.
 
 <store>.work/throughput/<feature set>.json: rows, seconds of media and seconds of work, by device
 """
@@ -12,7 +12,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 
 from features.canonical_json import canonical
 from features.clip import Track
-from features.store.work_folder import FOLDER
+from features.store.work_folder import throughput_file, throughput_lock
 from features.system.files import write_atomic
 from features.system.locks import file_lock
 
@@ -21,59 +21,58 @@ Amount = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 @dataclass(frozen=True, slots=True)
 class Throughput:
-    """What came through, and how long it took."""
+    """How much was encoded, and how long it took."""
 
     rows: Amount = 0.0
     media_s: Amount = 0.0
-    """From the first row to the last of each clip, and one step more."""
+    """Duration of the tracks: from the first to the last row of each, and one mean step more."""
     seconds: Amount = 0.0
 
     def __add__(self, other: "Throughput") -> "Throughput":
-        """Both together."""
+        """The sum of both."""
         return Throughput(
             self.rows + other.rows, self.media_s + other.media_s, self.seconds + other.seconds
         )
 
     def seconds_for(self, media_s: float) -> float | None:
-        """How long so much media may take; None where nothing was measured yet."""
+        """Seconds of work that an amount of media takes; None if nothing was measured yet."""
         return media_s * self.seconds / self.media_s if self.media_s and self.seconds else None
 
 
 BY_DEVICE = TypeAdapter(dict[str, Throughput])
 
 
-def of_track(track: Track) -> Throughput:
-    """What one track adds to the sums, but for the time it took."""
+def track_throughput(track: Track) -> Throughput:
+    """The rows and the duration of a track, without the time it took."""
     n_rows = len(track.time_s)
-    if n_rows < 2:  # no step to tell how long a row lasts
+    if n_rows < 2:  # the duration of a row is unknown
         return Throughput(rows=float(n_rows))
     span_s = float(track.time_s[-1] - track.time_s[0])
     return Throughput(float(n_rows), span_s * n_rows / (n_rows - 1))
 
 
 def read_throughput(work: Path, set_name: str, device: str) -> Throughput:
-    """What was measured of a feature set on a device; zeros where nothing was."""
-    return _by_device(_place(work, set_name)).get(device, Throughput())
+    """The throughput of a feature set on a device; zeros if nothing was measured."""
+    return _read(throughput_file(work, set_name)).get(device, Throughput())
 
 
-def add_throughput(work: Path, set_name: str, device: str, more: Throughput) -> None:
-    """Add to what was measured; several processes may."""
-    place = _place(work, set_name)
-    place.parent.mkdir(parents=True, exist_ok=True)
-    with file_lock(work / "locks" / f"{set_name}.{FOLDER}"):
-        sums = _by_device(place)
-        sums[device] = sums.get(device, Throughput()) + more
-        content = {name: asdict(measured) for name, measured in sums.items()}
-        write_atomic(place, canonical(content), work)
+def add_throughput(work: Path, set_name: str, device: str, measured: Throughput) -> None:
+    """Add a measurement; several processes may do so at once."""
+    path = throughput_file(work, set_name)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with file_lock(throughput_lock(work, set_name)):
+        sums = _read(path)
+        sums[device] = sums.get(device, Throughput()) + measured
+        content = {name: asdict(each) for name, each in sums.items()}
+        write_atomic(path, canonical(content), work)
 
 
-def _place(work: Path, set_name: str) -> Path:
-    return work / FOLDER / f"{set_name}.json"
+def _read(path: Path) -> dict[str, Throughput]:
+    """The measurements by device; empty if the file is missing or damaged, as they decide nothing.
 
-
-def _by_device(place: Path) -> dict[str, Throughput]:
-    """What a file holds; nothing where it is not there or damaged: an estimate can wait."""
+    (`test_dry_run.py::test_damaged_measurements_are_replaced`)
+    """
     try:
-        return BY_DEVICE.validate_python(json.loads(place.read_bytes()))
+        return BY_DEVICE.validate_python(json.loads(path.read_bytes()))
     except (OSError, ValueError, RecursionError, ValidationError):
         return {}

@@ -1,63 +1,82 @@
-"""Whether the record of a clip in a feature set is up to date with its media."""
+"""Whether the record of a clip in a feature set is up to date with the clip's media."""
 
 from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Literal
 
 from features.canonical_json import JsonObject
+from features.errors import MediaError
 from features.freshness.quarantine import QuarantineEntry, is_valid, read_entry
 from features.media.decoder_version import DecoderVersion
 from features.store.commit import RecordHeader
 from features.store.feature_store import FeatureStore
 
-RecordState = Literal["complete", "missing", "stale", "corrupt"]
-
-
-def record_state(seen: RecordHeader, source: JsonObject) -> tuple[RecordState, str]:
-    """How what was seen of a record stands to the media that it should be made from, and why."""
-    if seen.fault:
-        return "corrupt", seen.fault
-    if seen.commit is None:
-        return "missing", "no record"
-    before = seen.commit.source
-    if changed := [key for key in source | before if source.get(key) != before.get(key)]:
-        return "stale", f"source changed: {', '.join(changed)}"
-    return "complete", seen.commit.note or ""
+State = Literal["complete", "missing", "stale", "corrupt", "quarantined"]
 
 
 @dataclass(frozen=True, slots=True)
 class ClipState:
-    """What is there of a clip in a feature set."""
+    """The state of one clip in one feature set."""
 
-    state: RecordState
-    why: str
-    commit: str | None
-    """Digest of the commit, where there is one."""
-    quarantined: QuarantineEntry | None
-    """What forbids to try the clip, where it is not complete."""
+    state: State
+    reason: str
+    """The reason in words; for a complete record its note, which is usually empty."""
+    commit: str | None = None
+    """Digest of the record's commit; None if there is no readable commit."""
+    n_bytes: int = 0
+    """Size of the record's files; 0 if they cannot be counted."""
+    quarantine: QuarantineEntry | None = None
+    """The entry because of which the clip is not tried; set if and only if it is quarantined."""
 
 
-NOTHING = ClipState("missing", "no record", None, None)
+NO_RECORD = ClipState("missing", "no record")
 
 
 def clip_state(
     store: FeatureStore,
     set_name: str,
     clip_id: str,
-    source: JsonObject,
-    tool: DecoderVersion,
+    source: JsonObject | MediaError | None,
+    decoder: DecoderVersion,
     quarantined: Collection[str] | None = None,
 ) -> ClipState:
-    """What is there now of a clip whose media has this digest.
+    """Return the state of a clip in a feature set; the arrays are not read.
 
-    `quarantined` are the clips that have a record in quarantine; without it, one looks there.
+    `source` holds the digests of the clip's media, as `SourceDigests.of` returns them, or the
+    error that it raised: then a record is stale, and the quarantine is not consulted. With None
+    the media is not compared: a record that is not corrupt is complete, and any quarantine entry
+    is valid. `quarantined` lists the clips that have a quarantine entry; without it, the
+    quarantine of the store is read.
     """
-    seen = store.glance(set_name, clip_id)
-    state, why = record_state(seen, source)
-    record = None
-    if state != "complete" and (quarantined is None or clip_id in quarantined):
-        record = read_entry(store.work, set_name, clip_id)
-    standing = record if record and is_valid(record, source, tool) else None
-    if seen.commit is None and not seen.fault and standing is None:
-        return NOTHING  # once for a million clips
-    return ClipState(state, why, seen.commit.digest if seen.commit else None, standing)
+    header = store.header(set_name, clip_id)
+    state, reason = _record_state(header, source)
+    entry = None
+    if state != "complete" and not isinstance(source, MediaError):
+        if quarantined is None or clip_id in quarantined:
+            entry = read_entry(store.work, set_name, clip_id)
+        if entry and source is not None and not is_valid(entry, source, decoder):
+            entry = None
+    if entry:
+        state, reason = "quarantined", f"{entry.code}: {entry.message}"
+    elif (state, reason) == (NO_RECORD.state, NO_RECORD.reason):
+        return NO_RECORD  # one object for a million clips
+    digest = header.commit.digest if header.commit else None
+    return ClipState(state, reason, digest, header.n_bytes, entry)
+
+
+def _record_state(
+    header: RecordHeader, source: JsonObject | MediaError | None
+) -> tuple[State, str]:
+    """Return the state of a record and the reason, without the quarantine."""
+    if header.fault:
+        return "corrupt", header.fault
+    if header.commit is None:
+        missing = str(source) if isinstance(source, MediaError) else NO_RECORD.reason
+        return "missing", missing
+    if isinstance(source, MediaError):
+        why = f"its features are there, but its media is not what they were made of: {source}"
+        return "stale", why
+    before, now = header.commit.source, header.commit.source if source is None else source
+    if changed := [key for key in now | before if now.get(key) != before.get(key)]:
+        return "stale", f"source changed: {', '.join(changed)}"
+    return "complete", header.commit.note or ""

@@ -1,9 +1,9 @@
-"""Digests of media that were hashed before: a file that looks the same is not read again.
+"""A cache of media digests, so that an unchanged file is hashed once.
 
-<store>.work/digests.sqlite
+    <store>.work/digests.sqlite
 
-It saves time and decides nothing: where it is damaged, locked, read-only or in doubt, the media is
-read.
+The cache saves time and decides nothing: if it is damaged, locked, read-only or in doubt, the media
+is hashed.
 """
 
 import hashlib
@@ -11,181 +11,187 @@ import os
 import sqlite3
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
-FILE = "digests.sqlite"
-SETTLE_NS = 2 * 10**9  # the coarsest clock of a file system in use (FAT) ticks every two seconds
-SAVED_EVERY_S = 1.0  # a commit for each of many small files would cost more than to read them
-WAIT_S = 5.0  # for others that write; then the digest is not remembered
-DAMAGE = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR)
-TABLE = """
+from features.store.work_folder import digest_cache_file
+
+MIN_AGE_NS = 2 * 10**9  # the coarsest clock of a file system in use (FAT) ticks every two seconds
+SAVE_INTERVAL_S = 1.0  # a transaction for each of many small files would cost more than hashing
+BUSY_TIMEOUT_S = 5.0  # how long to wait for other writers; then the digest is not saved
+DAMAGE_CODES = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR)
+CREATE = """
 CREATE TABLE IF NOT EXISTS digests (
     path BLOB PRIMARY KEY, looks TEXT, seen_ns INTEGER, sha256 TEXT, proof TEXT
 ) WITHOUT ROWID
-"""
-FIND = "SELECT looks, seen_ns, sha256, proof FROM digests WHERE path = ?"
+"""  # the names of the columns are those of files that users have
+SELECT = "SELECT looks, seen_ns, sha256, proof FROM digests WHERE path = ?"
+REPLACE = "INSERT OR REPLACE INTO digests VALUES (?, ?, ?, ?, ?)"
+
+Entry = tuple[str, int, str]  # fingerprint, taken_at_ns, digest
 
 
 @dataclass(frozen=True, slots=True)
 class FileStat:
-    """How files looked from outside at a moment."""
+    """What `stat` says of some files, to see whether they changed without reading them."""
 
-    looks: str
-    """sha256 over size, times of change, inode and name of each."""
-    newest_ns: int
-    """When the last of them changed, by the clock of the file system; 0 where there is none."""
-    seen_ns: int
-    """When they were looked at, by ours."""
+    fingerprint: str
+    """sha256 over the size, the times of change, the inode and the name of each file."""
+    changed_at_ns: int
+    """When the last of them changed, by the clock of the file system; 0 without files."""
+    taken_at_ns: int
+    """When `stat` was called, by the clock of this machine."""
 
     @property
-    def is_settled(self) -> bool:
-        """Whether they changed so long ago that one more change would show."""
-        return self.newest_ns + SETTLE_NS < self.seen_ns
+    def is_old_enough(self) -> bool:
+        """Whether one more change would give another fingerprint."""
+        return self.changed_at_ns + MIN_AGE_NS < self.taken_at_ns
 
 
 def file_stat(paths: Iterable[Path]) -> FileStat:
-    """How the files look now; `OSError` where one is not there."""
-    seen_ns, newest_ns, whole = time.time_ns(), 0, hashlib.sha256()
+    """Return the stat of the files; raise `OSError` if one is missing."""
+    taken_at_ns, changed_at_ns, fingerprint = time.time_ns(), 0, hashlib.sha256()
     for path in paths:
-        found = path.stat()
-        whole.update(os.fsencode(path.name))
-        looks = (found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino)
-        whole.update(f"\0{looks}\n".encode())
-        newest_ns = max(newest_ns, found.st_mtime_ns, found.st_ctime_ns)
-    return FileStat(whole.hexdigest(), newest_ns, seen_ns)
+        stat = path.stat()
+        fields = (stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino)
+        fingerprint.update(os.fsencode(path.name))
+        fingerprint.update(f"\0{fields}\n".encode())
+        changed_at_ns = max(changed_at_ns, stat.st_mtime_ns, stat.st_ctime_ns)
+    return FileStat(fingerprint.hexdigest(), changed_at_ns, taken_at_ns)
 
 
 class DigestCache:
-    """Digests by path, each true as long as the files look as they did."""
+    """Digests by path, each valid while the files have the same fingerprint.
 
-    def __init__(self, database: sqlite3.Connection | None = None) -> None:
+    Without a database, or with one that cannot be written, the cache lives in memory.
+    """
+
+    def __init__(
+        self, database: sqlite3.Connection | None = None, *, read_only: bool = False
+    ) -> None:
         self._database = database
-        self._of_path: dict[bytes, tuple[str, int, str]] = {}  # that the database has not
-        self._unsaved: dict[bytes, tuple[str, int, str]] = {}
+        self._read_only = read_only or database is None
+        self._unsaved: dict[bytes, Entry] = {}
         self._saved_at_s = time.monotonic()
 
-    def find(self, path: Path, look: FileStat) -> str | None:
-        """The digest of what lies at `path` and looks like this; None where there is a doubt."""
+    def get(self, path: Path, stat: FileStat) -> str | None:
+        """Return the digest that was put for this path and stat; None if there is any doubt."""
         key = os.fsencode(path)
-        for entry in (self._of_path.get(key), self._in_database(key)):
+        for entry in (self._unsaved.get(key), self._select(key)):
             if entry is not None:
-                looks, seen_ns, digest = entry
-                has_clock_gone_back = seen_ns > look.seen_ns
-                if looks == look.looks and not has_clock_gone_back:
+                fingerprint, taken_at_ns, digest = entry
+                clock_went_back = taken_at_ns > stat.taken_at_ns
+                if fingerprint == stat.fingerprint and not clock_went_back:
                     return digest
         return None
 
-    def keep(self, path: Path, look: FileStat, digest: str) -> None:
-        """Remember the digest of what looked like this before it was read."""
-        if not look.is_settled:
+    def put(self, path: Path, stat: FileStat, digest: str) -> None:
+        """Keep the digest of files whose stat was taken before they were read."""
+        if not stat.is_old_enough:
             return
-        key = os.fsencode(path)
-        self._of_path[key] = self._unsaved[key] = (look.looks, look.seen_ns, digest)
-        if time.monotonic() - self._saved_at_s >= SAVED_EVERY_S:
+        self._unsaved[os.fsencode(path)] = (stat.fingerprint, stat.taken_at_ns, digest)
+        if time.monotonic() - self._saved_at_s >= SAVE_INTERVAL_S:
             self.save()
 
-    def take_over(self, other: "DigestCache") -> None:
-        """Remember what another had no place to put."""
-        self._of_path.update(other._of_path)
-        if other._database is None:
-            self._unsaved.update(other._of_path)
-            self.save()
+    def merge(self, other: "DigestCache") -> None:
+        """Keep the digests that `other` could not save."""
+        self._unsaved.update(other._unsaved)
+        self.save()
 
     def save(self) -> None:
-        """Have later processes know what is new, if the disk takes it."""
-        rows = [(path, *entry, _proof(path, *entry)) for path, entry in self._unsaved.items()]
-        self._unsaved.clear()
+        """Write new digests to the database; those that it does not take stay in memory."""
         self._saved_at_s = time.monotonic()
-        if self._database and rows:
-            with suppress(sqlite3.Error):  # read-only, full or locked
-                with self._database:
-                    self._database.execute("BEGIN")
-                    query = "INSERT OR REPLACE INTO digests VALUES (?, ?, ?, ?, ?)"
-                    self._database.executemany(query, rows)
-                for path, *_ in rows:  # a million clips need no second memory
-                    self._of_path.pop(path, None)
+        if self._database is None or self._read_only or not self._unsaved:
+            return
+        with suppress(sqlite3.Error):  # read-only, full or locked
+            with self._database:
+                self._database.execute("BEGIN IMMEDIATE")
+                rows = ((path, *row, _checksum(path, *row)) for path, row in self._unsaved.items())
+                self._database.executemany(REPLACE, rows)
+            self._unsaved.clear()  # a million clips are not kept in memory, too
 
-    def _in_database(self, path: bytes) -> tuple[str, int, str] | None:
-        """What other processes remembered of a path; None where they did not, or it is damaged."""
+    def close(self) -> None:
+        """Save and close the database; what could not be saved is still in memory."""
+        self.save()
+        if self._database:
+            self._database.close()
+
+    def _select(self, path: bytes) -> Entry | None:
+        """Return the entry of a path in the database; None if it is missing or damaged."""
         if self._database is None:
             return None
         try:
-            row = self._database.execute(FIND, (path,)).fetchone()
+            row = self._database.execute(SELECT, (path,)).fetchone()
         except sqlite3.Error:
             return None
-        return row[:3] if row and row[3] == _proof(path, *row[:3]) else None
+        return row[:3] if row and row[3] == _checksum(path, *row[:3]) else None
 
 
-def _proof(path: bytes, looks: object, seen_ns: object, digest: object) -> str:
-    """sha256 over an entry: sqlite does not see a bit that flips in a text."""
-    return hashlib.sha256(repr((path, looks, seen_ns, digest)).encode()).hexdigest()
+def _checksum(path: bytes, fingerprint: object, taken_at_ns: object, digest: object) -> str:
+    """Return the sha256 of an entry: sqlite does not notice a flipped bit in a text."""
+    return hashlib.sha256(repr((path, fingerprint, taken_at_ns, digest)).encode()).hexdigest()
 
 
 @contextmanager
-def remembering(work: Path) -> Iterator[DigestCache]:
-    """The memo in a store's work folder, made anew where it is damaged.
+def open_cache(work: Path, *, read_only: bool = False) -> Iterator[DigestCache]:
+    """Open the cache in a store's work folder, and save it at the end.
 
-    Where there is no such folder, or none that can be written to, what is read is remembered no
-    longer than this process lives.
+    A damaged database is replaced, unless `read_only`. Without a work folder, or without the
+    permission to write to it, new digests are kept in memory. Never raises because of the cache.
     """
-    database = None
-    if work.is_dir() and os.access(work, os.W_OK):
-        try:
-            database = _opened(work / FILE)
-        except sqlite3.Error as error:
-            if error.sqlite_errorcode in DAMAGE:
-                database = _made_anew(work / FILE)
-    if database is None:
-        with recalling(work) as memo:
-            yield memo
-        return
-    with closing(database):
-        memo = DigestCache(database)
-        try:
-            yield memo
-        finally:
-            memo.save()
-
-
-@contextmanager
-def recalling(work: Path) -> Iterator[DigestCache]:
-    """The memo in a store's work folder as it is; nothing is written."""
+    path = digest_cache_file(work)
+    database = None if read_only else _open_writable(path)
+    read_only = database is None
+    cache = DigestCache(database or _open_read_only(path), read_only=read_only)
     try:
-        uri = f"file:{quote(str((work / FILE).resolve()))}?mode=ro"
-        database = sqlite3.connect(uri, uri=True, timeout=WAIT_S, isolation_level=None)
+        yield cache
+    finally:
+        cache.close()
+
+
+def _open_writable(path: Path) -> sqlite3.Connection | None:
+    """Open or create the database, and replace a damaged one; None if it cannot be written."""
+    if not (path.parent.is_dir() and os.access(path.parent, os.W_OK)):
+        return None
+    try:
+        return _connect(path)
+    except sqlite3.Error as error:
+        if error.sqlite_errorcode not in DAMAGE_CODES:
+            return None
+    try:
+        for name in (path.name, f"{path.name}-journal"):
+            path.with_name(name).unlink(missing_ok=True)
+        return _connect(path)
+    except (OSError, sqlite3.Error):
+        return None
+
+
+def _open_read_only(path: Path) -> sqlite3.Connection | None:
+    """Open the database as it is; None if there is none."""
+    uri = f"file:{quote(str(path.resolve()))}?mode=ro"
+    try:
+        return sqlite3.connect(
+            uri, uri=True, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False
+        )
     except sqlite3.Error:
-        yield DigestCache()
-        return
-    with closing(database):
-        yield DigestCache(database)
+        return None
 
 
-def _opened(path: Path) -> sqlite3.Connection:
-    """The database, with its table; `sqlite3.Error` where it is damaged or cannot be had."""
+def _connect(path: Path) -> sqlite3.Connection:
+    """Open the database and create its table; raise `sqlite3.Error` if it is damaged."""
     database = sqlite3.connect(
         path,
-        timeout=WAIT_S,
+        timeout=BUSY_TIMEOUT_S,
         isolation_level=None,
-        check_same_thread=False,  # it is used by one thread after the other
+        check_same_thread=False,  # one thread uses it after the other
     )
     try:
-        database.execute("PRAGMA synchronous = OFF")  # a lost entry costs time alone
-        database.execute(TABLE)
-        database.execute("SELECT path, looks, seen_ns, sha256, proof FROM digests LIMIT 1")
+        database.execute("PRAGMA synchronous = OFF")  # a lost entry only costs time
+        database.execute(CREATE)
+        database.execute(f"{SELECT} LIMIT 1", (b"",))
     except BaseException:
         database.close()
         raise
     return database
-
-
-def _made_anew(path: Path) -> sqlite3.Connection | None:
-    """A new database in the place of a damaged one; None where it cannot be had."""
-    try:
-        for name in (path.name, f"{path.name}-journal"):
-            path.with_name(name).unlink(missing_ok=True)
-        return _opened(path)
-    except (OSError, sqlite3.Error):
-        return None

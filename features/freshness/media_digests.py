@@ -1,4 +1,4 @@
-"""What a clip's media holds: a digest for each part, so that one changed byte is seen."""
+"""Digests of a clip's media, by part."""
 
 import hashlib
 from collections.abc import Callable, Iterable
@@ -12,59 +12,61 @@ from features.media.crops import crop_files
 from features.spec import Modality
 from features.system.files import sha256_of
 
-Seen = dict[str, str]  # digests of files that were looked at a moment ago
-
 
 class SourceDigests:
-    """Digests of media, each read once as long as it looks the same and the memo has no doubt."""
+    """Digests of media; a file is read again only if its stat changed or the cache is in doubt."""
 
-    def __init__(self, memo: DigestCache | None = None) -> None:
-        self._memo = memo or DigestCache()
+    def __init__(self, cache: DigestCache | None = None) -> None:
+        self._cache = cache or DigestCache()
 
-    def of(self, source: Source, modality: Modality, seen: Seen | None = None) -> JsonObject:
-        """What the features of one modality are made from, by part; blind to where it lies.
+    def of(
+        self, source: Source, modality: Modality, known: dict[str, str] | None = None
+    ) -> JsonObject:
+        """Return what the features of one modality are made from, by part; paths do not count.
 
-        Raises `MediaError` where a part is not there. What is `seen` already is not looked at.
+        `known` has digests of files by path; new ones are added. A caller that asks for several
+        modalities of a clip passes the same dict, so that a file is looked up once. Raises
+        `MediaError` if a part is missing or cannot be read.
         """
-        seen = Seen() if seen is None else seen
+        known = {} if known is None else known
         if modality == "audio":
-            heard = source.audio or source.video
-            return {"sound": self._file(heard, seen) if heard else None}
+            path = source.audio or source.video
+            return {"sound": self._file_digest(path, known) if path else None}
         return {
-            "video": self._file(source.video, seen) if source.video else None,
-            "frames": self._crops(source.frames) if source.frames else None,
+            "video": self._file_digest(source.video, known) if source.video else None,
+            "frames": self._crops_digest(source.frames) if source.frames else None,
             "fps": source.fps,
         }
 
-    def _file(self, path: Path, seen: Seen) -> str:
-        name = str(path)  # sooner hashed than a path
-        if name not in seen:
-            seen[name] = self._remembered(path, lambda: [path], lambda: _sha256(path))
-        return seen[name]
+    def _file_digest(self, path: Path, known: dict[str, str]) -> str:
+        name = str(path)  # hashed faster than a `Path`
+        if name not in known:
+            known[name] = self._cached(path, lambda: [path], lambda: _sha256(path))
+        return known[name]
 
-    def _crops(self, folder: Path) -> str:
-        """One digest for all crops of a folder, with their numbers."""
+    def _crops_digest(self, folder: Path) -> str:
+        """Return one digest of all crops of a folder, with their numbers."""
 
         def read() -> str:
-            whole = hashlib.sha256()
+            digest = hashlib.sha256()
             for number, path in crop_files(folder).items():
-                whole.update(f"{number}:{_sha256(path)}\n".encode())
-            return whole.hexdigest()
+                digest.update(f"{number}:{_sha256(path)}\n".encode())
+            return digest.hexdigest()
 
-        return self._remembered(folder, lambda: crop_files(folder).values(), read)
+        return self._cached(folder, lambda: crop_files(folder).values(), read)
 
-    def _remembered(
+    def _cached(
         self, path: Path, files: Callable[[], Iterable[Path]], read: Callable[[], str]
     ) -> str:
-        """The digest of what lies at a path, read only where it is not known."""
+        """Return the digest of a path from the cache, or else read its files."""
         try:
-            before = file_stat(files())
-            if known := self._memo.find(path, before):
-                return known
-            digest = read()
-            self._memo.keep(path, before, digest)  # what changes meanwhile looks different then
+            stat = file_stat(files())  # before reading, so that a change meanwhile is noticed
+            digest = self._cache.get(path, stat)
+            if digest is None:
+                digest = read()
+                self._cache.put(path, stat, digest)
         except OSError as error:
-            raise _unreadable(Path(error.filename or path), error) from None
+            raise _media_error(Path(error.filename or path), error) from None
         return digest
 
 
@@ -74,11 +76,10 @@ def _sha256(path: Path) -> str:
     try:
         return sha256_of(path)
     except OSError as error:
-        raise _unreadable(path, error) from None
+        raise _media_error(path, error) from None
 
 
-def _unreadable(path: Path, error: OSError) -> MediaError:
-    """The media error of what the operating system does not give."""
+def _media_error(path: Path, error: OSError) -> MediaError:
     return MediaError(
         f"{path} cannot be read ({error.strerror}); correct the manifest or the file",
         "missing" if isinstance(error, FileNotFoundError) else "unreadable",

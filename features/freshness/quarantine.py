@@ -1,10 +1,10 @@
-"""Clips that could not be decoded, each remembered in a file: none is tried again for nothing.
+"""The quarantine: one file for each clip that could not be decoded, so that it is not tried again.
 
-<store>.work/quarantine/<feature set>/<clip id>.json
+    <store>.work/quarantine/<feature set>/<clip id>.json
 
-A record stands while the clip's source and what decodes it are the same; one of a clip that passed
-a limit, or brought its decoder down, while the limits are. One that is damaged is as none: the clip
-is tried once more.
+An entry is valid while the digests of the clip's media and the version of the decoder are the same.
+After a clip passed a limit, or crashed the decoder, its entry is valid while the limits are the
+same. A damaged entry counts as missing: the clip is tried once more.
 """
 
 import json
@@ -19,57 +19,64 @@ from features.clip import ClipId
 from features.errors import MediaCode
 from features.media.decoder_version import DecoderVersion
 from features.media.limits import DecodeLimits
+from features.store.work_folder import quarantine_file, quarantine_folder
 from features.system.files import write_atomic
 
-FOLDER = "quarantine"
-WORDS_LENGTH = 4000  # characters that are kept of what the decoder said
-PASSING: tuple[MediaCode, ...] = ("missing", "unreadable", "not-finite")
-"""Failures that are not of the media's content: such a clip is tried each time."""
+MAX_MESSAGE_LENGTH = 4000  # characters; a longer message of the decoder is cut
+TRANSIENT_CODES: tuple[MediaCode, ...] = ("missing", "unreadable", "not-finite")
+"""Codes of failures that do not lie in the media's content: such a clip is tried in every run."""
+NAMES_IN_FILE = {"feature_set": "spec", "message": "words", "decoder": "extractor"}
+"""Fields that have another name in the file: the format of the quarantine stays as it is."""
 
 
 class QuarantineEntry(BaseModel):
-    """One clip that a feature set cannot have, and why."""
+    """Why a feature set lacks one clip."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        alias_generator=lambda name: NAMES_IN_FILE.get(name, name),
+        validate_by_name=True,
+    )
 
     clip: ClipId
-    spec: str
-    """The feature set's name."""
+    feature_set: str
     code: MediaCode
-    """The reason."""
-    words: str = Field(max_length=WORDS_LENGTH)
-    """What the decoder said."""
+    message: str = Field(max_length=MAX_MESSAGE_LENGTH)
+    """The decoder's message."""
     source: JsonObject
-    """Content of the media that was tried: a digest per part."""
-    extractor: str
-    """The name of what tried it."""
+    """Digests of the media that could not be decoded, by part."""
+    decoder: str
+    """`DecoderVersion.name` of the decoder that failed."""
     limits: DecodeLimits | None
-    """Within which it was tried."""
+    """The limits of that decoder."""
     made_at: AwareDatetime
 
 
-def is_valid(record: QuarantineEntry, source: JsonObject, extractor: DecoderVersion) -> bool:
-    """Whether the clip would fail once more: neither its media nor what decodes it has changed."""
-    if (record.source, record.extractor) != (source, extractor.name):
+def is_valid(entry: QuarantineEntry, source: JsonObject, decoder: DecoderVersion) -> bool:
+    """Return whether this decoder would fail again on the media with these digests."""
+    if (entry.source, entry.decoder) != (source, decoder.name):
         return False
-    is_of_limits = record.code.startswith("limit-") or record.code == "crashed"
-    return not is_of_limits or extractor.limits in (None, record.limits)
+    depends_on_limits = entry.code.startswith("limit-") or entry.code == "crashed"
+    return not depends_on_limits or decoder.limits in (None, entry.limits)
 
 
 def read_entry(work: Path, set_name: str, clip_id: str) -> QuarantineEntry | None:
-    """The clip's record in a store's work folder, or None where there is none that can be read."""
+    """Return the clip's entry in a store's work folder; None if it is missing or damaged."""
     try:
-        with open(_name(work, set_name, clip_id), "rb") as file:
-            record = QuarantineEntry.model_validate(json.load(file))
+        with open(quarantine_file(work, set_name, clip_id), "rb") as file:
+            entry = QuarantineEntry.model_validate(json.load(file))
     except (OSError, ValueError, RecursionError, ValidationError):
-        return None  # to try a clip once too often costs time, and hides nothing
-    return record if (record.spec, record.clip) == (set_name, clip_id) else None
+        return None  # the clip is tried once more, which costs time and hides nothing
+    return entry if (entry.feature_set, entry.clip) == (set_name, clip_id) else None
 
 
 def entries_of(work: Path, set_name: str) -> set[str]:
-    """The clips of a feature set that have a record in quarantine, whether it stands or not."""
+    """Return the ids of a feature set's clips that have an entry, valid or not."""
     try:
-        return {name.removesuffix(".json") for name in os.listdir(work / FOLDER / set_name)}
+        return {
+            name.removesuffix(".json") for name in os.listdir(quarantine_folder(work, set_name))
+        }
     except (FileNotFoundError, NotADirectoryError):
         return set()
 
@@ -80,40 +87,30 @@ def write_entry(
     clip_id: str,
     *,
     code: MediaCode,
-    words: str,
+    message: str,
     source: JsonObject,
-    extractor: DecoderVersion,
+    decoder: DecoderVersion,
 ) -> QuarantineEntry:
-    """Remember that a clip cannot be decoded, in the place of what was remembered before.
+    """Write the clip's entry, replace an older one, and return it.
 
-    `OSError` names the record's file where the disk does not take it.
+    Raises `OSError`, which names the file, if it cannot be written.
     """
-    record = QuarantineEntry(
+    entry = QuarantineEntry(
         clip=clip_id,
-        spec=set_name,
+        feature_set=set_name,
         code=code,
-        words=words[:WORDS_LENGTH],
+        message=message[:MAX_MESSAGE_LENGTH],
         source=source,
-        extractor=extractor.name,
-        limits=extractor.limits,
+        decoder=decoder.name,
+        limits=decoder.limits,
         made_at=datetime.now(UTC),
     )
-    place = _place(work, set_name, clip_id)
-    place.parent.mkdir(parents=True, exist_ok=True)
-    write_atomic(place, canonical(record.model_dump(mode="json")), work)
-    return record
+    path = Path(quarantine_file(work, set_name, clip_id))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomic(path, canonical(entry.model_dump(mode="json", by_alias=True)), work)
+    return entry
 
 
 def delete_entry(work: Path, set_name: str, clip_id: str) -> None:
-    """Forget what is remembered of a clip, if anything is: it has come through."""
-    _place(work, set_name, clip_id).unlink(missing_ok=True)
-
-
-def _place(work: Path, set_name: str, clip_id: str) -> Path:
-    """The file of a clip's record."""
-    return Path(_name(work, set_name, clip_id))
-
-
-def _name(work: Path, set_name: str, clip_id: str) -> str:
-    """The same as a text: to make a path takes longer than to find that there is no such file."""
-    return f"{work}/{FOLDER}/{set_name}/{clip_id}.json"
+    """Delete the clip's entry, if there is one."""
+    Path(quarantine_file(work, set_name, clip_id)).unlink(missing_ok=True)

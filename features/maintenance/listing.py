@@ -1,4 +1,4 @@
-"""What a store holds, for a person: its feature sets, its clips, one clip in full."""
+"""What a store holds: its feature sets, its clips, one clip in full."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -6,20 +6,22 @@ from dataclasses import dataclass
 from features.canonical_json import JsonObject
 from features.errors import InputError
 from features.spec import MODALITY
-from features.store.feature_store import CLIP_NAME, FeatureStore
-from features.store.layout import ArrayLayout, array_layout
+from features.store.feature_store import FeatureStore
+from features.store.layout import array_layout
 
 
 @dataclass(frozen=True, slots=True)
 class SetListing:
-    """One feature set: how many records of how many bytes, and its clips."""
+    """One feature set."""
 
     spec: str
+    """Name of the feature set."""
     modality: str
     model: str
-    """The model's name, as far as the spec tells it."""
+    """Name of the encoder's model; empty if the spec has none."""
     clips: tuple[str, ...]
     n_bytes: int
+    """Size of all records."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +29,7 @@ class ClipInfo:
     """One clip in one feature set."""
 
     spec: str
+    """Name of the feature set."""
     n_rows: int
     width: int
     n_bytes: int
@@ -36,52 +39,45 @@ class ClipInfo:
     source: JsonObject
     provenance: JsonObject
     fault: str
-    """Why the record cannot be read; the numbers are 0 then."""
-
-
-def clip_ids(store: FeatureStore, set_name: str) -> list[str]:
-    """The clips that have a folder in a feature set, sorted; what lies there may be damaged."""
-    return [name for name in store.place.folders(set_name) if CLIP_NAME.fullmatch(name)]
+    """Why the record cannot be read; empty for a sound one. With a fault all numbers are 0."""
 
 
 def listing(path: str) -> tuple[SetListing, ...]:
-    """The feature sets of a store; `InputError` where there is none."""
+    """Return the feature sets of a store; raise `InputError` if there is no store."""
     store = FeatureStore.open(path)
     return tuple(
         SetListing(
             name,
             MODALITY.get(spec.kind, "unknown"),
             str(spec.model.get("name", "")),
-            tuple(clips := clip_ids(store, name)),
-            sum(store.glance(name, clip).n_bytes for clip in clips),
+            tuple(clips := store.clip_ids(name)),
+            sum(store.header(name, clip).n_bytes for clip in clips),
         )
         for name, spec in store.feature_sets().items()
     )
 
 
 def info(path: str, clip_id: str) -> tuple[ClipInfo, ...]:
-    """What each feature set holds of a clip; `InputError` where none does."""
+    """Return the clip in each feature set that has it; raise `InputError` if none has."""
     store = FeatureStore.open(path)
-    found = tuple(_of_set(store, name, clip_id) for name in store.feature_sets())
-    there = tuple(each for each in found if each)
-    if not there:
-        raise InputError(f"{path} has no features of a clip {clip_id!r}; `vaflow ls {path}` lists")
-    return there
+    infos = (_clip_info(store, name, clip_id) for name in store.feature_sets())
+    if present := tuple(each for each in infos if each):
+        return present
+    raise InputError(f"{path} has no features of a clip {clip_id!r}; `vaflow ls {path}` lists")
 
 
-def _of_set(store: FeatureStore, name: str, clip_id: str) -> ClipInfo | None:
-    """The clip in one set, or None where it is not there."""
-    seen = store.glance(name, clip_id)
-    if seen.commit is None and not seen.fault:
-        return None
-    if seen.commit is None:
-        return ClipInfo(name, 0, 0, 0, 0, "", None, {}, {}, seen.fault)
-    commit, form = seen.commit, _values_form(store, name, clip_id)
+def _clip_info(store: FeatureStore, name: str, clip_id: str) -> ClipInfo | None:
+    """Return the clip in one feature set, or None if it has no record of it."""
+    header = store.header(name, clip_id)
+    if (commit := header.commit) is None:
+        return ClipInfo(name, 0, 0, 0, 0, "", None, {}, {}, header.fault) if header.fault else None
+    metadata = store.backend.metadata(f"{store.record_name(name, clip_id)}/values")
+    n_rows, width = array_layout("values", metadata or b"").shape
     return ClipInfo(
         spec=name,
-        n_rows=form.shape[0],
-        width=form.shape[1],
-        n_bytes=seen.n_bytes,
+        n_rows=n_rows,
+        width=width,
+        n_bytes=header.n_bytes,
         n_files=len(commit.files) + 1,
         digest=commit.digest,
         note=commit.note,
@@ -91,14 +87,8 @@ def _of_set(store: FeatureStore, name: str, clip_id: str) -> ClipInfo | None:
     )
 
 
-def _values_form(store: FeatureStore, name: str, clip_id: str) -> ArrayLayout:
-    """Shape and chunks of a record's values; `StoreError` where they are not as we write them."""
-    metadata = store.place.metadata(f"{store.name(name, clip_id)}/values")
-    return array_layout("values", metadata or b"")
-
-
 def leaves(value: object, path: str = "") -> Iterator[tuple[str, str]]:
-    """Every leaf of a JSON object, by dotted path."""
+    """Yield every leaf of a JSON value, by dotted path."""
     if isinstance(value, dict) and value:
         for key, inner in value.items():
             yield from leaves(inner, f"{path}.{key}" if path else str(key))

@@ -1,7 +1,4 @@
-"""Every byte of a store held to what was committed: what is missing, changed, or too many.
-
-Nothing is repaired here; features/repair.py does that with what is found.
-"""
+"""Verification: every byte of a store against its commits; nothing is changed."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -14,36 +11,35 @@ from features.store.backend import StoreBackend
 from features.store.commit import read_commit
 from features.store.feature_store import CLIP_NAME, SET_NAME, FeatureStore, backend_at
 from features.store.layout import METADATA, files_in
-from features.store.record import read_track
-from features.system.files import sha256_of
+from features.store.record import digest_in, read_track, wrong_files
 from features.system.parallel import map_in_processes
 
-BATCH = 64  # records that a process is given at once
-IN_THIS_PROCESS_AT_MOST = 2 * BATCH  # records: to start others takes longer than to read these
+BATCH = 64  # records that are sent to a process at once
+IN_THIS_PROCESS_AT_MOST = 2 * BATCH  # records: reading them is faster than starting processes
 LISTED_AT_MOST = 50  # problems that the report for a person names
 
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One thing that is not as it was committed."""
+    """One file or folder that is not as it was committed."""
 
     spec: str
-    """The feature set, or empty: the store itself."""
+    """Name of the feature set; empty if the problem is that of the store."""
     clip: str
-    """The clip, or empty: the feature set itself."""
+    """Id of the clip; empty if the problem is that of the feature set."""
     file: str
-    """Path inside the record, the set or the store."""
+    """Path inside the record, the feature set or the store."""
     what: str
 
     @property
-    def place(self) -> str:
+    def path(self) -> str:
         """Path inside the store."""
         return "/".join(part for part in (self.spec, self.clip, self.file) if part)
 
 
 @dataclass(frozen=True, slots=True)
-class Verified:
-    """One record that was read."""
+class RecordVerification:
+    """The verification of one record."""
 
     problems: tuple[Problem, ...]
     n_files: int
@@ -52,7 +48,7 @@ class Verified:
 
 @dataclass(frozen=True, slots=True)
 class Verification:
-    """A whole store that was read."""
+    """The verification of a store."""
 
     problems: tuple[Problem, ...]
     n_records: int
@@ -60,78 +56,83 @@ class Verification:
     n_bytes: int
 
     def as_json(self) -> JsonObject:
-        """The findings as `verify --json` prints them."""
+        """Return the verification as `verify --json` prints it."""
         counts = {"records": self.n_records, "files": self.n_files, "bytes": self.n_bytes}
         return {"problems": [asdict(problem) for problem in self.problems], **counts}
 
 
 def verify(
-    path: str | Path, *, on_records: Callable[[int, int], None] | None = None
+    path: str | Path, *, on_progress: Callable[[int, int], None] | None = None
 ) -> Verification:
-    """What is wrong with the store; `on_records` hears how many records of how many are read.
+    """Read every record of the store in full, by one process per core, and return what is wrong.
 
-    `InputError` where there is no store, or one of a later vaflow. Each record is read in full,
-    by one process per core.
+    `on_progress` is called with the number of records that were read and of all records. Raises
+    `InputError` if there is no store, `LaterVersion` if a later vaflow wrote it.
     """
     store = FeatureStore(backend_at(path))
-    problems = list(_of_root(store))
+    problems = list(_problems_of_store(store))
     records: list[tuple[str, str]] = []
-    for name in _folders(store.place, "", SET_NAME.fullmatch, problems):
-        problems.extend(_of_set(store, name))
-        clips = _folders(store.place, name, CLIP_NAME.fullmatch, problems)
+    for name in _folders(store.backend, "", SET_NAME.fullmatch, problems):
+        problems.extend(_problems_of_set(store, name))
+        clips = _folders(store.backend, name, CLIP_NAME.fullmatch, problems)
         records.extend((name, clip) for clip in clips)
     n_read = n_files = n_bytes = 0
     for batch in _verify_in_parallel(str(path), records):
-        for found in batch:
-            problems.extend(found.problems)
-            n_files, n_bytes = n_files + found.n_files, n_bytes + found.n_bytes
+        for record in batch:
+            problems.extend(record.problems)
+            n_files, n_bytes = n_files + record.n_files, n_bytes + record.n_bytes
         n_read += len(batch)
-        if on_records:
-            on_records(n_read, len(records))
+        if on_progress:
+            on_progress(n_read, len(records))
     return Verification(tuple(problems), len(records), n_files, n_bytes)
 
 
-def _of_root(store: FeatureStore) -> Iterator[Problem]:
-    """What is wrong with the store's own metadata; `InputError` where it is no store at all."""
-    if not store.place.exists():
-        raise InputError(f"there is no feature store at {store.place.path()}")
+def _problems_of_store(store: FeatureStore) -> Iterator[Problem]:
+    """Yield what is wrong with the store's metadata; raise `InputError` if it is no store."""
+    if not store.backend.exists():
+        raise InputError(f"there is no feature store at {store.backend.path()}")
     try:
-        FeatureStore.open(store.place.path())
+        FeatureStore.open(store.backend.path())
     except LaterVersion:
         raise
     except InputError:
-        if not any(SET_NAME.fullmatch(entry.name) for entry in store.place.entries("")):
+        if not any(SET_NAME.fullmatch(entry.name) for entry in store.backend.entries("")):
             raise
         yield Problem("", "", METADATA, "is missing, or not that of a store")
     except StoreError as error:
         yield Problem("", "", METADATA, str(error))
 
 
-def _of_set(store: FeatureStore, name: str) -> Iterator[Problem]:
-    """What is wrong with the metadata of a feature set."""
+def _problems_of_set(store: FeatureStore, name: str) -> Iterator[Problem]:
+    """Yield what is wrong with the metadata of a feature set."""
     try:
-        if store.place.metadata(name) is None:
+        if store.backend.metadata(name) is None:
             yield Problem(name, "", METADATA, "is missing")
         else:
             store.spec(name)
-    except (StoreError, LaterVersion) as error:
+    except (OSError, StoreError, LaterVersion) as error:
         yield Problem(name, "", METADATA, str(error))
 
 
 def _folders(
-    place: StoreBackend, set_name: str, fits: Callable[[str], object], problems: list[Problem]
+    backend: StoreBackend,
+    set_name: str,
+    is_valid_name: Callable[[str], object],
+    problems: list[Problem],
 ) -> Iterator[str]:
-    """The folders of a store or a set that may be sets or records; what else lies there is told."""
-    for entry in place.entries(set_name):
-        if entry.kind == "folder" and fits(entry.name):
+    """Yield the folders in a store or a feature set; append to `problems` what does not belong."""
+    for entry in backend.entries(set_name):
+        if entry.kind == "folder" and is_valid_name(entry.name):
             yield entry.name
         elif entry.name != METADATA or entry.kind == "link":
             what = "is a link" if entry.kind == "link" else "does not belong here; move it away"
             problems.append(Problem(set_name, "", entry.name, what))
 
 
-def _verify_in_parallel(store: str, records: Sequence[tuple[str, str]]) -> Iterable[list[Verified]]:
-    """Each record read, in batches."""
+def _verify_in_parallel(
+    store: str, records: Sequence[tuple[str, str]]
+) -> Iterable[list[RecordVerification]]:
+    """Verify records, given as names of set and clip; return batches as they are done."""
     batches = [records[start : start + BATCH] for start in range(0, len(records), BATCH)]
     function = partial(verify_records, store)
     if len(records) <= IN_THIS_PROCESS_AT_MOST:
@@ -139,41 +140,41 @@ def _verify_in_parallel(store: str, records: Sequence[tuple[str, str]]) -> Itera
     return map_in_processes(function, batches)
 
 
-def verify_records(store: str, records: Sequence[tuple[str, str]]) -> list[Verified]:
-    """Each of these records, by names of set and clip, read in full."""
-    place = backend_at(store)
-    return [verify_record(place, set_name, clip_id) for set_name, clip_id in records]
+def verify_records(store: str, records: Sequence[tuple[str, str]]) -> list[RecordVerification]:
+    """Verify records, given as names of set and clip."""
+    backend = backend_at(store)
+    return [verify_record(backend, set_name, clip_id) for set_name, clip_id in records]
 
 
-def verify_record(place: StoreBackend, set_name: str, clip_id: str) -> Verified:
-    """One record read in full; once more where a writer may have put another in its place."""
+def verify_record(backend: StoreBackend, set_name: str, clip_id: str) -> RecordVerification:
+    """Read a record in full; read it again if a writer replaced it meanwhile."""
     name = f"{set_name}/{clip_id}"
-    before = _commit_bytes(place, name)
-    sizes, wrong = _read_whole(place, name)
-    if wrong and _commit_bytes(place, name) != before:
-        sizes, wrong = _read_whole(place, name)
+    before = _commit_bytes(backend, name)
+    sizes, wrong = _read_in_full(backend, name)
+    if wrong and _commit_bytes(backend, name) != before:
+        sizes, wrong = _read_in_full(backend, name)
     problems = tuple(Problem(set_name, clip_id, file, what) for file, what in wrong.items())
-    return Verified(problems, len(sizes), sum(sizes.values()))
+    return RecordVerification(problems, len(sizes), sum(sizes.values()))
 
 
-def _read_whole(place: StoreBackend, name: str) -> tuple[dict[str, int], dict[str, str]]:
-    """The sizes of a record's files, and what is wrong with which."""
+def _read_in_full(backend: StoreBackend, name: str) -> tuple[dict[str, int], dict[str, str]]:
+    """Return the sizes of a record's files, and what is wrong with which file."""
     try:
-        with place.record(name) as folder:
+        with backend.record(name) as folder:
             sizes = files_in(folder)
             wrong = dict(_wrong_files(folder, sizes))
-        # a message may name the folder that the record was downloaded to, which is gone by now
-        path = place.path(name)
+        # a message may name the temporary folder that the record was downloaded to
+        path = backend.path(name)
         return sizes, {file: what.replace(str(folder), path) for file, what in wrong.items()}
     except (OSError, StoreError) as error:
         return {}, {"": str(error)}
 
 
-def _commit_bytes(place: StoreBackend, name: str) -> bytes | None:
-    """What the record's commit says, to see whether it is replaced meanwhile."""
+def _commit_bytes(backend: StoreBackend, name: str) -> bytes | None:
+    """Return the bytes of a record's commit, to notice whether it is replaced meanwhile."""
     try:
-        return place.metadata(name)
-    except StoreError:
+        return backend.metadata(name)
+    except (OSError, StoreError):
         return None
 
 
@@ -187,26 +188,20 @@ def _wrong_files(folder: Path, sizes: dict[str, int]) -> Iterator[tuple[str, str
     if commit is None:
         yield METADATA, "is missing: the folder is no record"
         return
-    sound = True
-    for name, digest in commit.files.items():
-        if name not in sizes:
-            sound = False
-            yield name, "is missing"
-        elif sha256_of(folder / name) != digest:
-            sound = False
-            yield name, "was changed"
+    wrong = list(wrong_files(commit.files, digest_in(folder, sizes)))
+    yield from wrong
     for name in sorted(set(sizes) - {METADATA, *commit.files}):
         yield name, "is one too many"
-    if sound:  # all bytes are as committed: they may still be no track
+    if not wrong:  # all bytes are as committed: they may still be no track
         try:
             read_track(folder, commit)
         except (StoreError, ValueError, KeyError, OSError) as error:
             yield METADATA, f"commits what is no track: {error}"
 
 
-def render_verification(found: Verification) -> Iterator[str]:
-    """The findings for a person, line by line."""
-    for problem in found.problems[:LISTED_AT_MOST]:
-        yield f"  {problem.place}: {problem.what}"
-    if len(found.problems) > LISTED_AT_MOST:
-        yield f"  and {len(found.problems) - LISTED_AT_MOST} more (--json lists all)"
+def render_verification(verification: Verification) -> Iterator[str]:
+    """Yield the lines of the problems for a person."""
+    for problem in verification.problems[:LISTED_AT_MOST]:
+        yield f"  {problem.path}: {problem.what}"
+    if len(verification.problems) > LISTED_AT_MOST:
+        yield f"  and {len(verification.problems) - LISTED_AT_MOST} more (--json lists all)"

@@ -1,7 +1,7 @@
-"""Valence and arousal of one clip as a text file: a header, then one row a frame.
+"""Label files: valence and arousal of one clip, one row per frame.
 
-The format is Aff-Wild2's: first line `valence,arousal`, values in [-1, 1], and -5 in both
-columns where a frame could not be annotated.
+The format is that of Aff-Wild2: the first line is `valence,arousal`, values are in [-1, 1], and -5
+in both columns marks a frame that is not annotated.
 """
 
 import hashlib
@@ -14,29 +14,29 @@ from jaxtyping import Bool, Float64
 from features.errors import InputError
 
 HEADER = "valence,arousal"
-UNANNOTATED = -5.0  # in both columns; Aff-Wild2's mark of an invalid frame
+UNANNOTATED = -5.0  # in both columns
 INVALID_ROW = "-5,-5"
-DECIMALS = 3  # of a label that is written
+DECIMALS = 3  # of written labels
 
 
 @dataclass(frozen=True, slots=True)
 class Labels:
-    """One row per frame, in the order of the frames."""
+    """The labels of a clip, one row per frame."""
 
     va: Float64[np.ndarray, "N 2"]
-    """Valence, arousal; 0 where not valid."""
+    """Valence and arousal; 0 if not valid."""
     valid: Bool[np.ndarray, "N"]
 
 
 def read_labels(path: Path) -> Labels:
-    """The labels in a file; `InputError` names the first line that breaks the format."""
+    """The labels in a file; raises `InputError` that names the first invalid line."""
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        why = error.strerror if isinstance(error, OSError) else "it is no text in UTF-8"
+        reason = error.strerror if isinstance(error, OSError) else "it is no text in UTF-8"
         raise InputError(
-            f"the annotation {path} cannot be read ({why}); correct `labels` in the manifest, or "
-            "the file"
+            f"the annotation {path} cannot be read ({reason}); correct `labels` in the manifest, "
+            "or the file"
         ) from error
     header = lines[0].replace(" ", "").lower() if lines else ""
     if header != HEADER:
@@ -45,7 +45,7 @@ def read_labels(path: Path) -> Labels:
             "is this a valence-arousal annotation?"
         )
     while lines and not lines[-1].strip():
-        lines.pop()  # at the end alone: elsewhere it would move all rows after it by a frame
+        lines.pop()  # only at the end: elsewhere a blank line would shift the rows after it
     rows = [_row(path, number, line) for number, line in enumerate(lines[1:], 2)]
     if not rows:
         raise InputError(f"{path} has a header but no row; expected one row per frame")
@@ -56,7 +56,7 @@ def read_labels(path: Path) -> Labels:
 
 
 def write_labels(path: Path, labels: Labels) -> None:
-    """Write the labels in the same format."""
+    """Write a label file that `read_labels` reads."""
     rows = [
         f"{valence:.{DECIMALS}f},{arousal:.{DECIMALS}f}" if valid else INVALID_ROW
         for (valence, arousal), valid in zip(labels.va, labels.valid, strict=True)
@@ -65,7 +65,7 @@ def write_labels(path: Path, labels: Labels) -> None:
 
 
 def _row(path: Path, number: int, line: str) -> tuple[float, float]:
-    """The two values of one line, both in [-1, 1] or both the mark of an unannotated frame."""
+    """The two values of a line, both in [-1, 1] or both -5."""
     cells = line.split(",")
     try:
         valence, arousal = (float(cell) for cell in cells)
@@ -77,7 +77,7 @@ def _row(path: Path, number: int, line: str) -> tuple[float, float]:
     if marks == 1:
         raise InputError(
             f"{path}, line {number}: {line[:60]!r} marks one value as unannotated (-5) but not "
-            "the other; the mark must stand in both columns"
+            "the other; both columns must have it"
         )
     if marks == 0 and not (-1 <= valence <= 1 and -1 <= arousal <= 1):
         raise InputError(
@@ -88,12 +88,12 @@ def _row(path: Path, number: int, line: str) -> tuple[float, float]:
 
 
 def is_constant(labels: Labels) -> bool:
-    """Whether every annotated row is the same point, as in placeholder files of test sets."""
+    """Whether all annotated rows are equal, as in placeholder files of test sets."""
     annotated = labels.va[labels.valid]
     return len(annotated) > 1 and bool((annotated == annotated[0]).all())
 
 
 def labels_digest(labels: Labels) -> str:
-    """sha256 of the numbers, blind to how the file spells them."""
+    """sha256 of the numbers, which does not depend on how the file writes them."""
     rows = np.where(labels.valid[:, None], labels.va, UNANNOTATED)
     return hashlib.sha256(np.ascontiguousarray(rows, dtype="<f8").tobytes()).hexdigest()

@@ -1,4 +1,4 @@
-"""The manifest: JSON lines, one clip each, that every stage reads."""
+"""The manifest of a data set: one JSON object per line and clip."""
 
 import json
 from collections.abc import Iterable, Sequence
@@ -12,7 +12,6 @@ from pydantic import ValidationError
 from features.clip import Clip, Source
 from features.config_errors import describe
 from features.errors import InputError
-from features.freshness.quarantine import read_entry
 from features.system.files import write_if_changed
 from features.system.memory import gc_paused
 
@@ -21,17 +20,17 @@ KEYS = set(Clip.model_fields)
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """Clips, and the folder their paths are relative to."""
+    """The clips of a manifest, and the folder that their paths are relative to."""
 
     root: Path
     clips: tuple[Clip, ...]
 
     def path(self, inner: str) -> Path:
-        """Where a path of the manifest lies on this machine."""
+        """The path on this machine of a path in the manifest."""
         return self.root / inner
 
     def source(self, clip: Clip) -> Source:
-        """Where the clip's media lies on this machine."""
+        """The paths on this machine of a clip's media."""
         return Source(
             clip_id=clip.id,
             video=self.path(clip.video) if clip.video else None,
@@ -40,30 +39,46 @@ class Manifest:
             fps=clip.fps,
         )
 
+    def select(self, ids: Sequence[str]) -> "Manifest":
+        """The clips with these ids in the manifest's order, or all if there are none.
+
+        Raises `InputError` that names an unknown id.
+        """
+        if not ids:
+            return self
+        known = {clip.id for clip in self.clips}
+        for clip_id in ids:
+            if clip_id not in known:
+                near = get_close_matches(clip_id, known, n=1, cutoff=0.0)[0]
+                raise InputError(
+                    f"only: the manifest has no clip {clip_id!r}; did you mean {near!r}?"
+                )
+        return replace(self, clips=tuple(clip for clip in self.clips if clip.id in set(ids)))
+
 
 @gc_paused()
 def read_manifest(path: Path) -> Manifest:
-    """The manifest in a file; `InputError` names the first line that breaks a rule."""
+    """The manifest in a file; raises `InputError` that names the first invalid line."""
     if not path.is_file():
         raise InputError(
             f"there is no manifest at {path}; `vaflow index affwild2 ROOT -o {path}` writes one"
         )
     clips: list[Clip] = []
-    line_of: dict[str, int] = {}
+    line_numbers: dict[str, int] = {}
     try:
         with path.open(encoding="utf-8-sig") as lines:
             for number, line in enumerate(lines, 1):
                 if not line.strip():
                     continue
                 clip = _clip(path, number, line)
-                folded = clip.id.casefold()  # ids name folders, and some file systems fold case
-                if folded in line_of:
+                folded = clip.id.casefold()  # ids name folders, and some file systems ignore case
+                if folded in line_numbers:
                     raise InputError(
-                        f"{path}, line {number}: the id {clip.id!r} stands already in line "
-                        f"{line_of[folded]}; ids must differ in more than case"
+                        f"{path}, line {number}: the id {clip.id!r} is already in line "
+                        f"{line_numbers[folded]}; ids must differ in more than case"
                     )
                 clips.append(clip)
-                line_of[folded] = number
+                line_numbers[folded] = number
     except UnicodeDecodeError as error:
         raise InputError(f"{path} is no text file (UTF-8): {error}") from error
     if not clips:
@@ -72,13 +87,13 @@ def read_manifest(path: Path) -> Manifest:
 
 
 def write_manifest(path: Path, clips: Iterable[Clip]) -> None:
-    """Write a manifest whole or not at all; one that is there already is left alone."""
+    """Write a manifest in one step, unless the file has it already."""
     lines = [json.dumps(clip.model_dump(), ensure_ascii=False) + "\n" for clip in clips]
     write_if_changed(path, "".join(lines).encode())
 
 
 def _clip(path: Path, number: int, line: str) -> Clip:
-    """The clip of one line."""
+    """The clip in a line."""
     try:
         fields = DECODER.decode(line.strip())
     except RecursionError:
@@ -99,36 +114,18 @@ def _clip(path: Path, number: int, line: str) -> Clip:
         clip = Clip.model_validate(fields)
     except ValidationError as error:
         raise InputError(f"{path}, line {number}: {describe(error, Clip)}") from None
-    object.__setattr__(clip, "__pydantic_fields_set__", KEYS)  # one set for a million clips
+    object.__setattr__(
+        clip, "__pydantic_fields_set__", KEYS
+    )  # one set in memory for a million clips
     return clip
 
 
 def _reject_duplicate_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """The object of these pairs; `ValueError` where a key comes twice."""
-    if len(found := dict(pairs)) == len(pairs):
-        return found
+    """A JSON object from its pairs; raises `ValueError` if a key comes twice."""
+    if len(unique := dict(pairs)) == len(pairs):
+        return unique
     keys = [key for key, _ in pairs]
     raise ValueError(f"the key {min(k for k in keys if keys.count(k) > 1)!r} comes twice")
 
 
 DECODER = json.JSONDecoder(object_pairs_hook=_reject_duplicate_keys)
-
-
-def select(clips: Manifest, only: Sequence[str]) -> Manifest:
-    """The clips with these ids, or all where there is no id; `InputError` names a wrong one."""
-    if not only:
-        return clips
-    known = {clip.id: clip for clip in clips.clips}
-    for wanted in only:
-        if wanted not in known:
-            near = get_close_matches(wanted, known, n=1, cutoff=0.0)[0]
-            raise InputError(f"only: the manifest has no clip {wanted!r}; did you mean {near!r}?")
-    return replace(clips, clips=tuple(clip for clip in clips.clips if clip.id in set(only)))
-
-
-def select_quarantined(clips: Manifest, work: Path, set_names: Sequence[str]) -> Manifest:
-    """The clips that one of the feature sets could not have."""
-    there = (
-        clip for clip in clips.clips if any(read_entry(work, name, clip.id) for name in set_names)
-    )
-    return replace(clips, clips=tuple(there))

@@ -109,7 +109,7 @@ class AudioStream:
             or self._n_damaged > (1 - MIN_DECODED_SHARE) * self._n_packets
         ):
             raise MediaError(
-                f"{self._path}: {decoded_s:.2f} of the {expected_s:.2f} seconds of sound that the "
+                f"{self._path}: {decoded_s:.2f} of the {expected_s:.2f} seconds of audio that the "
                 f"container promises are there, {self._n_damaged} of {self._n_packets} packets "
                 "damaged: the file is truncated or damaged; replace it",
                 "incomplete",

@@ -61,7 +61,7 @@ def video_stream(
     """The first video stream, set up to decode on `n_threads` (0: one per core)."""
     if not container.streams.video:
         raise MediaError(
-            f"{path} has no picture; give a file with video, or face crops", "no-picture"
+            f"{path} has no video; give a file with video, or face crops", "no-picture"
         )
     stream = container.streams.video[0]
     _check_codec(path, stream)

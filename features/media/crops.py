@@ -51,5 +51,5 @@ def read_image(path: Path, limits: DecodeLimits = DEFAULT_LIMITS) -> UInt8[np.nd
         raise MediaError(f"{path}: there is no such file; correct the crops", "missing") from None
     except (OSError, UnidentifiedImageError, SyntaxError) as error:
         raise MediaError(
-            f"{path} is no whole picture ({error}); replace or remove it", "damaged"
+            f"{path} is not a complete image ({error}); replace or remove it", "damaged"
         ) from None

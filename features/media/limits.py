@@ -56,7 +56,7 @@ def check_frames(path: Path, n_frames: int, limits: DecodeLimits) -> None:
 def check_pixels(path: Path, width: int, height: int, limits: DecodeLimits) -> None:
     """Raises `MediaError` if an image has too many pixels."""
     if width * height > limits.pixels:
-        reason = f"its pictures have {width} x {height} pixels"
+        reason = f"an image has {width} x {height} pixels"
         raise limit_error(path, "limit-pixels", reason, "pixels", limits)
 
 

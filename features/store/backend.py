@@ -1,100 +1,100 @@
-"""Where a store lies: what it asks of a disk, or of an object store.
+"""The storage backend of a feature store: bytes, entries, sizes, publishing and moving out.
 
-Names are paths inside the store: `""` is its root, `<set>` a feature set, `<set>/<clip>` a record.
+A name is a path inside the store: `""` is its root, `<set>` a feature set, `<set>/<clip>` a record.
+What the bytes mean is decided above, in commit.py, record.py and feature_store.py.
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from features.clip import Track
 from features.errors import InputError
-from features.store.commit import Commit, RecordHeader
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One thing that lies directly in a store or a set."""
+    """An entry of a store or of a feature set."""
 
     name: str
     kind: Literal["folder", "file", "link"]
 
 
 class StoreBackend(ABC):
-    """Groups and records under one root; a record is there whole, or not at all."""
-
-    @abstractmethod
-    def path(self, name: str = "") -> str:
-        """How a person finds what has this name."""
+    """Groups and records under one root; a record is published whole or not at all."""
 
     @property
     @abstractmethod
     def work(self) -> Path:
-        """The folder on this machine for what is not a record: staging, locks, quarantine."""
+        """The folder on this machine for everything that is not a record (work_folder.py)."""
+
+    @property
+    @abstractmethod
+    def is_atomic(self) -> bool:
+        """Whether no reader can see files of two records mixed."""
 
     @abstractmethod
-    def disk_path(self, name: str) -> Path:
-        """The path on this machine's disk that is at fault where a record cannot be staged."""
+    def path(self, name: str = "") -> str:
+        """The path or URL of a name, for messages."""
+
+    @abstractmethod
+    def staging_path(self, name: str) -> Path:
+        """The local path that an `OSError` names if the record cannot be staged or published."""
 
     @abstractmethod
     def exists(self) -> bool:
-        """Whether anything lies here."""
+        """Whether the root exists."""
 
     @abstractmethod
     def entries(self, name: str) -> list[Entry]:
-        """What lies directly in a group, sorted by name; nothing where there is no group."""
+        """The entries of a group, sorted by name; empty if there is no such group."""
 
     def folders(self, name: str) -> list[str]:
-        """The names of the folders directly in a group, sorted."""
+        """The names of the folders in a group, sorted."""
         return [entry.name for entry in self.entries(name) if entry.kind == "folder"]
 
     @abstractmethod
     def metadata(self, name: str) -> bytes | None:
-        """The bytes of a group's or array's zarr.json; None where there is none.
+        """The bytes of the zarr.json of a group or an array, or None if there is none.
 
-        `StoreError` where it is a link or a giant.
+        Raises `StoreError` if it is a link or too large, `OSError` if it cannot be read.
         """
 
     @abstractmethod
     def put_metadata(self, name: str, data: bytes) -> None:
-        """Make a group of this zarr.json, which a reader sees whole or not at all."""
+        """Create or replace the zarr.json of a group in one step."""
 
     @abstractmethod
-    def commit(self, name: str) -> Commit | None:
-        """A record's commit, or None where there is none; raises as `read_commit`."""
+    def file_sizes(self, name: str, files: Iterable[str]) -> dict[str, int]:
+        """The bytes of those of these files of a record that exist; it may hold others, too.
 
-    @abstractmethod
-    def glance(self, name: str) -> RecordHeader:
-        """What one sees of a record without reading its arrays."""
-
-    @abstractmethod
-    def track(self, name: str, commit: Commit) -> Track:
-        """The track that was committed; raises as `read_track` where it is not."""
+        Raises `StoreError` if one is not a regular file.
+        """
 
     @abstractmethod
     def record(self, name: str) -> AbstractContextManager[Path]:
-        """Within, a folder of this machine that holds a record's files as they are."""
+        """Context manager: a local folder with the files of a record as they are."""
 
     @abstractmethod
     def publish(self, staged: Path, name: str) -> None:
-        """Have the staged record take the place of what is there, its commit last."""
+        """Replace the record by the staged one, whose commit becomes visible last."""
 
     @abstractmethod
-    def put_away(self, name: str, target: Path) -> bool:
-        """Move a record or a file of it to `target`; False where it is not there."""
+    def move_out(self, name: str, target: Path) -> bool:
+        """Move a record or one of its files to `target`; False if there is none."""
 
     @abstractmethod
-    def refuse_unless_safe(self) -> None:
-        """Raise where the store leads elsewhere."""
+    def check_no_links(self) -> None:
+        """Raise `StoreError` if an entry of the store is a link."""
 
     @abstractmethod
-    def refuse_unless_writable(self) -> None:
-        """Raise where one sees beforehand that nothing can be written."""
+    def check_writable(self) -> None:
+        """Raise `InputError` or `VaflowError` if it is certain that nothing can be written."""
 
-    def refuse_unless_free(self) -> None:
-        """`InputError` unless a new store may come to be here, or one is here by now."""
+    def check_free(self) -> None:
+        """Raise `InputError` if something other than a store is at this path."""
         if self.exists() and self.metadata("") is None and self.entries(""):
             raise InputError(
                 f"{self.path()} exists and is no feature store; give a path that is free"

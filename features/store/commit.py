@@ -1,8 +1,6 @@
 """The commit of a record: the attributes of its zarr group, written last."""
 
 import hashlib
-import os
-import stat
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Literal
@@ -11,35 +9,33 @@ from pydantic import ConfigDict, StringConstraints, TypeAdapter, ValidationError
 
 from features.canonical_json import JsonObject, canonical, parse_object
 from features.errors import LaterVersion, StoreError
-from features.store.layout import FILE_PATTERN, METADATA, read_metadata
+from features.store.backend import StoreBackend
+from features.store.layout import FILE_PATTERN, METADATA, group_metadata
 
-# how a commit begins and ends: `digest` is the first of its keys, so the rest can be held to it as
-# it stands, without being spelled anew (100,000 of them for one `vaflow status`)
+# The first and last bytes of a commit. `digest` is the first of its keys, so the rest can be hashed
+# as it stands, without encoding it again (100,000 commits for one `vaflow status`).
 _HEAD = b'{"attributes":{"digest":"'
-
 _TAIL = b'},"node_type":"group","zarr_format":3}'
-
-_REST = len(_HEAD) + 64 + len('",')  # behind the hexadecimal digits of the digest
+_REST = len(_HEAD) + 64 + len('",')  # after the hexadecimal digits of the digest
 
 FileName = Annotated[str, StringConstraints(pattern=FILE_PATTERN)]
-
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 
 
 @dataclass(frozen=True, slots=True)
 class Commit:
-    """What a record says of itself."""
+    """The attributes of a record."""
 
     source: JsonObject
-    """Content of the media it was made from: a digest per part."""
+    """Content of the media that it was extracted from: a digest per part."""
     files: dict[FileName, Sha256]
     """sha256 of every other file of the record, by path inside it."""
     provenance: JsonObject
-    """Who made it, with what; decides no number."""
+    """Versions, device and settings of the extraction; decides no number."""
     note: str | None
     """Why the record is empty, if it is."""
     digest: Sha256
-    """Of all of the above."""
+    """sha256 of the canonical JSON of the other fields."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,36 +46,24 @@ class _Group:
     node_type: Literal["group"]
     zarr_format: Literal[3]
 
-    __pydantic_config__ = ConfigDict(extra="forbid")  # of the commit in it, too
+    __pydantic_config__ = ConfigDict(extra="forbid")  # holds for the commit inside, too
 
 
 _COMMIT: TypeAdapter[Commit] = TypeAdapter(Commit)
 _GROUP: TypeAdapter[_Group] = TypeAdapter(_Group)
 
 
-def read_commit(folder: Path | str) -> Commit | None:
-    """The commit in a record's folder, or None where there is none.
-
-    `StoreError` where it is damaged or none of ours, `LaterVersion` where it says what we do not
-    know.
-    """
-    path = f"{folder}/{METADATA}"
-    if os.path.islink(folder):
-        raise StoreError(f"{folder} is a link; a store holds files and folders only")
-    try:
-        raw = read_metadata(path)
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    return parse_commit(raw, path)
-
-
 def parse_commit(raw: bytes, path: str) -> Commit:
-    """The commit in the bytes of a record's zarr.json, which lies at `path`; raises alike."""
-    if _is_spelled_as_ours(raw):
+    """The commit in the bytes of a record's zarr.json; messages name `path`.
+
+    Raises `StoreError` if it is damaged or not a commit of vaflow, `LaterVersion` if it has fields
+    that this version does not know.
+    """
+    if _has_valid_digest(raw):
         try:
             return _GROUP.validate_json(raw).attributes
         except ValidationError:
-            pass  # what is odd about it is told below
+            pass  # the slow way below finds what is wrong
     try:
         attributes = dict(parse_object(raw)["attributes"])
         digest = attributes.pop("digest")
@@ -87,10 +71,10 @@ def parse_commit(raw: bytes, path: str) -> Commit:
         raise StoreError(f"{path} is damaged ({error}); extract the clip again") from None
     if raw != encode_group({**attributes, "digest": _digest(attributes)}):
         raise StoreError(f"{path} is not what was committed; extract the clip again")
-    if other := sorted(set(attributes) ^ {*Commit.__slots__} - {"digest"}):
+    if unknown := sorted(set(attributes) ^ {*Commit.__slots__} - {"digest"}):
         raise LaterVersion(
-            f"{path} was committed by another vaflow, which says more or less of a record "
-            f"({', '.join(other)}); use that one, or another store"
+            f"{path} was committed by another version of vaflow, with other fields "
+            f"({', '.join(unknown)}); use that version, or another store"
         )
     try:
         return _COMMIT.validate_python({**attributes, "digest": digest})
@@ -102,20 +86,20 @@ def parse_commit(raw: bytes, path: str) -> Commit:
         ) from None
 
 
-def _is_spelled_as_ours(raw: bytes) -> bool:
-    """Whether bytes begin and end as a commit of ours, with a digest that holds for the rest."""
+def _has_valid_digest(raw: bytes) -> bool:
+    """Whether the bytes have the form of a commit, with the right digest of what is inside."""
     if not (raw.startswith(_HEAD) and raw.endswith(_TAIL)):
         return False
-    said, rest = raw[len(_HEAD) : _REST], raw[_REST : -len(_TAIL)]
-    return said == f'{hashlib.sha256(b"{" + rest + b"}").hexdigest()}",'.encode()
+    digest, rest = raw[len(_HEAD) : _REST], raw[_REST : -len(_TAIL)]
+    return digest == f'{hashlib.sha256(b"{" + rest + b"}").hexdigest()}",'.encode()
 
 
 def make_commit(
     source: JsonObject, files: dict[str, str], provenance: JsonObject, note: str | None
 ) -> Commit:
-    """The commit that says this, with its own digest."""
-    said = {"source": source, "files": files, "provenance": provenance, "note": note}
-    return Commit(source, files, provenance, note, _digest(said))
+    """A commit of these fields, with its digest."""
+    fields = {"source": source, "files": files, "provenance": provenance, "note": note}
+    return Commit(source, files, provenance, note, _digest(fields))
 
 
 def encode_commit(commit: Commit) -> bytes:
@@ -129,12 +113,11 @@ def encode_group(attributes: JsonObject) -> bytes:
 
 
 def _digest(attributes: JsonObject) -> str:
-    """sha256 of a commit's canonical JSON, in hexadecimal."""
     return hashlib.sha256(canonical(attributes)).hexdigest()
 
 
 def decode_attributes(raw: bytes, path: str) -> JsonObject:
-    """The attributes in the bytes of a zarr.json, which lies at `path`."""
+    """The attributes in the bytes of a group's zarr.json; raises `StoreError` that names `path`."""
     try:
         attributes = parse_object(raw)["attributes"]
     except (ValueError, KeyError, TypeError) as error:
@@ -147,47 +130,43 @@ def decode_attributes(raw: bytes, path: str) -> JsonObject:
 
 
 def check_canonical(raw: bytes, path: str, attributes: JsonObject) -> None:
-    """`StoreError` where a group's zarr.json is not the one spelling of these attributes."""
+    """Raise `StoreError` unless the bytes are the canonical zarr.json of these attributes."""
     if raw != encode_group(attributes):
         raise StoreError(
             f"{path} was changed since it was written; `vaflow verify STORE --repair` restores it"
         )
 
 
+def read_commit(folder: Path | str) -> Commit | None:
+    """The commit of the record in a local folder, or None; raises as `parse_commit`."""
+    raw = group_metadata(folder)
+    return None if raw is None else parse_commit(raw, f"{folder}/{METADATA}")
+
+
 @dataclass(frozen=True, slots=True)
 class RecordHeader:
-    """One record, as far as it was looked at."""
+    """The commit of a record, and whether its files exist; no array is read."""
 
     commit: Commit | None
     n_bytes: int = 0
-    """Of its files, the commit's own included."""
+    """Of all files of the record."""
     fault: str = ""
-    """Why it cannot be what was committed."""
+    """Why the record is corrupt, as far as its header shows it."""
 
 
-def read_header(folder: Path | str) -> RecordHeader:
-    """A record's commit, and whether the files that it names are there.
-
-    `LaterVersion` where the commit says what we do not know.
-    """
+def read_header(backend: StoreBackend, name: str) -> RecordHeader:
+    """The header of a record; raises `LaterVersion` as `parse_commit`."""
     try:
-        commit = read_commit(folder)
-        if commit is None:
+        raw = backend.metadata(name)
+        if raw is None:
             return RecordHeader(None)
-        sizes = [_size(folder, name) for name in (METADATA, *commit.files)]
+        commit = parse_commit(raw, backend.path(f"{name}/{METADATA}"))
+        sizes = backend.file_sizes(name, commit.files)
     except StoreError as error:
         return RecordHeader(None, fault=str(error))
-    return RecordHeader(commit, sum(sizes))
-
-
-def _size(folder: Path | str, name: str) -> int:
-    """The bytes of a file of a record; `StoreError` where it is not there, or empty."""
-    try:
-        found = os.lstat(f"{folder}/{name}")
-    except (FileNotFoundError, NotADirectoryError):
-        raise StoreError(f"{name} is missing") from None
-    if not stat.S_ISREG(found.st_mode):
-        raise StoreError(f"{name} is a link or no file")
-    if found.st_size == 0:
-        raise StoreError(f"{name} is empty")
-    return found.st_size
+    n_bytes = len(raw)
+    for file in commit.files:
+        if not sizes.get(file):
+            return RecordHeader(None, fault=f"{file} is {'empty' if file in sizes else 'missing'}")
+        n_bytes += sizes[file]
+    return RecordHeader(commit, n_bytes)

@@ -1,19 +1,18 @@
-"""The feature store: one zarr group per feature set, one record per clip, whole or not there.
+"""The feature store: one zarr group per feature set, one record per clip, complete or missing.
 
     <store>/                      attributes: format and version
         <spec name>/              attributes: the full spec
             <clip id>/            attributes: the commit, written last
                 values (T, D)  time_s (T,)  valid (T,)
-    <store>.work/                 staging, locks, ...: beside it, for zarr lists what lies inside
+    <store>.work/                 staging, locks, ...: not inside, since zarr lists what is there
 
-A record is staged, synced and renamed into place by whoever holds the clip's lock; a kill at any
-moment leaves the old record, the new one, or none. On an object store (features/bucket.py) it is
-staged on this machine and uploaded, its commit last.
+The holder of a clip's lock stages a record, syncs it and renames it into place; a kill at any
+moment leaves the old record, the new one or none. For an object store (s3.py) the record is staged
+on this machine and uploaded, its commit last.
 """
 
 import re
 import shutil
-import uuid
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,12 +31,14 @@ from features.store.commit import (
     check_canonical,
     decode_attributes,
     encode_group,
+    parse_commit,
+    read_header,
 )
 from features.store.layout import METADATA
 from features.store.local import LocalBackend
-from features.store.record import check_chunks, write_staged
+from features.store.record import check_same_chunks, read_track, write_staged
 from features.store.s3 import SCHEME, s3_backend
-from features.store.work_folder import LOCKS, STAGING
+from features.store.work_folder import new_staging_path, record_lock, store_lock
 from features.system.files import errors_name
 from features.system.locks import HeldLock, file_lock, try_lock
 from features.system.signals import deferring_signals
@@ -51,35 +52,35 @@ SET_NAME = re.compile(r"[a-z][a-z0-9]*-[0-9a-f]{12}")  # <kind>-<digest> (featur
 
 @dataclass(frozen=True, slots=True)
 class FeatureStore:
-    """Feature sets at one place. Many may read while many write."""
+    """The feature sets in a folder or on an object store; many processes may read and write."""
 
-    place: StoreBackend
+    backend: StoreBackend
 
     @classmethod
     def open(cls, path: str | Path, *, create: bool = False) -> "FeatureStore":
-        """The store at a path or URL; `InputError` where there is none, unless it may be made."""
-        store = cls.at(path)
+        """The store at a path or URL; raises `InputError` if there is none, unless `create`."""
+        store = cls.open_or_plan(path)
         if create:
-            store.found()
-        elif store.place.metadata("") is None:
+            store.create()
+        elif store._group_metadata("") is None:
             raise InputError(
                 f"there is no feature store at {path}; `vaflow run extract-features` makes one"
             )
         return store
 
     @classmethod
-    def at(cls, path: str | Path) -> "FeatureStore":
-        """The store at a path or URL, or the one that `found` will make there; writes nothing.
+    def open_or_plan(cls, path: str | Path) -> "FeatureStore":
+        """The store at a path or URL, or the one that `create` will make; writes nothing.
 
-        `InputError` where it holds something else.
+        Raises `InputError` if there is something else, `LaterVersion` if a later vaflow wrote it.
         """
         store = cls(backend_at(path))
-        raw = store.place.metadata("")
+        raw = store._group_metadata("")
         if raw is None:
-            store.place.refuse_unless_free()
+            store.backend.check_free()
             return store
-        store.place.refuse_unless_safe()
-        attributes = decode_attributes(raw, store._metadata_of(""))
+        store.backend.check_no_links()
+        attributes = decode_attributes(raw, store._metadata_path(""))
         if attributes.get("format") != FORMAT:
             raise InputError(f"{path} is a zarr group but no feature store; give another path")
         if attributes.get("version") != VERSION:
@@ -87,100 +88,114 @@ class FeatureStore:
                 f"{path} is a feature store of version {attributes.get('version')}, this vaflow "
                 f"reads version {VERSION}; use the vaflow that wrote it, or another path"
             )
-        check_canonical(raw, store._metadata_of(""), ROOT)
+        check_canonical(raw, store._metadata_path(""), ROOT)
         return store
 
-    def found(self) -> None:
-        """Bring the store into being where it is not there yet; raises where one cannot write."""
-        self.place.refuse_unless_writable()
-        if self.place.metadata("") is not None:
+    def create(self) -> None:
+        """Create the store if it does not exist; raises if it cannot be written."""
+        self.backend.check_writable()
+        if self._group_metadata("") is not None:
             return
-        with file_lock(self.work / LOCKS / "store"):  # two first runs may be at it
-            self.place.refuse_unless_free()
-            if self.place.metadata("") is None:
-                self.place.put_metadata("", encode_group(ROOT))
+        with file_lock(store_lock(self.work)):  # two first runs may start at once
+            self.backend.check_free()
+            if self._group_metadata("") is None:
+                self.backend.put_metadata("", encode_group(ROOT))
 
     @property
     def path(self) -> Path:
-        """The folder of the store; `InputError` where it lies on an object store."""
-        if not isinstance(self.place, LocalBackend):
+        """The folder of the store; raises `InputError` if it is on an object store."""
+        if not isinstance(self.backend, LocalBackend):
             raise InputError(
-                f"{self.place.path()} is no folder, and this works on folders only; copy the store "
-                "to a folder first, with any tool that copies objects"
+                f"{self.backend.path()} is no folder, and this works on folders only; copy the "
+                "store to a folder first, with any tool that copies objects"
             )
-        return self.place.root
+        return self.backend.root
 
     @property
     def work(self) -> Path:
-        """The folder on this machine for what is not a record yet."""
-        return self.place.work
+        """The work folder on this machine (work_folder.py)."""
+        return self.backend.work
 
     def feature_sets(self) -> dict[str, FeatureSpec]:
-        """The feature sets of the store by name; `StoreError` where a spec was tampered with."""
-        found = {}
-        for name in self.place.folders(""):
-            raw = self.place.metadata(name)
+        """The feature sets by name; raises `StoreError` if a spec is missing or was changed."""
+        specs = {}
+        for name in self.backend.folders(""):
+            raw = self._group_metadata(name)
             if raw is not None:
-                found[name] = self._spec(name, raw)
-            elif SET_NAME.fullmatch(name) and self.place.entries(name):
+                specs[name] = self._parse_spec(name, raw)
+            elif SET_NAME.fullmatch(name) and self.backend.entries(name):
                 raise StoreError(
-                    f"{self.place.path(name)} lost its {METADATA}, which says what its features "
+                    f"{self.backend.path(name)} lost its {METADATA}, which says what its features "
                     "are; extract with the same encoder config, which restores it, or move it out "
                     "of the store"
                 )
-        return found
+        return specs
 
     def sets_beside(self, spec: FeatureSpec) -> list[str]:
-        """The names of the sets that encoders of the same kind made with other specs."""
-        found = (name for name in self.place.folders("") if name.startswith(f"{spec.kind}-"))
-        return [name for name in found if name != spec.name]
+        """The names of the other feature sets of the same encoder kind."""
+        names = self.backend.folders("")
+        return [name for name in names if name.startswith(f"{spec.kind}-") and name != spec.name]
+
+    def clip_ids(self, set_name: str) -> list[str]:
+        """The clips that have a record in a feature set, sorted; a record may be corrupt."""
+        return [name for name in self.backend.folders(set_name) if CLIP_NAME.fullmatch(name)]
 
     def has_record(self, set_name: str, clip_id: str) -> bool:
-        """Whether a clip has a record in a set, whatever its state."""
-        return self.place.metadata(f"{set_name}/{clip_id}") is not None
+        """Whether a clip has a commit in a set, whatever it says."""
+        return self._group_metadata(f"{set_name}/{clip_id}") is not None
 
-    def mend(self, spec: FeatureSpec) -> None:
-        """Give a feature set that lost its attributes them back; `StoreError` where they differ."""
-        raw = self.place.metadata(spec.name)
+    def restore_spec(self, spec: FeatureSpec) -> None:
+        """Write the attributes of a feature set that lost them; raises `StoreError` if they differ.
+
+        Does nothing if there is no such set.
+        """
+        raw = self._group_metadata(spec.name)
         if raw is not None:
-            self._spec(spec.name, raw)
-        elif self.place.entries(spec.name):
-            self.place.put_metadata(spec.name, encode_group(spec.model_dump(mode="json")))
+            self._parse_spec(spec.name, raw)
+        elif self.backend.entries(spec.name):
+            self.backend.put_metadata(spec.name, encode_group(spec.model_dump(mode="json")))
 
     def spec(self, set_name: str) -> FeatureSpec:
-        """The spec of a feature set; `StoreError` where it is not there or was tampered with."""
-        raw = self.place.metadata(set_name)
+        """The spec of a feature set; raises `StoreError` if it is missing or was changed."""
+        raw = self._group_metadata(set_name)
         if raw is None:
-            raise StoreError(f"{self._metadata_of(set_name)} is missing")
-        return self._spec(set_name, raw)
+            raise StoreError(f"{self._metadata_path(set_name)} is missing")
+        return self._parse_spec(set_name, raw)
 
-    def _spec(self, name: str, raw: bytes) -> FeatureSpec:
-        """The spec in a feature set's metadata."""
-        said = self.place.path(name)
+    def _parse_spec(self, name: str, raw: bytes) -> FeatureSpec:
+        path = self.backend.path(name)
         try:
-            spec = FeatureSpec.model_validate(decode_attributes(raw, self._metadata_of(name)))
+            spec = FeatureSpec.model_validate(decode_attributes(raw, self._metadata_path(name)))
         except ValidationError as error:
             raise LaterVersion(
-                f"{said} holds no feature spec that this vaflow knows "
+                f"{path} holds no feature spec that this vaflow knows "
                 f"({describe(error, FeatureSpec)}); use the vaflow that wrote it, or move the "
                 "folder out of the store"
             ) from None
         if spec.name != name:
             raise StoreError(
-                f"{said} holds the spec of {spec.name}: it was renamed or changed; restore it, "
+                f"{path} holds the spec of {spec.name}: it was renamed or changed; restore it, "
                 "or move it out of the store and extract again"
             )
-        check_canonical(raw, self._metadata_of(name), spec.model_dump(mode="json"))
+        check_canonical(raw, self._metadata_path(name), spec.model_dump(mode="json"))
         return spec
 
-    def _metadata_of(self, name: str) -> str:
-        """How a person finds a group's metadata."""
-        return self.place.path(f"{name}/{METADATA}" if name else METADATA)
+    def _group_metadata(self, name: str) -> bytes | None:
+        try:
+            return self.backend.metadata(name)
+        except OSError as error:
+            raise StoreError(
+                f"{self._metadata_path(name)} cannot be read ({error}); restore it, or move its "
+                "folder out of the way"
+            ) from None
 
-    def name(self, set_name: str, clip_id: str) -> str:
-        """The clip's record by its name inside the place.
+    def _metadata_path(self, name: str) -> str:
+        return self.backend.path(f"{name}/{METADATA}" if name else METADATA)
 
-        `InputError` where that would lead out of the store.
+    def record_name(self, set_name: str, clip_id: str) -> str:
+        """The name of a clip's record for the backend.
+
+        Raises `InputError` if one of the two is no valid name, such as one that leads elsewhere.
         """
         for name, pattern, what in ((set_name, SET_NAME, "set"), (clip_id, CLIP_NAME, "clip")):
             if not pattern.fullmatch(name):
@@ -188,35 +203,35 @@ class FeatureStore:
         return f"{set_name}/{clip_id}"
 
     def folder(self, set_name: str, clip_id: str) -> Path:
-        """Where the clip's record lies on this machine; raises as `name` and `path`."""
-        return self.path / self.name(set_name, clip_id)
+        """The local folder of a clip's record; raises as `record_name` and `path`."""
+        return self.path / self.record_name(set_name, clip_id)
 
     def commit(self, set_name: str, clip_id: str) -> Commit | None:
-        """The clip's commit, or None where there is none.
+        """The commit of a clip's record, or None if there is none; raises as `parse_commit`."""
+        name = self.record_name(set_name, clip_id)
+        raw = self.backend.metadata(name)
+        return None if raw is None else parse_commit(raw, self._metadata_path(name))
 
-        `StoreError` where it is damaged, `LaterVersion` where it says what we do not know.
-        """
-        return self.place.commit(self.name(set_name, clip_id))
-
-    def glance(self, set_name: str, clip_id: str) -> RecordHeader:
-        """What one sees of the clip's record without reading its arrays."""
-        return self.place.glance(self.name(set_name, clip_id))
+    def header(self, set_name: str, clip_id: str) -> RecordHeader:
+        """The header of a clip's record; raises `LaterVersion` as `parse_commit`."""
+        return read_header(self.backend, self.record_name(set_name, clip_id))
 
     def read(self, set_name: str, clip_id: str) -> Track:
-        """The clip's track; `StoreError` where it is missing or not what was written."""
+        """The track of a clip; raises `StoreError` if it is missing or not what was committed."""
         commit = self.commit(set_name, clip_id)
         if commit is None:
             raise StoreError(
-                f"{self.place.path()} holds no features {set_name} of clip {clip_id!r}; "
+                f"{self.backend.path()} holds no features {set_name} of clip {clip_id!r}; "
                 "run extract-features"
             )
-        name = self.name(set_name, clip_id)
+        name = self.record_name(set_name, clip_id)
         try:
-            return self.place.track(name, commit)
+            with self.backend.record(name) as folder:
+                return read_track(folder, commit, hash_chunks=not self.backend.is_atomic)
         except (StoreError, ValueError, KeyError, OSError) as error:
             raise StoreError(
-                f"the features {set_name} of clip {clip_id!r} in {self.place.path()} are damaged "
-                f"({error}); delete the folder {self.place.path(name)} and run extract-features"
+                f"the features {set_name} of clip {clip_id!r} in {self.backend.path()} are damaged "
+                f"({error}); delete the folder {self.backend.path(name)} and run extract-features"
             ) from error
 
     def write(
@@ -228,60 +243,55 @@ class FeatureStore:
         source: JsonObject,
         provenance: JsonObject,
         note: str | None = None,
-        held: HeldLock | None = None,
+        lock: HeldLock | None = None,
         expected: dict[str, str] | None = None,
     ) -> Commit:
-        """Publish a track as the clip's record, in the place of an older one.
+        """Publish a track as the clip's record, in place of an older one; returns its commit.
 
-        `held` is the clip's claim, where the caller has it already; else it is waited for. Where
-        the disk does not take the record, an `OSError` names its folder, and what was there before
-        stays. Ctrl-C waits for its end: zarr's own thread would go on writing into staging
-        (test_store.py). `expected` is what the files of the record were where it comes from:
-        `StoreError` where its chunks are others, and it is not published.
+        `lock` is the clip's lock if the caller holds it; else it is waited for. `expected` is the
+        sha256 of each file in the store that the record is copied from: if a chunk differs,
+        `StoreError` is raised and nothing is published. If the disk does not take the record, an
+        `OSError` names its folder, and the older record stays. SIGINT and SIGTERM wait until the
+        record is written, since zarr's thread would go on writing to staging
+        (test_feature_store.py).
         """
-        lock = nullcontext() if held else file_lock(self._lock(spec.name, clip_id))
-        staged = self.work / STAGING / f"{spec.name}.{clip_id}.{uuid.uuid4().hex}"
-        name = self.name(spec.name, clip_id)
-        with lock, deferring_signals(), errors_name(self.place.disk_path(name)):
+        name = self.record_name(spec.name, clip_id)
+        staged = new_staging_path(self.work, spec.name, clip_id)
+        locked = nullcontext() if lock else file_lock(record_lock(self.work, spec.name, clip_id))
+        with locked, deferring_signals(), errors_name(self.backend.staging_path(name)):
             try:
                 staged.mkdir(parents=True)
                 commit = write_staged(staged, track, source, provenance, note)
                 if expected is not None:
-                    check_chunks(commit, expected)
-                if self.place.metadata(spec.name) is None:
+                    check_same_chunks(commit, expected)
+                if self._group_metadata(spec.name) is None:
                     data = encode_group(spec.model_dump(mode="json"))
-                    self.place.put_metadata(spec.name, data)
-                self.place.publish(staged, name)  # what commits
+                    self.backend.put_metadata(spec.name, data)
+                self.backend.publish(staged, name)
             finally:
                 shutil.rmtree(staged, ignore_errors=True)
         return commit
 
     def claim(self, set_name: str, clip_id: str) -> HeldLock | None:
-        """The sole right to write a clip's record until it is released; None where another has it.
+        """The lock of a clip's record, held until it is released; None if another process holds it.
 
-        The kernel frees it when its holder dies, and with it whatever lies of the clip in staging
-        is debris.
+        The kernel frees it when its holder dies; what the holder left in staging is garbage then.
         """
-        return try_lock(self._lock(set_name, clip_id))
-
-    def _lock(self, set_name: str, clip_id: str) -> Path:
-        """The file that is locked by whoever works on a clip's record."""
-        return self.work / LOCKS / f"{set_name}.{clip_id}"
+        return try_lock(record_lock(self.work, set_name, clip_id))
 
 
 def backend_at(store: str | Path) -> StoreBackend:
-    """The place that a path or URL names; `InputError` where it is a URL of another kind."""
-    said = str(store)
-    if said.startswith(SCHEME):
-        return s3_backend(said)
-    if "://" in said:
+    """The backend for a path or URL; raises `InputError` if it is a URL of another kind."""
+    url = str(store)
+    if url.startswith(SCHEME):
+        return s3_backend(url)
+    if "://" in url:
         raise InputError(
-            f"store = {said!r}: only folders of this machine and {SCHEME}BUCKET/PREFIX are "
-            "supported"
+            f"store = {url!r}: only folders of this machine and {SCHEME}BUCKET/PREFIX are supported"
         )
     return LocalBackend(Path(store))
 
 
 def absolute_path(store: str) -> str:
-    """The same store, as any folder and any later process may name it."""
+    """A path or URL of a store that does not depend on the current folder."""
     return store if "://" in store else str(Path(store).resolve())

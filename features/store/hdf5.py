@@ -5,22 +5,23 @@
         /<clip id>       group
             values       (T, D) float16     0 where not valid
             time_s       (T,) float64       presentation time of each row, seconds
-            valid        (T,) bool          false where the encoder had nothing to see or hear
+            valid        (T,) bool          false where the encoder had no input
             commit       JSON: source (digests of the media), provenance, note, files (sha256 of
                          each file of the record in the store), digest
 
-JSON is a scalar text of fixed length in UTF-8. Every other dataset is uncompressed and, unless it
-is empty, chunked with a checksum (fletcher32). A file from elsewhere is held to this before an
-array is read.
+JSON is a scalar string of fixed length in UTF-8. Every other dataset is uncompressed and, unless it
+is empty, chunked with a checksum (fletcher32). The import checks all of this before it reads an
+array, since a file may come from an untrusted source.
 """
 
 import os
+import re
 import uuid
 from collections.abc import Collection, Iterator
 from dataclasses import asdict, dataclass
 from math import prod
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import h5py
 import numpy as np
@@ -29,7 +30,6 @@ from pydantic import ValidationError
 from features.canonical_json import JsonObject, canonical, parse_object
 from features.clip import Track
 from features.errors import InputError, StoreError
-from features.maintenance.listing import clip_ids
 from features.spec import FeatureSpec
 from features.store.commit import Commit, make_commit
 from features.store.feature_store import CLIP_NAME, SET_NAME, FeatureStore
@@ -46,27 +46,27 @@ from features.system.signals import deferring_signals
 
 FORMAT = "vaflow-features-hdf5"
 VERSION = 1
-# what h5py raises on a damaged file, and what we raise on one that is not as it should be
+# what h5py raises for a damaged file, and what is raised here for one of another form
 DAMAGE = (OSError, StoreError, KeyError, RuntimeError, ValueError, TypeError, ValidationError)
-CHECKSUM = int(h5py.h5z.FILTER_FLETCHER32)  # the one filter: it expands nothing
+CHECKSUM = int(h5py.h5z.FILTER_FLETCHER32)  # the only filter allowed: it expands nothing
 
 
 @dataclass(frozen=True, slots=True)
 class ImportResult:
-    """How an import ended, by place in the store (`<feature set>/<clip id>`)."""
+    """The records of an import, as `<feature set>/<clip id>`."""
 
     written: tuple[str, ...]
     present: tuple[str, ...]
-    """The same record was there."""
+    """The store has the same record."""
     kept: tuple[str, ...]
-    """Another record was there; it was left."""
+    """The store has another record of the clip, which stays."""
 
 
 def export_h5(path: str, output: Path, clips: Collection[str] | None = None) -> int:
-    """Write a store, or what it holds of these clips, into one file; returns how many records.
+    """Write a store, or its records of these clips, to one file; returns the number of records.
 
-    The file comes to be whole or not at all. `StoreError` where a record is damaged or a clip has
-    none, `InputError` where there is no store.
+    The file appears whole or not at all. Raises `StoreError` if a record is damaged or a clip has
+    none, `InputError` if there is no store.
     """
     store = FeatureStore.open(path)
     part = output.with_name(f".{output.name}.{uuid.uuid4().hex}.part")
@@ -77,9 +77,9 @@ def export_h5(path: str, output: Path, clips: Collection[str] | None = None) -> 
                 file.attrs.update({"format": FORMAT, "version": VERSION})
                 for name, spec in store.feature_sets().items():
                     group = file.create_group(name)
-                    _put_json(group, "spec", spec.model_dump(mode="json"))
-                    for clip in sorted(clips) if clips is not None else clip_ids(store, name):
-                        _put_record(group.create_group(clip), store, name, clip)
+                    _write_json(group, "spec", spec.model_dump(mode="json"))
+                    for clip in sorted(clips) if clips is not None else store.clip_ids(name):
+                        _write_record(group.create_group(clip), store, name, clip)
                         n_records += 1
             with part.open("rb") as file:
                 os.fsync(file.fileno())
@@ -90,53 +90,53 @@ def export_h5(path: str, output: Path, clips: Collection[str] | None = None) -> 
     return n_records
 
 
-def _put_json(group: h5py.Group, name: str, value: JsonObject) -> None:
+def _write_json(group: h5py.Group, name: str, value: JsonObject) -> None:
     group.create_dataset(name, data=np.bytes_(canonical(value)))
 
 
-def _put_record(group: h5py.Group, store: FeatureStore, set_name: str, clip_id: str) -> None:
-    """One record, read with all its checks."""
+def _write_record(group: h5py.Group, store: FeatureStore, set_name: str, clip_id: str) -> None:
     track, commit = store.read(set_name, clip_id), store.commit(set_name, clip_id)
-    assert commit is not None  # it was read
-    for name in ARRAYS:
-        values: np.ndarray = getattr(track, name)
+    assert commit is not None  # `read` raises if there is none
+    arrays = {"values": track.values, "time_s": track.time_s, "valid": track.valid}
+    for name, values in arrays.items():
         row_bytes = values.dtype.itemsize * prod(values.shape[1:])
         chunks = (min(len(values), CHUNK_BYTES // row_bytes), *values.shape[1:])
         settings = {"chunks": chunks, "fletcher32": True} if len(values) else {}
         group.create_dataset(name, data=values, **settings)
-    _put_json(group, "commit", asdict(commit))
+    _write_json(group, "commit", asdict(commit))
 
 
 def import_h5(source: Path, path: str) -> ImportResult:
-    """Bring the records of an exported file into a store, which comes to be where there is none.
+    """Copy the records of an exported file to a store, which is created if there is none.
 
-    What is there already stays. `InputError` where the file is none of ours, or damaged: nothing of
-    the damaged record is written.
+    A record that the store has stays. Raises `InputError` if the file is damaged or not an export;
+    of a damaged record nothing is written.
     """
-    if not source.is_file() or not h5py.is_hdf5(source):
-        raise InputError(f"{source} is no HDF5 file; give one that `vaflow export` wrote")
+    if not h5py.is_hdf5(source):
+        raise InputError(f"{source} is no HDF5 file; `vaflow export` writes one")
     ends: dict[str, list[str]] = {"written": [], "present": [], "kept": []}
     try:
         with h5py.File(source, "r", locking=False) as file:
-            _refuse_other_formats(file, source)
-            store = FeatureStore.at(path)
+            _check_format(file, source)
+            store = FeatureStore.open_or_plan(path)
             for set_name, group in _groups(file, SET_NAME):
-                spec = _spec(group, set_name)
-                store.found()
+                spec = _read_spec(group, set_name)
+                store.create()
                 for clip_id, record in _groups(group, CLIP_NAME, beside="spec"):
-                    ends[_taken(store, spec, clip_id, record)].append(f"{set_name}/{clip_id}")
+                    end = _import_record(store, spec, clip_id, record)
+                    ends[end].append(f"{set_name}/{clip_id}")
     except DAMAGE as error:
         if isinstance(error, OSError) and error.filename not in (None, str(source)):
             raise
-        words = " ".join(str(error).split())[:300]
+        message = " ".join(str(error).split())[:300]
         raise InputError(
-            f"{source} is damaged, or not as `vaflow export` writes it ({words}); export it again"
+            f"{source} is damaged, or not as `vaflow export` writes it ({message}); export it again"
         ) from error
     return ImportResult(*(tuple(ends[key]) for key in ("written", "present", "kept")))
 
 
-def _refuse_other_formats(file: h5py.File, source: Path) -> None:
-    """`InputError` where the file is none of ours; its attributes are looked at before read."""
+def _check_format(file: h5py.File, source: Path) -> None:
+    """Raise `InputError` if the file is no export; checks the type of an attribute first."""
     for name, kind in (("format", "O"), ("version", "i")):
         if name not in file.attrs or file.attrs.get_id(name).dtype.kind != kind:
             raise InputError(f"{source} is no export of a feature store: it has no {name}")
@@ -149,97 +149,104 @@ def _refuse_other_formats(file: h5py.File, source: Path) -> None:
         )
 
 
-def _groups(group: h5py.Group, pattern: Any, beside: str = "") -> Iterator[tuple[str, h5py.Group]]:
-    """The groups in a group, by name; `ValueError` where there is a link elsewhere, or more."""
+def _groups(
+    group: h5py.Group, pattern: re.Pattern[str], beside: str = ""
+) -> Iterator[tuple[str, h5py.Group]]:
+    """The groups in a group, by name; raises `ValueError` for anything else but `beside`."""
     for name in map(str, group):
         if name == beside:
             continue
-        found = _inside(group, name)
-        if not isinstance(found, h5py.Group) or not pattern.fullmatch(name):
+        member = _member(group, name)
+        if not isinstance(member, h5py.Group) or not pattern.fullmatch(name):
             raise ValueError(f"{group.name} holds {name!r}, which does not belong there")
-        yield name, found
+        yield name, member
 
 
-def _inside(group: h5py.Group, name: str) -> Any:
-    """What lies in a group under a name; `ValueError` where that is a link to elsewhere."""
+def _member(group: h5py.Group, name: str) -> Any:
+    """A member of a group; raises `ValueError` if it is missing or a link to elsewhere."""
     if not isinstance(group.get(name, getlink=True), h5py.HardLink):
         raise ValueError(f"{group.name}/{name} is missing, or a link to elsewhere")
     return group[name]
 
 
-def _spec(group: h5py.Group, name: str) -> FeatureSpec:
-    """The spec of a feature set; `ValueError` where it is not the one of this name."""
-    spec = FeatureSpec.model_validate(_json(group, "spec"))
+def _read_spec(group: h5py.Group, name: str) -> FeatureSpec:
+    """The spec of a feature set; raises `ValueError` unless it is the one of this name."""
+    spec = FeatureSpec.model_validate(_read_json(group, "spec"))
     if spec.name != name:
         raise ValueError(f"the group {name} holds the spec of {spec.name}")
     return spec
 
 
-def _json(group: h5py.Group, name: str) -> JsonObject:
-    """The JSON object in a dataset; `ValueError` where there is none of bounded size."""
-    found = _inside(group, name)
-    if not isinstance(found, h5py.Dataset) or found.dtype.kind != "S" or found.shape != ():
+def _read_json(group: h5py.Group, name: str) -> JsonObject:
+    """The JSON object in a dataset; raises `ValueError` if there is none of bounded size."""
+    dataset = _member(group, name)
+    if not isinstance(dataset, h5py.Dataset) or dataset.dtype.kind != "S" or dataset.shape != ():
         raise ValueError(f"{group.name}/{name} is no text")
-    _refuse_elsewhere(found, found.dtype.itemsize, MAX_METADATA_BYTES)
-    return parse_object(bytes(found[()]))
+    _check_storage(dataset, dataset.dtype.itemsize, MAX_METADATA_BYTES)
+    return parse_object(bytes(dataset[()]))
 
 
-def _refuse_elsewhere(found: h5py.Dataset, n_bytes: int, at_most: int) -> None:
-    """`ValueError` where a dataset is too large, compressed, or not all in this very file."""
-    settings = found.id.get_create_plist()
+def _check_storage(dataset: h5py.Dataset, n_bytes: int, max_bytes: int) -> None:
+    """Raise `ValueError` if a dataset is too large, compressed, or not all in this file."""
+    settings = dataset.id.get_create_plist()
     filters = {settings.get_filter(k)[0] for k in range(settings.get_nfilters())}
     if filters - {CHECKSUM}:
-        raise ValueError(f"{found.name} is compressed; an export is not")
-    if found.external or found.is_virtual:
-        raise ValueError(f"{found.name} lies in other files")
-    if n_bytes > at_most or found.id.get_storage_size() < n_bytes:
+        raise ValueError(f"{dataset.name} is compressed; an export is not")
+    if dataset.external or dataset.is_virtual:
+        raise ValueError(f"{dataset.name} lies in other files")
+    if n_bytes > max_bytes or dataset.id.get_storage_size() < n_bytes:
         raise ValueError(
-            f"{found.name} claims {n_bytes} bytes and stores {found.id.get_storage_size()}; at "
-            f"most {at_most} are read"
+            f"{dataset.name} claims {n_bytes} bytes and stores {dataset.id.get_storage_size()}; at "
+            f"most {max_bytes} are read"
         )
 
 
-def _array(group: h5py.Group, name: str) -> np.ndarray:
-    """One array of a record; `ValueError` where its type or shape is another, before it is read."""
-    found, kind = _inside(group, name), ARRAYS[name]
-    if not isinstance(found, h5py.Dataset) or found.dtype != np.dtype(kind.dtype):
-        raise ValueError(f"{group.name}/{name} is no array of {kind.dtype}")
-    shape: list[int] = list(found.shape or ())
-    if len(shape) != kind.n_axes or shape[0] > MAX_ROWS or max(shape[1:], default=0) > MAX_WIDTH:
+def _read_array(group: h5py.Group, name: str) -> np.ndarray:
+    """An array of a record, read only if type, shape and chunks are those of a record.
+
+    Raises `ValueError` if they are not.
+    """
+    dataset, schema = _member(group, name), ARRAYS[name]
+    if not isinstance(dataset, h5py.Dataset) or dataset.dtype != np.dtype(schema.dtype):
+        raise ValueError(f"{group.name}/{name} is no array of {schema.dtype}")
+    shape: list[int] = list(dataset.shape or ())
+    if len(shape) != schema.n_axes or shape[0] > MAX_ROWS or max(shape[1:], default=0) > MAX_WIDTH:
         raise ValueError(f"{group.name}/{name} has the shape {shape}")
-    if found.chunks and prod(found.chunks) * kind.item_bytes > CHUNK_BYTES:
-        raise ValueError(f"{group.name}/{name} has chunks of {found.chunks}")
-    _refuse_elsewhere(found, prod(shape) * kind.item_bytes, MAX_TRACK_BYTES)
-    return found[...]
+    if dataset.chunks and prod(dataset.chunks) * schema.item_bytes > CHUNK_BYTES:
+        raise ValueError(f"{group.name}/{name} has chunks of {dataset.chunks}")
+    _check_storage(dataset, prod(shape) * schema.item_bytes, MAX_TRACK_BYTES)
+    return dataset[...]
 
 
-def _taken(store: FeatureStore, spec: FeatureSpec, clip_id: str, record: h5py.Group) -> str:
-    """Write one record, unless one is there; returns which list of `ImportResult` it belongs to."""
-    if odd := set(record) - {*ARRAYS, "commit"}:
-        raise ValueError(f"{record.name} holds {min(odd)!r}, which does not belong there")
-    said = _commit(record)
+def _import_record(
+    store: FeatureStore, spec: FeatureSpec, clip_id: str, record: h5py.Group
+) -> Literal["written", "present", "kept"]:
+    """Write one record unless the store has one; returns the field of `ImportResult` for it."""
+    if unknown := set(record) - {*ARRAYS, "commit"}:
+        raise ValueError(f"{record.name} holds {min(unknown)!r}, which does not belong there")
+    commit = _read_commit(record)
     try:
-        there = store.commit(spec.name, clip_id)
+        stored = store.commit(spec.name, clip_id)
     except StoreError:
-        there = None  # damaged: the import is its repair
-    if there is not None:
-        return "present" if there.digest == said.digest else "kept"
-    track = Track(*(_array(record, name) for name in ("values", "time_s", "valid")))
+        stored = None  # damaged: the import repairs it
+    if stored is not None:
+        return "present" if stored.digest == commit.digest else "kept"
+    track = Track(*(_read_array(record, name) for name in ("values", "time_s", "valid")))
     store.write(
         spec,
         clip_id,
         track,
-        source=said.source,
-        provenance=said.provenance,
-        note=said.note,
-        expected=said.files,
+        source=commit.source,
+        provenance=commit.provenance,
+        note=commit.note,
+        expected=commit.files,
     )
     return "written"
 
 
-def _commit(record: h5py.Group) -> Commit:
-    """What the store said of a record; `ValueError` where its own digest does not hold."""
-    fields = _json(record, "commit")
+def _read_commit(record: h5py.Group) -> Commit:
+    """The commit of an exported record; raises `ValueError` if its digest is wrong."""
+    fields = _read_json(record, "commit")
     digest = fields.pop("digest")
     commit = make_commit(**fields)
     if commit.digest != digest:

@@ -1,7 +1,7 @@
-"""What a record may look like on a disk: held before zarr opens anything of it.
+"""The files that a record may have on disk, checked before zarr opens any of them.
 
-A store may come from anywhere. Names, sizes, shapes, types and codecs are those that this vaflow
-writes, within limits; whatever else lies there is refused unread, links above all.
+A store may come from an untrusted source. Names, sizes, shapes, types and codecs must be those that
+vaflow writes, within limits; anything else, above all a link, is refused without reading it.
 """
 
 import os
@@ -16,21 +16,21 @@ from features.canonical_json import parse_object
 from features.errors import StoreError
 
 METADATA = "zarr.json"
-CHUNK_BYTES = 4 * 2**20  # a chunk is read whole, and a fault in it costs at most this much
-CHECKSUM_BYTES = 4  # crc32c, behind each chunk
+CHUNK_BYTES = 4 * 2**20  # a chunk is read whole, and a damaged one loses at most this much
+CHECKSUM_BYTES = 4  # crc32c, after each chunk
 
 MAX_METADATA_BYTES = 8 * 2**20
 MAX_ROWS = 10_000_000  # a day at 100 rows a second is 8.64 million
 MAX_WIDTH = 65_536
 MAX_TRACK_BYTES = 16 * 2**30  # a day of 30 frames a second, 1024 wide, is 5.3 GB
-MAX_ENTRIES = 20_000  # of files and folders of a record: the chunks of the largest, thrice over
+MAX_ENTRIES = 20_000  # files and folders of a record: three times the chunks of the largest
 
 FILE_PATTERN = r"^(values|time_s|valid)/(zarr\.json|c(/(0|[1-9][0-9]{0,8})){1,2})$"
 
 
 @dataclass(frozen=True, slots=True)
 class ArraySchema:
-    """What one array of a record is, whatever its length."""
+    """What the arrays of one name have in common in all records."""
 
     dtype: str
     item_bytes: int
@@ -47,7 +47,7 @@ ARRAYS = {
 
 @dataclass(frozen=True, slots=True)
 class ArrayLayout:
-    """Shape and chunks of one array."""
+    """The shape of one array and of its chunks."""
 
     name: str
     shape: tuple[int, ...]
@@ -55,20 +55,33 @@ class ArrayLayout:
 
     @property
     def chunk_bytes(self) -> int:
-        """The size of each chunk's file: the last one is filled up."""
+        """The size of each chunk's file; the last chunk is padded."""
         return prod(self.chunk_shape) * ARRAYS[self.name].item_bytes + CHECKSUM_BYTES
 
     def chunks(self) -> Iterator[str]:
-        """The name of each chunk's file, by path inside the record."""
+        """The file of each chunk, as a path inside the record."""
         counts = (ceil(n / c) for n, c in zip(self.shape, self.chunk_shape, strict=True))
-        for place in product(*(range(count) for count in counts)):
-            yield "/".join([self.name, "c", *map(str, place)])
+        for index in product(*(range(count) for count in counts)):
+            yield "/".join([self.name, "c", *map(str, index)])
+
+
+def group_metadata(folder: Path | str, *, may_be_link: bool = False) -> bytes | None:
+    """The bytes of a folder's zarr.json, or None if there is none; raises as `read_metadata`.
+
+    A folder that is a link is a `StoreError`, too, unless it `may_be_link`.
+    """
+    if not may_be_link and os.path.islink(folder):
+        raise StoreError(f"{folder} is a link; a store holds files and folders only")
+    try:
+        return read_metadata(f"{folder}/{METADATA}")
+    except (FileNotFoundError, NotADirectoryError):
+        return None
 
 
 def read_metadata(path: Path | str) -> bytes:
-    """The bytes of a file of metadata; a link, a pipe or a giant is a `StoreError`, unread.
+    """The bytes of a file of metadata.
 
-    `OSError` where it cannot be opened, `FileNotFoundError` where there is none.
+    Raises `StoreError` if it is a link, a pipe or too large, `OSError` if it cannot be opened.
     """
     try:
         handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
@@ -77,25 +90,25 @@ def read_metadata(path: Path | str) -> bytes:
             raise StoreError(f"{path} is a link; a store holds files and folders only") from error
         raise
     with open(handle, "rb") as file:
-        found = os.fstat(handle)
-        if not stat.S_ISREG(found.st_mode):
+        status = os.fstat(handle)
+        if not stat.S_ISREG(status.st_mode):
             raise StoreError(f"{path} is no file; a store holds files and folders only")
-        if found.st_size > MAX_METADATA_BYTES:
+        if status.st_size > MAX_METADATA_BYTES:
             raise StoreError(
-                f"{path} has {found.st_size} bytes; metadata has {MAX_METADATA_BYTES} at most"
+                f"{path} has {status.st_size} bytes; metadata has {MAX_METADATA_BYTES} at most"
             )
         return file.read()
 
 
 def files_in(folder: Path) -> dict[str, int]:
-    """The size of every file below a record's folder, by path inside it.
+    """The size in bytes of every file below a record's folder, by path inside it.
 
-    `StoreError` where one is a link or no file, or where there are too many.
+    Raises `StoreError` if one is a link or not a regular file, or if there are too many.
     """
-    found: dict[str, int] = {}
-    open_folders, n_entries = [""], 0
-    while open_folders:
-        inner = open_folders.pop()
+    sizes: dict[str, int] = {}
+    pending, n_entries = [""], 0
+    while pending:
+        inner = pending.pop()
         with os.scandir(folder / inner) as entries:
             for entry in entries:
                 name = inner + entry.name
@@ -103,103 +116,110 @@ def files_in(folder: Path) -> dict[str, int]:
                 if n_entries > MAX_ENTRIES:
                     raise StoreError(f"{folder} holds more than {MAX_ENTRIES} files and folders")
                 if entry.is_dir(follow_symlinks=False):
-                    open_folders.append(f"{name}/")
+                    pending.append(f"{name}/")
                 elif entry.is_file(follow_symlinks=False):
-                    found[name] = entry.stat(follow_symlinks=False).st_size
+                    sizes[name] = entry.stat(follow_symlinks=False).st_size
                 else:
                     raise StoreError(f"{folder / name} is a link or no file; move it away")
-    return found
+    return sizes
 
 
 def array_layout(name: str, raw: bytes) -> ArrayLayout:
-    """Shape and chunks in an array's zarr.json; `StoreError` where it is not as we write it."""
+    """The layout in the bytes of an array's zarr.json.
+
+    Raises `StoreError` if it is not as vaflow writes it, or beyond the limits.
+    """
     try:
-        found = parse_object(raw)
-        shape = _sizes(found["shape"])
-        chunk_shape = _sizes(found["chunk_grid"]["configuration"]["chunk_shape"])
+        metadata = parse_object(raw)
+        shape = _shape(metadata["shape"])
+        chunk_shape = _shape(metadata["chunk_grid"]["configuration"]["chunk_shape"])
     except (ValueError, KeyError, TypeError) as error:
         raise StoreError(f"{name}/{METADATA} is no metadata of an array ({error!r})") from None
-    form = ArrayLayout(name, shape, chunk_shape)
-    found.pop("dimension_names", None)  # some versions of zarr say that there are none
-    for key, wanted in _as_written(form).items():
-        if key not in found or found.pop(key) not in wanted:
+    layout = ArrayLayout(name, shape, chunk_shape)
+    metadata.pop("dimension_names", None)  # some versions of zarr write null
+    for key, allowed in _allowed_metadata(layout).items():
+        if key not in metadata or metadata.pop(key) not in allowed:
             raise StoreError(f"{name}/{METADATA} has another {key} than a record's {name}")
-    if found:
-        raise StoreError(f"{name}/{METADATA} has the key {min(found)!r}, which no record has")
-    _check_limits(form)
-    return form
+    if metadata:
+        raise StoreError(f"{name}/{METADATA} has the key {min(metadata)!r}, which no record has")
+    _check_limits(layout)
+    return layout
 
 
-def _sizes(value: object) -> tuple[int, ...]:
-    """A shape; `ValueError` where it is none. True is no length, though Python counts it as 1."""
+def _shape(value: object) -> tuple[int, ...]:
+    """A JSON list as a shape; raises `ValueError` if it is none, such as a list with True."""
     if not isinstance(value, list) or any(type(n) is not int or n < 0 for n in value):
         raise ValueError(f"{value!r} is no shape")
     return tuple(value)
 
 
-def _as_written(form: ArrayLayout) -> dict[str, tuple[object, ...]]:
-    """What each key of an array's zarr.json may say: what zarr 3 writes for us."""
-    kind = ARRAYS[form.name]
+def _allowed_metadata(layout: ArrayLayout) -> dict[str, tuple[object, ...]]:
+    """The values that each key of an array's zarr.json may have: what versions of zarr 3 write."""
+    schema = ARRAYS[layout.name]
     little = {"name": "bytes", "configuration": {"endian": "little"}}
     crc = ({"name": "crc32c"}, {"name": "crc32c", "configuration": {}})
-    plain = [{"name": "bytes"}] if kind.item_bytes == 1 else []
+    plain = [{"name": "bytes"}] if schema.item_bytes == 1 else []
     return {
         "zarr_format": (3,),
         "node_type": ("array",),
-        "shape": (list(form.shape),),
-        "data_type": (kind.dtype,),
+        "shape": (list(layout.shape),),
+        "data_type": (schema.dtype,),
         "chunk_grid": (
-            {"name": "regular", "configuration": {"chunk_shape": list(form.chunk_shape)}},
+            {"name": "regular", "configuration": {"chunk_shape": list(layout.chunk_shape)}},
         ),
         "chunk_key_encoding": ({"name": "default", "configuration": {"separator": "/"}},),
-        "fill_value": (kind.fill_value,),
+        "fill_value": (schema.fill_value,),
         "codecs": tuple([first, last] for first in [little, *plain] for last in crc),
         "attributes": ({},),
         "storage_transformers": ([],),
     }
 
 
-def _check_limits(form: ArrayLayout) -> None:
-    """`StoreError` where shape or chunks are of another kind, or larger, than any record's."""
-    n_axes = ARRAYS[form.name].n_axes
-    if len(form.shape) != n_axes or len(form.chunk_shape) != n_axes:
+def _check_limits(layout: ArrayLayout) -> None:
+    """Raise `StoreError` if the shape or the chunks cannot be those of a record."""
+    name, schema = layout.name, ARRAYS[layout.name]
+    if len(layout.shape) != schema.n_axes or len(layout.chunk_shape) != schema.n_axes:
         raise StoreError(
-            f"{form.name} has the shape {form.shape}; it has {n_axes} axes in a record"
+            f"{name} has the shape {layout.shape}; it has {schema.n_axes} axes in a record"
         )
-    n_rows, *widths = form.shape
-    rows, *parts = form.chunk_shape
-    n_bytes = prod(form.shape) * ARRAYS[form.name].item_bytes
+    n_rows, *widths = layout.shape
+    chunk_rows, *chunk_widths = layout.chunk_shape
+    n_bytes = prod(layout.shape) * schema.item_bytes
     if n_rows > MAX_ROWS or any(w > MAX_WIDTH for w in widths) or n_bytes > MAX_TRACK_BYTES:
         raise StoreError(
-            f"{form.name} has the shape {form.shape}; a record has at most {MAX_ROWS} rows of "
+            f"{name} has the shape {layout.shape}; a record has at most {MAX_ROWS} rows of "
             f"{MAX_WIDTH}, and {MAX_TRACK_BYTES} bytes"
         )
-    if ceil(n_rows / max(1, rows)) > MAX_ENTRIES:
-        raise StoreError(f"{form.name} has chunks of {form.chunk_shape}: too many for {form.shape}")
-    if parts != widths or not 1 <= rows <= max(1, n_rows) or form.chunk_bytes > CHUNK_BYTES + 4:
+    if ceil(n_rows / max(1, chunk_rows)) > MAX_ENTRIES:
+        raise StoreError(f"{name} has chunks of {layout.chunk_shape}: too many for {layout.shape}")
+    if (
+        chunk_widths != widths
+        or not 1 <= chunk_rows <= max(1, n_rows)
+        or layout.chunk_bytes > CHUNK_BYTES + CHECKSUM_BYTES
+    ):
         raise StoreError(
-            f"{form.name} of the shape {form.shape} has chunks of {form.chunk_shape}; a record's "
-            f"are whole rows, and {CHUNK_BYTES} bytes at most"
+            f"{name} of the shape {layout.shape} has chunks of {layout.chunk_shape}; those of a "
+            f"record are whole rows, and {CHUNK_BYTES} bytes at most"
         )
 
 
 def check_layouts(folder: Path, sizes: dict[str, int]) -> set[str]:
-    """Hold the arrays of a record to their form, and each chunk's file to its size.
+    """Check the layout of each array of a record, and the size of each chunk's file.
 
-    `sizes` is what `files_in` found. Returns the files that such a record has, but for its commit;
-    `StoreError` names the first that is not as it should be.
+    `sizes` is what `files_in` returns. Returns the files that such a record has, without its
+    commit. Raises `StoreError` that names the first wrong file.
     """
-    wanted: set[str] = set()
+    expected: set[str] = set()
     lengths = {}
     for name in ARRAYS:
-        form = array_layout(name, read_metadata(folder / name / METADATA))
-        lengths[name] = form.shape[0]
-        wanted.add(f"{name}/{METADATA}")
-        for chunk in form.chunks():
-            if sizes.get(chunk) != form.chunk_bytes:
+        layout = array_layout(name, read_metadata(folder / name / METADATA))
+        lengths[name] = layout.shape[0]
+        expected.add(f"{name}/{METADATA}")
+        for chunk in layout.chunks():
+            if sizes.get(chunk) != layout.chunk_bytes:
                 has = f"has {sizes[chunk]} bytes" if chunk in sizes else "is missing"
-                raise StoreError(f"{chunk} {has}; it must have {form.chunk_bytes}")
-            wanted.add(chunk)
+                raise StoreError(f"{chunk} {has}; it must have {layout.chunk_bytes}")
+            expected.add(chunk)
     if len(set(lengths.values())) != 1:
         raise StoreError(f"the arrays have different lengths: {lengths}")
-    return wanted
+    return expected

@@ -1,10 +1,10 @@
-"""The client of an object store: which server, with what time-outs, and what its errors say.
+"""The client of an object store: server, time-outs and errors.
 
-Credentials come from the environment alone (`AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY`, a
-profile, an instance's role), server and region from there (`AWS_ENDPOINT_URL`, `AWS_REGION`) or
-from fsspec's own configuration, with any other option of s3fs: `s3` in a JSON file in
+Credentials come from the environment only (`AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY`, a profile,
+an instance's role). Server and region come from the environment (`AWS_ENDPOINT_URL`, `AWS_REGION`)
+or from fsspec's configuration, together with any other option of s3fs: `s3` in a JSON file in
 `~/.config/fsspec` (or `$FSSPEC_CONFIG_DIR`), or `FSSPEC_S3_...`. Every command and every worker
-reads it on its own machine, so that no option has to travel with a store's URL.
+reads them on its own machine, so that a store is named by its URL alone.
 """
 
 import errno
@@ -18,21 +18,21 @@ from urllib.parse import urlsplit
 from features.canonical_json import JsonObject
 from features.errors import InputError, Unreachable
 
-CONNECT_S = 5  # seconds until a server counts as not there
-ANSWER_S = 10  # seconds that a server may be silent
-ATTEMPTS = 2  # at each request, by botocore where there is no connection or the server is busy,
-# and by s3fs where an answer breaks off, once around the other: a silent server is asked 8 times
-AWS = ".amazonaws.com"  # where a bucket's name is unique in all the world, whatever the region
-DISK = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS}  # the fault of this machine
+CONNECT_S = 5  # until a server counts as unreachable
+ANSWER_S = 10  # that a server may be silent
+ATTEMPTS = 2  # of each request, by botocore if the connection fails or the server is busy, and by
+# s3fs around it if an answer breaks off: a silent server is asked 8 times
+AWS = ".amazonaws.com"  # bucket names are unique there, across all regions
+DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS}  # of this machine
 KEYS = "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
-PROTOCOL = "s3"  # the name of its part of fsspec's configuration
+PROTOCOL = "s3"  # the key in fsspec's configuration
 SECRETS = ("key", "secret", "token", "username", "password")  # options of s3fs that are credentials
 
 
 def filesystem(url: str) -> Any:
-    """The client; fsspec keeps one per process.
+    """The client, an `s3fs.S3FileSystem`; fsspec keeps one per process.
 
-    `InputError` where s3fs is not installed, or where fsspec's files hold credentials.
+    Raises `InputError` if s3fs is not installed, or if fsspec's files hold credentials.
     """
     try:
         from s3fs import S3FileSystem
@@ -41,69 +41,69 @@ def filesystem(url: str) -> Any:
             f"store = {url}: this needs s3fs, which is not installed ({error}); "
             "`pip install -e '.[s3]'` brings it"
         ) from None
-    region, said = os.environ.get("AWS_REGION"), _configured(url)
-    files = S3FileSystem(
-        use_listings_cache=False,  # others write
+    region, options = os.environ.get("AWS_REGION"), _fsspec_options(url)
+    client = S3FileSystem(
+        use_listings_cache=False,  # other processes write
         client_kwargs={
             **({"region_name": region} if region else {}),
-            **said.get("client_kwargs", {}),
+            **options.get("client_kwargs", {}),
         },
         config_kwargs={
             "connect_timeout": CONNECT_S,
             "read_timeout": ANSWER_S,
             "retries": {"mode": "standard", "total_max_attempts": ATTEMPTS},
-            **said.get("config_kwargs", {}),
+            **options.get("config_kwargs", {}),
         },
     )
-    files.retries = ATTEMPTS
-    return files
+    client.retries = ATTEMPTS
+    return client
 
 
-def _configured(url: str) -> JsonObject:
-    """The options of s3fs in fsspec's configuration, which fsspec gives to it unless we do.
+def _fsspec_options(url: str) -> JsonObject:
+    """The options of s3fs in fsspec's configuration.
 
-    `InputError` where a file holds credentials: files are copied, committed and shared.
+    Raises `InputError` if a file holds credentials: such files are copied, committed and shared.
     """
     from fsspec.config import conf, set_conf_env
 
-    by_environment: dict[str, JsonObject] = {}
-    set_conf_env(by_environment)
-    said, allowed = conf.get(PROTOCOL, {}), by_environment.get(PROTOCOL, {})
-    if found := [name for name in SECRETS if name in said and name not in allowed]:
+    environment: dict[str, JsonObject] = {}
+    set_conf_env(environment)
+    options, allowed = conf.get(PROTOCOL, {}), environment.get(PROTOCOL, {})
+    if secrets := [name for name in SECRETS if name in options and name not in allowed]:
         raise InputError(
-            f"store = {url}: fsspec's configuration holds {found[0]!r}, and credentials come from "
-            f"the environment alone; take it out of the file, and set {KEYS}"
+            f"store = {url}: fsspec's configuration holds {secrets[0]!r}, and credentials come "
+            f"from the environment alone; take it out of the file, and set {KEYS}"
         )
-    return said
+    return options
 
 
 def server_url(url: str) -> str:
-    """The server that is asked; the same for every region of AWS."""
-    with s3_errors(url) as files:
-        found = str(files.s3.meta.endpoint_url)
-    return "" if (urlsplit(found).hostname or "").endswith(AWS) else found
+    """The URL of the server; empty for Amazon's, in every region."""
+    with s3_errors(url) as client:
+        server = str(client.s3.meta.endpoint_url)
+    return "" if (urlsplit(server).hostname or "").endswith(AWS) else server
 
 
 @contextmanager
 def s3_errors(url: str) -> Iterator[Any]:
-    """The client; within, what goes wrong says what to do.
+    """Context manager: the client, whose errors are raised with what to do about them.
 
-    `InputError` without credentials or bucket, `Unreachable` where the server is not there, or
-    refuses. `FileNotFoundError` and `FileExistsError` of objects go through.
+    Raises `InputError` without credentials or bucket, and `Unreachable` if the server does not
+    answer or refuses. `FileNotFoundError` and `FileExistsError` of objects pass through.
     """
-    files = filesystem(url)
+    client = filesystem(url)
     from botocore.exceptions import BotoCoreError, NoCredentialsError, PartialCredentialsError
     from fsspec.exceptions import FSTimeoutError
 
     try:
-        yield files
+        yield client
     except (NoCredentialsError, PartialCredentialsError) as error:
         raise InputError(
             f"store = {url}: there are no credentials ({error}); set {KEYS} in the environment, "
-            "and AWS_ENDPOINT_URL where the server is not Amazon's"
+            "and AWS_ENDPOINT_URL if the server is not Amazon's"
         ) from error
     except FileNotFoundError as error:
-        if not is_of_bucket(error):
+        if not is_missing_bucket(error):
             raise
         raise InputError(
             f"store = {url}: there is no such bucket on this server; make it, or set "
@@ -112,37 +112,36 @@ def s3_errors(url: str) -> Iterator[Any]:
     except FileExistsError:
         raise
     except OSError as error:
-        if error.errno in DISK:
+        if error.errno in DISK_ERRORS:
             raise OSError(error.errno, error.strerror, gettempdir()) from error
         raise _unreachable(url, error) from error
-    except (BotoCoreError, FSTimeoutError, ValueError) as error:  # ValueError: no URL of a server
+    except (BotoCoreError, FSTimeoutError, ValueError) as error:  # ValueError: invalid server URL
         raise _unreachable(url, error) from error
 
 
 def _unreachable(url: str, error: Exception) -> Unreachable:
-    """What to do about a server that is not there, or refuses."""
     if isinstance(error, PermissionError):
         return Unreachable(
-            f"store = {url}: the server refuses ({error}); see to {KEYS}, and to the rights of "
-            "this user in this bucket"
+            f"store = {url}: the server refuses ({error}); check {KEYS}, and the rights of this "
+            "user in this bucket"
         )
     return Unreachable(
-        f"store = {url}: the server does not answer as it should ({error}); see to "
+        f"store = {url}: the server does not answer as it should ({error}); check "
         "AWS_ENDPOINT_URL and the network, and run the same again: what is done is kept"
     )
 
 
-def code_of(error: OSError) -> str:
-    """What S3 calls an error; empty where the server did not say it."""
+def _error_code(error: OSError) -> str:
+    """S3's code of an error; empty if the server gave none."""
     response = getattr(error.__cause__, "response", None) or {}
     return str(response.get("Error", {}).get("Code", ""))
 
 
-def is_of_bucket(error: OSError) -> bool:
-    """Whether it is the bucket that is not there."""
-    return code_of(error) == "NoSuchBucket"
+def is_missing_bucket(error: OSError) -> bool:
+    """Whether an error means that the bucket does not exist."""
+    return _error_code(error) == "NoSuchBucket"
 
 
 def is_empty_object(error: OSError) -> bool:
-    """Whether a range was asked of an object that has no bytes."""
-    return code_of(error) in ("InvalidRange", "416")
+    """Whether an error means that a range of an object of 0 bytes was requested."""
+    return _error_code(error) in ("InvalidRange", "416")

@@ -1,4 +1,4 @@
-"""The rendered set: drawn faces and synthetic voices that follow valence and arousal."""
+"""The rendered data set: drawn faces and synthetic voices that follow valence and arousal."""
 
 from features.synthetic.dataset_writer import (
     DEFAULT_CLIPS,

@@ -1,4 +1,4 @@
-"""What one person does over one clip: face, head, hands and voice as tracks on the grid."""
+"""An actor: face, head, hands and voice of one person over one clip, sampled on the grid."""
 
 from dataclasses import dataclass
 
@@ -9,22 +9,22 @@ from features.synthetic.drawing import Pose
 from features.synthetic.expression import Difficulty, blinks, draw_temper, face_cues, voice_cues
 from features.synthetic.face import Look
 from features.synthetic.identity import Face, draw_face_identity, draw_voice_identity
-from features.synthetic.trajectory import GRID_HZ, Course, smooth_noise
+from features.synthetic.trajectory import GRID_HZ, Trajectory, smooth_noise
 from features.synthetic.voice import plan_speech, synthesise
 
-YAW_SD, PITCH_SD, ROLL_SD = 0.13, 0.07, 0.06  # of the head about its own mean, radians
+YAW_SD, PITCH_SD, ROLL_SD = 0.13, 0.07, 0.06  # of the head around its mean pose, radians
 TURN_TAU_S = 0.7
 SWAY_SHARE = 0.045  # of the head's place, in half-heights
 NOD_RADIANS = -0.035  # pitch per standard deviation of the cue: up when it is high
 MOTION_SHARE = 0.25  # more movement per standard deviation of arousal
-TURN_LIMIT = 0.42  # beyond it a drawn face breaks
+TURN_LIMIT = 0.42  # the drawing is not valid beyond it
 HAND_S, TURNED_S = (0.6, 1.8), (0.7, 2.0)
 GAZE_TAU_S = 0.35
 
 
 @dataclass(frozen=True, slots=True)
-class Performance:
-    """One person in one clip; every track has one row per grid step."""
+class Actor:
+    """One person in one clip. Every array has one row per grid step."""
 
     face: Face
     cues: Float64[np.ndarray, "T F"]
@@ -43,7 +43,7 @@ class Performance:
     def at(
         self, time_s: float, home_px: tuple[float, float], half_height_px: float
     ) -> tuple[Pose, Look]:
-        """Pose and look at a time, of a head whose resting place is `home_px`."""
+        """Return pose and look at a time, for a head that rests at `home_px`."""
         i = min(round(time_s * GRID_HZ), len(self.cues) - 1)
         yaw, pitch, roll = self.turn[i].tolist()
         dx, dy = (self.sway[i] * half_height_px).tolist()
@@ -60,21 +60,21 @@ class Performance:
         return pose, look
 
 
-def perform(
-    rng: np.random.Generator, course: Course, n_samples: int, difficulty: Difficulty
-) -> Performance:
-    """A subject drawn from `rng` that lives through the course."""
+def draw_actor(
+    rng: np.random.Generator, trajectory: Trajectory, n_samples: int, difficulty: Difficulty
+) -> Actor:
+    """Return a random actor that follows a trajectory."""
     face, voice = draw_face_identity(rng), draw_voice_identity(rng)
     temper = draw_temper(rng, difficulty)
-    cues = face_cues(rng, course, temper, difficulty)
-    sounding = voice_cues(rng, course, temper, difficulty)
+    cues = face_cues(rng, trajectory, temper, difficulty)
+    sounding = voice_cues(rng, trajectory, temper, difficulty)
     speech = plan_speech(rng, sounding, voice)
     n_steps = len(cues)
     turned = rng.choice((-1.0, 1.0)) * _bursts(rng, n_steps, difficulty.turned_per_min, TURNED_S)
-    turn = _turns(rng, course, cues)
+    turn = _turns(rng, trajectory, cues)
     turn[:, 0] += (np.sign(turned) * TURN_LIMIT - turn[:, 0]) * np.abs(turned)
     sway = SWAY_SHARE * np.stack([smooth_noise(rng, n_steps, 1.5) for _ in range(2)], axis=1)
-    return Performance(
+    return Actor(
         face=face,
         cues=cues,
         speech=speech.envelope,
@@ -90,12 +90,12 @@ def perform(
 
 
 def _turns(
-    rng: np.random.Generator, course: Course, cues: Float64[np.ndarray, "T F"]
+    rng: np.random.Generator, trajectory: Trajectory, cues: Float64[np.ndarray, "T F"]
 ) -> Float64[np.ndarray, "T 3"]:
-    """Yaw, pitch and roll: livelier with arousal, about the subject's own way to sit."""
+    """Return yaw, pitch and roll: faster with arousal, around the subject's own posture."""
     n_steps = len(cues)
     sds = np.array([YAW_SD, PITCH_SD, ROLL_SD])
-    lively = np.clip(1 + MOTION_SHARE * course.standard()[:, 1:], 0.4, 1.8)  # (T, 1)
+    lively = np.clip(1 + MOTION_SHARE * trajectory.standard()[:, 1:], 0.4, 1.8)  # (T, 1)
     wander = np.stack([smooth_noise(rng, n_steps, TURN_TAU_S) for _ in range(3)], axis=1)
     turn = sds * (0.7 * rng.standard_normal(3) + lively * wander)
     turn[:, 1] += NOD_RADIANS * cues[:, -1]
@@ -105,7 +105,7 @@ def _turns(
 def _bursts(
     rng: np.random.Generator, n_steps: int, per_min: float, lengths_s: tuple[float, float]
 ) -> Float64[np.ndarray, "T"]:
-    """0 mostly; now and then it rises to 1, stays there and falls again."""
+    """Return a signal that is 0 except for bursts that rise to 1 and fall again."""
     track = np.zeros(n_steps)
     for _ in range(rng.poisson(per_min * n_steps / GRID_HZ / 60)):
         length = int(rng.uniform(*lengths_s) * GRID_HZ)

@@ -1,4 +1,4 @@
-"""What is heard beside the voice: noise always; music and a second voice in some clips."""
+"""Background audio: noise always, music and a second voice in some clips."""
 
 import numpy as np
 from jaxtyping import Float32, Float64
@@ -12,10 +12,10 @@ NOISE_RANGE_DB = 20.0  # a clip's noise lies up to this much below the loudest
 TURN_TAU_S = 1.5  # of the second speaker, who speaks about half of the time
 
 
-def background(
+def background_audio(
     rng: np.random.Generator, n_samples: int, difficulty: Difficulty
 ) -> Float32[np.ndarray, "S"]:
-    """All of it together, at SYNTH_HZ; none of it knows of anyone's V or A."""
+    """Return the mixed background at SYNTH_HZ. It is independent of V and A."""
     level = 10 ** ((difficulty.background_db - rng.uniform(0, NOISE_RANGE_DB)) / 20)
     hz = np.fft.rfftfreq(n_samples, 1 / SYNTH_HZ)
     pink = np.fft.irfft(
@@ -30,7 +30,7 @@ def background(
 
 
 def _music(rng: np.random.Generator, n_samples: int) -> Float64[np.ndarray, "S"]:
-    """Plucked notes of one scale, of about half of unit power."""
+    """Return plucked notes of one scale, with about half of unit power."""
     time_s = np.arange(n_samples) / SYNTH_HZ
     beat_s = rng.uniform(0.3, 0.6)
     scale = rng.uniform(180, 320) * 2 ** (np.array([0, 2, 4, 7, 9, 12]) / 12)
@@ -43,7 +43,7 @@ def _music(rng: np.random.Generator, n_samples: int) -> Float64[np.ndarray, "S"]
 def _second_voice(
     rng: np.random.Generator, n_samples: int, difficulty: Difficulty
 ) -> Float64[np.ndarray, "S"]:
-    """Someone farther away who speaks now and then, in moods of his own."""
+    """Return a more distant speaker with moods of their own."""
     n_steps = grid_steps(n_samples / SYNTH_HZ)
     voice = draw_voice_identity(rng)
     cues = np.stack([smooth_noise(rng, n_steps, 1.0) for _ in VOICE_CUES], axis=1)

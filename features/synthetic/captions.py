@@ -1,4 +1,4 @@
-"""Plain words for a drawn face and a synthetic voice, from which the small encoders learn.
+"""Captions of drawn faces and tags of synthetic voices, from which the small encoders learn.
 
 A caption says what mouth, eyes and brows do, or how someone looks; a tag says how someone
 sounds. No coordinate is ever named. Each adjective has a place in the V/A plane (in standard
@@ -15,8 +15,8 @@ from features.synthetic.expression import FACE_CUES
 CUT = 0.55  # standard deviations from which a cue is worth a word
 UNSAID = -1
 
-# For each part of the face: what is said of a low, a middling and a high cue. Middling is rarely
-# worth a word; an empty tuple is never said.
+# For each part of the face: phrases for a low, a medium and a high cue. Medium cues are rarely
+# mentioned; an empty tuple is never used.
 PARTS: dict[str, tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]] = {
     "smile": (
         (
@@ -95,7 +95,7 @@ FEELINGS: dict[str, tuple[float, float]] = {
     "jubilant": (1.9, 1.7), "eager": (1.0, 1.4), "lively": (1.1, 1.3), "exuberant": (1.7, 1.8),
 }  # fmt: skip
 FEELING_NAMES = tuple(FEELINGS)
-FEELING_PLACES = np.array(list(FEELINGS.values()))  # (N, 2)
+FEELING_VA = np.array(list(FEELINGS.values()))  # (N, 2)
 FEELING_SD = 0.45  # how far a feeling may lie from the word that is chosen for it
 WRONG_SHARE = 0.06  # captions of which one claim is wrong, as captions are
 
@@ -121,7 +121,7 @@ TAGS = (
 
 @dataclass(frozen=True, slots=True)
 class Caption:
-    """What is said of one picture, with what it claims."""
+    """The caption of one face, with the claims it makes."""
 
     text: str
     claims: Int8[np.ndarray, "P"]
@@ -141,15 +141,15 @@ def part_levels(
     return ((values > -CUT).astype(np.int8) + (values > CUT)).astype(np.int8)
 
 
-def describe(
-    rng: np.random.Generator, levels: Int8[np.ndarray, "P"], felt: Float64[np.ndarray, "2"]
+def write_caption(
+    rng: np.random.Generator, levels: Int8[np.ndarray, "P"], felt_va: Float64[np.ndarray, "2"]
 ) -> Caption:
     """A caption of a face: how it looks, what its parts do, or both."""
     claims = np.full(len(PART_NAMES), UNSAID, dtype=np.int8)
     feeling, pieces = UNSAID, []
     who = str(rng.choice(PEOPLE))
     if rng.random() < 0.65:
-        distance = ((FEELING_PLACES - felt) ** 2).sum(axis=1)
+        distance = ((FEELING_VA - felt_va) ** 2).sum(axis=1)
         weight = np.exp(-(distance - distance.min()) / (2 * FEELING_SD**2))
         feeling = int(rng.choice(len(FEELING_NAMES), p=weight / weight.sum()))
         pieces.append(_feeling_text(rng, who, FEELING_NAMES[feeling]))
@@ -180,14 +180,14 @@ def _feeling_text(rng: np.random.Generator, who: str, feeling: str) -> str:
 
 def tag_scores(
     cues: Float64[np.ndarray, "T G"],
-    felt: Float64[np.ndarray, "T 2"],
+    felt_va: Float64[np.ndarray, "T 2"],
     voiced: Float64[np.ndarray, "T"],
     *,
     music: bool,
 ) -> Float64[np.ndarray, "T K"]:
     """How well each tag of TAGS fits each step: above 0 it fits, below it does not."""
     pitch, loud, tempo, bright, lilt, rough, spread = cues.T
-    v, a = felt.T
+    v, a = felt_va.T
     speaking = np.where(voiced > 0.15, 0.0, -1.5)
     constant = np.ones(len(cues))
     scores = {

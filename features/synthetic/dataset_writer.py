@@ -20,14 +20,14 @@ from PIL import Image
 
 from features.errors import InputError
 from features.manifest.labels import Labels, write_labels
-from features.synthetic.actor import Performance, perform
-from features.synthetic.background_sound import background
+from features.synthetic.actor import Actor, draw_actor
+from features.synthetic.background_sound import background_audio
 from features.synthetic.expression import DEFAULT_DIFFICULTY
 from features.synthetic.face import CROP_PX, crop_box
 from features.synthetic.plan import VideoPlan, plan_set
 from features.synthetic.random_streams import RENDERED_BRANCH, stream
 from features.synthetic.scene import draw_scene
-from features.synthetic.trajectory import draw_course
+from features.synthetic.trajectory import draw_trajectory
 from features.synthetic.video_writer import VideoFile, frame_times_s
 from features.synthetic.voice import SYNTH_HZ
 
@@ -123,29 +123,29 @@ def write_video(folder: Path, plan: VideoPlan, seed: int) -> None:
     times_s = frame_times_s(plan, seed)
     duration_s = float(times_s[-1] + np.median(np.diff(times_s)))
     n_samples = int(duration_s * SYNTH_HZ)
-    people: list[Performance] = []
+    people: list[Actor] = []
     for person, level in enumerate(plan.levels):
-        course_rng = stream(seed, RENDERED_BRANCH, *key, 1, person)
-        course = draw_course(course_rng, duration_s, np.array(level))
+        trajectory_rng = stream(seed, RENDERED_BRANCH, *key, 1, person)
+        trajectory = draw_trajectory(trajectory_rng, duration_s, np.array(level))
         people.append(
-            perform(
+            draw_actor(
                 stream(seed, RENDERED_BRANCH, *key, 2, person),
-                course,
+                trajectory,
                 n_samples,
                 DEFAULT_DIFFICULTY,
             )
         )
         if plan.split != "test":
-            va = course.at(row_times_s(times_s, plan.case.excess))
-            labels = Labels(va, _annotated(course_rng, plan, len(va)))
+            va = trajectory.at(row_times_s(times_s, plan.case.excess))
+            labels = Labels(va, _annotated(trajectory_rng, plan, len(va)))
             target = folder / ANNOTATIONS / SPLIT_FOLDERS[plan.split]
             target.mkdir(parents=True, exist_ok=True)
             write_labels(target / f"{plan.clip_names[person]}.txt", labels)
     sound = None
     if plan.case.sound:
-        sound = background(rng, n_samples, DEFAULT_DIFFICULTY)
+        sound = background_audio(rng, n_samples, DEFAULT_DIFFICULTY)
         sound = sound + np.sum([person.sound for person in people], axis=0)
-    _write_pictures(rng, folder, plan, times_s, people, sound)
+    _write_frames_and_crops(rng, folder, plan, times_s, people, sound)
 
 
 def row_times_s(times_s: Float64[np.ndarray, "T"], excess: int) -> Float64[np.ndarray, "N"]:
@@ -176,12 +176,12 @@ def _runs(
     return [(int(rng.integers(1, n_rows)), int(rng.integers(*lengths))) for _ in range(n_runs)]
 
 
-def _write_pictures(
+def _write_frames_and_crops(
     rng: np.random.Generator,
     folder: Path,
     plan: VideoPlan,
     times_s: Float64[np.ndarray, "T"],
-    people: list[Performance],
+    people: list[Actor],
     sound: np.ndarray | None,
 ) -> None:
     """The frames of a video, and each person's crops cut from them."""

@@ -1,4 +1,4 @@
-"""Shapes on the front of a turned head, drawn into a picture of twice its size.
+"""Shapes on the front of a turned head, drawn on a canvas of twice the image size.
 
 Lengths are in half-heights of the head; x points right, y down, the origin lies between the eyes
 and the tip of the nose. Features sit on an ellipsoid that is turned by yaw, pitch and roll, so
@@ -21,7 +21,7 @@ Points = Float64[np.ndarray, "N 2"]
 
 @dataclass(frozen=True, slots=True)
 class Pose:
-    """Where a head is in the picture, and how it is turned."""
+    """Position and rotation of a head in the image."""
 
     x_px: float
     y_px: float
@@ -34,8 +34,8 @@ class Pose:
     """-1 looks left, 1 right."""
 
 
-class Pen:
-    """Draws shapes given on the front of one head into a supersampled canvas."""
+class FaceCanvas:
+    """A supersampled canvas that takes shapes in the coordinates of one head."""
 
     def __init__(self, canvas: Image.Image, origin_px: tuple[float, float], pose: Pose) -> None:
         self._draw = ImageDraw.Draw(canvas)
@@ -46,7 +46,7 @@ class Pen:
         self._pose = pose
 
     def place(self, points: Points, depth: float = DEPTH) -> Points:
-        """Canvas pixels of points on the head; depth 0 is the plane of its outline."""
+        """Return the canvas pixels of points on the head. Depth 0 is the plane of the outline."""
         x, y = points[:, 0], points[:, 1]
         z = depth * np.sqrt(np.clip(1 - (x / 0.95) ** 2 - (y / 1.25) ** 2, 0.02, 1))
         turned = np.stack(
@@ -59,17 +59,17 @@ class Pen:
         return turned @ self._roll * self._scale + self._origin * SUPERSAMPLE
 
     def fill(self, points: Points, colour: Rgb, depth: float = DEPTH) -> None:
-        """A filled polygon."""
+        """Fill a polygon."""
         self._draw.polygon(self.place(points, depth).ravel().tolist(), fill=colour)
 
     def line(self, points: Points, colour: Rgb, width: float, depth: float = DEPTH) -> None:
-        """A line of the given width."""
+        """Draw a line of the given width."""
         width_px = max(1, round(width * self._scale))
         flat = self.place(points, depth).ravel().tolist()
         self._draw.line(flat, fill=colour, width=width_px, joint="curve")
 
     def disc(self, x: float, y: float, radius: float, colour: Rgb, depth: float = DEPTH) -> None:
-        """A filled circle that stays round."""
+        """Fill a circle that stays round."""
         cx, cy = self.place(np.array([[x, y]]), depth)[0]
         r = radius * self._scale
         self._draw.ellipse((cx - r, cy - r, cx + r, cy + r), fill=colour)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float64
 
-from features.synthetic.trajectory import GRID_HZ, Course, smooth_noise
+from features.synthetic.trajectory import GRID_HZ, Trajectory, smooth_noise
 
 CUE_LIMIT = 2.4  # beyond it a drawn face breaks
 
@@ -97,12 +97,12 @@ def draw_temper(rng: np.random.Generator, difficulty: Difficulty) -> Temper:
 
 
 def face_cues(
-    rng: np.random.Generator, course: Course, temper: Temper, difficulty: Difficulty
+    rng: np.random.Generator, trajectory: Trajectory, temper: Temper, difficulty: Difficulty
 ) -> Float64[np.ndarray, "T F"]:
     """The cues of the face on the grid, columns as FACE_CUES."""
     return _cues(
         rng,
-        felt=temper.face_gain * course.standard(),
+        felt_va=temper.face_gain * trajectory.standard(),
         weights=np.array(list(FACE_WEIGHTS.values())),
         rest=temper.face_rest,
         strengths=(difficulty.face_mood_sd, difficulty.face_slow_sd, difficulty.face_quick_sd),
@@ -111,12 +111,12 @@ def face_cues(
 
 
 def voice_cues(
-    rng: np.random.Generator, course: Course, temper: Temper, difficulty: Difficulty
+    rng: np.random.Generator, trajectory: Trajectory, temper: Temper, difficulty: Difficulty
 ) -> Float64[np.ndarray, "T G"]:
     """The cues of the voice on the grid, columns as VOICE_CUES."""
     return _cues(
         rng,
-        felt=temper.voice_gain * course.standard(),
+        felt_va=temper.voice_gain * trajectory.standard(),
         weights=np.array(list(VOICE_WEIGHTS.values())),
         rest=temper.voice_rest,
         strengths=(difficulty.voice_mood_sd, difficulty.voice_slow_sd, difficulty.voice_quick_sd),
@@ -127,7 +127,7 @@ def voice_cues(
 def _cues(
     rng: np.random.Generator,
     *,
-    felt: Float64[np.ndarray, "T 2"],
+    felt_va: Float64[np.ndarray, "T 2"],
     weights: Float64[np.ndarray, "K 2"],
     rest: Float64[np.ndarray, "K"],
     strengths: tuple[float, float, float],
@@ -136,9 +136,9 @@ def _cues(
     """Felt and moods through the weights, plus rest and each cue's own noise."""
     mood_sd, *own_sds = strengths
     mood_tau_s, *own_taus_s = taus_s
-    n_steps = len(felt)
+    n_steps = len(felt_va)
     moods = np.stack([smooth_noise(rng, n_steps, mood_tau_s) for _ in range(2)], axis=1)
-    cues = (felt + mood_sd * moods) @ weights.T + rest
+    cues = (felt_va + mood_sd * moods) @ weights.T + rest
     for sd, tau_s in zip(own_sds, own_taus_s, strict=True):
         cues += sd * np.stack([smooth_noise(rng, n_steps, tau_s) for _ in weights], axis=1)
     return np.clip(cues, -CUE_LIMIT, CUE_LIMIT)

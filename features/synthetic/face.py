@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Float64, UInt8
 from PIL import Image
 
-from features.synthetic.drawing import SUPERSAMPLE, Pen, Pose, arc, ring
+from features.synthetic.drawing import SUPERSAMPLE, FaceCanvas, Pose, arc, ring
 from features.synthetic.expression import FACE_CUES
 from features.synthetic.head import (
     DARK,
@@ -55,7 +55,7 @@ def jaw_opening(look: Look) -> float:
 def draw_person(canvas: Image.Image, origin_px: tuple[float, float], face: Face, pose: Pose,
                 look: Look) -> None:  # fmt: skip
     """Draw one person into a canvas of twice the picture's size whose corner is at `origin_px`."""
-    pen = Pen(canvas, origin_px, pose)
+    pen = FaceCanvas(canvas, origin_px, pose)
     cue = dict(zip(FACE_CUES, look.cues.tolist(), strict=True))
     jaw_open = jaw_opening(look)
     draw_body(pen, face)
@@ -76,7 +76,7 @@ def draw_person(canvas: Image.Image, origin_px: tuple[float, float], face: Face,
         _draw_hand(pen, face, look)
 
 
-def _draw_folds(pen: Pen, face: Face, cue: dict[str, float]) -> None:
+def _draw_folds(pen: FaceCanvas, face: Face, cue: dict[str, float]) -> None:
     """What skin does when its muscles move: folds by nose, eyes, brows and forehead."""
     for side in (-1, 1):
         fold = np.clip(0.25 + 0.3 * cue["smile"] + 0.2 * cue["cheeks"], 0, 1)
@@ -101,7 +101,7 @@ def _draw_folds(pen: Pen, face: Face, cue: dict[str, float]) -> None:
 
 
 def _draw_eye(
-    pen: Pen, face: Face, pose: Pose, side: int, cue: dict[str, float], open_share: float
+    pen: FaceCanvas, face: Face, pose: Pose, side: int, cue: dict[str, float], open_share: float
 ) -> None:
     """White, iris and lids of one eye; side -1 is the left of the picture."""
     x, w = side * face.eye_half_gap, face.eye_half_width
@@ -126,7 +126,7 @@ def _draw_eye(
     pen.line(bottom, shade(face.skin, 0.66), 0.014)
 
 
-def _draw_brow(pen: Pen, face: Face, side: int, cue: dict[str, float]) -> None:
+def _draw_brow(pen: FaceCanvas, face: Face, side: int, cue: dict[str, float]) -> None:
     """One brow: its height, and the slope of its inner end."""
     y = face.brow_y - 0.060 * cue["brow_raise"]
     inner = (side * (0.15 - 0.015 * cue["frown"]), y + 0.03 + 0.075 * cue["frown"])
@@ -138,7 +138,7 @@ def _draw_brow(pen: Pen, face: Face, side: int, cue: dict[str, float]) -> None:
     pen.fill(np.concatenate([spine - half, (spine + half)[::-1]]), colour)
 
 
-def _draw_nose(pen: Pen, face: Face) -> None:
+def _draw_nose(pen: FaceCanvas, face: Face) -> None:
     """Bridge, wings and tip."""
     y = face.nose_length
     side_shade = shade(face.skin, 0.86)
@@ -149,7 +149,7 @@ def _draw_nose(pen: Pen, face: Face) -> None:
         pen.fill(ring(side * 0.06, y + 0.015, 0.032, 0.018, 10), shade(face.skin, 0.5))
 
 
-def _draw_mouth(pen: Pen, face: Face, cue: dict[str, float], jaw_open: float) -> None:
+def _draw_mouth(pen: FaceCanvas, face: Face, cue: dict[str, float], jaw_open: float) -> None:
     """Lips, teeth and tongue: the height of the corners, the width, the opening."""
     half = face.mouth_half_width * (1 + 0.13 * cue["mouth_width"]) * (1 - 0.14 * jaw_open)
     curl = 0.068 * cue["smile"]
@@ -187,7 +187,7 @@ def _draw_mouth(pen: Pen, face: Face, cue: dict[str, float], jaw_open: float) ->
     pen.line(shine, blend(face.lips, (255, 255, 255), 0.22), 0.018)
 
 
-def _draw_hand(pen: Pen, face: Face, look: Look) -> None:
+def _draw_hand(pen: FaceCanvas, face: Face, look: Look) -> None:
     """A hand that comes up before the face."""
     x, y = look.hand_x, 1.6 - 1.05 * look.hand
     skin, edge = shade(face.skin, 0.94), shade(face.skin, 0.70)

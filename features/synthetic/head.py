@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from features.synthetic.drawing import Pen, Points, arc, ring
+from features.synthetic.drawing import FaceCanvas, Points, arc, ring
 from features.synthetic.identity import Face, Rgb, blend, shade
 
 DARK: Rgb = (24, 18, 20)
@@ -18,7 +18,7 @@ def outline(face: Face, drop: float) -> Points:
     return np.stack([x, np.where(y > 0, y * (1 + drop), y * 0.98)], axis=1)
 
 
-def draw_body(pen: Pen, face: Face) -> None:
+def draw_body(pen: FaceCanvas, face: Face) -> None:
     """Neck, shoulders and collar."""
     neck = np.array([[-0.34, 0.5], [0.34, 0.5], [0.37, 1.24], [-0.37, 1.24]])
     shoulders = np.concatenate(
@@ -30,7 +30,7 @@ def draw_body(pen: Pen, face: Face) -> None:
     pen.line(arc((-0.42, 1.18), (0.0, 1.64), (0.42, 1.18)), shade(face.clothes, 0.7), 0.05, 0.0)
 
 
-def draw_hair_behind(pen: Pen, face: Face) -> None:
+def draw_hair_behind(pen: FaceCanvas, face: Face) -> None:
     """The hair that lies behind the head."""
     w = face.half_width
     if face.hair_style == "long":
@@ -50,7 +50,7 @@ def draw_hair_behind(pen: Pen, face: Face) -> None:
             pen.disc(float(x), float(y), 0.22 + 0.03 * float(wobble), face.hair, 0.0)
 
 
-def draw_head(pen: Pen, face: Face, jaw_open: float) -> None:
+def draw_head(pen: FaceCanvas, face: Face, jaw_open: float) -> None:
     """Ears, head, the shaded side and the cheeks."""
     for side in (-1, 1):
         ear = ring(side * (face.half_width + 0.02), 0.02, 0.09, 0.18)
@@ -65,7 +65,7 @@ def draw_head(pen: Pen, face: Face, jaw_open: float) -> None:
         pen.fill(ring(side * 0.43, 0.26, 0.17, 0.13), flush)
 
 
-def draw_beard(pen: Pen, face: Face, jaw_open: float) -> None:
+def draw_beard(pen: FaceCanvas, face: Face, jaw_open: float) -> None:
     """Hair on cheeks and chin, and above the lip."""
     if not face.beard:
         return
@@ -77,7 +77,7 @@ def draw_beard(pen: Pen, face: Face, jaw_open: float) -> None:
     pen.fill(np.concatenate([low[order], inside]), colour, 0.15)
 
 
-def draw_hair_before(pen: Pen, face: Face) -> None:
+def draw_hair_before(pen: FaceCanvas, face: Face) -> None:
     """The hair that frames the forehead."""
     if face.hair_style == "bald":
         return
@@ -99,7 +99,7 @@ def draw_hair_before(pen: Pen, face: Face) -> None:
     pen.line(gloss, blend(face.hair, (255, 255, 255), 0.16), 0.05, 0.05)
 
 
-def draw_glasses(pen: Pen, face: Face) -> None:
+def draw_glasses(pen: FaceCanvas, face: Face) -> None:
     """Two rims and a bridge, if the subject wears them."""
     if not face.glasses:
         return
@@ -113,7 +113,7 @@ def draw_glasses(pen: Pen, face: Face) -> None:
     pen.line(arc((-0.11, -0.02), (0.0, -0.05), (0.11, -0.02)), DARK, 0.024)
 
 
-def draw_far_side(pen: Pen, face: Face, turned: float) -> None:
+def draw_far_side(pen: FaceCanvas, face: Face, turned: float) -> None:
     """Side and back of a head that turns away: they come over the face from the other side."""
     edge = face.half_width * (2 * abs(turned) - 1)
     toward = 1 if turned > 0 else -1

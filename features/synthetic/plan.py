@@ -1,4 +1,4 @@
-"""Which videos a rendered set has: names, splits, and the awkward cases of the real set.
+"""The plan of a rendered set: names, splits, and the difficult cases of the real set.
 
 The first videos carry the cases in the order of `CASES`, so a set of twelve clips has them all
 and a smaller one as many as fit; the videos after them are drawn at the real set's rates.
@@ -40,7 +40,7 @@ Nest = Literal["", "cropped_aligned", "batch1"]
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """What is awkward about a video."""
+    """What is unusual about a video."""
 
     rate: Fraction = Fraction(30)
     variable: bool = False
@@ -99,7 +99,7 @@ class VideoPlan:
 def plan_set(*, clips: int, seconds: float, seed: int) -> tuple[VideoPlan, ...]:
     """The videos of a set in the order they are written; `clips` counts people in videos.
 
-    Raises `InputError` where a set of these numbers cannot be.
+    Raises `InputError` if no such set can be made.
     """
     if clips < FEWEST_CLIPS:
         raise InputError(
@@ -134,13 +134,13 @@ def plan_set(*, clips: int, seconds: float, seed: int) -> tuple[VideoPlan, ...]:
 
 
 def _cases_and_splits(rng: np.random.Generator, clips: int) -> Iterator[tuple[Case, Split]]:
-    """Case and split of each video; a third validates, spread evenly, and the last are for test."""
+    """Yield the case and split of each video: a third for validation, evenly spread, test last."""
     n_val = max(1, round(clips * VAL_SHARE))
     n_train = max(1, min(round(clips * TRAIN_SHARE), clips - n_val))
     fixed = [case for case in CASES if case.people == 1 or clips >= PAIR_FROM]
     done = val_done = 0
     while (left := n_train + n_val - done) > 0:
-        case = fixed.pop(0) if fixed else _drawn_case(rng)
+        case = fixed.pop(0) if fixed else _random_case(rng)
         val_due = -(-(done + case.people) * n_val // (n_train + n_val))  # rounded up
         must_train = case.train_only and left > n_val - val_done
         to_val = val_done < val_due and not must_train
@@ -148,11 +148,11 @@ def _cases_and_splits(rng: np.random.Generator, clips: int) -> Iterator[tuple[Ca
         done += case.people
         yield case, "val" if to_val else "train"
     for _ in range(clips - n_train - n_val):
-        case = _drawn_case(rng)
+        case = _random_case(rng)
         yield case, "test"
 
 
-def _drawn_case(rng: np.random.Generator) -> Case:
+def _random_case(rng: np.random.Generator) -> Case:
     """A single person's video at the real set's rates."""
     return Case(
         rate=RATES[rng.choice(len(RATES), p=RATE_SHARES)],

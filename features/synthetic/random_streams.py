@@ -1,7 +1,7 @@
-"""The tree of random streams: every drawn number of this room comes from a named branch of it.
+"""The tree of random streams: every random number of this package comes from a named branch.
 
 A rendered set draws from `RENDERED_BRANCH`, the training of the small encoders from
-`ENCODER_BRANCH`, so no subject and no course of the one can be met in the other
+`ENCODER_BRANCH`, so that the two share no subject and no trajectory
 (`test_encoder_training.py::test_no_rendered_set_can_draw_from_the_encoders_branch`).
 """
 

@@ -1,4 +1,4 @@
-"""The picture around the faces: background, light and camera, one frame at a time."""
+"""The scene around the faces: background, light and camera, one frame at a time."""
 
 from dataclasses import dataclass
 
@@ -13,16 +13,16 @@ from features.synthetic.trajectory import GRID_HZ, grid_steps, smooth_noise
 
 LIGHT_SD = 0.10  # of brightness over a clip: never a function of V or A
 LIGHT_TAU_S = 2.0
-TINT = 0.06  # most that a lamp's colour takes from a channel, or gives
+TINT = 0.06  # largest relative change of a colour channel by the lamp
 SIDE_LIGHT = 0.35  # largest fall of light across the picture
 CAMERA_SD = (1.0, 4.0)  # grey levels of the sensor's noise
 BANK_PX = 48  # the noise is cut from a larger piece at a new place in each frame
-SPAN_HALF_HEIGHTS = 1.9  # half the width of what is drawn anew in each frame
+SPAN_HALF_HEIGHTS = 1.9  # half the width of the region that is redrawn in each frame
 
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """What stays the same over one clip, and how its light wavers."""
+    """What stays constant over one clip, and the variation of its light."""
 
     backdrop: Image.Image
     """At twice the picture's size."""
@@ -41,12 +41,12 @@ class Scene:
         time_s: float,
         people: tuple[tuple[Face, Pose, Look], ...],
     ) -> UInt8[np.ndarray, "H W 3"]:
-        """The picture at a time, with everyone in it."""
+        """Return the frame at a time, with all people in it."""
         picture = self.still.copy()
         for (face, pose, look), home_px in zip(people, self.homes_px, strict=True):
             left = max(0, int(home_px[0] - SPAN_HALF_HEIGHTS * pose.half_height_px))
             right = min(picture.width, int(home_px[0] + SPAN_HALF_HEIGHTS * pose.half_height_px))
-            if len(people) > 1:  # each in his own half
+            if len(people) > 1:  # each person in their own half
                 middle = picture.width // 2
                 left, right = (left, min(right, middle)) if home_px[0] < middle else (
                     max(left, middle), right)  # fmt: skip
@@ -64,7 +64,7 @@ class Scene:
 def draw_scene(
     rng: np.random.Generator, size_px: tuple[int, int], n_people: int, seconds: float
 ) -> Scene:
-    """A room, its light and its camera."""
+    """Return a random room with its light and camera."""
     width, height = size_px
     backdrop = _backdrop(rng, width * SUPERSAMPLE, height * SUPERSAMPLE)
     across = np.linspace(-0.5, 0.5, width) * rng.uniform(-SIDE_LIGHT, SIDE_LIGHT)
@@ -93,13 +93,13 @@ def draw_scene(
 
 
 def _muted(rng: np.random.Generator) -> Float64[np.ndarray, "3"]:
-    """A colour as walls and furniture have it."""
+    """Return a muted colour, as of walls and furniture."""
     grey = rng.uniform(50, 205)
     return np.clip(grey + rng.normal(0, 22, 3), 20, 235)
 
 
 def _backdrop(rng: np.random.Generator, width: int, height: int) -> Image.Image:
-    """A wall, a few things before it, out of focus."""
+    """Return a wall with a few objects in front of it, out of focus."""
     top, bottom = _muted(rng), _muted(rng)
     ramp = np.linspace(0, 1, height)[:, None, None]
     wall = np.broadcast_to(top * (1 - ramp) + bottom * ramp, (height, width, 3))

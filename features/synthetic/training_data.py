@@ -1,4 +1,4 @@
-"""What the small encoders are shown: drawn faces with captions, voices with tags.
+"""Training data of the small encoders: drawn faces with captions, voices with tags.
 
 All of it comes from `ENCODER_BRANCH`, chunk by chunk, so chunks can be drawn by several
 processes, and whole chunks (hence whole subjects) be held out.
@@ -16,8 +16,8 @@ import numpy as np
 from jaxtyping import Float32, Float64, Int8, Int16, UInt8
 from PIL import Image
 
-from features.synthetic.background_sound import background
-from features.synthetic.captions import Caption, describe, part_levels, tag_scores
+from features.synthetic.background_sound import background_audio
+from features.synthetic.captions import Caption, part_levels, tag_scores, write_caption
 from features.synthetic.expression import (
     CUE_LIMIT,
     DEFAULT_DIFFICULTY,
@@ -28,11 +28,11 @@ from features.synthetic.expression import (
 from features.synthetic.face import Look, draw_single, jaw_opening
 from features.synthetic.identity import Face, draw_face_identity, draw_voice_identity, shade
 from features.synthetic.random_streams import ENCODER_BRANCH, stream
-from features.synthetic.trajectory import GRID_HZ, draw_course
+from features.synthetic.trajectory import GRID_HZ, draw_trajectory
 from features.synthetic.voice import SYNTH_HZ, plan_speech, synthesise
 
-PICTURES, SOUNDS = 0, 1  # second spawn key
-SUBJECTS_PER_CHUNK, PICTURES_PER_SUBJECT = 50, 8
+FACES, AUDIO = 0, 1  # second spawn key
+SUBJECTS_PER_CHUNK, FACES_PER_SUBJECT = 50, 8
 VOICES_PER_CHUNK, WINDOWS_PER_VOICE = 24, 3
 FELT_SD = 1.15  # wider than life, so that the rare corners are learned too
 CUE_NOISE_SD = 0.75  # of each cue about what is felt: parts are seen apart from each other
@@ -45,51 +45,51 @@ Chunk = TypeVar("Chunk")
 
 
 @dataclass(frozen=True, slots=True)
-class Pictures:
+class CaptionedFaces:
     """Faces with captions; row i of each array belongs to text i."""
 
     pixels: UInt8[np.ndarray, "N H W 3"]
     levels: Int8[np.ndarray, "N P"]
-    felt: Float32[np.ndarray, "N 2"]
+    felt_va: Float32[np.ndarray, "N 2"]
     texts: tuple[str, ...]
     claims: Int8[np.ndarray, "N P"]
     feeling: Int16[np.ndarray, "N"]
 
 
 @dataclass(frozen=True, slots=True)
-class Sounds:
+class TaggedAudio:
     """Voices with a 0 or 1 for each tag at each step."""
 
     samples: Float32[np.ndarray, "N S"]
     tags: Int8[np.ndarray, "N T K"]
 
 
-def picture_chunk(seed: int, chunk: int, side_px: int) -> Pictures:
+def face_chunk(seed: int, chunk: int, side_px: int) -> CaptionedFaces:
     """One chunk of faces, each brought to `side_px` as CLIP's own preprocessing does it."""
-    rng = stream(seed, ENCODER_BRANCH, PICTURES, chunk)
+    rng = stream(seed, ENCODER_BRANCH, FACES, chunk)
     rows: list[tuple[np.ndarray, np.ndarray, np.ndarray, Caption]] = []
     for _ in range(SUBJECTS_PER_CHUNK):
         face = draw_face_identity(rng)
-        rows += [_picture(rng, face, side_px) for _ in range(PICTURES_PER_SUBJECT)]
-    pixels, levels, felt, captions = zip(*rows, strict=True)
-    return Pictures(
+        rows += [_captioned_face(rng, face, side_px) for _ in range(FACES_PER_SUBJECT)]
+    pixels, levels, felt_va, captions = zip(*rows, strict=True)
+    return CaptionedFaces(
         pixels=np.stack(pixels),
         levels=np.stack(levels),
-        felt=np.stack(felt).astype(np.float32),
+        felt_va=np.stack(felt_va).astype(np.float32),
         texts=tuple(caption.text for caption in captions),
         claims=np.stack([caption.claims for caption in captions]),
         feeling=np.array([caption.feeling for caption in captions], dtype=np.int16),
     )
 
 
-def _picture(
+def _captioned_face(
     rng: np.random.Generator, face: Face, side_px: int
 ) -> tuple[UInt8[np.ndarray, "H W 3"], Int8[np.ndarray, "P"], Float64[np.ndarray, "2"], Caption]:
     """One crop of a face, with its levels, what is felt, and a caption."""
     weights = np.array(list(FACE_WEIGHTS.values()))
     unit = weights / np.linalg.norm(weights, axis=1, keepdims=True)
-    felt = rng.normal(0, FELT_SD, 2)
-    cues = unit @ felt + rng.normal(0, CUE_NOISE_SD, len(unit))
+    felt_va = rng.normal(0, FELT_SD, 2)
+    cues = unit @ felt_va + rng.normal(0, CUE_NOISE_SD, len(unit))
     cues = np.clip(cues, -CUE_LIMIT, CUE_LIMIT)
     speech = float(max(0.0, rng.normal(0.25, 0.35)))
     open_share = float(rng.uniform(0, 1)) if rng.random() < BLINK_SHARE else 1.0
@@ -101,10 +101,10 @@ def _picture(
         face, look, (yaw, pitch, roll), shade((0, 0, 0), 0.0, wall), rng.normal(0, 0.025, 3)
     )
     levels = part_levels(cues, jaw_opening(look), open_share)
-    return _seen(rng, pixels, side_px), levels, felt, describe(rng, levels, felt)
+    return _photographed(rng, pixels, side_px), levels, felt_va, write_caption(rng, levels, felt_va)
 
 
-def _seen(
+def _photographed(
     rng: np.random.Generator, pixels: UInt8[np.ndarray, "112 112 3"], side_px: int
 ) -> UInt8[np.ndarray, "H W 3"]:
     """The crop in some light, through a camera and a jpg, resized as CLIP does it."""
@@ -117,25 +117,28 @@ def _seen(
     return np.asarray(crop)
 
 
-def sound_chunk(seed: int, chunk: int, seconds: float, steps_s: tuple[float, ...]) -> Sounds:
+def audio_chunk(seed: int, chunk: int, seconds: float, steps_s: tuple[float, ...]) -> TaggedAudio:
     """One chunk of windows of sound, tagged at the given times from each window's start."""
-    rng = stream(seed, ENCODER_BRANCH, SOUNDS, chunk)
+    rng = stream(seed, ENCODER_BRANCH, AUDIO, chunk)
     samples, tags = [], []
     for _ in range(VOICES_PER_CHUNK):
         length_s = WINDOWS_PER_VOICE * seconds
         level = rng.normal(0, 1.3, 2)
-        course = draw_course(rng, length_s, level)
-        cues = voice_cues(rng, course, draw_temper(rng, DEFAULT_DIFFICULTY), DEFAULT_DIFFICULTY)
+        trajectory = draw_trajectory(rng, length_s, level)
+        cues = voice_cues(rng, trajectory, draw_temper(rng, DEFAULT_DIFFICULTY), DEFAULT_DIFFICULTY)
         voice = draw_voice_identity(rng)
         speech = plan_speech(rng, cues, voice)
         n_samples = int(length_s * SYNTH_HZ)
         music = bool(rng.random() < DEFAULT_DIFFICULTY.music_share)
         around = replace(DEFAULT_DIFFICULTY, music_share=float(music))
         sound = synthesise(rng, cues, speech, voice, n_samples)
-        sound = sound + background(rng, n_samples, around)
+        sound = sound + background_audio(rng, n_samples, around)
         near = partial(_averaged, span=int(STEP_SPAN_S * GRID_HZ))
         scores = tag_scores(
-            near(cues), near(course.standard()), near(speech.envelope[:, None])[:, 0], music=music
+            near(cues),
+            near(trajectory.standard()),
+            near(speech.envelope[:, None])[:, 0],
+            music=music,
         )
         for window in range(WINDOWS_PER_VOICE):
             at_s = window * seconds + np.array(steps_s)
@@ -144,7 +147,7 @@ def sound_chunk(seed: int, chunk: int, seconds: float, steps_s: tuple[float, ...
             tags.append((rng.random(chance.shape) < chance).astype(np.int8))
             first = int(window * seconds * SYNTH_HZ)
             samples.append(sound[first : first + int(seconds * SYNTH_HZ)])
-    return Sounds(samples=np.stack(samples), tags=np.stack(tags))
+    return TaggedAudio(samples=np.stack(samples), tags=np.stack(tags))
 
 
 def _averaged(track: Float64[np.ndarray, "T K"], span: int) -> Float64[np.ndarray, "T K"]:
@@ -162,12 +165,12 @@ def draw_chunks(draw: Callable[[int], Chunk], n_chunks: int, workers: int) -> li
         return list(pool.map(draw, range(n_chunks)))
 
 
-def join_pictures(chunks: list[Pictures]) -> Pictures:
+def join_faces(chunks: list[CaptionedFaces]) -> CaptionedFaces:
     """One set of pictures from many."""
-    return Pictures(
+    return CaptionedFaces(
         pixels=np.concatenate([chunk.pixels for chunk in chunks]),
         levels=np.concatenate([chunk.levels for chunk in chunks]),
-        felt=np.concatenate([chunk.felt for chunk in chunks]),
+        felt_va=np.concatenate([chunk.felt_va for chunk in chunks]),
         texts=tuple(text for chunk in chunks for text in chunk.texts),
         claims=np.concatenate([chunk.claims for chunk in chunks]),
         feeling=np.concatenate([chunk.feeling for chunk in chunks]),

@@ -1,4 +1,4 @@
-"""The course of valence and arousal over one clip, with the spread of the real training set."""
+"""Random trajectories of valence and arousal, distributed as in the real training set."""
 
 from dataclasses import dataclass
 from statistics import NormalDist
@@ -6,8 +6,8 @@ from statistics import NormalDist
 import numpy as np
 from jaxtyping import Float64
 
-GRID_HZ = 50.0  # rate at which everything that wanders is drawn, before it is read at frames
-PAD_S = 20.0  # drawn beyond the clip, so that the two ends of a course are independent
+GRID_HZ = 50.0  # sampling rate of every random process, before it is interpolated at the frames
+PAD_S = 20.0  # drawn beyond the clip, so that the two ends of a trajectory are independent
 
 VALENCE_MEAN, VALENCE_SD = 0.074, 0.402  # Aff-Wild2, 1.68 million training rows
 AROUSAL_MEAN, AROUSAL_SD = 0.297, 0.298
@@ -23,19 +23,19 @@ CLIP_SHARE = 0.30  # share of the whole variance that lies between clips
 
 
 @dataclass(frozen=True, slots=True)
-class Course:
+class Trajectory:
     """Valence and arousal of one person on the grid; row i is at i / GRID_HZ seconds."""
 
     valence: Float64[np.ndarray, "T"]
     arousal: Float64[np.ndarray, "T"]
 
     def at(self, time_s: Float64[np.ndarray, "N"]) -> Float64[np.ndarray, "N 2"]:
-        """(V, A) at the given times, linear between grid points, held beyond the ends."""
+        """Return (V, A) at the given times, linear between grid points and constant beyond."""
         grid_s = np.arange(len(self.valence)) / GRID_HZ
         return np.stack([np.interp(time_s, grid_s, x) for x in (self.valence, self.arousal)], 1)
 
     def standard(self) -> Float64[np.ndarray, "T 2"]:
-        """(V, A) in standard deviations of the real set, about its means."""
+        """Return (V, A) standardised by the mean and deviation of the real set."""
         return np.stack(
             [
                 (self.valence - VALENCE_MEAN) / VALENCE_SD,
@@ -46,36 +46,38 @@ class Course:
 
 
 def grid_steps(seconds: float) -> int:
-    """How many grid points cover a clip, with one second to spare."""
+    """Return the number of grid points that cover a clip, with one second to spare."""
     return int(np.ceil((seconds + 1.0) * GRID_HZ))
 
 
 def smooth_noise(rng: np.random.Generator, n_steps: int, tau_s: float) -> Float64[np.ndarray, "T"]:
-    """A stationary Gaussian process of unit variance that forgets over about `tau_s`."""
+    """Return a stationary Gaussian process of unit variance with correlation time `tau_s`."""
     n_drawn = n_steps + int(PAD_S * GRID_HZ)
     hz = np.fft.rfftfreq(n_drawn, 1 / GRID_HZ)
     gain = 1 / (1 + (2 * np.pi * hz * tau_s) ** 2)
-    gain[0] = 0 if tau_s * 8 > PAD_S else gain[0]  # a slow one must not add to the clip's mean
+    gain[0] = (
+        0 if tau_s * 8 > PAD_S else gain[0]
+    )  # a slow process must not shift the mean of the clip
     power = (2 * np.sum(gain**2) - gain[0] ** 2) / n_drawn
     drawn = np.fft.irfft(np.fft.rfft(rng.standard_normal(n_drawn)) * gain, n_drawn)
     return drawn[:n_steps] / np.sqrt(power)
 
 
 def clip_levels(rng: np.random.Generator, n_clips: int) -> Float64[np.ndarray, "N 2"]:
-    """The mean of each clip in standard deviations: normal, dealt evenly over the set.
+    """Return the mean V and A of each clip in standard deviations, stratified over the set.
 
-    Each axis is cut into `n_clips` equally likely parts and the parts are dealt in random order:
-    even a small set has the right mean and spread, and neither order nor split knows of it.
+    Each axis is cut into `n_clips` equally likely parts, which are assigned in random order. Even
+    a small set has the right mean and deviation, independent of order and split.
     """
     parts = np.stack([rng.permutation(n_clips) for _ in range(2)], axis=1)
     share = (parts + rng.uniform(0.05, 0.95, parts.shape)) / n_clips
     return np.vectorize(NormalDist().inv_cdf)(share)
 
 
-def draw_course(
+def draw_trajectory(
     rng: np.random.Generator, seconds: float, level: Float64[np.ndarray, "2"]
-) -> Course:
-    """A course that wanders about the clip's level (in standard deviations)."""
+) -> Trajectory:
+    """Return a random trajectory around the level of the clip, in standard deviations."""
     n_steps = grid_steps(seconds)
     axes = []
     for axis, knots in enumerate((VALENCE_KNOTS, AROUSAL_KNOTS)):
@@ -88,4 +90,4 @@ def draw_course(
         )
         normal = np.sqrt(CLIP_SHARE) * level[axis] + np.sqrt(1 - CLIP_SHARE) * within
         axes.append(np.interp(normal, NORMAL_KNOTS, knots))
-    return Course(valence=axes[0], arousal=axes[1])
+    return Trajectory(valence=axes[0], arousal=axes[1])

@@ -1,4 +1,4 @@
-"""Files and folders that come to be whole or not at all, and locks that the kernel frees."""
+"""Atomic writes, syncs and digests of files."""
 
 import hashlib
 import os
@@ -11,10 +11,10 @@ from features.errors import InputError, VaflowError
 
 
 def write_atomic(path: Path, data: bytes, staging: Path | None = None) -> None:
-    """Put `data` at `path` in one step: a reader sees the old file or the new one.
+    """Write a file in one step: a reader sees the old file or the new one, also after a power cut.
 
-    Until then it lies in `staging`, on the same file system; by default beside `path`.
-    An `OSError` names `path`.
+    It is written in `staging`, which must be on the same file system (by default the folder of
+    `path`), synced and renamed (test_files.py). An `OSError` names `path`.
     """
     part = (staging or path.parent) / f".{path.name}.{uuid.uuid4().hex}.part"
     with errors_name(path):
@@ -30,14 +30,14 @@ def write_atomic(path: Path, data: bytes, staging: Path | None = None) -> None:
 
 
 def write_if_changed(path: Path, data: bytes) -> None:
-    """Put `data` at `path` unless it is there already: the disk may be read-only."""
+    """Write a file in one step unless it has these bytes; then the disk may be read-only."""
     if not path.is_file() or path.read_bytes() != data:
         write_atomic(path, data)
 
 
 @contextmanager
 def errors_name(path: Path) -> Iterator[None]:
-    """Within, an `OSError` names this path: a full disk names none, staging a name nobody knows."""
+    """Context manager: an `OSError` names this path, and not a staged file or none at all."""
     try:
         yield
     except OSError as error:
@@ -45,11 +45,11 @@ def errors_name(path: Path) -> Iterator[None]:
 
 
 def check_writable(path: Path, what: str) -> None:
-    """Raise where nothing can come to be at a path: `what` is the key that gave it.
+    """Raise if nothing can be created at a path; `what` is the key it was given for.
 
-    `InputError` where a part of the path is no folder, `VaflowError` where one may not write.
+    Raises `InputError` if a parent is not a folder, `VaflowError` if it is not writable.
     """
-    above = next(place for place in (path, *path.resolve().parents) if place.exists())
+    above = next(parent for parent in (path, *path.resolve().parents) if parent.exists())
     if not above.is_dir():
         raise InputError(f"{what} = {path}: {above} is no folder; give another path")
     if not os.access(above, os.W_OK):
@@ -60,16 +60,16 @@ def check_writable(path: Path, what: str) -> None:
 
 
 def sync_tree(folder: Path) -> None:
-    """Ask the disk to keep every file and folder below `folder`, files before their folders."""
-    for here, _, names in os.walk(folder, topdown=False):
+    """Sync every file and folder below a folder to disk, files before their folders."""
+    for parent, _, names in os.walk(folder, topdown=False):
         for name in names:
-            with open(os.path.join(here, name), "rb") as file:
+            with open(os.path.join(parent, name), "rb") as file:
                 os.fsync(file.fileno())
-        sync_folder(Path(here))
+        sync_folder(Path(parent))
 
 
 def sync_folder(folder: Path) -> None:
-    """Ask the disk to keep the names in a folder."""
+    """Sync the names in a folder to disk."""
     handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(handle)

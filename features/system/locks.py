@@ -1,4 +1,7 @@
-"""Locks on files, which the kernel frees when their holder dies."""
+"""File locks that the kernel frees when their holder dies (`flock`).
+
+A lock file of a library that writes a process id would stay locked after a kill.
+"""
 
 import fcntl
 import os
@@ -18,7 +21,7 @@ class HeldLock:
     handle: int
 
     def release(self) -> None:
-        """Let others have it, and leave no file behind."""
+        """Free the lock and remove its file."""
         try:
             with errors_name(self.path):
                 self.path.unlink(missing_ok=True)
@@ -28,29 +31,29 @@ class HeldLock:
 
 @contextmanager
 def file_lock(path: Path) -> Iterator[None]:
-    """Hold the lock file exclusively, waiting for it."""
-    held = None
-    while held is None:
-        held = _try_flock(path, fcntl.LOCK_EX)
+    """Context manager: hold the lock exclusively; waits for it."""
+    lock = None
+    while lock is None:
+        lock = _flock(path, fcntl.LOCK_EX)
     try:
         yield
     finally:
-        held.release()
+        lock.release()
 
 
 def try_lock(path: Path) -> HeldLock | None:
-    """Hold the lock file exclusively from now on, or None where another does."""
+    """The lock, held exclusively until it is released; None if another holds it."""
     try:
-        return _try_flock(path, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return _flock(path, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return None
 
 
-def _try_flock(path: Path, how: int) -> HeldLock | None:
-    """The lock file, locked; None where its holder before us has taken it away meanwhile.
+def _flock(path: Path, how: int) -> HeldLock | None:
+    """The locked file, or None if the holder before removed it meanwhile.
 
-    No child may outlive us with it: Python's descriptors do not survive an exec, and we do not
-    fork without one.
+    No child process keeps the lock: Python's descriptors do not survive an exec, and vaflow does
+    not fork without one.
     """
     with errors_name(path):
         path.parent.mkdir(parents=True, exist_ok=True)

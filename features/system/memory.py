@@ -1,4 +1,4 @@
-"""Memory: what networks free and take again stays with the process; what lasts is not searched."""
+"""Settings of the allocator and the garbage collector."""
 
 import ctypes
 import gc
@@ -10,12 +10,11 @@ KEPT_BYTES = 2**30
 
 
 def keep_freed_memory() -> bool:
-    """Have glibc give no freed block under a gigabyte back to the system; whether it will.
+    """Make glibc keep freed blocks of up to a gigabyte; returns whether it will.
 
-    By its defaults each activation of tens of megabytes is new memory, which the system clears
-    page by page: a sixth of the time of a ViT-B/16 on two cores (benchmarks/allocation.py). The
-    most that the process takes is not changed, only that it keeps it. Other C libraries stay as
-    they are.
+    By default it returns each freed activation of tens of megabytes to the system, which clears the
+    pages of the next one: a sixth of the time of a ViT-B/16 (two cores, benchmarks/allocation.py).
+    The peak memory of the process stays the same. Other C libraries are left as they are.
     """
     try:
         mallopt = ctypes.CDLL(None).mallopt
@@ -26,14 +25,14 @@ def keep_freed_memory() -> bool:
 
 @contextmanager
 def gc_paused() -> Iterator[None]:
-    """Within, no cycles are looked for: among millions of objects that last, that is a tenth of it.
+    """Context manager and decorator that pauses the garbage collector; may be nested.
 
-    Also a decorator. Nested, the outermost counts.
+    Creating millions of objects that stay takes a tenth less time.
     """
-    was_on = gc.isenabled()
+    was_enabled = gc.isenabled()
     gc.disable()
     try:
         yield
     finally:
-        if was_on:
+        if was_enabled:
             gc.enable()

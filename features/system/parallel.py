@@ -1,4 +1,4 @@
-"""The same function on many things at once, each in a process of its own."""
+"""A function mapped over items in processes, or summed over items in threads."""
 
 import multiprocessing
 import os
@@ -18,21 +18,21 @@ Result = TypeVar("Result")
 
 
 def n_cores() -> int:
-    """How many cores this process may use."""
+    """The number of cores that this process may use."""
     return len(os.sched_getaffinity(0))
 
 
 def map_in_processes(
     function: Callable[[Item], Result], items: Sequence[Item], n_processes: int | None = None
 ) -> Iterator[Result]:
-    """What the function makes of each item, in order; a process per core, unless told.
+    """The result of the function for each item, in order; by default in a process per core.
 
-    Ctrl-C is the caller's alone: it ends the processes at once. `VaflowError` where a process is
-    killed from outside.
+    SIGINT goes to the caller only, and ends the processes at once. Raises `VaflowError` if a
+    process is killed from outside.
     """
     spawn = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(n_processes or n_cores(), mp_context=spawn) as pool:
-        with _deaf_to_ctrl_c():  # what they are born with
+        with _ignoring_sigint():  # which the processes inherit
             jobs = [pool.submit(function, item) for item in items]
         try:
             for job in jobs:
@@ -50,8 +50,8 @@ def map_in_processes(
 
 
 @contextmanager
-def _deaf_to_ctrl_c() -> Iterator[None]:
-    """Within, Ctrl-C is not heard. Only the main thread can hear it, or be deaf to it."""
+def _ignoring_sigint() -> Iterator[None]:
+    """Context manager that ignores SIGINT; in other threads than the main one it does nothing."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -68,21 +68,22 @@ def parallel_sum(
     n_threads: int | None = None,
     on_done: Callable[[Item], None] | None = None,
 ) -> Result:
-    """The sum, by `+`, of what the function makes of each item, of which there must be one.
+    """The sum, by `+`, of the results of the function for at least one item.
 
-    A thread per core, unless fewer are wanted. `on_done` hears of each item, one at a time.
+    Runs in `n_threads` threads, by default and at most one per core. `on_done` is called with each
+    item when it is done, one call at a time.
     """
-    import dask.bag  # half a second, which `map_in_processes` need not pay
+    import dask.bag  # takes half a second, which `map_in_processes` does not need
 
-    speaking = threading.Lock()
+    one_call = threading.Lock()
 
-    def done(item: Item) -> Result:
+    def call(item: Item) -> Result:
         result = function(item)
         if on_done:
-            with speaking:
+            with one_call:
                 on_done(item)
         return result
 
-    whole = dask.bag.from_sequence(items, npartitions=len(items)).map(done).fold(add)
-    n_wanted = min(n_threads or n_cores(), n_cores())
-    return whole.compute(scheduler="threads", num_workers=n_wanted)
+    total = dask.bag.from_sequence(items, npartitions=len(items)).map(call).fold(add)
+    n_workers = min(n_threads or n_cores(), n_cores())
+    return total.compute(scheduler="threads", num_workers=n_workers)

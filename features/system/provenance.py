@@ -1,4 +1,4 @@
-"""Who made a thing, with what: recorded beside the data, never part of a digest."""
+"""Provenance of a record or a run: versions, git commit and time. Never part of a digest."""
 
 import platform
 import subprocess
@@ -22,7 +22,7 @@ PACKAGES = (
 
 
 def provenance() -> JsonObject:
-    """Versions, git commit and the time, as of now."""
+    """Versions of Python and packages, the git commit, and the time."""
     return {
         "versions": {"python": platform.python_version()} | {p: _version(p) for p in PACKAGES},
         "git_commit": git_commit(),
@@ -31,12 +31,12 @@ def provenance() -> JsonObject:
 
 
 def git_commit() -> str | None:
-    """The commit of this checkout, with `+changes` where files differ from it; None outside git."""
-    here = Path(__file__).parent
+    """The commit of this checkout, with `+changes` if files differ from it; None without git."""
+    folder = Path(__file__).parent
 
-    def git(*words: str) -> str:
+    def git(*arguments: str) -> str:
         done = subprocess.run(
-            ["git", "-C", str(here), *words], capture_output=True, text=True, check=True
+            ["git", "-C", str(folder), *arguments], capture_output=True, text=True, check=True
         )
         return done.stdout.strip()
 
@@ -45,7 +45,7 @@ def git_commit() -> str | None:
             "+changes" if git("status", "--porcelain", "-uno") else ""
         )
     except (OSError, subprocess.CalledProcessError):
-        return None  # no git on the machine, or not a checkout: known to be unknown
+        return None  # no git on this machine, or not a checkout
 
 
 def _version(package: str) -> str | None:

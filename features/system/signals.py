@@ -5,24 +5,24 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-ENDING = (signal.SIGINT, signal.SIGTERM)  # by which one asks a program to end
+DEFERRED = (signal.SIGINT, signal.SIGTERM)
 
 
 @contextmanager
 def deferring_signals() -> Iterator[None]:
-    """Within, Ctrl-C and SIGTERM wait: what was begun is finished first.
+    """Context manager that delivers SIGINT and SIGTERM at its end.
 
-    In other threads none arrives.
+    Does nothing in other threads than the main one, where no signal arrives.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    came: list[int] = []
-    before = {n: signal.signal(n, lambda number, _: came.append(number)) for n in ENDING}
+    arrived: list[int] = []
+    before = {n: signal.signal(n, lambda number, _: arrived.append(number)) for n in DEFERRED}
     try:
         yield
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-        if came:
-            signal.raise_signal(came[0])
+        if arrived:
+            signal.raise_signal(arrived[0])

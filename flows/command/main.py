@@ -108,7 +108,7 @@ def parser() -> argparse.ArgumentParser:
     index.add_argument("root", type=Path, metavar="ROOT")
     index.add_argument("-o", "--output", type=Path, required=True, metavar="MANIFEST")
     index.add_argument(
-        "--max-rows-apart",
+        "--max-length-mismatch",
         type=int,
         metavar="N",
         help="how far the label rows and the frames of a clip may be apart (3)",
@@ -124,7 +124,7 @@ def parser() -> argparse.ArgumentParser:
     report.add_argument("-o", "--output", type=Path, metavar="FILE", help="not RUN/report.html")
     report.add_argument("--manifest", type=Path, help="not that of the training")
     report.add_argument("--store", help="not that of the training")
-    report.add_argument("--max-rows-apart", type=count, metavar="N", help="not as in training")
+    report.add_argument("--max-length-mismatch", type=count, metavar="N", help="not as in training")
     report.set_defaults(command=_report)
 
     sent = commands.add_parser("check-submission", help="compare a submission with its sample")
@@ -169,8 +169,8 @@ def _index(arguments: argparse.Namespace) -> int:
     from features.datasets.base import render_index
     from features.manifest.manifest import write_manifest
 
-    apart = arguments.max_rows_apart
-    chosen = {} if apart is None else {"max_rows_apart": apart}
+    apart = arguments.max_length_mismatch
+    chosen = {} if apart is None else {"max_length_mismatch": apart}
     indexed = dataset(arguments.dataset, arguments.root, **chosen).index(arguments.output.parent)
     if indexed.clips:
         write_manifest(arguments.output, indexed.clips)
@@ -191,7 +191,7 @@ def _report(arguments: argparse.Namespace) -> int:
         output=arguments.output,
         manifest=arguments.manifest,
         store=arguments.store,
-        max_rows_apart=arguments.max_rows_apart,
+        max_length_mismatch=arguments.max_length_mismatch,
     )
     print(f"report: {path} shows the split {arguments.split}")
     return 0

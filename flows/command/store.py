@@ -90,8 +90,8 @@ def _verify(arguments: argparse.Namespace) -> int:
     from flows.progress import progress_bar
 
     def looked() -> Verification:
-        with progress_bar("verify") as on_records:
-            return verify(arguments.store, on_records=on_records)
+        with progress_bar("verify") as on_progress:
+            return verify(arguments.store, on_progress=on_progress)
 
     found = looked()
     failed: Collection[Any] = ()
@@ -111,11 +111,12 @@ def _repair(arguments: argparse.Namespace, found: Any) -> Collection[Any]:
     import sys
 
     from features.errors import InputError
-    from features.extraction.extract import extract_features
+    from features.extraction.outcome import ExtractionResult
     from features.maintenance.repair import repair
     from features.maintenance.verify import render_verification
     from features.manifest.manifest import read_manifest
     from flows.settings import settings
+    from flows.stages import extract_or_tell
 
     if arguments.config is None and not arguments.overrides:
         raise InputError(
@@ -123,14 +124,17 @@ def _repair(arguments: argparse.Namespace, found: Any) -> Collection[Any]:
             f"`vaflow verify {arguments.store} --repair -c configs/experiments/demo.yaml`"
         )
     words = [*arguments.overrides, f"store={arguments.store}"]
-    keys = settings(extract_features, arguments.config, words)
+    keys = settings(extract_or_tell, arguments.config, words)
+    if keys.pop("dry_run", False):
+        raise InputError("--repair writes to the store; leave out dry_run, or --repair")
     specs = [encoder.spec() for encoder in keys["encoders"]]
     clips = {clip.id for clip in read_manifest(keys["manifest"]).clips}
     print("\n".join(["verify: found", *render_verification(found)]), file=sys.stderr)
     done = repair(arguments.store, found, specs, clips)
-    if not any(problem.spec for problem in done.cleared):
+    if not any(problem.spec for problem in done.repaired):
         return ()
-    ended = extract_features(**keys)
+    ended = extract_or_tell(**keys)
+    assert isinstance(ended, ExtractionResult)  # no dry run
     print(ended.summary(), file=sys.stderr)
     for outcome in ended.failed:
         print(f"  {outcome.clip} ({outcome.feature_set}): {outcome.detail}", file=sys.stderr)
@@ -208,15 +212,17 @@ def _stats(arguments: argparse.Namespace) -> int:
 
     n_pairs = PAIRS if arguments.pairs is None else arguments.pairs
     sets, manifest = arguments.set or (), arguments.manifest
-    with progress_bar("stats") as on_clips:
-        found = statistics(arguments.store, sets, manifest, n_pairs=n_pairs, on_clips=on_clips)
+    with progress_bar("stats") as on_progress:
+        found = statistics(
+            arguments.store, sets, manifest, n_pairs=n_pairs, on_progress=on_progress
+        )
     if arguments.json:
         print(json.dumps({"sets": [each.as_json() for each in found]}, indent=2))
     else:
         console = Console(highlight=False, soft_wrap=True, markup=False)
         for said in render_statistics(found):
             console.print(said)
-    return 1 if any(each.survey.damaged for each in found) else 0
+    return 1 if any(each.summary.damaged for each in found) else 0
 
 
 def _export(arguments: argparse.Namespace) -> int:

@@ -68,37 +68,37 @@ def statistics_table(sets: Sequence[SetStatistics]) -> Table:
     for name in ("clips", "rows", "width", "seconds", "size", "valid rows"):
         table.add_column(name, justify="right", no_wrap=True)
     for each in sets:
-        found = each.survey
-        counts = (str(n) for n in (found.n_clips, found.n_rows, each.width))
-        covered = "-" if each.coverage is None else f"{each.coverage:.2%}"
-        cells = f"{found.seconds:.1f}", readable(found.n_bytes), covered
+        summary = each.summary
+        counts = (str(n) for n in (summary.n_clips, summary.n_rows, each.width))
+        covered = "-" if each.valid_share is None else f"{each.valid_share:.2%}"
+        cells = f"{summary.duration_s:.1f}", readable(summary.n_bytes), covered
         table.add_row(each.spec, *counts, *cells)
     return table
 
 
 def _of_set(found: SetStatistics) -> Iterator[str | Table]:
     """What else there is to say of a feature set."""
-    survey, moments = found.survey, found.survey.moments
+    summary, moments = found.summary, found.summary.moments
     if moments.n:
         means, stds = (f"{a.min():.4g} to {a.max():.4g}" for a in (moments.mean, moments.std))
         yield (
             f"{found.spec}: numbers from {moments.low.min():.4g} to {moments.high.max():.4g}; by "
             f"dimension, means from {means}, deviations from {stds}; "
-            f"{survey.covered_s:.1f} s in valid rows"
+            f"{summary.valid_s:.1f} s in valid rows"
         )
     else:
         yield f"{found.spec}: no valid row"
     if moments.dead:
         n = len(moments.dead)
         yield f"  the same in all rows: {n} of {found.width} dimensions: {_some(moments.dead)}"
-    if survey.n_not_finite:
-        yield f"  not finite: {survey.n_not_finite} numbers, in records that are left out"
-    blank = [f"{b.clip}, {b.n_rows} rows{f': {b.note}' if b.note else ''}" for b in survey.blank]
-    damaged = [f"{each.clip}: {each.what}" for each in survey.damaged]
+    if summary.n_not_finite:
+        yield f"  not finite: {summary.n_not_finite} numbers, in records that are left out"
+    blank = [f"{b.clip}, {b.n_rows} rows{f': {b.note}' if b.note else ''}" for b in summary.empty]
+    damaged = [f"{each.clip}: {each.what}" for each in summary.damaged]
     yield from _below("no valid row", blank)
     yield from _below("left out", damaged)
-    if found.share:
-        yield _of_manifest(found.share)
+    if found.manifest_coverage:
+        yield _of_manifest(found.manifest_coverage)
     if found.nearest:
         yield _pairs_table(found.nearest, found.n_likely)
 

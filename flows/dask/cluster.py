@@ -1,4 +1,4 @@
-"""Dask workers: those of a scheduler that runs already, or some on this machine for one run."""
+"""Dask workers: those of a running scheduler, or workers on this machine for one run."""
 
 import asyncio
 import logging
@@ -13,16 +13,18 @@ from distributed.comm.core import connect
 from features.errors import InputError, Unreachable
 from features.system.parallel import n_cores
 
-ANSWER_S = 10  # that a scheduler may take to answer
-WORKER_S = 60  # that the first worker may take to come
-CORES_A_WORKER = 4  # where workers share one CPU and nobody says how many there are
+ANSWER_S = 10  # time for a scheduler to answer
+WORKER_S = 60  # time for the first worker to connect
+CORES_A_WORKER = 4  # on a machine without a GPU, if the number of workers is not given
 
 
 @contextmanager
 def cluster(scheduler: str | None, n_workers: int | None) -> Iterator[str]:
-    """The address of a scheduler that has a worker.
+    """The address of a scheduler that has at least one worker.
 
-    `InputError` for what is no address, `Unreachable` where none answers.
+    Without a `scheduler`, starts one with `n_workers` on this machine, which end with the `with`
+    block. Raises `InputError` if `scheduler` is not an address, and `Unreachable` if no scheduler
+    answers or it has no worker.
     """
     if scheduler is None:
         with _on_this_machine(n_workers or default_workers()) as address:
@@ -41,16 +43,16 @@ def cluster(scheduler: str | None, n_workers: int | None) -> Iterator[str]:
 
 @contextmanager
 def connected(scheduler: str) -> Iterator[Client]:
-    """A client of a scheduler."""
+    """A client of a scheduler; raises as `cluster`."""
     try:
-        asyncio.run(_greeted(scheduler))
+        asyncio.run(_check_answers(scheduler))
         client = Client(scheduler, timeout=ANSWER_S, set_as_default=False)
     except ValueError as error:
         raise InputError(
             f"scheduler: {scheduler!r} is no address of a Dask scheduler ({error}); it is such as "
             "tcp://127.0.0.1:8786"
         ) from None
-    except OSError:  # a time-out is one
+    except OSError:  # includes timeouts
         raise Unreachable(
             f"no Dask scheduler answers at {scheduler} within {ANSWER_S} s; start one with "
             "`dask scheduler`, or leave `scheduler` out: workers then start on this machine"
@@ -59,15 +61,18 @@ def connected(scheduler: str) -> Iterator[Client]:
         yield client
 
 
-async def _greeted(scheduler: str) -> None:
-    """Raise `OSError` where none greets back: a `Client` waits for that without end."""
+async def _check_answers(scheduler: str) -> None:
+    """Raise `OSError` if the scheduler does not answer: a `Client` would wait forever.
+
+    (`test_a_scheduler_that_accepts_a_connection_and_never_answers_is_reported`)
+    """
     settings = Security().get_connection_args("client")
-    greeting = connect(scheduler, timeout=ANSWER_S, **settings)
-    (await asyncio.wait_for(greeting, ANSWER_S)).abort()
+    connection = connect(scheduler, timeout=ANSWER_S, **settings)
+    (await asyncio.wait_for(connection, ANSWER_S)).abort()
 
 
 def n_workers_of(scheduler: str | None, wanted: int | None) -> int:
-    """How many workers a run is dealt out to: those of the scheduler that there are, by default.
+    """The number of workers of a run: `wanted`, or the scheduler's, or the default.
 
     Raises as `cluster`.
     """
@@ -80,14 +85,14 @@ def n_workers_of(scheduler: str | None, wanted: int | None) -> int:
 
 
 def default_workers() -> int:
-    """On this machine: a worker per GPU, or per few cores where there is none."""
+    """One worker per GPU of this machine, or per `CORES_A_WORKER` cores if it has none."""
     return torch.cuda.device_count() or max(1, n_cores() // CORES_A_WORKER)
 
 
 @contextmanager
 def _on_this_machine(n_workers: int) -> Iterator[str]:
-    """Workers on this machine that share its cores and end with the run."""
-    logging.getLogger("distributed").setLevel(logging.ERROR)  # it would speak up when it closes
+    """Start workers that share the cores of this machine, and end them with the `with` block."""
+    logging.getLogger("distributed").setLevel(logging.ERROR)  # or it logs errors while it closes
     threads = max(1, n_cores() // n_workers)
     names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
     shared = {f"distributed.nanny.pre-spawn-environ.{name}": threads for name in names}
@@ -95,8 +100,8 @@ def _on_this_machine(n_workers: int) -> Iterator[str]:
         config.set(shared),
         LocalCluster(
             n_workers=n_workers,
-            threads_per_worker=1,  # a shard at a time: the encoder takes the cores
-            memory_limit=0,  # a worker that loads weights is not to be killed for it
+            threads_per_worker=1,  # one shard at a time: the encoder uses the cores
+            memory_limit=0,  # or Dask kills a worker for loading weights
             dashboard_address="127.0.0.1:0",
             host="127.0.0.1",
             silence_logs=logging.ERROR,

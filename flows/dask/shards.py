@@ -1,4 +1,4 @@
-"""A run of extract-features in shards on Dask workers, that may die and come while it lasts."""
+"""Shards of an extraction on Dask workers, which may die and come while it runs."""
 
 import threading
 import time
@@ -11,86 +11,91 @@ from distributed import Event, Future, get_client
 from features.errors import VaflowError
 from features.extraction.options import ExtractionOptions
 from features.extraction.outcome import ExtractionResult, Outcome
+from features.extraction.plan import plan_extraction
 from features.extraction.shards import (
-    PlannedExtraction,
     Shard,
     plan_shards,
+    result_in_store,
     runtime_of_this_process,
 )
+from features.manifest.manifest import read_manifest
 from flows.dask.cluster import cluster, connected, n_workers_of
 
 POLL_S = 0.1
-ONE_AT_A_TIME = threading.Lock()  # in a worker that was started with several threads
+ONE_AT_A_TIME = threading.Lock()  # a worker may have been started with several threads
 
 OnOutcome = Callable[[Outcome], None]
 
 
 def extract_on_dask(
     manifest: Path,
-    request: ExtractionOptions,
+    options: ExtractionOptions,
     *,
-    only: tuple[str, ...],
     scheduler: str | None,
     workers: int | None,
-    on_outcome: Callable[[Outcome, int], None] | None,
-    on_next: Callable[[], bool],
+    on_outcome: Callable[[Outcome, int], None] | None = None,
+    should_continue: Callable[[], bool] = lambda: True,
 ) -> ExtractionResult:
-    """Bring the store up to the manifest as `extract_features` does, shard by shard."""
-    began = time.monotonic()
-    run = plan_shards(manifest, only, request, n_workers_of(scheduler, workers))
-    settled = [outcome for each in run.plans for outcome in each.settled]
-    n_all = len(settled) + sum(len(each.jobs) for each in run.plans)
+    """Extract as `extract_features` does, in shards on Dask workers.
 
-    def say(outcomes: Iterable[Outcome]) -> None:
+    `on_outcome` is called when a shard ends. Raises as `cluster`.
+    """
+    started_s = time.monotonic()
+    plan = plan_extraction(read_manifest(manifest), options)
+    shards = plan_shards(plan, n_workers_of(scheduler, workers))
+
+    def report(outcomes: Iterable[Outcome]) -> None:
         for outcome in outcomes:
             if on_outcome:
-                on_outcome(outcome, n_all)
+                on_outcome(outcome, plan.n_outcomes)
 
-    say(settled)
+    report(plan.outcomes)
     reported: list[Outcome] = []
     lost: list[str] = []
-    if run.shards:
+    if shards:
         with cluster(scheduler, workers) as address, connected(address) as client:
-            stop = Event(new_stop(), client=client)
-            futures = {
-                client.submit(on_worker, shard, stop.name, pure=False): shard
-                for shard in run.shards
-            }
+            stop = Event(new_stop_name(), client=client)
+            futures = [
+                client.submit(extract_on_worker, shard, stop.name, pure=False) for shard in shards
+            ]
             results = {future: future.result for future in futures}
-            for found in completed_shards(results, stop, on_next):
-                if isinstance(found, Exception):
-                    lost.append(str(found))
+            for result in completed_shards(results, stop, should_continue):
+                if isinstance(result, Exception):
+                    lost.append(str(result))
                 else:
-                    say(found.outcomes)
-                    reported.extend(found.outcomes)
-    return count_in_store(run, reported, lost, began)
+                    report(result.outcomes)
+                    reported.extend(result.outcomes)
+    return result_in_store(plan, reported, lost, time.monotonic() - started_s)
 
 
-def on_worker(shard: Shard, stop: str, on_outcome: OnOutcome = lambda _: None) -> ExtractionResult:
-    """How the clips of a shard ended, in the process of a worker; it loads encoders once."""
-    told = Event(stop, client=get_client())
+def extract_on_worker(
+    shard: Shard, stop_name: str, on_outcome: OnOutcome = lambda _: None
+) -> ExtractionResult:
+    """The result of a shard, extracted in a worker process, which loads encoders once."""
+    stop = Event(stop_name, client=get_client())
     with ONE_AT_A_TIME:
-        station = runtime_of_this_process(shard.request.device)
-        return shard.extract(station, on_outcome, lambda: not told.is_set())
+        runtime = runtime_of_this_process(shard.options.device)
+        return shard.extract(runtime, on_outcome, lambda: not stop.is_set())
 
 
-def new_stop() -> str:
-    """A name for the event that tells the workers of a run to begin no further clip."""
+def new_stop_name() -> str:
+    """A name for the event that stops the workers of a run between clips."""
     return f"vaflow-stop-{uuid.uuid4().hex}"
 
 
 def completed_shards(
     results: Mapping[Future, Callable[[], ExtractionResult]],
     stop: Event,
-    on_next: Callable[[], bool],
+    should_continue: Callable[[], bool],
 ) -> Iterator[ExtractionResult | Exception]:
-    """What each shard gives as it ends, or what it was lost by; workers are told where to stop.
+    """Yield the result of each shard when it ends, or the error by which it was lost.
 
-    An error that is the user's, such as weights that do not fit, is raised.
+    Sets `stop` when `should_continue` returns False. Raises an error that concerns every shard,
+    such as `WeightsError`.
     """
     pending = set(results)
     while pending:
-        if not on_next():
+        if not should_continue():
             stop.set()
         done = {future for future in pending if future.done()}
         pending -= done
@@ -100,16 +105,7 @@ def completed_shards(
             except VaflowError:
                 stop.set()
                 raise
-            except Exception as error:  # of any kind: a worker died, or has another vaflow
+            except Exception as error:  # of any kind: a worker died, or runs another version
                 yield error
         if not done:
             time.sleep(POLL_S)
-
-
-def count_in_store(
-    run: PlannedExtraction, reported: list[Outcome], lost: list[str], began_s: float
-) -> ExtractionResult:
-    """How the run ended, by what the store has now."""
-    why = f"its shard was lost ({lost[0]})" if lost else "it was not begun, for the run was stopped"
-    outcomes = run.outcomes(reported, f"{why}; run the same again")
-    return ExtractionResult(outcomes, time.monotonic() - began_s)

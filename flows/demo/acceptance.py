@@ -46,11 +46,11 @@ class ScoreRow:
 def score_rows(config: RunConfig, head: SplitScore) -> tuple[ScoreRow, ...]:
     """Ridge on the features of a run, by itself and with neighbouring frames, and its head."""
     splits = load_splits(
-        config.manifest, config.store, config.visual, config.audio, config.max_rows_apart
+        config.manifest, config.store, config.visual, config.audio, config.max_length_mismatch
     )
 
     def ridge(name: str, low: float, high: float, baseline: RidgeConfig) -> ScoreRow:
-        found = predict_baseline(baseline, splits.train, splits.val, splits.subject_of)
+        found = predict_baseline(baseline, splits.train, splits.val, splits.subject_by_clip)
         score = concordance(found, splits.val)
         return ScoreRow(f"ridge, {name}", score.valence.ccc(), score.arousal.ccc(), low, high)
 

@@ -10,9 +10,10 @@ from typing import Any, Literal
 
 from rich.console import Console
 
-from features.datasets.controls import deal_labels, deal_sound, paint_faces
+from features.datasets.controls import paint_faces, permute_audio, permute_labels
 from features.errors import InputError
 from features.extraction.extract import extract_features
+from features.extraction.options import ExtractionOptions
 from features.manifest.manifest import read_manifest
 from features.system.parallel import map_in_processes
 from flows.demo.demo import demo_keys, prepared
@@ -41,13 +42,14 @@ def control(name: ControlName, folder: Path) -> int:
 def _labels(console: Console, folder: Path, keys: dict[str, Any]) -> tuple[str, float]:
     """Labels dealt to other clips, on the features of the demo; several deals at once."""
     store, encoders = keys["store"], keys["encoders"]
-    extraction = require_complete(extract_features(keys["manifest"], store, encoders))
+    options = ExtractionOptions(store, encoders)
+    extraction = require_complete(extract_features(keys["manifest"], options))
     console.print(extraction.summary())
     manifest = read_manifest(keys["manifest"])
     deals: list[dict[str, Any]] = []
     for deal in range(DERANGEMENTS):
         name = f"control-labels-{deal + 1}"
-        deal_labels(manifest, folder / f"{name}.jsonl", SEED + deal)
+        permute_labels(manifest, folder / f"{name}.jsonl", SEED + deal)
         deals.append(demo_keys(folder, f"{name}.jsonl", Path(store).name, f"{name}-run"))
     scores = []
     for deal, score in enumerate(map_in_processes(_trained, deals), 1):
@@ -74,7 +76,7 @@ def _face(console: Console, folder: Path, keys: dict[str, Any]) -> tuple[str, fl
 def _voice(console: Console, folder: Path, keys: dict[str, Any]) -> tuple[str, float]:
     """Another clip's sound, by sound alone."""
     manifest = folder / "control-voice.jsonl"
-    deal_sound(read_manifest(keys["manifest"]), manifest, SEED)
+    permute_audio(read_manifest(keys["manifest"]), manifest, SEED)
     return "each clip with another's sound, sound alone", _anew(
         console, folder, manifest.stem, "audio", "train.loss.region_weight=0"
     )

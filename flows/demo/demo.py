@@ -19,8 +19,7 @@ from flows.progress import progress_bar
 from flows.settings import settings
 from flows.stages import pipeline as pipeline_plainly
 from models.metrics.scores import SplitScore
-from models.runs.folder import read_config
-from models.stages.score_head import SCORES
+from models.runs.folder import SCORES, read_config
 
 CONFIG = Path(__file__).parents[2] / "configs" / "experiments" / "demo.yaml"
 SET: Any = {"clips": DEFAULT_CLIPS, "seconds": DEFAULT_SECONDS, "seed": DEFAULT_SEED}

@@ -146,6 +146,6 @@ def served_at(path: Path) -> str | None:
 
 def _status(store: str, manifest: Path) -> Status:
     """What the store has; nothing where there is none yet, for every clip may have failed."""
-    if FeatureStore.at(store).place.metadata("") is None:
+    if FeatureStore.open_or_plan(store).backend.metadata("") is None:
         return Status(())
     return status(store, manifest)

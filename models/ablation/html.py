@@ -1,40 +1,30 @@
-"""The table as a page: one HTML file, with each row's difference to the default drawn."""
+"""The table as one HTML file, with a figure of the differences to the default."""
 
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
-import jinja2
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
 from models.ablation.table import TableRow, number
 from models.data.packed import PackedFeatures
 from models.metrics.intervals import FEW_SUBJECTS, LEVEL, RESAMPLES
-from models.report.svg import INK, PREDICTED, UNLABELLED, svg
+from models.plots.page import template
+from models.plots.svg import INK, PREDICTED, UNLABELLED, svg
 
-TEMPLATE = "ablation.html.j2"
 FIGURE_WIDTH_PX = 640
 LINE_PX = 24
 MARGIN_PX = 70
 
 
-def page(lines: Sequence[TableRow], val: PackedFeatures, subject_of: Mapping[str, str]) -> str:
-    """The page; equal input, equal page."""
-    folders = [Path(__file__).parent, Path(__file__).parents[1] / "report"]
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(folders),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    environment.filters |= {"number": number}
+def page(lines: Sequence[TableRow], val: PackedFeatures, subject_by_clip: Mapping[str, str]) -> str:
+    """The page. Equal input gives an equal page."""
     annotated = [clip for clip, span in val.spans() if bool(val.va_valid[span].any())]
-    n_subjects = len({subject_of[clip] for clip in annotated})
+    n_subjects = len({subject_by_clip[clip] for clip in annotated})
     drawn = [line for line in lines if line.to_default]
-    return environment.get_template(TEMPLATE).render(
+    table = template(Path(__file__).parent, "ablation.html.j2", number=number)
+    return table.render(
         lines=lines,
         default=lines[0],
         figure=_differences(drawn) if len(drawn) > 1 else None,
@@ -47,7 +37,7 @@ def page(lines: Sequence[TableRow], val: PackedFeatures, subject_of: Mapping[str
 
 
 def _differences(lines: Sequence[TableRow]) -> Markup:
-    """The difference of each row to the default, with its interval."""
+    """The difference of each variant to the default, with its interval."""
     height_px = LINE_PX * len(lines) + MARGIN_PX
     label = "Difference of each row's mean CCC to the default"
     return svg("differences", label, FIGURE_WIDTH_PX, height_px, partial(_draw, lines))
@@ -57,12 +47,12 @@ def _draw(lines: Sequence[TableRow], figure: Figure) -> None:
     figure.set_layout_engine("constrained")
     axes = figure.subplots()
     axes.axvline(0, color=INK, lw=0.8)
-    for place, line in enumerate(lines):
-        if (found := line.to_default) is None:
+    for y, line in enumerate(lines):
+        if (difference := line.to_default) is None:
             continue
         colour = PREDICTED if line.differs else UNLABELLED
-        axes.hlines(place, found.low, found.high, color=colour, lw=2)
-        axes.plot([found.value], [place], "o", color=colour, ms=6)
+        axes.hlines(y, difference.low, difference.high, color=colour, lw=2)
+        axes.plot([difference.value], [y], "o", color=colour, ms=6)
     names = [line.row if line.row == line.group else f"{line.group}: {line.row}" for line in lines]
     axes.set_yticks(range(len(lines)), names)
     axes.set(ylim=(len(lines) - 0.5, -0.5), xlabel="mean CCC, difference to the default")

@@ -1,4 +1,4 @@
-"""What an ablation compares: a head as it is, and rows that each change one thing of it."""
+"""The plan of an ablation: groups of variants, each of which changes something in the default."""
 
 import re
 from collections.abc import Mapping
@@ -8,6 +8,7 @@ from typing import Any
 
 import yaml
 from pydantic import (
+    AliasChoices,
     BaseModel,
     ConfigDict,
     Field,
@@ -32,15 +33,15 @@ DEFAULT = "default"
 
 
 class Variant(BaseModel):
-    """What is other than in the default."""
+    """The keys that differ from the default."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     head: dict[str, JsonValue] = {}
-    """Keys of the head; with another `kind` that preset as it stands, with these keys."""
+    """Keys of the head. With another `kind`, that preset with these keys."""
     train: dict[str, JsonValue] = {}
     baseline: AnyBaselineConfig | None = None
-    """No head at all, but this."""
+    """A baseline instead of a head."""
 
     @model_validator(mode="before")
     @classmethod
@@ -52,21 +53,24 @@ class Variant(BaseModel):
         if self.baseline and (self.head or self.train):
             raise ValueError("a baseline reads no keys of head or train: leave them out")
         if "seed" in self.train:
-            raise ValueError("seeds are counted up from train.seed in every row: leave seed out")
+            raise ValueError("seeds count up from train.seed in every variant: leave seed out")
         return self
 
 
 class Group(BaseModel):
-    """Rows that answer one question."""
+    """Variants that answer one question."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str
-    rows: dict[str, Variant] = Field(min_length=1)
+    variants: dict[str, Variant] = Field(
+        min_length=1,
+        validation_alias=AliasChoices("variants", "rows"),  # the name before 0.2.0
+    )
 
 
 class Plan(BaseModel):
-    """All groups."""
+    """All groups of variants."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -75,7 +79,7 @@ class Plan(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class AblationCase:
-    """One line of the table: what is trained for it."""
+    """One line of the table, and the model for it."""
 
     group: str
     name: str
@@ -83,12 +87,15 @@ class AblationCase:
 
     @property
     def folder(self) -> str:
-        """A name for its runs that is safe as a folder's."""
+        """The name of the folder of its runs."""
         return "-".join(re.findall(r"[a-z0-9][a-z0-9.]*", f"{self.group} {self.name}".lower()))
 
 
 def read_plan(name: str) -> Plan:
-    """The plan called `name` in configs/ablations, or in the YAML file of that path."""
+    """The plan `name` in configs/ablations, or in the YAML file of that path.
+
+    Raises `InputError` if there is none or it is not valid.
+    """
     path = Path(name)
     if path.suffix not in (".yaml", ".yml"):
         path = FOLDER / f"{name}.yaml"
@@ -101,7 +108,7 @@ def read_plan(name: str) -> Plan:
             "a YAML file"
         ) from None
     except UnicodeDecodeError:
-        raise InputError(f"{path} is no text in UTF-8; give a YAML file") from None
+        raise InputError(f"{path} is not UTF-8 text; give a YAML file") from None
     except yaml.YAMLError as error:
         raise InputError(f"{path} is not YAML: {describe_yaml(error)}") from None
     except ValidationError as error:
@@ -110,43 +117,43 @@ def read_plan(name: str) -> Plan:
 
 
 def ablation_cases(plan: Plan, head: AnyHeadConfig, train: TrainConfig) -> tuple[AblationCase, ...]:
-    """The default first, then every row; `InputError` names a row that is no valid config.
+    """The default, then every variant; raises `InputError` if a variant is not a valid config.
 
-    A row that comes to the very config of the default is the default, and is left out; so is a
-    second row of one config and group.
+    A variant with the config of the default, or of another variant of its group, is left out.
     """
-    found = [AblationCase(DEFAULT, DEFAULT, (head, train))]
+    cases = [AblationCase(DEFAULT, DEFAULT, (head, train))]
     for group in plan.groups:
-        seen: list[Any] = [found[0].model]
-        for name, row in group.rows.items():
-            model = row.baseline or _changed(group.name, name, row, head, train)
+        seen: list[Any] = [cases[0].model]
+        for name, variant in group.variants.items():
+            model = variant.baseline or _changed(group.name, name, variant, head, train)
             if model not in seen:
                 seen.append(model)
-                found.append(AblationCase(group.name, name, model))
-    folders = [case.folder for case in found]
-    if nameless := next((case.name for case in found if not case.folder), None):
+                cases.append(AblationCase(group.name, name, model))
+    folders = [case.folder for case in cases]
+    if nameless := next((case.name for case in cases if not case.folder), None):
         raise InputError(
-            f"row {nameless!r} of the ablation has no letter or digit to name a folder by; give it "
-            "another name"
+            f"variant {nameless!r} of the ablation has no letter or digit to name a folder by; "
+            "give it another name"
         )
     if clash := next((name for name in folders if folders.count(name) > 1), None):
-        raise InputError(f"two rows of the ablation go by {clash!r}; give one another name")
-    return tuple(found)
+        raise InputError(
+            f"two variants of the ablation have the folder {clash!r}; give one another name"
+        )
+    return tuple(cases)
 
 
 def _changed(
-    group: str, name: str, row: Variant, head: AnyHeadConfig, train: TrainConfig
+    group: str, name: str, variant: Variant, head: AnyHeadConfig, train: TrainConfig
 ) -> tuple[AnyHeadConfig, TrainConfig]:
-    """The configs with the keys of the row in place."""
-    head_fields = head.model_dump(mode="json")
-    train_fields = train.model_dump(mode="json")
-    if row.head.get("kind", head.kind) != head.kind:  # another preset, with its own loss
+    """The configs with the keys of the variant."""
+    head_fields, train_fields = head.model_dump(mode="json"), train.model_dump(mode="json")
+    if variant.head.get("kind", head.kind) != head.kind:  # another preset, with its own loss
         head_fields = {}
         del train_fields["loss"]
     try:
         changed = (
-            HEAD.validate_python(_merged(head_fields, row.head)),
-            TrainConfig.model_validate(_merged(train_fields, row.train)),
+            HEAD.validate_python(_merged(head_fields, variant.head)),
+            TrainConfig.model_validate(_merged(train_fields, variant.train)),
         )
         check_loss(changed[0], changed[1].loss)
     except ValidationError as error:
@@ -157,17 +164,17 @@ def _changed(
     else:
         return changed
     raise InputError(
-        f"ablation {group!r}, row {name!r}: {why}; correct the row, or the head that it changes"
+        f"ablation {group!r}, variant {name!r}: {why}; correct it, or the head that it changes"
     )
 
 
 def _merged(kept: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """The keys with the changes, inside a key too: a row changes one thing of it."""
+    """The keys with the changes, which may be nested."""
     return {**kept, **{key: _value(key, kept.get(key), value) for key, value in changes.items()}}
 
 
 def _value(key: str, old: Any, new: Any) -> Any:
-    """The new value, with what it does not say of the old one: of another kind, what that has."""
+    """The new value, completed by keys of the old one; of another kind, by those it has, too."""
     if not isinstance(old, dict) or not isinstance(new, dict):
         return new
     kind = new.get("kind", old.get("kind"))

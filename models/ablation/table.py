@@ -1,4 +1,4 @@
-"""The table of an ablation: scores over seeds, and each row against the default."""
+"""The table of an ablation: scores over seeds, and differences to the default."""
 
 import csv
 import io
@@ -26,44 +26,44 @@ Va = Float64[np.ndarray, "N 2"]
 class TableRow:
     """One line of the table; its fields are the columns of the CSV.
 
-    The score of a seed is the val CCC of one training. The average is of the predictions of all
-    seeds, scored once. None where there are too few seeds or subjects, or none was trained.
+    The score of a seed is the val CCC of one training. `averaged` is the CCC of the mean prediction
+    of all seeds. None if there are too few seeds or subjects, or all trainings failed.
     """
 
     group: str
     row: str
     n_seeds: int
-    """Trainings that ended well; 1 for a baseline, which draws nothing."""
+    """Trainings that did not fail; 1 for a baseline, which draws no random numbers."""
     ccc_valence: float | None
-    """Mean over the seeds; so are the next two."""
+    """Mean over the seeds, as the next two."""
     ccc_arousal: float | None
     ccc_mean: float | None
     ccc_mean_low: float | None
-    """95 % interval of the mean over seeds; so is the next."""
+    """95 % interval of the mean over seeds, as the next."""
     ccc_mean_high: float | None
     averaged: float | None
     """Mean CCC of the averaged predictions."""
     averaged_low: float | None
-    """95 % interval over subjects; so is the next."""
+    """95 % interval over subjects, as the next."""
     averaged_high: float | None
     difference: float | None
     """`averaged` minus that of the default."""
     difference_low: float | None
-    """95 % interval, paired, over subjects; so is the next."""
+    """95 % interval over subjects, paired, as the next."""
     difference_high: float | None
 
     @property
     def to_default(self) -> Estimate | None:
-        """The difference with its interval, where there is one."""
+        """The difference with its interval."""
         if self.difference is None or self.difference_low is None or self.difference_high is None:
             return None
         return Estimate(self.difference, self.difference_low, self.difference_high)
 
     @property
     def differs(self) -> bool:
-        """Whether the interval of the difference leaves zero out."""
-        found = self.to_default
-        return found is not None and not found.low <= 0 <= found.high
+        """Whether the interval of the difference excludes zero."""
+        difference = self.to_default
+        return difference is not None and not difference.low <= 0 <= difference.high
 
 
 COLUMNS = tuple(field.name for field in fields(TableRow))
@@ -71,67 +71,67 @@ COLUMNS = tuple(field.name for field in fields(TableRow))
 
 @dataclass(frozen=True, slots=True)
 class Predictions:
-    """What the trainings of one row said of the val split."""
+    """The predictions of the val split by the trainings of one variant."""
 
     group: str
     row: str
     va: tuple[Va, ...]
-    """Of each seed."""
+    """One per seed."""
 
 
 def table_rows(
-    rows: Sequence[Predictions], val: PackedFeatures, subject_of: Mapping[str, str]
+    variants: Sequence[Predictions], val: PackedFeatures, subject_by_clip: Mapping[str, str]
 ) -> tuple[TableRow, ...]:
-    """The table, a line per row; the first row is the default."""
+    """A row per variant; the first variant is the default."""
 
     def by_subject(va: Va) -> list[VaConcordance]:
-        return list(sums_by_subject(_prediction(va), val, subject_of).values())
+        return list(sums_by_subject(_prediction(va), val, subject_by_clip).values())
 
-    default = by_subject(np.mean(rows[0].va, axis=0)) if rows[0].va else None
-    return tuple(_line(row, val, by_subject, default) for row in rows)
+    default = by_subject(np.mean(variants[0].va, axis=0)) if variants[0].va else None
+    return tuple(_table_row(each, val, by_subject, default) for each in variants)
 
 
-def _line(
-    row: Predictions,
+def _table_row(
+    variant: Predictions,
     val: PackedFeatures,
     by_subject: Callable[[Va], list[VaConcordance]],
     default: list[VaConcordance] | None,
 ) -> TableRow:
-    """One line."""
-    if not row.va:
-        return TableRow(row.group, row.row, 0, *[None] * (len(COLUMNS) - 3))
-    each = [concordance(_prediction(va), val) for va in row.va]
+    """The scores of one variant."""
+    if not variant.va:
+        return TableRow(variant.group, variant.row, 0, *[None] * (len(COLUMNS) - 3))
+    each = [concordance(_prediction(va), val) for va in variant.va]
     scores = np.array([[sums.valence.ccc(), sums.arousal.ccc()] for sums in each])  # (S, 2)
     over_seeds = interval_over_seeds(scores.mean(axis=1).tolist())
-    averaged = np.mean(row.va, axis=0)
+    averaged = np.mean(variant.va, axis=0)
     subjects, whole = by_subject(averaged), concordance(_prediction(averaged), val)
-    sure = score_intervals(subjects)
-    apart = paired_difference(subjects, default) if default else None
+    intervals = score_intervals(subjects)
+    difference = paired_difference(subjects, default) if default else None
     return TableRow(
-        row.group,
-        row.row,
-        len(row.va),
+        variant.group,
+        variant.row,
+        len(variant.va),
         float(scores[:, 0].mean()),
         float(scores[:, 1].mean()),
         float(scores.mean()),
         over_seeds and over_seeds.low,
         over_seeds and over_seeds.high,
         (whole.valence.ccc() + whole.arousal.ccc()) / 2,
-        sure and sure.mean.low,
-        sure and sure.mean.high,
-        apart and apart.mean.value,
-        apart and apart.mean.low,
-        apart and apart.mean.high,
+        intervals and intervals.mean.low,
+        intervals and intervals.mean.high,
+        difference and difference.mean.value,
+        difference and difference.mean.low,
+        difference and difference.mean.high,
     )
 
 
 def _prediction(va: Va) -> Prediction:
-    """As a prediction; which rows were interpolated changes no score."""
+    """A prediction without interpolated rows, which do not change a score."""
     return Prediction(va, np.zeros(len(va), dtype=bool))
 
 
 def as_csv(lines: Sequence[TableRow]) -> str:
-    """The lines to the last digit; an empty cell where there is no value."""
+    """The table as CSV, with all digits and with empty cells for None."""
     text = io.StringIO()
     writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
     writer.writeheader()
@@ -140,12 +140,12 @@ def as_csv(lines: Sequence[TableRow]) -> str:
 
 
 def as_markdown(lines: Sequence[TableRow]) -> str:
-    """The lines as a table for a document."""
+    """The table as Markdown."""
     head = ("", "row", "seeds", "valence", "arousal", "mean", "of the average", "to default")
-    written = [f"| {' | '.join(head)} |", "|---|---|" + "--:|" * (len(head) - 2)]
+    text = [f"| {' | '.join(head)} |", "|---|---|" + "--:|" * (len(head) - 2)]
     group = ""
     for line in lines:
-        sure = "**" if line.differs else ""
+        bold = "**" if line.differs else ""
         cells = (
             line.group if line.group != group else "",
             line.row,
@@ -154,19 +154,19 @@ def as_markdown(lines: Sequence[TableRow]) -> str:
             number(line.ccc_arousal),
             number(line.ccc_mean) + _span(line.ccc_mean_low, line.ccc_mean_high),
             number(line.averaged) + _span(line.averaged_low, line.averaged_high),
-            f"{sure}{number(line.difference, '+.3f')}{sure}"
+            f"{bold}{number(line.difference, '+.3f')}{bold}"
             + _span(line.difference_low, line.difference_high, "+.3f"),
         )
         group = line.group
-        written.append(f"| {' | '.join(cells)} |")
-    return "\n".join(written) + "\n"
+        text.append(f"| {' | '.join(cells)} |")
+    return "\n".join(text) + "\n"
 
 
 def number(value: float | None, form: str = ".3f") -> str:
-    """The value; a dash for None."""
+    """The formatted value; a dash for None."""
     return "\N{EN DASH}" if value is None else format(value, form)
 
 
 def _span(low: float | None, high: float | None, form: str = ".3f") -> str:
-    """An interval in brackets; nothing for None."""
+    """An interval in brackets; empty for None."""
     return "" if low is None or high is None else f" [{low:{form}}, {high:{form}}]"

@@ -1,4 +1,4 @@
-"""What every baseline's config has, and how it chooses its settings: on people it did not see."""
+"""The config of every baseline, and the folds over subjects that choose its settings."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -7,7 +7,6 @@ from typing import Annotated, Any, Protocol, runtime_checkable
 import numpy as np
 from jaxtyping import Float64, Int64
 from pydantic import AfterValidator, ConfigDict, Field
-from scipy.ndimage import uniform_filter1d
 
 from features.config import Config
 from features.errors import InputError
@@ -52,7 +51,7 @@ class BaselineConfig(Config, ABC):
     model_config = ConfigDict(allow_inf_nan=False)
 
     modalities: Modalities = ("visual", "audio")
-    """What is read: sight, sound or both."""
+    """The modalities that are read."""
 
     @abstractmethod
     def features(
@@ -87,6 +86,8 @@ def smoothed(
     values: Float64[np.ndarray, "T D"], time_s: Float64[np.ndarray, "T"], span_s: float
 ) -> Float64[np.ndarray, "T D"]:
     """Each row's mean over a span about it, within its clip; ends hold."""
+    from scipy.ndimage import uniform_filter1d
+
     step_s = extend_times(time_s, 1)[-1] - time_s[-1]
     n_rows = round(span_s / float(step_s))
     return uniform_filter1d(values, max(1, n_rows), axis=0, mode="nearest")

@@ -78,9 +78,9 @@ def _any_valid(bank: PackedFeatures, modalities: Sequence[Modality]) -> Bool[np.
 def _track(
     bank: PackedFeatures, modality: Modality, span: slice = slice(None)
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Values as stored, and where they are valid, of a span of rows."""
-    values, valid = getattr(bank, modality), getattr(bank, f"{modality}_valid")
-    return values[span].cpu().numpy(), valid[span].cpu().numpy()
+    """The stored values of a span of rows, and which of them are valid."""
+    valid = bank.visual_valid if modality == "visual" else bank.audio_valid
+    return bank.embeddings(modality, span).cpu().numpy(), valid[span].cpu().numpy()
 
 
 def _training_mean(train: PackedFeatures, modality: Modality) -> Float64[np.ndarray, "D"]:

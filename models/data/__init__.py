@@ -1,1 +1,1 @@
-"""Training data: features and labels aligned, packed and cut into windows."""
+"""Training data: features and labels on one clock, packed, in windows and batches."""

@@ -1,4 +1,4 @@
-"""What the bank holds of one clip: both tracks on the label clock, and the labels."""
+"""The features and labels of one clip on its label clock."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -10,25 +10,31 @@ from features.errors import InputError, StoreError
 from features.manifest.labels import Labels
 from features.media.sampling import Sampling
 from features.timeline import typical_step_s
-from models.data.alignment import fill_between_samples, interpolate_audio, pad_or_trim
+from models.data.alignment import (
+    check_lengths,
+    fill_between_samples,
+    interpolate_audio,
+    pad_or_trim,
+)
 from models.data.feature_sets import FeatureSets
 
 
 @dataclass(frozen=True, slots=True)
 class AlignedClip:
-    """One row per label row, or per frame where there are no labels."""
+    """One row per label row, or per frame of a clip without labels."""
 
     clip_id: str
+    n_frames: int
+    """Before padding and trimming."""
     visual: Track
     audio: Track
-    """At the visual track's times."""
+    """At the times of the visual track."""
     labels: Labels | None
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """Its part of every array of a `Bank`, by the bank's own names."""
+        """The clip's part of each array of `PackedFeatures`, by name."""
         n = len(self.visual.time_s)
-        none = Labels(np.zeros((n, 2)), np.zeros(n, dtype=bool))
-        labels = self.labels or none
+        labels = self.labels or Labels(np.zeros((n, 2)), np.zeros(n, dtype=bool))
         return {
             "time_s": self.visual.time_s,
             "visual": self.visual.values,
@@ -40,30 +46,37 @@ class AlignedClip:
         }
 
 
-def align_clip(
-    sets: FeatureSets, labels: Mapping[str, Labels | None], max_rows_apart: int
-) -> Iterator[AlignedClip]:
-    """The clips that `labels` names, in its order, each read as it is asked for.
+def check_clip_length(clip_id: str, n_rows: int, n_frames: int, max_length_mismatch: int) -> None:
+    """Raise `InputError` if a clip's label rows and frames differ by more than allowed."""
+    try:
+        check_lengths(n_rows, n_frames, max_length_mismatch)
+    except ValueError as error:
+        raise InputError(
+            f"clip {clip_id!r}: {error}; is this the annotation of another video? correct it, "
+            "take the clip out of the manifest, or allow more with max_length_mismatch=N"
+        ) from None
 
-    `InputError` where label rows and frames are further apart than allowed, `StoreError` where a
-    record cannot be read.
+
+def align_clips(
+    sets: FeatureSets, labels: Mapping[str, Labels | None], max_length_mismatch: int
+) -> Iterator[AlignedClip]:
+    """The clips that `labels` names, in its order, read from the store one by one.
+
+    Raises `InputError` if label rows and frames of a clip differ by more than
+    `max_length_mismatch`, and `StoreError` if a record cannot be read.
     """
     widths: tuple[int, int] | None = None
     sampling = Sampling.from_spec(sets.visual.sampling.get("rows"))
     for clip_id, item in labels.items():
         frames = sets.store.read(sets.visual.name, clip_id)
+        n_frames = len(frames.values)
+        n_rows = len(item.va) if item else n_frames
+        check_clip_length(clip_id, n_rows, n_frames, max_length_mismatch)
         if not sampling.is_every_frame:
             frames = fill_between_samples(
                 frames, sampling.interval_s(typical_step_s(frames.time_s))
             )
-        n_rows = len(item.va) if item else len(frames.values)
-        try:
-            visual = pad_or_trim(frames, n_rows, max_rows_apart)
-        except ValueError as error:
-            raise InputError(
-                f"clip {clip_id!r}: {error}; is this the annotation of another video? correct it, "
-                "take the clip out of the manifest, or allow more with max_rows_apart=N"
-            ) from None
+        visual = pad_or_trim(frames, n_rows, max_length_mismatch)
         audio = interpolate_audio(sets.store.read(sets.audio.name, clip_id), visual.time_s)
         found = visual.values.shape[1], audio.values.shape[1]
         if found != (widths := widths or found):
@@ -72,4 +85,4 @@ def align_clip(
                 f"before it of {widths[0]} and {widths[1]}; extract it again (`vaflow verify` "
                 "tells what is wrong with a store)"
             )
-        yield AlignedClip(clip_id, visual, audio, item)
+        yield AlignedClip(clip_id, n_frames, visual, audio, item)

@@ -1,21 +1,24 @@
 """A batch of windows, and the targets of its rows."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 from jaxtyping import Bool, Float
 from torch import Tensor
+
+Modality = Literal["visual", "audio"]
 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
     """Windows of rows. Padding is valid in neither modality.
 
-    Both modalities span the same time. In dense windows row t of one is row t of the other;
-    causal windows have more rows of sound than of sight.
+    Both modalities span the same time. In dense windows row t is the same frame in both; causal
+    windows have more audio rows than visual rows.
     """
 
     visual: Float[Tensor, "B T Dv"]
-    """Embeddings as the encoder gave them, not of unit length; 0 where not valid."""
+    """Embeddings as the encoder returned them, not normalised; 0 if not valid."""
     visual_valid: Bool[Tensor, "B T"]
     audio: Float[Tensor, "B S Da"]
     audio_valid: Bool[Tensor, "B S"]
@@ -23,8 +26,8 @@ class Batch:
 
 @dataclass(frozen=True, slots=True)
 class Targets:
-    """The truth of the rows that are predicted."""
+    """The labels of the rows that are predicted."""
 
     va: Float[Tensor, "B P 2"]
-    """0 where not valid."""
+    """Valence and arousal; 0 if not valid."""
     valid: Bool[Tensor, "B P"]

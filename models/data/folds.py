@@ -1,4 +1,4 @@
-"""Folds of clips by the person they show, and the manifests that make each fold a val split."""
+"""Folds of clips by subject."""
 
 from collections.abc import Sequence
 from typing import Annotated, Literal
@@ -10,33 +10,33 @@ from features.errors import InputError
 from features.manifest.manifest import Manifest
 from models.data.splits import clips_of_split, subject_by_clip
 
-Folds = Annotated[int, Field(ge=2, le=20)]  # how many
+Folds = Annotated[int, Field(ge=2, le=20)]
 Over = Literal["train", "train+val"]
-"""The splits whose clips are dealt into folds."""
+"""The splits whose clips are divided into folds."""
 
 
 def clips_over(manifest: Manifest, over: Over) -> tuple[Clip, ...]:
-    """The clips of the splits, in the manifest's order; `InputError` where a split has none."""
+    """The clips of the splits, in the manifest's order; raises `InputError` if a split is empty."""
     wanted = {clip.id for split in over.split("+") for clip in clips_of_split(manifest, split)}
     return tuple(clip for clip in manifest.clips if clip.id in wanted)
 
 
 def deal_folds(clips: Sequence[Clip], folds: int) -> dict[str, tuple[Clip, ...]]:
-    """The clips of each fold by its name; a subject is in one fold, and folds are about equal.
+    """The clips of each fold, by name; each subject is in one fold, and sizes are about equal.
 
-    The same whatever order the clips come in, but for the order within a fold. `InputError` where
-    there are fewer subjects than folds.
+    The order of the clips decides only the order within a fold. Raises `InputError` if there are
+    fewer subjects than folds.
     """
-    owners = list(subject_by_clip(clips).values())
-    if (n := len(set(owners))) < folds:
+    subjects = list(subject_by_clip(clips).values())
+    if (n := len(set(subjects))) < folds:
         raise InputError(
             f"folds = {folds}: the clips show {n} subject{'' if n == 1 else 's'}, and a fold needs "
             "one of its own; give fewer folds, or clips of more people"
         )
-    from sklearn.model_selection import GroupKFold  # half a second, that no other stage needs
+    from sklearn.model_selection import GroupKFold  # takes half a second
 
-    dealt = GroupKFold(folds).split(clips, groups=owners)
+    split = GroupKFold(folds).split(clips, groups=subjects)
     return {
-        f"fold-{k}": tuple(clips[index] for index in sorted(held))
-        for k, (_, held) in enumerate(dealt, 1)
+        f"fold-{k}": tuple(clips[index] for index in sorted(held_out))
+        for k, (_, held_out) in enumerate(split, 1)
     }

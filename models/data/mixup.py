@@ -1,4 +1,4 @@
-"""Mixup: windows that lie between two windows, so that a head learns fewer people by heart."""
+"""Mixup (Zhang et al., 2018): weighted means of two windows, against memorising subjects."""
 
 import numpy as np
 import torch
@@ -10,13 +10,13 @@ from models.data.batch import Batch, Targets
 def mixup(
     batch: Batch, targets: Targets, draws: np.random.Generator, alpha: float
 ) -> tuple[Batch, Targets]:
-    """Each window mixed with another of the batch, embeddings and truth alike (Zhang et al., 2018).
+    """Each window mixed with another one of the batch, embeddings and labels alike.
 
-    One share for the whole batch, from Beta(alpha, alpha). What is not valid in both is not
-    valid in the mixture, nor is the truth of a row in which nothing is left to see or hear.
+    The whole batch has one share, drawn from Beta(alpha, alpha). A row is valid if it is valid in
+    both windows, and its label if the row is valid in a modality, too.
     """
     share = float(draws.beta(alpha, alpha))
-    # Without waiting: what lies in pageable memory is copied aside before the call returns.
+    # non-blocking is safe here: pageable memory is staged before the call returns
     partner = torch.from_numpy(draws.permutation(len(batch.visual))).to(
         batch.visual.device, non_blocking=True
     )

@@ -1,7 +1,7 @@
-"""The bank: every row of many clips, end to end in one array per modality."""
+"""The features and labels of many clips, end to end in one array each."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Bool, Float, Float16, Float64, Int64, Shaped
 from torch import Tensor
 
-from models.data.batch import Batch, Targets
+from models.data.batch import Batch, Modality, Targets
 from models.data.windows import Rows, Windows
 
 ROWS_AT_ONCE = 65536  # bounds the float64 copy that sums are made from
@@ -17,126 +17,153 @@ ROWS_AT_ONCE = 65536  # bounds the float64 copy that sums are made from
 
 @dataclass(frozen=True, slots=True)
 class Streaming:
-    """How windows of a bank reach a device that has no room for all of it."""
+    """How windows reach a device that has no room for all rows."""
 
     device: torch.device
     n_rows: int
-    """That may lie on the device at once."""
+    """Rows that fit on the device at once."""
 
 
 @dataclass(frozen=True, slots=True)
 class PackedFeatures:
-    """Rows on the label clock. Clip c has rows [offsets[c], offsets[c + 1]), in frame order."""
+    """Rows on the label clock. Clip c has the rows [offsets[c], offsets[c + 1]), in frame order."""
 
     clip_ids: tuple[str, ...]
     offsets: Int64[np.ndarray, "C"]
     """One more than there are clips."""
     time_s: Float64[np.ndarray, "N"]
-    """On each video's own clock."""
-    visual: Float16[Tensor, "N Dv"]
+    """Presentation time in the clip's video."""
+    visual: Float16[Tensor, "M Dv"]
     visual_valid: Bool[Tensor, "N"]
-    audio: Float16[Tensor, "N Da"]
+    audio: Float16[Tensor, "M Da"]
     audio_valid: Bool[Tensor, "N"]
     va: Float64[Tensor, "N 2"]
-    """0 where not annotated."""
+    """Valence and arousal; 0 if not annotated."""
     va_valid: Bool[Tensor, "N"]
+    index: Int64[Tensor, "N"] | None = None
+    """The row of `visual` and `audio` that holds each row. None if M = N and the orders agree."""
     streaming: Streaming | None = None
-    """None where all rows lie on the device that windows are gathered on."""
+    """None if all rows lie on the device that windows are gathered on."""
 
     @property
     def device(self) -> torch.device:
-        """Where windows are gathered to."""
+        """The device that windows are gathered on."""
         return self.streaming.device if self.streaming else self.visual.device
 
     @property
     def n_bytes(self) -> int:
-        """Of all tensors."""
-        return sum(tensor.nbytes for tensor in self._tensors().values())
+        """The size of all N rows."""
+        whole = (self.visual_valid, self.audio_valid, self.va, self.va_valid)
+        widths = self.visual[:1].nbytes + self.audio[:1].nbytes
+        return sum(tensor.nbytes for tensor in whole) + len(self.time_s) * widths
 
     def spans(self) -> Iterator[tuple[str, slice]]:
-        """Each clip's id, and its rows."""
+        """The id of each clip and its rows."""
         for clip_id, (start, stop) in zip(
             self.clip_ids, pairwise(self.offsets.tolist()), strict=True
         ):
             yield clip_id, slice(start, stop)
 
-    def part(self, clip_ids: Sequence[str]) -> "PackedFeatures":
-        """The rows of clips that stand one after the other in the bank, without a copy of them.
+    def embeddings(
+        self, modality: Modality, rows: slice | Int64[Tensor, "*R"] = slice(None)
+    ) -> Float16[Tensor, "*R D"]:
+        """The embeddings of some rows."""
+        values = self.visual if modality == "visual" else self.audio
+        if self.index is not None:
+            rows = self.index[rows]
+        return values[rows] if isinstance(rows, slice) else index_rows(values, rows)
 
-        `ValueError` where they do not.
-        """
-        first = self.clip_ids.index(clip_ids[0])
-        stop = first + len(clip_ids)
-        if self.clip_ids[first:stop] != tuple(clip_ids):
-            raise ValueError(f"{', '.join(clip_ids)} do not stand one after the other in the bank")
-        offsets = self.offsets[first : stop + 1]
-        rows = slice(int(offsets[0]), int(offsets[-1]))
-        cut = {name: tensor[rows] for name, tensor in self._tensors().items()}
+    def select(self, clip_ids: Sequence[str]) -> "PackedFeatures":
+        """The rows of some clips, in the order given. The embeddings are shared, not copied."""
+        if tuple(clip_ids) == self.clip_ids:
+            return self
+        spans = dict(self.spans())
+        chosen = [spans[clip_id] for clip_id in clip_ids]
+        rows = np.concatenate([np.r_[span] for span in chosen])
+        index = torch.from_numpy(rows).to(self.visual.device)
         return replace(
             self,
-            clip_ids=self.clip_ids[first:stop],
-            offsets=offsets - offsets[0],
+            clip_ids=tuple(clip_ids),
+            offsets=_offsets(chosen),
             time_s=self.time_s[rows],
-            **cut,
+            visual_valid=self.visual_valid[index],
+            audio_valid=self.audio_valid[index],
+            va=self.va[index],
+            va_valid=self.va_valid[index],
+            index=index if self.index is None else self.index[index],
         )
 
     def to(self, device: torch.device) -> "PackedFeatures":
-        """The bank with its tensors on a device."""
-        tensors = {name: tensor.to(device) for name, tensor in self._tensors().items()}
-        return replace(self, **tensors, streaming=None)
+        """The rows on a device; no copy if they lie there."""
+        if device == self.visual.device:
+            return replace(self, streaming=None)
+        moved = self.copy_runs([span for _, span in self.spans()], device)
+        return replace(moved, clip_ids=self.clip_ids)
 
-    def runs(self, runs: Sequence[slice], device: torch.device) -> "PackedFeatures":
-        """These runs of rows, one after the other, copied to a device; its clips have no names."""
-        offsets = np.cumsum([0, *(run.stop - run.start for run in runs)], dtype=np.int64)
-        copied = {}
-        for name, whole in self._tensors().items():
-            shape = (int(offsets[-1]), *whole.shape[1:])
-            copied[name] = torch.empty(shape, dtype=whole.dtype, device=device)
+    def copy_runs(self, runs: Sequence[slice], device: torch.device) -> "PackedFeatures":
+        """A copy of runs of rows on a device, one after the other, as clips without names."""
+        offsets = _offsets(runs)
+        n_rows = int(offsets[-1])
+
+        def copied(whole: Tensor, modality: Modality | None = None) -> Tensor:
+            target = torch.empty((n_rows, *whole.shape[1:]), dtype=whole.dtype, device=device)
             for run, (start, stop) in zip(runs, pairwise(offsets.tolist()), strict=True):
-                copied[name][start:stop] = whole[run]  # run by run: no second copy of all of them
-        time_s = np.concatenate([self.time_s[run] for run in runs])
-        return PackedFeatures(("",) * len(runs), offsets, time_s, **copied, streaming=None)
+                # run by run: no second copy of all of them
+                target[start:stop] = self.embeddings(modality, run) if modality else whole[run]
+            return target
+
+        return PackedFeatures(
+            ("",) * len(runs),
+            offsets,
+            np.concatenate([self.time_s[run] for run in runs]),
+            visual=copied(self.visual, "visual"),
+            visual_valid=copied(self.visual_valid),
+            audio=copied(self.audio, "audio"),
+            audio_valid=copied(self.audio_valid),
+            va=copied(self.va),
+            va_valid=copied(self.va_valid),
+        )
 
     def gather(self, windows: Windows, chosen: Int64[np.ndarray, "B"]) -> tuple[Batch, Targets]:
-        """The chosen windows, padded to one size; by index, on the bank's device."""
+        """The windows of these numbers, padded to one size, on `device`."""
         return self.read(windows.visual(chosen), windows.audio(chosen), windows.predicted(chosen))
 
-    def read(self, seen: Rows, heard: Rows, predicted: Rows) -> tuple[Batch, Targets]:
-        """The windows of these rows, on the bank's device."""
-        rows, real = self._placed(predicted)
-        # A row of which nothing was seen or heard teaches nothing.
-        perceived = taken(self.visual_valid, rows) | taken(self.audio_valid, rows)
-        known = (taken(self.va_valid, rows) & perceived & real).to(self.device)
-        va = taken(self.va, rows).to(self.device).float()
+    def read(self, visual: Rows, audio: Rows, predicted: Rows) -> tuple[Batch, Targets]:
+        """The windows of these rows, on `device`."""
+        rows, real = self._indices(predicted)
+        # a row that is valid in neither modality teaches nothing
+        any_valid = index_rows(self.visual_valid, rows) | index_rows(self.audio_valid, rows)
+        valid = (index_rows(self.va_valid, rows) & any_valid & real).to(self.device)
+        va = index_rows(self.va, rows).to(self.device).float()
         batch = Batch(
-            *self._read(self.visual, self.visual_valid, seen),
-            *self._read(self.audio, self.audio_valid, heard),
+            *self._read("visual", self.visual_valid, visual),
+            *self._read("audio", self.audio_valid, audio),
         )
-        return batch, Targets(va * known.unsqueeze(-1), known)
+        return batch, Targets(va * valid.unsqueeze(-1), valid)
 
     def _read(
-        self, values: Float16[Tensor, "N D"], valid: Bool[Tensor, "N"], rows: Rows
+        self, modality: Modality, valid: Bool[Tensor, "N"], rows: Rows
     ) -> tuple[Float[Tensor, "B T D"], Bool[Tensor, "B T"]]:
         """Rows of one modality, and which are valid; padding is 0, and not valid."""
-        index, real = self._placed(rows)
-        found = taken(values, index).to(self.device).float()
-        known = taken(valid, index)
+        index, real = self._indices(rows)
+        values = self.embeddings(modality, index).to(self.device).float()
+        known = index_rows(valid, index)
         if not rows.real.all():  # asked of the CPU: a GPU would have to be waited for
-            found *= real.to(self.device).unsqueeze(-1)
+            values *= real.to(self.device).unsqueeze(-1)
             known &= real
-        return found, known.to(self.device)
+        return values, known.to(self.device)
 
-    def _placed(self, rows: Rows) -> tuple[Int64[Tensor, "B T"], Bool[Tensor, "B T"]]:
-        """Places where the rows lie."""
+    def _indices(self, rows: Rows) -> tuple[Int64[Tensor, "B T"], Bool[Tensor, "B T"]]:
+        """The rows as tensors on the device of the features."""
         device = self.visual.device
         return torch.from_numpy(rows.index).to(device), torch.from_numpy(rows.real).to(device)
 
-    def _tensors(self) -> dict[str, Tensor]:
-        """The fields with a row each, by name."""
-        values = {field.name: getattr(self, field.name) for field in fields(self)}
-        return {name: value for name, value in values.items() if isinstance(value, Tensor)}
 
-
-def taken(values: Shaped[Tensor, "N *D"], rows: Int64[Tensor, "B T"]) -> Shaped[Tensor, "B T *D"]:
-    """The rows by index: of long rows this copies each whole, where `values[rows]` does not."""
+def index_rows(values: Shaped[Tensor, "N ..."], rows: Int64[Tensor, "..."]) -> Tensor:
+    """`values[rows]`, faster for long rows: each is copied whole."""
     return values.index_select(0, rows.flatten()).unflatten(0, rows.shape)
+
+
+def _offsets(runs: Sequence[slice]) -> Int64[np.ndarray, "C"]:
+    """Where each run begins if they stand one after the other, and where the last one ends."""
+    return np.cumsum([0, *(run.stop - run.start for run in runs)], dtype=np.int64)

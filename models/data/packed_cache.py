@@ -1,28 +1,25 @@
-"""From manifest and store to a bank."""
+"""The cache of packed features beside a store."""
 
 import errno
 import hashlib
 import logging
 import time
 from collections.abc import Iterator, Mapping
-from functools import partial
-
-from pydantic import JsonValue
+from pathlib import Path
 
 from features.canonical_json import canonical
 from features.errors import StoreError
-from features.manifest.labels import Labels
-from features.store.work_folder import BANKS, LOCKS, STAGING
+from features.manifest.labels import Labels, labels_digest
+from features.store.work_folder import bank_lock, banks_folder, staging_folder
 from features.system.locks import file_lock
-from features.timeline import MAX_ROWS_APART
-from models.data.aligned_clip import AlignedClip, align_clip
-from models.data.feature_sets import FeatureSets, records_digest
+from features.timeline import MAX_LENGTH_MISMATCH
+from models.data.aligned_clip import AlignedClip, align_clips, check_clip_length
+from models.data.feature_sets import FeatureSets, record_files
 from models.data.packed import PackedFeatures
-from models.data.packed_file import VERSION, open_packed, pack, pack_in_memory
-from models.data.splits import digest_of_labels
+from models.data.packed_file import VERSION, PackedFile, open_packed, pack, pack_in_memory
 
-KEY_DIGITS = 16  # hexadecimal, of the key, that name a bank's folder
-UNWRITABLE = {  # no right to, or no room
+KEY_DIGITS = 16  # hexadecimal digits of the key that name a folder
+UNWRITABLE = {  # no permission, or no room
     errno.EROFS,
     errno.EACCES,
     errno.EPERM,
@@ -37,59 +34,80 @@ log = logging.getLogger(__name__)
 def load_packed(
     sets: FeatureSets,
     labels: Mapping[str, Labels | None],
-    max_rows_apart: int = MAX_ROWS_APART,
+    max_length_mismatch: int = MAX_LENGTH_MISMATCH,
 ) -> PackedFeatures:
-    """The rows of the clips that `labels` names, in its order; without labels, a row per frame.
+    """The rows of the clips that `labels` names, in its order; a row per frame without labels.
 
-    They are packed once and kept beside the store, as a memory map that later calls and other
-    processes open without reading the store; another record, label or order is another bank. Where
-    it cannot be kept it is packed in memory, which is logged. `InputError` where label rows and
-    frames are further apart than allowed, `StoreError` where a record is missing or cannot be read.
+    Clips are packed once and kept beside the store as memory maps, which later calls and other
+    processes open without reading the store. A packed file that holds these clips and others
+    serves, too: so a training, its folds and its scoring share one. If nothing can be written
+    there, the clips are packed in memory, and a warning is logged.
+
+    Raises `InputError` if label rows and frames of a clip differ by more than
+    `max_length_mismatch`, and `StoreError` if a record is missing or cannot be read.
     """
-    key = _cache_key(sets, labels, max_rows_apart)
-    rows = partial(_rows, sets, labels, max_rows_apart, key)
+    sources = _source_digests(sets, labels)
     work = sets.store.work
-    folder = work / BANKS / key[:KEY_DIGITS]
-    if found := open_packed(folder, key):
-        return found
+    key = hashlib.sha256(canonical({"version": VERSION, "clips": sources})).hexdigest()
+    folder = banks_folder(work) / key[:KEY_DIGITS]
+    packed = _find(folder, sources)
     try:
-        with file_lock(work / LOCKS / f"bank.{folder.name}"):
-            if found := open_packed(folder, key):  # another process has packed it meanwhile
-                return found
-            began = time.monotonic()
-            pack(folder, work / STAGING, key, rows())
-            took_s = time.monotonic() - began
-            log.info("packed %d clips into %s in %.1f s", len(labels), folder, took_s)
+        if packed is None:
+            with file_lock(bank_lock(work, folder.name)):
+                packed = open_packed(folder, sources)  # by another process, meanwhile
+                if packed is None:
+                    began = time.monotonic()
+                    pack(
+                        folder,
+                        staging_folder(work),
+                        sources,
+                        _clips(sets, labels, max_length_mismatch, sources),
+                    )
+                    took_s = time.monotonic() - began
+                    log.info("packed %d clips into %s in %.1f s", len(labels), folder, took_s)
+                    packed = open_packed(folder, sources)
     except OSError as error:
         if error.errno not in UNWRITABLE:
             raise
-        log.warning("%s: the bank is packed in memory, and anew each time", error)
-        return pack_in_memory(rows())
-    found = open_packed(folder, key)
-    assert found is not None  # just packed
-    return found
+        log.warning("%s: the features are packed in memory, each time again", error)
+        return pack_in_memory(_clips(sets, labels, max_length_mismatch, sources))
+    assert packed is not None  # just packed
+    for clip_id, item in labels.items():
+        n_frames = packed.n_frames[clip_id]
+        n_rows = len(item.va) if item else n_frames
+        check_clip_length(clip_id, n_rows, n_frames, max_length_mismatch)
+    return packed.features.select(tuple(labels))
 
 
-def _cache_key(sets: FeatureSets, labels: Mapping[str, Labels | None], max_rows_apart: int) -> str:
-    """sha256 of all that decides a bank's rows."""
-    decisive: dict[str, JsonValue] = {
-        "version": VERSION,
-        "visual": records_digest(sets, list(labels), "visual"),
-        "audio": records_digest(sets, list(labels), "audio"),
-        "clips": list(labels),
-        "labels": digest_of_labels(labels),
-        "max_rows_apart": max_rows_apart,
+def _find(folder: Path, sources: Mapping[str, str]) -> PackedFile | None:
+    """The packed file in the folder, or one beside it that holds these clips, too."""
+    others = sorted(folder.parent.iterdir()) if folder.parent.is_dir() else []
+    found = (open_packed(path, sources) for path in (folder, *others))
+    return next((packed for packed in found if packed), None)
+
+
+def _source_digests(sets: FeatureSets, labels: Mapping[str, Labels | None]) -> dict[str, str]:
+    """By clip the sha256 of everything that decides its rows."""
+    visual = record_files(sets, list(labels), "visual")
+    audio = record_files(sets, list(labels), "audio")
+    return {
+        clip_id: hashlib.sha256(
+            canonical([visual[clip_id], audio[clip_id], item and labels_digest(item)])
+        ).hexdigest()
+        for clip_id, item in labels.items()
     }
-    return hashlib.sha256(canonical(decisive)).hexdigest()
 
 
-def _rows(
-    sets: FeatureSets, labels: Mapping[str, Labels | None], max_rows_apart: int, key: str
+def _clips(
+    sets: FeatureSets,
+    labels: Mapping[str, Labels | None],
+    max_length_mismatch: int,
+    sources: Mapping[str, str],
 ) -> Iterator[AlignedClip]:
-    """The rows of the clips; `StoreError` after the last where they are not those of the key."""
-    yield from align_clip(sets, labels, max_rows_apart)
-    if _cache_key(sets, labels, max_rows_apart) != key:
+    """The aligned clips; raises `StoreError` after the last if they are not those of `sources`."""
+    yield from align_clips(sets, labels, max_length_mismatch)
+    if _source_digests(sets, labels) != sources:
         raise StoreError(
-            f"features in {sets.store.place.path()} were replaced while they were read; wait for "
+            f"features in {sets.store.backend.path()} were replaced while they were read; wait for "
             "extract-features to end, and run this again"
         )

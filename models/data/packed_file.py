@@ -1,13 +1,14 @@
-"""A bank on disk: a file per array, opened as memory maps.
+"""Packed features on disk: one file per array, opened as memory maps.
 
-    <key>/             names what it was packed from; in <store>.work/banks/ (models/loading.py)
-        bank.json      clips, their numbers of rows, size and time of every file, its own digest
-        visual.npy     (N, Dv) float16; so the others, by the names of `PackedFeatures`
+    <key>/             in <store>.work/banks/; models/data/packed_cache.py makes the key
+        bank.json      the clips with their numbers of rows and frames and the digests of their
+                       sources; size and time of each file; its own digest
+        visual.npy     (N, Dv) float16; the other arrays by the names of `PackedFeatures`
 
-It comes to be in staging, is synced, and renamed into place. Opening it holds `bank.json` to its
-digest, and every file to its form, its size and the time it was written at: a file that was cut
-short, or written to by whatever program, is noticed. The arrays are not read for it, so a bit that
-the disk itself turns over is not: the store's checksums were held when it was packed.
+A folder is written in staging, synced and renamed into place. Opening it checks the digest of
+`bank.json` and the format, size and modification time of each file, so a file that was truncated
+or written to is noticed. The arrays are not read for that, so a bit that flips on the disk is not:
+the store's checksums were verified when the file was packed.
 """
 
 import hashlib
@@ -19,6 +20,7 @@ import shutil
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
@@ -31,7 +33,7 @@ from models.data.aligned_clip import AlignedClip
 from models.data.packed import PackedFeatures
 
 HEADER = "bank.json"
-VERSION = 1  # raised where the same input gives other rows, or files of another form
+VERSION = 2  # raised if the same input gives other rows, or the files another format
 DTYPES = {
     "time_s": "<f8",
     "visual": "<f2",
@@ -41,41 +43,56 @@ DTYPES = {
     "va": "<f8",
     "va_valid": "|b1",
 }
-NO_RESERVE = getattr(mmap, "MAP_NORESERVE", 0x4000)  # Linux's; Python names it from 3.13 on
+NO_RESERVE = getattr(mmap, "MAP_NORESERVE", 0x4000)  # Linux's; Python has it from 3.13 on
 
 log = logging.getLogger(__name__)
 
 
-def pack(folder: Path, staging: Path, key: str, clips: Iterable[AlignedClip]) -> None:
-    """Put the rows of the clips into `folder`, clip by clip: memory holds one at a time.
+@dataclass(frozen=True, slots=True)
+class PackedFile:
+    """An opened folder."""
 
-    `staging` is on the same disk. Whoever calls holds the bank's lock, so what lies there of this
-    bank was left by one that was killed, and goes. An `OSError` names the folder.
+    features: PackedFeatures
+    n_frames: dict[str, int]
+    """Of each clip, before padding and trimming."""
+
+
+def pack(
+    folder: Path, staging: Path, sources: Mapping[str, str], clips: Iterable[AlignedClip]
+) -> None:
+    """Write the rows of the clips to `folder`, with one clip in memory at a time.
+
+    `sources` has the digest of what each clip is made from. `staging` is on the same disk as
+    `folder`. The caller holds the folder's lock, so what is left of it in staging was left by a
+    killed process, and is removed. An `OSError` names the folder.
     """
     for left in staging.glob(f"bank.{folder.name}.*"):
         shutil.rmtree(left)
     staged = staging / f"bank.{folder.name}.{uuid.uuid4().hex}"
+    replaced = staged.with_name(staged.name + ".old")
     with errors_name(folder):
         staged.mkdir(parents=True)
     try:
-        n_rows = _written(staged, folder, clips)
+        lengths = _write_arrays(staged, folder, clips)
         with errors_name(folder):
-            (staged / HEADER).write_bytes(_header(staged, key, n_rows))
+            (staged / HEADER).write_bytes(_header(staged, sources, lengths))
             sync_tree(staged)
             folder.parent.mkdir(parents=True, exist_ok=True)
             if folder.exists():  # a folder cannot be renamed over one that is not empty
-                log.warning("the bank %s was damaged; it is packed anew", folder)
-                folder.rename(staged.with_name(staged.name + ".old"))
-            staged.rename(folder)  # what commits
+                log.warning("the packed features %s were damaged; they are packed again", folder)
+                folder.rename(replaced)
+            staged.rename(folder)  # the commit
             sync_folder(folder.parent)
     finally:
-        for path in (staged, staged.with_name(staged.name + ".old")):
+        for path in (staged, replaced):
             shutil.rmtree(path, ignore_errors=True)
 
 
-def _written(staged: Path, folder: Path, clips: Iterable[AlignedClip]) -> dict[str, int]:
-    """Write the arrays; returns the number of rows of each clip."""
-    n_rows: dict[str, int] = {}
+def _write_arrays(
+    staged: Path, folder: Path, clips: Iterable[AlignedClip]
+) -> dict[str, tuple[int, int]]:
+    """Write the arrays; returns the number of rows and of frames of each clip."""
+    lengths: dict[str, tuple[int, int]] = {}
     shapes: dict[str, tuple[int, ...]] = {}  # of a row
     with errors_name(folder), ExitStack() as stack:
         files = {
@@ -86,82 +103,92 @@ def _written(staged: Path, folder: Path, clips: Iterable[AlignedClip]) -> dict[s
             for name, part in clip.arrays().items():
                 if name not in shapes:
                     shapes[name] = part.shape[1:]
-                    _begin(files[name], name, (0, *shapes[name]))
+                    _write_npy_header(files[name], name, (0, *shapes[name]))
                 files[name].write(np.ascontiguousarray(part, DTYPES[name]).data)
-            n_rows[clip.clip_id] = len(clip.visual.time_s)
-        for name, file in files.items():  # the head has room for any number of rows
+            lengths[clip.clip_id] = len(clip.visual.time_s), clip.n_frames
+        n_rows = sum(n for n, _ in lengths.values())
+        for name, file in files.items():  # the header has room for any number of rows
             file.seek(0)
-            _begin(file, name, (sum(n_rows.values()), *shapes[name]))
-    return n_rows
+            _write_npy_header(file, name, (n_rows, *shapes[name]))
+    return lengths
 
 
-def _begin(file: BinaryIO, name: str, shape: tuple[int, ...]) -> None:
-    """Write the head of a .npy file, so that `np.load` reads it, too."""
-    form = {"descr": DTYPES[name], "fortran_order": False, "shape": shape}
-    np.lib.format.write_array_header_1_0(file, form)
+def _write_npy_header(file: BinaryIO, name: str, shape: tuple[int, ...]) -> None:
+    """Write the header of a .npy file, which `np.load` reads, too."""
+    header = {"descr": DTYPES[name], "fortran_order": False, "shape": shape}
+    np.lib.format.write_array_header_1_0(file, header)
 
 
-def _header(staged: Path, key: str, n_rows: Mapping[str, int]) -> bytes:
-    """`bank.json` of the files that were written."""
-    said: JsonObject = {
+def _header(
+    staged: Path, sources: Mapping[str, str], lengths: Mapping[str, tuple[int, int]]
+) -> bytes:
+    """The content of `bank.json`."""
+    fields: JsonObject = {
         "version": VERSION,
-        "key": key,
-        "clips": list(n_rows),
-        "n_rows": list(n_rows.values()),
+        "clips": list(lengths),
+        "sources": [sources[clip_id] for clip_id in lengths],
+        "n_rows": [n_rows for n_rows, _ in lengths.values()],
+        "n_frames": [n_frames for _, n_frames in lengths.values()],
         "files": {name: _stamp(staged / f"{name}.npy") for name in DTYPES},
     }
-    return canonical(said | {"digest": _digest(said)})
+    return canonical(fields | {"digest": _digest(fields)})
 
 
-def _digest(said: JsonObject) -> str:
-    return hashlib.sha256(canonical(said)).hexdigest()
+def _digest(fields: JsonObject) -> str:
+    return hashlib.sha256(canonical(fields)).hexdigest()
 
 
 def _stamp(path: Path) -> list[int]:
-    """By what one sees that a file is as it was: its size in bytes, and when it was written."""
-    found = path.stat()
-    return [found.st_size, found.st_mtime_ns]
+    """The size of a file in bytes and its modification time, which change if it is written to."""
+    status = path.stat()
+    return [status.st_size, status.st_mtime_ns]
 
 
-def open_packed(folder: Path, key: str) -> PackedFeatures | None:
-    """The bank in the folder; None where there is none, or it is not as it was packed.
+def open_packed(folder: Path, sources: Mapping[str, str]) -> PackedFile | None:
+    """The packed features in a folder.
 
-    Nothing is read but `bank.json`: the arrays are the page cache's, shared by all processes.
+    None if there are none, if they are damaged, or if they lack a clip of `sources` or hold it
+    made from something else. Only `bank.json` is read: the arrays are memory maps, which all
+    processes share.
     """
     try:
         raw = (folder / HEADER).read_bytes()
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     try:
-        bank = _opened(folder, raw, key)
+        fields = dict(json.loads(raw))
+        if fields.pop("digest") != _digest(fields) or fields["version"] != VERSION:
+            raise ValueError(f"{HEADER} was changed")
+        held = dict(zip(fields["clips"], fields["sources"], strict=True))
+        if not sources.items() <= held.items():
+            return None
+        packed = _open_arrays(folder, fields)
     except (ValueError, KeyError, TypeError, FileNotFoundError) as error:
-        log.info("the bank %s is damaged: %s", folder, error)
+        log.info("the packed features %s are damaged: %s", folder, error)
         return None
-    with suppress(OSError):  # a disk that is read-only: nobody removes a bank from it either
-        os.utime(folder / HEADER)  # `vaflow gc` goes by when it was opened last
-    return bank
+    with suppress(OSError):  # on a read-only disk nobody removes the folder either
+        os.utime(folder / HEADER)  # `vaflow gc` goes by the time of last use
+    return packed
 
 
-def _opened(folder: Path, raw: bytes, key: str) -> PackedFeatures:
-    """The bank; `ValueError` and its kin where a file is not as it was written."""
-    said = dict(json.loads(raw))
-    if said.pop("digest") != _digest(said) or said["key"] != key:
-        raise ValueError(f"{HEADER} was changed")
+def _open_arrays(folder: Path, fields: JsonObject) -> PackedFile:
+    """The arrays as memory maps; raises `ValueError` if a file is not as it was written."""
     arrays: dict[str, np.ndarray] = {}
-    for name, stamp in said["files"].items():
+    for name, stamp in fields["files"].items():
         path = folder / f"{name}.npy"
         if _stamp(path) != stamp:
             raise ValueError(f"{path.name} was changed")
-        arrays[name] = _mapped(path)
-        if arrays[name].dtype != DTYPES[name] or len(arrays[name]) != sum(said["n_rows"]):
-            raise ValueError(f"{path.name} has another form")
-    return _packed_from(said["clips"], said["n_rows"], arrays)
+        arrays[name] = map_npy(path)
+        if arrays[name].dtype != DTYPES[name] or len(arrays[name]) != sum(fields["n_rows"]):
+            raise ValueError(f"{path.name} has another format")
+    features = _packed_from(fields["clips"], fields["n_rows"], arrays)
+    return PackedFile(features, dict(zip(fields["clips"], fields["n_frames"], strict=True)))
 
 
-def _mapped(path: Path) -> np.ndarray:
+def map_npy(path: Path) -> np.ndarray:
     """The array in a .npy file as a memory map; what is written to it stays in this process.
 
-    numpy's own maps are either not writable, which torch warns of, or must fit into memory.
+    numpy's own maps are either not writable, which torch warns about, or must fit into memory.
     """
     with path.open("rb") as file:
         if np.lib.format.read_magic(file) != (1, 0):
@@ -178,7 +205,7 @@ def _mapped(path: Path) -> np.ndarray:
 
 
 def pack_in_memory(clips: Iterable[AlignedClip]) -> PackedFeatures:
-    """The same bank where it cannot be kept on a disk."""
+    """The same rows in memory, for a store beside which nothing can be written."""
     parts: dict[str, list[np.ndarray]] = {name: [] for name in DTYPES}
     n_rows: dict[str, int] = {}
     for clip in clips:
@@ -192,7 +219,7 @@ def pack_in_memory(clips: Iterable[AlignedClip]) -> PackedFeatures:
 def _packed_from(
     clip_ids: Sequence[str], n_rows: Sequence[int], arrays: Mapping[str, np.ndarray]
 ) -> PackedFeatures:
-    """The bank of these arrays, without a copy."""
+    """The arrays as packed features, without a copy."""
     offsets = np.cumsum([0, *n_rows], dtype=np.int64)
     tensors = {name: torch.from_numpy(arrays[name]) for name in DTYPES if name != "time_s"}
     return PackedFeatures(tuple(clip_ids), offsets, arrays["time_s"], **tensors, streaming=None)

@@ -1,4 +1,4 @@
-"""Where a bank lies while it is worked with: on the device whole, or streamed to it."""
+"""Placement of packed features: on the device as a whole, or streamed to it."""
 
 from dataclasses import replace
 
@@ -7,38 +7,38 @@ import torch
 from models.data.packed import PackedFeatures, Streaming
 
 MIB = 2**20
-FREE_SHARE = 0.5  # of a GPU's free memory, that a bank may take: a head needs some, too
-ROWS_SHARE = 0.9  # of the room of a streamed bank: the rest is for windows made of the rows
+FREE_SHARE = 0.5  # of a GPU's free memory that features may take: a head needs some, too
+ROWS_SHARE = 0.9  # of the memory of streamed features; the rest is for windows made of the rows
 
 
 def place_on_device(
-    bank: PackedFeatures,
+    packed: PackedFeatures,
     device: torch.device,
-    mib: int | None,
-    beside: PackedFeatures | None = None,
+    memory_mib: int | None,
+    already_used: PackedFeatures | None = None,
 ) -> PackedFeatures:
-    """The bank on the device, or one that is streamed to it where it takes more than `mib`.
+    """The features on the device, or streamed to it if they take more than `memory_mib`.
 
-    By default a GPU gives half of its free memory; on a CPU the memory map needs none, and stands
-    as it is. What lies `beside` it counts, too. A streamed bank's rows stay where they are:
-    `gather` copies the windows that are asked for, `epoch` large blocks.
+    The default is half of the free memory of a GPU; on a CPU, memory maps are left as they are.
+    Features in `already_used` count towards the limit. The rows of streamed features stay where
+    they are: `gather` copies single windows, `shuffled_batches` large blocks.
     """
-    if device.type == "cpu" and mib is None:
-        return bank
-    taken = beside.n_bytes if beside and not beside.streaming else 0
-    if mib is not None:
-        room = mib * MIB - taken
+    if device.type == "cpu" and memory_mib is None:
+        return packed
+    used = already_used.n_bytes if already_used and not already_used.streaming else 0
+    if memory_mib is not None:
+        room = memory_mib * MIB - used
     else:
         free, _ = torch.cuda.mem_get_info(device)
-        room = int(FREE_SHARE * (free + taken)) - taken
-    if bank.n_bytes <= room:
-        return bank.to(device)
-    n_rows = int(ROWS_SHARE * max(room, 0) / bank.n_bytes * len(bank.time_s))
-    return replace(bank, streaming=Streaming(device, n_rows))
+        room = int(FREE_SHARE * (free + used)) - used
+    if packed.n_bytes <= room:
+        return packed.to(device)
+    n_rows = int(ROWS_SHARE * max(room, 0) / packed.n_bytes * len(packed.time_s))
+    return replace(packed, streaming=Streaming(device, n_rows))
 
 
 def streaming_note(train: PackedFeatures) -> tuple[str, ...]:
-    """A note where the training clips were streamed: their windows were mixed less."""
+    """A note if the training clips were streamed, because that mixes their windows less."""
     if not train.streaming:
         return ()
     return (

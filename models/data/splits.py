@@ -1,7 +1,8 @@
-"""The clips of a split, and their labels."""
+"""The clips of a manifest by split, with their labels."""
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from difflib import get_close_matches
 
 from features.canonical_json import canonical
@@ -9,11 +10,13 @@ from features.clip import Clip
 from features.errors import InputError
 from features.manifest.labels import Labels, is_constant, labels_digest, read_labels
 from features.manifest.manifest import Manifest
-from models.data.feature_sets import some
+from models.data.feature_sets import FeatureSets, some
+from models.data.packed import PackedFeatures
+from models.data.packed_cache import load_packed
 
 
 def clips_of_split(manifest: Manifest, split: str) -> tuple[Clip, ...]:
-    """The clips of a split; `InputError` where it has none."""
+    """The clips of a split; raises `InputError` if it has none."""
     clips = tuple(clip for clip in manifest.clips if clip.split == split)
     if not clips:
         known = sorted({clip.split for clip in manifest.clips if clip.split})
@@ -31,7 +34,7 @@ def clips_of_split(manifest: Manifest, split: str) -> tuple[Clip, ...]:
 
 
 def subject_by_clip(clips: Sequence[Clip]) -> dict[str, str]:
-    """Whom each clip shows; a clip that does not say shows someone of its own."""
+    """The subject of each clip; a clip without one is a subject of its own."""
     return {
         clip.id: f"clip {clip.id}" if clip.subject is None else f"subject {clip.subject}"
         for clip in clips
@@ -41,7 +44,7 @@ def subject_by_clip(clips: Sequence[Clip]) -> dict[str, str]:
 def read_all_labels(
     manifest: Manifest, clips: Sequence[Clip], *, required: bool
 ) -> dict[str, Labels | None]:
-    """The labels of each clip, None where it has none; `InputError` where they are required."""
+    """The labels of each clip, or None; raises `InputError` if required labels are missing."""
     if required and (without := [clip.id for clip in clips if clip.labels is None]):
         raise InputError(
             f"{len(without)} clips to train on have no labels in the manifest ({some(without)}); "
@@ -52,8 +55,8 @@ def read_all_labels(
     }
 
 
-def constant_labels(labels: dict[str, Labels | None]) -> tuple[str, ...]:
-    """A note on each clip whose annotated rows are all the same point."""
+def constant_labels(labels: Mapping[str, Labels | None]) -> tuple[str, ...]:
+    """A note on each clip whose annotated rows all have the same value."""
     return tuple(
         f"{clip_id}: every annotated row has the same label; is it a placeholder?"
         for clip_id, item in labels.items()
@@ -65,3 +68,47 @@ def digest_of_labels(labels: Mapping[str, Labels | None]) -> str:
     """sha256 of the labels of all clips."""
     digests = {clip_id: item and labels_digest(item) for clip_id, item in labels.items()}
     return hashlib.sha256(canonical(dict(digests))).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class ClipGroups:
+    """Clips in splits or folds, with their labels and the feature sets that they are read from."""
+
+    sets: FeatureSets
+    clips: dict[str, tuple[Clip, ...]]
+    """By split or fold."""
+    labels: dict[str, Labels | None]
+    """Of every clip, group after group."""
+
+    @property
+    def all_clips(self) -> tuple[Clip, ...]:
+        """The clips of all groups, group after group."""
+        return tuple(clip for group in self.clips.values() for clip in group)
+
+    def ids(self, group: str) -> tuple[str, ...]:
+        """The ids of the clips of one group."""
+        return tuple(clip.id for clip in self.clips[group])
+
+    def is_annotated(self, group: str) -> bool:
+        """Whether a clip of the group has an annotated row."""
+        labels = (self.labels[clip_id] for clip_id in self.ids(group))
+        return any(item is not None and item.valid.any() for item in labels)
+
+    def load(self, max_length_mismatch: int) -> PackedFeatures:
+        """The rows of all clips, group after group; errors as of `load_packed`.
+
+        `select` takes the rows of a group out of them, so that all groups share one packed file.
+        """
+        return load_packed(self.sets, self.labels, max_length_mismatch)
+
+
+def group_clips(
+    manifest: Manifest,
+    sets: FeatureSets,
+    clips: Mapping[str, tuple[Clip, ...]],
+    *,
+    labelled: bool = True,
+) -> ClipGroups:
+    """The clips with their labels; raises `InputError` if `labelled` and labels are missing."""
+    every = [clip for group in clips.values() for clip in group]
+    return ClipGroups(sets, dict(clips), read_all_labels(manifest, every, required=labelled))

@@ -3,33 +3,43 @@
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Bool, Float, Float16
+from jaxtyping import Bool, Float, Float16, Int64
 from torch import Tensor
 
 from models.data.packed import ROWS_AT_ONCE
 
-STD_FLOOR = 1e-6  # a number that varies less is constant: it is left unscaled
+STD_FLOOR = 1e-6  # a dimension that varies less is constant, and is not scaled
 
 
 @dataclass(frozen=True, slots=True)
 class Statistics:
-    """Mean and standard deviation of each number of an embedding, over the training rows."""
+    """Mean and standard deviation of each dimension of an embedding over the training rows."""
 
     mean: Float[Tensor, "D"]
     std: Float[Tensor, "D"]
-    """Positive; 1 where the number is constant."""
+    """Positive; 1 for a constant dimension."""
 
 
-def statistics(values: Float16[Tensor, "N D"], valid: Bool[Tensor, "N"]) -> Statistics:
-    """Mean and deviation over the valid rows, summed in float64; 0 and 1 where there is none."""
-    width = values.shape[1]
-    weight = valid.double()
-    n = weight.sum().clamp(min=1)
-    mean, square = torch.zeros(2, width, dtype=torch.float64, device=values.device)
-    for rows, part in zip(values.split(ROWS_AT_ONCE), weight.split(ROWS_AT_ONCE), strict=True):
-        mean += part @ rows.double() / n
-    for rows, part in zip(values.split(ROWS_AT_ONCE), weight.split(ROWS_AT_ONCE), strict=True):
-        square += part @ (rows.double() - mean).square() / n
+def statistics(
+    values: Float16[Tensor, "M D"],
+    valid: Bool[Tensor, "N"],
+    index: Int64[Tensor, "N"] | None = None,
+) -> Statistics:
+    """Mean and deviation over the valid rows, summed in float64; 0 and 1 if no row is valid.
+
+    Row n is `values[index[n]]`, or `values[n]` without an index.
+    """
+    weights = valid.double().split(ROWS_AT_ONCE)
+    parts = values.split(ROWS_AT_ONCE) if index is None else index.split(ROWS_AT_ONCE)
+    n = valid.double().sum().clamp(min=1)
+    mean, square = torch.zeros(2, values.shape[1], dtype=torch.float64, device=values.device)
+
+    def rows(part: Tensor) -> Tensor:
+        return (part if index is None else values.index_select(0, part)).double()
+
+    for part, weight in zip(parts, weights, strict=True):
+        mean += weight @ rows(part) / n
+    for part, weight in zip(parts, weights, strict=True):
+        square += weight @ (rows(part) - mean).square() / n
     std = square.sqrt()
-    std = torch.where(std < STD_FLOOR, 1.0, std)
-    return Statistics(mean.float(), std.float())
+    return Statistics(mean.float(), torch.where(std < STD_FLOOR, 1.0, std).float())

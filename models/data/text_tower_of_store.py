@@ -1,19 +1,21 @@
-"""The text tower that belongs to a set of visual features."""
+"""The CLIP text encoder that belongs to a store's visual features."""
 
 import torch
 from pydantic import ValidationError
 
-from features.encoders.clip import ClipConfig, load_clip
 from features.errors import InputError, StoreError, WeightsError
 from models.data.feature_sets import FeatureSets
 from models.regions.text_tower import TextTower
 
 
 def load_text_tower(sets: FeatureSets, clip_id: str, device: torch.device) -> TextTower:
-    """The text side of the CLIP that made the visual features, as the clip's record names it.
+    """The text encoder of the CLIP that made the visual features, named by a clip's record.
 
-    `InputError` where no CLIP made them, `WeightsError` where the weights are others now.
+    Raises `InputError` if no CLIP made them, `StoreError` if the record does not name it, and
+    `WeightsError` if its weights have changed.
     """
+    from features.encoders.clip import ClipConfig, load_clip  # imports open_clip: seconds
+
     spec = sets.visual
     if spec.kind != "clip":
         raise InputError(
@@ -24,8 +26,8 @@ def load_text_tower(sets: FeatureSets, clip_id: str, device: torch.device) -> Te
         config = ClipConfig.model_validate(sets.encoder_config(spec, clip_id))
     except ValidationError:
         raise StoreError(
-            f"the record {spec.name} of clip {clip_id!r} in {sets.store.place.path()} does not say "
-            "which encoder made it; run extract-features again"
+            f"the record {spec.name} of clip {clip_id!r} in {sets.store.backend.path()} does not "
+            "say which encoder made it; run extract-features again"
         ) from None
     loaded = load_clip(config)
     if loaded.weights_sha256 != spec.weights_sha256:

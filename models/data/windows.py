@@ -1,4 +1,4 @@
-"""Windows over the rows of a bank: which rows are read, and which are predicted (pure)."""
+"""Windows over packed rows: which rows are read, and which are predicted (pure)."""
 
 from dataclasses import dataclass
 from itertools import pairwise
@@ -6,19 +6,19 @@ from itertools import pairwise
 import numpy as np
 from jaxtyping import Bool, Float64, Int64
 
-SPAN_S = 10.0  # of a causal window (Jung et al., 2026); so are the next two
-N_VISUAL = 20
+SPAN_S = 10.0  # length of a causal window (Jung et al., 2026)
+N_VISUAL = 20  # rows of a causal window, from the same source
 N_AUDIO = 101
-ROUNDING_S = 1e-6  # a row this little after its time is on show
+ROUNDING_S = 1e-6  # a row that begins this little after a time is shown at it
 
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """Places in a bank, window by window."""
+    """Packed rows, window by window."""
 
     index: Int64[np.ndarray, "B T"]
     real: Bool[np.ndarray, "B T"]
-    """False for padding, whose index is that of some row of the same clip."""
+    """False for padding, whose index is some row of the same clip."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,50 +27,50 @@ class DenseWindows:
 
     first_row: Int64[np.ndarray, "N"]
     n_rows: Int64[np.ndarray, "N"]
-    """Real rows: `size`, or fewer where the whole clip is shorter; the rest is padding."""
+    """Rows without padding: `size`, or fewer if the whole clip is shorter."""
     size: int
 
     def __len__(self) -> int:
         return len(self.first_row)
 
     def visual(self, chosen: Int64[np.ndarray, "B"]) -> Rows:
-        """The rows of the spans."""
-        place = np.arange(self.size)
+        """The rows of these windows, the same for both modalities and for the prediction."""
+        position = np.arange(self.size)
         n_rows = self.n_rows[chosen, None]  # (B, 1)
-        index = self.first_row[chosen, None] + np.minimum(place, n_rows - 1)
-        return Rows(index, place < n_rows)
+        index = self.first_row[chosen, None] + np.minimum(position, n_rows - 1)
+        return Rows(index, position < n_rows)
 
     audio = visual
     predicted = visual
 
     def spans(self) -> tuple[Int64[np.ndarray, "N"], Int64[np.ndarray, "N"]]:
-        """The first row that each window reads, and the row after its last; neither ever falls."""
+        """The first row that each window reads, and the row after its last; both are sorted."""
         return self.first_row, self.first_row + self.n_rows
 
 
 @dataclass(frozen=True, slots=True)
 class CausalWindows:
-    """One predicted row each, read from rows at even steps over the span that ends with it.
+    """Windows that predict their last row, from rows at even steps over the `SPAN_S` before it.
 
-    Where the clip began later than the span the steps before it are padding.
+    Steps before the beginning of the clip are padding.
     """
 
     target: Int64[np.ndarray, "N"]
     first_row: Int64[np.ndarray, "N"]
-    """Of the target's clip."""
+    """First row of the target's clip."""
     clock_s: Float64[np.ndarray, "R"]
-    """Of every row of the bank, clip after clip on one clock that only goes up."""
+    """Time of every packed row, on one increasing clock over all clips."""
     size: int = N_AUDIO
 
     def __len__(self) -> int:
         return len(self.target)
 
     def visual(self, chosen: Int64[np.ndarray, "B"]) -> Rows:
-        """`N_VISUAL` rows, the last of them the target."""
+        """`N_VISUAL` rows per window; the last is the target."""
         return self._at_even_steps(chosen, N_VISUAL)
 
     def audio(self, chosen: Int64[np.ndarray, "B"]) -> Rows:
-        """`N_AUDIO` rows, the last of them the target."""
+        """`N_AUDIO` rows per window; the last is the target."""
         return self._at_even_steps(chosen, N_AUDIO)
 
     def predicted(self, chosen: Int64[np.ndarray, "B"]) -> Rows:
@@ -79,13 +79,13 @@ class CausalWindows:
         return Rows(index, np.ones_like(index, dtype=bool))
 
     def spans(self) -> tuple[Int64[np.ndarray, "N"], Int64[np.ndarray, "N"]]:
-        """A row from which on each window reads, and the row after its last; neither ever falls."""
+        """A lower bound of the rows that each window reads, and the row after its last; sorted."""
         begin_s = self.clock_s[self.target] - SPAN_S
         first = np.searchsorted(self.clock_s, begin_s, side="right") - 1
         return np.maximum(first, self.first_row), self.target + 1
 
     def _at_even_steps(self, chosen: Int64[np.ndarray, "B"], n: int) -> Rows:
-        """The row that was on show at each of n times; no row is later than the target."""
+        """The row shown at each of n times; no row is later than the target."""
         back_s = SPAN_S / n * np.arange(n - 1, -1, -1)  # (n,)
         at_s = self.clock_s[self.target[chosen], None] - back_s  # (B, n)
         index = np.searchsorted(self.clock_s, at_s + ROUNDING_S, side="right") - 1
@@ -94,14 +94,14 @@ class CausalWindows:
 
 
 Windows = DenseWindows | CausalWindows
-"""What a bank can gather: rows that are seen, heard and predicted, window by window."""
+"""Visual, audio and predicted rows, window by window."""
 
 
 def dense_windows(offsets: Int64[np.ndarray, "N"], *, size: int, stride: int) -> DenseWindows:
-    """Windows that cover every row of every clip; clip c has rows [offsets[c], offsets[c + 1]).
+    """Windows that cover every row of every clip; clip c has the rows [offsets[c], offsets[c + 1]).
 
-    Windows begin every `stride` rows; the last one of a clip ends with the clip, whatever
-    that does to its overlap. `ValueError` where a stride beyond the size would leave rows out.
+    Windows begin every `stride` rows, except that the last one of a clip ends with the clip.
+    Raises `ValueError` if the stride is larger than the size, which would leave rows out.
     """
     if not 1 <= stride <= size:
         raise ValueError(f"stride ({stride}) must be at least 1 and at most the window ({size})")
@@ -119,7 +119,7 @@ def dense_windows(offsets: Int64[np.ndarray, "N"], *, size: int, stride: int) ->
 def causal_windows(
     offsets: Int64[np.ndarray, "C"], time_s: Float64[np.ndarray, "R"], *, stride: int
 ) -> CausalWindows:
-    """A window for every `stride`-th row of every clip, the last row among them."""
+    """A window for every `stride`-th row of every clip, counted from its last row."""
     target, first_row, clock_s = [], [], np.empty_like(time_s)
     begins_s = 0.0
     for start, stop in pairwise(offsets):
@@ -127,10 +127,10 @@ def causal_windows(
         target.append(targets)
         first_row.append(np.full(len(targets), start))
         clock_s[start:stop] = time_s[start:stop] - time_s[start] + begins_s
-        begins_s = clock_s[stop - 1] + SPAN_S  # the clock goes up from clip to clip
-    none = [np.zeros(0, np.int64)]
+        begins_s = clock_s[stop - 1] + SPAN_S  # the clock increases from clip to clip
+    empty = [np.zeros(0, np.int64)]
     return CausalWindows(
-        np.concatenate(target or none).astype(np.int64),
-        np.concatenate(first_row or none).astype(np.int64),
+        np.concatenate(target or empty).astype(np.int64),
+        np.concatenate(first_row or empty).astype(np.int64),
         clock_s,
     )

@@ -1,4 +1,4 @@
-"""Predictions for every row of a bank, by the official protocol."""
+"""Predictions of every row of packed features, by the official protocol."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,6 +18,16 @@ ROWS_AT_ONCE = 16384  # bounds what a head keeps of a batch; at width 256 some 7
 
 
 @dataclass(frozen=True, slots=True)
+class RegionPosterior:
+    """Region probabilities of every row."""
+
+    posterior: Float64[np.ndarray, "N R"]
+    """Sums to 1; 0 where not valid."""
+    valid: Bool[np.ndarray, "N"]
+    """False if the row has no valid visual features."""
+
+
+@dataclass(frozen=True, slots=True)
 class Prediction:
     """V and A of every row of a bank."""
 
@@ -25,27 +35,25 @@ class Prediction:
     """In [-1, 1]."""
     interpolated: Bool[np.ndarray, "N"]
     """Rows without a face whose values come from the clip's neighbouring rows."""
+    regions: RegionPosterior | None = None
+    """If asked for, and if the head has a region branch."""
 
 
-@dataclass(frozen=True, slots=True)
-class RegionPosterior:
-    """What a head says of the regions in every row of a bank."""
+def predict(
+    head: Head, packed: PackedFeatures, windows: Windows, *, regions: bool = False
+) -> Prediction:
+    """The head's V and A: overlapping windows merged by mean, clamped, gaps filled per clip.
 
-    posterior: Float64[np.ndarray, "N R"]
-    """Sums to 1; 0 where not valid."""
-    valid: Bool[np.ndarray, "N"]
-    """False where it would be read from nothing."""
-
-
-def predict(head: Head, bank: PackedFeatures, windows: Windows) -> Prediction:
-    """The head's V and A: overlapping windows merged by mean, clamped, gaps filled per clip."""
-    va = np.clip(_merged(head, bank, windows), -1, 1)
-    seen = bank.visual_valid.cpu().numpy()
+    With `regions`, the same pass gives the region posteriors.
+    """
+    merged, posterior = _merged(head, packed, windows, regions)
+    va = np.clip(merged, -1, 1)
+    visual_valid = packed.visual_valid.cpu().numpy()
     interpolated = np.zeros(len(va), dtype=bool)
-    for _, span in bank.spans():
-        va[span] = fill_gaps(va[span], seen[span], bank.time_s[span])
-        interpolated[span] = ~seen[span] & seen[span].any()
-    return Prediction(va, interpolated)
+    for _, span in packed.spans():
+        va[span] = fill_gaps(va[span], visual_valid[span], packed.time_s[span])
+        interpolated[span] = ~visual_valid[span] & visual_valid[span].any()
+    return Prediction(va, interpolated, posterior)
 
 
 def mean_prediction(predictions: Sequence[Prediction]) -> Prediction:
@@ -63,45 +71,34 @@ def end_to_end(predictions: Sequence[Prediction]) -> Prediction:
 
 
 @torch.inference_mode()
-def _merged(head: Head, bank: PackedFeatures, windows: Windows) -> Float64[np.ndarray, "N 2"]:
-    """Mean over the windows that predict a row; the region branch runs only where V and A ask it.
+def _merged(
+    head: Head, packed: PackedFeatures, windows: Windows, regions: bool
+) -> tuple[Float64[np.ndarray, "N 2"], RegionPosterior | None]:
+    """Means over the windows that predict a row: of V and A, and of the region probabilities.
 
-    The text tower runs at most once, and what a batch gave stays on the device until all are done.
+    The region branch runs only if V and A depend on it, or `regions` asks for it. The prompts are
+    encoded at most once, and results stay on the device until all batches are done.
     """
     head.eval()
-    prototypes = head.prototypes() if head.reads_regions else None
+    prototypes = head.prototypes() if regions or head.reads_regions else None
     predicted, index, real = [], [], []
+    probabilities, valid = [], []
     for chosen in _all(windows):
-        batch, _ = bank.gather(windows, chosen)
-        predicted.append(head(batch, prototypes).va.flatten(0, 1))  # (B * P, 2)
+        batch, _ = packed.gather(windows, chosen)
+        output = head(batch, prototypes)
         rows = windows.predicted(chosen)
+        predicted.append(output.va.flatten(0, 1))  # (B * P, 2)
         index.append(rows.index.ravel())
         real.append(rows.real.ravel())
-    total, count = _summed(predicted, index, real, len(bank.time_s))
-    return total / count
-
-
-@torch.inference_mode()
-def region_posterior(
-    head: Head, prototypes: Float[Tensor, "R D"], bank: PackedFeatures, windows: Windows
-) -> RegionPosterior | None:
-    """The softmax of the region logits, overlapping windows merged by mean of the valid rows.
-
-    None where the head has no region branch.
-    """
-    head.eval()
-    shares, index, real = [], [], []
-    for chosen in _all(windows):
-        batch, _ = bank.gather(windows, chosen)
-        regions = head(batch, prototypes).regions
-        if regions is None:
-            return None
-        shares.append(regions.logits.double().softmax(dim=-1).flatten(0, 1))  # (B * P, R)
-        rows = windows.predicted(chosen)
-        index.append(rows.index.ravel())
-        real.append((rows.real & regions.valid.cpu().numpy()).ravel())
-    total, count = _summed(shares, index, real, len(bank.time_s))
-    return RegionPosterior(total / np.maximum(count, 1), count[:, 0] > 0)
+        if regions and output.regions is not None:
+            probabilities.append(output.regions.logits.double().softmax(dim=-1).flatten(0, 1))
+            valid.append((rows.real & output.regions.valid.cpu().numpy()).ravel())
+    n_rows = len(packed.time_s)
+    total, count = _summed(predicted, index, real, n_rows)
+    if not probabilities:
+        return total / count, None
+    shares, n_valid = _summed(probabilities, index, valid, n_rows)
+    return total / count, RegionPosterior(shares / np.maximum(n_valid, 1), n_valid[:, 0] > 0)
 
 
 def _summed(

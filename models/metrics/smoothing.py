@@ -14,7 +14,7 @@ from models.metrics.ccc import Concordance, VaConcordance
 from models.metrics.predict import Prediction, concordance
 
 WINDOWS_S = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0)
-"""What is chosen among: from none to beyond the slowest change of a face."""
+"""The candidates, from no smoothing to slower than any change of a face."""
 
 
 @dataclass(frozen=True, slots=True)

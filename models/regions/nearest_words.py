@@ -1,4 +1,4 @@
-"""What learned prompts came to say: the words nearest to each learned vector, in a run's file."""
+"""The words nearest to each learned context vector, and the file of a run that holds them."""
 
 import json
 from pathlib import Path
@@ -12,29 +12,28 @@ from features.system.files import write_atomic
 from models.regions.grid import Grid
 from models.regions.prototypes import CoopPrototypes
 
-FILE = "prompts.json"
 N_WORDS = 5  # per learned vector
 
 
 class Word(BaseModel):
-    """A word of the vocabulary near a learned vector."""
+    """A word of the vocabulary near a context vector."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     word: str
     distance: Annotated[float, Field(ge=0)]
-    """Euclidean, between the vector and the word's embedding."""
+    """Euclidean distance between the vector and the embedding of the word."""
 
 
 class Context(BaseModel):
-    """The learned vectors that stand before a region's descriptions."""
+    """The learned vectors before the descriptions of a region."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     region: str
-    """Which region's; `all` where they are shared."""
+    """The region; `all` if the context is shared."""
     nearest: tuple[tuple[Word, ...], ...]
-    """Of each vector in its place, the nearest first."""
+    """The words of each vector, nearest first."""
 
 
 class PromptWords(BaseModel):
@@ -46,11 +45,11 @@ class PromptWords(BaseModel):
 
 
 def prompt_words(head: nn.Module, grid: Grid) -> PromptWords | None:
-    """What the head's prompts came to say; None where it has none that are learned."""
-    bank = getattr(head, "prompts", None)
-    if not isinstance(bank, CoopPrototypes):
+    """The words nearest to the head's context; None if it has no learned prompts."""
+    prompts = getattr(head, "prompts", None)
+    if not isinstance(prompts, CoopPrototypes):
         return None
-    found = bank.nearest_words(N_WORDS)
+    found = prompts.nearest_words(N_WORDS)
     regions = [f"{v} valence, {a} arousal" for v in grid.levels for a in grid.levels]
     names = regions if len(found) == len(regions) else ["all"]
     return PromptWords(
@@ -67,15 +66,14 @@ def prompt_words(head: nn.Module, grid: Grid) -> PromptWords | None:
     )
 
 
-def write_prompt_words(run: Path, words: PromptWords) -> None:
-    """Put them into the run's folder."""
+def write_prompt_words(path: Path, words: PromptWords) -> None:
+    """Write the words to a JSON file."""
     text = json.dumps(words.model_dump(mode="json"), indent=2, ensure_ascii=False)
-    write_atomic(run / FILE, f"{text}\n".encode())
+    write_atomic(path, f"{text}\n".encode())
 
 
-def read_prompt_words(run: Path) -> PromptWords | None:
-    """Those of a run; None where it has none."""
-    path = run / FILE
+def read_prompt_words(path: Path) -> PromptWords | None:
+    """The words in a file; None if there is no file."""
     try:
         return PromptWords.model_validate_json(path.read_bytes())
     except FileNotFoundError:

@@ -1,6 +1,6 @@
-"""What a report shows: numbers and courses of a split, before anything is drawn."""
+"""The content of a report: the numbers and curves of a split, before anything is drawn."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,12 +9,12 @@ from jaxtyping import Bool, Float64
 from features.errors import InputError
 from models.metrics.ccc import Agreement
 from models.metrics.predict import concordance
-from models.metrics.scores import ClipScore, SplitScore, clip_scores, split_score
+from models.metrics.scores import ClipScore, SplitScore
 from models.regions.grid import Grid
 from models.regions.nearest_words import PromptWords, read_prompt_words
-from models.report.provenance import commands_of, facts_of, provenance_of
+from models.report.provenance import commands_of, facts_of, read_provenance
 from models.report.region_report import RegionReading, regions_of
-from models.runs.folder import CONFIG, METRICS, read_metrics
+from models.runs.folder import CONFIG, METRICS, PROMPTS, read_metrics
 from models.runs.predictor import TrainedEnsemble
 from models.runs.run_split import PredictedSplit, RunSplit
 from models.training.config import EpochResult
@@ -30,25 +30,25 @@ class ClipCurves:
     score: ClipScore
     time_s: Float64[np.ndarray, "T"]
     truth: Float64[np.ndarray, "T 2"]
-    """NaN where not annotated."""
+    """NaN if not annotated."""
     predicted: Float64[np.ndarray, "T 2"]
-    seen: Bool[np.ndarray, "T"]
-    """False where there is no face."""
-    heard: Bool[np.ndarray, "T"]
+    visual_valid: Bool[np.ndarray, "T"]
+    """False without a face."""
+    audio_valid: Bool[np.ndarray, "T"]
 
     @property
     def annotated(self) -> Bool[np.ndarray, "T"]:
-        """Rows that have a truth."""
+        """Rows with labels."""
         return ~np.isnan(self.truth[:, 0])
 
     @property
-    def n_unseen(self) -> int:
-        """Frames without a face."""
-        return int((~self.seen).sum())
+    def n_without_face(self) -> int:
+        """Number of frames without a face."""
+        return int((~self.visual_valid).sum())
 
     @property
-    def badness(self) -> float:
-        """By what clips are put in order, worst first; those without a truth come last."""
+    def sort_key(self) -> float:
+        """Sum of both CCC: sorts the worst clip first and clips without labels last."""
         if self.score.ccc_valence is None or self.score.ccc_arousal is None:
             return float("inf")
         return self.score.ccc_valence + self.score.ccc_arousal
@@ -56,7 +56,7 @@ class ClipCurves:
 
 @dataclass(frozen=True, slots=True)
 class Content:
-    """All that a report shows."""
+    """Everything that a report shows."""
 
     run: str
     split: str
@@ -64,80 +64,84 @@ class Content:
     valence: Agreement
     arousal: Agreement
     epochs: tuple[EpochResult, ...]
-    """Empty where there are none to show."""
+    """Empty if there are none to show."""
     truth: Float64[np.ndarray, "N 2"]
     """Annotated frames of all clips."""
     predicted: Float64[np.ndarray, "N 2"]
     grid: Grid
-    """Of the regions."""
     prompts: PromptWords | None
-    """What learned prompts came to say; None where none were learned."""
+    """The words nearest to learned prompts."""
     regions: RegionReading | str
-    """Or why there is nothing to show."""
-    courses: tuple[ClipCurves, ...]
-    """Worst first."""
+    """A text says why there is nothing to show."""
+    curves: tuple[ClipCurves, ...]
+    """Worst clip first."""
     config: str
     commands: tuple[tuple[str, str], ...]
-    """What each does, and the line to type."""
+    """A description and a command line each."""
     started_as: str | None
-    """How the process that trained the head was started."""
+    """The command line of the training."""
     facts: tuple[tuple[str, str], ...]
-    """Name and value of what is known of the making."""
+    """Names and values of the training's provenance."""
     no_epochs: str = LOST_EPOCHS
-    """Why there would be none."""
+    """Why there are no epochs, if there are none."""
     caution: tuple[str, ...] = ()
-    """What the scores must be read with."""
+    """What limits the scores."""
 
 
-def content_of(reading: PredictedSplit) -> Content:
-    """The content for a split; `InputError` where no frame of it is annotated."""
-    source, bank, prediction = reading.source, reading.bank, reading.prediction
-    score = split_score(prediction, bank, source.subject_of)
+def content_of(
+    split: PredictedSplit, score: SplitScore | None, clips: Sequence[ClipScore]
+) -> Content:
+    """The content for a split with its scores; raises `InputError` if `score` is None."""
+    source, packed, prediction = split.source, split.packed, split.prediction
     if score is None:
         raise InputError(
             f"no frame of the split {source.name!r} is annotated, so there is nothing to hold "
             "its predictions against; give a split with labels"
         )
-    sums = concordance(prediction, bank)
-    annotated = bank.va_valid.cpu().numpy()
-    made_by = provenance_of(source)
+    sums = concordance(prediction, packed)
+    annotated = packed.va_valid.cpu().numpy()
+    provenance = read_provenance(source)
     return Content(
         run=source.run.resolve().name,
         split=source.name,
         score=score,
         valence=sums.valence.agreement(),
         arousal=sums.arousal.agreement(),
-        epochs=_epochs(source),
+        epochs=_read_epochs(source),
         no_epochs=ENSEMBLE_EPOCHS if isinstance(source.predictor, TrainedEnsemble) else LOST_EPOCHS,
         caution=source.caution,
-        truth=bank.va.cpu().numpy()[annotated],
+        truth=packed.va.cpu().numpy()[annotated],
         predicted=prediction.va[annotated],
         grid=source.meta.grid,
-        prompts=read_prompt_words(source.run) if source.meta.loss.region_weight else None,
-        regions=regions_of(reading),
-        courses=tuple(sorted(_clip_curves(reading), key=lambda course: course.badness)),
+        prompts=read_prompt_words(source.run / PROMPTS) if source.meta.loss.region_weight else None,
+        regions=regions_of(split),
+        curves=tuple(sorted(_clip_curves(split, clips), key=lambda curves: curves.sort_key)),
         config=(source.run / CONFIG).read_text(encoding="utf-8"),
         commands=commands_of(source),
-        started_as=made_by.get("started_as"),
-        facts=tuple(facts_of(made_by)),
+        started_as=provenance.get("started_as"),
+        facts=tuple(facts_of(provenance)),
     )
 
 
-def _clip_curves(reading: PredictedSplit) -> Iterator[ClipCurves]:
-    """Each clip, in the manifest's order."""
-    bank, prediction = reading.bank, reading.prediction
-    annotated = bank.va_valid.cpu().numpy()
-    truth = np.where(annotated[:, None], bank.va.cpu().numpy(), np.nan)
-    seen, heard = bank.visual_valid.cpu().numpy(), bank.audio_valid.cpu().numpy()
-    scores = clip_scores(prediction, bank)
-    for score, (_, rows) in zip(scores, bank.spans(), strict=True):
+def _clip_curves(split: PredictedSplit, clips: Sequence[ClipScore]) -> Iterator[ClipCurves]:
+    """The curves of each clip, in the manifest's order."""
+    packed, prediction = split.packed, split.prediction
+    annotated = packed.va_valid.cpu().numpy()
+    truth = np.where(annotated[:, None], packed.va.cpu().numpy(), np.nan)
+    visual_valid, audio_valid = packed.visual_valid.cpu().numpy(), packed.audio_valid.cpu().numpy()
+    for score, (_, rows) in zip(clips, packed.spans(), strict=True):
         yield ClipCurves(
-            score, bank.time_s[rows], truth[rows], prediction.va[rows], seen[rows], heard[rows]
+            score,
+            packed.time_s[rows],
+            truth[rows],
+            prediction.va[rows],
+            visual_valid[rows],
+            audio_valid[rows],
         )
 
 
-def _epochs(source: RunSplit) -> tuple[EpochResult, ...]:
-    """The epochs of the training; none where the file is gone."""
+def _read_epochs(source: RunSplit) -> tuple[EpochResult, ...]:
+    """The epochs of the training; none if the file is missing."""
     try:
         return read_metrics(source.run)
     except FileNotFoundError:

@@ -1,4 +1,4 @@
-"""Long courses made short enough to draw (pure)."""
+"""Downsampling of long curves for drawing (pure)."""
 
 from itertools import pairwise
 
@@ -7,14 +7,14 @@ from jaxtyping import Bool, Float64, Int64
 
 from features.timeline import extend_times
 
-BUCKETS = 300  # about one per pixel of a figure's width; two or three points are kept of each
+BUCKETS = 300  # about one per pixel of a figure's width, with two or three points each
 
 
 def kept_rows(values: Float64[np.ndarray, "T"], buckets: int = BUCKETS) -> Int64[np.ndarray, "K"]:
-    """The rows that draw the same curve as all: of each bucket the highest and the lowest.
+    """The rows that are enough to draw a curve: the highest and the lowest of each bucket.
 
-    NaN is a gap: of a bucket that has any, the first is kept, so a gap stays one. The first and
-    the last row are always among them. At most `3 * buckets + 2`; all where there are no more.
+    The first NaN of a bucket is kept, too, so that a gap stays a gap, and so are the first and the
+    last row. At most `3 * buckets + 2` rows; all rows of a short curve.
     """
     n = len(values)
     if n <= 2 * buckets:
@@ -33,7 +33,7 @@ def kept_rows(values: Float64[np.ndarray, "T"], buckets: int = BUCKETS) -> Int64
 def stretches(
     rows: Bool[np.ndarray, "T"], time_s: Float64[np.ndarray, "T"]
 ) -> list[tuple[float, float]]:
-    """Runs of true rows as half-open spans of time; a row lasts until the next one."""
+    """Runs of true rows as half-open time spans; a row lasts until the next one."""
     ends_s = extend_times(time_s, 1)
     turns = np.flatnonzero(np.diff(rows.astype(np.int8), prepend=0, append=0))
     return [(float(ends_s[a]), float(ends_s[b])) for a, b in turns.reshape(-1, 2)]

@@ -1,4 +1,4 @@
-"""The figures of a split as a whole: learning curves, the V/A plane, the regions."""
+"""The figures of a split: learning curves, the V/A plane and the regions."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -13,26 +13,26 @@ from matplotlib.colors import ListedColormap, LogNorm, Normalize
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, NullLocator
 
+from models.plots.svg import AROUSAL, FAINT, INK, SHADES, VALENCE, svg
 from models.regions.grid import Grid
 from models.regions.soft_labels import region_centres
 from models.report.content import Content
 from models.report.region_report import RegionReading, region_names
-from models.report.svg import AROUSAL, FAINT, INK, SHADES, VALENCE, svg
 from models.training.config import EpochResult, best_epoch
 
 CURVES_PX = (380, 260)
 PLANE_PX = (380, 316)
 GRID_PX = (380, 330)
 CONFUSION_PX = (400, 400)
-CELLS = 36  # of the plane, along each axis; a multiple of 3, so the regions' cuts are cell edges
-N_SHADES = 40  # of the plane; with more than 50, matplotlib makes the colour bar a bitmap
-FAINTEST = 0.22  # of the scale of shades, for a cell of one frame: it must show on white
-LIGHT_BELOW = 0.68  # share of the scale up to which a cell is light, and its text dark
-LEAST_SHOWN = 0.005  # shares that round to 0 % are left out
+CELLS = 36  # per axis of the plane; a multiple of 3, so the regions' borders are cell edges
+N_SHADES = 40  # above 50, matplotlib draws the colour bar as a bitmap
+FAINTEST = 0.22  # of the scale of shades, for a cell of one frame, to be visible on white
+LIGHT_BELOW = 0.68  # share of the scale below which the text of a cell is dark
+LEAST_SHOWN = 0.005  # smaller shares round to 0 % and are not written
 
 
 def learning_curves(epochs: Sequence[EpochResult]) -> tuple[Markup, Markup]:
-    """Training loss, and the scores on val, both by epoch; the kept one is marked."""
+    """Training loss and val scores by epoch, with a mark at the epoch that is kept."""
     kept = best_epoch(epochs)
     return (
         svg(
@@ -75,7 +75,7 @@ def _val_ccc(figure: Figure, epochs: Sequence[EpochResult], kept: EpochResult) -
 def _by_epoch(
     figure: Figure, epochs: Sequence[EpochResult], kept: EpochResult, ylabel: str
 ) -> Axes:
-    """Axes over the epochs, with a line at the one that is kept."""
+    """Axes over the epochs, with a line at the epoch that is kept."""
     figure.set_layout_engine("constrained")
     axes = figure.subplots()
     axes.set(xlabel="epoch", ylabel=ylabel, xlim=(0.5, max(len(epochs), 2) + 0.5))
@@ -87,7 +87,7 @@ def _by_epoch(
 
 
 def _mark(axes: Axes, kept: EpochResult) -> None:
-    """Say at the foot of the line that this epoch is kept, on the side where there is room."""
+    """Write "kept" beside the line at the kept epoch, on the side with more room."""
     at, (first, last) = kept.index + 1, axes.get_xlim()
     left = at - first > last - at
     axes.annotate(
@@ -101,7 +101,7 @@ def _mark(axes: Axes, kept: EpochResult) -> None:
 
 
 def planes(content: Content) -> tuple[Markup, Markup]:
-    """Where truth and prediction lie on the V/A plane, on the same scale."""
+    """Densities of the labels and the predictions on the V/A plane, on one scale."""
     edges = np.linspace(-1, 1, CELLS + 1)
     counts = [
         np.histogram2d(*points.T, bins=(edges, edges))[0]  # (V, A)
@@ -143,7 +143,7 @@ def _plane(counts: Float64[np.ndarray, "V A"], most: float, grid: Grid, figure: 
 
 
 def _va_axes(axes: Axes) -> None:
-    """Valence to the right, arousal upward, both from -1 to 1, at the same scale."""
+    """Set valence to the right and arousal upward, both from -1 to 1."""
     axes.set(xlim=(-1, 1), ylim=(-1, 1), aspect="equal", xlabel="valence", ylabel="arousal")
     ticks = [-1, -0.5, 0, 0.5, 1]
     axes.set_xticks(ticks, ["−1", "−0.5", "0", "0.5", "1"])  # noqa: RUF001
@@ -151,7 +151,7 @@ def _va_axes(axes: Axes) -> None:
 
 
 def region_grids(regions: RegionReading) -> tuple[Markup, Markup]:
-    """Mean soft label and mean posterior over the regions, on the same scale."""
+    """Mean soft label and mean posterior of each region, on one scale."""
     most = float(max(regions.mean_label.max(), regions.mean_posterior.max()))
     return (
         svg(
@@ -184,7 +184,7 @@ def _grid(
 
 
 def confusion(regions: RegionReading) -> Markup:
-    """Which region the branch takes the frames of each region for."""
+    """The confusion matrix of the region branch."""
     return svg(
         "confusion",
         "Share of the frames of each true region that is read as each region",
@@ -208,7 +208,7 @@ def _confusion(figure: Figure, counts: Int64[np.ndarray, "R R"], grid: Grid) -> 
 
 
 def _cells(axes: Axes, shares: Float64[np.ndarray, "Y X"], most: float, size: int) -> None:
-    """A cell per share, as percent; row 0 is at the top."""
+    """Draw a cell per share, in percent, with row 0 at the top."""
     n_rows, n_columns = shares.shape
     y, x = np.mgrid[:n_rows, :n_columns]
     corners = np.array([(-0.5, -0.5), (0.5, -0.5), (0.5, 0.5), (-0.5, 0.5)])

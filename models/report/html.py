@@ -1,20 +1,19 @@
-"""The page that holds the figures: HTML without a request and without a script."""
+"""The report as one HTML file without scripts or requests."""
 
 from dataclasses import dataclass
 from pathlib import Path
 
-import jinja2
 from markupsafe import Markup
 
 from models.metrics.intervals import FEW_SUBJECTS, LEVEL, RESAMPLES, SEED
-from models.report import svg as drawing
+from models.plots import svg as drawing
+from models.plots.page import template
 from models.report.content import ClipCurves, Content
 from models.report.figures import confusion, learning_curves, planes, region_grids
 from models.report.region_report import RegionReading
 from models.report.timeline import is_wide, timeline
 from models.training.config import best_epoch
 
-TEMPLATE = "report.html.j2"
 MINUS = "\N{MINUS SIGN}"
 
 
@@ -23,25 +22,16 @@ class ClipCard:
     """One clip on the page."""
 
     anchor: str
-    course: ClipCurves
+    curves: ClipCurves
     figure: Markup
     wide: bool
 
 
 def page(content: Content, key: str) -> str:
-    """The report as HTML. `key` names in its head what it shows; equal input, equal page."""
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    environment.filters |= {"number": number, "percent": percent}
-    cards = [_card(index, course) for index, course in enumerate(content.courses)]
+    """The report as HTML, with `key` in its head. Equal input gives an equal page."""
     regions = content.regions if isinstance(content.regions, RegionReading) else None
-    return environment.get_template(TEMPLATE).render(
+    report = template(Path(__file__).parent, "report.html.j2", number=number, percent=percent)
+    return report.render(
         content=content,
         score=content.score,
         key=key,
@@ -56,24 +46,24 @@ def page(content: Content, key: str) -> str:
         no_regions=None if regions else content.regions,
         grids=region_grids(regions) if regions else (),
         confusion=confusion(regions) if regions else None,
-        cards=cards,
+        cards=[_card(index, curves) for index, curves in enumerate(content.curves)],
         colours=drawing,
     )
 
 
-def _card(index: int, course: ClipCurves) -> ClipCard:
-    """The clip with its figure, under an id that is safe whatever the clip is called."""
+def _card(index: int, curves: ClipCurves) -> ClipCard:
+    """The clip with its figure, under an HTML id that does not depend on the clip's name."""
     anchor = f"clip-{index + 1}"
-    return ClipCard(anchor, course, timeline(course, anchor), is_wide(course))
+    return ClipCard(anchor, curves, timeline(curves, anchor), is_wide(curves))
 
 
 def number(value: float | None, digits: int = 3) -> str:
-    """The value with so many digits after the point and a true minus sign; a dash for None."""
+    """The value with `digits` decimals and a typographic minus sign; a dash for None."""
     if value is None:
         return "\N{EN DASH}"
     return f"{value:.{digits}f}".replace("-", MINUS)
 
 
 def percent(value: float) -> str:
-    """A share as percent."""
+    """A share in percent."""
     return f"{100 * value:.1f} %"

@@ -1,4 +1,4 @@
-"""How a run came about, and what to type to make it again."""
+"""The provenance of a run, and the commands that repeat it."""
 
 import json
 import shlex
@@ -6,8 +6,7 @@ from collections.abc import Iterator
 
 from features.canonical_json import JsonObject
 from features.errors import InputError
-from models.runs.checkpoint import FILE
-from models.runs.folder import CONFIG, PROVENANCE
+from models.runs.folder import CONFIG, HEAD_FILE, PROVENANCE
 from models.runs.predictor import TrainedEnsemble
 from models.runs.run_split import RunSplit
 
@@ -16,12 +15,12 @@ PROVENANCE_FIELDS = {
     "device": "device",
     "git commit": "git_commit",
     "trained at": "made_at",
-    f"key of {FILE}": "key",
+    f"key of {HEAD_FILE}": "key",
 }
 
 
-def provenance_of(source: RunSplit) -> JsonObject:
-    """What was written down when the head was made; empty where the file is gone."""
+def read_provenance(source: RunSplit) -> JsonObject:
+    """The provenance record of the training; empty if the file is missing."""
     path = source.run / PROVENANCE
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
@@ -35,20 +34,20 @@ def provenance_of(source: RunSplit) -> JsonObject:
 
 
 def commands_of(source: RunSplit) -> tuple[tuple[str, str], ...]:
-    """What each does, and the line to type, for head, score and report of this split."""
+    """A description and a command line for training, scoring and report of this split."""
     run, config = source.run.resolve(), source.config
     used, trained = (
         {
             "manifest": str(each.manifest),
             "store": each.store,
-            "max_rows_apart": str(each.max_rows_apart),
+            "max_length_mismatch": str(each.max_length_mismatch),
         }
         for each in (source, config)
     )
-    moved = {key: value for key, value in used.items() if value != trained[key]}
-    keys = [f"{key}={value}" for key, value in moved.items()]
+    changed = {key: value for key, value in used.items() if value != trained[key]}
+    keys = [f"{key}={value}" for key, value in changed.items()]
     options = [
-        word for key, value in moved.items() for word in (f"--{key.replace('_', '-')}", value)
+        word for key, value in changed.items() for word in (f"--{key.replace('_', '-')}", value)
     ]
     is_ensemble = isinstance(source.predictor, TrainedEnsemble)
     stage, what = ("train-ensemble", "ensemble") if is_ensemble else ("train-head", "head")
@@ -62,13 +61,13 @@ def commands_of(source: RunSplit) -> tuple[tuple[str, str], ...]:
     )
 
 
-def facts_of(made_by: JsonObject) -> Iterator[tuple[str, str]]:
-    """What is known of the making, name by name; what is not known is left out.
+def facts_of(record: JsonObject) -> Iterator[tuple[str, str]]:
+    """The known facts of a provenance record, as names and values.
 
-    `InputError` where the record is not of the shape that a training leaves.
+    Raises `InputError` if the record does not have the shape that a training writes.
     """
     try:
-        yield from ((name, str(value)) for name, value in _facts_of(made_by) if value is not None)
+        yield from ((name, str(value)) for name, value in _facts_of(record) if value is not None)
     except (AttributeError, TypeError) as error:
         raise InputError(
             f"the {PROVENANCE} of the run is damaged ({error}); delete it to do without, or train "
@@ -76,9 +75,9 @@ def facts_of(made_by: JsonObject) -> Iterator[tuple[str, str]]:
         ) from None
 
 
-def _facts_of(made_by: JsonObject) -> Iterator[tuple[str, object]]:
-    """The same of a record of the right shape, with None where it says nothing."""
-    inputs, versions = made_by.get("inputs") or {}, made_by.get("versions") or {}
+def _facts_of(record: JsonObject) -> Iterator[tuple[str, object]]:
+    """The facts of a well-formed record; None for a fact that it lacks."""
+    inputs, versions = record.get("inputs") or {}, record.get("versions") or {}
     for modality in ("visual", "audio"):
         used = inputs.get(modality) or {}
         yield f"{modality} features", used.get("name")
@@ -87,8 +86,8 @@ def _facts_of(made_by: JsonObject) -> Iterator[tuple[str, object]]:
     yield "sha256 of the region texts", inputs.get("texts_sha256")
     for split, clips in (inputs.get("clips") or {}).items():
         yield f"clips of the split {split}", len(clips)
-    for kind, encoder in (made_by.get("encoders") or {}).items():
+    for kind, encoder in (record.get("encoders") or {}).items():
         yield f"encoder {kind}", json.dumps(encoder, sort_keys=True, ensure_ascii=False)
     for name, key in PROVENANCE_FIELDS.items():
-        yield name, made_by.get(key)
+        yield name, record.get(key)
     yield "versions", ", ".join(f"{name} {number}" for name, number in versions.items()) or None

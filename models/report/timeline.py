@@ -1,4 +1,4 @@
-"""The figure of one clip: truth and prediction over time, and where something is missing."""
+"""The figure of one clip: labels and prediction over time, and what is missing where."""
 
 from functools import partial
 
@@ -10,39 +10,39 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from features.timeline import extend_times
+from models.plots.svg import FAINT, NO_FACE, NO_SOUND, PREDICTED, TRUTH, UNLABELLED, svg
 from models.report.content import ClipCurves
 from models.report.downsampling import kept_rows, stretches
-from models.report.svg import FAINT, PREDICTED, TRUTH, UNHEARD, UNLABELLED, UNSEEN, svg
 
 WIDTH_PX = 380
 WIDE_PX = 1000
-WIDE_FROM_S = 60.0  # a longer clip gets a figure of the page's width
+WIDE_FROM_S = 60.0  # the figure of a longer clip takes the width of the page
 HEIGHT_PX = 290
 LEFT_PX, RIGHT_PX, TOP_PX, BOTTOM_PX = 44.0, 12.0, 6.0, 36.0
-REACH = 1.06  # the axes end a little beyond -1 and 1, so that a line there is whole
+REACH = 1.06  # the axes end a little beyond -1 and 1, so that a line there is not cut
 STRIPS_PX = 16.0  # two strips under the curves: no sound, not annotated
-STRIP = 0.9  # height of one strip where its place is 1
+STRIP = 0.9  # height of one strip, of the 1 that it has
 BETWEEN_PX = 12.0
 LABEL_PX = 30.0  # from the axis to its label
 TICKS, WIDE_TICKS = 8, 16  # at most, on the time axis
-STEPS = [1, 2, 5, 10]  # the round numbers they stand at
+STEPS = [1, 2, 5, 10]  # round numbers between ticks
 TRUTH_WIDTH = 2.2
 PREDICTED_WIDTH = 1.2
 
 
-def is_wide(course: ClipCurves) -> bool:
-    """Whether the clip's figure takes the page's width."""
-    return float(course.time_s[-1] - course.time_s[0]) > WIDE_FROM_S
+def is_wide(curves: ClipCurves) -> bool:
+    """Whether the clip's figure takes the width of the page."""
+    return float(curves.time_s[-1] - curves.time_s[0]) > WIDE_FROM_S
 
 
-def timeline(course: ClipCurves, name: str) -> Markup:
-    """Valence and arousal of a clip over time; `name` begins the figure's ids."""
-    width = WIDE_PX if is_wide(course) else WIDTH_PX
-    label = f"Valence and arousal of the clip {course.score.clip} over time"
-    return svg(name, label, width, HEIGHT_PX, partial(_draw, course=course, width=width))
+def timeline(curves: ClipCurves, name: str) -> Markup:
+    """Valence and arousal of a clip over time; the figure's ids begin with `name`."""
+    width = WIDE_PX if is_wide(curves) else WIDTH_PX
+    label = f"Valence and arousal of the clip {curves.score.clip} over time"
+    return svg(name, label, width, HEIGHT_PX, partial(_draw, curves=curves, width=width))
 
 
-def _draw(figure: Figure, course: ClipCurves, width: int) -> None:
+def _draw(figure: Figure, curves: ClipCurves, width: int) -> None:
     left, across = LEFT_PX / width, (width - LEFT_PX - RIGHT_PX) / width
     curve_px = (HEIGHT_PX - TOP_PX - BOTTOM_PX - STRIPS_PX - 2 * BETWEEN_PX) / 2
     strips_at = BOTTOM_PX
@@ -52,22 +52,22 @@ def _draw(figure: Figure, course: ClipCurves, width: int) -> None:
     def axes_at(bottom_px: float, height_px: float) -> Axes:
         return figure.add_axes((left, bottom_px / HEIGHT_PX, across, height_px / HEIGHT_PX))
 
-    first_s, last_s = float(course.time_s[0]), float(extend_times(course.time_s, 1)[-1])
+    first_s, last_s = float(curves.time_s[0]), float(extend_times(curves.time_s, 1)[-1])
     reach_s = last_s - first_s  # the last row lasts a step
     for k, (title, bottom) in enumerate((("valence", valence_at), ("arousal", arousal_at))):
         axes = axes_at(bottom, curve_px)
-        _shade(axes, ~course.seen, course, (-REACH, 2 * REACH), UNSEEN)
+        _shade(axes, ~curves.visual_valid, curves, (-REACH, 2 * REACH), NO_FACE)
         axes.axhline(0, color=FAINT, lw=0.8)
-        _curve(axes, course.time_s, course.truth[:, k], TRUTH, TRUTH_WIDTH)
-        _curve(axes, course.time_s, course.predicted[:, k], PREDICTED, PREDICTED_WIDTH)
+        _curve(axes, curves.time_s, curves.truth[:, k], TRUTH, TRUTH_WIDTH)
+        _curve(axes, curves.time_s, curves.predicted[:, k], PREDICTED, PREDICTED_WIDTH)
         axes.set(xlim=(first_s, first_s + reach_s), ylim=(-REACH, REACH), ylabel=title)
         axes.set_yticks([-1, 0, 1], ["−1", "0", "1"])  # noqa: RUF001
         axes.tick_params(bottom=False, labelbottom=False)
         axes.spines["bottom"].set_visible(False)
         axes.yaxis.set_label_coords(-LABEL_PX / (across * width), 0.5)
     strips = axes_at(strips_at, STRIPS_PX)
-    _shade(strips, ~course.heard, course, (1.0, STRIP), UNHEARD)
-    _shade(strips, ~course.annotated, course, (0.0, STRIP), UNLABELLED)
+    _shade(strips, ~curves.audio_valid, curves, (1.0, STRIP), NO_SOUND)
+    _shade(strips, ~curves.annotated, curves, (0.0, STRIP), UNLABELLED)
     strips.set(xlim=(first_s, first_s + reach_s), ylim=(0, 2), xlabel="time (s)", yticks=[])
     strips.xaxis.set_major_locator(
         MaxNLocator(WIDE_TICKS if width == WIDE_PX else TICKS, steps=STEPS)
@@ -82,15 +82,15 @@ def _curve(
     colour: str,
     width: float,
 ) -> None:
-    """The values over time, thinned; NaN leaves a gap."""
+    """Draw the values over time, downsampled; NaN leaves a gap."""
     rows = kept_rows(values)
     axes.plot(time_s[rows], values[rows], color=colour, lw=width, solid_joinstyle="round")
 
 
 def _shade(
-    axes: Axes, rows: np.ndarray, course: ClipCurves, span: tuple[float, float], colour: str
+    axes: Axes, rows: np.ndarray, curves: ClipCurves, span: tuple[float, float], colour: str
 ) -> None:
-    """Fill (bottom, height) wherever a row is true."""
-    spans = [(start, stop - start) for start, stop in stretches(rows, course.time_s)]
+    """Fill `span`, a bottom and a height, along the rows that are true."""
+    spans = [(start, stop - start) for start, stop in stretches(rows, curves.time_s)]
     if spans:
         axes.broken_barh(spans, span, facecolors=colour, linewidth=0)

@@ -1,4 +1,4 @@
-"""A trained head as one safetensors file: weights, config, and which features it reads."""
+"""A trained head as one safetensors file: weights, config and the features that it reads."""
 
 import json
 from collections.abc import Mapping
@@ -21,18 +21,17 @@ from models.regions.prototypes import FixedPrototypes
 from models.training.loss_config import LossConfig
 from models.training.old_keys import move_old_keys
 
-FILE = "head.safetensors"
 FORMAT = "vaflow-head-1"
 META_KEY = "vaflow"
 PROTOTYPES = "prototypes"
 """Name of the region prototypes among the tensors."""
 PROMPTS = ("prompts.", "bank.")
-"""Names of the tensors of the prompts begin so (`bank.` until version 0.1); they need a text tower,
-the prototypes do not."""
+"""Prefixes of the tensors of the prompts, which need a text encoder, unlike the prototypes; `bank.`
+is that of version 0.1."""
 
 
 class CheckpointMeta(BaseModel):
-    """What a head must be told of itself."""
+    """What it takes to build a head and its inputs."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -40,16 +39,16 @@ class CheckpointMeta(BaseModel):
     head: AnyHeadConfig
     loss: LossConfig = LossConfig()
     visual: str
-    """Name of the feature set, digest included; so is `audio`."""
+    """Name of the feature set, with its digest."""
     audio: str
     visual_width: int
     audio_width: int
     window: int
     stride: int
     key: str
-    """Digest of everything that decides the weights."""
+    """sha256 of everything that decides the weights."""
     grid: Grid = NINE
-    """The regions that it was told by."""
+    """The regions that it was trained with."""
 
     @model_validator(mode="before")
     @classmethod
@@ -62,7 +61,7 @@ class CheckpointMeta(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """A head as it was trained. Its prompts are frozen at the prototypes they gave."""
+    """A trained head, with its prompts frozen as region prototypes."""
 
     head: Head
     meta: CheckpointMeta
@@ -71,7 +70,7 @@ class Checkpoint:
 def save_head(
     path: Path, state: Mapping[str, Tensor], prototypes: Tensor | None, meta: CheckpointMeta
 ) -> None:
-    """Write the weights whole or not at all; this is what commits a run."""
+    """Write the weights, whole or not at all; this commits a run."""
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
     if prototypes is not None:
         tensors[PROTOTYPES] = prototypes.detach().cpu().contiguous()
@@ -79,7 +78,11 @@ def save_head(
 
 
 def read_meta(path: Path) -> CheckpointMeta:
-    """What the file says of its head; `InputError` where there is none, or it is no head."""
+    """The metadata of a head.
+
+    Raises `InputError` if there is no head or it cannot be read, and `LaterVersion` if its format
+    is unknown.
+    """
     if not path.is_file():
         raise InputError(f"there is no trained head at {path}; run train-head first")
     try:
@@ -87,7 +90,7 @@ def read_meta(path: Path) -> CheckpointMeta:
             fields = json.loads((file.metadata() or {})[META_KEY])
     except (SafetensorError, KeyError, ValueError) as error:
         raise InputError(
-            f"{path} is no head of vaflow, or is damaged ({error}); run train-head again"
+            f"{path} is not a head of vaflow, or is damaged ({error}); run train-head again"
         ) from None
     if fields.get("format") != FORMAT:
         raise LaterVersion(
@@ -105,30 +108,30 @@ def read_meta(path: Path) -> CheckpointMeta:
 
 
 def load_head(path: Path, device: torch.device) -> Checkpoint:
-    """The head in eval mode, ready to predict; loads no text tower."""
+    """The head in eval mode; loads no text encoder. Raises as `read_meta` does."""
     meta = read_meta(path)
     try:
         with safe_open(path, framework="pt", device=str(device)) as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         prototypes = tensors.pop(PROTOTYPES, torch.zeros(0, meta.visual_width))
         inputs = HeadInputs(
-            _unknown(meta.visual_width),
-            _unknown(meta.audio_width),
+            _placeholder(meta.visual_width),
+            _placeholder(meta.audio_width),
             lambda _: FixedPrototypes(prototypes),
             meta.grid,
         )
         head = meta.head.build(inputs).to(device).eval()
-        own = {name: tensor for name, tensor in tensors.items() if not name.startswith(PROMPTS)}
-        own |= {name: t for name, t in head.state_dict().items() if name.startswith(PROMPTS)}
-        head.load_state_dict(own)
+        state = {name: tensor for name, tensor in tensors.items() if not name.startswith(PROMPTS)}
+        state |= {name: t for name, t in head.state_dict().items() if name.startswith(PROMPTS)}
+        head.load_state_dict(state)
     except (SafetensorError, RuntimeError) as error:
         raise InputError(
-            f"the weights in {path} do not fit the head they are said to be of ({error}); "
+            f"the weights in {path} do not fit the head that {path.name} describes ({error}); "
             "run train-head again"
         ) from None
     return Checkpoint(head, meta)
 
 
-def _unknown(width: int) -> Statistics:
-    """Statistics that the saved ones will replace."""
+def _placeholder(width: int) -> Statistics:
+    """Statistics that the saved ones replace."""
     return Statistics(torch.zeros(width), torch.ones(width))

@@ -1,4 +1,4 @@
-"""What an ensemble's folder says of it: the members, how sure they are, how they are smoothed."""
+"""The record of an ensemble: its members, its out-of-fold scores and its smoothing windows."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -14,8 +14,7 @@ from features.system.files import sha256_of
 from models.data.folds import Folds, Over
 from models.metrics.scores import SplitScore
 from models.metrics.smoothing import SmoothingWindows
-from models.runs.checkpoint import FILE
-from models.runs.folder import ENSEMBLE, INPUTS, RunConfig, write_json
+from models.runs.folder import ENSEMBLE, HEAD_FILE, INPUTS, RunConfig, write_json
 
 FORMAT = "vaflow-ensemble-1"
 
@@ -33,40 +32,44 @@ class Member(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     folder: str
-    """Its run's folder, in that of the ensemble."""
+    """Name of its run folder in the ensemble's folder."""
     head_sha256: str
     held_out: tuple[str, ...]
-    """The clips that it was not trained on; they chose its epoch."""
+    """The clips that it was not trained on, by which its epoch was chosen."""
     ccc_mean: float
-    """On them."""
+    """Mean CCC on the held-out clips."""
 
 
 class EnsembleRecord(BaseModel):
-    """An ensemble, whole."""
+    """A finished ensemble."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     format: str = FORMAT
     key: str
-    """Digest of everything that decides the weights and the widths."""
+    """sha256 of everything that decides the weights and the smoothing windows."""
     over: Over
     members: tuple[Member, ...] = Field(min_length=2)
     widths_s: SmoothingWindows
     """Chosen on all out-of-fold predictions."""
     out_of_fold: SplitScore
-    """Of every clip by the member that was not trained on it, not smoothed. A little high: the
-    clips chose that member's epoch."""
+    """Each clip predicted by the member that was not trained on it, without smoothing. Slightly
+    optimistic, because the clips chose that member's epoch."""
     out_of_fold_smoothed: SplitScore
-    """The same, each fold smoothed by the widths that the other folds choose."""
+    """The same, each fold smoothed with the windows chosen on the other folds."""
 
     @property
     def clip_ids(self) -> set[str]:
-        """The clips that members were trained on: each member on all but its own fold's."""
+        """The clips that members were trained on: each one on all but its own fold."""
         return {clip_id for member in self.members for clip_id in member.held_out}
 
 
 def read_record(run: Path) -> EnsembleRecord:
-    """The ensemble in a folder; `InputError` where there is none, or it is not whole any more."""
+    """The record of the ensemble in a folder.
+
+    Raises `InputError` if there is none, it cannot be read, or a member is missing or another one,
+    and `LaterVersion` if its format is unknown.
+    """
     path = run / ENSEMBLE
     try:
         fields = json.loads(path.read_text(encoding="utf-8"))
@@ -87,11 +90,11 @@ def read_record(run: Path) -> EnsembleRecord:
         record = EnsembleRecord.model_validate(fields)
     except ValidationError as error:
         why = describe(error, EnsembleRecord) if error.errors()[0]["loc"] else "it holds no keys"
-        raise InputError(f"{path} is no record of an ensemble: {why}; train it again") from None
+        raise InputError(f"{path} is not a record of an ensemble: {why}; train it again") from None
     for member in record.members:
-        head = run / member.folder / FILE
+        head = run / member.folder / HEAD_FILE
         if not head.is_file() or sha256_of(head) != member.head_sha256:
-            problem = "is another head than in the making" if head.is_file() else "is gone"
+            problem = "is another head than when it was trained" if head.is_file() else "is gone"
             raise InputError(
                 f"{head}, a member of the ensemble in {run}, {problem}; run train-ensemble again: "
                 "the other members are kept"
@@ -100,26 +103,26 @@ def read_record(run: Path) -> EnsembleRecord:
 
 
 def write_record(run: Path, record: EnsembleRecord) -> None:
-    """Write it whole or not at all; this is what commits an ensemble."""
+    """Write the record, whole or not at all; this commits an ensemble."""
     write_json(run / ENSEMBLE, record.model_dump(mode="json"))
 
 
 def write_fold_manifests(
-    folder: Path, manifest: Manifest, dealt: Mapping[str, Sequence[Clip]]
+    folder: Path, manifest: Manifest, folds: Mapping[str, Sequence[Clip]]
 ) -> None:
-    """In the folder, a manifest per fold: its clips are the val split, the other folds train.
+    """Write a manifest per fold, in which its clips are the val split and the other folds train.
 
-    Clips of the test split stay what they are, others have no split. Paths lead through a link to
-    the first manifest's folder: labels may be under an agreement, and a copy would grow old.
+    Clips of the test split stay in it; others have no split. Paths go through the link to the
+    folder of `manifest`, because labels may be under a licence, and copies would go stale.
     """
-    fold_of = {clip.id: name for name, clips in dealt.items() for clip in clips}
-    for name in dealt:
+    fold_of = {clip.id: name for name, clips in folds.items() for clip in clips}
+    for name in folds:
         clips: list[Clip] = []
         for clip in manifest.clips:
-            own = fold_of.get(clip.id)
+            fold = fold_of.get(clip.id)
             split = "test" if clip.split == "test" else None
-            if own:
-                split = "val" if own == name else "train"
+            if fold:
+                split = "val" if fold == name else "train"
             paths = {
                 field: f"{INPUTS}/{path}"
                 for field in ("video", "frames", "labels", "audio")

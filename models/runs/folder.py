@@ -1,4 +1,4 @@
-"""A run's folder: the config that made it, what it read, what is stale when it is made again."""
+"""The folder of a run: its files, its config and the digests of its inputs."""
 
 import hashlib
 import json
@@ -7,35 +7,56 @@ from dataclasses import asdict
 from pathlib import Path
 
 import yaml
-from pydantic import BaseModel, ConfigDict, JsonValue, ValidationError, model_validator
+from pydantic import (
+    AliasChoices,
+    BaseModel,
+    ConfigDict,
+    Field,
+    JsonValue,
+    ValidationError,
+    model_validator,
+)
 
 from features.canonical_json import canonical
 from features.config_errors import describe, describe_yaml
 from features.errors import InputError
 from features.system.files import check_writable, write_atomic, write_if_changed
-from features.timeline import MAX_ROWS_APART, RowsApart
+from features.timeline import MAX_LENGTH_MISMATCH, LengthMismatch
 from models.heads import AnyHeadConfig
-from models.runs.checkpoint import FILE
 from models.training.config import EpochResult, TrainConfig
 from models.training.old_keys import move_old_keys, with_old_keys
 
 CONFIG = "config.yaml"
+HEAD_FILE = "head.safetensors"
 METRICS = "metrics.jsonl"
 PROVENANCE = "provenance.json"
+PROMPTS = "prompts.json"
+SCORES = "scores.json"
+CLIPS = "clips.json"
+PREDICTIONS = "predictions.csv"
+SUBMISSION = "submission.txt"
 REPORT = "report.html"
+VAL_PREDICTIONS = "val.npz"
+"""The predictions of a run of an ablation, and the key of what they were made from."""
 ENSEMBLE = "ensemble.json"
 INPUTS = "inputs"
-"""In an ensemble's folder: a link to the folder of the manifest, and the first thing there."""
+"""In an ensemble's folder, a link to the folder of the manifest; it is created first."""
 OUTPUT_FILES = (
-    FILE,
-    "prompts.json",
-    "scores.json",
-    "clips.json",
-    "predictions.csv",
-    "submission.txt",
+    ENSEMBLE,
+    HEAD_FILE,
+    PROMPTS,
+    CLIPS,
+    SCORES,
+    PREDICTIONS,
+    SUBMISSION,
     REPORT,
 )
-"""What a new head makes stale; the head itself first, for it is the commit."""
+"""The files that a new head makes stale, in the order in which they are deleted.
+
+A file that commits comes before those that it vouches for: the head for a run, `ensemble.json` for
+an ensemble, `clips.json` for a scoring. So no file of an earlier head passes for one of the next if
+the process is killed in between (tests/models/runs/test_folder.py).
+"""
 
 
 class RunConfig(BaseModel):
@@ -50,7 +71,10 @@ class RunConfig(BaseModel):
     train: TrainConfig
     visual: str | None = None
     audio: str | None = None
-    max_rows_apart: RowsApart = MAX_ROWS_APART
+    max_length_mismatch: LengthMismatch = Field(
+        default=MAX_LENGTH_MISMATCH,
+        validation_alias=AliasChoices("max_length_mismatch", "max_rows_apart"),  # before 0.2.0
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -59,7 +83,7 @@ class RunConfig(BaseModel):
 
 
 class SetUsed(BaseModel):
-    """A feature set as a run read it."""
+    """A feature set that a run has read."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -67,11 +91,11 @@ class SetUsed(BaseModel):
     digest: str
     """sha256 of the spec."""
     records_sha256: str
-    """Over what the store held of the clips."""
+    """Digest of the records of the clips."""
 
 
 class Inputs(BaseModel):
-    """Digests of all that a training reads: equal inputs and config give an equal head."""
+    """Digests of everything that a training reads; equal inputs and config give an equal head."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -81,13 +105,13 @@ class Inputs(BaseModel):
     """Ids by split."""
     labels_sha256: str
     texts_sha256: str | None
-    """Of the region texts; None for a head without prompts."""
+    """Of the region descriptions."""
 
 
 def run_key(config: RunConfig, inputs: Inputs) -> str:
-    """sha256 of everything that decides the head; where it runs and lies does not."""
+    """sha256 of everything that decides the head, so of no path, device or number of threads."""
     not_decisive = {"device", "threads"}
-    if config.train.bank_mib is None:  # else it may decide the order of windows
+    if config.train.bank_mib is None:  # a limit may decide the order of windows
         not_decisive.add("bank_mib")
     decisive: dict[str, JsonValue] = {
         **with_old_keys(
@@ -95,51 +119,55 @@ def run_key(config: RunConfig, inputs: Inputs) -> str:
             config.train.model_dump(mode="json", exclude=not_decisive),
         ),
         "inputs": inputs.model_dump(mode="json"),
-        "max_rows_apart": config.max_rows_apart,
+        "max_rows_apart": MAX_LENGTH_MISMATCH,  # was decisive; so runs made before keep their key
     }
     return hashlib.sha256(canonical(decisive)).hexdigest()
 
 
 def write_config(config: RunConfig) -> None:
-    """Put the resolved config into the run's folder, so that `-c` repeats the run."""
+    """Write the resolved config to the run's folder, so that `-c` repeats the run."""
     text = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False).encode()
     write_if_changed(config.run / CONFIG, text)
 
 
 def read_config(run: Path, kind: type[RunConfig] = RunConfig) -> RunConfig:
-    """The config of a run; `InputError` where the folder has none that can be read."""
+    """The config of a run; raises `InputError` if the folder has none or it cannot be read."""
     path = run / CONFIG
     try:
         return kind.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
     except OSError:
-        raise InputError(f"{run} is no run's folder (no {CONFIG}); run train-head first") from None
+        raise InputError(
+            f"{run} is not the folder of a run (no {CONFIG}); run train-head first"
+        ) from None
     except yaml.YAMLError as error:
         why = describe_yaml(error)
     except UnicodeDecodeError:
-        why = "it is no text in UTF-8"
+        why = "it is not UTF-8 text"
     except ValidationError as error:
         why = describe(error, kind) if error.errors()[0]["loc"] else "it holds no keys"
     stage = "train-head" if kind is RunConfig else "train-ensemble"
-    raise InputError(f"{path} is no config of {stage}: {why}; train again")
+    raise InputError(f"{path} is not a config of {stage}: {why}; train again")
 
 
 def check_run(run: Path) -> None:
-    """Raise where a head cannot be put; `InputError` where other things lie."""
+    """Raise `InputError` if the folder cannot hold a head, or holds something else."""
     check_writable(run, "run")
     found = {path.name for path in run.iterdir()} if run.is_dir() else set()
     if holds_ensemble(run):
         raise InputError(f"run = {run} holds an ensemble; give another folder, or a member's")
-    if found and not found & {PROVENANCE, FILE}:
-        raise InputError(f"run = {run} holds files that are no run's; give another folder")
+    if found and not found & {PROVENANCE, HEAD_FILE}:
+        raise InputError(
+            f"run = {run} holds files that do not belong to a run; give another folder"
+        )
 
 
 def holds_ensemble(run: Path) -> bool:
-    """Whether the folder is that of an ensemble, whole or begun."""
+    """Whether the folder is that of an ensemble, finished or not."""
     return (run / ENSEMBLE).exists() or (run / INPUTS).is_symlink()
 
 
 def link_manifest_root(run: Path, root: Path) -> None:
-    """Let the paths of manifests in an ensemble's folder lead to the media and labels in `root`."""
+    """Link `root`, to which the paths in an ensemble's manifests are relative."""
     link = run / INPUTS
     if not link.is_symlink():
         link.symlink_to(root, target_is_directory=True)
@@ -151,22 +179,22 @@ def link_manifest_root(run: Path, root: Path) -> None:
 
 
 def check_ensemble(run: Path) -> None:
-    """Raise where an ensemble cannot be put; `InputError` where other things lie."""
+    """Raise `InputError` if the folder cannot hold an ensemble, or holds something else."""
     check_writable(run, "run")
     found = {path.name for path in run.iterdir()} if run.is_dir() else set()
     if found and not holds_ensemble(run):
-        held = "a single head" if FILE in found else "files that are no ensemble's"
+        held = "a single head" if HEAD_FILE in found else "files that do not belong to an ensemble"
         raise InputError(f"run = {run} holds {held}; give another folder")
 
 
 def delete_outputs(run: Path) -> None:
-    """Take away what belongs to an older head or ensemble."""
-    for name in (ENSEMBLE, *OUTPUT_FILES):
+    """Delete what an earlier head or ensemble has left."""
+    for name in OUTPUT_FILES:
         (run / name).unlink(missing_ok=True)
 
 
 def write_metrics(run: Path, epochs: Sequence[EpochResult]) -> None:
-    """One JSON object per epoch, to the last digit; no times: equal runs are equal files."""
+    """Write one JSON object per epoch, without times: equal runs give equal files."""
     lines = "".join(json.dumps(asdict(epoch)) + "\n" for epoch in epochs)
     write_atomic(run / METRICS, lines.encode())
 
@@ -178,5 +206,5 @@ def read_metrics(run: Path) -> tuple[EpochResult, ...]:
 
 
 def write_json(path: Path, value: Mapping[str, object]) -> None:
-    """A JSON file for people: indented, whole or not at all."""
+    """Write an indented JSON file, whole or not at all."""
     write_atomic(path, (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode())

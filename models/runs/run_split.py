@@ -1,72 +1,75 @@
-"""A split as a head or an ensemble is to see it: the run, the clips, their features and labels."""
+"""A split of a manifest as a trained model reads and predicts it."""
 
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
 from features.canonical_json import canonical
-from features.clip import Clip
 from features.errors import InputError
-from features.manifest.labels import Labels
 from features.manifest.manifest import read_manifest
 from features.store.feature_store import absolute_path
 from features.system.devices import torch_device
-from models.data.feature_sets import FeatureSets, open_sets_of_head, records_digest
+from features.timeline import MAX_LENGTH_MISMATCH
+from models.data.feature_sets import open_sets_of_head, records_digest
 from models.data.packed import PackedFeatures
-from models.data.packed_cache import load_packed
 from models.data.placement import place_on_device
-from models.data.splits import clips_of_split, digest_of_labels, read_all_labels, subject_by_clip
+from models.data.splits import (
+    ClipGroups,
+    clips_of_split,
+    digest_of_labels,
+    group_clips,
+    subject_by_clip,
+)
 from models.metrics.predict import Prediction
 from models.runs.checkpoint import CheckpointMeta
 from models.runs.folder import CONFIG, RunConfig
 from models.runs.predictor import TrainedModel, open_model
+from models.runs.threads import limit_threads
 
 
 @dataclass(frozen=True, slots=True)
 class RunSplit:
-    """What a scoring reads, before features are read."""
+    """The inputs of a scoring, before features are read."""
 
     run: Path
     name: str
     manifest: Path
     store: str
     predictor: TrainedModel
-    clips: tuple[Clip, ...]
-    sets: FeatureSets
-    labels: dict[str, Labels | None]
-    """By clip; None where there are none."""
-    max_rows_apart: int
+    clips: ClipGroups
+    """The split is the only group."""
+    max_length_mismatch: int
 
     @property
     def meta(self) -> CheckpointMeta:
-        """What the heads were told."""
+        """The metadata of the head, or of the first head of an ensemble."""
         return self.predictor.meta
 
     @property
     def config(self) -> RunConfig:
-        """Of the training."""
+        """The config of the training."""
         return self.predictor.config
 
     @property
-    def subject_of(self) -> dict[str, str]:
-        """Whom each clip shows."""
-        return subject_by_clip(self.clips)
+    def subject_by_clip(self) -> dict[str, str]:
+        """The subject of each clip."""
+        return subject_by_clip(self.clips.all_clips)
 
     @property
     def caution(self) -> tuple[str, ...]:
-        """What a score of this split must be read with."""
-        return self.predictor.caution(clip.id for clip in self.clips)
+        """Notes on what limits the score of this split."""
+        return self.predictor.caution(self.clips.ids(self.name))
 
     def key(self) -> str:
-        """sha256 of all that decides the scores."""
-        clip_ids = [clip.id for clip in self.clips]
+        """sha256 of everything that decides the scores."""
+        clip_ids = self.clips.ids(self.name)
         decisive = {
             "head": self.predictor.digest(),
-            "visual": records_digest(self.sets, clip_ids, "visual"),
-            "audio": records_digest(self.sets, clip_ids, "audio"),
-            "labels": digest_of_labels(self.labels),
-            "max_rows_apart": self.max_rows_apart,
-            "subjects": dict(self.subject_of),
+            "visual": records_digest(self.clips.sets, clip_ids, "visual"),
+            "audio": records_digest(self.clips.sets, clip_ids, "audio"),
+            "labels": digest_of_labels(self.clips.labels),
+            "max_rows_apart": MAX_LENGTH_MISMATCH,  # constant: scores made before keep their key
+            "subjects": dict(self.subject_by_clip),
         }
         return hashlib.sha256(canonical(decisive)).hexdigest()
 
@@ -76,48 +79,47 @@ def open_split(
     manifest: Path | None,
     store: str | None,
     split: str,
-    max_rows_apart: int | None = None,
+    max_length_mismatch: int | None = None,
 ) -> RunSplit:
-    """The split as the run's head reads it; what is None is as it was in the training.
+    """The split as the run's model reads it; None stands for the value of the training.
 
-    `SpecMismatch` where the store's features are others than the head's; `InputError` and
-    `StoreError` where something else is missing.
+    Raises `SpecMismatch` if the store has other features than the model reads, and `InputError` or
+    `StoreError` if something else is missing.
     """
     predictor = open_model(run)
     meta, config = predictor.meta, predictor.config
     manifest = manifest.resolve() if manifest else config.manifest
     store = absolute_path(store) if store else config.store
+    if max_length_mismatch is None:
+        max_length_mismatch = config.max_length_mismatch
     listed = read_manifest(manifest)
-    clips = clips_of_split(listed, split)
-    return RunSplit(
-        run=run,
-        name=split,
-        manifest=manifest,
-        store=store,
-        predictor=predictor,
-        clips=clips,
-        sets=open_sets_of_head(store, meta.visual, meta.audio),
-        labels=read_all_labels(listed, clips, required=False),
-        max_rows_apart=config.max_rows_apart if max_rows_apart is None else max_rows_apart,
-    )
+    clips = {split: clips_of_split(listed, split)}
+    sets = open_sets_of_head(store, meta.visual, meta.audio)
+    groups = group_clips(listed, sets, clips, labelled=False)
+    return RunSplit(run, split, manifest, store, predictor, groups, max_length_mismatch)
 
 
 @dataclass(frozen=True, slots=True)
 class PredictedSplit:
-    """A split as it was read."""
+    """A split with its features and predictions."""
 
     source: RunSplit
-    bank: PackedFeatures
+    packed: PackedFeatures
     """On the device of the training."""
     prediction: Prediction
 
 
-def read_split(source: RunSplit) -> PredictedSplit:
-    """Load features and heads, and predict every row."""
+def read_split(source: RunSplit, *, regions: bool = False) -> PredictedSplit:
+    """Predict every row, on the device and with the threads of the training.
+
+    With `regions`, the region posteriors of a single head, too.
+    """
+    train = source.config.train
     try:
-        device = torch_device(source.config.train.device)
+        device = torch_device(train.device)
     except InputError as error:
         raise InputError(f"{error} (it is train.device in {source.run / CONFIG})") from None
-    bank = load_packed(source.sets, source.labels, source.max_rows_apart)
-    bank = place_on_device(bank, device, source.config.train.bank_mib)
-    return PredictedSplit(source, bank, source.predictor.predict(bank))
+    packed = source.clips.load(source.max_length_mismatch)
+    packed = place_on_device(packed, device, train.bank_mib)
+    with limit_threads(train.threads):
+        return PredictedSplit(source, packed, source.predictor.predict(packed, regions=regions))

@@ -1,4 +1,4 @@
-"""The stage `ablate`: every row of a plan over several seeds, and the table of what they score."""
+"""The stage `ablate`: variants of a head over several seeds, and the table of their scores."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -10,15 +10,15 @@ from pydantic import Field
 from features.errors import InputError
 from features.system.files import check_writable, write_atomic
 from features.system.parallel import map_in_processes, n_cores
-from features.timeline import MAX_ROWS_APART, RowsApart
+from features.timeline import MAX_LENGTH_MISMATCH, LengthMismatch
 from models.ablation.plan import AblationCase, ablation_cases, read_plan
 from models.ablation.table import Predictions, TableRow, as_csv, as_markdown, table_rows
 from models.baselines.predict import predict_baseline
 from models.data.train_val import Splits, load_splits
 from models.heads import AnyHeadConfig
 from models.heads.dspl import DsplConfig
-from models.runs.checkpoint import FILE
-from models.runs.folder import CONFIG, PROVENANCE
+from models.runs.folder import CONFIG, HEAD_FILE, PROVENANCE
+from models.runs.threads import share_cores
 from models.stages.ablation_trial import Trial, TrialResult, run_trial
 from models.training.config import TrainConfig
 
@@ -30,15 +30,16 @@ CSV, MARKDOWN, PAGE = "ablation.csv", "ablation.md", "ablation.html"
 
 @dataclass(frozen=True, slots=True)
 class Ablation:
-    """How an ablation ended."""
+    """The result of an ablation."""
 
     run: Path
     lines: tuple[TableRow, ...]
+    """The default is the first."""
     n_trained: int
     n_present: int
     """Trainings whose runs were there already."""
     failed: tuple[str, ...]
-    """A line on each training that did not end well."""
+    """The run and the error of each training that failed."""
     notes: tuple[str, ...] = ()
     """What is odd about the labels."""
 
@@ -48,27 +49,28 @@ def ablate(
     manifest: Path,
     store: str,
     run: Path,
-    rows: str = "default",
+    variants: str = "default",
     seeds: Seeds = 5,
     head: AnyHeadConfig = DsplConfig(),
     train: TrainConfig = TrainConfig(),
     visual: str | None = None,
     audio: str | None = None,
-    max_rows_apart: RowsApart = MAX_ROWS_APART,
+    max_length_mismatch: LengthMismatch = MAX_LENGTH_MISMATCH,
     workers: Workers | None = None,
     on_case: Callable[[str, int], None] | None = None,
 ) -> Ablation:
-    """Train every row of the plan `rows` from several seeds, and compare it with the default.
+    """Train every variant of a plan from several seeds, and compare it with the default.
 
-    The default is `head` as given. Seeds count up from `train.seed`. Each training is a run of its
-    own in the folder `<run>/<row>/seed-<k>`, so one that is there is not trained again. As many go
-    on at once as there are cores, unless `workers` says. A training that fails is listed and the
-    others go on. The table goes to `ablation.csv`, `ablation.md` and `ablation.html`. Errors as of
-    `train_head`; `InputError` names a row that is no valid head.
+    `variants` names the plan: in configs/ablations, or a YAML file. The default is `head` as given.
+    Seeds count up from `train.seed`. Each training is a run of its own in the folder
+    `<run>/<variant>/seed-<k>`; one that is finished is not trained again. `workers` trainings run
+    at once, by default one per core, each with its share of the cores. A training that fails is
+    listed, and the others go on. Writes the table to `ablation.csv`, `ablation.md` and
+    `ablation.html`. Raises as `train_head` does, and `InputError` if a variant is not a valid head.
     """
-    cases = ablation_cases(read_plan(rows), head, train)
-    _refuse_unless_ablation(run)
-    splits = load_splits(manifest, store, visual, audio, max_rows_apart)
+    cases = ablation_cases(read_plan(variants), head, train)
+    _check_folder(run)
+    splits = load_splits(manifest, store, visual, audio, max_length_mismatch)
     if not splits.val.va_valid.any():
         raise InputError("no row of the val split is annotated: there is nothing to compare by")
     n_workers = workers or n_cores()
@@ -81,73 +83,73 @@ def ablate(
                 store=store,
                 visual=visual,
                 audio=audio,
-                max_rows_apart=max_rows_apart,
+                max_length_mismatch=max_length_mismatch,
                 head=case.model[0],
-                train=_of_seed(case.model[1], seed, n_workers),
+                train=share_cores(case.model[1].model_copy(update={"seed": seed}), n_workers),
             ),
         )
         for seed in range(train.seed, train.seed + seeds)
         for case in cases
         if isinstance(case.model, tuple)
     ]
-    found: list[TrialResult] = []
-    for result in map_in_processes(run_trial, [member for _, member in jobs], n_workers):
-        case, member = jobs[len(found)]
-        found.append(result)
+    results: list[TrialResult] = []
+    for result in map_in_processes(run_trial, [trial for _, trial in jobs], n_workers):
+        case, trial = jobs[len(results)]
+        results.append(result)
         if on_case:
-            on_case(f"{case.name}, seed {member.train.seed}", len(jobs))
-    lines = table_rows(_predictions(cases, jobs, found, splits), splits.val, splits.subject_of)
+            on_case(f"{case.name}, seed {trial.train.seed}", len(jobs))
+    predictions = _predictions(cases, jobs, results, splits)
+    lines = table_rows(predictions, splits.val, splits.subject_by_clip)
     ablation = Ablation(
         run,
         lines,
-        n_trained=sum(each.trained for each in found),
-        n_present=sum(each.va is not None and not each.trained for each in found),
+        n_trained=sum(each.trained for each in results),
+        n_present=sum(each.va is not None and not each.trained for each in results),
         failed=tuple(
-            f"{member.run.relative_to(run)}: {each.failure}"
-            for (_, member), each in zip(jobs, found, strict=True)
+            f"{trial.run.relative_to(run)}: {each.failure}"
+            for (_, trial), each in zip(jobs, results, strict=True)
             if each.va is None
         ),
         notes=splits.notes,
     )
-    from models.ablation.html import page  # matplotlib: half a second
+    from models.ablation.html import page  # imports matplotlib, which takes a while
 
     run.mkdir(parents=True, exist_ok=True)
     write_atomic(run / CSV, as_csv(lines).encode())
     write_atomic(run / MARKDOWN, as_markdown(lines).encode())
-    write_atomic(run / PAGE, page(ablation.lines, splits.val, splits.subject_of).encode())
+    write_atomic(run / PAGE, page(lines, splits.val, splits.subject_by_clip).encode())
     return ablation
 
 
-def _refuse_unless_ablation(run: Path) -> None:
-    """Raise where the runs cannot be put."""
+def _check_folder(run: Path) -> None:
+    """Raise `InputError` if the folder cannot hold an ablation."""
     check_writable(run, "run")
-    if any((run / name).exists() for name in (FILE, PROVENANCE, CONFIG)):
+    if any((run / name).exists() for name in (HEAD_FILE, PROVENANCE, CONFIG)):
         raise InputError(
             f"run = {run} is the folder of a trained head; an ablation has many of them: give it "
             "a folder of its own"
         )
 
 
-def _of_seed(train: TrainConfig, seed: int, n_workers: int) -> TrainConfig:
-    """The config from another seed, with a fair share of the cores."""
-    threads = train.threads or max(1, n_cores() // n_workers)
-    return train.model_copy(update={"seed": seed, "threads": threads})
-
-
 def _predictions(
     cases: Sequence[AblationCase],
     jobs: Sequence[tuple[AblationCase, Trial]],
-    found: Sequence[TrialResult],
+    results: Sequence[TrialResult],
     splits: Splits,
 ) -> list[Predictions]:
-    """What each row says of the val split; a baseline is learned here, for it takes seconds."""
-    said = []
+    """The predictions of each variant; baselines are fitted here, because that takes seconds."""
+    predictions = []
     for case in cases:
         if isinstance(case.model, tuple):
-            own = [each.va for (of, _), each in zip(jobs, found, strict=True) if of is case]
-            va = tuple(each for each in own if each is not None)
+            va = tuple(
+                result.va
+                for (of, _), result in zip(jobs, results, strict=True)
+                if of is case and result.va is not None
+            )
         else:
-            prediction = predict_baseline(case.model, splits.train, splits.val, splits.subject_of)
+            prediction = predict_baseline(
+                case.model, splits.train, splits.val, splits.subject_by_clip
+            )
             va = (prediction.va,)
-        said.append(Predictions(case.group, case.name, va))
-    return said
+        predictions.append(Predictions(case.group, case.name, va))
+    return predictions

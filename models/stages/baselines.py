@@ -1,4 +1,4 @@
-"""The stage `baselines`: what a head must be better than, on the same rows by the same score."""
+"""The stage `baselines`: simple regressors, scored on the same rows as heads."""
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -9,7 +9,7 @@ from pydantic import Field
 
 from features.errors import InputError
 from features.system.files import check_writable
-from features.timeline import MAX_ROWS_APART, RowsApart
+from features.timeline import MAX_LENGTH_MISMATCH, LengthMismatch
 from models.baselines import AnyBaselineConfig
 from models.baselines.mean import MeanConfig
 from models.baselines.mlp import MlpConfig
@@ -34,7 +34,7 @@ BASELINES: tuple[AnyBaselineConfig, ...] = (
 
 @dataclass(frozen=True, slots=True)
 class BaselineScore:
-    """One line of the table."""
+    """One baseline and its score."""
 
     baseline: AnyBaselineConfig
     score: SplitScore
@@ -56,49 +56,49 @@ def score_baselines(
     baselines: Baselines = BASELINES,
     visual: str | None = None,
     audio: str | None = None,
-    max_rows_apart: RowsApart = MAX_ROWS_APART,
+    max_length_mismatch: LengthMismatch = MAX_LENGTH_MISMATCH,
     output: Path | None = None,
     on_baseline: Callable[[AnyBaselineConfig, int], None] | None = None,
 ) -> BaselineScores:
-    """Learn each baseline on the train split and score it on the val split.
+    """Fit each baseline to the train split and score it on the val split.
 
-    Nothing is chosen on the val split. The scores go to `output` as JSON, if it is given.
-    Errors as of `train_head`.
+    Nothing is chosen on the val split. The scores are written to `output` as JSON, if given.
+    Raises as `train_head` does.
     """
     if output:
-        _refuse_unless_file(output)
-    splits = load_splits(manifest, store, visual, audio, max_rows_apart)
+        _check_output(output)
+    splits = load_splits(manifest, store, visual, audio, max_length_mismatch)
     if not splits.val.va_valid.any():
         raise InputError("no row of the val split is annotated: there is nothing to score on")
     scores = []
     for baseline in baselines:
         if on_baseline:
             on_baseline(baseline, len(baselines))
-        prediction = predict_baseline(baseline, splits.train, splits.val, splits.subject_of)
-        score = split_score(prediction, splits.val, splits.subject_of)
+        prediction = predict_baseline(baseline, splits.train, splits.val, splits.subject_by_clip)
+        score = split_score(prediction, splits.val, splits.subject_by_clip)
         assert score is not None  # a row is annotated
         scores.append(BaselineScore(baseline, score))
-    found = BaselineScores(tuple(scores), splits.notes, output)
+    result = BaselineScores(tuple(scores), splits.notes, output)
     if output:
         output.parent.mkdir(parents=True, exist_ok=True)
-        write_json(output, _as_json(found, splits))
-    return found
+        write_json(output, _as_json(result, splits))
+    return result
 
 
-def _refuse_unless_file(output: Path) -> None:
-    """Raise where the scores could not be written, before they are made."""
+def _check_output(output: Path) -> None:
+    """Raise `InputError` if the scores cannot be written there."""
     check_writable(output.parent, "output")
     if output.is_dir():
         raise InputError(f"output = {output} is a folder; give the name of a file, such as b.json")
 
 
-def _as_json(found: BaselineScores, splits: Splits) -> dict[str, object]:
-    """What was scored on what; no paths or times: equal input gives an equal file."""
+def _as_json(result: BaselineScores, splits: Splits) -> dict[str, object]:
+    """The content of the file, without paths and times: equal input gives an equal file."""
     return {
         "visual": splits.visual,
         "audio": splits.audio,
         "val": [
             {"baseline": each.baseline.model_dump(mode="json"), **asdict(each.score)}
-            for each in found.scores
+            for each in result.scores
         ],
     }

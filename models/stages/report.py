@@ -1,9 +1,11 @@
-"""Reports as files: one per run, of the split that was asked for last."""
+"""The report of a run as a file."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from features.errors import InputError
 from features.system.files import write_atomic
+from models.metrics.scores import ClipScore, SplitScore, clip_scores, split_score
 from models.report.content import content_of
 from models.report.html import page
 from models.runs.folder import REPORT
@@ -17,24 +19,32 @@ def report(
     output: Path | None = None,
     manifest: Path | None = None,
     store: str | None = None,
-    max_rows_apart: int | None = None,
+    max_length_mismatch: int | None = None,
 ) -> Path:
-    """Make the report of a scored or unscored run again; returns where it lies.
+    """Write the report of a split, to `report.html` in the run's folder or to `output`.
 
-    That is `report.html` in the run's folder, or `output`. Manifest, store and `max_rows_apart`
-    default to those the head was trained with. Raises as `score_head` does, and `InputError`
-    for a split without labels.
+    Returns its path. Manifest, store and `max_length_mismatch` default to those of the training.
+    Raises as `score_head` does, and `InputError` for a split without labels.
     """
     if output and not output.parent.is_dir():
         raise InputError(f"there is no folder {output.parent} to put the report in; make it first")
     if output and output.is_dir():
         raise InputError(f"{output} is a folder; name the file to put the report in")
     path = output or run / REPORT
-    source = open_split(run, manifest, store, split, max_rows_apart)
-    write_report(read_split(source), path, source.key())
+    source = open_split(run, manifest, store, split, max_length_mismatch)
+    predicted = read_split(source, regions=True)
+    score = split_score(predicted.prediction, predicted.packed, source.subject_by_clip)
+    clips = tuple(clip_scores(predicted.prediction, predicted.packed))
+    write_report(predicted, score, clips, path, source.key())
     return path
 
 
-def write_report(reading: PredictedSplit, path: Path, key: str) -> None:
-    """Write the report of a split at `path`, whole or not at all."""
-    write_atomic(path, page(content_of(reading), key).encode())
+def write_report(
+    split: PredictedSplit,
+    score: SplitScore | None,
+    clips: Sequence[ClipScore],
+    path: Path,
+    key: str,
+) -> None:
+    """Write the report of a split with its scores, whole or not at all."""
+    write_atomic(path, page(content_of(split, score, clips), key).encode())

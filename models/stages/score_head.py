@@ -1,4 +1,4 @@
-"""The stage `score-head`: predictions of one split, and their CCC by the official protocol."""
+"""The stage `score-head`: predictions of a split, and their CCC by the official protocol."""
 
 import csv
 import io
@@ -10,36 +10,39 @@ from typing import Any, Literal
 
 from features.errors import InputError
 from features.system.files import write_atomic
-from features.timeline import RowsApart
+from features.timeline import LengthMismatch
 from models.data.packed import PackedFeatures
 from models.data.splits import constant_labels
 from models.metrics.predict import Prediction
 from models.metrics.scores import ClipScore, SplitScore, clip_scores, split_score
-from models.runs.folder import REPORT, write_json
+from models.runs.folder import (
+    CLIPS,
+    PREDICTIONS,
+    REPORT,
+    SCORES,
+    SUBMISSION,
+    write_json,
+)
 from models.runs.run_split import PredictedSplit, open_split, read_split
 from models.submission.format import Sample, Submission, read_sample, rows_of_frames, rows_of_sample
 
-SCORES = "scores.json"
-CLIPS = "clips.json"
-PREDICTIONS = "predictions.csv"
-SUBMISSION = "submission.txt"
 HEADER = ("clip", "frame", "time_s", "valence", "arousal")
-REPORT_HEAD_BYTES = 2000  # of the report; the key of what it shows stands within
+REPORT_HEAD_BYTES = 2000  # of the report, within which its key stands
 
 
 @dataclass(frozen=True, slots=True)
 class ScoreResult:
-    """How a scoring ended."""
+    """The result of a scoring."""
 
     state: Literal["scored", "present"]
-    """`present`: nothing had changed since the split was scored, nothing was done."""
+    """`present` if nothing had changed since the split was scored and nothing was done."""
     run: Path
     split: str
     score: SplitScore | None
-    """None where no frame of the split is annotated."""
+    """None if no frame of the split is annotated."""
     clips: tuple[ClipScore, ...]
     notes: tuple[str, ...] = ()
-    """What is odd about labels and submission."""
+    """What is odd about the labels and the submission."""
 
 
 def score_head(
@@ -48,49 +51,50 @@ def score_head(
     manifest: Path | None = None,
     store: str | None = None,
     split: str = "val",
-    max_rows_apart: RowsApart | None = None,
+    max_length_mismatch: LengthMismatch | None = None,
     sample: Path | None = None,
     force: bool = False,
 ) -> ScoreResult:
-    """Predict every row of a split, and score it where it is annotated.
+    """Predict every row of a split, and score the annotated ones.
 
-    Into the run's folder go `predictions.csv`, `scores.json`, `clips.json`, for the test split
-    `submission.txt`, and last, for an annotated split, `report.html`; what other splits left
-    there stays, but the report is of one split. Manifest, store and `max_rows_apart` default to
-    those the head was trained with. `SpecMismatch` where the store's features are others than
-    the head's; `InputError` and `StoreError` where something else is missing.
+    Writes `predictions.csv`, `scores.json`, `clips.json`, for the test split `submission.txt`, and
+    for an annotated split `report.html` to the run's folder. The entries of other splits are kept,
+    but the report is of one split. Manifest, store and `max_length_mismatch` default to those of
+    the training, and its device and threads are used. Raises `SpecMismatch` if the store has other
+    features than the head reads, and `InputError` or `StoreError` if something else is missing.
 
-    `submission.txt` has the rows of the challenge's `sample` file in their order; without one a
-    row per frame, and a note says so.
+    `submission.txt` has the rows of the challenge's `sample` file in its order. Without a sample it
+    has a row per frame, and a note says so.
     """
-    source = open_split(run, manifest, store, split, max_rows_apart)
-    key, notes = source.key(), constant_labels(source.labels)
+    source = open_split(run, manifest, store, split, max_length_mismatch)
+    key, notes = source.key(), constant_labels(source.clips.labels)
     wanted = read_sample(sample) if sample and split == "test" else None
     if sample and not wanted:
         notes += (f"sample = {sample} is left aside: a submission is of the split 'test'",)
     digest = wanted.digest() if wanted else None
-    found = None if force else _present(run, split, key, digest)
-    if found and (found.score is None or _is_report_of(run / REPORT, key)):
-        return replace(found, notes=notes + found.notes)
-    reading = read_split(source)
-    if found is None:
-        score = split_score(reading.prediction, reading.bank, source.subject_of)
-        table = tuple(clip_scores(reading.prediction, reading.bank))
-        submission = _submission(reading, wanted) if split == "test" else None
-        odd = source.caution + (submission.notes if submission else ())
-        found = ScoreResult("scored", run, split, score, table, odd)
-        _write(found, {"key": key, "sample": digest}, reading, submission)
-    if found.score:
-        from models.stages.report import write_report  # matplotlib: half a second
+    result = None if force else _read_finished(run, split, key, digest)
+    if result and (result.score is None or _is_report_of(run / REPORT, key)):
+        return replace(result, notes=notes + result.notes)
+    predicted = read_split(source, regions=source.clips.is_annotated(split))
+    if result is None:
+        prediction, packed = predicted.prediction, predicted.packed
+        score = split_score(prediction, packed, source.subject_by_clip)
+        clips = tuple(clip_scores(prediction, packed))
+        submission = _submission(predicted, wanted) if split == "test" else None
+        own_notes = source.caution + (submission.notes if submission else ())
+        result = ScoreResult("scored", run, split, score, clips, own_notes)
+        _write(result, {"key": key, "sample": digest}, predicted, submission)
+    if result.score:
+        from models.stages.report import write_report  # imports matplotlib, which takes a while
 
-        write_report(reading, run / REPORT, key)
-    return replace(found, notes=notes + found.notes)
+        write_report(predicted, result.score, result.clips, run / REPORT, key)
+    return replace(result, notes=notes + result.notes)
 
 
-def _present(run: Path, split: str, key: str, sample: str | None) -> ScoreResult | None:
-    """The result in the run's folder, if it was made from the same head, features and labels.
+def _read_finished(run: Path, split: str, key: str, sample: str | None) -> ScoreResult | None:
+    """The result in the run's folder, if it has this key and its files are there.
 
-    The submission must have been made from the sample of the same digest.
+    `sample` is the digest of the sample of the submission.
     """
     entry = _read_json(run / CLIPS).get(split)
     needed = (PREDICTIONS, SUBMISSION) if split == "test" else (PREDICTIONS,)
@@ -99,18 +103,18 @@ def _present(run: Path, split: str, key: str, sample: str | None) -> ScoreResult
     if not all((run / name).is_file() for name in needed):
         return None
     score = _read_json(run / SCORES).get(split)
-    table = _table(entry)
-    if not table or (score is None and any(row.n_frames for row in table)):
+    clips = _clips_of(entry)
+    if not clips or (score is None and any(row.n_frames for row in clips)):
         return None
     try:
-        found, notes = SplitScore(**score) if score else None, tuple(entry["notes"])
+        read, notes = SplitScore(**score) if score else None, tuple(entry["notes"])
     except (KeyError, TypeError):
-        return None  # of another vaflow: to be scored again
-    return ScoreResult("present", run, split, found, table, notes)
+        return None  # of another version: score again
+    return ScoreResult("present", run, split, read, clips, notes)
 
 
-def _table(entry: dict[str, Any]) -> tuple[ClipScore, ...]:
-    """The clips of an entry of `clips.json`; none where another vaflow wrote it."""
+def _clips_of(entry: dict[str, Any]) -> tuple[ClipScore, ...]:
+    """The clips of an entry of `clips.json`; none if another version wrote it."""
     try:
         return tuple(ClipScore(**row) for row in entry["clips"])
     except (KeyError, TypeError):
@@ -118,7 +122,7 @@ def _table(entry: dict[str, Any]) -> tuple[ClipScore, ...]:
 
 
 def _is_report_of(path: Path, key: str) -> bool:
-    """Whether the report shows the split of this key, and not another or an older one."""
+    """Whether the report shows the split with this key."""
     try:
         with path.open("rb") as file:
             return key.encode() in file.read(REPORT_HEAD_BYTES)
@@ -126,26 +130,29 @@ def _is_report_of(path: Path, key: str) -> bool:
         return False
 
 
-def _submission(reading: PredictedSplit, sample: Sample | None) -> Submission:
-    """In the rows of the sample, or without one a row per frame."""
-    spans, va = dict(reading.bank.spans()), reading.prediction.va
+def _submission(predicted: PredictedSplit, sample: Sample | None) -> Submission:
+    """The submission in the rows of the sample, or with a row per frame."""
+    spans, va = dict(predicted.packed.spans()), predicted.prediction.va
     if sample is None:
         return rows_of_frames(spans, va)
-    return rows_of_sample(sample, spans, va, reading.source.max_rows_apart)
+    return rows_of_sample(sample, spans, va, predicted.source.max_length_mismatch)
 
 
 def _write(
     result: ScoreResult,
     made_from: dict[str, str | None],
-    reading: PredictedSplit,
+    predicted: PredictedSplit,
     submission: Submission | None,
 ) -> None:
-    """Write the files, each whole; `clips.json` comes last, for it says that all are there."""
+    """Write the files, each whole; the entry in `clips.json` is written last, and commits them.
+
+    It is removed first, so that a killed scoring is done again.
+    """
     run, split = result.run, result.split
     clips = _read_json(run / CLIPS)
     write_json(run / CLIPS, {name: entry for name, entry in clips.items() if name != split})
-    before = {row.clip for row in _table(clips.get(split, {}))}
-    _write_predictions(run / PREDICTIONS, reading.bank, reading.prediction, before)
+    before = {row.clip for row in _clips_of(clips.get(split, {}))}
+    write_predictions(run / PREDICTIONS, predicted.packed, predicted.prediction, before)
     if submission:
         write_atomic(run / SUBMISSION, submission.text.encode())
     scores = {name: entry for name, entry in _read_json(run / SCORES).items() if name != split}
@@ -157,39 +164,39 @@ def _write(
 
 
 def _rows(
-    bank: PackedFeatures, prediction: Prediction
+    packed: PackedFeatures, prediction: Prediction
 ) -> Iterator[tuple[str, int, float, float, float]]:
-    """Clip, frame (from 1, as crops are numbered), time in seconds, valence, arousal."""
+    """Clip, frame counted from 1 as crops are, time in seconds, valence and arousal."""
     va = prediction.va.tolist()
-    time_s = bank.time_s.tolist()
-    for clip_id, span in bank.spans():
+    time_s = packed.time_s.tolist()
+    for clip_id, span in packed.spans():
         for frame, row in enumerate(range(span.start, span.stop), 1):
             yield clip_id, frame, time_s[row], *va[row]
 
 
-def _write_predictions(
-    path: Path, bank: PackedFeatures, prediction: Prediction, before: set[str]
+def write_predictions(
+    path: Path, packed: PackedFeatures, prediction: Prediction, before: set[str]
 ) -> None:
-    """The rows of these clips, after those that the file has of other splits.
+    """Write the rows of these clips, after those that the file has of other clips.
 
-    `before` are the clips that the split had when it was scored before.
+    Rows of the clips in `before` are dropped, too: the split had them when it was last scored.
     """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(HEADER)
-    gone = {*bank.clip_ids, *before}
+    replaced = {*packed.clip_ids, *before}
     if path.is_file():
         with path.open(encoding="utf-8", newline="") as lines:
             rows = csv.reader(lines)
             next(rows, None)  # the header
-            writer.writerows(row for row in rows if row and row[0] not in gone)
-    for clip_id, frame, time_s, valence, arousal in _rows(bank, prediction):
+            writer.writerows(row for row in rows if row and row[0] not in replaced)
+    for clip_id, frame, time_s, valence, arousal in _rows(packed, prediction):
         writer.writerow((clip_id, frame, f"{time_s:.6f}", f"{valence:.6f}", f"{arousal:.6f}"))
     write_atomic(path, text.getvalue().encode())
 
 
 def _read_json(path: Path) -> dict[str, Any]:
-    """The object in a JSON file of the run; empty where there is no file."""
+    """The object in a JSON file; empty if there is no file."""
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:

@@ -1,38 +1,35 @@
-"""The stage `train-ensemble`: heads trained on folds of people, and how sure they are together."""
+"""The stage `train-ensemble`: a head per fold of subjects, and their out-of-fold score."""
 
 import hashlib
 import re
 import shlex
 import shutil
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from features.canonical_json import canonical
-from features.clip import Clip
 from features.errors import InputError, LaterVersion
-from features.manifest.labels import Labels
 from features.manifest.manifest import Manifest, read_manifest
 from features.store.feature_store import absolute_path
 from features.system.devices import torch_device
 from features.system.files import sha256_of
 from features.system.parallel import map_in_processes, n_cores
 from features.system.provenance import provenance
-from features.timeline import MAX_ROWS_APART, RowsApart
-from models.data.feature_sets import FeatureSets, open_sets
+from features.timeline import MAX_LENGTH_MISMATCH, LengthMismatch
+from models.data.feature_sets import open_sets
 from models.data.folds import Folds, Over, clips_over, deal_folds
 from models.data.packed import PackedFeatures
-from models.data.packed_cache import load_packed
 from models.data.placement import place_on_device
-from models.data.splits import constant_labels, read_all_labels, subject_by_clip
+from models.data.splits import ClipGroups, constant_labels, group_clips, subject_by_clip
 from models.heads import AnyHeadConfig
 from models.heads.dspl import DsplConfig
-from models.metrics.predict import Prediction, concordance, end_to_end
+from models.metrics.predict import concordance, end_to_end
 from models.metrics.scores import split_score
 from models.metrics.smoothing import added, choose_windows, smooth, sums_by_window
-from models.runs.checkpoint import FILE, read_meta
+from models.runs.checkpoint import read_meta
 from models.runs.ensemble_record import (
     EnsembleConfig,
     EnsembleRecord,
@@ -42,9 +39,9 @@ from models.runs.ensemble_record import (
     write_record,
 )
 from models.runs.folder import (
+    HEAD_FILE,
     PROVENANCE,
     Inputs,
-    RunConfig,
     check_ensemble,
     delete_outputs,
     link_manifest_root,
@@ -53,7 +50,8 @@ from models.runs.folder import (
     write_json,
 )
 from models.runs.predictor import TrainedHead
-from models.stages.train_head import TrainResult, inputs_of, train_head
+from models.runs.threads import limit_threads, share_cores
+from models.stages.train_head import TrainResult, digest_inputs, train_head
 from models.training.config import TrainConfig
 from models.training.loss_config import check_loss
 
@@ -62,10 +60,10 @@ FOLD_FILES = re.compile(r"fold-\d+(\.jsonl)?")
 
 @dataclass(frozen=True, slots=True)
 class EnsembleResult:
-    """How the training of an ensemble ended."""
+    """The result of training an ensemble."""
 
     state: Literal["trained", "present"]
-    """`present`: the folder held this very ensemble already, nothing was done."""
+    """`present` if the folder held this ensemble already and nothing was done."""
     run: Path
     ensemble: EnsembleRecord
     n_kept: int
@@ -76,14 +74,10 @@ class EnsembleResult:
 
 @dataclass(frozen=True, slots=True)
 class _Sources:
-    """What a training reads, before it is read in full."""
+    """The inputs of a training, before features are read."""
 
     manifest: Manifest
-    sets: FeatureSets
-    dealt: dict[str, tuple[Clip, ...]]
-    """By fold."""
-    labels: dict[str, Labels | None]
-    """Of every clip, fold after fold."""
+    folds: ClipGroups
     inputs: Inputs
 
 
@@ -98,20 +92,20 @@ def train_ensemble(
     over: Over = "train+val",
     visual: str | None = None,
     audio: str | None = None,
-    max_rows_apart: RowsApart = MAX_ROWS_APART,
+    max_length_mismatch: LengthMismatch = MAX_LENGTH_MISMATCH,
     force: bool = False,
     on_member: Callable[[TrainResult, int], None] | None = None,
 ) -> EnsembleResult:
-    """Train a head per fold of people, each on the other folds, and leave them in the folder `run`.
+    """Train a head per fold of subjects, each on the other folds, and write them to `run`.
 
-    A member is a run of `train-head` in `run/fold-K`, its val split the fold that it was not
-    trained on; members are trained at once where there are cores. What they say of those folds
-    gives the out-of-fold score, and chooses the widths that the ensemble is smoothed by. Members
-    that are there are kept, unless `force`; `ensemble.json` comes last and is the commit. Raises
-    as `train_head` does, before anything is written where the inputs do not fit.
+    A member is a run of `train-head` in `run/fold-K`, whose val split is its fold. On a CPU members
+    are trained at once, each with its share of the cores. Their predictions of their folds give
+    the out-of-fold score and choose the windows that the ensemble is smoothed with. Members that
+    are finished are kept, unless `force`; `ensemble.json` is written last, and commits the
+    ensemble. Raises as `train_head` does, before anything is written.
     """
     check_loss(head, train.loss)
-    sources = _look_up(read_manifest(manifest), head, store, visual, audio, folds, over)
+    sources = _open_sources(read_manifest(manifest), head, store, visual, audio, folds, over)
     config = EnsembleConfig(
         manifest=manifest.resolve(),
         store=absolute_path(store),
@@ -120,30 +114,32 @@ def train_ensemble(
         train=train,
         folds=folds,
         over=over,
-        visual=sources.sets.visual.name,
-        audio=sources.sets.audio.name,
-        max_rows_apart=max_rows_apart,
+        visual=sources.folds.sets.visual.name,
+        audio=sources.folds.sets.audio.name,
+        max_length_mismatch=max_length_mismatch,
     )
-    notes = constant_labels(sources.labels)
+    notes = constant_labels(sources.folds.labels)
     key = _key(config, sources.inputs)
-    if not force and (record := _present(run, key)):
+    if not force and (record := _read_finished(run, key)):
         _write_inputs(config, sources)  # manifest or store may have moved
         return EnsembleResult("present", run, record, len(record.members), notes)
     check_ensemble(run)
     torch_device(train.device)
-    _write_beginning(config, sources)
+    packed = sources.folds.load(max_length_mismatch)  # members read their rows of the same file
+    _prepare_folder(config, sources)
     members: list[TrainResult] = []
-    for result in _trained(config, sources.dealt, force):
+    for result in _train_members(config, sources.folds, force):
         members.append(result)
         if on_member:
             on_member(result, folds)
-    record = _record(config, sources, key)
+    with limit_threads(train.threads):
+        record = _score_out_of_fold(config, sources.folds, packed, key)
     write_record(run, record)
     n_kept = sum(member.state == "present" for member in members)
     return EnsembleResult("trained", run, record, n_kept, notes)
 
 
-def _look_up(
+def _open_sources(
     manifest: Manifest,
     head: AnyHeadConfig,
     store: str,
@@ -152,49 +148,43 @@ def _look_up(
     folds: int,
     over: Over,
 ) -> _Sources:
-    """Sets, folds, labels and digests; no features are read."""
+    """Feature sets, folds, labels and digests."""
     sets = open_sets(store, visual, audio)
-    dealt = deal_folds(clips_over(manifest, over), folds)
-    clips = [clip for fold in dealt.values() for clip in fold]
-    labels = read_all_labels(manifest, clips, required=True)
-    for name, fold in dealt.items():
-        if not any(item is not None and item.valid.any() for item in _of(labels, fold).values()):
+    groups = group_clips(manifest, sets, deal_folds(clips_over(manifest, over), folds))
+    for name in groups.clips:
+        if not groups.is_annotated(name):
             raise InputError(
                 f"folds = {folds}: no row of {name} is annotated, its clips are "
-                f"{', '.join(clip.id for clip in fold)}; give fewer folds, or labels to these"
+                f"{', '.join(groups.ids(name))}; give fewer folds, or labels to these"
             )
-    return _Sources(manifest, sets, dealt, labels, inputs_of(sets, dealt, labels, head))
-
-
-def _of(labels: Mapping[str, Labels | None], clips: tuple[Clip, ...]) -> dict[str, Labels | None]:
-    return {clip.id: labels[clip.id] for clip in clips}
+    return _Sources(manifest, groups, digest_inputs(groups, head))
 
 
 def _key(config: EnsembleConfig, inputs: Inputs) -> str:
-    """sha256 of everything that decides the members and the widths."""
+    """sha256 of everything that decides the members and the smoothing windows."""
     decisive = {"members": run_key(config, inputs), "over": config.over}
     return hashlib.sha256(canonical(dict(decisive))).hexdigest()
 
 
-def _present(run: Path, key: str) -> EnsembleRecord | None:
-    """The finished ensemble with this key; None where there is no such one."""
+def _read_finished(run: Path, key: str) -> EnsembleRecord | None:
+    """The record of the ensemble with this key, if it is finished."""
     try:
         record = read_record(run)
     except LaterVersion:
-        raise  # not ours to replace
+        raise  # not to be replaced
     except InputError:
-        return None  # none, half of one, or damaged
+        return None  # missing, unfinished or damaged
     return record if record.key == key else None
 
 
-def _write_beginning(config: EnsembleConfig, sources: _Sources) -> None:
-    """Make the folder ready for the members; what an older ensemble has left over goes."""
+def _prepare_folder(config: EnsembleConfig, sources: _Sources) -> None:
+    """Write what members need, and delete what an earlier ensemble has left."""
     run = config.run
     run.mkdir(parents=True, exist_ok=True)
-    link_manifest_root(run, sources.manifest.root)  # first: it marks the folder as an ensemble's
+    link_manifest_root(run, sources.manifest.root)  # first: marks the folder as an ensemble's
     delete_outputs(run)
     for path in run.iterdir():
-        if FOLD_FILES.fullmatch(path.name) and path.stem not in sources.dealt:
+        if FOLD_FILES.fullmatch(path.name) and path.stem not in sources.folds.clips:
             shutil.rmtree(path) if path.is_dir() else path.unlink()
     made_by = {
         "inputs": sources.inputs.model_dump(mode="json"),
@@ -207,70 +197,83 @@ def _write_beginning(config: EnsembleConfig, sources: _Sources) -> None:
 
 
 def _write_inputs(config: EnsembleConfig, sources: _Sources) -> None:
-    """The config and the members' manifests, where they are other than those that are there."""
+    """Write the config and the manifests of the members, if they have changed."""
     link_manifest_root(config.run, sources.manifest.root)
-    write_fold_manifests(config.run, sources.manifest, sources.dealt)
+    write_fold_manifests(config.run, sources.manifest, sources.folds.clips)
     write_config(config)
 
 
-def _trained(config: EnsembleConfig, names: Iterable[str], force: bool) -> Iterator[TrainResult]:
-    """The members one by one, in order; trained at once, but on a GPU, which has room for one."""
-    shared = {name: getattr(config, name) for name in RunConfig.model_fields}
-    keys = [
-        {
-            **shared,
-            "manifest": config.run / f"{name}.jsonl",
-            "run": config.run / name,
-            "force": force,
-        }
+def _train_members(config: EnsembleConfig, folds: ClipGroups, force: bool) -> Iterator[TrainResult]:
+    """Train the members in order: at once on a CPU, one by one on a GPU, which has room for one."""
+    at_once = torch_device(config.train.device).type == "cpu" and n_cores() > 1
+    names = list(folds.clips)
+    train = share_cores(config.train, min(len(names), n_cores())) if at_once else config.train
+    jobs = [
+        (
+            config.model_copy(
+                update={
+                    "manifest": config.run / f"{name}.jsonl",
+                    "run": config.run / name,
+                    "train": train,
+                }
+            ),
+            force,
+        )
         for name in names
     ]
-    at_once = torch_device(config.train.device).type == "cpu" and n_cores() > 1
-    return map_in_processes(_train, keys) if at_once else map(_train, keys)
+    return map_in_processes(_train_member, jobs) if at_once else map(_train_member, jobs)
 
 
-def _train(keys: dict[str, Any]) -> TrainResult:
-    """`train_head`, as a process takes it."""
-    return train_head(**keys)
+def _train_member(job: tuple[EnsembleConfig, bool]) -> TrainResult:
+    """Train one member; a process takes one argument."""
+    config, force = job
+    return train_head(
+        manifest=config.manifest,
+        store=config.store,
+        run=config.run,
+        head=config.head,
+        train=config.train,
+        visual=config.visual,
+        audio=config.audio,
+        max_length_mismatch=config.max_length_mismatch,
+        force=force,
+    )
 
 
-def _record(config: EnsembleConfig, sources: _Sources, key: str) -> EnsembleRecord:
-    """What the members say of the folds that they were not trained on, end to end."""
-    bank = load_packed(sources.sets, sources.labels, config.max_rows_apart)
-    bank = place_on_device(bank, torch_device(config.train.device), config.train.bank_mib)
-    parts: list[PackedFeatures] = []
-    predictions: list[Prediction] = []
-    members: list[Member] = []
-    for name, clips in sources.dealt.items():
-        ids = tuple(clip.id for clip in clips)
-        path = config.run / name
-        parts.append(bank.part(ids))
-        predictions.append(TrainedHead(path, read_meta(path / FILE), config).predict(parts[-1]))
-        sums = concordance(predictions[-1], parts[-1])
+def _score_out_of_fold(
+    config: EnsembleConfig, folds: ClipGroups, packed: PackedFeatures, key: str
+) -> EnsembleRecord:
+    """Score each member on the fold that it was not trained on."""
+    packed = place_on_device(packed, torch_device(config.train.device), config.train.bank_mib)
+    parts = [packed.select(folds.ids(name)) for name in folds.clips]
+    predictions, members = [], []
+    for name, part in zip(folds.clips, parts, strict=True):
+        head = config.run / name / HEAD_FILE
+        prediction = TrainedHead(head.parent, read_meta(head), config).predict(part)
+        sums = concordance(prediction, part)
+        predictions.append(prediction)
         members.append(
             Member(
                 folder=name,
-                head_sha256=sha256_of(path / FILE),
-                held_out=ids,
+                head_sha256=sha256_of(head),
+                held_out=part.clip_ids,
                 ccc_mean=(sums.valence.ccc() + sums.arousal.ccc()) / 2,
             )
         )
     sums = [sums_by_window(*each) for each in zip(predictions, parts, strict=True)]
-    by_others = [
+    smoothed = [
         smooth(prediction, part, choose_windows(added(sums[:k] + sums[k + 1 :])))
         for k, (prediction, part) in enumerate(zip(predictions, parts, strict=True))
     ]
-    subject_of = subject_by_clip([clip for clips in sources.dealt.values() for clip in clips])
-    plain, smoothed = (
-        split_score(end_to_end(each), bank, subject_of) for each in (predictions, by_others)
-    )
-    assert plain is not None  # every fold has an annotated row
-    assert smoothed is not None
+    subjects = subject_by_clip(folds.all_clips)
+    scores = [split_score(end_to_end(each), packed, subjects) for each in (predictions, smoothed)]
+    assert scores[0] is not None  # every fold has an annotated row
+    assert scores[1] is not None
     return EnsembleRecord(
         key=key,
         over=config.over,
         members=tuple(members),
         widths_s=choose_windows(added(sums)),
-        out_of_fold=plain,
-        out_of_fold_smoothed=smoothed,
+        out_of_fold=scores[0],
+        out_of_fold_smoothed=scores[1],
     )

@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Bool, Float64, Int64
 
 from features.errors import InputError, VaflowError
-from features.timeline import MAX_ROWS_APART
+from features.timeline import MAX_LENGTH_MISMATCH
 
 HEADER = "image_location,valence,arousal"
 LOCATION = re.compile(r"([^/,]+)/([0-9]{1,9})\.jpg", re.IGNORECASE)  # clip and frame, from 1
@@ -114,13 +114,13 @@ def rows_of_sample(
     sample: Sample,
     spans: Mapping[str, slice],
     va: Float64[np.ndarray, "P 2"],
-    max_rows_apart: int = MAX_ROWS_APART,
+    max_length_mismatch: int = MAX_LENGTH_MISMATCH,
 ) -> Submission:
     """The submission with exactly the sample's rows in its order; `va[spans[clip]]` is a clip's.
 
     As label rows do, sample rows beyond a clip's last frame hold its prediction, and frames
     without a row go. `InputError` where a clip has no prediction, or where its last row is more
-    than `max_rows_apart` away from its last frame.
+    than `max_length_mismatch` away from its last frame.
     """
     if lacking := [clip for clip in sample.clips if clip not in spans]:
         raise InputError(
@@ -135,12 +135,12 @@ def rows_of_sample(
     if apart := [
         f"{clip}: at row {row} and frame {frame}"
         for clip, row, frame in zip(sample.clips, last, n_frames, strict=True)
-        if abs(row - frame) > max_rows_apart
+        if abs(row - frame) > max_length_mismatch
     ]:
         raise InputError(
             f"sample and prediction end apart in {count(apart, 'clip')} ({list_names(apart)}); at "
-            f"most {max_rows_apart} apart are accepted: are these the videos of the challenge? "
-            "Replace them and extract again, or allow more with max_rows_apart=N"
+            f"most {max_length_mismatch} apart are accepted: are these the videos of the "
+            "challenge? Replace them and extract again, or allow more with max_length_mismatch=N"
         )
     _refuse_unless_finite(spans, va)
     n_of = n_frames[sample.clip_of]  # (N,)

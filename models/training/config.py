@@ -7,51 +7,51 @@ from typing import Literal
 from pydantic import ConfigDict, Field, model_validator
 
 from features.config import Config
-from features.system.devices import DeviceName
+from features.system.device_name import DeviceName
 from models.training.loss_config import LossConfig
 
 
 class TrainConfig(Config):
-    """Settings of the training. Device and threads decide no more than the last digits."""
+    """Settings of the training. Device and threads change the last digits only."""
 
     model_config = ConfigDict(allow_inf_nan=False)
 
     loss: LossConfig = LossConfig()
     """What the head is trained for."""
     epochs: int = Field(default=15, ge=1)
-    """At most; `patience` may end it before."""
+    """Maximum number of epochs."""
     patience: int = Field(default=5, ge=1)
-    """Epochs in a row without a better val mean CCC after which training stops."""
+    """Epochs without a better val mean CCC after which training stops."""
     batch_size: int = Field(default=16, ge=1)
     """Windows per step."""
     learning_rate: float = Field(default=1e-4, gt=0)
-    """The peak, after the warm-up; a cosine leads from there to 0."""
+    """Peak learning rate, after the warm-up and before the cosine decay to 0."""
     weight_decay: float = Field(default=1e-4, ge=0)
-    """By which AdamW shrinks all weights, times the learning rate, in a step."""
+    """Weight decay of AdamW."""
     warmup: float = Field(default=0.1, ge=0, lt=1)
-    """Share of all steps over which the rate rises."""
+    """Share of all steps with a rising learning rate."""
     clip_grad_norm: float = Field(default=1.0, gt=0)
-    """The longest gradient of all weights together; a longer one is shortened to it."""
+    """Norm that the gradient of all weights is clipped to."""
     seed: int = Field(default=0, ge=0)
-    """Of the first weights, the order of the windows, dropout and mixup."""
+    """Seed of initial weights, shuffling, dropout and mixup."""
     window: int = Field(default=300, ge=1)
-    """Rows of a window."""
+    """Rows per dense window."""
     stride: int = Field(default=200, ge=1)
-    """Rows from one window's start to the next."""
+    """Rows between the starts of dense windows."""
     causal_stride: int = Field(default=10, ge=1)
-    """Rows from one target to the next, where windows are causal; scoring predicts every row."""
+    """Rows between the targets of causal windows in training; scoring predicts every row."""
     mixup: float = Field(default=0.0, ge=0)
-    """Alpha of the Beta distribution by which windows are mixed in pairs; 0 mixes none."""
+    """Alpha of the Beta distribution of mixup; 0: no mixup."""
     precision: Literal["float32", "bfloat16"] = "float32"
-    """Of the head's products; weights, loss and scoring stay in float32. bfloat16 wants a GPU."""
+    """Precision of the head in training; weights, loss and scoring are float32."""
     device: DeviceName = "auto"
-    """Where the head is trained: auto takes the GPU where there is one."""
+    """Device of the training; auto uses a GPU if there is one."""
     threads: int | None = Field(default=None, ge=1)
-    """Of the CPU; None leaves it to torch. One is best for a small head on a busy machine."""
+    """CPU threads; None leaves them to torch. One is best for a small head on a busy machine."""
     bank_mib: int | None = Field(default=None, ge=1)
-    """Of the device's memory, for rows of the training and val clips; more are streamed in blocks.
+    """Device memory for the rows of the training and val clips; the others are streamed in blocks.
 
-    None: half of what is free on a GPU; on a CPU the memory map on disk, of which nothing is held.
+    None: half of the free memory of a GPU; on a CPU the rows are a memory map and take none.
     """
 
     @model_validator(mode="after")
@@ -66,17 +66,17 @@ class TrainConfig(Config):
 
 @dataclass(frozen=True, slots=True)
 class EpochResult:
-    """One pass over the training windows, and the score after it."""
+    """Loss and val scores of one epoch."""
 
     index: int
     loss: float
-    """Mean over the steps."""
+    """Mean loss of the steps."""
     ccc_valence: float
-    """Of the val split, by the official protocol; so are the next two."""
+    """CCC of the val split by the official protocol, as the next two."""
     ccc_arousal: float
     ccc_mean: float
 
 
 def best_epoch(epochs: Sequence[EpochResult]) -> EpochResult:
-    """The epoch whose weights are kept: the first with the highest val mean CCC."""
+    """The first epoch with the highest val mean CCC, whose weights are kept."""
     return max(epochs, key=lambda epoch: epoch.ccc_mean)

@@ -1,4 +1,4 @@
-"""Whether the region loss can change what V and A are read from."""
+"""Checks that the region loss has a gradient in parameters of V and A."""
 
 import torch
 from jaxtyping import Float
@@ -9,12 +9,11 @@ from models.heads.base import Head
 
 
 def check_gradient_paths(head: Head, batch: Batch) -> None:
-    """Raise `ValueError` unless the region loss moves a parameter that V and A depend on.
+    """Raises `ValueError` unless a region loss has a gradient in a parameter that V and A use.
 
-    Any loss on the region logits does, for the question is where its gradient arrives. A head
-    without a region branch passes.
+    Any loss on the region logits will do for that. A head without a region branch passes.
     """
-    with torch.random.fork_rng():  # a training with the loss shall draw as one without it does
+    with torch.random.fork_rng():  # so that a training draws the same numbers without this check
         output = head(batch, head.prototypes())
     if output.regions is None:
         return
@@ -24,20 +23,20 @@ def check_gradient_paths(head: Head, batch: Batch) -> None:
             "the region loss cannot be checked: no row of the batch has a face; "
             "give a batch with at least one valid visual row"
         )
-    shared = _reached(head, logits.log_softmax(dim=-1)[:, 0].sum()) & _reached(
+    shared = _with_gradient(head, logits.log_softmax(dim=-1)[:, 0].sum()) & _with_gradient(
         head, output.va.square().sum()
     )
     if not shared:
         raise ValueError(
             "the region loss reaches no parameter of the V/A output: the region logits are read "
-            "from an embedding that no trained part of V and A shares, so the loss changes V and A "
-            "by nothing; read them from the adapted embedding (region_on=adapted), or leave the "
-            "loss out (region_weight=0)"
+            "from an embedding that shares no trained weights with V and A, so the loss does not "
+            "change them; read the logits from the adapted embedding (head.region_on=adapted), or "
+            "leave the loss out (train.loss.region_weight=0)"
         )
 
 
-def _reached(head: Head, loss: Float[Tensor, ""]) -> set[str]:
-    """Names of the parameters at which a gradient of the loss arrives that is not zero."""
+def _with_gradient(head: Head, loss: Float[Tensor, ""]) -> set[str]:
+    """Names of the parameters with a gradient of the loss that is not zero."""
     if not loss.requires_grad:
         return set()
     names, parameters = zip(*head.named_parameters(), strict=True)

@@ -1,4 +1,4 @@
-"""The training loop, from banks on a device to the best weights."""
+"""The training loop, from packed features on a device to the best weights."""
 
 import math
 from collections.abc import Callable
@@ -29,11 +29,11 @@ from models.training.windows import training_windows
 
 @dataclass(frozen=True, slots=True)
 class Fit:
-    """What the loop found."""
+    """The result of a training."""
 
     epochs: tuple[EpochResult, ...]
     best: EpochResult
-    """The one with the highest val mean CCC, the first of equals."""
+    """The first with the highest val mean CCC."""
     state: dict[str, Tensor]
     """The head's weights after that epoch."""
 
@@ -47,19 +47,19 @@ def fit(
     grid: Grid = NINE,
     on_epoch: Callable[[EpochResult], None] | None = None,
 ) -> Fit:
-    """Train the head in place; its device is the banks'.
+    """Trains the head in place, on the device of the features; call `check_head` first.
 
-    `VaflowError` where the loss is no number any more. `check_head` comes before.
+    Raises `VaflowError` if the loss is not finite.
     """
     windows = training_windows(train, head_config, config)
-    seen = scoring_windows(val, head_config, size=config.window, stride=config.stride)
+    val_windows = scoring_windows(val, head_config, size=config.window, stride=config.stride)
     optimizer = adam_w(head, config)
     n_steps = math.ceil(len(windows) / config.batch_size)
     schedule = torch.optim.lr_scheduler.LambdaLR(
         optimizer, partial(rate, n_steps=n_steps * config.epochs, warmup=config.warmup)
     )
     shuffle = np.random.default_rng(config.seed)
-    draws = np.random.default_rng((config.seed, 1))  # of mixup: none of the shuffle's
+    draws = np.random.default_rng((config.seed, 1))  # of mixup, independent of the shuffle
     epochs: list[EpochResult] = []
     best, state = None, {}
     for index in range(config.epochs):
@@ -71,7 +71,9 @@ def fit(
             total += step(head, optimizer, batch, targets, config, grid)
             schedule.step()
         loss = total.item() / n_steps
-        epochs.append(_scored(index, loss, config, concordance(predict(head, val, seen), val)))
+        epochs.append(
+            _scored(index, loss, config, concordance(predict(head, val, val_windows), val))
+        )
         if on_epoch:
             on_epoch(epochs[-1])
         if best is None or epochs[-1].ccc_mean > best.ccc_mean:
@@ -84,7 +86,7 @@ def fit(
 
 
 def adam_w(head: Head, config: TrainConfig) -> torch.optim.AdamW:
-    """The optimiser of a head, all weights in one pass."""
+    """The optimiser of a head; fused, so that a step is one kernel over all weights."""
     return torch.optim.AdamW(
         head.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, fused=True
     )
@@ -98,9 +100,9 @@ def step(
     config: TrainConfig,
     grid: Grid = NINE,
 ) -> Float[Tensor, ""]:
-    """One step of the head's weights; returns the loss where it is, as nothing may wait for it.
+    """One training step; returns the loss as a tensor on the device, as reading it would wait.
 
-    The text tower runs once, whatever the number of windows; with fixed prompts it does not run.
+    The text tower runs once, whatever the number of windows, and not at all with fixed prompts.
     """
     lower = config.precision == "bfloat16"
     with torch.autocast(batch.visual.device.type, torch.bfloat16, enabled=lower):
@@ -117,10 +119,10 @@ def step(
 def check_head(
     head: Head, head_config: HeadConfig, train: PackedFeatures, config: TrainConfig
 ) -> None:
-    """Raise `ValueError` where the head cannot read such windows.
+    """Raises `ValueError` if the head cannot be trained with this config.
 
-    Also where the region loss could change nothing, unless that is wanted, and where the device
-    is slower in the precision asked for than in float32.
+    That is if it cannot read such windows, if the region loss would change nothing (unless the
+    head allows it), or if the precision is bfloat16 on a CPU.
     """
     if config.precision == "bfloat16" and train.visual.device.type == "cpu":
         raise ValueError(
@@ -128,16 +130,16 @@ def check_head(
             "float32: set it to float32, or train on a GPU"
         )
     windows = training_windows(train, head_config, config)
-    spread = np.linspace(0, len(windows) - 1, config.batch_size).astype(np.int64)
+    chosen = np.linspace(0, len(windows) - 1, config.batch_size).astype(np.int64)
     if config.loss.region_weight and not head_config.allow_ineffective_region_loss:
-        check_gradient_paths(head, train.gather(windows, spread)[0])
+        check_gradient_paths(head, train.gather(windows, chosen)[0])
     else:
         with torch.no_grad(), torch.random.fork_rng():
-            head(train.gather(windows, spread[:1])[0])
+            head(train.gather(windows, chosen[:1])[0])
 
 
 def rate(step: int, *, n_steps: int, warmup: float) -> float:
-    """Share of the peak learning rate at a step: a line up, then half a cosine down."""
+    """Share of the peak learning rate at a step: linear warm-up, then cosine decay."""
     n_warmup = math.ceil(warmup * n_steps)
     if step < n_warmup:
         return (step + 1) / n_warmup
@@ -145,7 +147,7 @@ def rate(step: int, *, n_steps: int, warmup: float) -> float:
 
 
 def _scored(index: int, loss: float, config: TrainConfig, score: VaConcordance) -> EpochResult:
-    """The epoch with its val scores."""
+    """The result of an epoch; raises `VaflowError` if the loss is not finite."""
     if not math.isfinite(loss):
         raise VaflowError(
             f"the training loss is {loss} in epoch {index + 1}: the training diverged; lower "

@@ -69,7 +69,7 @@ def ccc(predicted: Float[Tensor, "B P 2"], targets: Targets) -> Float[Tensor, "2
 
 
 def ccc_per_window(predicted: Float[Tensor, "B P 2"], targets: Targets) -> Float[Tensor, "2"]:
-    """The mean over windows of each window's own CCC; windows without a valid row do not count."""
+    """The mean CCC of the windows that have a valid row."""
     counts = targets.valid.any(dim=1).to(predicted.dtype)  # (B,)
     each = _ccc(predicted, targets, dims=(1,))[:, 0]  # (B, 2)
     return (each * counts[:, None]).sum(dim=0) / counts.sum().clamp(min=1)
@@ -78,7 +78,7 @@ def ccc_per_window(predicted: Float[Tensor, "B P 2"], targets: Targets) -> Float
 def _ccc(
     predicted: Float[Tensor, "B P 2"], targets: Targets, dims: tuple[int, ...]
 ) -> Float[Tensor, "#B 1 2"]:
-    """CCC over some dimensions, by masked sums: picking the valid rows would make a GPU wait."""
+    """CCC over some axes, by masked sums: indexing the valid rows would make a GPU wait."""
     weight = targets.valid.unsqueeze(-1).to(predicted.dtype)  # (B, P, 1)
     weight = weight / weight.sum(dim=dims, keepdim=True).clamp(min=1)
 
@@ -102,9 +102,9 @@ def mse(predicted: Float[Tensor, "B P 2"], targets: Targets) -> Float[Tensor, "2
 def region_kl(
     logits: Float[Tensor, "B P R"], labels: Float[Tensor, "B P R"], valid: Bool[Tensor, "B P"]
 ) -> Float[Tensor, ""]:
-    """Mean KL divergence of the regions' softmax from the label, over the valid rows.
+    """Mean KL divergence of the softmax of the logits from the labels, over the valid rows.
 
-    Of a hard label it is the cross-entropy.
+    For hard labels it is the cross-entropy.
     """
     divergence = torch.nn.functional.kl_div(
         logits.log_softmax(dim=-1), labels, reduction="none"

@@ -22,7 +22,7 @@ def track(**changes) -> Track:
         ({"valid": np.array([True, False, True])}, "must be 0 where valid is false"),
     ],
 )
-def test_a_track_is_checked_at_birth(changes, message):
+def test_an_invalid_track_is_refused(changes, message):
     track()
     with pytest.raises(ValueError, match=message):
         track(**changes)
@@ -33,7 +33,7 @@ def test_a_track_has_one_row_per_step():
         track(valid=np.ones(2, bool))
 
 
-def test_what_is_not_finite_is_found_wherever_it_is():
+def test_a_value_that_is_not_finite_is_found_in_any_block():
     values = np.zeros((3000, 2), np.float16)
     values[2999, 1] = np.nan
     with pytest.raises(ValueError, match="must be finite"):

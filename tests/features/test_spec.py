@@ -1,3 +1,4 @@
+import pickle
 import subprocess
 import sys
 
@@ -31,18 +32,51 @@ def test_each_field_alone_changes_the_name(field):
     assert SPEC.model_copy(update={field: changed}).digest != SPEC.digest
 
 
+def fresh() -> FeatureSpec:
+    return FeatureSpec(**SPEC.model_dump())
+
+
+def test_the_digest_is_computed_once(monkeypatch):
+    spec = fresh()
+    digest, name = spec.digest, spec.name
+    monkeypatch.setattr("features.spec.canonical", lambda _: pytest.fail("computed again"))
+    assert (spec.digest, spec.name) == (digest, name)
+
+
+def test_a_cached_digest_changes_neither_equality_nor_dumps_nor_pickles():
+    used, unused = fresh(), fresh()
+    assert used.name.startswith("clip-")
+    assert used == unused
+    assert used.model_dump() == unused.model_dump()
+    assert used.model_dump_json() == unused.model_dump_json()
+    assert repr(used) == repr(unused)
+    unpickled = pickle.loads(pickle.dumps(used))  # noqa: S301
+    assert unpickled == unused
+    assert unpickled.name == unused.name
+    with pytest.raises(TypeError, match="unhashable"):
+        hash(used)
+
+
+def test_a_copy_with_another_field_has_a_digest_of_its_own():
+    spec = fresh()
+    assert spec.name  # cached from now on
+    copy = spec.model_copy(update={"epoch": spec.epoch + 1})
+    assert copy.digest == FeatureSpec(**{**spec.model_dump(), "epoch": spec.epoch + 1}).digest
+    assert copy.name != spec.name
+
+
 @given(st.dictionaries(st.text(max_size=3), JSON, min_size=2))
-def test_order_of_keys_does_not_count(value):
+def test_the_order_of_keys_does_not_change_canonical_json(value):
     assert canonical(dict(reversed(value.items()))) == canonical(value)
 
 
-def test_a_whole_number_is_one_number_however_it_is_written():
+def test_a_whole_float_and_an_integer_give_the_same_name():
     a = SPEC.model_copy(update={"sampling": {"hop_s": 1, "x": [2.0]}})
     b = SPEC.model_copy(update={"sampling": {"x": [2], "hop_s": 1.0}})
     assert a.name == b.name
 
 
-def test_what_json_cannot_say_is_an_error():
+def test_a_value_without_a_json_form_is_an_error():
     with pytest.raises(ValueError, match="JSON compliant"):
         canonical({"x": float("nan")})
     with pytest.raises(TypeError, match="not JSON serializable"):

@@ -187,7 +187,7 @@ def test_the_form_of_a_flow_says_what_each_key_means(deployment):
 def test_a_range_is_told_with_the_help():
     said = parameter_schema(train_ensemble).properties
     assert said["folds"]["description"].endswith("At least 2, at most 20.")
-    assert said["max_rows_apart"]["description"].endswith("At least 0.")
+    assert said["max_length_mismatch"]["description"].endswith("At least 0.")
     assert said["visual"]["description"].endswith("only where there are several.")
 
 

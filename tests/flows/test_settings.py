@@ -5,11 +5,14 @@ import pytest
 from features.encoders.ast import AstConfig
 from features.encoders.clip import ClipConfig
 from features.errors import InputError
-from features.extraction.extract import extract_features
 from flows.settings import checked_keys, settings
 from flows.stage_keys import known_keys
 from flows.stages import STAGES, stage_function
+from models.heads.dspl import DsplConfig, ReleasedConfig
+from models.regions.prompts import FixedPrompts
 from models.stages.train_head import train_head
+from models.training.config import TrainConfig
+from models.training.loss_config import LossConfig
 
 EXPERIMENT = """
 manifest: m.jsonl
@@ -31,7 +34,7 @@ def config(tmp_path) -> Path:
 
 
 def test_each_stage_takes_its_keys_from_the_config_of_an_experiment(config):
-    found = settings(extract_features, config, [])
+    found = settings(stage_function("extract-features"), config, [])
     assert found["encoders"] == (
         ClipConfig(model="ViT-B-32", pretrained="openai"),
         AstConfig(hop_s=1.28),
@@ -43,7 +46,9 @@ def test_each_stage_takes_its_keys_from_the_config_of_an_experiment(config):
 
 def test_overrides_reach_into_configs_and_lists(config):
     found = settings(
-        extract_features, config, ["encoders.1.hop_s=2.56", "store=other", "force=true"]
+        stage_function("extract-features"),
+        config,
+        ["encoders.1.hop_s=2.56", "store=other", "force=true"],
     )
     assert found["encoders"][1].hop_s == 2.56
     assert (found["store"], found["force"]) == ("other", True)
@@ -62,6 +67,41 @@ def test_an_override_of_a_default_keeps_the_rest_of_the_default():
     found = settings(train_head, None, given)
     assert found["head"].kind == "dspl"
     assert (found["head"].width, found["train"].seed) == (32, 4)
+
+
+@pytest.mark.parametrize("with_config", [True, False])
+def test_a_head_of_another_kind_is_that_preset_as_published(tmp_path, with_config):
+    config = tmp_path / "e.yaml"
+    config.write_text(
+        "{manifest: m, store: s, run: r, head: {kind: dspl, width: 64, prompts: {kind: coop}}, "
+        "train: {epochs: 3, loss: {sigma: 0.3}}}"
+    )
+    given = ["manifest=m", "store=s", "run=r", "head.dropout=0.1", "head.kind=released"]
+
+    found = settings(train_head, config if with_config else None, given)
+
+    assert found["head"] == ReleasedConfig(dropout=0.1)
+    assert found["train"] == TrainConfig(epochs=3 if with_config else 15)
+
+
+def test_prompts_of_another_kind_keep_the_texts(tmp_path):
+    config = tmp_path / "e.yaml"
+    config.write_text("head: {kind: dspl, prompts: {kind: coop, n_context: 4, texts: mine.yaml}}")
+    given = ["manifest=m", "store=s", "run=r", "head.prompts.kind=fixed"]
+
+    found = settings(train_head, config, given)
+
+    assert found["head"].prompts == FixedPrompts(texts="mine.yaml")
+
+
+def test_a_config_with_the_loss_in_the_head_means_the_same(tmp_path):
+    config = tmp_path / "e.yaml"
+    config.write_text("head: {kind: dspl, asks: image, sigma: 0.3}")
+
+    found = settings(train_head, config, ["manifest=m", "store=s", "run=r"])
+
+    assert found["head"] == DsplConfig()
+    assert found["train"].loss == LossConfig(sigma=0.3)
 
 
 @pytest.mark.parametrize(
@@ -87,7 +127,7 @@ def test_an_override_of_a_default_keeps_the_rest_of_the_default():
 )
 def test_a_wrong_override_is_named(config, override, message):
     with pytest.raises(InputError, match=message):
-        settings(extract_features, config, [override])
+        settings(stage_function("extract-features"), config, [override])
 
 
 @pytest.mark.parametrize(
@@ -101,14 +141,14 @@ def test_a_wrong_override_is_named(config, override, message):
 def test_a_wrong_config_is_named(tmp_path, text, message):
     (tmp_path / "bad.yaml").write_text(text)
     with pytest.raises(InputError, match=message):
-        settings(extract_features, tmp_path / "bad.yaml", [])
+        settings(stage_function("extract-features"), tmp_path / "bad.yaml", [])
 
 
 def test_a_config_that_is_not_there_and_a_missing_key_are_named(tmp_path, config):
     with pytest.raises(InputError, match="cannot be read"):
-        settings(extract_features, tmp_path / "none.yaml", [])
+        settings(stage_function("extract-features"), tmp_path / "none.yaml", [])
     with pytest.raises(InputError, match="the key 'encoders' is missing"):
-        settings(extract_features, None, ["manifest=m", "store=s"])
+        settings(stage_function("extract-features"), None, ["manifest=m", "store=s"])
 
 
 def test_an_unknown_stage_is_answered_with_the_nearest():

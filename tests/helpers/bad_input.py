@@ -16,17 +16,14 @@ from PIL import Image
 
 from features.canonical_json import canonical
 from features.clip import Clip
-from features.freshness.digest_cache import FILE as MEMO
-from features.freshness.quarantine import FOLDER
 from features.manifest.manifest import write_manifest
-from features.store.work_folder import BANKS, LOCKS
-from features.store.work_folder import FOLDER as THROUGHPUT
 from features.system.files import sha256_of
 from flows.command.main import main
 from tests.helpers.small_media import RATE_HZ, draw_frames, tone, write_video
 
 N_FRAMES = 30
 WITH_CROPS = "c1"
+NO_RECORDS = {"locks", "banks", "quarantine", "throughput", "digests.sqlite"}  # beside a store
 Make = Callable[[Path], object]
 
 
@@ -94,7 +91,7 @@ def _files(folder: Path) -> dict[str, str]:
     return {
         str(path.relative_to(folder)): sha256_of(path)
         for path in sorted(folder.rglob("*"))
-        if path.is_file() and not {*path.parts} & {LOCKS, BANKS, FOLDER, THROUGHPUT, MEMO}
+        if path.is_file() and not {*path.parts} & NO_RECORDS
     }
 
 

@@ -1,8 +1,8 @@
-"""A bank is packed by children that are killed, or meet a full or failing disk, at every step.
+"""Pack clips in child processes that are killed or meet a full or failing disk, at each step.
 
-    python tests/bank_steps.py FOLDER STRIDE
+    python tests/helpers/crash_packing.py FOLDER STRIDE
 
-prints how the children ended, as JSON (see disk_steps.py).
+prints how the children ended, as JSON (see crash_publish.py).
 """
 
 import json
@@ -23,7 +23,7 @@ from models.data.splits import read_all_labels
 from tests.helpers.crash_publish import failing_at, forked, full_from, killed_at, small_files
 from tests.helpers.synthetic import Planted, plant
 
-N_STEPS = 28  # that one packing takes, and a few more
+N_STEPS = 28  # a few more than one packing takes
 
 
 def load(planted: Planted) -> PackedFeatures:
@@ -33,14 +33,14 @@ def load(planted: Planted) -> PackedFeatures:
 
 
 def check(planted: Planted, expected: dict[str, np.ndarray]) -> None:
-    """What is loaded, now or by the child, is the bank; and what a kill left goes with it."""
-    bank = load(planted)
+    """Assert that the rows that are loaded, or packed again, are the expected ones."""
+    packed = load(planted)
     for name, wanted in expected.items():
-        np.testing.assert_array_equal(np.asarray(getattr(bank, name)), wanted)
+        np.testing.assert_array_equal(np.asarray(getattr(packed, name)), wanted)
 
 
 def ends(planted: Planted, disturb: Callable[[int], None], every: int) -> Iterator[int]:
-    """How a child ends that is disturbed at every so-manieth step, to the last."""
+    """How children end that are disturbed at every `every`-th step."""
     work = Path(planted.store + ".work")
     names = ("time_s", "visual", "visual_valid", "audio", "audio_valid", "va", "va_valid")
     whole = load(planted)

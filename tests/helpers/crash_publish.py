@@ -1,10 +1,10 @@
-"""Children that are killed, or meet a full disk, at a chosen step of what they do to the disk.
+"""Processes that are killed, or get disk errors, at a chosen step of publishing a record.
 
-    python tests/disk_steps.py FOLDER STRIDE
+    python tests/helpers/crash_publish.py FOLDER STRIDE
 
-replaces a record and is killed at every step of it, and meets what else there is at every
-STRIDE-th; prints how the children ended, as JSON. They are forked: to start an interpreter for each
-would take minutes.
+Replaces a record, killed at every step, and with other disturbances at every STRIDE-th step. Prints
+the exit statuses as JSON. The processes are forked, since starting an interpreter for each would
+take minutes.
 """
 
 import errno
@@ -23,7 +23,8 @@ from pathlib import Path
 import numpy as np
 
 from features.clip import Track
-from features.freshness.clip_state import record_state
+from features.freshness.clip_state import clip_state
+from features.media.decoder_version import decoder_version
 from features.spec import FeatureSpec
 from features.store.feature_store import FeatureStore
 
@@ -38,12 +39,12 @@ SPEC = FeatureSpec(
 SOURCE = {"video": "a" * 64}
 STEPS = {"open", "os.mkdir", "os.rename", "os.remove", "os.rmdir", "fcntl.flock"}
 WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT
-NAMED = 7  # exit status of a child that met an `OSError` which names a path
+NAMED = 7  # exit status of a child that raised an `OSError` with a path
 Act = Callable[[str, bool], None]
 
 
 def before_each_step(act: Act) -> None:
-    """From now on, call `act(what, is_writing)` before each call that changes the disk."""
+    """Call `act(event, is_writing)` before each call that changes the disk from now on."""
 
     def hook(event: str, arguments: tuple) -> None:
         if event not in STEPS:
@@ -63,7 +64,7 @@ def before_each_step(act: Act) -> None:
 
 
 def killed_at(step: int) -> None:
-    """Die before the given step, counted from 1."""
+    """Kill this process before the given step, counted from 1."""
     count = 0
 
     def act(*_: object) -> None:
@@ -76,7 +77,7 @@ def killed_at(step: int) -> None:
 
 
 def full_from(step: int) -> None:
-    """Find the disk full from the given step on; what is there can be renamed and removed."""
+    """Make writes fail as on a full disk from the given step on; renames and removals work."""
     count = 0
 
     def act(_: str, is_writing: bool) -> None:
@@ -89,7 +90,7 @@ def full_from(step: int) -> None:
 
 
 def failing_at(step: int) -> None:
-    """Have the given step fail, once."""
+    """Make the given step fail, once."""
     count = 0
 
     def act(*_: object) -> None:
@@ -102,12 +103,12 @@ def failing_at(step: int) -> None:
 
 
 def small_files(n_bytes: int) -> None:
-    """No file may be larger than this."""
+    """Limit the size of files."""
     resource.setrlimit(resource.RLIMIT_FSIZE, (n_bytes, resource.RLIM_INFINITY))
 
 
 def forked(*actions: Callable[[], object]) -> int:
-    """Do these in a child; its end as `Popen.returncode` has it."""
+    """Run these in a child; its exit status as in `Popen.returncode`."""
     sys.stdout.flush()
     child = os.fork()
     if not child:
@@ -141,21 +142,21 @@ def contents(path: Path) -> dict[str, bytes]:
 
 
 def check(path: Path, undisturbed: Path, way: str) -> None:
-    """What can be seen is whole; done once more, all is as if nothing had happened."""
+    """Check that every record is complete, and that writing again gives the undisturbed store."""
     if (path / "zarr.json").exists():
         store = FeatureStore.open(path)
         for name in store.feature_sets():
-            seen = sorted(p.name for p in (path / name).iterdir() if p.is_dir())
-            assert set(seen) <= {"a", "b"}, seen
-            for clip in seen:
-                state, why = record_state(store.glance(name, clip), SOURCE)
-                assert state == "complete", (clip, state, why)
+            clips = sorted(p.name for p in (path / name).iterdir() if p.is_dir())
+            assert set(clips) <= {"a", "b"}, clips
+            for clip in clips:
+                found = clip_state(store, name, clip, SOURCE, decoder_version())
+                assert found.state == "complete", (clip, found)
                 values, allowed = store.read(name, clip).values, (1, 2) if clip == "a" else (3,)
                 assert any(np.array_equal(values, make_track(s).values) for s in allowed)
             if way != "killed" and undisturbed.name == "replaced":
-                assert seen == ["a", "b"], seen
-    # Where removing fails debris stays, and where one file fails for its size zarr's own thread may
-    # be at the next: `vaflow gc` takes both.
+                assert clips == ["a", "b"], clips
+    # If a removal fails, staging keeps files; if a file is over the size limit, zarr's thread may
+    # go on with the next one: `vaflow gc` removes both.
     if way == "full":
         assert not list(path.with_name(path.name + ".work").glob("staging/*"))
     write(path, "a", 2)
@@ -163,8 +164,8 @@ def check(path: Path, undisturbed: Path, way: str) -> None:
 
 
 def main(folder: Path, stride: int) -> None:
-    """Each way to be disturbed, at every step, on a new record and on one that replaces another."""
-    met: dict[str, Counter[int]] = {}
+    """Each disturbance, on a new record and on one that replaces another."""
+    statuses: dict[str, Counter[int]] = {}
     assert forked(lambda: write(folder / "new", "a", 2)) == 0
     first = folder / "first"
     assert forked(lambda: write(first, "a", 1), lambda: write(first, "b", 3)) == 0
@@ -179,25 +180,25 @@ def main(folder: Path, stride: int) -> None:
     for way, disturb in ways.items():
         for kind in ("new", "replaced"):
             every = 1 if (way, kind) == ("killed", "replaced") else stride
-            met[f"{way} {kind}"] = Counter(ends(folder, kind, way, disturb, every))
-    sys.stdout.write(json.dumps(met))
+            statuses[f"{way} {kind}"] = Counter(ends(folder, kind, way, disturb, every))
+    sys.stdout.write(json.dumps(statuses))
 
 
 def ends(
     folder: Path, kind: str, way: str, disturb: Callable[[int], None], every: int
 ) -> Iterator[int]:
-    """How a child ends that is disturbed at every so-manieth step, to the last."""
+    """The exit statuses of children disturbed at every `every`-th step, to the last."""
     path, undisturbed = folder / "s.zarr", folder / kind
     for step in range(1, 1000, every):
-        for place in (path, path.with_name("s.zarr.work")):
-            shutil.rmtree(place, ignore_errors=True)
+        for leftover in (path, path.with_name("s.zarr.work")):
+            shutil.rmtree(leftover, ignore_errors=True)
         if kind == "replaced":
             shutil.copytree(folder / "first", path)
         end = forked(partial(disturb, step), partial(write, path, "a", 2))
         checked = forked(partial(check, path, undisturbed, way))
         assert checked == 0, (way, kind, step)
         yield end
-        if end == 0 and (way != "failing" or step > 100):  # some steps may fail: cleaning up
+        if end == 0 and (way != "failing" or step > 100):  # failures of some steps are ignored
             return
 
 

@@ -1,19 +1,17 @@
-"""Children that are killed at a chosen request to an object store, or after so many clips.
+"""Processes that are killed at a chosen request to an object store, or in a run of extraction.
 
-    python tests/bucket_steps.py FOLDER URL
+    python tests/helpers/crash_upload.py FOLDER URL
 
-replaces a record and is killed before each change that it asks for, then kills a run of
-extract-features and goes on with it; prints what was seen, as JSON. They are forked, by a process
-that has never asked the server: a client does not survive that.
+First replaces a record, killed before each request that changes the bucket; then kills a run of
+extract-features and runs it again. Prints what a reader found, as JSON. Each process is forked from
+one that has never sent a request, since an S3 client does not survive a fork.
 """
 
 import json
 import os
 import random
-import shutil
 import signal
 import sys
-from collections import Counter
 from functools import partial
 from pathlib import Path
 
@@ -22,18 +20,20 @@ from s3fs import S3FileSystem
 
 from features.clip import Clip
 from features.extraction.extract import extract_features
+from features.extraction.options import ExtractionOptions
+from features.freshness.clip_state import clip_state
 from features.manifest.manifest import write_manifest
+from features.media.decoder_version import decoder_version
 from features.store.feature_store import FeatureStore
 from tests.helpers.crash_publish import SOURCE, SPEC, make_track
-from tests.helpers.small_stores import state_of
 from tests.helpers.toy_extraction import N_CLIPS, N_ROWS, ToyConfig, asked, child, end
 from tests.helpers.toy_extraction import SPEC as TOY
 
 CHANGES = ("put_object", "delete_object", "delete_objects")
 
 
-def killed_at(request: int) -> None:
-    """Die before the given request that changes the bucket, counted from 1."""
+def kill_at(request: int) -> None:
+    """Kill this process before the given request that changes the bucket, counted from 1."""
     real, count = S3FileSystem._call_s3, 0
 
     async def counted(self, method, *rest, **keys):
@@ -52,23 +52,23 @@ def write(store: str | Path, seed: int) -> None:
     )
 
 
-def contents(url: str) -> dict[str, str]:
-    """Every object of a store by path inside it, in hexadecimal."""
-    files, above = S3FileSystem(use_listings_cache=False), url.removeprefix("s3://")
-    found = files.cat(files.find(above))
-    return {key.removeprefix(f"{above}/"): data.hex() for key, data in found.items()}
+def objects(url: str) -> dict[str, str]:
+    """The bytes of every object of a store, in hexadecimal, by path inside it."""
+    client, above = S3FileSystem(use_listings_cache=False), url.removeprefix("s3://")
+    stored = client.cat(client.find(above))
+    return {key.removeprefix(f"{above}/"): data.hex() for key, data in stored.items()}
 
 
-def files_of(root: Path) -> dict[str, str]:
-    """The same of a folder."""
+def files(root: Path) -> dict[str, str]:
+    """The bytes of every file of a store in a folder, as `objects`."""
     paths = (path for path in root.rglob("*") if path.is_file())
     return {path.relative_to(root).as_posix(): path.read_bytes().hex() for path in paths}
 
 
-def seen(url: str) -> str:
-    """What a reader finds of the clip."""
+def state_read(url: str) -> str:
+    """Which of the two records of the clip a reader finds: "old", "new", or its state."""
     store = FeatureStore.open(url)
-    state, _ = state_of(store, "a", SOURCE)
+    state = clip_state(store, SPEC.name, "a", SOURCE, decoder_version()).state
     if state != "complete":
         return state
     values = store.read(SPEC.name, "a").values
@@ -76,77 +76,88 @@ def seen(url: str) -> str:
     return next(name for name in known if np.array_equal(values, known[name]))
 
 
-def replaced(folder: Path, url: str) -> list[str]:
-    """What is seen after a kill before each request; done once more, all is as undisturbed."""
-    write(folder / "calm.zarr", 2)
-    calm, met = files_of(folder / "calm.zarr"), []
+def states_after_kills(folder: Path, url: str) -> list[str]:
+    """What is read after a kill before each request of a publish; the last one is not killed.
 
-    def disturbed(request: int) -> None:
+    Written once more, the store has the bytes of one that was never disturbed.
+    """
+    write(folder / "undisturbed.zarr", 2)
+    undisturbed, states = files(folder / "undisturbed.zarr"), []
+
+    def replace(request: int) -> None:
         write(url, 1)
-        killed_at(request)
+        kill_at(request)
         write(url, 2)
 
-    def after() -> tuple[str, dict[str, str]]:
-        found = seen(url)
+    def state_and_rewrite() -> tuple[str, dict[str, str]]:
+        state = state_read(url)
         write(url, 2)
-        return found, contents(url)
+        return state, objects(url)
 
     for request in range(1, 100):
-        ended = end(child(partial(disturbed, request)))
-        found, stored = asked(after)
-        met.append(found)
-        assert stored == calm, request
-        if ended == 0:
-            return met
-    raise AssertionError("it has no end")
+        status = end(child(partial(replace, request)))
+        state, stored = asked(state_and_rewrite)
+        states.append(state)
+        assert stored == undisturbed, request
+        if status == 0:
+            return states
+    raise AssertionError("a publish takes more than 99 requests")
 
 
-def resumed(folder: Path, url: str, n_commits: int) -> dict[str, int]:
-    """A run that is killed when so many clips are stored; the next does exactly the rest."""
+def resume_a_killed_run(folder: Path, url: str, n_outcomes: int) -> dict[str, list[str]]:
+    """Kill a run after so many outcomes and run it again: what was complete, and what was read.
+
+    In the end the store is that of a run that was not killed.
+    """
     draw = random.Random(0)
     names = [f"c{k:02d}" for k in range(N_CLIPS)]
     for name in names:
         (folder / f"{name}.mp4").write_bytes(draw.randbytes(N_ROWS))
     manifest, log = folder / "m.jsonl", folder / "read.log"
     write_manifest(manifest, [Clip(id=name, video=f"{name}.mp4") for name in names])
-    done = 0
+    n_done = 0
 
     def on_outcome(*_: object) -> None:
-        nonlocal done
-        done += 1
-        if done == n_commits:
+        nonlocal n_done
+        n_done += 1
+        if n_done == n_outcomes:
             os.kill(os.getpid(), signal.SIGKILL)
 
-    def extract(store: str, **keys: object) -> None:
-        extract_features(manifest, store, [ToyConfig(log)], batch_size=7, **keys)
+    def extract(store: str, **hooks: object) -> None:
+        options = ExtractionOptions(store, (ToyConfig(log),), batch_size=7)
+        extract_features(manifest, options, **hooks)
 
     assert end(child(lambda: extract(url, on_outcome=on_outcome))) == -signal.SIGKILL
+    complete = asked(partial(complete_clips, url, names))
     log.unlink()
     assert end(child(lambda: extract(url))) == 0
-    again = Counter(log.read_text().split())
-    assert set(again.values()) == {1}
+    read_again = log.read_text().split()
     local = folder / "local.zarr"
     assert end(child(lambda: extract(str(local)))) == 0
-    (found, digests), wanted = (
-        asked(lambda: (contents(url), digests_of(url, names))),
-        files_of(local),
-    )
-    assert found.keys() == wanted.keys()
-    differ = {name for name, data in wanted.items() if found[name] != data}
-    assert differ <= {f"{TOY.name}/{name}/zarr.json" for name in names}, differ  # who made it
-    assert digests == asked(partial(digests_of, str(local), names))
-    return {"rest": again.total(), "objects": len(found)}
+    stored, expected = asked(partial(objects, url)), files(local)
+    assert stored.keys() == expected.keys()
+    different = {name for name, data in expected.items() if stored[name] != data}
+    commits = {f"{TOY.name}/{name}/zarr.json" for name in names}
+    assert different <= commits, different  # only the provenance differs
+    digests = asked(partial(committed_files, url, names))
+    assert digests == asked(partial(committed_files, str(local), names))
+    return {"complete": complete, "read again": read_again}
 
 
-def digests_of(store: str, names: list[str]) -> dict[str, dict[str, str]]:
+def complete_clips(store: str, names: list[str]) -> list[str]:
+    opened = FeatureStore.open(store)
+    return [name for name in names if opened.header(TOY.name, name).commit]
+
+
+def committed_files(store: str, names: list[str]) -> dict[str, dict[str, str]]:
     opened = FeatureStore.open(store)
     return {name: opened.commit(TOY.name, name).files for name in names}
 
 
 def main(folder: Path, url: str) -> None:
-    met = replaced(folder, f"{url}/replaced.zarr")
-    shutil.rmtree(folder / "calm.zarr")
-    sys.stdout.write(json.dumps({"replaced": met, "resumed": resumed(folder, f"{url}/e.zarr", 9)}))
+    states = states_after_kills(folder, f"{url}/replaced.zarr")
+    resumed = resume_a_killed_run(folder, f"{url}/e.zarr", N_CLIPS // 3)
+    sys.stdout.write(json.dumps({"states": states, **resumed}))
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
+from features.media.worker.protocol import MAX_JSON_BYTES
 from features.media.worker.requests import REQUESTS
 from features.media.worker.server import main
 from features.timeline import FrameTimes
@@ -39,6 +40,12 @@ def crash(path: str, **_) -> Iterator[list[np.ndarray]]:
 
 def divide_by_zero(path: str, **_) -> Iterator[list[np.ndarray]]:
     raise ZeroDivisionError("a rate of 0")
+    yield from ()
+
+
+def fail_at_length(path: str, **_) -> Iterator[list[np.ndarray]]:
+    """Fail with a message that is longer than a message may be."""
+    raise ValueError("x" * (MAX_JSON_BYTES + 1))
     yield from ()
 
 
@@ -85,6 +92,7 @@ HOSTILE = {
         spin,
         crash,
         divide_by_zero,
+        fail_at_length,
         write,
         hang,
         send_list,

@@ -1,4 +1,4 @@
-"""Small stores that tests look at, spoil and put in order."""
+"""Small stores for tests."""
 
 from itertools import product
 from pathlib import Path
@@ -9,7 +9,7 @@ from features.canonical_json import JsonObject
 from features.clip import Clip, Track
 from features.errors import VaflowError
 from features.freshness import quarantine
-from features.freshness.clip_state import record_state
+from features.freshness.clip_state import clip_state
 from features.freshness.media_digests import SourceDigests
 from features.manifest.manifest import read_manifest, write_manifest
 from features.media import decoder_version
@@ -37,7 +37,8 @@ def make_track(n_rows: int = 5, width: int = 3, seed: int = 0) -> Track:
 
 def state_of(store: FeatureStore, clip_id: str, source: JsonObject) -> tuple[str, str]:
     """The state of a clip's record against its media, and the reason."""
-    return record_state(store.glance(SPEC.name, clip_id), source)
+    found = clip_state(store, SPEC.name, clip_id, source, decoder_version.decoder_version())
+    return found.state, found.reason
 
 
 def same(a: Track, b: Track) -> bool:
@@ -71,7 +72,7 @@ def content(root: Path) -> dict[str, bytes]:
 
 
 def read_silently_wrong(root: Path) -> list[str]:
-    """Clips of `TRACKS` that are read without an error, but are not what was written."""
+    """The clips of `TRACKS` that are read without an error, but differ from what was written."""
     try:
         store = FeatureStore.open(root)
         names = list(store.feature_sets())
@@ -88,7 +89,7 @@ def read_silently_wrong(root: Path) -> list[str]:
 
 
 def write_clips(folder: Path) -> Path:
-    """Clips a, b, c with media in a manifest m.jsonl; a and b have features in s.zarr."""
+    """Write clips a, b and c with media and a manifest m.jsonl; a and b have features in s.zarr."""
     store = FeatureStore.open(folder / "s.zarr", create=True)
     clips = [Clip(id=name, video=f"{name}.mp4") for name in "abc"]
     write_manifest(folder / "m.jsonl", clips)
@@ -100,22 +101,22 @@ def write_clips(folder: Path) -> Path:
 
 
 def source_of(folder: Path, name: str) -> JsonObject:
-    """What the media of a clip holds now."""
+    """The digests of a clip's media as it is now."""
     manifest = read_manifest(folder / "m.jsonl")
     clip = next(clip for clip in manifest.clips if clip.id == name)
     return SourceDigests().of(manifest.source(clip), "visual")
 
 
 def send_away(folder: Path, name: str, extractor: str | None = None) -> None:
-    """Put a clip into quarantine, as what it is now."""
+    """Put a clip with its present media into quarantine."""
     quarantine.write_entry(
         folder / "s.zarr.work",
         SPEC.name,
         name,
         code="damaged",
-        words="moov atom not found",
+        message="moov atom not found",
         source=source_of(folder, name),
-        extractor=decoder_version.DecoderVersion(extractor)
+        decoder=decoder_version.DecoderVersion(extractor)
         if extractor
         else decoder_version.decoder_version(),
     )

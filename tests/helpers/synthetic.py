@@ -1,4 +1,4 @@
-"""A tiny CLIP with seeded weights, and a store in which V lies in the pictures, A in the sound."""
+"""A tiny seeded CLIP, and a store with valence in the visual and arousal in the audio features."""
 
 import json
 from dataclasses import dataclass
@@ -47,7 +47,7 @@ AST_SPEC = FeatureSpec(
 
 @dataclass(frozen=True)
 class Planted:
-    """Where the set lies."""
+    """The files of the data set."""
 
     manifest: Path
     store: str
@@ -63,7 +63,7 @@ def tiny_model(seed: int = 0) -> open_clip.CLIP:
 
 
 def write_tiny_clip(folder: Path, seed: int = 0) -> ClipConfig:
-    """The same CLIP as two files: a model config and its weights."""
+    """Write that CLIP as a model config and a weights file."""
     model, weights = folder / "tiny-planted.json", folder / f"tiny-{seed}.safetensors"
     model.write_text(json.dumps(TINY_CLIP))
     save_file(tiny_model(seed).state_dict(), weights)
@@ -71,7 +71,7 @@ def write_tiny_clip(folder: Path, seed: int = 0) -> ClipConfig:
 
 
 def visual_spec(config: ClipConfig) -> FeatureSpec:
-    """A spec with the weights of the tiny CLIP, whose text side belongs to the features."""
+    """A spec with the weights of the tiny CLIP, so that its text encoder fits the features."""
     return FeatureSpec(
         kind="clip",
         model={"name": "planted"},
@@ -83,14 +83,14 @@ def visual_spec(config: ClipConfig) -> FeatureSpec:
 
 
 def wander(rng: np.random.Generator, time_s: np.ndarray) -> np.ndarray:
-    """A smooth course in [-.8, .8]: three slow sines."""
+    """A smooth curve in [-.8, .8]: the mean of three slow sines."""
     phases = rng.uniform(0, 2 * np.pi, 3)
     periods_s = rng.uniform(1.5, 4.0, 3)
     return 0.8 * np.mean(np.sin(2 * np.pi * time_s[:, None] / periods_s + phases), axis=1)
 
 
 def track(rng: np.random.Generator, time_s: np.ndarray, course: np.ndarray, width: int) -> Track:
-    """Noise around a large mean, and the course along one direction, the same in every clip."""
+    """Noise around a large mean, plus the curve along a direction that all clips share."""
     fixed = np.random.default_rng(7)
     direction, mean = fixed.standard_normal(width), 3 + fixed.standard_normal(width)
     values = mean + course[:, None] * direction + 0.1 * rng.standard_normal((len(time_s), width))
@@ -98,17 +98,17 @@ def track(rng: np.random.Generator, time_s: np.ndarray, course: np.ndarray, widt
 
 
 def blanked(whole: Track, rows: slice) -> Track:
-    """The track with some rows that the encoder saw nothing of."""
+    """The track with some rows made invalid."""
     values, valid = whole.values.copy(), whole.valid.copy()
     values[rows], valid[rows] = 0, False
     return Track(values, whole.time_s, valid)
 
 
 def plant(folder: Path, splits: tuple[str, ...] = SPLITS) -> Planted:
-    """A manifest with label files and a store, as the earlier stages leave them.
+    """Write a manifest, label files and a store, as the extraction does.
 
-    The first val clip has a gap in its faces, an unannotated row and a label row beyond its
-    last frame; the clip of the test split has no labels.
+    The first val clip has frames without a face, a row that is not annotated and a label row beyond
+    its last frame; clips of the test split have no labels.
     """
     clip_config = write_tiny_clip(folder)
     spec = visual_spec(clip_config)

@@ -1,8 +1,8 @@
-"""Runs of extract-features with an encoder that costs nothing, in processes that are killed.
+"""Extractions with a trivial encoder, in processes that are killed.
 
-    python tests/toy_extraction.py FOLDER N_KILLS N_PROCESSES
+    python tests/helpers/toy_extraction.py FOLDER N_KILLS N_PROCESSES
 
-does what test_durability.py tells of, and prints what it counted as JSON.
+runs the scenarios of `test_durability.py` and prints their counts as JSON.
 """
 
 import json
@@ -13,16 +13,18 @@ import sys
 import time
 import traceback
 from collections import Counter
-from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from features.clip import Clip, Source, Track
+from features.extraction import pipeline
 from features.extraction.extract import extract_features
+from features.extraction.options import ExtractionOptions
 from features.extraction.outcome import ExtractionResult
 from features.manifest.manifest import write_manifest
 from features.spec import FeatureSpec
@@ -41,7 +43,7 @@ SPEC = FeatureSpec(
 
 @dataclass(frozen=True)
 class ToyConfig:
-    """Takes the bytes of a file for its features, and notes each file that it reads."""
+    """Takes the bytes of a file as its features, and logs each clip that it reads."""
 
     log: Path
     modality: str = "visual"
@@ -64,13 +66,13 @@ class ToyEncoder:
     def __init__(self, log: Path) -> None:
         self.log = log
 
-    def read(self, source: Source, *_: object) -> Generator[torch.Tensor, None, int]:
+    def read(self, source: Source, *_: object) -> Iterator[torch.Tensor | int]:
         with self.log.open("a") as log:
             log.write(f"{source.clip_id}\n")
         data = np.frombuffer(source.video.read_bytes(), np.uint8).astype(np.float32)
         for part in np.split(data, 3):
             yield torch.from_numpy(part)[:, None]
-        return len(data)
+        yield len(data)
 
     def blank(self, n_items: int) -> torch.Tensor:
         return torch.zeros(n_items, 1)
@@ -84,8 +86,8 @@ class ToyEncoder:
 
 
 @dataclass(frozen=True)
-class Place:
-    """A store of its own for the same clips."""
+class StoreUnderTest:
+    """A store of its own for the clips of a folder."""
 
     folder: Path
     name: str
@@ -98,30 +100,32 @@ class Place:
     def log(self) -> Path:
         return self.folder / f"{self.name}.log"
 
-    def extract(self, **keys) -> ExtractionResult:
-        manifest = self.folder / "m.jsonl"
-        return extract_features(manifest, str(self.store), [ToyConfig(self.log)], **keys)
+    def extract(self, batch_size: int | None = None, **hooks) -> ExtractionResult:
+        encoders = (ToyConfig(self.log),)
+        options = ExtractionOptions(str(self.store), encoders, batch_size=batch_size)
+        return extract_features(self.folder / "m.jsonl", options, **hooks)
 
     def n_read(self) -> Counter[str]:
+        """How often each clip was read."""
         return Counter(self.log.read_text().split()) if self.log.exists() else Counter()
 
-    def whole(self) -> dict[str, dict[str, str]]:
-        """The files of each clip that can be seen; each is read to its last byte."""
+    def digests(self) -> dict[str, dict[str, str]]:
+        """The digests of the files of each visible record; each record is read to its end."""
         if not (self.store / "zarr.json").exists():
             return {}
-        store, found = FeatureStore.open(self.store), {}
+        store, digests = FeatureStore.open(self.store), {}
         for name in store.feature_sets():
-            for place in (p for p in (self.store / name).iterdir() if p.is_dir()):
-                assert len(store.read(name, place.name).values) == N_ROWS
-                found[place.name] = store.commit(name, place.name).files
-        return found
+            for record in (path for path in (self.store / name).iterdir() if path.is_dir()):
+                assert len(store.read(name, record.name).values) == N_ROWS
+                digests[record.name] = store.commit(name, record.name).files
+        return digests
 
 
 def child(action: Callable[[], object]) -> int:
-    """Begin this in a child; its process id."""
+    """Run an action in a child process; returns its process id."""
     sys.stdout.flush()
-    number = os.fork()
-    if not number:
+    pid = os.fork()
+    if not pid:
         status = 1
         try:
             action()
@@ -130,142 +134,168 @@ def child(action: Callable[[], object]) -> int:
             traceback.print_exc()
         finally:
             os._exit(status)
-    return number
+    return pid
 
 
-def end(number: int) -> int:
-    return os.waitstatus_to_exitcode(os.waitpid(number, 0)[1])
+def end(pid: int) -> int:
+    """Wait for a child; returns its exit code, or minus its signal."""
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
 
 def asked(question: Callable[[], object], pipe: tuple[int, int] | None = None) -> object:
-    """The answer of a child: this process stays without threads, so that it can be forked."""
+    """The result of a function in a child; this process stays without threads, as fork requires."""
     read, write = pipe or os.pipe()
 
     def answer() -> None:
         with os.fdopen(write, "w") as file:
             json.dump(question(), file)
 
-    number = child(answer)
+    pid = child(answer)
     os.close(write)
     with os.fdopen(read) as file:
-        said = file.read()
-    assert end(number) == 0
-    return json.loads(said)
+        answered = file.read()
+    assert end(pid) == 0
+    return json.loads(answered)
 
 
-@contextmanager
-def slow_reading(seconds: float) -> Iterator[None]:
-    """Within, each clip takes so long to read: others come by while it is claimed."""
-    real = ToyEncoder.read
+def kill_before_call(owner: type, name: str, number: int) -> None:
+    """Kill this process before the call of a method with this number, counted from 1."""
+    method, n_calls = getattr(owner, name), 0
 
-    def read(self, source, *rest):
-        time.sleep(seconds)
-        return (yield from real(self, source, *rest))
+    def counted(*arguments, **keywords):
+        nonlocal n_calls
+        n_calls += 1
+        if n_calls == number:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return method(*arguments, **keywords)
 
-    ToyEncoder.read = read
-    yield
-    ToyEncoder.read = real
+    setattr(owner, name, counted)
 
 
-def kills(folder: Path, n_kills: int, expected: object, took_s: float) -> dict[str, int]:
-    """Killed at random times; what is seen is whole, and a re-run reads exactly the rest."""
-    draw, n_interrupted = random.Random(0), 0
+def assert_rest_is_extracted(target: StoreUnderTest, expected: dict) -> int:
+    """After a kill, records are whole, and the next run reads exactly the clips without one."""
+    stored = asked(target.digests)
+    assert stored.items() <= expected.items()
+    target.log.unlink(missing_ok=True)
+    assert end(child(target.extract)) == 0
+    assert target.n_read() == Counter({name: 1 for name in expected.keys() - stored.keys()})
+    assert asked(target.digests) == expected
+    return len(stored)
+
+
+def killed_at_a_call(folder: Path, n_kills: int, expected: dict) -> int:
+    """Runs killed while they read, encode, assemble or publish; returns how many."""
+    draw = random.Random(0)
+    calls = [
+        (ToyEncoder, "read", N_CLIPS),
+        (ToyEncoder, "encode", N_CLIPS * N_ROWS // 7),
+        (ToyEncoder, "assemble", N_CLIPS),
+        (FeatureStore, "write", N_CLIPS),
+    ]
     for k in range(n_kills):
-        place = Place(folder, f"killed{k}")
-        number = child(place.extract)
-        time.sleep(draw.uniform(0, 1.1 * took_s))
-        os.kill(number, signal.SIGKILL)
-        end(number)
-        seen = asked(place.whole)
-        assert seen.items() <= expected.items()
-        n_interrupted += 0 < len(seen) < N_CLIPS
-        place.log.unlink(missing_ok=True)
-        assert end(child(place.extract)) == 0
-        assert place.n_read() == Counter({name: 1 for name in expected.keys() - seen.keys()})
-        assert asked(place.whole) == expected
-    return {"kills": n_kills, "interrupted": n_interrupted}
+        target = StoreUnderTest(folder, f"killed{k}")
+        owner, name, n_calls = calls[k % len(calls)]
+        number = draw.randint(1, n_calls)
+
+        def run(target=target, owner=owner, name=name, number=number) -> None:
+            kill_before_call(owner, name, number)
+            target.extract(batch_size=7)
+
+        assert end(child(run)) == -signal.SIGKILL, (name, number)
+        assert_rest_is_extracted(target, expected)
+    return n_kills
 
 
-def killed_after(folder: Path, n_commits: int, expected: object) -> dict[str, int]:
-    """Killed when so many clips are known to be stored; the next run reads exactly the others."""
-    place = Place(folder, f"after{n_commits}")
-    done = 0
+def killed_after_outcomes(folder: Path, n_outcomes: int, expected: dict) -> int:
+    """A run killed after some outcomes were reported; returns the number of stored clips."""
+    target, reported = StoreUnderTest(folder, f"after{n_outcomes}"), []
 
-    def on_outcome(*_: object) -> None:
-        nonlocal done
-        done += 1
-        if done == n_commits:
+    def on_outcome(outcome: object, _: int) -> None:
+        reported.append(outcome)
+        if len(reported) == n_outcomes:
             os.kill(os.getpid(), signal.SIGKILL)
 
-    assert end(child(lambda: place.extract(on_outcome=on_outcome, batch_size=7))) == -9
-    seen = asked(place.whole)
-    place.log.unlink()
-    assert end(child(place.extract)) == 0
-    assert place.n_read() == Counter({name: 1 for name in expected.keys() - seen.keys()})
-    assert asked(place.whole) == expected
-    return {"commits": n_commits, "seen": len(seen)}
+    pid = child(lambda: target.extract(batch_size=7, on_outcome=on_outcome))
+    assert end(pid) == -signal.SIGKILL
+    return assert_rest_is_extracted(target, expected)
 
 
-def together(folder: Path, n_processes: int, expected: object) -> dict[str, int]:
-    """Several runs at once: each clip is read once, whoever does it."""
-    place = Place(folder, "together")
-    with slow_reading(0.02):
-        numbers = [child(lambda: place.extract(batch_size=50)) for _ in range(n_processes)]
-        assert [end(number) for number in numbers] == [0] * n_processes
-    assert asked(place.whole) == expected
+def together(folder: Path, n_processes: int, expected: dict) -> int:
+    """Runs that start at the same time read each clip once; returns the number of reads."""
+    target = StoreUnderTest(folder, "together")
+    barrier = get_context("fork").Barrier(n_processes)
+
+    def run() -> None:
+        barrier.wait()
+        target.extract(batch_size=50)
+
+    pids = [child(run) for _ in range(n_processes)]
+    assert [end(pid) for pid in pids] == [0] * n_processes
+    assert asked(target.digests) == expected
     assert not list((folder / "together.zarr.work" / "locks").iterdir())
-    return {"processes": n_processes, "read": place.n_read().total()}
+    return target.n_read().total()
 
 
-def holder_killed(folder: Path, expected: object) -> dict[str, float]:
-    """Another run goes on with all clips but the one that is held, and takes that over."""
-    place, ready = Place(folder, "held"), folder / "held.ready"
+def holder_killed(folder: Path, expected: dict) -> list[int]:
+    """A run waits for a clip that another process has claimed, and extracts it when that dies.
+
+    Returns the number of reads before and after its death.
+    """
+    target = StoreUnderTest(folder, "held")
+    claimed, waiting = folder / "claimed", folder / "waiting"
 
     def hold() -> None:
-        store = FeatureStore.open(place.store, create=True)
-        held = store.claim(SPEC.name, "c03")
-        assert held is not None
-        ready.touch()
-        time.sleep(600)
+        store = FeatureStore.open(target.store, create=True)
+        assert store.claim(SPEC.name, "c03") is not None
+        claimed.touch()
+        signal.pause()
+
+    def run() -> None:
+        def sleep(seconds: float) -> None:  # only a pass that found no free clip sleeps
+            waiting.touch()
+            time.sleep(seconds)
+
+        pipeline.time = type("Time", (), {"sleep": sleep, "monotonic": time.monotonic})
+        target.extract()
 
     holder = child(hold)
-    while not ready.exists():
-        time.sleep(0.01)
-    runner = child(place.extract)
-    while place.n_read().total() < N_CLIPS - 1:
-        time.sleep(0.01)
-    time.sleep(0.3)
-    n_before = place.n_read().total()
-    assert os.waitpid(runner, os.WNOHANG) == (0, 0)  # it waits for the holder
+    wait_for(claimed)
+    runner = child(run)
+    wait_for(waiting)
+    n_before = target.n_read().total()
     os.kill(holder, signal.SIGKILL)
-    end(holder)
-    began = time.monotonic()
+    assert end(holder) == -signal.SIGKILL
     assert end(runner) == 0
-    delay_s = time.monotonic() - began
-    assert asked(place.whole) == expected
-    return {"before": n_before, "after": place.n_read().total(), "delay_s": delay_s}
+    assert asked(target.digests) == expected
+    return [n_before, target.n_read().total()]
+
+
+def wait_for(path: Path) -> None:
+    """Wait until a file exists."""
+    while not path.exists():
+        time.sleep(0.01)
 
 
 def main(folder: Path, n_kills: int, n_processes: int) -> None:
-    """Everything, on clips of random bytes."""
+    """Run all scenarios on clips of random bytes."""
     draw = random.Random(0)
     names = [f"c{k:02d}" for k in range(N_CLIPS)]
     for name in names:
         (folder / f"{name}.mp4").write_bytes(draw.randbytes(N_ROWS))
     write_manifest(folder / "m.jsonl", [Clip(id=name, video=f"{name}.mp4") for name in names])
-    calm = Place(folder, "calm")
-    began = time.monotonic()
-    assert end(child(calm.extract)) == 0
-    took_s = time.monotonic() - began
-    expected = asked(calm.whole)
+    undisturbed = StoreUnderTest(folder, "undisturbed")
+    assert end(child(undisturbed.extract)) == 0
+    expected = asked(undisturbed.digests)
     assert len(expected) == N_CLIPS
-    counted = {
-        "kills": kills(folder, n_kills, expected, took_s),
-        "killed_after": [killed_after(folder, n, expected) for n in (1, 9, 23)],
-        "together": together(folder, n_processes, expected),
-        "holder": holder_killed(folder, expected),
+    counts = {
+        "kills": killed_at_a_call(folder, n_kills, expected),
+        "stored_after_outcomes": {
+            n: killed_after_outcomes(folder, n, expected) for n in (1, 9, 23)
+        },
+        "reads_together": together(folder, n_processes, expected),
+        "reads_of_holder": holder_killed(folder, expected),
     }
-    sys.stdout.write(json.dumps(counted))
+    sys.stdout.write(json.dumps(counts))
 
 
 if __name__ == "__main__":

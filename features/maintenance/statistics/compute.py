@@ -1,10 +1,10 @@
-"""What the features of a whole store are like: a pass over every row, by dask, block by block.
+"""Statistics of the feature sets of a store: one pass over every row, in parallel by dask.
 
-The records of a set are cut into partitions, by number alone, so that the sums are the same on any
-machine. A partition reads its records one after the other, a chunk at a time, so memory depends
-neither on how many they are nor on how long; there are `PARTITIONS_AT_MOST`, for a graph of a node
-per record, or per chunk, would outgrow both. What grows with the store, in a temporary file, is a
-vector per clip, to find pairs that may be the same.
+The records of a set are divided into partitions by their number alone, so the sums are the same on
+any machine. A partition reads its records one after the other, a chunk at a time, so memory depends
+neither on their number nor on their length. There are at most `PARTITIONS_AT_MOST`: a graph with a
+node per record would outgrow the memory and the time of the pass. Only the mean vector of each
+clip, which is compared to find duplicates, grows with the store; it is in a temporary file.
 """
 
 from collections.abc import Callable, Collection, Sequence
@@ -19,7 +19,6 @@ import numpy as np
 from jaxtyping import Float32
 
 from features.errors import InputError, StoreError
-from features.maintenance.listing import clip_ids
 from features.maintenance.statistics.duplicates import Nearest, nearest_pairs
 from features.maintenance.statistics.moments import RowStatistics
 from features.maintenance.statistics.result import Coverage, NearPair, SetStatistics
@@ -31,17 +30,17 @@ from features.store.feature_store import FeatureStore
 from features.store.layout import array_layout
 from features.system.parallel import parallel_sum
 
-CLIPS_AT_LEAST = 16  # of a partition: dask takes a millisecond for each
+CLIPS_AT_LEAST = 16  # of a partition: dask needs a millisecond for each partition
 PARTITIONS_AT_MOST = 1024
-PAIRS = 10  # that are listed, unless told
+PAIRS = 10  # that are listed by default
 
 
 @dataclass(frozen=True, slots=True)
 class Partition:
-    """Some clips of a set, which one thread reads one after the other."""
+    """Some clips of a feature set, which one thread reads one after the other."""
 
     first: int
-    """The number of the first of them among all clips of the set."""
+    """Index of the first of them in all clips of the set."""
     clips: tuple[str, ...]
 
 
@@ -52,62 +51,63 @@ def statistics(
     *,
     n_pairs: int = PAIRS,
     n_threads: int | None = None,
-    on_clips: Callable[[int, int], None] | None = None,
+    on_progress: Callable[[int, int], None] | None = None,
 ) -> tuple[SetStatistics, ...]:
-    """What the store's feature sets are like, or those of these names.
+    """Return the statistics of the store's feature sets, or of those in `sets`.
 
-    `n_pairs` are listed of the pairs of clips that are most alike; with 0 none is looked for.
-    `on_clips` hears how many clips of how many are read. `InputError` where there is no store, no
-    set in it, or none of a name that is wanted.
+    The `n_pairs` most similar pairs of clips are listed; with 0 no clips are compared.
+    `on_progress` is called with the number of clips that were read and of all clips. Raises
+    `InputError` if there is no store, if it has no feature set, or if it lacks one of `sets`.
     """
     if n_pairs < 0:
         raise InputError(f"pairs = {n_pairs}: how many to list, 0 or more")
     store = FeatureStore.open(path)
-    wanted = _wanted(store, sets)
+    specs = _select_sets(store, sets)
     listed = None if manifest is None else [clip.id for clip in read_manifest(manifest).clips]
-    clips = {name: clip_ids(store, name) for name in wanted}
-    heard = _counting(sum(map(len, clips.values())), on_clips)
+    clips = {name: store.clip_ids(name) for name in specs}
+    on_done = _clip_counter(sum(map(len, clips.values())), on_progress)
     return tuple(
-        _of_set(store.place, spec, clips[name], listed, n_pairs, n_threads, heard)
-        for name, spec in wanted.items()
+        _set_statistics(store.backend, spec, clips[name], listed, n_pairs, n_threads, on_done)
+        for name, spec in specs.items()
     )
 
 
-def _wanted(store: FeatureStore, names: Collection[str]) -> dict[str, FeatureSpec]:
-    """The specs of the sets that are asked for, by name."""
-    found = store.feature_sets()
-    if not found:
+def _select_sets(store: FeatureStore, names: Collection[str]) -> dict[str, FeatureSpec]:
+    """Return the specs of the named feature sets, or of all if `names` is empty."""
+    specs = store.feature_sets()
+    if not specs:
         raise InputError(
-            f"{store.place.path()} has no feature set yet; `vaflow run extract-features` makes them"
+            f"{store.backend.path()} has no feature set yet; "
+            "`vaflow run extract-features` makes them"
         )
     for name in names:
-        if name not in found:
-            near = get_close_matches(name, found, n=1, cutoff=0.0)[0]
+        if name not in specs:
+            near = get_close_matches(name, specs, n=1, cutoff=0.0)[0]
             raise InputError(
-                f"{store.place.path()} has no feature set {name!r}; the nearest is {near!r}, and "
+                f"{store.backend.path()} has no feature set {name!r}; the nearest is {near!r}, and "
                 "`vaflow ls` lists all"
             )
-    return {name: found[name] for name in names or found}
+    return {name: specs[name] for name in names or specs}
 
 
-def _counting(
-    n_clips: int, on_clips: Callable[[int, int], None] | None
+def _clip_counter(
+    n_clips: int, on_progress: Callable[[int, int], None] | None
 ) -> Callable[[Partition], None] | None:
-    """What tells `on_clips` of each partition that is read."""
-    if on_clips is None:
+    """Return a callback for partitions that are done, which reports the clips to `on_progress`."""
+    if on_progress is None:
         return None
     n_read = 0
 
-    def read(partition: Partition) -> None:
+    def on_done(partition: Partition) -> None:
         nonlocal n_read
         n_read += len(partition.clips)
-        on_clips(n_read, n_clips)
+        on_progress(n_read, n_clips)
 
-    return read
+    return on_done
 
 
-def _of_set(
-    place: StoreBackend,
+def _set_statistics(
+    backend: StoreBackend,
     spec: FeatureSpec,
     clips: Sequence[str],
     listed: Collection[str] | None,
@@ -115,59 +115,57 @@ def _of_set(
     n_threads: int | None,
     on_done: Callable[[Partition], None] | None,
 ) -> SetStatistics:
-    """The statistics of one set."""
-    width, nearest = _width(place, spec.name, clips), Nearest(n_pairs)
-    survey = SetSummary(RowStatistics.none(width))
+    """Return the statistics of one feature set; `listed` are the clips of the manifest."""
+    width, nearest = _row_width(backend, spec.name, clips), Nearest(n_pairs)
+    summary = SetSummary(RowStatistics.none(width))
     if clips:
-        with TemporaryDirectory(prefix="vaflow-") as scratch:
-            file = Path(scratch) / "directions.npy"
+        with TemporaryDirectory(prefix="vaflow-") as folder:
+            file = Path(folder) / "mean_vectors.npy"
             np.lib.format.open_memmap(file, "w+", np.float32, (len(clips), width))
-            read = partial(_scan_partitions, place, spec.name, width, file)
-            survey += parallel_sum(read, partitions(clips), n_threads, on_done)
+            scan = partial(_scan_partition, backend, spec.name, width, file)
+            summary += parallel_sum(scan, partitions(clips), n_threads, on_done)
             if n_pairs:
                 nearest = nearest_pairs(file, n_pairs, n_threads)
-    sound = set(clips) - {each.clip for each in survey.damaged}
+    sound = set(clips) - {record.clip for record in summary.damaged}
+    coverage = None
+    if listed is not None:
+        coverage = Coverage(len(listed), tuple(clip for clip in listed if clip not in sound))
     return SetStatistics(
         spec=spec.name,
         modality=MODALITY.get(spec.kind, "unknown"),
         width=width,
-        survey=survey,
+        summary=summary,
         nearest=tuple(NearPair(clips[p.first], clips[p.second], p.cosine) for p in nearest.pairs),
         n_likely=nearest.n_likely,
-        share=None if listed is None else _share(listed, sound),
+        manifest_coverage=coverage,
     )
 
 
-def _share(listed: Collection[str], sound: Collection[str]) -> Coverage:
-    """What a set with these sound records has of the clips that are listed."""
-    return Coverage(len(listed), tuple(clip for clip in listed if clip not in sound))
-
-
 def partitions(clips: Sequence[str]) -> list[Partition]:
-    """The clips in order, in `PARTITIONS_AT_MOST` partitions or fewer."""
+    """Divide the clips, in order, into at most `PARTITIONS_AT_MOST` partitions."""
     size = max(CLIPS_AT_LEAST, ceil(len(clips) / PARTITIONS_AT_MOST))
     starts = range(0, len(clips), size)
     return [Partition(start, tuple(clips[start : start + size])) for start in starts]
 
 
-def _scan_partitions(
-    place: StoreBackend, set_name: str, width: int, directions: Path, partition: Partition
+def _scan_partition(
+    backend: StoreBackend, set_name: str, width: int, mean_vectors: Path, partition: Partition
 ) -> SetSummary:
-    """What a partition adds up to; the direction of each of its clips goes into the file."""
-    rows = np.load(directions, mmap_mode="r+")[partition.first :]  # (clips from here on, D)
+    """Return the sums over a partition, and write the mean vectors of its clips into the file."""
+    rows = np.load(mean_vectors, mmap_mode="r+")[partition.first :]  # (clips from here on, D)
 
-    def put(number: int, direction: Float32[np.ndarray, "D"]) -> None:
-        rows[number] = direction
+    def put(index: int, mean_vector: Float32[np.ndarray, "D"]) -> None:
+        rows[index] = mean_vector
 
-    return scan_records(place, set_name, partition.clips, width, put)
+    return scan_records(backend, set_name, partition.clips, width, put)
 
 
-def _width(place: StoreBackend, set_name: str, clips: Sequence[str]) -> int:
-    """The width of the first clip's rows that can be told; 0 where none can."""
+def _row_width(backend: StoreBackend, set_name: str, clips: Sequence[str]) -> int:
+    """Return the width of the first clip with readable metadata; 0 if there is none."""
     for clip in clips:
         name = f"{set_name}/{clip}/values"
         try:
-            return array_layout("values", place.metadata(name) or b"").shape[1]
+            return array_layout("values", backend.metadata(name) or b"").shape[1]
         except StoreError:
             continue
     return 0

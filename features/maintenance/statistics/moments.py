@@ -1,4 +1,4 @@
-"""Mean, spread and range of rows, dimension by dimension, as sums that add up in any order."""
+"""Mean, standard deviation and range of rows by dimension, as sums that add up in any order."""
 
 from dataclasses import dataclass
 
@@ -8,31 +8,32 @@ from jaxtyping import Float16, Float64
 
 @dataclass(frozen=True, slots=True)
 class RowStatistics:
-    """What is known of the rows of one feature set; forms a monoid under `+`.
+    """The moments of some rows; a monoid under `+`.
 
-    Squares are kept about the mean and merged as Chan, Golub and LeVeque (1983) do: a narrow
-    dimension far from zero keeps its digits.
+    Squared deviations are merged as by Chan, Golub and LeVeque (1983), so that a narrow dimension
+    far from zero keeps its digits.
     """
 
     n: int
+    """Number of rows."""
     mean: Float64[np.ndarray, "D"]
-    """0 where there are no rows."""
+    """0 without rows."""
     squares: Float64[np.ndarray, "D"]
-    """Sum of squared distances from the mean."""
+    """Sum of squared deviations from the mean."""
     low: Float64[np.ndarray, "D"]
-    """The least; infinite where there are no rows."""
+    """Minimum; inf without rows."""
     high: Float64[np.ndarray, "D"]
-    """The greatest; minus infinite where there are no rows."""
+    """Maximum; -inf without rows."""
 
     @classmethod
     def none(cls, width: int) -> "RowStatistics":
-        """Those of no rows of this width."""
+        """Return the moments of no rows of `width` numbers."""
         zeros, infinite = np.zeros(width), np.full(width, np.inf)
         return cls(0, zeros, zeros, infinite, -infinite)
 
     @classmethod
     def of(cls, values: Float16[np.ndarray, "N D"]) -> "RowStatistics":
-        """Those of N finite rows; N may be 0. Takes 8 bytes a number meanwhile."""
+        """Return the moments of N >= 0 finite rows; needs 8 bytes of memory per number."""
         if not len(values):
             return cls.none(values.shape[1])
         exact = values.astype(np.float64)
@@ -45,22 +46,22 @@ class RowStatistics:
         if not n:
             return self
         share = other.n / n
-        apart = other.mean - self.mean
+        distance = other.mean - self.mean
         between = self.n * share  # self.n * other.n / n
         return RowStatistics(
             n,
-            self.mean + share * apart,
-            self.squares + other.squares + between * apart**2,
+            self.mean + share * distance,
+            self.squares + other.squares + between * distance**2,
             np.minimum(self.low, other.low),
             np.maximum(self.high, other.high),
         )
 
     @property
     def std(self) -> Float64[np.ndarray, "D"]:
-        """The biased standard deviation of each dimension; 0 where there are no rows."""
+        """Biased standard deviation; 0 without rows."""
         return np.sqrt(self.squares / max(1, self.n))
 
     @property
     def dead(self) -> tuple[int, ...]:
-        """The dimensions that are the same in all rows, of which there must be two."""
+        """Dimensions with the same value in all rows; none for fewer than two rows."""
         return tuple(np.flatnonzero(self.low == self.high).tolist()) if self.n > 1 else ()

@@ -1,7 +1,7 @@
-"""What the records of a feature set add up to, read chunk by chunk: none is ever held whole.
+"""Reads the records of a feature set chunk by chunk and sums them up.
 
-Every byte is held to the sha256 that its record commits, as `verification` does. A record for which
-that fails, or which no later stage would take, is named and left out of the sums.
+Every byte is verified against the sha256 in the record's commit, as by `verify`. A record that is
+damaged, or that no later stage would accept, is listed and left out of the sums.
 """
 
 from collections.abc import Callable, Sequence
@@ -19,51 +19,50 @@ from features.store.backend import StoreBackend
 from features.store.commit import Commit, read_commit
 from features.store.layout import METADATA
 from features.store.record import open_arrays
-from features.system.files import sha256_of
 from features.timeline import extend_times
 
-# what a record that is not as committed, or none of ours, may raise
+# what a record may raise that is not as committed, or not written by vaflow
 DAMAGE = (StoreError, LaterVersion, ValueError, KeyError, OSError)
-ATTEMPTS = 2  # a writer may have put another record in the place of one that is being read
+ATTEMPTS = 2  # a writer may replace a record while it is read
 
 
 @dataclass(frozen=True, slots=True)
 class EmptyClip:
-    """A clip of which nothing was seen or heard."""
+    """A clip without a valid row."""
 
     clip: str
     n_rows: int
-    """None of them is valid."""
     note: str | None
-    """What its record says of that."""
+    """The note of its record, which says why."""
 
 
 @dataclass(frozen=True, slots=True)
-class Damaged:
-    """A record that is left out."""
+class DamagedRecord:
+    """A record that is left out of the sums."""
 
     clip: str
     what: str
+    """What is wrong with it."""
 
 
 @dataclass(frozen=True, slots=True)
 class SetSummary:
-    """What is known of some records of one set; forms a monoid under `+`."""
+    """Sums over some records of one feature set; a monoid under `+`."""
 
     moments: RowStatistics
-    """Of the valid rows."""
+    """Moments of the valid rows."""
     n_clips: int = 0
     n_rows: int = 0
-    seconds: float = 0.0
-    """Of all rows: each lasts until the next, the last as long as is usual in its clip."""
-    covered_s: float = 0.0
-    """Of the valid rows."""
+    duration_s: float = 0.0
+    """A row lasts until the next one, the last row of a clip as long as the median row."""
+    valid_s: float = 0.0
+    """Duration of the valid rows."""
     n_bytes: int = 0
-    """Of the files of the records."""
+    """Size of the records' files."""
     n_not_finite: int = 0
-    """Numbers that are infinite or none, in records that are left out for it."""
-    blank: tuple[EmptyClip, ...] = ()
-    damaged: tuple[Damaged, ...] = ()
+    """Number of infinite values and NaNs, in records that are left out because of them."""
+    empty: tuple[EmptyClip, ...] = ()
+    damaged: tuple[DamagedRecord, ...] = ()
 
     def __add__(self, other: "SetSummary") -> "SetSummary":
         names = [field.name for field in fields(self)]
@@ -71,100 +70,103 @@ class SetSummary:
 
 
 def scan_records(
-    place: StoreBackend,
+    backend: StoreBackend,
     set_name: str,
     clips: Sequence[str],
     width: int,
-    on_direction: Callable[[int, Float32[np.ndarray, "D"]], None],
+    on_mean_vector: Callable[[int, Float32[np.ndarray, "D"]], None],
 ) -> SetSummary:
-    """What these records add up to, of which each row must have `width` numbers.
+    """Return the sums over these records, whose rows must have `width` numbers.
 
-    `on_direction` hears of each clip that has one, by its number among `clips`: the mean of its
-    valid rows, as a vector of length 1. `Unreachable` where an object store does not answer.
+    `on_mean_vector` is called with the index of a clip in `clips` and the mean of its valid rows,
+    scaled to length 1; it is not called for a clip without one. Raises `Unreachable` if the object
+    store does not answer.
     """
-    found = SetSummary(RowStatistics.none(width))
-    for number, clip in enumerate(clips):
-        record = _record(place, set_name, clip, width)
+    summary = SetSummary(RowStatistics.none(width))
+    for index, clip in enumerate(clips):
+        record = _scan_record(backend, set_name, clip, width)
         length = np.linalg.norm(record.moments.mean)
         if length:
-            on_direction(number, (record.moments.mean / length).astype(np.float32))
-        found += record
-    return found
+            on_mean_vector(index, (record.moments.mean / length).astype(np.float32))
+        summary += record
+    return summary
 
 
-def _record(place: StoreBackend, set_name: str, clip: str, width: int) -> SetSummary:
-    """What is known of one record, sound or not."""
-    name, why = f"{set_name}/{clip}", ""
+def _scan_record(backend: StoreBackend, set_name: str, clip: str, width: int) -> SetSummary:
+    """Return the sums over one record, sound or damaged."""
+    name, what = f"{set_name}/{clip}", ""
     for _ in range(ATTEMPTS):
         folder = ""
         try:
-            with place.record(name) as record:
+            with backend.record(name) as record:
                 folder = str(record)
-                return _read(record, clip, width)
-        except DAMAGE as error:  # the folder it was downloaded to tells a person nothing
-            why = str(error).replace(folder, place.path(name)) if folder else str(error)
-    return replace(SetSummary(RowStatistics.none(width)), damaged=(Damaged(clip, why),))
+                return _read_record(record, clip, width)
+        except DAMAGE as error:  # the folder may be a temporary one that the user does not know
+            what = str(error).replace(folder, backend.path(name)) if folder else str(error)
+    return replace(SetSummary(RowStatistics.none(width)), damaged=(DamagedRecord(clip, what),))
 
 
-def _read(folder: Path, clip: str, width: int) -> SetSummary:
-    """What is known of the record in a folder; raises one of `DAMAGE` where it is not sound."""
+def _read_record(folder: Path, clip: str, width: int) -> SetSummary:
+    """Return the sums over the record in a folder; raise one of `DAMAGE` if it is not sound."""
     commit = read_commit(folder)
     if commit is None:
         raise StoreError(f"{METADATA} is missing: the folder is no record")
-    arrays = _arrays(folder, commit, width)
+    arrays = _verified_arrays(folder, commit, width)
     time_s, valid = (np.asarray(arrays[name][...]) for name in ("time_s", "valid"))
-    steps_s = _steps_s(time_s)
+    durations_s = _row_durations_s(time_s)
     moments, n_not_finite = _moments(arrays["values"], time_s, valid)
     if n_not_finite:
-        what = f"{n_not_finite} of its numbers are not finite"
-        without = SetSummary(RowStatistics.none(width))
-        return replace(without, n_not_finite=n_not_finite, damaged=(Damaged(clip, what),))
+        damaged = DamagedRecord(clip, f"{n_not_finite} of its numbers are not finite")
+        none = RowStatistics.none(width)
+        return SetSummary(none, n_not_finite=n_not_finite, damaged=(damaged,))
     return SetSummary(
         moments,
         n_clips=1,
         n_rows=len(valid),
-        seconds=float(steps_s.sum()),
-        covered_s=float(steps_s[valid].sum()),
+        duration_s=float(durations_s.sum()),
+        valid_s=float(durations_s[valid].sum()),
         n_bytes=sum((folder / file).stat().st_size for file in (METADATA, *commit.files)),
-        blank=() if moments.n else (EmptyClip(clip, len(valid), commit.note),),
+        empty=() if moments.n else (EmptyClip(clip, len(valid), commit.note),),
     )
 
 
-def _arrays(folder: Path, commit: Commit, width: int) -> dict[str, zarr.Array]:
-    """The arrays of a record, every byte of which is as it was committed."""
-    arrays = open_arrays(folder, commit)  # refuses links: only then are files opened
-    for name, digest in commit.files.items():
-        if sha256_of(folder / name) != digest:
-            raise StoreError(f"{name} was changed")
-    found = arrays["values"].shape[1]
-    if found != width:
-        raise StoreError(f"its rows have {found} numbers, those of the set's first clip {width}")
+def _verified_arrays(folder: Path, commit: Commit, width: int) -> dict[str, zarr.Array]:
+    """Return the arrays of a record after comparing every byte with the commit."""
+    arrays = open_arrays(folder, commit, hash_chunks=True)
+    n_numbers = arrays["values"].shape[1]
+    if n_numbers != width:
+        raise StoreError(
+            f"its rows have {n_numbers} numbers, those of the set's first clip {width}"
+        )
     return arrays
 
 
 def _moments(
     values: zarr.Array, time_s: Float64[np.ndarray, "T"], valid: Bool[np.ndarray, "T"]
 ) -> tuple[RowStatistics, int]:
-    """Those of the valid rows, and how many numbers are not finite; then the first mean nothing."""
+    """Return the moments of the valid rows and the number of values that are not finite.
+
+    If any value is not finite, the moments are without meaning.
+    """
     moments, n_not_finite = RowStatistics.none(values.shape[1]), 0
     for start in range(0, len(valid), values.chunks[0]):
         rows = slice(start, start + values.chunks[0])
         block = np.asarray(values[rows])  # (at most a chunk, D)
         n_not_finite += block.size - int(np.count_nonzero(np.isfinite(block)))
         if not n_not_finite:
-            taken = Track(block, time_s[rows], valid[rows])  # holds it to what tracks must be
-            moments += RowStatistics.of(taken.values[taken.valid])
+            track = Track(block, time_s[rows], valid[rows])  # checks the rules of a track
+            moments += RowStatistics.of(track.values[track.valid])
     return moments, n_not_finite
 
 
-def _steps_s(time_s: Float64[np.ndarray, "T"]) -> Float64[np.ndarray, "T"]:
-    """How long each row lasts; `ValueError` where one is not later than the one before it."""
+def _row_durations_s(time_s: Float64[np.ndarray, "T"]) -> Float64[np.ndarray, "T"]:
+    """Return the duration of each row; raise `ValueError` if the times do not increase strictly."""
     if not np.isfinite(time_s).all():
         raise ValueError("time_s must be finite")
     if not len(time_s):
         return np.zeros(0)
-    steps_s = np.diff(extend_times(time_s, 1))
-    if np.any(steps_s <= 0):
-        row = int(np.argmax(steps_s <= 0)) + 1
+    durations_s = np.diff(extend_times(time_s, 1))
+    if np.any(durations_s <= 0):
+        row = int(np.argmax(durations_s <= 0)) + 1
         raise ValueError(f"time_s must increase strictly; it does not at row {row}")
-    return steps_s
+    return durations_s

@@ -91,7 +91,7 @@ class DecoderClient:
             raise self._death(about) from None
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise MediaError(
-                f"{about}: the process that decoded it answered what makes no sense ({error})",
+                f"{about}: its decoding process sent an invalid answer ({error})",
                 "crashed",
             ) from None
         finally:
@@ -125,7 +125,7 @@ class DecoderClient:
             )
         how = f"by {signal.Signals(number).name}" if number > 0 else f"with status {-number}"
         hint = "; was there too little memory?" if number == signal.SIGKILL else ""
-        return MediaError(f"{about}: the process that decoded it was ended {how}{hint}", "crashed")
+        return MediaError(f"{about}: its decoding process was ended {how}{hint}", "crashed")
 
     def _ready_connection(self) -> tuple[Connection, SharedBuffer]:
         """The connection and the shared memory, once the process is ready."""
@@ -142,8 +142,8 @@ class DecoderClient:
                 if self._stopped:
                     raise Stopped from None
                 raise VaflowError(
-                    f"a process that decodes media cannot start (status {status}); what it said "
-                    "stands above"
+                    f"a process that decodes media cannot start (status {status}); its own error "
+                    "is above"
                 ) from None
             self._is_ready = True
             self.waited_s += time.monotonic() - began
@@ -208,7 +208,7 @@ def _resize(fd: int, n_bytes: int) -> None:
     try:
         os.ftruncate(fd, n_bytes)
     except OSError as error:  # a limit on the size of files applies to it, too
-        what = "the memory shared with a process that decodes"
+        what = "the memory shared with the decoding process"
         raise OSError(error.errno, error.strerror, what) from error
 
 

@@ -76,7 +76,7 @@ class Server:
             raise  # the client has ended
         except Exception as error:  # any other failure is one of this file
             reason = f"{type(error).__name__}: {error}"
-            self.reply_error(f"{about}: the decoder failed over it ({reason})", "crashed")
+            self.reply_error(f"{about}: the decoder failed ({reason})", "crashed")
 
     def send_piece(self, arrays: list[np.ndarray]) -> None:
         """Send arrays as soon as a slot is free."""

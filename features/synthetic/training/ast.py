@@ -15,7 +15,7 @@ from transformers import ASTConfig, ASTFeatureExtractor, ASTModel
 from features.synthetic.captions import TAGS
 from features.synthetic.random_streams import ENCODER_BRANCH, stream
 from features.synthetic.training.loop import HELD_OUT, WEIGHT_DECAY, batches, schedule
-from features.synthetic.training_data import draw_chunks, sound_chunk
+from features.synthetic.training_data import audio_chunk, draw_chunks
 from features.synthetic.voice import SYNTH_HZ
 
 log = logging.getLogger(__name__)
@@ -69,7 +69,7 @@ class Heard:
 def heard_chunk(seed: int, chunk: int) -> Heard:
     """One chunk of windows through the extractor itself."""
     raw = ASTFeatureExtractor(do_normalize=False, max_length=WINDOW_FRAMES, num_mel_bins=MEL_BINS)
-    sounds = sound_chunk(seed, chunk, WINDOW_FRAMES * AST_HOP_S, step_centres_s())
+    sounds = audio_chunk(seed, chunk, WINDOW_FRAMES * AST_HOP_S, step_centres_s())
     rows = [
         raw(samples, sampling_rate=SYNTH_HZ, return_tensors="pt")["input_values"]
         for samples in sounds.samples

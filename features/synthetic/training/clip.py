@@ -15,10 +15,10 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional
 
-from features.synthetic.captions import FEELING_PLACES, PART_NAMES, PARTS, UNSAID, describe
+from features.synthetic.captions import FEELING_VA, PART_NAMES, PARTS, UNSAID, write_caption
 from features.synthetic.random_streams import ENCODER_BRANCH, stream
 from features.synthetic.training.loop import HELD_OUT, WEIGHT_DECAY, batches, schedule
-from features.synthetic.training_data import Pictures, draw_chunks, join_pictures, picture_chunk
+from features.synthetic.training_data import CaptionedFaces, draw_chunks, face_chunk, join_faces
 
 log = logging.getLogger(__name__)
 
@@ -42,7 +42,7 @@ FIT_SD = 0.6  # how far a face's feeling may lie from a caption's for the two to
 
 def caption_fit(
     levels: Int8[np.ndarray, "B P"],
-    felt: Float32[np.ndarray, "B 2"],
+    felt_va: Float32[np.ndarray, "B 2"],
     claims: Int8[np.ndarray, "B2 P"],
     feeling: Int64[np.ndarray, "B2"],
 ) -> Float32[np.ndarray, "B B2"]:
@@ -51,8 +51,8 @@ def caption_fit(
     A claim that the picture does not bear out makes it 0; a feeling weighs by its distance.
     """
     wrong = (claims[None] != UNSAID) & (claims[None] != levels[:, None])  # (B, B2, P)
-    place = FEELING_PLACES[feeling]  # the last place stands in where no feeling is said
-    squared = ((felt[:, None] - place[None]) ** 2).sum(axis=2)
+    place = FEELING_VA[feeling]  # the last place stands in where no feeling is said
+    squared = ((felt_va[:, None] - place[None]) ** 2).sum(axis=2)
     near = np.where(feeling[None] == UNSAID, 1.0, np.exp(-squared / (2 * FIT_SD**2)))
     return (near * ~wrong.any(axis=2)).astype(np.float32)
 
@@ -80,10 +80,10 @@ def normalised(pixels: np.ndarray) -> Float[Tensor, "N 3 H W"]:
 
 def train_clip(folder: Path, seed: int, workers: int) -> tuple[Path, dict[str, float]]:
     """Write the small CLIP and its model config; return its weights and what was measured."""
-    draw = partial(picture_chunk, seed, side_px=SIDE_PX)
+    draw = partial(face_chunk, seed, side_px=SIDE_PX)
     chunks = draw_chunks(draw, PICTURE_CHUNKS, workers)
     n_held = round(HELD_OUT * PICTURE_CHUNKS)
-    seen, held = join_pictures(chunks[:-n_held]), join_pictures(chunks[-n_held:])
+    seen, held = join_faces(chunks[:-n_held]), join_faces(chunks[-n_held:])
     log.info("%d pictures to learn from", len(seen.texts))
     (folder / f"{CLIP_NAME}.json").write_text(json.dumps(CLIP_MODEL, indent=2) + "\n")
     torch.manual_seed(seed)
@@ -95,7 +95,7 @@ def train_clip(folder: Path, seed: int, workers: int) -> tuple[Path, dict[str, f
     return path, measure_clip(model, held)
 
 
-def fit_clip(model: open_clip.CLIP, seen: Pictures, rng: np.random.Generator) -> None:
+def fit_clip(model: open_clip.CLIP, seen: CaptionedFaces, rng: np.random.Generator) -> None:
     """Learn to tell which captions fit which picture; every epoch says something else of each."""
     tokenize = open_clip.SimpleTokenizer()
     no_decay = [p for p in model.parameters() if p.ndim < 2 or p.shape[0] > 40_000]
@@ -110,11 +110,12 @@ def fit_clip(model: open_clip.CLIP, seen: Pictures, rng: np.random.Generator) ->
         losses = []
         for rows in batches(rng, len(seen.texts), CLIP_BATCH):
             captions = [
-                describe(rng, seen.levels[row], seen.felt[row].astype(np.float64)) for row in rows
+                write_caption(rng, seen.levels[row], seen.felt_va[row].astype(np.float64))
+                for row in rows
             ]
             fit = caption_fit(
                 seen.levels[rows],
-                seen.felt[rows],
+                seen.felt_va[rows],
                 np.stack([caption.claims for caption in captions]),
                 np.array([caption.feeling for caption in captions]),
             )
@@ -140,7 +141,7 @@ def fit_clip(model: open_clip.CLIP, seen: Pictures, rng: np.random.Generator) ->
 
 
 @torch.inference_mode()
-def measure_clip(model: open_clip.CLIP, held: Pictures) -> dict[str, float]:
+def measure_clip(model: open_clip.CLIP, held: CaptionedFaces) -> dict[str, float]:
     """Zero-shot accuracy on subjects never seen: of each part, and of four plain feelings."""
     model.eval()
     tokenize = open_clip.SimpleTokenizer()
@@ -159,8 +160,8 @@ def measure_clip(model: open_clip.CLIP, held: Pictures) -> dict[str, float]:
         right = choice([low, high])[sure] == (held.levels[sure, part] == 2)
         measured[f"zero-shot {name}, low or high (chance about .5)"] = float(right.mean())
     corners = {"sad": (-1, -1), "angry": (-1, 1), "peaceful": (1, -1), "thrilled": (1, 1)}
-    clear = (np.abs(held.felt) > 0.5).all(axis=1)
-    truth = [list(corners.values()).index((v, a)) for v, a in np.sign(held.felt[clear])]
+    clear = (np.abs(held.felt_va) > 0.5).all(axis=1)
+    truth = [list(corners.values()).index((v, a)) for v, a in np.sign(held.felt_va[clear])]
     found = choice([(f"a person who looks {word}",) for word in corners])[clear]
     name = f"zero-shot feeling, {' / '.join(corners)} (chance .25)"
     measured[name] = float((found == truth).mean())

@@ -1,26 +1,19 @@
-from types import SimpleNamespace
-
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
-from rich.console import Console
 
 from features.clip import Clip
 from features.datasets.controls import (
-    _stretch_labels,
-    deal_labels,
-    deal_sound,
     derangement,
     paint_faces,
+    permute_audio,
+    permute_labels,
 )
 from features.errors import InputError
 from features.manifest.labels import Labels, read_labels, write_labels
 from features.manifest.manifest import read_manifest, write_manifest
-from flows.command.main import main
-from flows.demo import controls
-from models.metrics.scores import SplitScore
 from tests.helpers.small_media import draw_frames
 
 ROWS = {"a": 40, "b": 50, "c": 60, "v": 30, "w": 45}
@@ -29,7 +22,7 @@ SPLITS = {"a": "train", "b": "train", "c": "train", "v": "val", "w": "val"}
 
 @pytest.fixture
 def manifest(tmp_path, make_crops):
-    """Five clips whose valence tells whose it is; a and b are two people in one video."""
+    """Five clips, each with its own constant valence; a and b are two people in one video."""
     clips = []
     for k, (name, n_rows) in enumerate(ROWS.items()):
         valid = np.arange(n_rows) % 10 != 3
@@ -52,32 +45,37 @@ def manifest(tmp_path, make_crops):
 
 
 @given(st.integers(2, 40), st.integers(0, 2**32))
-def test_a_deal_gives_each_name_another_one_and_each_once(n_names, seed):
+def test_a_derangement_is_a_permutation_without_fixed_point(n_names, seed):
     names = [f"n{k}" for k in range(n_names)]
     found = derangement(names, np.random.default_rng(seed))
     assert sorted(found) == sorted(found.values()) == sorted(names)
-    assert all(name != giver for name, giver in found.items())
+    assert all(name != other for name, other in found.items())
 
 
-def test_nobody_can_be_dealt_to_himself():
+def test_a_single_name_has_no_derangement():
     with pytest.raises(InputError, match="n0 is alone in its split"):
         derangement(["n0"], np.random.default_rng(0))
 
 
-def test_stretching_keeps_the_whole_curve_and_its_marks():
-    labels = Labels(np.array([[0.1, 0.2], [0.0, 0.0], [0.5, 0.6]]), np.array([True, False, True]))
-    found = _stretch_labels(
-        labels, 5
-    )  # rows 0, .5, 1, 1.5, 2 of the three; halves go to the even one
+def test_labels_are_stretched_by_the_nearest_row_and_invalid_rows_stay_invalid(tmp_path):
+    valid = np.array([True, False, True])
+    short = Labels(np.array([[0.1, 0.2], [0.0, 0.0], [0.5, 0.6]]), valid)
+    write_labels(tmp_path / "short.txt", short)
+    write_labels(tmp_path / "long.txt", Labels(np.zeros((5, 2)), np.ones(5, bool)))
+    clips = [Clip(id=name, labels=f"{name}.txt", split="val") for name in ("short", "long")]
+    write_manifest(tmp_path / "m.jsonl", clips)
+    permute_labels(read_manifest(tmp_path / "m.jsonl"), tmp_path / "control.jsonl", seed=0)
+    found = read_labels(tmp_path / "control" / "long.txt")
+    # five rows lie at 0, .5, 1, 1.5 and 2 of the three; halves are rounded to the even row
     np.testing.assert_array_equal(found.va[:, 0], [0.1, 0.1, 0.0, 0.5, 0.5])
     np.testing.assert_array_equal(found.valid, [True, True, False, True, True])
 
 
-def test_whole_labels_are_dealt_within_a_split(manifest, tmp_path):
+def test_each_clip_has_the_whole_labels_of_another_clip_of_its_split(manifest, tmp_path):
     control = tmp_path / "control.jsonl"
-    deal_labels(manifest, control, seed=1)
+    permute_labels(manifest, control, seed=1)
     found = {clip.id: clip for clip in read_manifest(control).clips}
-    assert set(found) == set(ROWS)  # a clip without labels has none to deal
+    assert set(found) == set(ROWS)  # clips without labels are left out
     owner = {}
     for name, clip in found.items():
         labels = read_labels(tmp_path / clip.labels)
@@ -89,23 +87,23 @@ def test_whole_labels_are_dealt_within_a_split(manifest, tmp_path):
         assert labels.va[labels.valid, 1].max() > 0.9
         before = next(c for c in manifest.clips if c.id == name)
         assert clip.model_copy(update={"labels": before.labels}) == before
-    assert all(SPLITS[name] == SPLITS[giver] and name != giver for name, giver in owner.items())
+    assert all(SPLITS[name] == SPLITS[other] and name != other for name, other in owner.items())
     assert sorted(owner.values()) == sorted(ROWS)
 
 
-def test_another_seed_deals_otherwise_and_leaves_nothing_of_the_first(manifest, tmp_path):
+def test_another_seed_gives_another_permutation_and_removes_files_of_the_first(manifest, tmp_path):
     control = tmp_path / "control.jsonl"
     texts = set()
     for seed in range(8):
-        deal_labels(manifest, control, seed)
+        permute_labels(manifest, control, seed)
         texts.add((tmp_path / "control" / "a.txt").read_text())
     assert len(texts) > 1
     (tmp_path / "control" / "stray.txt").write_text("old")
-    deal_labels(manifest, control, 0)
+    permute_labels(manifest, control, 0)
     assert sorted(p.name for p in (tmp_path / "control").iterdir()) == [f"{n}.txt" for n in ROWS]
 
 
-def test_paint_covers_the_face_and_leaves_the_corners(manifest, tmp_path):
+def test_the_paint_covers_the_face_and_not_the_corners(manifest, tmp_path):
     paint_faces(manifest, tmp_path / "control.jsonl")
     painted = {clip.id: clip for clip in read_manifest(tmp_path / "control.jsonl").clips}
     assert set(painted) == {clip.id for clip in manifest.clips}
@@ -114,19 +112,19 @@ def test_paint_covers_the_face_and_leaves_the_corners(manifest, tmp_path):
     drawn = draw_frames(4, 1, 112)[3].astype(int)
     found = np.asarray(Image.open(crops[-1])).astype(int)
     assert found.shape == drawn.shape
-    assert np.abs(found[28:84, 28:84] - 128).max() < 12  # what jpg leaves of one colour
+    assert np.abs(found[28:84, 28:84] - 128).max() < 12  # JPEG changes a colour a little
     corner = np.abs(found[:8, :8] - drawn[:8, :8])
     assert corner.mean() < 12
 
 
-def test_a_clip_without_crops_has_no_face_to_paint(tmp_path):
+def test_painting_a_clip_without_crops_is_an_input_error(tmp_path):
     write_manifest(tmp_path / "m.jsonl", [Clip(id="a", video="a.mp4")])
     with pytest.raises(InputError, match="'a' has no crops"):
         paint_faces(read_manifest(tmp_path / "m.jsonl"), tmp_path / "control.jsonl")
 
 
-def test_every_video_has_the_sound_of_another_of_its_split(manifest, tmp_path):
-    deal_sound(manifest, tmp_path / "control.jsonl", seed=3)
+def test_every_video_has_the_sound_of_another_video_of_its_split(manifest, tmp_path):
+    permute_audio(manifest, tmp_path / "control.jsonl", seed=3)
     found = {clip.id: clip for clip in read_manifest(tmp_path / "control.jsonl").clips}
     assert found["a"].audio == found["b"].audio == "c.mp4"  # two people share a video
     assert found["c"].audio == "ab.mp4"
@@ -135,56 +133,7 @@ def test_every_video_has_the_sound_of_another_of_its_split(manifest, tmp_path):
     assert all(found[clip.id].video == clip.video for clip in manifest.clips)
 
 
-def test_a_clip_without_media_has_no_sound_to_deal(tmp_path):
+def test_permuting_the_audio_of_a_clip_without_media_is_an_input_error(tmp_path):
     write_manifest(tmp_path / "m.jsonl", [Clip(id="a", split="val"), Clip(id="b", split="val")])
     with pytest.raises(InputError, match="'a' has neither video nor audio"):
-        deal_sound(read_manifest(tmp_path / "m.jsonl"), tmp_path / "control.jsonl", 0)
-
-
-def test_each_control_trains_on_what_it_says(manifest, tmp_path, monkeypatch):
-    asked: list[dict] = []
-
-    def pipeline(**keys):
-        asked.append(keys)
-        result = SplitScore(0.1, 0.3, 0.2, 9, 2, 0, 1, *[None] * 6)
-        return SimpleNamespace(score=SimpleNamespace(score=result))
-
-    means = iter([0.0, 0.1, 0.2, 0.3, 0.9])
-    monkeypatch.setattr(controls, "pipeline", pipeline)
-    monkeypatch.setattr(controls, "describe", lambda _: [])
-    monkeypatch.setattr(controls, "extract_features", lambda *_: None)
-    monkeypatch.setattr(
-        controls, "require_complete", lambda _: SimpleNamespace(summary=lambda: "done")
-    )
-    monkeypatch.setattr(
-        controls,
-        "in_processes",
-        lambda _, deals: (
-            asked.append(keys) or SplitScore(0.0, 0.0, next(means), 9, 2, 0, 1, *[None] * 6)
-            for keys in deals
-        ),
-    )
-    keys = {"manifest": tmp_path / "manifest.jsonl", "store": "s.zarr", "encoders": ()}
-    console = Console(quiet=True)
-    assert controls.CONTROLS["face"](console, tmp_path, keys)[1] == 0.2
-    assert asked[-1]["head"].fusion == "visual"
-    assert asked[-1]["manifest"] == tmp_path / "control-face.jsonl"
-    assert controls.CONTROLS["voice"](console, tmp_path, keys)[1] == 0.2
-    assert (asked[-1]["head"].fusion, asked[-1]["train"].loss.region_weight) == ("audio", 0)
-    assert controls.CONTROLS["labels"](console, tmp_path, keys)[1] == pytest.approx(0.3)
-    deals = [asked[k]["manifest"] for k in range(-5, 0)]
-    assert len({path.read_text() for path in deals}) == 5
-    dealt_texts = {(path.with_suffix("") / "a.txt").read_text() for path in deals}
-    assert len(dealt_texts) > 1  # the seeds differ
-
-
-@pytest.mark.parametrize(("score", "status"), [(0.0999, 0), (0.10, 1), (-0.3, 0)])
-def test_a_control_says_its_score_last_and_fails_where_it_is_not_below(
-    score, status, tmp_path, capsys, monkeypatch
-):
-    monkeypatch.setattr(controls, "prepared", lambda *_: {})
-    monkeypatch.setitem(controls.CONTROLS, "voice", lambda *_: ("another's sound", score))
-    assert main(["demo", "--folder", str(tmp_path), "--control", "voice"]) == status
-    last = capsys.readouterr().out.strip().splitlines()[-1]
-    assert f"val mean CCC {score:.3f}, wanted below 0.10: " in last
-    assert last.endswith("NOT reached") == bool(status)
+        permute_audio(read_manifest(tmp_path / "m.jsonl"), tmp_path / "control.jsonl", 0)

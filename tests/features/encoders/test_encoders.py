@@ -1,4 +1,4 @@
-"""Every row equals what the reference implementations give, picture by picture."""
+"""Every row equals that of the reference implementations, which encode one item at a time."""
 
 import hashlib
 import json
@@ -37,7 +37,7 @@ IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 @pytest.fixture
 def encoded(decoder):
-    """The track of one clip, encoded in one batch."""
+    """Encodes one clip."""
 
     def encode(encoder, source: Source) -> tuple[Track, str | None]:
         *items, layout = encoder.read(source, decoder)
@@ -92,15 +92,13 @@ def reference_rows(config: ClipConfig, folder: Path, **preprocessing) -> np.ndar
     return torch.cat(rows).numpy()
 
 
-def test_clip_rows_equal_open_clips_own_and_nothing_else(
-    encoded, clip_config, make_crops, make_video
-):
+def test_clip_rows_equal_those_of_open_clip(encoded, clip_config, make_crops, make_video):
     folder = make_crops(list(range(1, 9)))
     video = make_video(time_s=np.arange(8) / 25)
     track, _ = encoded(clip_config.build(CPU), source(frames=folder, video=video))
 
     assert least_cosine(track.values, reference_rows(clip_config, folder)) >= ALIKE
-    # the same assertion fails for the mistakes that are easy to make
+    # the same assertion fails for likely mistakes
     imagenet = reference_rows(clip_config, folder, mean=IMAGENET_MEAN, std=IMAGENET_STD)
     assert least_cosine(track.values, imagenet) < ALIKE
     bilinear = reference_rows(clip_config, folder, interpolation="bilinear")
@@ -109,7 +107,7 @@ def test_clip_rows_equal_open_clips_own_and_nothing_else(
     assert least_cosine(track.values, shifted) < ALIKE
 
 
-def test_whole_frames_equal_open_clips_own(encoded, tiny_clip, make_video):
+def test_rows_of_whole_frames_equal_those_of_open_clip(encoded, tiny_clip, make_video):
     config = ClipConfig(**tiny_clip)
     video = make_video()
     track, note = encoded(config.build(CPU), source(video=video))
@@ -146,7 +144,7 @@ def test_rows_have_the_presentation_times_of_their_frames_exactly(encoded, tiny_
     np.testing.assert_array_equal(track.time_s, uneven_s)
 
 
-def test_crops_of_several_sizes_are_encoded_each_as_alone(encoded, tiny_clip, make_crops):
+def test_crops_of_several_sizes_are_encoded_as_one_by_one(encoded, tiny_clip, make_crops):
     folder, other = make_crops([1, 3]), make_crops([2], "other", side_px=80)
     (other / "00002.jpg").rename(folder / "00002.jpg")
     config = ClipConfig(**tiny_clip)
@@ -156,7 +154,7 @@ def test_crops_of_several_sizes_are_encoded_each_as_alone(encoded, tiny_clip, ma
     assert note == "no video: constant rate of 10 frames a second"
 
 
-def test_bfloat16_is_another_feature_set_of_nearly_the_same_rows(encoded, tiny_clip, make_video):
+def test_bfloat16_is_another_feature_set_with_nearly_the_same_rows(encoded, tiny_clip, make_video):
     video = make_video(time_s=np.arange(4) / 25)
     exact = ClipConfig(**tiny_clip)
     rough = ClipConfig(**tiny_clip, precision="bfloat16")
@@ -186,7 +184,7 @@ def reference_windows(folder: str, samples: np.ndarray, hop: int, layout=None) -
     return torch.stack(rows)
 
 
-def test_ast_rows_equal_transformers_own_and_nothing_else(encoded, ast_folder, make_video):
+def test_ast_rows_equal_those_of_transformers(encoded, ast_folder, make_video):
     video = make_video(time_s=np.arange(175) / 25, sound=tone(7))
     encoder = AstConfig(model=ast_folder, hop_s=0.64).build(CPU)
     track, note = encoded(encoder, source(video=video))
@@ -208,7 +206,7 @@ def test_ast_rows_equal_transformers_own_and_nothing_else(encoded, ast_folder, m
     assert track.valid.all()
 
 
-def test_ast_windows_of_one_track_have_the_frequency_outside(encoded, ast_folder, make_video):
+def test_frequency_is_the_outer_axis_of_the_tokens_of_an_ast(encoded, ast_folder, make_video):
     extractor = ASTFeatureExtractor.from_pretrained(ast_folder)
     window_s = extractor.max_length / 100
     seconds = 2 * window_s + 1
@@ -230,7 +228,7 @@ def test_ast_windows_of_one_track_have_the_frequency_outside(encoded, ast_folder
     assert least_cosine(track.values[: len(wanted)], shifted) < ALIKE
 
 
-def test_each_window_is_what_the_extractor_makes_of_its_stretch_of_sound(ast_folder, make_video):
+def test_each_window_equals_the_extractors_of_the_same_samples(ast_folder, make_video):
     video = make_video(time_s=np.arange(175) / 25, sound=tone(7))
     encoder = AstConfig(model=ast_folder, hop_s=0.64).build(CPU)
     sound = read_audio(video, 16_000)
@@ -244,7 +242,7 @@ def test_each_window_is_what_the_extractor_makes_of_its_stretch_of_sound(ast_fol
 
 
 @pytest.mark.parametrize("keep", ["centre", "last"])
-def test_overlapping_windows_give_each_step_once(encoded, tiny_ast, make_video, keep):
+def test_overlapping_windows_provide_each_step_once(encoded, tiny_ast, make_video, keep):
     video = make_video(time_s=np.arange(125) / 25, sound=tone(5))
     config = AstConfig(model=tiny_ast, hop_s=0.4, keep=keep)
     encoder = config.build(CPU)
@@ -254,7 +252,7 @@ def test_overlapping_windows_give_each_step_once(encoded, tiny_ast, make_video, 
     assert 4.8 < track.time_s[-1] < 5.05  # to the end of the sound, and not into the padding
 
 
-def test_a_causal_track_does_not_hear_past_its_hop(encoded, tiny_ast, make_video):
+def test_a_causal_track_does_not_depend_on_audio_later_than_its_hop(encoded, tiny_ast, make_video):
     hop_s = 0.4
     sound = tone(5)
     changed = sound.copy()
@@ -265,7 +263,7 @@ def test_a_causal_track_does_not_hear_past_its_hop(encoded, tiny_ast, make_video
     a, _ = encoded(encoder, source(video=make_video("a.mp4", time_s=times, sound=sound)))
     b, _ = encoded(encoder, source(video=make_video("b.mp4", time_s=times, sound=changed)))
     window_s = TINY_AST["max_length"] / 100
-    # the first window has no past; after it no step differs that lies a hop and a frame before
+    # after the first window, steps more than a hop and a frame ahead of the change are the same
     early = (a.time_s > window_s) & (a.time_s < 3 - hop_s - 0.15)
     assert early.sum() > 5
     assert least_cosine(a.values[early], b.values[early]) > 0.9999  # AAC smears a little
@@ -273,7 +271,7 @@ def test_a_causal_track_does_not_hear_past_its_hop(encoded, tiny_ast, make_video
     assert least_cosine(a.values[late], b.values[late]) < 0.9999
 
 
-def test_a_click_lies_where_the_sound_track_has_it(encoded, tiny_ast, make_video):
+def test_a_click_has_the_time_that_it_has_in_the_audio(encoded, tiny_ast, make_video):
     sound = np.zeros(3 * RATE_HZ, np.float32)
     sound[int(1.7 * RATE_HZ) : int(1.7 * RATE_HZ) + 200] = 0.9
     timed = {"time_s": np.arange(100) / 25, "sound_starts_s": 0.5}
@@ -290,7 +288,7 @@ def test_a_click_lies_where_the_sound_track_has_it(encoded, tiny_ast, make_video
     assert track.time_s[change.argmax()] == pytest.approx(2.2, abs=0.1)
 
 
-def test_a_clip_without_sound_is_an_empty_track_with_the_reason(encoded, tiny_ast, make_video):
+def test_a_clip_without_audio_is_an_empty_track_with_a_note(encoded, tiny_ast, make_video):
     track, note = encoded(
         AstConfig(model=tiny_ast, hop_s=0.64).build(CPU), source(video=make_video())
     )
@@ -298,7 +296,7 @@ def test_a_clip_without_sound_is_an_empty_track_with_the_reason(encoded, tiny_as
     assert note == "the clip has no sound"
 
 
-def test_sound_shorter_than_a_window_of_analysis_is_empty_too(encoded, tiny_ast, tmp_path):
+def test_audio_shorter_than_one_spectrogram_frame_is_an_empty_track(encoded, tiny_ast, tmp_path):
     encoder = AstConfig(model=tiny_ast, hop_s=0.64).build(CPU)
     lengths = {}
     for n_samples in (399, 400):
@@ -331,9 +329,7 @@ def test_a_long_spectrogram_is_the_same_in_blocks(tiny_ast, monkeypatch):
     block=st.sampled_from([77, 150, 6000]),
 )
 @settings(deadline=None, max_examples=25)
-def test_windows_of_sound_that_comes_in_blocks_are_those_of_the_whole(
-    ast_of_hop, n_samples, hop, cuts, block
-):
+def test_windows_of_blocks_equal_those_of_the_whole_audio(ast_of_hop, n_samples, hop, cuts, block):
     from features.encoders import ast_windows
 
     windows = ast_of_hop(hop, "centre").windows
@@ -342,20 +338,20 @@ def test_windows_of_sound_that_comes_in_blocks_are_those_of_the_whole(
         patch.setattr(ast_windows, "FBANK_BLOCK", block)
         whole = windows.spectrogram(samples)
         wanted = [windows.window(whole, start) for start in windows.starts(len(whole))]
-        memory = np.zeros(120_000, np.float32)  # which each block is laid into, as a decoder does
-        found = list(windows.from_blocks(_laid(memory, np.split(samples, sorted(cuts)))))
+        memory = np.zeros(120_000, np.float32)  # which each block overwrites, as in a decoder
+        found = list(windows.from_blocks(overwriting(memory, np.split(samples, sorted(cuts)))))
     assert len(found) == len(wanted)
     for one, other in zip(found, wanted, strict=True):
         torch.testing.assert_close(one, other, rtol=0, atol=0)
 
 
-def _laid(memory: np.ndarray, blocks):
+def overwriting(memory: np.ndarray, blocks):
     for block in blocks:
         memory[: len(block)] = block
         yield memory[: len(block)]
 
 
-def test_frames_that_are_not_looked_at_are_rows_that_are_not_valid(
+def test_frames_that_are_not_sampled_are_rows_that_are_not_valid(
     encoded, tiny_clip, make_video, make_crops
 ):
     video = make_video(time_s=np.arange(40) / 20)
@@ -365,13 +361,13 @@ def test_frames_that_are_not_looked_at_are_rows_that_are_not_valid(
         for sampling, step in ((Sampling(every=4), 4), (Sampling(fps=5), 4), (Sampling(fps=2), 10)):
             few, _ = encoded(ClipConfig(**tiny_clip, sampling=sampling).build(CPU), clip)
             np.testing.assert_array_equal(few.time_s, all_rows.time_s)
-            looked_at = np.arange(40) % step == 0
-            np.testing.assert_array_equal(few.valid, all_rows.valid & looked_at)
+            is_sampled = np.arange(40) % step == 0
+            np.testing.assert_array_equal(few.valid, all_rows.valid & is_sampled)
             assert few.valid.any()
             np.testing.assert_allclose(few.values[few.valid], all_rows.values[few.valid], atol=2e-3)
 
 
-def test_a_sampling_is_part_of_the_spec_and_none_leaves_it_as_it_was(tiny_clip):
+def test_a_sampling_is_part_of_the_spec_and_its_default_is_not(tiny_clip):
     every = ClipConfig(**tiny_clip).spec()
     assert every.sampling == {"rows": "every frame", "time": "presentation"}
     assert ClipConfig(**tiny_clip, sampling=Sampling(every=1)).spec() == every
@@ -382,7 +378,7 @@ def test_a_sampling_is_part_of_the_spec_and_none_leaves_it_as_it_was(tiny_clip):
     assert len(names) == 4
 
 
-def test_float16_is_a_set_of_its_own_and_near_float32(encoded, tiny_clip, make_video):
+def test_float16_is_another_feature_set_near_float32(encoded, tiny_clip, make_video):
     clip = source(video=make_video())
     exact, half = (ClipConfig(**tiny_clip, precision=p).build(CPU) for p in ("float32", "float16"))
     assert exact.spec.name != half.spec.name
@@ -400,12 +396,12 @@ def test_float16_is_a_set_of_its_own_and_near_float32(encoded, tiny_clip, make_v
         (AstConfig(model="nobody/no-ast"), WeightsError, "point at a local copy with model=FOLDER"),
     ],
 )
-def test_encoders_that_cannot_be_had(config, error, message):
+def test_an_encoder_that_is_not_found_is_named(config, error, message):
     with pytest.raises(error, match=message):
         config.spec()
 
 
-def test_a_hop_that_does_not_tile_the_sound_is_refused(tiny_ast):
+def test_a_hop_that_leaves_gaps_or_is_off_the_grid_is_refused(tiny_ast):
     for hop_s in (0.005, 0.09, 0.125, 99.0):
         with pytest.raises(
             InputError, match="must be a multiple of 0.01 s, at least a step of 0.1"
@@ -436,7 +432,7 @@ def test_weights_of_another_architecture_are_refused(tiny_clip, tiny_ast, tmp_pa
         AstConfig(model=str(folder)).spec()
 
 
-def test_a_pickle_of_weights_must_be_the_one_that_is_meant(tiny_clip, tmp_path):
+def test_a_pickle_of_weights_needs_its_digest(tiny_clip, tmp_path):
     path = tmp_path / "weights.pt"
     torch.save(load_file(tiny_clip["pretrained"]), path)
     config = ClipConfig(model=tiny_clip["model"], pretrained=str(path))
@@ -461,7 +457,7 @@ def test_each_setting_is_in_the_spec(tiny_ast, field):
     assert config.model_copy(update={field: changed}).spec().digest != config.spec().digest
 
 
-def test_the_same_weights_elsewhere_are_the_same_spec(tiny_ast, tmp_path):
+def test_a_copy_of_the_weights_has_the_same_spec(tiny_ast, tmp_path):
     copy = tmp_path / "copy"
     copy.mkdir()
     for path in Path(tiny_ast).iterdir():
@@ -472,11 +468,13 @@ def test_the_same_weights_elsewhere_are_the_same_spec(tiny_ast, tmp_path):
     )
 
 
-def test_crops_that_cannot_be_timed_or_are_of_another_video_are_refused(
+def test_crops_without_times_or_of_another_video_are_refused(
     encoded, tiny_clip, make_crops, make_video
 ):
     encoder = ClipConfig(**tiny_clip).build(CPU)
     folder, video = make_crops([1, 9]), make_video(time_s=np.arange(5) / 25)
+    three_more, _ = encoded(encoder, source(frames=make_crops([1, 8], "to-8"), video=video))
+    assert len(three_more.time_s) == 8
     with pytest.raises(MediaError, match="has crop 9, but .* has 5 frames; at most 3 more"):
         encoded(encoder, source(frames=folder, video=video))
     with pytest.raises(MediaError, match="no `video` to time them and no `fps`"):
@@ -495,7 +493,7 @@ def test_crops_that_cannot_be_timed_or_are_of_another_video_are_refused(
 @example(hop=60, seconds=20.0, start_s=0.0, keep="centre")  # centres that tie between windows
 @example(hop=20, seconds=20.0, start_s=0.0, keep="centre")
 @settings(deadline=None)
-def test_the_steps_of_any_windows_follow_each_other_without_hole_or_double(
+def test_the_steps_of_any_windows_have_no_gap_and_no_duplicate(
     ast_of_hop, hop, seconds, start_s, keep
 ):
     encoder = ast_of_hop(hop, keep)
@@ -522,7 +520,7 @@ def ast_of_hop(tiny_ast):
     return with_hop
 
 
-def test_models_of_one_name_are_not_mixed_up(tiny_clip, tmp_path):
+def test_another_model_of_the_same_name_is_refused(tiny_clip, tmp_path):
     content = json.loads(Path(tiny_clip["model"]).read_text())
     other = {**content, "vision_cfg": {**content["vision_cfg"], "head_width": 16}}
     same_name, own_name = tmp_path / "tiny-clip.json", tmp_path / "tiny-other.json"
@@ -545,9 +543,7 @@ def test_models_of_one_name_are_not_mixed_up(tiny_clip, tmp_path):
         ("[]", "lacks"),
     ],
 )
-def test_a_model_config_that_is_none_is_refused_and_spoils_nothing(
-    tmp_path, tiny_clip, text, message
-):
+def test_an_invalid_model_config_is_refused_and_changes_nothing(tmp_path, tiny_clip, text, message):
     (tmp_path / "bad.json").write_text(text)
     with pytest.raises(InputError, match=message):
         ClipConfig(model=str(tmp_path / "bad.json")).spec()
@@ -561,7 +557,7 @@ def test_a_model_config_that_is_none_is_refused_and_spoils_nothing(
         ("preprocessor_config.json", {"max_length": 100}, "makes windows of 100 x 128"),
     ],
 )
-def test_an_extractor_that_is_not_the_networks_is_refused(
+def test_an_extractor_that_does_not_fit_the_network_is_refused(
     tiny_ast, tmp_path, file, change, message
 ):
     copy = tmp_path / "ast"
@@ -571,7 +567,7 @@ def test_an_extractor_that_is_not_the_networks_is_refused(
         AstConfig(model=str(copy), hop_s=0.64).spec()
 
 
-def test_what_the_networks_config_says_is_in_the_spec(tiny_ast, tmp_path):
+def test_the_config_of_the_network_is_in_the_spec(tiny_ast, tmp_path):
     copy = tmp_path / "ast"
     shutil.copytree(tiny_ast, copy)
     config = json.loads((copy / "config.json").read_text())
@@ -580,7 +576,7 @@ def test_what_the_networks_config_says_is_in_the_spec(tiny_ast, tmp_path):
     assert specs[0].name != specs[1].name
 
 
-def test_values_beyond_float16_are_a_failure_of_the_clip():
+def test_a_value_beyond_float16_is_an_error_of_the_clip():
     with pytest.raises(MediaError, match="beyond float16"):
         to_stored(torch.tensor([1.0, 70_000.0]))
     np.testing.assert_array_equal(to_stored(torch.tensor([1.5])), np.array([1.5], np.float16))

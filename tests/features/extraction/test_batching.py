@@ -1,4 +1,4 @@
-"""Batches across clips and encoders, with an encoder that counts, and the real decoder."""
+"""Batches across clips and encoders, with an encoder that counts and with real media."""
 
 import errno
 import threading
@@ -35,17 +35,16 @@ SPEC = FeatureSpec(
 )
 
 
-def seen(items: torch.Tensor) -> int:
-    """How many of them are not blank."""
+def n_not_blank(items: torch.Tensor) -> int:
     return int((items.flatten(1) != 0).any(dim=1).sum())
 
 
 @dataclass
 class Counting:
-    """Gives each item back; notes how many it was given at once."""
+    """Returns its items, and records the sizes of its batches without blank items."""
 
     room: int = 10**9
-    """Items that its memory holds."""
+    """Number of items that fit into its memory."""
     device: torch.device = CPU
     sizes: list[int] = field(default_factory=list)
     modality: str = "visual"
@@ -65,7 +64,7 @@ class Counting:
     def encode(self, items):
         if len(items) > self.room:
             raise torch.OutOfMemoryError("no memory")
-        self.sizes.append(seen(items))
+        self.sizes.append(n_not_blank(items))
         return items
 
     def assemble(self, outputs, n_rows):
@@ -95,7 +94,7 @@ def results(encoder, names, batch_size, **limits) -> list[Encoded | Failed]:
 
 
 def encoded(encoder, names, batch_size=4, **limits) -> dict[str, str]:
-    """What came through, as the text it was made of."""
+    """The texts that the tracks of encoded clips hold, by clip."""
     return {
         names[r.index]: r.track.values[:, 0].astype(np.uint8).tobytes().decode()
         for r in results(encoder, names, batch_size, **limits)
@@ -106,7 +105,7 @@ NAMES = ("abcdefgh", "aabbaabb", "zzzzzzzz", "q")
 
 
 @pytest.mark.parametrize("batch_size", [1, 3, 4, 100])
-def test_what_is_the_same_within_a_clip_is_encoded_once_and_stands_at_each_of_its_places(
+def test_equal_items_of_a_clip_are_encoded_once_and_copied_to_each_of_their_rows(
     batch_size,
 ):
     encoder = Counting()
@@ -115,11 +114,11 @@ def test_what_is_the_same_within_a_clip_is_encoded_once_and_stands_at_each_of_it
     assert set(encoder.sizes[:-1]) <= {batch_size}
 
 
-def test_what_waits_of_a_clip_that_fails_is_taken_out_of_the_line(monkeypatch):
+def test_waiting_items_of_a_failed_clip_are_not_encoded(monkeypatch):
     monkeypatch.setattr(Counting, "read", fails_at_the_end)
     encoder = Counting()
-    found = results(encoder, ["bad", "good", "fine"], 5)
-    assert [(r.index, isinstance(r, Failed)) for r in found] == [
+    ended = results(encoder, ["bad", "good", "fine"], 5)
+    assert [(r.index, isinstance(r, Failed)) for r in ended] == [
         (0, True),
         (1, False),
         (2, False),
@@ -127,7 +126,7 @@ def test_what_waits_of_a_clip_that_fails_is_taken_out_of_the_line(monkeypatch):
     assert encoder.sizes == [5, 2]  # good has three different letters, fine four; none of bad
 
 
-def test_a_batch_that_does_not_fit_is_halved_and_tried_again(caplog):
+def test_a_batch_that_does_not_fit_is_halved_and_encoded_again(caplog):
     encoder = Counting(room=3)
     assert encoded(encoder, NAMES, 8) == {name: name for name in NAMES}
     assert max(encoder.sizes) == 2  # 8, 4, 2
@@ -136,12 +135,12 @@ def test_a_batch_that_does_not_fit_is_halved_and_tried_again(caplog):
     assert "a batch of 4 does not fit into the memory of cpu: 2 from here on" in caplog.text
 
 
-def test_a_device_without_room_for_one_item_is_named_with_the_remedy():
+def test_too_little_memory_for_one_item_is_an_error_that_says_what_to_do():
     with pytest.raises(VaflowError, match="cpu has too little memory to encode one item for it"):
         encoded(Counting(room=0), NAMES)
 
 
-def test_another_failure_of_the_encoder_is_no_lack_of_memory(monkeypatch):
+def test_other_errors_of_an_encoder_are_raised(monkeypatch):
     def encode(self, items):
         raise RuntimeError("shapes do not fit")
 
@@ -152,7 +151,7 @@ def test_another_failure_of_the_encoder_is_no_lack_of_memory(monkeypatch):
 
 
 @pytest.mark.parametrize(("room", "size"), [(10**9, 64), (64, 64), (63, 32), (1, 1), (0, 1)])
-def test_on_a_gpu_the_batch_is_the_largest_half_of_a_half_that_fits(room, size):
+def test_the_batch_size_on_a_gpu_is_halved_until_it_fits(room, size):
     assert largest_batch(Counting(room=room, device=torch.device("cuda"))) == size
     assert largest_batch(Counting(room=room)) == 16
 
@@ -161,17 +160,17 @@ def test_on_a_gpu_the_batch_is_the_largest_half_of_a_half_that_fits(room, size):
 
 
 @pytest.fixture
-def orders(monkeypatch) -> list[str]:
-    """What decoding processes are asked for."""
-    asked: list[str] = []
+def requests(monkeypatch) -> list[str]:
+    """The names of the requests to decoding processes."""
+    names: list[str] = []
     request = DecoderClient.request
 
     def noted(self, name, *arguments):
-        asked.append(name)
+        names.append(name)
         return request(self, name, *arguments)
 
     monkeypatch.setattr(DecoderClient, "request", noted)
-    return asked
+    return names
 
 
 @pytest.fixture
@@ -186,8 +185,8 @@ def run(encoders, source: Source, **limits) -> dict[str, Encoded | Failed]:
     tasks = [ReadTask(0, source, tuple(encoders))]
     sizes = dict.fromkeys(encoders, 8)
     with closing(Decoder(DecodeLimits(**limits))) as decoder:
-        found = encode_all(encoders, tasks, batch_sizes=sizes, decoders=[decoder])
-        return {result.feature_set: result for result in found}
+        ended = encode_all(encoders, tasks, batch_sizes=sizes, decoders=[decoder])
+        return {result.feature_set: result for result in ended}
 
 
 def source(**parts) -> Source:
@@ -201,99 +200,96 @@ def assert_same(a: Encoded, b: Encoded) -> None:
     assert len(a.track.time_s) > 0
 
 
-def test_both_encoders_share_one_decoding_of_the_container_and_get_what_each_gets_alone(
-    both, make_video, make_crops, orders
+def test_two_encoders_share_one_decoding_of_a_video_and_get_what_each_gets_alone(
+    both, make_video, make_crops, requests
 ):
     video = make_video(time_s=np.arange(80) / 25, sound=tone(3.2), sound_starts_s=0.2)
     for frames in (None, make_crops([1, 5])):
         clip = source(video=video, frames=frames)
         together = run(both, clip)
-        assert "decode_audio" not in orders
-        assert orders[0] == "decode_video"
+        assert "decode_audio" not in requests
+        assert requests[0] == "decode_video"
         for name, encoder in both.items():
             assert_same(together[name], run({name: encoder}, clip)[name])
-        assert orders[-1] == "decode_audio"
-        orders.clear()
+        assert requests[-1] == "decode_audio"
+        requests.clear()
 
 
-def test_sound_that_came_along_is_let_go_of_at_the_end(both, make_video):
+def test_a_decoder_can_be_used_again_after_it_decoded_audio_along_with_video(both, make_video):
     video = make_video(time_s=np.arange(80) / 25, sound=tone(3.2))
     tasks, sizes = [ReadTask(0, source(video=video), tuple(both))], dict.fromkeys(both, 8)
     with closing(Decoder(DecodeLimits())) as decoder:
         assert len(list(encode_all(both, tasks, batch_sizes=sizes, decoders=[decoder]))) == 2
-        assert decoder.probe(video).n_frames == 80  # it is of further use
+        assert decoder.probe(video).n_frames == 80  # used again
 
 
-def test_an_end_before_all_is_read_stops_the_decoders(make_video):
+def test_closing_the_results_early_stops_the_decoders(make_video):
     tasks = [ReadTask(k, source(), ("it",)) for k in range(50)]
     with closing(Decoder(DecodeLimits())) as decoder:
-        ends = encode_all({"it": Counting()}, tasks, batch_sizes={"it": 1}, decoders=[decoder])
-        next(ends)
-        ends.close()
+        results_ = encode_all({"it": Counting()}, tasks, batch_sizes={"it": 1}, decoders=[decoder])
+        next(results_)
+        results_.close()
         with pytest.raises(Stopped):
             decoder.probe(make_video())
 
 
-def test_sound_of_a_file_of_its_own_is_read_alone(both, make_video, orders, monkeypatch):
+def test_audio_in_a_separate_file_is_read_alone(both, make_video, requests, monkeypatch):
     def never(*_):
-        raise AssertionError("the sound of the video is not wanted")
+        raise AssertionError("the audio of the video is not wanted")
 
     monkeypatch.setattr("features.media.decoder.AudioBuffer", never)
     video = make_video("v.mp4", sound=tone(2))
     other = make_video("other.mp4", time_s=np.arange(75) / 25, sound=tone(3, seed=1))
-    found = run(both, source(video=video, audio=other))
-    assert orders == ["decode_video", "decode_audio"]
-    assert found["ast"].track.time_s[-1] > 2.5
+    ended = run(both, source(video=video, audio=other))
+    assert requests == ["decode_video", "decode_audio"]
+    assert ended["ast"].track.time_s[-1] > 2.5
 
 
-def test_where_one_of_the_two_is_broken_the_other_comes_through(both, make_video):
+def test_a_failure_of_one_modality_leaves_the_other(both, make_video):
     video = make_video(time_s=np.arange(80) / 25, sound=tone(3.2))
 
-    with closing(Decoder(DecodeLimits())) as decoder:  # which was begun before
+    with closing(Decoder(DecodeLimits())) as decoder:
         decoder.also_decode_audio(16_000)
         clock = decoder.frame_times(video, None)
     alone = run(both, source(video=video))
     assert isinstance(alone["ast"], Encoded)
     assert len(alone["clip"].track.time_s) == len(clock.time_s)
 
-    found = run(both, source(video=video), frames=10)
-    assert found["clip"].code == "limit-frames"
-    assert_same(found["ast"], alone["ast"])
+    ended = run(both, source(video=video), frames=10)
+    assert ended["clip"].code == "limit-frames"
+    assert_same(ended["ast"], alone["ast"])
 
 
-def test_long_sound_that_came_along_goes_through_a_file_and_a_full_disk_only_costs_time(
-    both, make_video, monkeypatch, orders
+def test_long_audio_is_buffered_in_a_file_and_decoded_alone_if_the_disk_is_full(
+    both, make_video, monkeypatch, requests
 ):
     clip = source(video=make_video(time_s=np.arange(80) / 25, sound=tone(3.2)))
     wanted = run(both, clip)["ast"]
     monkeypatch.setattr("features.media.audio.IN_MEMORY_BYTES", 1000)
     assert_same(run(both, clip)["ast"], wanted)
-    assert "decode_audio" not in orders
+    assert "decode_audio" not in requests
 
-    def full(self, *_):
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr("tempfile.SpooledTemporaryFile.write", full)
+    monkeypatch.setattr("tempfile.SpooledTemporaryFile.write", disk_full)
     assert_same(run(both, clip)["ast"], wanted)
-    assert orders[-1] == "decode_audio"
+    assert requests[-1] == "decode_audio"
 
 
-@pytest.mark.parametrize("n_beside", [0, 1, 14, 15, 40])
-def test_an_item_is_the_same_whatever_is_beside_it(n_beside):
-    """Which clips are in a run, or a shard, decides nothing: bit by bit, before any rounding."""
+@pytest.mark.parametrize("n_others", [0, 1, 14, 15, 40])
+def test_an_item_has_the_same_output_in_any_batch(n_others):
+    """The other clips of a run decide nothing: outputs are equal bit by bit, before rounding."""
     encoder = ClipConfig(model="vaflow-rn-small", pretrained="rendered").build(CPU)
     drawn = torch.Generator().manual_seed(3)
     items = torch.randint(0, 256, (60, 3, *encoder.size), dtype=torch.uint8, generator=drawn)
-    few = pad_batch([items[:1], items[20 : 20 + n_beside]], encoder, 64)
+    few = pad_batch([items[:1], items[20 : 20 + n_others]], encoder, 64)
     assert torch.equal(encoder.encode(few)[:1], encoder.encode(items)[:1])
 
 
-def test_a_still_picture_and_silence_are_encoded_once(both, make_video, monkeypatch):
+def test_a_still_image_and_silence_are_encoded_once(both, make_video, monkeypatch):
     counts = {"clip": 0, "ast": 0}
     for name, encoder in both.items():
 
         def counted(items, name=name, real=encoder.encode):
-            counts[name] += seen(items)
+            counts[name] += n_not_blank(items)
             return real(items)
 
         monkeypatch.setattr(encoder, "encode", counted)
@@ -305,10 +301,10 @@ def test_a_still_picture_and_silence_are_encoded_once(both, make_video, monkeypa
         sound=np.zeros(4 * 44_100, np.float32),
         options={"qp": "0"},
     )
-    found = run(both, source(video=video))
-    assert len(found["clip"].track.time_s) == 100
-    assert 2 <= counts["clip"] < 20  # x264 refines a still picture for some frames
-    values = found["clip"].track.values
+    ended = run(both, source(video=video))
+    assert len(ended["clip"].track.time_s) == 100
+    assert 2 <= counts["clip"] < 20  # x264 refines a still image over some frames
+    values = ended["clip"].track.values
     assert (values[30:59] == values[40]).all()
     assert not (values[70] == values[40]).all()
     n_frames = 1 + (len(read_audio(video, 16_000).samples) - 400) // 160
@@ -318,14 +314,14 @@ def test_a_still_picture_and_silence_are_encoded_once(both, make_video, monkeypa
     assert len(mute.track.time_s) == 0
 
 
-def test_readers_take_one_core_each_and_leave_the_encoder_its_own(monkeypatch):
-    seen, read = [], Counting.read
+def test_readers_take_one_core_each_and_leave_the_others_to_the_encoder(monkeypatch):
+    n_threads = []
 
-    def noted(self, *arguments):
-        seen.append(torch.get_num_threads())
-        return (yield from read(self, *arguments))
+    def counted(self, *arguments):
+        n_threads.append(torch.get_num_threads())
+        yield from READ(self, *arguments)
 
-    monkeypatch.setattr(Counting, "read", noted)
+    monkeypatch.setattr(Counting, "read", counted)
     before = torch.get_num_threads()
     torch.set_num_threads(2)
     try:
@@ -333,50 +329,54 @@ def test_readers_take_one_core_each_and_leave_the_encoder_its_own(monkeypatch):
         after = torch.get_num_threads()
     finally:
         torch.set_num_threads(before)
-    assert (seen, after) == ([1], 2)
+    assert (n_threads, after) == ([1], 2)
 
 
 @pytest.mark.parametrize("in_memory", [0, 10**6])
 @pytest.mark.parametrize("piece", [1, 100, 10**6])
-def test_outputs_come_back_in_any_order_from_memory_and_from_a_file(in_memory, piece, monkeypatch):
+def test_an_output_buffer_returns_outputs_in_any_order_from_memory_and_file(
+    in_memory, piece, monkeypatch
+):
     monkeypatch.setattr("features.extraction.output_buffer.IN_MEMORY_BYTES", in_memory)
     monkeypatch.setattr("features.extraction.output_buffer.PIECE_BYTES", piece)
     values = torch.arange(5 * 2 * 3).reshape(5, 2, 3).half()
     orders = [(0, 1, 2, 3, 4), (0, 0, 1, 2, 2, 3, 4, 0), (3, 3, 0), (0, 0, 1)]
-    with closing(OutputBuffer()) as kept:
+    with closing(OutputBuffer()) as buffer:
         for part in values.split(2):
-            kept.add(part)
-        assert kept.n_items == 5
+            buffer.add(part)
+        assert buffer.n_items == 5
         for order in orders:
-            found = torch.cat(list(kept.in_order(order)))
-            torch.testing.assert_close(found, values[list(order)], rtol=0, atol=0)
+            outputs = torch.cat(list(buffer.in_order(order)))
+            torch.testing.assert_close(outputs, values[list(order)], rtol=0, atol=0)
 
 
-def test_outputs_that_the_disk_does_not_take_stay_in_memory(monkeypatch):
+def test_an_output_buffer_keeps_outputs_in_memory_when_the_disk_is_full(monkeypatch):
     monkeypatch.setattr("features.extraction.output_buffer.IN_MEMORY_BYTES", 1)
     values = torch.arange(6 * 4).reshape(6, 4).half()
-    with closing(OutputBuffer()) as kept:
-        kept.add(values[:2])
-        monkeypatch.setattr(kept._file, "write", full)
-        kept.add(values[2:3])
+    with closing(OutputBuffer()) as buffer:
+        buffer.add(values[:2])
+        monkeypatch.setattr("tempfile.SpooledTemporaryFile.write", disk_full)
+        buffer.add(values[2:3])
         monkeypatch.undo()  # there is room again
-        kept.add(values[3:])
+        buffer.add(values[3:])
         for order in (tuple(range(6)), (0, 1, 4, 4, 1)):
-            torch.testing.assert_close(torch.cat(list(kept.in_order(order))), values[list(order)])
+            torch.testing.assert_close(torch.cat(list(buffer.in_order(order))), values[list(order)])
 
 
-def full(_) -> None:
+def disk_full(*_) -> None:
     raise OSError(errno.ENOSPC, "No space left on device")
 
 
-def test_what_a_gpu_still_works_on_of_a_clip_that_failed_is_let_go(monkeypatch):
-    """One batch is in flight while the next is made ready; a fake event stands for the GPU's."""
+def test_outputs_of_a_failed_clip_in_flight_on_a_gpu_are_discarded(monkeypatch):
+    """A pretended event of a GPU keeps one batch in flight while the next is prepared."""
 
     def in_flight(values):
         return SimpleNamespace(event=True, on_cpu=lambda: values.half())
 
-    monkeypatch.setattr("features.extraction.batching._Output", SimpleNamespace(of=in_flight))
+    monkeypatch.setattr(
+        "features.extraction.batching.BatchOutput", SimpleNamespace(fetch=in_flight)
+    )
     monkeypatch.setattr(Counting, "read", fails_at_the_end)
-    found = results(Counting(), ["bad", "good", "fine"], 2)
-    assert [(r.index, isinstance(r, Failed)) for r in found] == [(0, True), (1, False), (2, False)]
-    assert found[1].track.values[:, 0].astype(np.uint8).tobytes() == b"good"
+    ended = results(Counting(), ["bad", "good", "fine"], 2)
+    assert [(r.index, isinstance(r, Failed)) for r in ended] == [(0, True), (1, False), (2, False)]
+    assert ended[1].track.values[:, 0].astype(np.uint8).tobytes() == b"good"

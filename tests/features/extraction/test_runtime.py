@@ -1,9 +1,10 @@
-"""A device that is held: with locks that are real, and GPUs that are not."""
+"""The runtime of a process, with real locks and pretended GPUs."""
 
 import os
 import signal
 import threading
 import time
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -21,7 +22,7 @@ from features.system.locks import try_lock
 
 @pytest.fixture
 def gpus(monkeypatch, tmp_path):
-    """Two GPUs, as far as torch can tell."""
+    """Have torch report two GPUs."""
     monkeypatch.setattr("torch.cuda.is_available", lambda: True)
     monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
     monkeypatch.setattr(
@@ -30,7 +31,7 @@ def gpus(monkeypatch, tmp_path):
     monkeypatch.setattr("features.system.devices.gettempdir", lambda: str(tmp_path))
 
 
-def test_each_process_takes_a_gpu_of_its_own_and_the_next_waits(gpus, caplog, monkeypatch):
+def test_each_runtime_takes_a_free_gpu_and_the_next_one_waits(gpus, caplog, monkeypatch):
     first, second = Runtime("cuda"), Runtime("auto")
     assert (first.device, second.device) == (torch.device("cuda:0"), torch.device("cuda:1"))
     waited = []
@@ -43,11 +44,12 @@ def test_each_process_takes_a_gpu_of_its_own_and_the_next_waits(gpus, caplog, mo
     monkeypatch.setattr("features.system.devices.time.sleep", wait)
     assert Runtime("cuda").device == torch.device("cuda:1")
     assert len(waited) == 3
-    said = [record.message for record in caplog.records]
-    assert said == ["another extraction holds each of the 2 GPUs; this one waits for it to end"]
+    assert [record.message for record in caplog.records] == [
+        "another extraction holds each of the 2 GPUs; this one waits for it to end"
+    ]
 
 
-def test_a_gpu_that_is_named_is_the_one_that_is_held(gpus, tmp_path):
+def test_a_gpu_with_a_number_is_the_one_that_is_locked(gpus, tmp_path):
     device, lock = acquire_device(torch_device("cuda:1"))
     assert device == torch.device("cuda:1")
     assert lock is not None
@@ -55,34 +57,34 @@ def test_a_gpu_that_is_named_is_the_one_that_is_held(gpus, tmp_path):
     assert Runtime("cuda").device == torch.device("cuda:0")
 
 
-def test_a_gpu_that_is_not_there_is_named(gpus):
+def test_a_missing_gpu_is_refused_by_its_number(gpus):
     with pytest.raises(InputError, match=r"device=cuda:2, but torch finds 2 GPUs, counted from"):
         torch_device("cuda:2")
 
 
-def test_without_a_gpu_it_is_said():
+def test_a_gpu_is_refused_if_there_is_none():
     with pytest.raises(InputError, match="device=cuda:0, but torch finds no GPU"):
         torch_device("cuda:0")
 
 
-def test_the_cpu_is_shared():
+def test_the_cpu_is_not_locked():
     assert acquire_device(torch.device("cpu")) == (torch.device("cpu"), None)
 
 
 def test_the_first_free_lock_is_taken(tmp_path):
     paths = [tmp_path / f"{k}.lock" for k in range(3)]
     taken = try_lock(paths[0])
-    place, lock = first_free_lock(paths, lambda: pytest.fail("one is free"))
-    assert (place, lock.path) == (1, paths[1])
+    index, lock = first_free_lock(paths, lambda: pytest.fail("one is free"))
+    assert (index, lock.path) == (1, paths[1])
     assert taken is not None
 
 
-def test_an_encoder_is_loaded_once(station, tiny_clip, monkeypatch):
+def test_an_encoder_is_loaded_once(runtime, tiny_clip, monkeypatch):
     config = ClipConfig(**tiny_clip)
-    found = station.encoder(config)
-    assert station.encoder(ClipConfig(**tiny_clip)) is found
-    station.close()
-    assert station.encoder(config) is not found
+    encoder = runtime.encoder(config)
+    assert runtime.encoder(ClipConfig(**tiny_clip)) is encoder
+    runtime.close()
+    assert runtime.encoder(config) is not encoder
 
 
 def pids(decoders) -> list[int]:
@@ -90,57 +92,59 @@ def pids(decoders) -> list[int]:
 
 
 def read_in_a_thread(decoder, video) -> None:
-    """Which has the process started, where there is none, by a thread that ends."""
+    """Read in a thread that ends, which starts the decoding process if there is none."""
     thread = threading.Thread(target=decoder.probe, args=(video,))
     thread.start()
+    task = Path(f"/proc/self/task/{thread.native_id}")
     thread.join()
+    while task.exists():  # the kernel ends it after Python does, and signals its children then
+        time.sleep(0.01)
     assert decoder.probe(video).n_frames == 50
 
 
-def test_decoders_and_their_processes_are_kept_for_whoever_comes_next(station, make_video):
+def test_decoders_and_their_processes_are_reused(runtime, make_video):
     video = make_video()
-    with station.decoders(2, DEFAULT_LIMITS) as decoders:
+    with runtime.decoders(2, DEFAULT_LIMITS) as decoders:
         read_in_a_thread(decoders[0], video)
         first = pids(decoders)
-    with station.decoders(1, DEFAULT_LIMITS) as decoders:
+    with runtime.decoders(1, DEFAULT_LIMITS) as decoders:
         assert pids(decoders) == first[:1]
-    with station.decoders(3, DEFAULT_LIMITS) as decoders:
+    with runtime.decoders(3, DEFAULT_LIMITS) as decoders:
         assert pids(decoders)[:2] == first
-    station.close()
+    runtime.close()
     assert not any(psutil.pid_exists(pid) for pid in first)
 
 
-def test_a_decoder_outlives_the_thread_that_had_it_started(station, make_video):
+def test_a_decoding_process_outlives_the_thread_that_started_it(runtime, make_video):
     video = make_video()
-    with station.decoders(1, DEFAULT_LIMITS) as (decoder,):
+    with runtime.decoders(1, DEFAULT_LIMITS) as (decoder,):
         decoder.probe(video)
         os.kill(decoder.client.pid, signal.SIGKILL)  # as a crash does
         with pytest.raises(MediaError, match="was ended by SIGKILL"):
             decoder.probe(video)
         read_in_a_thread(decoder, video)
         before = pids([decoder])
-        time.sleep(0.3)
         assert decoder.probe(video).n_frames == 50
         assert pids([decoder]) == before
 
 
-def test_other_limits_and_a_failure_make_new_decoders(station, make_video):
-    with station.decoders(1, DEFAULT_LIMITS) as decoders:
+def test_other_limits_and_a_failure_make_new_decoders(runtime, make_video):
+    with runtime.decoders(1, DEFAULT_LIMITS) as decoders:
         first = decoders
     other = DEFAULT_LIMITS.model_copy(update={"frames": 10})
-    with station.decoders(1, other) as decoders:
+    with runtime.decoders(1, other) as decoders:
         with pytest.raises(MediaError, match=r"limits\.frames"):
             decoders[0].probe(make_video())
         assert decoders != first
         first = decoders
 
-    def ends() -> None:
-        with station.decoders(1, other) as decoders:
+    def fail() -> None:
+        with runtime.decoders(1, other) as decoders:
             assert decoders == first
-            decoders[0].client.stop()  # as one is that reads when another fails
+            decoders[0].client.stop()  # as `prefetch` does when a reader fails
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        ends()
-    with station.decoders(1, other) as (decoder,):
+        fail()
+    with runtime.decoders(1, other) as (decoder,):
         assert decoder.probe(make_video(time_s=np.arange(9) / 25)).n_frames == 9

@@ -1,4 +1,4 @@
-"""How clips are dealt out, and what a run in shards says in the end."""
+"""How clips are dealt into shards, and the result of an extraction in shards."""
 
 from contextlib import closing
 from dataclasses import replace
@@ -16,6 +16,7 @@ from features.extraction.batching import pad_batch
 from features.extraction.extract import extract_features
 from features.extraction.options import ExtractionOptions
 from features.extraction.outcome import Outcome
+from features.extraction.plan import plan_extraction
 from features.extraction.runtime import Runtime
 from features.extraction.shards import (
     MAX_CLIPS,
@@ -25,34 +26,33 @@ from features.extraction.shards import (
     deal_shards,
     media_bytes,
     plan_shards,
+    result_in_store,
 )
-from features.manifest.manifest import read_manifest, select, write_manifest
-from features.media.limits import DEFAULT_LIMITS
+from features.manifest.manifest import read_manifest, write_manifest
 from tests.helpers.small_media import tone
 
 
 @given(st.lists(st.integers(0, 10**9), max_size=700), st.integers(1, 40))
-def test_every_clip_is_in_one_shard_of_like_number_and_like_weight(weights, n_workers):
+def test_every_clip_is_in_one_shard_and_shards_have_similar_sizes_and_weights(weights, n_workers):
     shards = deal_shards(weights, n_workers)
-    assert sorted(place for shard in shards for place in shard) == list(range(len(weights)))
+    assert sorted(index for shard in shards for index in shard) == list(range(len(weights)))
     sizes = [len(shard) for shard in shards]
     if weights:
         assert max(sizes) - min(sizes) <= 1
         assert max(sizes) <= MAX_CLIPS
         assert min(sizes) >= min(MIN_CLIPS, len(weights))
     if weights and len(weights) % len(shards) == 0:
-        sums = [sum(weights[place] for place in shard) for shard in shards]
+        sums = [sum(weights[index] for index in shard) for shard in shards]
         assert max(sums) - min(sums) <= max(weights) - min(weights)
 
 
-def test_the_heaviest_are_dealt_to_and_fro():
-    shards = deal_shards(
-        list(range(1, 33)), 2
-    )  # 32 to the first, 31 and 30 to the second, 29 and 28 ...
-    assert [sum(place + 1 for place in shard) for shard in shards] == [264, 264]
+def test_weights_are_dealt_in_alternating_order():
+    shards = deal_shards(list(range(1, 33)), 2)
+    # 32 to the first, 31 and 30 to the second, 29 and 28 to the first ...: each half of 528
+    assert [sum(index + 1 for index in shard) for shard in shards] == [264, 264]
 
 
-def test_there_are_shards_enough_for_the_workers_and_never_more_than_a_run_can_bear():
+def test_the_number_of_shards_grows_with_clips_and_workers_up_to_a_maximum():
     assert len(deal_shards([1] * 200, 1)) == 4  # 50 clips each
     assert len(deal_shards([1] * 200, 2)) == 8
     assert len(deal_shards([1] * 200, 40)) == 12  # of 16 or 17
@@ -61,7 +61,7 @@ def test_there_are_shards_enough_for_the_workers_and_never_more_than_a_run_can_b
     assert len(deal_shards([1] * 100_000, 8)) == MAX_SHARDS
 
 
-def test_the_weight_of_a_clip_is_that_of_its_media(tmp_path, make_crops):
+def test_the_weight_of_a_clip_is_the_size_of_its_media(tmp_path, make_crops):
     (tmp_path / "v.mp4").write_bytes(b"v" * 700)
     (tmp_path / "a.wav").write_bytes(b"a" * 50)
     crops = make_crops([1, 2])
@@ -74,17 +74,9 @@ def test_the_weight_of_a_clip_is_that_of_its_media(tmp_path, make_crops):
 
 
 @pytest.fixture
-def request_(tmp_path, tiny_clip):
-    return ExtractionOptions(
-        store=str(tmp_path / "s.zarr"),
-        encoders=(ClipConfig(**tiny_clip),),
-        device="cpu",
-        batch_size=None,
-        readers=1,
-        limits=DEFAULT_LIMITS,
-        failed=False,
-        force=False,
-    )
+def options(tmp_path, tiny_clip):
+    encoders = (ClipConfig(**tiny_clip),)
+    return ExtractionOptions(str(tmp_path / "s.zarr"), encoders, device="cpu", readers=1)
 
 
 @pytest.fixture
@@ -102,57 +94,81 @@ def states(outcomes) -> dict[str, str]:
     return {outcome.clip: outcome.state for outcome in outcomes}
 
 
-def test_what_the_store_has_counts_and_not_what_a_shard_said(manifest, request_, station):
-    run = plan_shards(manifest, (), request_, 1)
-    (shard,) = run.shards
-    name = request_.encoders[0].spec().name
-    nothing = run.outcomes((), "lost with its worker")
+def planned(manifest, options):
+    """A plan, and its shards for one worker."""
+    plan = plan_extraction(read_manifest(manifest), options)
+    return plan, plan_shards(plan, 1)
+
+
+ENDS = {"a": "extracted", "b": "extracted", "c": "quarantined"}
+
+
+def test_the_store_decides_how_a_clip_ended_not_the_report_of_its_shard(manifest, options, runtime):
+    plan, (shard,) = planned(manifest, options)
+    name = options.encoders[0].spec().name
+    nothing = result_in_store(plan, (), ["its worker died"], 0.0).outcomes
     assert states(nothing) == dict.fromkeys("abc", "failed")
-    assert {outcome.detail for outcome in nothing} == {"lost with its worker"}
-    said = []
-    reported = shard.extract(station, said.append)
-    assert tuple(said) == reported.outcomes
-    reported = reported.outcomes
-    wanted = {"a": "extracted", "b": "extracted", "c": "quarantined"}
-    assert states(run.outcomes(reported, "")) == wanted
-    assert states(run.outcomes((), "")) == wanted  # a report that was lost changes nothing
-    assert {o.reason for o in run.outcomes((), "")} == {"new"}
-    boast = Outcome("c", name, "extracted", n_rows=12, reason="new")
-    assert states(run.outcomes((boast,), "")) == wanted
-    again = plan_shards(manifest, (), request_, 1)
-    assert again.shards == ()
-    assert states(again.outcomes((), "")) == {"a": "present", "b": "present", "c": "quarantined"}
-
-
-def test_forced_clips_that_nobody_came_to_have_failed(manifest, request_, station):
-    plan_shards(manifest, (), request_, 1).shards[0].extract(station, lambda _: None)
-    forced = plan_shards(manifest, (), replace(request_, force=True), 1)
-    assert states(forced.outcomes((), "")) == dict.fromkeys("abc", "failed")
-    reported = forced.shards[0].extract(station, lambda _: None).outcomes
-    assert states(forced.outcomes(reported, "")) == {
-        "a": "extracted",
-        "b": "extracted",
+    assert {outcome.detail for outcome in nothing} == {
+        "its shard was lost (its worker died); run the same again"
+    }
+    progress = []
+    reported = shard.extract(runtime, progress.append).outcomes
+    assert tuple(progress) == reported
+    assert states(result_in_store(plan, reported, (), 0.0).outcomes) == ENDS
+    without_report = result_in_store(plan, (), (), 0.0)
+    assert states(without_report.outcomes) == ENDS
+    assert {outcome.reason for outcome in without_report.outcomes} == {"new"}
+    false_report = Outcome("c", name, "extracted", n_rows=12, reason="new")
+    assert states(result_in_store(plan, (false_report,), (), 0.0).outcomes) == ENDS
+    again, shards = planned(manifest, options)
+    assert shards == ()
+    assert states(result_in_store(again, (), (), 0.0).outcomes) == {
+        "a": "present",
+        "b": "present",
         "c": "quarantined",
     }
 
 
-def test_a_shard_that_is_told_to_stop_begins_nothing(manifest, request_, station, monkeypatch):
-    run = plan_shards(manifest, (), request_, 1)
+def test_forced_clips_that_were_not_extracted_again_have_failed(manifest, options, runtime):
+    planned(manifest, options)[1][0].extract(runtime, lambda _: None)
+    plan, (shard,) = planned(manifest, replace(options, force=True))
+    not_started = result_in_store(plan, (), (), 0.0).outcomes
+    assert states(not_started) == dict.fromkeys("abc", "failed")
+    assert not_started[0].detail == "it was not started: the run was stopped; run the same again"
+    reported = shard.extract(runtime, lambda _: None).outcomes
+    assert states(result_in_store(plan, reported, (), 0.0).outcomes) == ENDS
+
+
+def test_a_shard_of_a_stopped_run_loads_no_encoder(manifest, options, runtime, monkeypatch):
+    _, (shard,) = planned(manifest, options)
     monkeypatch.setattr(Runtime, "encoder", lambda *_: pytest.fail("weights were loaded"))
-    assert run.shards[0].extract(station, lambda _: None, lambda: False).outcomes == ()
+    assert shard.extract(runtime, lambda _: None, lambda: False).outcomes == ()
+
+
+def test_each_shard_of_a_run_limited_to_some_clips_extracts_its_own(
+    manifest, options, runtime, monkeypatch
+):
+    monkeypatch.setattr("features.extraction.shards.MAX_CLIPS", 1)
+    _, shards = planned(manifest, replace(options, only=("a", "b")))
+    results = [shard.extract(runtime, lambda _: None) for shard in shards]
+    assert sorted(states(result.outcomes).popitem() for result in results) == [
+        ("a", "extracted"),
+        ("b", "extracted"),
+    ]
 
 
 @pytest.fixture
-def one_by_one(manifest, request_, monkeypatch):
-    """A run with a shard for each clip, in one line with batches that hold more than two clips.
+def one_by_one(manifest, options, monkeypatch):
+    """A plan with a shard for each clip, and batches that hold more than two clips.
 
     The last clip, which cannot be decoded, ends first.
     """
     monkeypatch.setattr("features.extraction.shards.MAX_CLIPS", 1)
-    return plan_shards(manifest, (), replace(request_, batch_size=48), 1)
+    return planned(manifest, replace(options, batch_size=48))
 
 
-def test_shards_in_one_line_tell_of_their_own_clips_and_share_batches(one_by_one, monkeypatch):
+def test_streamed_shards_report_their_own_clips_and_share_batches(one_by_one, monkeypatch):
+    plan, shards = one_by_one
     n_items = []
 
     def counted(parts, *more):
@@ -160,65 +176,59 @@ def test_shards_in_one_line_tell_of_their_own_clips_and_share_batches(one_by_one
         return pad_batch(parts, *more)
 
     monkeypatch.setattr("features.extraction.batching.pad_batch", counted)
-    said, found = [], []
-    with closing(ShardStream(one_by_one, lambda: True)) as line:
-        for shard in one_by_one.shards:
-            found.append(line.extract(shard.number, said.append))
-    assert n_items == [24]  # both clips that can be decoded: the line did not end between them
-    states_ = [states(each.outcomes) for each in found]
-    assert sorted(map(str, states_)) == [
-        "{'a': 'extracted'}",
-        "{'b': 'extracted'}",
-        "{'c': 'quarantined'}",
+    progress, results = [], []
+    with closing(ShardStream(plan, shards, lambda: True)) as stream:
+        for shard in shards:
+            results.append(stream.extract(shard.number, progress.append))
+    assert n_items == [24]  # the clips that can be decoded are in one batch
+    by_shard = [states(result.outcomes) for result in results]
+    assert by_shard == [{clip.id: ENDS[clip.id] for clip in shard.clips.clips} for shard in shards]
+    assert [outcome.clip for outcome in progress] == [
+        clip.id for shard in shards for clip in shard.clips.clips
     ]
-    assert [clip.id for shard in one_by_one.shards for clip in shard.clips.clips] == [
-        outcome.clip for outcome in said
-    ]
-    assert sum(bool(each.remarks) for each in found) == 1
-    assert states(one_by_one.outcomes((), "")) == {
-        "a": "extracted",
-        "b": "extracted",
-        "c": "quarantined",
-    }
+    assert sum(bool(result.remarks) for result in results) == 1
+    assert states(result_in_store(plan, (), (), 0.0).outcomes) == ENDS
 
 
-def test_shards_in_one_line_that_are_told_to_stop_begin_nothing_more(one_by_one):
+def test_streamed_shards_start_no_clip_after_a_stop(one_by_one):
+    plan, shards = one_by_one
     answers = iter([True, True])  # for the pass, and for its first clip
-    found = []
-    with closing(ShardStream(one_by_one, lambda: next(answers, False))) as line:
-        for shard in one_by_one.shards:
-            found.append(len(line.extract(shard.number, lambda _: None).outcomes))
-    assert found == [1, 0, 0]
+    results = []
+    with closing(ShardStream(plan, shards, lambda: next(answers, False))) as stream:
+        for shard in shards:
+            results.append(stream.extract(shard.number, lambda _: None))
+    assert [len(result.outcomes) for result in results] == [1, 0, 0]
+    assert sum(bool(result.remarks) for result in results) == 1
 
 
-def test_a_part_is_what_is_named_or_what_failed(manifest, request_, tmp_path, make_video):
-    store, encoders = request_.store, request_.encoders
-    assert states(extract_features(manifest, store, encoders, only=["b"]).outcomes) == {
-        "b": "extracted"
-    }
+def test_a_run_may_be_limited_to_named_or_to_quarantined_clips(manifest, options):
+    def extract(**keys):
+        return extract_features(manifest, replace(options, **keys))
+
+    assert states(extract(only=("b",)).outcomes) == {"b": "extracted"}
     with pytest.raises(InputError, match="the manifest has no clip 'bb'; did you mean 'b'"):
-        extract_features(manifest, store, encoders, only=["bb"])
-    none = extract_features(manifest, store, encoders, failed=True)
+        extract(only=("bb",))
+    none = extract(failed=True)
     assert (none.outcomes, none.failed) == ((), ())
     assert "no clip is in quarantine; nothing to do" in none.summary()
-    extract_features(manifest, store, encoders)
-    tried = extract_features(manifest, store, encoders, failed=True)
-    assert [(o.clip, o.state, o.reason) for o in tried.outcomes] == [("c", "quarantined", "forced")]
+    extract()
+    again = extract(failed=True)
+    assert [(o.clip, o.state, o.reason) for o in again.outcomes] == [("c", "quarantined", "forced")]
 
 
-def test_the_parts_of_a_manifest_keep_its_order(manifest):
+def test_selected_clips_keep_the_order_of_the_manifest(manifest):
     clips = read_manifest(manifest)
-    assert [clip.id for clip in select(clips, ["c", "a"]).clips] == ["a", "c"]
-    assert select(clips, ()) is clips
+    assert [clip.id for clip in clips.select(["c", "a"]).clips] == ["a", "c"]
+    assert clips.select(()) is clips
 
 
-def test_no_clip_is_begun_after_the_word_to_stop(manifest, request_):
-    asked = []
-
-    def on_next():
-        asked.append(1)
-        return len(asked) <= 2  # asked once for the pass, then once a clip
-
-    store, encoders = request_.store, request_.encoders
-    result = extract_features(manifest, store, encoders, readers=1, on_next=on_next)
+def test_no_clip_is_started_after_a_stop(manifest, options):
+    answers = iter([True, True])  # for the pass, and for its first clip
+    result = extract_features(manifest, options, should_continue=lambda: next(answers, False))
     assert states(result.outcomes) == {"a": "extracted"}
+
+
+@pytest.mark.parametrize("name", ["batch_size", "readers"])
+def test_options_below_one_are_refused(options, name):
+    with pytest.raises(InputError, match=f"{name}=0 is below 1; give a positive number or null"):
+        replace(options, **{name: 0})

@@ -1,10 +1,13 @@
 import json
+from pathlib import Path
 
 import pytest
 
 from features.freshness.quarantine import (
-    WORDS_LENGTH,
+    MAX_MESSAGE_LENGTH,
+    QuarantineEntry,
     delete_entry,
+    entries_of,
     is_valid,
     read_entry,
     write_entry,
@@ -16,50 +19,64 @@ NAME = "clip-0123456789ab"
 SOURCE = {"video": "a" * 64, "frames": None, "fps": 25.0}
 
 
-def put(work, clip="a", **changes):
-    fields = {"code": "incomplete", "words": "5 of 9 frames", "source": SOURCE}
-    return write_entry(
-        work, NAME, clip, **{**fields, "extractor": DecoderVersion("x 1"), **changes}
-    )
+def put(work: Path, clip: str = "a", **changes) -> QuarantineEntry:
+    fields = {"code": "incomplete", "message": "5 of 9 frames", "source": SOURCE}
+    return write_entry(work, NAME, clip, **{**fields, "decoder": DecoderVersion("x 1"), **changes})
 
 
-def test_a_record_comes_back_from_its_file_with_nothing_beside_it(tmp_path):
-    record = put(tmp_path)
-    assert read_entry(tmp_path, NAME, "a") == record
-    path = tmp_path / "quarantine" / NAME / "a.json"
+def path_of(work: Path, clip: str = "a") -> Path:
+    return work / "quarantine" / NAME / f"{clip}.json"
+
+
+def test_an_entry_is_read_as_it_was_written(tmp_path):
+    entry = put(tmp_path)
+    assert read_entry(tmp_path, NAME, "a") == entry
+    assert entries_of(tmp_path, NAME) == {"a"}
+
+
+def test_the_file_keeps_its_field_names_and_has_no_other_file_beside_it(tmp_path):
+    put(tmp_path)
+    path = path_of(tmp_path)
     fields = json.loads(path.read_text())
     names = {"clip", "spec", "code", "words", "source", "extractor", "limits", "made_at"}
     assert set(fields) == names
-    assert [p for p in tmp_path.rglob("*") if p.is_file()] == [path]
+    assert (fields["spec"], fields["words"], fields["extractor"]) == (NAME, "5 of 9 frames", "x 1")
     assert path.read_bytes() == json.dumps(fields, sort_keys=True, separators=(",", ":")).encode()
+    assert [p for p in tmp_path.rglob("*") if p.is_file()] == [path]
 
 
-def test_it_stands_until_the_source_or_the_extractor_changes(tmp_path):
-    record = put(tmp_path)
-    assert is_valid(record, {**SOURCE, "fps": 25}, DecoderVersion("x 1"))
-    assert not is_valid(record, {**SOURCE, "video": "b" * 64}, DecoderVersion("x 1"))
-    assert not is_valid(record, {**SOURCE, "fps": 24.0}, DecoderVersion("x 1"))
-    assert not is_valid(record, SOURCE, DecoderVersion("x 2"))
+def test_an_entry_is_valid_until_the_source_or_the_decoder_changes(tmp_path):
+    entry = put(tmp_path)
+    assert is_valid(entry, {**SOURCE, "fps": 25}, DecoderVersion("x 1"))
+    assert not is_valid(entry, {**SOURCE, "video": "b" * 64}, DecoderVersion("x 1"))
+    assert not is_valid(entry, {**SOURCE, "fps": 24.0}, DecoderVersion("x 1"))
+    assert not is_valid(entry, SOURCE, DecoderVersion("x 2"))
 
 
-def test_what_a_limit_ended_stands_as_long_as_the_limits(tmp_path):
+@pytest.mark.parametrize("code", ["limit-frames", "crashed"])
+def test_an_entry_that_depends_on_the_limits_is_valid_until_they_change(tmp_path, code):
     tight, wide = DecodeLimits(frames=4), DecodeLimits(frames=9)
-    at_limit = put(tmp_path, code="limit-frames", extractor=DecoderVersion("x 1", tight))
-    assert read_entry(tmp_path, NAME, "a") == at_limit
-    for code in ("limit-frames", "crashed"):
-        record = put(tmp_path, code=code, extractor=DecoderVersion("x 1", tight))
-        assert is_valid(record, SOURCE, DecoderVersion("x 1", tight))
-        assert not is_valid(record, SOURCE, DecoderVersion("x 1", wide))
-        assert is_valid(record, SOURCE, DecoderVersion("x 1"))  # who only asks sets no limits
-    broken = put(tmp_path, code="damaged", extractor=DecoderVersion("x 1", tight))
-    assert is_valid(broken, SOURCE, DecoderVersion("x 1", wide))
+    entry = put(tmp_path, code=code, decoder=DecoderVersion("x 1", tight))
+    assert read_entry(tmp_path, NAME, "a") == entry
+    assert is_valid(entry, SOURCE, DecoderVersion("x 1", tight))
+    assert not is_valid(entry, SOURCE, DecoderVersion("x 1", wide))
+    assert is_valid(entry, SOURCE, DecoderVersion("x 1"))  # `status` sets no limits
 
 
-def test_a_later_failure_takes_its_place_and_a_release_ends_it(tmp_path):
+def test_an_entry_for_damaged_media_does_not_depend_on_the_limits(tmp_path):
+    entry = put(tmp_path, code="damaged", decoder=DecoderVersion("x 1", DecodeLimits(frames=4)))
+    assert is_valid(entry, SOURCE, DecoderVersion("x 1", DecodeLimits(frames=9)))
+
+
+def test_a_later_entry_replaces_the_first(tmp_path):
     put(tmp_path)
     put(tmp_path, code="no-picture")
-    put(tmp_path, "b")
     assert read_entry(tmp_path, NAME, "a").code == "no-picture"
+
+
+def test_a_deleted_entry_is_gone_and_deleting_it_again_does_nothing(tmp_path):
+    put(tmp_path)
+    put(tmp_path, "b")
     delete_entry(tmp_path, NAME, "a")
     delete_entry(tmp_path, NAME, "a")
     assert read_entry(tmp_path, NAME, "a") is None
@@ -68,34 +85,35 @@ def test_a_later_failure_takes_its_place_and_a_release_ends_it(tmp_path):
 
 @pytest.mark.parametrize(
     "content",
-    ["", "{", "[]", "null", "7", "[" * 100_000, '{"clip": "a"}', "\ufffd", "x" * 9],
-    ids=lambda content: content[:4],
+    [b"", b"{", b"[]", b"null", b"7", b"[" * 100_000, b'{"clip": "a"}', b"\xff\xfe\x00", b"x" * 9],
+    ids=lambda content: repr(content[:4]),
 )
-def test_a_damaged_record_is_as_none(tmp_path, content):
+def test_a_damaged_entry_counts_as_missing(tmp_path, content):
     put(tmp_path)
-    (tmp_path / "quarantine" / NAME / "a.json").write_text(content)
+    path_of(tmp_path).write_bytes(content)
     assert read_entry(tmp_path, NAME, "a") is None
 
 
-def test_a_record_of_another_clip_or_with_more_in_it_is_as_none(tmp_path):
+@pytest.mark.parametrize("change", [{"more": 1}, {"code": "unheard-of"}, {"spec": "clip-b"}])
+def test_an_entry_with_an_unknown_field_or_value_counts_as_missing(tmp_path, change):
     put(tmp_path)
-    path = tmp_path / "quarantine" / NAME / "a.json"
-    path.with_name("b.json").write_bytes(path.read_bytes())
+    path = path_of(tmp_path)
+    path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
+    assert read_entry(tmp_path, NAME, "a") is None
+
+
+def test_an_entry_of_another_clip_counts_as_missing(tmp_path):
+    put(tmp_path)
+    path_of(tmp_path, "b").write_bytes(path_of(tmp_path).read_bytes())
     assert read_entry(tmp_path, NAME, "b") is None
-    path.write_text(json.dumps({**json.loads(path.read_text()), "more": 1}))
-    assert read_entry(tmp_path, NAME, "a") is None
-    path.write_text(json.dumps({**json.loads(path.read_text()), "code": "unheard-of"}))
-    assert read_entry(tmp_path, NAME, "a") is None
-    path.write_bytes(b"\xff\xfe\x00")
-    assert read_entry(tmp_path, NAME, "a") is None
 
 
-def test_endless_words_are_cut(tmp_path):
-    put(tmp_path, words="y" * 10 * WORDS_LENGTH)
-    assert read_entry(tmp_path, NAME, "a").words == "y" * WORDS_LENGTH
+def test_a_long_message_is_cut(tmp_path):
+    put(tmp_path, message="y" * 10 * MAX_MESSAGE_LENGTH)
+    assert read_entry(tmp_path, NAME, "a").message == "y" * MAX_MESSAGE_LENGTH
 
 
-def test_the_extractor_names_our_code_and_the_decoders():
+def test_the_decoder_version_names_our_code_and_the_libraries():
     assert decoder_version().name.startswith("decoding 1, PyAV 1")
     assert "FFmpeg" in decoder_version().name
     assert "Pillow" in decoder_version().name

@@ -31,18 +31,19 @@ def put(store, name, content="x"):
     return path
 
 
-def kinds(store, **named) -> dict[str, str]:
+def kinds(store, **keys) -> dict[str, str]:
+    """The kind of each garbage item, by its path beside the store."""
     return {
-        path.path.relative_to(store.path.parent).as_posix(): path.kind
-        for path in find_garbage(store, **named)
+        item.path.relative_to(store.path.parent).as_posix(): item.kind
+        for item in find_garbage(store, **keys)
     }
 
 
-def test_a_store_in_order_has_none(store):
+def test_a_sound_store_has_no_garbage(store):
     assert kinds(store) == {}
 
 
-def test_what_dead_processes_left_is_shown_and_only_then_removed(store):
+def test_files_of_dead_processes_are_found_and_removed_when_asked(store):
     put(store, f"staging/{SPEC.name}.a.0123/values/zarr.json", "half")
     put(store, f"staging/{SPEC.name}.a.4567.old/zarr.json", "replaced")
     put(store, f"locks/{SPEC.name}.a")
@@ -61,7 +62,7 @@ def test_what_dead_processes_left_is_shown_and_only_then_removed(store):
         f"s.zarr/{SPEC.name}/half": "half record",
     }
     assert found[0].n_bytes == len("half")
-    assert all(item.path.exists() for item in found)  # to look removes nothing
+    assert all(item.path.exists() for item in found)  # finding removes nothing
     assert remove_garbage(store, found) == found
     assert kinds(store) == {}
     assert [p for p in store.work.rglob("*") if p.is_file()] == []
@@ -69,64 +70,70 @@ def test_what_dead_processes_left_is_shown_and_only_then_removed(store):
     assert same(store.read(SPEC.name, "a"), make_track())
 
 
-def test_what_is_locked_or_fresh_stays(store):
+def test_locked_and_new_files_stay(store):
     put(store, f"staging/{SPEC.name}.a.0123/zarr.json")
     put(store, ".zarr.json.0123.part")
     found = find_garbage(store)
-    held = store.claim(SPEC.name, "a")
-    try:
-        assert kinds(store) == {}
-        assert (
-            remove_garbage(store, found) == []
-        )  # it was free when it was shown, and is not any more
-    finally:
-        held.release()
+    lock = store.claim(SPEC.name, "a")
+    assert kinds(store) == {}
+    assert remove_garbage(store, found) == []  # it was locked after it was found
+    lock.release()
     assert set(kinds(store).values()) == {"staging"}
 
 
-def test_clips_of_no_manifest_and_named_sets_go_when_asked(store):
+def test_records_and_quarantine_of_clips_outside_the_manifest_are_garbage(store):
     put(store, f"quarantine/{SPEC.name}/c.json")
     assert kinds(store, clips=["a"]) == {
         f"s.zarr/{SPEC.name}/b": "record",
         f"s.zarr.work/quarantine/{SPEC.name}/c.json": "quarantine",
     }
-    held = store.claim(SPEC.name, "b")
+    lock = store.claim(SPEC.name, "b")
     assert f"s.zarr/{SPEC.name}/b" not in kinds(store, clips=["a"])
-    assert kinds(store, sets=[SPEC.name]) == {
-        f"s.zarr.work/quarantine/{SPEC.name}/c.json": "quarantine"
-    }
-    held.release()
+    lock.release()
     remove_garbage(store, find_garbage(store, clips=["a"]))
     assert sorted(p.name for p in (store.path / SPEC.name).iterdir()) == ["a", "zarr.json"]
+
+
+def test_a_named_set_is_garbage_with_its_quarantine_unless_it_is_written(store):
+    entry = f"s.zarr.work/quarantine/{SPEC.name}/c.json"
+    put(store, f"quarantine/{SPEC.name}/c.json")
+    lock = store.claim(SPEC.name, "b")
+    assert kinds(store, sets=[SPEC.name]) == {entry: "quarantine"}
+    lock.release()
+    assert kinds(store, sets=[SPEC.name]) == {entry: "quarantine", f"s.zarr/{SPEC.name}": "set"}
     remove_garbage(store, find_garbage(store, sets=[SPEC.name]))
     assert FeatureStore.open(store.path).feature_sets() == {}
+
+
+def test_a_set_that_the_store_lacks_is_an_input_error(store):
+    remove_garbage(store, find_garbage(store, sets=[SPEC.name]))
     with pytest.raises(InputError, match="has no feature set 'x-y'; it has none"):
         find_garbage(store, sets=["x-y"])
 
 
-def test_banks_that_nobody_has_opened_for_long_go(store):
+def test_a_bank_that_was_not_opened_for_long_is_garbage_unless_it_is_locked(store):
     old = time.time() - BANK_LIVES_S - 60
-    for name in ("fresh", "old", "old-held", "opened"):
+    for name in ("new", "old", "old-locked", "opened"):
         put(store, f"banks/{name}/bank.json")
         put(store, f"banks/{name}/visual.npy")
         for path in (*(store.work / f"banks/{name}").iterdir(), store.work / f"banks/{name}"):
-            if name != "fresh" and (name, path.name) != ("opened", "bank.json"):
+            if name != "new" and (name, path.name) != ("opened", "bank.json"):
                 os.utime(path, (old, old))
-    with file_lock(store.work / "locks" / "bank.old-held"):
+    with file_lock(store.work / "locks" / "bank.old-locked"):
         assert kinds(store) == {"s.zarr.work/banks/old": "bank"}
         remove_garbage(store, find_garbage(store))
-    left = sorted(path.name for path in (store.work / "banks").iterdir())
-    assert left == ["fresh", "old-held", "opened"]
+    remaining = sorted(path.name for path in (store.work / "banks").iterdir())
+    assert remaining == ["new", "old-locked", "opened"]
 
 
 def test_links_are_not_followed(store, tmp_path):
-    mine = tmp_path / "mine"
-    mine.mkdir()
-    (mine / "letter.txt").write_text("dear")
-    (store.path / SPEC.name / "linked").symlink_to(mine)
+    folder = tmp_path / "elsewhere"
+    folder.mkdir()
+    (folder / "letter.txt").write_text("dear")
+    (store.path / SPEC.name / "linked").symlink_to(folder)
     (store.work / "staging").mkdir(exist_ok=True)
-    (store.work / "staging" / f"{SPEC.name}.a.0123").symlink_to(mine)
+    (store.work / "staging" / f"{SPEC.name}.a.0123").symlink_to(folder)
     remove_garbage(store, find_garbage(store, clips=["a"]))
-    assert (mine / "letter.txt").read_text() == "dear"
-    assert (store.path / SPEC.name / "linked").is_symlink()  # not ours: `verify` tells of it
+    assert (folder / "letter.txt").read_text() == "dear"
+    assert (store.path / SPEC.name / "linked").is_symlink()  # `verify` lists it
     assert not (store.work / "staging" / f"{SPEC.name}.a.0123").is_symlink()

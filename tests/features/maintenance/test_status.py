@@ -9,78 +9,112 @@ from features.encoders import AnyEncoderConfig
 from features.errors import StoreError
 from features.maintenance.status import readable, render_status, status
 from features.spec import MODALITY
-from tests.helpers.small_stores import SPEC, send_away, write_clips
+from features.store.feature_store import FeatureStore
+from tests.helpers.small_stores import SOURCE, SPEC, make_track, send_away, write_clips
+
+UNKNOWN = SPEC.model_copy(update={"kind": "wav"})
 
 
 @pytest.fixture
-def place(tmp_path) -> Path:
+def folder(tmp_path) -> Path:
     return write_clips(tmp_path)
 
 
-def states(place: Path) -> dict[str, tuple[str, str]]:
-    found = status(str(place / "s.zarr"), place / "m.jsonl")
-    return {clip.clip: (clip.state, clip.reason) for clip in found.clips}
+def status_in(folder: Path):
+    return status(str(folder / "s.zarr"), folder / "m.jsonl")
 
 
-def test_each_state_has_its_reason(place):
-    assert states(place) == {
+def states(folder: Path) -> dict[str, tuple[str, str]]:
+    return {clip.clip: (clip.state, clip.reason) for clip in status_in(folder).clips}
+
+
+def add_unknown_set(folder: Path) -> None:
+    store = FeatureStore.open(folder / "s.zarr")
+    store.write(UNKNOWN, "a", make_track(), source=SOURCE, provenance={})
+
+
+def test_each_state_has_its_reason(folder):
+    assert states(folder) == {
         "a": ("complete", ""),
         "b": ("complete", ""),
         "c": ("missing", "no record"),
     }
-    (place / "a.mp4").write_text("other pictures")
-    (place / f"s.zarr/{SPEC.name}/b/valid/c/0").write_bytes(b"")
-    send_away(place, "c")
-    assert states(place) == {
+    (folder / "a.mp4").write_text("other pictures")
+    (folder / f"s.zarr/{SPEC.name}/b/valid/c/0").write_bytes(b"")
+    send_away(folder, "c")
+    assert states(folder) == {
         "a": ("stale", "source changed: video"),
         "b": ("corrupt", "valid/c/0 is empty"),
         "c": ("quarantined", "damaged: moov atom not found"),
     }
 
 
-def test_quarantine_stands_until_media_or_decoder_change(place):
-    send_away(place, "c", extractor="an older one")
-    assert states(place)["c"] == ("missing", "no record")
-    send_away(place, "c")
-    assert states(place)["c"][0] == "quarantined"
-    (place / "c.mp4").write_text("mended")
-    assert states(place)["c"] == ("missing", "no record")
-    send_away(place, "a")  # its features came through, whatever lies in quarantine
-    assert states(place)["a"][0] == "complete"
+def test_a_clip_is_quarantined_until_its_media_or_the_decoder_changes(folder):
+    send_away(folder, "c", extractor="an older one")
+    assert states(folder)["c"] == ("missing", "no record")
+    send_away(folder, "c")
+    assert states(folder)["c"][0] == "quarantined"
+    (folder / "c.mp4").write_text("another file")
+    assert states(folder)["c"] == ("missing", "no record")
 
 
-def test_bytes_are_those_of_the_files(place):
-    found = status(str(place / "s.zarr"), place / "m.jsonl")
-    files = [path for path in (place / "s.zarr" / SPEC.name).rglob("*") if path.is_file()]
+def test_a_complete_clip_is_complete_in_spite_of_a_quarantine_entry(folder):
+    send_away(folder, "a")
+    assert states(folder)["a"][0] == "complete"
+
+
+def test_the_size_of_a_feature_set_is_that_of_its_record_files(folder):
+    found = status_in(folder)
+    files = [path for path in (folder / "s.zarr" / SPEC.name).rglob("*") if path.is_file()]
     n_bytes = sum(path.stat().st_size for path in files if path.parent.name != SPEC.name)
     assert found.n_bytes == {SPEC.name: n_bytes}
     assert found.as_json()["bytes"] == found.n_bytes
     assert f"2 complete, 1 missing; {n_bytes / 1000:.1f} kB" in next(render_status(found))
 
 
-def test_media_that_is_gone_or_unreadable_is_told(place):
-    (place / "a.mp4").unlink()
-    (place / "c.mp4").unlink()
-    found = states(place)
+def test_missing_media_is_named_in_the_reason(folder):
+    (folder / "a.mp4").unlink()
+    (folder / "c.mp4").unlink()
+    found = states(folder)
     assert found["a"][0] == "stale"
     assert "its media is not what they were made of" in found["a"][1]
     assert found["c"][0] == "missing"
-    (place / f"s.zarr/{SPEC.name}/a/zarr.json").write_text("{")
-    assert states(place)["a"][0] == "corrupt"
+    assert "c.mp4 cannot be read" in found["c"][1]
+    (folder / f"s.zarr/{SPEC.name}/a/zarr.json").write_text("{")
+    assert states(folder)["a"][0] == "corrupt"
 
 
-def test_a_set_that_lost_its_spec_is_not_passed_over(place):
-    (place / f"s.zarr/{SPEC.name}/zarr.json").unlink()
+def test_a_feature_set_without_its_spec_is_an_error(folder):
+    (folder / f"s.zarr/{SPEC.name}/zarr.json").unlink()
     with pytest.raises(StoreError, match="lost its zarr.json"):
-        states(place)
+        states(folder)
 
 
-def test_bytes_for_a_person():
-    wanted = {0: "0 B", 999: "999 B", 1000: "1.0 kB", 1_500_000: "1.5 MB", 10**15: "1000.0 TB"}
-    assert {n: readable(n) for n in wanted} == wanted
+def test_a_feature_set_of_an_unknown_kind_is_named_and_the_others_are_compared(folder):
+    known = status_in(folder)
+    add_unknown_set(folder)
+    found = status_in(folder)
+    assert found.clips == known.clips
+    assert found.as_json() == {**known.as_json(), "unknown_kinds": {UNKNOWN.name: "wav"}}
+    lines = "\n".join(render_status(found))
+    assert f"{SPEC.name}: 2 complete, 1 missing" in lines
+    assert f"{UNKNOWN.name}: not compared: this vaflow does not know the kind 'wav'" in lines
 
 
-def test_a_store_is_asked_without_loading_what_encodes():
+def test_a_store_is_complete_in_spite_of_a_feature_set_of_an_unknown_kind(folder):
+    add_unknown_set(folder)
+    assert not status_in(folder).is_complete
+    manifest = folder / "m.jsonl"
+    manifest.write_text("".join(manifest.read_text().splitlines(keepends=True)[:2]))  # a and b
+    assert status_in(folder).is_complete
+
+
+def test_a_size_for_a_person_has_a_decimal_unit():
+    expected = {0: "0 B", 999: "999 B", 1000: "1.0 kB", 1_500_000: "1.5 MB", 10**15: "1000.0 TB"}
+    assert {n: readable(n) for n in expected} == expected
+
+
+def test_the_commands_on_a_store_import_no_encoder_library():
     code = (
         "import sys, features.maintenance.status, features.maintenance.verify\n"
         "import features.maintenance.garbage\n"
@@ -91,6 +125,6 @@ def test_a_store_is_asked_without_loading_what_encodes():
     assert done.stdout.strip() == "[]"
 
 
-def test_sight_and_sound_are_told_as_the_encoders_say_it():
+def test_the_modality_of_a_kind_is_that_of_its_encoder():
     configs = get_args(get_args(AnyEncoderConfig)[0])
     assert {c.model_fields["kind"].default: c.modality for c in configs} == MODALITY

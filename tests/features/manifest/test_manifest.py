@@ -41,7 +41,7 @@ def test_what_is_written_is_read(tmp_path):
         (json.dumps({"id": "b", "labels": "a/../../x"}), "must be relative .* stay inside"),
         (json.dumps({"id": "b", "split": "dev"}), "split = 'dev': Input should be 'train'"),
         (json.dumps({"id": "b", "fps": 0}), "fps = 0"),
-        (json.dumps({"id": "a"}), "line 2: the id 'a' stands already in line 1"),
+        (json.dumps({"id": "a"}), "line 2: the id 'a' is already in line 1"),
         (json.dumps({"id": "A"}), "ids must differ in more than case"),
     ],
 )

@@ -1,4 +1,5 @@
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -186,10 +187,34 @@ def test_each_request_has_its_own_processor_time(make_video, make_decoder):
 
 def test_an_answer_that_is_no_message_is_a_failure_of_the_file(make_video, make_decoder):
     decoder, video = make_decoder(), make_video()
-    with pytest.raises(MediaError, match="answered what makes no sense") as failure:
+    with pytest.raises(MediaError, match="sent an invalid answer") as failure:
         request(decoder, "send_list", video)
     assert failure.value.code == "crashed"
     assert decoder.probe(video).n_frames == 50
+
+
+def test_a_long_message_of_an_error_is_cut(make_video, make_decoder):
+    decoder, video = make_decoder(), make_video()
+    with pytest.raises(MediaError, match="the decoder failed .ValueError: xxx") as failure:
+        request(decoder, "fail_at_length", video)
+    assert len(str(failure.value)) < 10_000
+    assert decoder.probe(video).n_frames == 50
+
+
+def test_the_process_has_no_rights_that_decoding_does_not_need(make_video, make_decoder):
+    decoder = make_decoder(memory_mib=300)
+    decoder.probe(make_video())
+    process = Path(f"/proc/{decoder.client.pid}")
+    rows = [re.split(r"\s{2,}", row) for row in (process / "limits").read_text().splitlines()]
+    soft = {name: limit for name, limit, *_ in rows}
+    assert soft["Max data size"] == str(300 * 2**20)
+    assert soft["Max file size"] == "0"
+    assert soft["Max core file size"] == "0"
+    assert soft["Max open files"] == "64"
+    assert re.search(r"NoNewPrivs:\s+1", (process / "status").read_text())
+    own_nice = os.getpriority(os.PRIO_PROCESS, 0)
+    nice = os.getpriority(os.PRIO_PROCESS, decoder.client.pid)
+    assert nice == min(19, own_nice + 10)
 
 
 def test_frames_of_an_abandoned_video_do_not_appear_in_the_next(make_video, make_decoder):

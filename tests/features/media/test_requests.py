@@ -5,6 +5,7 @@ import numpy as np
 from features.media.limits import DecodeLimits
 from features.media.worker import requests
 from features.media.worker.requests import PIECE_BYTES, PIECE_FRAMES, pieces
+from features.timeline import constant_frame_times
 from tests.helpers.whole_media import collect_frames
 
 
@@ -43,13 +44,8 @@ def test_a_damaged_frame_is_a_row_without_an_image(monkeypatch):
 
 def test_frames_without_timestamps_are_sampled_at_the_declared_rate_or_25_fps(monkeypatch):
     frames = [SimpleNamespace(time=None, is_corrupt=False) for _ in range(50)]
-    monkeypatch.setattr(
-        requests,
-        "frame_times",
-        lambda stamps_s, *_: SimpleNamespace(
-            time_s=np.arange(len(stamps_s)), rows=np.arange(len(stamps_s)), note=None
-        ),
-    )
+    times = constant_frame_times(len(frames), 25.0, "no timestamps")
+    monkeypatch.setattr(requests, "frame_times", lambda *_: times)
     # one frame a second: of 50 frames at 10 fps every tenth, at 25 fps (the default) every 25th
     assert decode(monkeypatch, frames, 10.0, {"fps": 1})[0] == [0, 10, 20, 30, 40]
     assert decode(monkeypatch, frames, None, {"fps": 1})[0] == [0, 25]

@@ -8,6 +8,7 @@ import pytest
 from features.errors import MediaError
 from features.media.crops import crop_files, read_image
 from features.media.video import decoded_frames, frame_times, probe, to_rgb
+from tests.helpers.hostile_media import audio_file, coded
 from tests.helpers.small_media import RATE_HZ, tone
 from tests.helpers.whole_media import read_audio, read_frame_times
 
@@ -35,13 +36,13 @@ def test_an_avi_with_b_frames_falls_back_to_the_declared_rate(make_video, tmp_pa
 
 
 @pytest.mark.parametrize("stamps", [[0.0, None, 0.2], [0.0, 0.2, 0.1], [0.0, 0.1, 0.1]])
-def test_unusable_timestamps_give_the_constant_rate(stamps, make_video):
+def test_unusable_timestamps_give_a_constant_rate(stamps, make_video):
     found = frame_times(stamps, [], 10.0, make_video())
     assert "constant rate" in found.note
     np.testing.assert_allclose(found.time_s, [0, 0.1, 0.2])
 
 
-def test_frames_come_in_order_with_their_own_picture(make_video):
+def test_frames_come_in_presentation_order(make_video):
     flat = np.repeat(np.arange(20, 220, 10, dtype=np.uint8), 64 * 64 * 3)
     path = make_video(time_s=np.arange(20) / 25, frames=flat.reshape(20, 64, 64, 3))
     means = [to_rgb(frame).mean() for frame in decoded_frames(path, [])]
@@ -71,14 +72,14 @@ def damaged(path, keep: float | None = None, zero: tuple[float, float] | None = 
     return other
 
 
-def test_a_file_that_is_cut_or_overwritten_is_a_failure_and_not_a_short_clip(make_video):
+def test_a_truncated_or_overwritten_file_is_an_error_and_not_a_short_clip(make_video):
     times = np.arange(100) / 25
     whole = make_video("a.mp4", time_s=times, sound=tone(4), options=FASTSTART)
     assert len(read_frame_times(whole, None).time_s) == 100
     assert read_audio(whole, 16_000) is not None
     with pytest.raises(MediaError, match=r"of the 100 frames that the container promises decode"):
         read_frame_times(damaged(whole, keep=0.5), None)
-    with pytest.raises(MediaError, match="seconds of sound that the container promises are there"):
+    with pytest.raises(MediaError, match="seconds of audio that the container promises are there"):
         read_audio(damaged(whole, keep=0.5), 16_000)
     with pytest.raises(MediaError, match="truncated or damaged"):
         read_frame_times(damaged(whole, zero=(0.4, 0.7)), None)
@@ -89,7 +90,7 @@ def test_a_file_that_is_cut_or_overwritten_is_a_failure_and_not_a_short_clip(mak
     assert len(read_frame_times(mkv, None).time_s) == 100
     with pytest.raises(MediaError, match="seconds that the container promises decode"):
         read_frame_times(damaged(mkv, keep=0.5), None)
-    with pytest.raises(MediaError, match="seconds of sound"):
+    with pytest.raises(MediaError, match="seconds of audio"):
         read_audio(damaged(mkv, keep=0.5), 16_000)
 
 
@@ -102,8 +103,8 @@ def test_a_file_that_is_cut_or_overwritten_is_a_failure_and_not_a_short_clip(mak
         (b"#EXTM3U\n#EXT-X-TARGETDURATION:9\n#EXTINF:9,\nother.mp4\n", "cannot be decoded"),
     ],
 )
-def test_what_is_no_video_is_refused(tmp_path, make_video, content, message):
-    make_video("other.mp4")  # what the disguised texts point at is a good file
+def test_a_file_that_is_no_media_is_refused(tmp_path, make_video, content, message):
+    make_video("other.mp4")  # a playlist would open this file
     path = tmp_path / "bad.mp4"
     path.write_bytes(content)
     for read in (lambda: read_frame_times(path, None), lambda: read_audio(path, 16_000)):
@@ -111,7 +112,7 @@ def test_what_is_no_video_is_refused(tmp_path, make_video, content, message):
             read()
 
 
-def test_a_missing_file_and_a_file_without_pictures_are_named(tmp_path, make_video):
+def test_a_missing_file_and_a_file_without_video_are_named(tmp_path, make_video):
     with pytest.raises(MediaError, match="there is no such file"):
         read_frame_times(tmp_path / "none.mp4", None)
     with av.open(str(tmp_path / "a.wav"), "w") as container:
@@ -119,12 +120,12 @@ def test_a_missing_file_and_a_file_without_pictures_are_named(tmp_path, make_vid
         block = av.AudioFrame.from_ndarray(np.zeros((1, 1600), np.int16), "s16", "mono")
         block.rate = 16_000
         container.mux(stream.encode(block))
-    with pytest.raises(MediaError, match="has no picture"):
+    with pytest.raises(MediaError, match="has no video"):
         read_frame_times(tmp_path / "a.wav", None)
     assert read_audio(make_video("silent.mp4"), 16_000) is None
 
 
-def test_sound_keeps_its_pitch_length_and_place(make_video):
+def test_audio_keeps_its_pitch_duration_and_position(make_video):
     t = np.arange(3 * RATE_HZ) / RATE_HZ
     path = make_video(
         time_s=np.arange(100) / 25, sound=0.5 * np.sin(2 * np.pi * 440 * t), sound_starts_s=0.6
@@ -138,7 +139,7 @@ def test_sound_keeps_its_pitch_length_and_place(make_video):
     assert np.abs(np.fft.rfft(steady)).argmax() == 440
 
 
-def test_crops_are_numbered_from_one_and_strays_are_passed_over(make_crops):
+def test_crops_are_numbered_from_one_and_hidden_files_are_ignored(make_crops):
     folder = make_crops([2, 10])
     (folder / ".DS_Store").write_bytes(b"x")
     assert list(crop_files(folder)) == [2, 10]
@@ -155,11 +156,11 @@ def test_a_damaged_crop_is_named(make_crops):
     assert read_image(path / "00001.jpg").shape == (112, 112, 3)
     for content in (b"", b"text", whole[: len(whole) // 2]):
         (path / "00001.jpg").write_bytes(content)
-        with pytest.raises(MediaError, match=r"00001\.jpg is no whole picture"):
+        with pytest.raises(MediaError, match=r"00001\.jpg is not a complete image"):
             read_image(path / "00001.jpg")
 
 
-def test_a_gap_in_the_sound_is_silence_of_its_length(tmp_path):
+def test_a_gap_in_the_audio_is_silence_of_its_length(tmp_path):
     beep = 0.5 * np.sin(2 * np.pi * 440 * np.arange(RATE_HZ) / RATE_HZ)[None].astype(np.float32)
     path = tmp_path / "gap.mkv"
     with av.open(str(path), "w") as container:
@@ -176,7 +177,7 @@ def test_a_gap_in_the_sound_is_silence_of_its_length(tmp_path):
     np.testing.assert_allclose(rms, [0.35, 0, 0.35], atol=0.02)
 
 
-def test_timestamps_that_go_back_lose_neither_pictures_nor_sound(make_video):
+def test_timestamps_that_go_back_lose_neither_frames_nor_audio(make_video):
     path = make_video("part.ts", time_s=np.arange(30) / 25, sound=tone(1.2))
     one, once = read_frame_times(path, None), read_audio(path, 16_000)
     path.write_bytes(path.read_bytes() * 2)  # the second half begins at 0 again
@@ -189,7 +190,7 @@ def test_timestamps_that_go_back_lose_neither_pictures_nor_sound(make_video):
     assert len(twice.samples) == pytest.approx(2 * len(once.samples), abs=1600)
 
 
-def test_frames_that_come_out_damaged_do_not_count_as_whole(make_video):
+def test_damaged_frames_do_not_count_as_decoded(make_video):
     path = make_video(time_s=np.arange(100) / 25, options=FASTSTART)
     data = bytearray(path.read_bytes())
     start, stop = data.index(b"mdat") + 4, len(data)
@@ -201,12 +202,12 @@ def test_frames_that_come_out_damaged_do_not_count_as_whole(make_video):
         for packet in container.demux(video=0):
             with suppress(av.error.InvalidDataError):
                 n_frames += len(packet.decode())
-    assert n_frames >= 95  # a decoder conceals damage: counting frames would not find it
+    assert n_frames >= 95  # FFmpeg conceals damage, so the number of frames does not show it
     with pytest.raises(MediaError, match="of the 100 frames that the container promises decode"):
         read_frame_times(path, None)
 
 
-def test_sound_that_changes_from_mono_to_stereo_is_read_to_its_end(tmp_path):
+def test_audio_that_changes_from_mono_to_stereo_is_decoded_to_its_end(tmp_path):
     path = tmp_path / "change.aac"
     wave = 0.5 * np.sin(2 * np.pi * 440 * np.arange(RATE_HZ) / RATE_HZ).astype(np.float32)
     with path.open("wb") as both:  # as broadcasts do; the timestamps run on without a gap
@@ -250,3 +251,43 @@ def test_a_frame_lost_to_damage_stays_a_row(make_video):
     np.testing.assert_allclose(found.time_s, np.arange(100) / 25)  # nothing slips
     np.testing.assert_allclose(found.time_s[found.rows], stamps)
     assert found.note == f"{len(lost_s)} frames lost to damage"
+
+
+@pytest.mark.parametrize(("n_damaged", "is_complete"), [(5, True), (6, False)])
+def test_a_video_with_95_percent_of_its_frames_is_complete(tmp_path, n_damaged, is_complete):
+    path = tmp_path / "a.mov"
+    coded(path, "mjpeg", "yuvj420p", n_frames=100)  # each frame decodes on its own
+    with av.open(str(path)) as container:
+        packets = [(p.pos, p.size) for p in container.demux(video=0) if p.size]
+    data = bytearray(path.read_bytes())
+    for position, size in packets[10 : 10 + n_damaged]:
+        data[position : position + size] = bytes(size)
+    path.write_bytes(data)
+    if is_complete:
+        assert len(read_frame_times(path, None).time_s) == 100  # the lost ones are rows
+    else:
+        with pytest.raises(MediaError, match="94 of the 100 frames that the container promises"):
+            read_frame_times(path, None)
+
+
+@pytest.mark.parametrize(("gap_s", "extra_s"), [(0.03, 0.0), (0.08, 0.08)])
+def test_a_gap_above_50_ms_is_silence_and_a_smaller_one_is_jitter(tmp_path, gap_s, extra_s):
+    audio_file(tmp_path / "a.mkv", codec="pcm_s16le", starts_s=(0.0, 1.0 + gap_s))
+    audio = read_audio(tmp_path / "a.mkv", 16_000)
+    assert len(audio.samples) / 16_000 == pytest.approx(2 + extra_s, abs=0.005)
+
+
+def test_an_estimated_duration_is_no_promise(tmp_path):
+    path = tmp_path / "a.aac"
+    with av.open(str(path), "w", format="adts") as container:
+        stream = container.add_stream("aac", rate=RATE_HZ, layout="mono")
+        rng = np.random.default_rng(0)
+        for loud in (0.0, 0.5):  # few bits a second at first: the estimate is too long
+            noise = (loud * rng.standard_normal((1, 4 * RATE_HZ))).astype(np.float32)
+            block = av.AudioFrame.from_ndarray(noise, "fltp", "mono")
+            block.rate = RATE_HZ
+            container.mux(stream.encode(block))
+        container.mux(stream.encode(None))
+    with av.open(str(path)) as container:
+        assert container.duration / av.time_base > 9
+    assert len(read_audio(path, 16_000).samples) / 16_000 == pytest.approx(8, abs=0.1)

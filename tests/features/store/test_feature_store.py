@@ -33,14 +33,14 @@ def write(store: FeatureStore, clip: str = "a", track: Track | None = None, **ch
     return store.write(SPEC, clip, track or make_track(), **{**source, **changes})
 
 
-def test_a_track_comes_back_bit_for_bit(store):
+def test_a_track_is_read_as_it_was_written(store):
     write(store)
     assert same(store.read(SPEC.name, "a"), make_track())
     assert store.feature_sets() == {SPEC.name: SPEC}
     assert state_of(store, "a", SOURCE) == ("complete", "")
 
 
-def test_plain_zarr_reads_it_without_a_warning(store):
+def test_plain_zarr_reads_a_store_without_a_warning(store):
     write(store)
     group = zarr.open_group(store.path, mode="r")
     np.testing.assert_array_equal(group[f"{SPEC.name}/a/values"][:], make_track().values)
@@ -66,15 +66,15 @@ def test_an_empty_track_is_a_record_with_its_reason(store):
     )
 
 
-def test_an_all_zero_track_is_not_taken_for_a_loss(store):
+def test_the_chunks_of_a_track_of_zeros_are_stored(store):
     zeros = Track(np.zeros((4, 2), np.float16), np.arange(4.0), np.zeros(4, bool))
     write(store, track=zeros)
     assert same(store.read(SPEC.name, "a"), zeros)
-    chunks = ("values/c/0/0", "time_s/c/0", "valid/c/0")  # each is there, to be missed when lost
+    chunks = ("values/c/0/0", "time_s/c/0", "valid/c/0")  # so that a missing one is noticed
     assert set(chunks) <= set(store.commit(SPEC.name, "a").files)
 
 
-def test_where_the_new_record_cannot_be_put_the_old_one_comes_back(store, monkeypatch):
+def test_the_old_record_comes_back_if_the_new_one_cannot_be_renamed_into_place(store, monkeypatch):
     write(store)
     rename, met = os.rename, []
 
@@ -93,7 +93,7 @@ def test_where_the_new_record_cannot_be_put_the_old_one_comes_back(store, monkey
 
 def test_a_changed_source_is_stale_and_is_replaced(store):
     write(store)
-    assert state_of(store, "a", {})[0] == "stale"  # a part that is no more is a change
+    assert state_of(store, "a", {})[0] == "stale"  # a part that is gone is a change
     newer = {"video": "b" * 64}
     assert state_of(store, "a", newer) == ("stale", "source changed: video")
     write(store, track=make_track(seed=1), source=newer)
@@ -102,7 +102,7 @@ def test_a_changed_source_is_stale_and_is_replaced(store):
     assert not list((store.work / "staging").iterdir())
 
 
-def test_a_moved_store_is_the_same_store(store, tmp_path):
+def test_a_store_can_be_moved(store, tmp_path):
     write(store)
     store.path.rename(tmp_path / "moved.zarr")
     moved = FeatureStore.open(tmp_path / "moved.zarr")
@@ -110,20 +110,20 @@ def test_a_moved_store_is_the_same_store(store, tmp_path):
     assert same(moved.read(SPEC.name, "a"), make_track())
 
 
-def test_a_store_is_named_so_that_any_folder_finds_it(tmp_path, monkeypatch):
+def test_an_absolute_path_does_not_depend_on_the_current_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert absolute_path("s.zarr") == str(tmp_path / "s.zarr")
     assert absolute_path("/far/s.zarr") == "/far/s.zarr"
 
 
-def test_what_is_not_there_is_missing(store):
+def test_a_clip_without_a_record_is_missing(store):
     write(store)
     assert state_of(store, "b", SOURCE) == ("missing", "no record")
     with pytest.raises(StoreError, match="holds no features .* of clip 'b'; run extract-features"):
         store.read(SPEC.name, "b")
 
 
-def test_half_a_record_without_its_commit_is_missing(store):
+def test_a_record_without_its_commit_is_missing(store):
     write(store)
     (store.path / SPEC.name / "a" / "zarr.json").unlink()
     assert state_of(store, "a", SOURCE)[0] == "missing"
@@ -136,7 +136,7 @@ def flips(n: int):
 
 
 @pytest.mark.parametrize("seed", flips(40))
-def test_a_flipped_bit_anywhere_in_a_record_is_found(store, seed):
+def test_a_flipped_bit_in_a_record_is_found(store, seed):
     write(store)
     rng = np.random.default_rng(seed)
     files = sorted(p for p in (store.path / SPEC.name / "a").rglob("*") if p.is_file())
@@ -165,6 +165,15 @@ def test_each_missing_file_of_a_record_is_found(store):
             store.read(SPEC.name, "a")
         path.write_bytes(content)
     assert same(store.read(SPEC.name, "a"), make_track())
+
+
+@pytest.mark.parametrize("array", ["values", "time_s", "valid"])
+def test_changed_metadata_of_an_array_is_found_even_if_it_means_the_same(store, array):
+    write(store)
+    metadata = store.folder(SPEC.name, "a") / array / "zarr.json"
+    metadata.write_text(json.dumps(json.loads(metadata.read_text()), indent=1))
+    with pytest.raises(StoreError, match=f"{array}/zarr.json was changed"):
+        store.read(SPEC.name, "a")
 
 
 KILLED = """
@@ -207,9 +216,7 @@ class Ended(BaseException):
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_what_ends_the_program_in_the_middle_of_a_record_waits_until_it_is_whole(
-    store, monkeypatch, number
-):
+def test_a_signal_during_a_write_waits_until_the_record_is_complete(store, monkeypatch, number):
     def end(*_):
         raise Ended
 
@@ -229,40 +236,45 @@ def test_what_ends_the_program_in_the_middle_of_a_record_waits_until_it_is_whole
     assert not list((store.work / "staging").iterdir())
 
 
-def test_a_writer_that_waits_for_a_clip_can_be_ended(store):
+def test_a_writer_that_waits_for_a_lock_can_be_interrupted(store):
     def end(*_):
         raise Ended
 
-    held = store.claim(SPEC.name, "a")
+    lock = store.claim(SPEC.name, "a")
     before = signal.signal(signal.SIGINT, end)
-    threading.Timer(0.1, signal.pthread_kill, (threading.get_ident(), signal.SIGINT)).start()
+
+    def write_until_interrupted():  # whenever the timer fires, the write still waits
+        main_thread = threading.get_ident()
+        threading.Timer(0.1, signal.pthread_kill, (main_thread, signal.SIGINT)).start()
+        write(store)
+
     try:
         with pytest.raises(Ended):
-            write(store)
+            write_until_interrupted()
     finally:
         signal.signal(signal.SIGINT, before)
-    held.release()
+    lock.release()
     write(store)
 
 
-def test_one_at_a_time_may_write_a_clip(store):
-    held = store.claim(SPEC.name, "a")
+def test_one_writer_at_a_time_holds_the_lock_of_a_clip(store):
+    lock = store.claim(SPEC.name, "a")
     assert store.claim(SPEC.name, "a") is None
     other = store.claim(SPEC.name, "b")
     waiting = threading.Thread(target=write, args=(store,))
     waiting.start()
     store.write(
-        SPEC, "a", make_track(seed=1), source=SOURCE, provenance={}, held=held
+        SPEC, "a", make_track(seed=1), source=SOURCE, provenance={}, lock=lock
     )  # it does not wait for itself
     assert same(store.read(SPEC.name, "a"), make_track(seed=1))
-    held.release()
+    lock.release()
     waiting.join()
     assert same(store.read(SPEC.name, "a"), make_track())
     other.release()
     assert not list((store.work / "locks").iterdir())
 
 
-def test_a_lock_file_that_is_taken_away_holds_nobody_back_and_lets_nobody_in(tmp_path):
+def test_removed_lock_files_let_one_holder_in_at_a_time(tmp_path):
     path = tmp_path / "lock"
     for _ in range(50):
         n_inside, most, threads = 0, 0, []
@@ -291,7 +303,7 @@ def test_a_record_can_be_written_from_another_thread(store):
     assert same(store.read(SPEC.name, "a"), make_track())
 
 
-def test_the_disk_is_asked_to_keep_files_before_the_rename_that_shows_them(store, monkeypatch):
+def test_files_are_synced_before_the_rename_that_publishes_them(store, monkeypatch):
     calls = []
     fsync, rename = os.fsync, os.rename
     monkeypatch.setattr(
@@ -318,33 +330,32 @@ def test_a_spec_that_was_changed_or_renamed_is_found(store):
         store.feature_sets()
 
 
-def test_a_maker_killed_before_the_store_was_one_locks_nobody_out(tmp_path):
-    (tmp_path / "s.zarr").mkdir()  # the folder is there, what makes it a store is not
+def test_a_store_whose_creation_was_killed_can_be_created_again(tmp_path):
+    (tmp_path / "s.zarr").mkdir()
     (tmp_path / "s.zarr.work").mkdir()
     (tmp_path / "s.zarr.work" / ".zarr.json.0.part").write_text("{")
     write(FeatureStore.open(tmp_path / "s.zarr", create=True))
     assert sorted(path.name for path in (tmp_path / "s.zarr").iterdir()) == [SPEC.name, "zarr.json"]
 
 
-def test_a_commit_that_says_more_is_of_another_vaflow(store):
+def test_a_commit_with_an_unknown_field_is_of_another_version(store):
     write(store)
     file = store.folder(SPEC.name, "a") / "zarr.json"
-    said = json.loads(file.read_bytes())["attributes"]
-    said = {**said, "yet_more": 1}
-    del said["digest"]
-    digest = sha256(canonical(said)).hexdigest()
-    file.write_bytes(encode_group({**said, "digest": digest}))
-    with pytest.raises(LaterVersion, match=r"says more or less of a record \(yet_more\)"):
+    attributes = json.loads(file.read_bytes())["attributes"] | {"yet_more": 1}
+    del attributes["digest"]
+    digest = sha256(canonical(attributes)).hexdigest()
+    file.write_bytes(encode_group({**attributes, "digest": digest}))
+    with pytest.raises(LaterVersion, match=r"with other fields \(yet_more\)"):
         store.commit(SPEC.name, "a")
 
 
-def test_a_record_that_is_more_than_a_group_is_refused(store):
+def test_a_record_with_more_than_the_keys_of_a_group_is_refused(store):
     """Its bytes begin and end as a commit's, and the digest holds for what lies between."""
     write(store)
     file = store.folder(SPEC.name, "a") / "zarr.json"
-    said = json.loads(file.read_bytes())["attributes"]
-    del said["digest"]
-    rest = canonical(said)[1:-1] + b'},"other":{"a":1'
+    attributes = json.loads(file.read_bytes())["attributes"]
+    del attributes["digest"]
+    rest = canonical(attributes)[1:-1] + b'},"other":{"a":1'
     digest = sha256(b"{" + rest + b"}").hexdigest().encode()
     tail = b'},"node_type":"group","zarr_format":3}'
     file.write_bytes(b'{"attributes":{"digest":"' + digest + b'",' + rest + tail)
@@ -352,7 +363,7 @@ def test_a_record_that_is_more_than_a_group_is_refused(store):
         store.commit(SPEC.name, "a")
 
 
-def test_metadata_that_is_no_object_is_damage(store):
+def test_metadata_that_is_no_object_is_corrupt(store):
     write(store)
     for attributes in ("null", '"x"', "7", "[]"):
         (store.path / SPEC.name / "a" / "zarr.json").write_text(f'{{"attributes": {attributes}}}')

@@ -1,4 +1,4 @@
-"""Stores that somebody made to do harm: consistent in all digests, and refused before zarr."""
+"""Malicious stores: all digests are right, and they are refused before zarr opens them."""
 
 import ast
 import hashlib
@@ -36,7 +36,7 @@ def record(store) -> Path:
 
 @pytest.fixture
 def no_zarr(monkeypatch):
-    """From here on, opening an array is a failure."""
+    """Fail if zarr opens an array."""
 
     def never(*_, **__):
         raise AssertionError("zarr was given a record that should have been refused")
@@ -46,7 +46,7 @@ def no_zarr(monkeypatch):
 
 
 def recommit(record: Path, **changes: Any) -> None:
-    """Make the commit true again for whatever lies there now, as its maker would."""
+    """Commit the files as they are now, as the author of a malicious store would."""
     attributes = json.loads((record / METADATA).read_bytes())["attributes"]
     del attributes["digest"]
     attributes["files"] = {name: _digest(record / name) for name in attributes["files"]}
@@ -59,7 +59,7 @@ def _digest(path: Path) -> str:
     return sha256_of(path) if path.is_file() else "0" * 64
 
 
-def test_what_recommit_leaves_alone_is_read(store, record):
+def test_a_recommitted_record_is_read(store, record):
     recommit(record)
     assert same(store.read(SPEC.name, "a"), make_track())
 
@@ -106,7 +106,7 @@ METADATA_OF_VALUES = [
 
 
 @pytest.mark.parametrize(("changes", "message"), METADATA_OF_VALUES, ids=lambda v: str(v)[:60])
-def test_metadata_of_another_kind_is_refused_before_zarr_sees_it(
+def test_metadata_that_vaflow_does_not_write_is_refused_before_zarr_opens_it(
     store, record, no_zarr, changes, message
 ):
     path = record / "values" / METADATA
@@ -137,7 +137,7 @@ def test_a_commit_that_names_files_elsewhere_is_refused(store, record, no_zarr, 
 
 
 @pytest.mark.parametrize("name", ["values/c/0/0", "valid/zarr.json"])
-def test_a_commit_that_says_nothing_of_a_file_is_refused(store, record, no_zarr, name):
+def test_a_commit_that_omits_a_file_is_refused(store, record, no_zarr, name):
     files = dict(store.commit(SPEC.name, "a").files)
     del files[name]
     recommit(record, files=files)
@@ -149,14 +149,14 @@ def test_a_commit_that_says_nothing_of_a_file_is_refused(store, record, no_zarr,
     "changes",
     [{"note": 7}, {"source": []}, {"files": {"values/zarr.json": "x"}}, {"provenance": 1}],
 )
-def test_a_commit_of_other_types_is_refused(store, record, changes):
+def test_a_commit_with_wrong_types_is_refused(store, record, changes):
     recommit(record, **changes)
     with pytest.raises(StoreError, match=f"commits what .*{next(iter(changes))}"):
         store.commit(SPEC.name, "a")
 
 
 def linked(name: str) -> Callable[[Path], None]:
-    """A part of the store becomes a link to what it was."""
+    """Replace a part of the store by a link to it."""
 
     def spoil(root: Path) -> None:
         path = root / name.replace("SET", SPEC.name)
@@ -174,14 +174,14 @@ def test_links_are_not_followed(store, no_zarr, name):
     linked(name)(store.path)
     with pytest.raises(StoreError, match="link"):
         FeatureStore.open(store.path).read(SPEC.name, "a")
-    if name in ("SET/a", "SET/a/zarr.json", "SET/a/valid/c/0"):  # no folder within a record
-        seen = state_of(store, "a", SOURCE)  # by a look, without opening a file
-        assert seen[0] == "corrupt"
-        assert "link" in seen[1]
+    if name in ("SET/a", "SET/a/zarr.json", "SET/a/valid/c/0"):  # links that a header shows
+        state = state_of(store, "a", SOURCE)
+        assert state[0] == "corrupt"
+        assert "link" in state[1]
 
 
 @pytest.mark.parametrize("name", ["zarr.json", "values/zarr.json", "values/c/0/0"])
-def test_a_pipe_is_not_waited_for(store, record, no_zarr, name):
+def test_a_pipe_is_refused_and_not_waited_for(store, record, no_zarr, name):
     (record / name).unlink()
     os.mkfifo(record / name)
     assert state_of(store, "a", SOURCE)[0] == "corrupt"
@@ -189,7 +189,7 @@ def test_a_pipe_is_not_waited_for(store, record, no_zarr, name):
         store.read(SPEC.name, "a")
 
 
-def test_metadata_that_is_a_giant_or_nests_without_end_is_refused(store, record):
+def test_metadata_that_is_too_large_or_too_deep_is_refused(store, record):
     for content, message in ((b" " * (8 * 2**20 + 1), "8388609 bytes"), (b"[" * 10**6, "nested")):
         (record / METADATA).write_bytes(content)
         with pytest.raises(StoreError, match=message):
@@ -201,7 +201,7 @@ def test_metadata_that_is_a_giant_or_nests_without_end_is_refused(store, record)
         (store.path / "kept").rename(store.path / METADATA)
 
 
-def test_an_array_too_many_or_too_long_changes_nothing_or_is_refused(store, record):
+def test_an_extra_array_is_ignored_and_a_chunk_that_is_too_long_is_refused(store, record):
     zarr.open_group(record / "other", mode="w")
     assert same(store.read(SPEC.name, "a"), make_track())
     with (record / "values/c/0/0").open("ab") as file:
@@ -210,7 +210,7 @@ def test_an_array_too_many_or_too_long_changes_nothing_or_is_refused(store, reco
         store.read(SPEC.name, "a")
 
 
-def test_arrays_of_unlike_lengths_are_refused(store, record):
+def test_arrays_of_different_lengths_are_refused(store, record):
     store.write(SPEC, "b", make_track(6), source=SOURCE, provenance={})
     for name in ("zarr.json", "c/0"):
         (store.path / SPEC.name / "b" / "valid" / name).replace(record / "valid" / name)
@@ -225,7 +225,7 @@ def test_no_name_leads_out_of_the_store(store):
             store.read(*names)
 
 
-def test_root_and_set_are_compared_with_their_one_spelling(store):
+def test_metadata_of_root_and_set_must_be_canonical(store):
     for folder in (store.path, store.path / SPEC.name):
         path = folder / METADATA
         content = path.read_bytes()
@@ -240,10 +240,10 @@ UNSAFE = ("pickle", "cPickle", "dill", "cloudpickle", "joblib", "shelve", "marsh
 
 
 def test_nothing_is_unpickled():
-    """Reading weights, stores or runs never runs what lies in them."""
-    found = []
+    """Reading weights, stores or runs executes nothing in them."""
+    unsafe = []
     for path in [
-        p for room in ("features", "models", "flows") for p in (HERE / room).rglob("*.py")
+        p for package in ("features", "models", "flows") for p in (HERE / package).rglob("*.py")
     ]:
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Call):
@@ -254,5 +254,5 @@ def test_nothing_is_unpickled():
                 bad |= given.get("weights_only", "True") != "True"
                 bad |= name.rpartition(".")[0] in UNSAFE or name in ("eval", "exec")
                 if bad:
-                    found.append(f"{path.relative_to(HERE)}:{node.lineno}: {name}")
-    assert found == []
+                    unsafe.append(f"{path.relative_to(HERE)}:{node.lineno}: {name}")
+    assert unsafe == []

@@ -23,7 +23,7 @@ from tests.helpers.small_stores import (
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
-    """A store that no test changes."""
+    """A store that tests only read."""
     return write_tracks(tmp_path_factory.mktemp("whole") / "s.zarr")
 
 
@@ -41,7 +41,7 @@ def test_a_round_trip_gives_the_same_store_file_by_file(whole, exported, tmp_pat
     assert (again.written, again.present) == ((), ended.written)
 
 
-def test_other_tools_find_the_layout_that_is_documented(exported):
+def test_an_export_has_the_documented_layout(exported):
     with h5py.File(exported) as file:
         record = file[f"{SPEC.name}/a"]
         np.testing.assert_array_equal(record["values"][:], make_track().values)
@@ -49,22 +49,24 @@ def test_other_tools_find_the_layout_that_is_documented(exported):
         np.testing.assert_array_equal(record["valid"][:], make_track().valid)
         assert (record["values"].dtype, record["valid"].dtype) == (np.float16, np.bool_)
         assert record["values"].fletcher32
-        said = json.loads(record["commit"][()])
-        assert said["source"] == SOURCE
-        assert said["provenance"] == {"by": "a test"}
+        commit = json.loads(record["commit"][()])
+        assert commit["source"] == SOURCE
+        assert commit["provenance"] == {"by": "a test"}
         assert json.loads(file[f"{SPEC.name}/empty/commit"][()])["note"] == "the clip has no sound"
         assert json.loads(file[f"{SPEC.name}/spec"][()]) == SPEC.model_dump(mode="json")
 
 
-def test_only_the_clips_that_are_asked_for(whole, tmp_path):
+def test_only_the_given_clips_are_exported(whole, tmp_path):
     assert export_h5(str(whole), tmp_path / "one.h5", ["a"]) == 1
     assert import_h5(tmp_path / "one.h5", str(tmp_path / "b.zarr")).written == (f"{SPEC.name}/a",)
     with pytest.raises(StoreError, match="no features .* of clip 'z'; run extract-features"):
         export_h5(str(whole), tmp_path / "none.h5", ["a", "z"])
-    assert sorted(path.name for path in tmp_path.glob("*.h5*")) == ["one.h5"]  # whole, or not
+    assert sorted(path.name for path in tmp_path.glob("*.h5*")) == [
+        "one.h5"
+    ]  # the second left no file
 
 
-def test_another_record_of_a_clip_stays(exported, tmp_path):
+def test_another_record_of_a_clip_is_kept(exported, tmp_path):
     store = FeatureStore.open(tmp_path / "b.zarr", create=True)
     store.write(SPEC, "a", make_track(seed=5), source=SOURCE, provenance={})
     ended = import_h5(exported, str(store.path))
@@ -74,7 +76,7 @@ def test_another_record_of_a_clip_stays(exported, tmp_path):
 
 
 def replaced(name, **settings):
-    """A dataset of the record in another way."""
+    """Write a dataset of the record with other data or settings."""
 
     def spoil(file):
         old = file[f"{SPEC.name}/a/{name}"][()]
@@ -97,11 +99,11 @@ def sparse(file):
     file.create_dataset(f"{SPEC.name}/a/values", shape=(10**6, 600), dtype="f2", chunks=(100, 600))
 
 
-def told(**changes):
+def recommitted(**changes):
     def spoil(file):
-        said = {**json.loads(file[f"{SPEC.name}/a/commit"][()]), **changes}
+        commit = {**json.loads(file[f"{SPEC.name}/a/commit"][()]), **changes}
         del file[f"{SPEC.name}/a/commit"]
-        file[f"{SPEC.name}/a/commit"] = np.bytes_(canonical(said))
+        file[f"{SPEC.name}/a/commit"] = np.bytes_(canonical(commit))
 
     return spoil
 
@@ -146,8 +148,8 @@ OTHERS = {
     "bad set": (lambda file: file.create_group("x"), "'x', which does not"),
     "no commit": (lambda file: file.pop(f"{SPEC.name}/a/commit"), "is missing"),
     "commit a number": (replaced("commit", data=7), "is no text"),
-    "commit changed": (told(note="mine"), "is not what was exported"),
-    "commit of more": (told(more=1), "unexpected keyword"),
+    "commit changed": (recommitted(note="mine"), "is not what was exported"),
+    "commit of more": (recommitted(more=1), "unexpected keyword"),
     "format": (lambda file: file.attrs.update(format="x"), "no export of a feature store"),
     "version": (lambda file: file.attrs.update(version=2), "version 2, this vaflow reads"),
     "no version": (lambda file: file.attrs.pop("version"), "it has no version"),
@@ -155,7 +157,7 @@ OTHERS = {
 
 
 @pytest.mark.parametrize(("spoil", "message"), OTHERS.values(), ids=OTHERS)
-def test_a_file_that_is_not_as_we_write_it_is_refused(exported, tmp_path, spoil, message):
+def test_a_file_that_export_does_not_write_is_refused(exported, tmp_path, spoil, message):
     with h5py.File(exported, "r+") as file:
         spoil(file)
     with pytest.raises(InputError, match=message):
@@ -165,7 +167,7 @@ def test_a_file_that_is_not_as_we_write_it_is_refused(exported, tmp_path, spoil,
         assert read_silently_wrong(tmp_path / "back.zarr") == []
 
 
-def test_what_is_no_hdf5_is_wrong_input(tmp_path, exported):
+def test_a_file_that_is_no_hdf5_is_refused(tmp_path, exported):
     (tmp_path / "text.h5").write_text("dear")
     for path in (tmp_path / "text.h5", tmp_path / "none.h5", tmp_path):
         with pytest.raises(InputError, match="is no HDF5 file"):
@@ -182,19 +184,19 @@ def assert_no_flip_is_silent(exported, whole, folder, seeds):
         spoiled = bytearray(data)
         spoiled[rng.integers(len(data))] ^= 1 << rng.integers(8)
         exported.write_bytes(bytes(spoiled))
-        place = folder / f"{seed}.zarr"
+        store = folder / f"{seed}.zarr"
         try:
-            import_h5(exported, str(place))
+            import_h5(exported, str(store))
         except VaflowError:
             continue
-        got = content(place)
-        assert all(right[name] == got[name] for name in got), seed  # the bit decided nothing
+        got = content(store)
+        assert all(right[name] == got[name] for name in got), seed  # the bit was padding
 
 
-def test_a_flipped_bit_gives_no_other_record(exported, whole, tmp_path):
+def test_a_flipped_bit_is_found_or_changes_nothing(exported, whole, tmp_path):
     assert_no_flip_is_silent(exported, whole, tmp_path, range(25))
 
 
 @pytest.mark.torture
-def test_five_hundred_flipped_bits_give_no_other_record(exported, whole, tmp_path):
+def test_each_of_five_hundred_flipped_bits_is_found_or_changes_nothing(exported, whole, tmp_path):
     assert_no_flip_is_silent(exported, whole, tmp_path, range(500))

@@ -1,4 +1,4 @@
-"""A store on an object store, asked by S3's own protocol of a server on this machine."""
+"""A store on an object store: an S3 server (moto) on this machine."""
 
 import json
 import os
@@ -30,7 +30,7 @@ from features.manifest.manifest import write_manifest
 from features.store.feature_store import FeatureStore, absolute_path, backend_at
 from features.store.s3_client import CONNECT_S, filesystem, s3_errors
 from flows.command.main import main
-from models.runs.checkpoint import FILE
+from models.runs.folder import HEAD_FILE
 from models.stages.score_head import score_head
 from models.stages.train_head import train_head
 from tests.helpers.small_heads import BRIEF, HEAD
@@ -124,7 +124,7 @@ def objects(files: S3FileSystem, url: str) -> dict[str, bytes]:
 
 
 def is_found(url: str) -> bool:
-    """Whether one is told that something is wrong."""
+    """Whether `verify` finds a problem."""
     try:
         return bool(verify(url).problems)
     except LaterVersion:  # a flip in the version
@@ -135,7 +135,7 @@ def key(url: str, *parts: str) -> str:
     return "/".join([url.removeprefix("s3://"), SPEC.name, *parts])
 
 
-def test_a_killed_upload_shows_the_old_record_none_or_the_new_and_a_killed_run_resumes(
+def test_a_killed_upload_leaves_the_old_record_none_or_the_new_and_a_killed_run_resumes(
     bucket, tmp_path
 ):
     done = subprocess.run(
@@ -145,14 +145,17 @@ def test_a_killed_upload_shows_the_old_record_none_or_the_new_and_a_killed_run_r
         env={**os.environ, "PYTHONPATH": str(TESTS.parent), "OMP_NUM_THREADS": "1"},
     )
     assert done.returncode == 0, done.stderr
-    said = json.loads(done.stdout)
-    # before the commit is deleted; before each of six files and the commit is put; not at all
-    assert said["replaced"] == ["old", *["missing"] * 7, "new"]
-    assert said["resumed"]["rest"] == 24 - 9
-    assert said["resumed"]["objects"] == 2 + 24 * 7
+    result = json.loads(done.stdout)
+    # killed before the commit is deleted; before a file or the commit is put; not killed
+    assert (result["states"][0], result["states"][-1]) == ("old", "new")
+    assert set(result["states"][1:-1]) == {"missing"}
+    # whenever the kill came, a clip that was complete is not read again, and no clip twice
+    assert result["complete"]
+    assert len(result["read again"]) == len(set(result["read again"]))
+    assert not set(result["complete"]) & set(result["read again"])
 
 
-def test_a_store_is_the_same_objects_as_the_files_of_a_folder(bucket, files, tmp_path):
+def test_a_store_has_the_objects_that_a_folder_has_as_files(bucket, files, tmp_path):
     write_tracks(tmp_path / "folder.zarr")
     store = FeatureStore.open(f"{bucket}/a/b.zarr", create=True)
     for clip, track in TRACKS.items():
@@ -166,22 +169,42 @@ def test_a_store_is_the_same_objects_as_the_files_of_a_folder(bucket, files, tmp
 
 def test_a_shorter_record_leaves_nothing_of_the_one_it_replaces(bucket, files, tmp_path):
     large, small = make_track(3000, 900), make_track(3, 900)
-    for place in (f"{bucket}/s.zarr", str(tmp_path / "folder.zarr")):
-        store = FeatureStore.open(place, create=True)
+    for path in (f"{bucket}/s.zarr", str(tmp_path / "folder.zarr")):
+        store = FeatureStore.open(path, create=True)
         for track in (large, small):
             store.write(SPEC, "a", track, source=SOURCE, provenance={})
     assert objects(files, f"{bucket}/s.zarr") == content(tmp_path / "folder.zarr")
 
 
-def test_a_commit_of_another_machine_is_not_overwritten(url, files):
-    place = backend_at(url)
+def put_before_the_commit(monkeypatch, data: bytes | None = None) -> None:
+    """Another machine commits these bytes, or the same, just before this one commits a record."""
+    real = S3FileSystem._call_s3
+
+    async def preceded(self, method, *rest, **keys):
+        if method == "put_object" and "IfNoneMatch" in keys:
+            others = {name: value for name, value in keys.items() if name != "IfNoneMatch"}
+            await real(self, method, *rest, **{**others, "Body": data or keys["Body"]})
+        return await real(self, method, *rest, **keys)
+
+    monkeypatch.setattr(S3FileSystem, "_call_s3", preceded)
+
+
+def test_the_commit_of_another_machine_is_not_overwritten(url, files, monkeypatch):
+    store, other = FeatureStore.open(url), files.cat_file(key(url, "a", "zarr.json"))
+    put_before_the_commit(monkeypatch, other)
     with pytest.raises(StoreError, match="committed by another machine at the same time"):
-        place._put_commit(files, f"{SPEC.name}/a", b"{}")
-    assert verify(url).problems == ()
-    place._put_commit(files, f"{SPEC.name}/a", files.cat_file(key(url, "a", "zarr.json")))  # ours
+        store.write(SPEC, "a", TRACKS["a"], source=SOURCE, provenance={"by": "this machine"})
+    assert files.cat_file(key(url, "a", "zarr.json")) == other
 
 
-def test_each_object_that_is_changed_missing_or_too_many_is_found(url, files):
+def test_a_commit_whose_answer_was_lost_is_not_taken_for_that_of_another_machine(url, monkeypatch):
+    store = FeatureStore.open(url)
+    put_before_the_commit(monkeypatch)
+    store.write(SPEC, "a", make_track(seed=3), source=SOURCE, provenance={})
+    assert same(store.read(SPEC.name, "a"), make_track(seed=3))
+
+
+def test_each_object_that_is_changed_missing_or_extra_is_found(url, files):
     whole = verify(url)
     assert (whole.problems, whole.n_records) == ((), 4)
     for name, data in objects(files, url).items():
@@ -200,14 +223,14 @@ def test_each_object_that_is_changed_missing_or_too_many_is_found(url, files):
     files.pipe_file(key(url, "a", "values/c/7/0"), b"stray")
     files.pipe_file(key(url, "zeros", "../../x"), b"leads out")
     files.pipe_file(f"{url.removeprefix('s3://')}/letter.txt", b"dear")
-    found = {problem.place: problem.what for problem in verify(url).problems}
+    found = {problem.path: problem.what for problem in verify(url).problems}
     assert found.pop("letter.txt") == "does not belong here; move it away"
     assert found.pop(f"{SPEC.name}/a/values/c/7/0") == "is one too many"
     assert "is no file of a record; delete it" in found.pop(f"{SPEC.name}/zeros")
     assert not found
 
 
-def test_what_is_wrong_is_put_away_and_counts_as_missing_or_corrupt(url, files):
+def test_repair_moves_wrong_objects_out_and_the_record_is_missing_or_corrupt(url, files):
     data = files.cat_file(key(url, "large", "values/c/0/0"))
     files.pipe_file(key(url, "large", "values/c/0/0"), data[:-1] + bytes([data[-1] ^ 1]))
     files.pipe_file(key(url, "zeros", "zarr.json"), b"")
@@ -215,7 +238,7 @@ def test_what_is_wrong_is_put_away_and_counts_as_missing_or_corrupt(url, files):
     store = FeatureStore.open(url)
     assert state_of(store, "zeros", SOURCE)[0] == "corrupt"
     done = repair(url, verify(url), [SPEC], set(TRACKS))
-    assert not done.left
+    assert not done.remaining
     assert state_of(store, "large", SOURCE) == (
         "corrupt",
         "values/c/0/0 is missing",
@@ -229,29 +252,29 @@ def test_what_is_wrong_is_put_away_and_counts_as_missing_or_corrupt(url, files):
 
 
 def test_a_mixture_of_two_records_is_never_read(url, files):
-    # each chunk has a checksum that holds: two machines wrote it at once
+    # as if two machines wrote it at once: the checksum of each chunk is right
     other = replace(TRACKS["a"], values=-TRACKS["a"].values)
     store = FeatureStore.open(url.replace("tracks", "other"), create=True)
     store.write(SPEC, "a", other, source=SOURCE, provenance={})
-    chunk = files.cat_file(key(store.place.path(), "a", "values/c/0/0"))
+    chunk = files.cat_file(key(store.backend.path(), "a", "values/c/0/0"))
     files.pipe_file(key(url, "a", "values/c/0/0"), chunk)
-    with pytest.raises(StoreError, match="values/c/0/0 was changed, or replaced"):
+    with pytest.raises(StoreError, match="values/c/0/0 was changed"):
         FeatureStore.open(url).read(SPEC.name, "a")
 
 
-def test_statistics_are_those_of_a_folder(url, bucket, files, tmp_path):
+def test_statistics_equal_those_of_a_folder(url, bucket, files, tmp_path):
     folder = str(tmp_path / "folder.zarr")
     files.pipe_file(key(url, "a", "values/c/0/0"), b"x" * 34)
     chunk = tmp_path / f"folder.zarr/{SPEC.name}/a/values/c/0/0"
     chunk.write_bytes(b"x" * 34)
     (found,), (wanted,) = statistics(url), statistics(folder)
     assert found.as_json() == wanted.as_json()
-    assert [each.clip for each in found.survey.damaged] == ["a", "large"]
+    assert [each.clip for each in found.summary.damaged] == ["a", "large"]
     with pytest.raises(InputError, match="no such bucket"):
         statistics("s3://bucket-none/s.zarr")
 
 
-def test_status_listing_and_info_are_those_of_a_folder(bucket, files, tmp_path):
+def test_status_listing_and_info_equal_those_of_a_folder(bucket, files, tmp_path):
     write_clips(tmp_path)
     url = copied(files, tmp_path / "s.zarr", f"{bucket}/s.zarr")
     folder = str(tmp_path / "s.zarr")
@@ -260,14 +283,14 @@ def test_status_listing_and_info_are_those_of_a_folder(bucket, files, tmp_path):
     assert info(url, "a") == info(folder, "a")
 
 
-def test_a_head_of_a_bucket_is_that_of_a_folder(bucket, files, tmp_path):
+def test_a_head_trained_from_a_bucket_equals_that_of_a_folder(bucket, files, tmp_path):
     planted = plant(tmp_path, ("train", "val"))
     url = copied(files, Path(planted.store), f"{bucket}/s.zarr")
     heads = []
     for name, store in (("folder", planted.store), ("bucket", url)):
         run = tmp_path / name
         train_head(run=run, head=HEAD, train=BRIEF, manifest=planted.manifest, store=store)
-        heads.append((run / FILE).read_bytes())
+        heads.append((run / HEAD_FILE).read_bytes())
     assert heads[0] == heads[1]
     scored = [score_head(run=tmp_path / name) for name in ("folder", "bucket")]
     assert scored[0].score == scored[1].score
@@ -288,7 +311,7 @@ def clips(tmp_path, make_video) -> list[Clip]:
     return listed
 
 
-def test_by_the_command_a_killed_extraction_resumes_and_all_that_follows_works(
+def test_a_killed_extraction_resumes_by_the_command_and_a_head_is_trained_and_scored(
     bucket, files, clips, tmp_path, tiny_clip, tiny_ast, capsys
 ):
     store, manifest = f"{bucket}/a/s.zarr", str(tmp_path / "m.jsonl")
@@ -328,17 +351,17 @@ def test_by_the_command_a_killed_extraction_resumes_and_all_that_follows_works(
     assert (scored["n_clips"], scored["n_frames"]) == (2, 2 * N_FRAMES)
 
 
-def test_what_works_on_folders_only_says_so(url):
+def test_garbage_collection_refuses_an_object_store(url):
     with pytest.raises(InputError, match="works on folders only; copy the store to a folder"):
         find_garbage(FeatureStore.open(url))
 
 
-def test_an_object_that_is_not_there_is_no_missing_bucket(url):
+def test_a_missing_object_is_not_a_missing_bucket(url):
     with pytest.raises(FileNotFoundError), s3_errors(url) as files:
         files.cat_file(f"{url.removeprefix('s3://')}/nothing")
 
 
-def test_a_url_is_held_to_its_form(environment):
+def test_an_invalid_url_is_refused(environment):
     for wrong in ("s3://bucket", "s3://bucket/a/../b", "s3://bucket//a", "s3://b?x/a"):
         with pytest.raises(InputError, match="is no s3://BUCKET/PREFIX"):
             backend_at(wrong)
@@ -351,15 +374,15 @@ def test_two_servers_have_two_work_folders(bucket, monkeypatch):
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
     assert backend_at(f"{bucket}/s").work != here
     monkeypatch.delenv("AWS_ENDPOINT_URL")
-    found = set()
+    work_folders = set()
     for region in ("eu-west-1", "us-east-2"):  # a bucket's name is the same in both
         S3FileSystem.clear_instance_cache()
         monkeypatch.setenv("AWS_REGION", region)
-        found.add(backend_at(f"{bucket}/s").work)
-    assert len(found) == 1
+        work_folders.add(backend_at(f"{bucket}/s").work)
+    assert len(work_folders) == 1
 
 
-def test_a_server_that_is_not_there_is_no_damage(url, monkeypatch):
+def test_an_unreachable_server_is_not_a_corrupt_record(url, monkeypatch):
     store = FeatureStore.open(url)
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
     S3FileSystem.clear_instance_cache()
@@ -372,7 +395,7 @@ def test_a_server_that_is_not_there_is_no_damage(url, monkeypatch):
 
 
 def configured(folder: Path, **options: object) -> subprocess.CompletedProcess[str]:
-    """How `vaflow ls` ends where fsspec's configuration has these options, and says the server."""
+    """Run `vaflow ls` with these options in fsspec's configuration."""
     (folder / "fsspec").mkdir(exist_ok=True)
     (folder / "fsspec" / "any.json").write_text(json.dumps({"s3": options}))
     inherited = {k: v for k, v in os.environ.items() if k != "AWS_ENDPOINT_URL"}
@@ -397,7 +420,7 @@ def test_options_come_from_the_configuration_of_fsspec_and_credentials_do_not(
     assert "AWS_SECRET_ACCESS_KEY" in refused.stderr
 
 
-def test_time_outs_may_be_configured_and_the_others_stay(environment, monkeypatch):
+def test_configured_time_outs_replace_the_defaults_one_by_one(environment, monkeypatch):
     quick = {"config_kwargs": {"read_timeout": 0.5}, "client_kwargs": {"region_name": "eu-west-1"}}
     monkeypatch.setitem(conf, "s3", quick)
     found = filesystem("s3://b/s")
@@ -406,7 +429,7 @@ def test_time_outs_may_be_configured_and_the_others_stay(environment, monkeypatc
     assert found.client_kwargs == {"region_name": "eu-west-1"}
 
 
-def test_credentials_in_a_variable_of_fsspec_are_of_the_environment(environment, monkeypatch):
+def test_credentials_in_an_environment_variable_of_fsspec_are_accepted(environment, monkeypatch):
     monkeypatch.setitem(conf, "s3", {"key": "k"})
     with pytest.raises(InputError, match="holds 'key', and credentials"):
         filesystem("s3://b/s")
@@ -414,7 +437,7 @@ def test_credentials_in_a_variable_of_fsspec_are_of_the_environment(environment,
     assert filesystem("s3://b/s").key == "k"
 
 
-def test_no_credentials_no_bucket_no_s3fs_are_named(url, monkeypatch):
+def test_missing_credentials_bucket_or_s3fs_are_named(url, monkeypatch):
     with pytest.raises(InputError, match="there is no such bucket on this server; make it"):
         FeatureStore.open("s3://no-such-bucket/s", create=True)
     with pytest.raises(InputError, match="there is no feature store at .*extract-features"):

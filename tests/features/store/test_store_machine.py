@@ -1,6 +1,6 @@
-"""A store against a dictionary: whatever is done to it in whatever order, both say the same.
+"""A store compared with a dictionary after any sequence of operations (Hypothesis).
 
-A record that was spoiled is known to be: it may be refused, and never read as something else.
+A record that was corrupted may be refused, and is never read as something else.
 """
 
 import os
@@ -28,17 +28,17 @@ SEEDS = st.integers(0, 3)
 
 
 class Killed(BaseException):
-    """The process ends here."""
+    """Raised where the process would be killed."""
 
 
 @contextmanager
-def killed_at(step: str, place: Path) -> Iterator[None]:
-    """Within, who publishes a record at `place` dies at a step; the dead tidy nothing up."""
+def killed_at(step: str, record: Path) -> Iterator[None]:
+    """Context manager: publishing the record is killed at a step, and nothing is cleaned up."""
     real, is_dead = os.rename, False
 
     def rename(source: Path, target: Path) -> None:
         nonlocal is_dead
-        is_last = Path(target) == place
+        is_last = Path(target) == record
         is_dead = is_dead or step == "staged" or (step == "away" and is_last)
         if not is_dead:
             real(source, target)
@@ -58,15 +58,15 @@ def source_of(seed: int) -> dict[str, str]:
 
 
 class StoreAgainstDictionary(RuleBasedStateMachine):
-    """`held` says which track each clip has; `spoiled` which records were harmed since."""
+    """`seeds` has the track of each clip, `corrupted` the records that were changed since."""
 
     def __init__(self) -> None:
         super().__init__()
         self.folder = Path(tempfile.mkdtemp())
         self.store = FeatureStore.open(self.folder / "0.zarr", create=True)
         self.n_moves = 0
-        self.held: dict[str, int] = {}
-        self.spoiled: set[str] = set()
+        self.seeds: dict[str, int] = {}
+        self.corrupted: set[str] = set()
 
     def teardown(self) -> None:
         shutil.rmtree(self.folder)
@@ -77,23 +77,23 @@ class StoreAgainstDictionary(RuleBasedStateMachine):
     @rule(clip=CLIPS, seed=SEEDS)
     def put(self, clip: str, seed: int) -> None:
         self.store.write(SPEC, clip, make_track(seed=seed), source=source_of(seed), provenance={})
-        self.held[clip] = seed
-        self.spoiled.discard(clip)
+        self.seeds[clip] = seed
+        self.corrupted.discard(clip)
 
     @rule(clip=CLIPS, seed=SEEDS, step=st.sampled_from(["staged", "away", "in"]))
     def crash(self, clip: str, seed: int, step: str) -> None:
-        """A writer is killed when it has staged, when the old is away, or when the new is in."""
+        """Kill a writer after staging, after moving the old record out, or after publishing."""
         was_there = os.path.lexists(self.record(clip))
         with killed_at(step, self.record(clip)), pytest.raises(Killed):
             self.store.write(
                 SPEC, clip, make_track(seed=seed), source=source_of(seed), provenance={}
             )
         if step == "in":
-            self.held[clip] = seed
-            self.spoiled.discard(clip)
+            self.seeds[clip] = seed
+            self.corrupted.discard(clip)
         elif step == "away" and was_there:
-            self.held.pop(clip, None)
-            self.spoiled.discard(clip)
+            self.seeds.pop(clip, None)
+            self.corrupted.discard(clip)
 
     @rule()
     def gc(self) -> None:
@@ -103,8 +103,8 @@ class StoreAgainstDictionary(RuleBasedStateMachine):
     @rule(clip=CLIPS)
     def gc_but_for(self, clip: str) -> None:
         remove_garbage(self.store, find_garbage(self.store, clips=[clip]))
-        self.held = {c: seed for c, seed in self.held.items() if c == clip}
-        self.spoiled &= {clip}
+        self.seeds = {c: seed for c, seed in self.seeds.items() if c == clip}
+        self.corrupted &= {clip}
 
     @rule()
     def move(self) -> None:
@@ -119,7 +119,7 @@ class StoreAgainstDictionary(RuleBasedStateMachine):
     @rule(clip=CLIPS, data=st.data())
     def corrupt(self, clip: str, data: st.DataObject) -> None:
         among = sorted(p for p in self.record(clip).rglob("*") if p.is_file())
-        if clip not in self.held or not among:
+        if clip not in self.seeds or not among:
             return
         path = data.draw(st.sampled_from(among), label="file")
         content = bytearray(path.read_bytes())
@@ -129,41 +129,41 @@ class StoreAgainstDictionary(RuleBasedStateMachine):
         else:
             content[bit // 8] ^= 1 << bit % 8
             path.write_bytes(bytes(content))
-        self.spoiled.add(clip) if self._is_spoiled(clip) else self.spoiled.discard(clip)
+        self.corrupted.add(clip) if self._is_corrupted(clip) else self.corrupted.discard(clip)
 
-    def _is_spoiled(self, clip: str) -> bool:
-        """The same bit may have flipped back."""
+    def _is_corrupted(self, clip: str) -> bool:
+        """Whether it is; the same bit may have been flipped back."""
         return any(p.clip == clip for p in verify(self.store.path).problems)
 
     @rule()
     def repair(self) -> None:
         repair(self.store.path, verify(self.store.path), [SPEC], ["a", "b", "c"])
-        assert verify(self.store.path).problems == () or self.spoiled
-        for clip in self.spoiled & self.held.keys():
-            self.put(clip, self.held[clip])
+        assert verify(self.store.path).problems == () or self.corrupted
+        for clip in self.corrupted & self.seeds.keys():
+            self.put(clip, self.seeds[clip])
 
     @rule(clip=CLIPS)
     def read(self, clip: str) -> None:
-        if clip not in self.held or clip in self.spoiled:
+        if clip not in self.seeds or clip in self.corrupted:
             with pytest.raises(StoreError):
                 self.store.read(SPEC.name, clip)
         else:
-            assert same(self.store.read(SPEC.name, clip), make_track(seed=self.held[clip]))
+            assert same(self.store.read(SPEC.name, clip), make_track(seed=self.seeds[clip]))
 
     @invariant()
     def states_are_those_of_the_dictionary(self) -> None:
         for clip in ("a", "b", "c"):
-            state, _ = state_of(self.store, clip, source_of(self.held.get(clip, 0)))
-            if clip not in self.held:
+            state, _ = state_of(self.store, clip, source_of(self.seeds.get(clip, 0)))
+            if clip not in self.seeds:
                 assert state == "missing"
-            elif clip not in self.spoiled:
+            elif clip not in self.corrupted:
                 assert state == "complete"
-                other = source_of(self.held[clip] + 1)
+                other = source_of(self.seeds[clip] + 1)
                 assert state_of(self.store, clip, other)[0] == "stale"
 
     @invariant()
-    def verify_names_what_was_spoiled_and_nothing_else(self) -> None:
-        assert {p.clip for p in verify(self.store.path).problems} == self.spoiled
+    def verify_names_the_corrupted_records_only(self) -> None:
+        assert {p.clip for p in verify(self.store.path).problems} == self.corrupted
 
 
 def run(examples: int, steps: int) -> None:
@@ -175,10 +175,10 @@ def run(examples: int, steps: int) -> None:
     )
 
 
-def test_a_store_is_a_dictionary():
+def test_a_store_behaves_like_a_dictionary():
     run(12, 12)
 
 
 @pytest.mark.torture
-def test_a_store_is_a_dictionary_for_long():
+def test_a_store_behaves_like_a_dictionary_in_long_runs():
     run(300, 50)

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from features.synthetic.background_sound import background
+from features.synthetic.background_sound import background_audio
 from features.synthetic.expression import DEFAULT_DIFFICULTY
 from features.synthetic.voice import SPEECH_LEVEL, SYNTH_HZ
 
@@ -15,7 +15,7 @@ SECONDS = 20
 
 def heard(seed: int = 0, **changes: float) -> np.ndarray:
     rng = np.random.default_rng(seed)
-    return background(rng, SECONDS * SYNTH_HZ, replace(PLAIN, **changes)).astype(np.float64)
+    return background_audio(rng, SECONDS * SYNTH_HZ, replace(PLAIN, **changes)).astype(np.float64)
 
 
 def level_db(sound: np.ndarray) -> float:

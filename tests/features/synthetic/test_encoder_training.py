@@ -21,9 +21,9 @@ from features.synthetic.captions import (
     PARTS,
     TAGS,
     UNSAID,
-    describe,
     part_levels,
     tag_scores,
+    write_caption,
 )
 from features.synthetic.expression import FACE_CUES, FACE_WEIGHTS
 from features.synthetic.face import Look, draw_single
@@ -40,7 +40,7 @@ from features.synthetic.training.clip import (
 )
 from features.synthetic.training.loop import batches, schedule
 from features.synthetic.training.train import WEIGHTS
-from features.synthetic.training_data import picture_chunk, sound_chunk
+from features.synthetic.training_data import audio_chunk, face_chunk
 from features.system.files import sha256_of
 
 MAX_BYTES = 16e6  # of all weights in git
@@ -74,14 +74,14 @@ def test_no_rendered_set_can_draw_from_the_encoders_branch(monkeypatch, tmp_path
     monkeypatch.setattr(lessons, "SUBJECTS_PER_CHUNK", 1)
     monkeypatch.setattr(lessons, "VOICES_PER_CHUNK", 1)
     writer.render(tmp_path / "set", clips=2, seconds=1.0, seed=3, workers=1)
-    picture_chunk(3, 0, 64)
-    sound_chunk(3, 0, 1.0, (0.5,))
+    face_chunk(3, 0, 64)
+    audio_chunk(3, 0, 1.0, (0.5,))
     assert branches == {"rendered": {RENDERED_BRANCH}, "encoders": {ENCODER_BRANCH}}
 
 
 def test_a_chunk_repeats_and_another_chunk_is_of_others(monkeypatch):
     monkeypatch.setattr(lessons, "SUBJECTS_PER_CHUNK", 1)
-    one, again, other = picture_chunk(1, 0, 64), picture_chunk(1, 0, 64), picture_chunk(1, 1, 64)
+    one, again, other = face_chunk(1, 0, 64), face_chunk(1, 0, 64), face_chunk(1, 1, 64)
     assert one.texts == again.texts
     np.testing.assert_array_equal(one.pixels, again.pixels)
     assert one.texts != other.texts
@@ -90,7 +90,7 @@ def test_a_chunk_repeats_and_another_chunk_is_of_others(monkeypatch):
 def test_captions_are_words_without_numbers_and_never_a_region_text():
     rng = np.random.default_rng(0)
     levels = part_levels(np.zeros(len(FACE_CUES)), 0.3, 1.0)
-    texts = [describe(rng, levels, rng.normal(0, 1.2, 2)).text for _ in range(3000)]
+    texts = [write_caption(rng, levels, rng.normal(0, 1.2, 2)).text for _ in range(3000)]
     assert len(set(texts)) > 2000
     assert not any(character.isdigit() for text in texts for character in text)
     assert not any(word in text for text in texts for word in ("valence", "arousal"))
@@ -116,7 +116,7 @@ def test_a_caption_claims_what_it_says():
     rng = np.random.default_rng(1)
     smiling = np.array([2.0 if name == "smile" else 0.0 for name in FACE_CUES])
     levels = part_levels(smiling, 0.25, 1.0)
-    said = [describe(rng, levels, np.array([1.5, 0.3])) for _ in range(400)]
+    said = [write_caption(rng, levels, np.array([1.5, 0.3])) for _ in range(400)]
     claimed = [caption for caption in said if caption.claims[0] != UNSAID]
     up = [caption for caption in claimed if caption.claims[0] == 2]
     assert len(up) / len(claimed) > 0.85  # some are wrong, on purpose
@@ -146,9 +146,9 @@ def test_what_shows_counts_not_what_is_meant():
 def test_a_true_caption_of_another_picture_is_no_wrong_answer():
     happy, sad = (FEELING_NAMES.index(name) for name in ("happy", "sad"))
     levels = np.array([[2, 1], [0, 1]], dtype=np.int8)
-    felt = np.array([FEELINGS["happy"], FEELINGS["sad"]], dtype=np.float32)
+    felt_va = np.array([FEELINGS["happy"], FEELINGS["sad"]], dtype=np.float32)
     claims = np.array([[2, UNSAID], [UNSAID, 1], [UNSAID, UNSAID], [0, UNSAID]], dtype=np.int8)
-    fit = caption_fit(levels, felt, claims, np.array([UNSAID, UNSAID, happy, sad]))
+    fit = caption_fit(levels, felt_va, claims, np.array([UNSAID, UNSAID, happy, sad]))
     # a claim borne out fits whoever's it is; happy lies 2.8 standard deviations from sad
     np.testing.assert_allclose(fit, [[1, 1, 1, 0], [0, 1, 0, 1]], atol=1e-4)
 

@@ -5,7 +5,7 @@ from dataclasses import fields, replace
 import numpy as np
 import pytest
 
-from features.synthetic.actor import TURN_LIMIT, perform
+from features.synthetic.actor import TURN_LIMIT, draw_actor
 from features.synthetic.expression import (
     DEFAULT_DIFFICULTY,
     FACE_CUES,
@@ -20,7 +20,7 @@ from features.synthetic.expression import (
 from features.synthetic.face import CROP_PX, Look, draw_single
 from features.synthetic.identity import draw_face_identity, draw_voice_identity
 from features.synthetic.scene import draw_scene
-from features.synthetic.trajectory import GRID_HZ, Course, draw_course
+from features.synthetic.trajectory import GRID_HZ, Trajectory, draw_trajectory
 from features.synthetic.voice import SYNTH_HZ, plan_speech, synthesise
 
 NO_NOISE = replace(
@@ -30,8 +30,8 @@ NO_NOISE = replace(
 GREY = (128, 128, 128)
 
 
-def still(valence: float, arousal: float, n_steps: int = 150) -> Course:
-    return Course(np.full(n_steps, valence), np.full(n_steps, arousal))
+def still(valence: float, arousal: float, n_steps: int = 150) -> Trajectory:
+    return Trajectory(np.full(n_steps, valence), np.full(n_steps, arousal))
 
 
 def neutral(**cues: float) -> Look:
@@ -40,8 +40,8 @@ def neutral(**cues: float) -> Look:
 
 def test_without_noise_a_cue_is_its_weights_times_what_is_felt():
     rng = np.random.default_rng(0)
-    course = still(0.074 + 0.402, 0.297)  # one standard deviation of valence, none of arousal
-    cues = face_cues(rng, course, draw_temper(rng, NO_NOISE), NO_NOISE)
+    trajectory = still(0.074 + 0.402, 0.297)  # one standard deviation of valence, none of arousal
+    cues = face_cues(rng, trajectory, draw_temper(rng, NO_NOISE), NO_NOISE)
     np.testing.assert_allclose(cues[7], [weight[0] for weight in FACE_WEIGHTS.values()])
 
 
@@ -49,15 +49,15 @@ def test_the_face_tells_valence_better_and_the_voice_arousal():
     rng = np.random.default_rng(1)
     told = {"face": np.zeros(2), "voice": np.zeros(2)}
     for _ in range(30):
-        course = draw_course(rng, 15.0, rng.standard_normal(2))
+        trajectory = draw_trajectory(rng, 15.0, rng.standard_normal(2))
         temper = draw_temper(rng, DEFAULT_DIFFICULTY)
         for name, cues in (
-            ("face", face_cues(rng, course, temper, DEFAULT_DIFFICULTY)),
-            ("voice", voice_cues(rng, course, temper, DEFAULT_DIFFICULTY)),
+            ("face", face_cues(rng, trajectory, temper, DEFAULT_DIFFICULTY)),
+            ("voice", voice_cues(rng, trajectory, temper, DEFAULT_DIFFICULTY)),
         ):
             design = np.column_stack([cues, np.ones(len(cues))])
-            fit = design @ np.linalg.lstsq(design, course.standard(), rcond=None)[0]
-            told[name] += fit.var(axis=0) / course.standard().var(axis=0) / 30
+            fit = design @ np.linalg.lstsq(design, trajectory.standard(), rcond=None)[0]
+            told[name] += fit.var(axis=0) / trajectory.standard().var(axis=0) / 30
     assert told["voice"][1] > told["voice"][0]
     assert told["face"][0] > told["voice"][0]
 
@@ -102,7 +102,7 @@ def test_a_head_that_turns_away_hides_its_face_bit_by_bit():
 
 def test_a_head_turns_away_and_a_hand_comes_up_now_and_then():
     difficulty = replace(DEFAULT_DIFFICULTY, turned_per_min=20.0, hands_per_min=20.0)
-    person = perform(np.random.default_rng(1), still(0.2, 0.3, 1500), SYNTH_HZ, difficulty)
+    person = draw_actor(np.random.default_rng(1), still(0.2, 0.3, 1500), SYNTH_HZ, difficulty)
     for track in (np.abs(person.turned), person.hand):
         assert track.max() == 1
         assert 0.05 < (track > 0).mean() < 0.8
@@ -112,7 +112,7 @@ def test_a_head_turns_away_and_a_hand_comes_up_now_and_then():
     pose, look = person.at(i / GRID_HZ, (50.0, 50.0), 20.0)
     assert (look.turned, pose.yaw) == (person.turned[i], person.turn[i, 0])
     calm = replace(difficulty, turned_per_min=0.0, hands_per_min=0.0)
-    still_person = perform(np.random.default_rng(1), still(0.2, 0.3, 1500), SYNTH_HZ, calm)
+    still_person = draw_actor(np.random.default_rng(1), still(0.2, 0.3, 1500), SYNTH_HZ, calm)
     assert not still_person.turned.any()
     assert not still_person.hand.any()
 
@@ -179,8 +179,8 @@ def test_pitch_rises_by_three_semitones_per_standard_deviation():
 def test_beside_the_person_the_picture_knows_nothing_of_v_or_a():
     def picture(valence: float, arousal: float) -> np.ndarray:
         scene = draw_scene(np.random.default_rng(2), (320, 240), 1, 3.0)
-        course = still(valence, arousal)
-        person = perform(np.random.default_rng(3), course, SYNTH_HZ, DEFAULT_DIFFICULTY)
+        trajectory = still(valence, arousal)
+        person = draw_actor(np.random.default_rng(3), trajectory, SYNTH_HZ, DEFAULT_DIFFICULTY)
         seen = person.at(1.0, scene.homes_px[0], scene.half_heights_px[0])
         return scene.frame(np.random.default_rng(4), 1.0, ((person.face, *seen),))
 
@@ -194,6 +194,6 @@ def test_beside_the_person_the_picture_knows_nothing_of_v_or_a():
 def test_a_person_is_the_same_for_the_same_stream():
     def one() -> np.ndarray:
         rng = np.random.default_rng(8)
-        return perform(rng, still(0.3, 0.5, 100), SYNTH_HZ, DEFAULT_DIFFICULTY).sound
+        return draw_actor(rng, still(0.3, 0.5, 100), SYNTH_HZ, DEFAULT_DIFFICULTY).sound
 
     np.testing.assert_array_equal(one(), one())

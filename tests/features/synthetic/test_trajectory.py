@@ -11,9 +11,9 @@ from features.synthetic.trajectory import (
     GRID_HZ,
     VALENCE_MEAN,
     VALENCE_SD,
-    Course,
+    Trajectory,
     clip_levels,
-    draw_course,
+    draw_trajectory,
     smooth_noise,
 )
 
@@ -21,15 +21,15 @@ SECONDS = 20.0
 
 
 @pytest.fixture(scope="module")
-def courses() -> list[Course]:
+def courses() -> list[Trajectory]:
     """Many clips of one set."""
     rng = np.random.default_rng(11)
-    return [draw_course(rng, SECONDS, level) for level in clip_levels(rng, 400)]
+    return [draw_trajectory(rng, SECONDS, level) for level in clip_levels(rng, 400)]
 
 
 def test_the_moments_are_those_of_the_real_training_set(courses):
-    v = np.concatenate([course.valence for course in courses])
-    a = np.concatenate([course.arousal for course in courses])
+    v = np.concatenate([trajectory.valence for trajectory in courses])
+    a = np.concatenate([trajectory.arousal for trajectory in courses])
     assert v.mean() == pytest.approx(VALENCE_MEAN, abs=0.03)
     assert v.std() == pytest.approx(VALENCE_SD, abs=0.03)
     assert a.mean() == pytest.approx(AROUSAL_MEAN, abs=0.03)
@@ -42,22 +42,22 @@ def test_the_moments_are_those_of_the_real_training_set(courses):
 
 def test_clips_differ_in_their_means_and_move_within(courses):
     for axis, whole_sd in (("valence", VALENCE_SD), ("arousal", AROUSAL_SD)):
-        means = np.array([getattr(course, axis).mean() for course in courses])
-        within = np.array([getattr(course, axis).std() for course in courses])
+        means = np.array([getattr(trajectory, axis).mean() for trajectory in courses])
+        within = np.array([getattr(trajectory, axis).std() for trajectory in courses])
         assert 0.35 < means.std() / whole_sd < 0.85
         assert np.median(within) / whole_sd > 0.5
 
 
 def test_a_course_is_smooth_from_frame_to_frame_and_forgets_over_seconds(courses):
-    v = np.stack([course.valence - VALENCE_MEAN for course in courses])
+    v = np.stack([trajectory.valence - VALENCE_MEAN for trajectory in courses])
     lag = [float((v[:, n:] * v[:, : v.shape[1] - n]).mean()) for n in (0, 2, int(8 * GRID_HZ))]
     assert lag[1] / lag[0] > 0.99  # 40 ms
     assert lag[2] / lag[0] < 0.5  # 8 s
 
 
 def test_a_course_is_read_between_grid_points_on_a_line():
-    course = Course(valence=np.array([0.0, 0.5, 1.0]), arousal=np.array([0.0, -0.2, -0.2]))
-    at = course.at(np.array([0.0, 0.5 / GRID_HZ, 1.0 / GRID_HZ, 9.0]))
+    trajectory = Trajectory(valence=np.array([0.0, 0.5, 1.0]), arousal=np.array([0.0, -0.2, -0.2]))
+    at = trajectory.at(np.array([0.0, 0.5 / GRID_HZ, 1.0 / GRID_HZ, 9.0]))
     np.testing.assert_allclose(at, [[0, 0], [0.25, -0.1], [0.5, -0.2], [1.0, -0.2]])
 
 

@@ -32,7 +32,7 @@ def test_what_is_freed_is_taken_again_without_a_new_page():
     assert faults("assert keep_freed_memory()") * 10 < faults("")
 
 
-def test_within_no_cycle_is_looked_for_and_afterwards_as_before():
+def test_the_collector_is_paused_inside_and_restored_afterwards():
     assert gc.isenabled()
     with gc_paused(), gc_paused():
         assert not gc.isenabled()

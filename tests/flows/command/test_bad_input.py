@@ -86,7 +86,7 @@ MEDIA = (
     Row("video a text", text(A, "none"), EXTRACT, 1, "c0.mp4 cannot be decoded .*; replace"),
     Row("video of 0 bytes", text(A, ""), EXTRACT, 1, r"c0.mp4 is empty \(0 bytes\); replace"),
     Row("video a folder", line(0, video="crops"), EXTRACT, 1, r"crops cannot be read \(Is a dir"),
-    Row("sound only", sound_only, EXTRACT, 1, "c0.mp4 has no picture; give", all_but("c0")),
+    Row("sound only", sound_only, EXTRACT, 1, "c0.mp4 has no video; give", all_but("c0")),
     Row(
         "pictures only", pictures_only, EXTRACT, 0, "note: c0: the clip has no sound", all_but("c0")
     ),
@@ -121,7 +121,11 @@ MEDIA = (
         "crop missing", gone("crops/00009.jpg"), EXTRACT, 0, "1 extracted, 7 already", all_but("c1")
     ),
     Row(
-        "crop corrupt", cut("crops/00003.jpg"), EXTRACT, 1, "00003.jpg is no whole picture .*; repl"
+        "crop corrupt",
+        cut("crops/00003.jpg"),
+        EXTRACT,
+        1,
+        "00003.jpg is not a complete image .*; repl",
     ),
     Row("crop of another size", crop(3, 256), EXTRACT, 0, "1 extracted, 7 already", all_but("c1")),
     Row("crops of 96 px", crops_of_one_size(96), EXTRACT, 0, "1 extracted, 7 alr", all_but("c1")),
@@ -152,24 +156,54 @@ LABELS = (
         "a word", label_row(6, "0.1,happy"), TRAIN, 2, "c0.txt, line 6: expected two .*'0.1,happy'"
     ),
     Row("out of range", label_row(6, "0.1,1.2"), TRAIN, 2, r"c0.txt, line 6: .* outside \[-1, 1\]"),
-    Row("one -5 of two", label_row(6, "-5,0.2"), TRAIN, 2, "line 6: .* must stand in both columns"),
+    Row("one -5 of two", label_row(6, "-5,0.2"), TRAIN, 2, "line 6: .* both columns must have it"),
     Row("no row", text("c0.txt", "valence,arousal\n"), TRAIN, 2, "c0.txt has a header but no row"),
     Row("no file", gone("c0.txt"), TRAIN, 2, r"c0.txt cannot be read \(No such file.*correct `lab"),
     Row("no text", text("c0.txt", b"\xff\xfe"), TRAIN, 2, r"c0.txt cannot be read \(it is no text"),
     Row("no labels", line(0, labels=None), TRAIN, 2, "1 clips to train on have no labels .*; give"),
     Row("3 rows more", n_rows(33), TRAIN, 0, "train-head: 1 epochs", the_store),
-    Row("4 rows more", n_rows(34), TRAIN, 2, "34 label rows but 30 .* at most 3.*max_rows_apart=N"),
     Row(
-        "4 rows fewer", n_rows(26), TRAIN, 2, "26 label rows but 30 .* at most 3.*max_rows_apart=N"
-    ),
-    Row("allowed", n_rows(34), f"{TRAIN} max_rows_apart=4", 0, "train-head: 1 epochs", the_store),
-    Row("5, 4 allowed", n_rows(35), f"{TRAIN} max_rows_apart=4", 2, "35 label .* by at most 4"),
-    Row("scored", n_rows(34, "c2.txt"), SCORE, 2, "clip 'c2': 34 label rows .*max_rows_apart=N"),
-    Row(
-        "scored, allowed", n_rows(34, "c2.txt"), f"{SCORE} max_rows_apart=4", 0, "64 fr", the_store
+        "4 rows more",
+        n_rows(34),
+        TRAIN,
+        2,
+        "34 label rows but 30 .* at most 3.*max_length_mismatch=N",
     ),
     Row(
-        "less than none", nothing, f"{TRAIN} max_rows_apart=-1", 2, "max_rows_apart = -1: .* equal"
+        "4 rows fewer",
+        n_rows(26),
+        TRAIN,
+        2,
+        "26 label rows but 30 .* at most 3.*max_length_mismatch=N",
+    ),
+    Row(
+        "allowed",
+        n_rows(34),
+        f"{TRAIN} max_length_mismatch=4",
+        0,
+        "train-head: 1 epochs",
+        the_store,
+    ),
+    Row(
+        "5, 4 allowed", n_rows(35), f"{TRAIN} max_length_mismatch=4", 2, "35 label .* by at most 4"
+    ),
+    Row(
+        "scored", n_rows(34, "c2.txt"), SCORE, 2, "clip 'c2': 34 label rows .*max_length_mismatch=N"
+    ),
+    Row(
+        "scored, allowed",
+        n_rows(34, "c2.txt"),
+        f"{SCORE} max_length_mismatch=4",
+        0,
+        "64 fr",
+        the_store,
+    ),
+    Row(
+        "less than none",
+        nothing,
+        f"{TRAIN} max_length_mismatch=-1",
+        2,
+        "max_length_mismatch = -1: .* equal",
     ),
     Row("constant", constant("c0.txt"), TRAIN, 0, "note: c0: every ann.* same label", the_store),
     Row("constant, scored", constant("c3.txt"), SCORE, 0, "note: c3: every annotat", the_store),
@@ -353,7 +387,13 @@ no_record = several(begun, text("folds/ensemble.json", "{"))
 RUN = (
     Row("a file", nothing, f"{TRAIN} run=m.jsonl", 2, "run = m.jsonl: m.jsonl is no folder; give"),
     Row("below a file", nothing, f"{TRAIN} run=m.jsonl/r", 2, "m.jsonl is no folder; give another"),
-    Row("another folder", nothing, f"{TRAIN} run=crops", 2, "crops holds files that are no run's"),
+    Row(
+        "another folder",
+        nothing,
+        f"{TRAIN} run=crops",
+        2,
+        "crops holds files that do not belong to a run",
+    ),
     Row(
         "no head",
         gone("r/head.safetensors"),
@@ -361,7 +401,9 @@ RUN = (
         2,
         "there is no trained head at r.*; run train",
     ),
-    Row("half a head", cut("r/head.safetensors"), SCORE, 2, "is no head of vaflow, or is damaged"),
+    Row(
+        "half a head", cut("r/head.safetensors"), SCORE, 2, "is not a head of vaflow, or is damaged"
+    ),
     Row(
         "half a head, again", cut("r/head.safetensors"), TRAIN, 0, "train-head: 1 epochs", the_store
     ),
@@ -384,7 +426,7 @@ RUN = (
         text("r/config.yaml", "a: ["),
         SCORE,
         2,
-        "no config of train-head: line 1, col",
+        "not a config of train-head: line 1, col",
     ),
     Row(
         "later config",
@@ -620,11 +662,11 @@ def test_a_clip_whose_rows_are_far_from_its_frames_is_left_out_of_the_index_unle
         n_rows(n, f"set/VA_Estimation_Challenge/Train_Set/{name}.txt")(folder)
     index = "index affwild2 set -o i.jsonl"
     written = all_but("i.jsonl")
-    says = r"left out: far: 34 rows, but 30 frames \(\+4\); at most 3 .*--max-rows-apart N"
+    says = r"left out: far: 34 rows, but 30 frames \(\+4\); at most 3 .*--max-length-mismatch N"
     for row in (
         Row("", nothing, index, 1, says, written),
-        Row("", nothing, f"{index} --max-rows-apart 4", 0, "index: 2 clips", written),
-        Row("", nothing, f"{index} --max-rows-apart -1", 2, "max_rows_apart: .*or equal to 0"),
+        Row("", nothing, f"{index} --max-length-mismatch 4", 0, "index: 2 clips", written),
+        Row("", nothing, f"{index} --max-length-mismatch -1", 2, "length_mismatch: .*equal to 0"),
         Row("", constant("set/VA_Estimation_Challenge/Train_Set/near.txt"), index, 1,
             "note: near: every row has the same label; is it a placeholder", written),
     ):  # fmt: skip
@@ -670,7 +712,7 @@ def test_a_file_that_may_not_grow_is_one_line(folder):
     features, head = in_a_process(
         folder, f"{EXTRACT} store=new.zarr", f"{TRAIN} run=new", limit="ulimit -S -f 1"
     )
-    shared = "the memory shared with a process that decodes"  # such a limit holds for it, too
+    shared = "the memory shared with the decoding process"  # such a limit holds for it, too
     for (status, said), what in ((features, shared), (head, r"\S*new\S*")):
         assert status == 1
         assert re.fullmatch(rf"vaflow: {what}: File too large; .* `ulimit -f`.* is kept\n", said)

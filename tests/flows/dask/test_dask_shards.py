@@ -1,10 +1,10 @@
-"""Shards on real Dask workers, one of which is killed."""
+"""Extraction on real Dask workers, one of which is killed."""
 
 import os
 import signal
 import socket
 import threading
-import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,8 +20,8 @@ from features.extraction.options import ExtractionOptions
 from features.maintenance.status import status
 from features.maintenance.verify import verify
 from features.manifest.manifest import write_manifest
-from features.media.limits import DEFAULT_LIMITS
 from features.store.feature_store import FeatureStore
+from features.system.locks import HeldLock
 from flows.dask.cluster import cluster, connected, default_workers, n_workers_of
 from flows.dask.shards import extract_on_dask
 from tests.helpers.small_media import tone
@@ -31,7 +31,7 @@ N_CLIPS = 64
 
 @pytest.fixture(scope="module")
 def scheduler():
-    """Two workers on this machine, each a process that can be killed; another takes its place."""
+    """A scheduler with two workers, processes that are replaced when they are killed."""
     with cluster(None, 2) as address:
         yield address
 
@@ -51,126 +51,140 @@ def manifest(tmp_path, make_video) -> Path:
     return tmp_path / "m.jsonl"
 
 
-def request_of(store: Path, encoders, *, device="cpu", force=False) -> ExtractionOptions:
-    return ExtractionOptions(
-        str(store), encoders, device, None, 1, DEFAULT_LIMITS, failed=False, force=force
-    )
+@pytest.fixture
+def options(tmp_path, encoders):
+    return ExtractionOptions(str(tmp_path / "s.zarr"), encoders, device="cpu", readers=1)
 
 
-def run(manifest, store, encoders, scheduler, *, on_next=lambda: True, **keys):
-    told = []
-    result = extract_on_dask(
-        manifest,
-        request_of(store, encoders, **keys),
-        only=(),
-        scheduler=scheduler,
-        workers=2,
-        on_outcome=lambda outcome, n_all: told.append((outcome, n_all)),
-        on_next=on_next,
-    )
-    return result, told
+@pytest.fixture
+def visual(options):
+    return replace(options, encoders=options.encoders[:1])
 
 
-def same(left: Path, right: Path) -> bool:
-    """Whether two stores hold the same tracks, bit by bit."""
-    a, b = FeatureStore.open(str(left)), FeatureStore.open(str(right))
+def claim_a_clip(options: ExtractionOptions) -> HeldLock:
+    """Claim a clip, so that a run cannot end before the claim is released."""
+    store = FeatureStore.open(options.store, create=True)
+    lock = store.claim(options.encoders[0].spec().name, "c00")
+    assert lock is not None
+    return lock
+
+
+def assert_same_tracks(left: str, right: str) -> None:
+    """Check that two stores hold the same tracks bit by bit."""
+    a, b = FeatureStore.open(left), FeatureStore.open(right)
     assert a.feature_sets() == b.feature_sets()
-    clips = [f"c{k:02d}" for k in range(N_CLIPS)]
-    tracks = [(a.read(n, c), b.read(n, c)) for n in a.feature_sets() for c in clips]
-    return all(
-        (x.values.tobytes(), x.time_s.tobytes(), x.valid.tobytes())
-        == (y.values.tobytes(), y.time_s.tobytes(), y.valid.tobytes())
-        for x, y in tracks
-    )
+    for name in a.feature_sets():
+        for clip in (f"c{k:02d}" for k in range(N_CLIPS)):
+            x, y = a.read(name, clip), b.read(name, clip)
+            assert x.values.tobytes() == y.values.tobytes()
+            assert x.time_s.tobytes() == y.time_s.tobytes()
+            assert x.valid.tobytes() == y.valid.tobytes()
 
 
-def published(store: Path) -> dict[str, tuple[int, int]]:
-    """Each record by its commit: a record that is made again is another file."""
-    found = {}
-    for path in store.glob("*/*/zarr.json"):
-        looked = path.stat()
-        found[f"{path.parent.parent.name}/{path.parent.name}"] = (looked.st_ino, looked.st_mtime_ns)
-    return found
+def published(store: str) -> dict[str, tuple[int, int]]:
+    """The inode and the time of each record's commit, which change if it is published again."""
+    commits = {}
+    for path in Path(store).glob("*/*/zarr.json"):
+        found = path.stat()
+        commits[f"{path.parent.parent.name}/{path.parent.name}"] = (found.st_ino, found.st_mtime_ns)
+    return commits
 
 
-def test_a_worker_that_is_killed_costs_nothing_but_time(manifest, encoders, tmp_path, scheduler):
-    store = tmp_path / "dask.zarr"
-    first: dict[str, tuple[int, int]] = {}
+def test_a_killed_worker_is_replaced_and_each_clip_is_published_once(
+    manifest, options, tmp_path, scheduler
+):
+    before_kill: dict[str, tuple[int, int]] = {}
+    reported, lock, has_ended = [], claim_a_clip(options), threading.Event()
+
     with connected(scheduler) as client:
-        before = set(client.run(os.getpid).values())
-        over = threading.Event()
+        workers = set(client.run(os.getpid).values())
 
-        def kill_one_and_watch():
-            killed = False
-            while not over.is_set():
-                for name, looked in published(store).items():
-                    first.setdefault(name, looked)
-                if not killed and len(first) >= 10:
-                    os.kill(min(before), signal.SIGKILL)
-                    killed = True
-                time.sleep(0.02)
+        def kill_a_worker() -> None:
+            while len(before_kill) < 10 and not has_ended.wait(0.02):
+                before_kill.update(published(options.store))
+            os.kill(min(workers), signal.SIGKILL)
+            lock.release()  # until here the run could not end
 
-        watcher = threading.Thread(target=kill_one_and_watch)
-        watcher.start()
+        killer = threading.Thread(target=kill_a_worker)
+        killer.start()
         try:
-            result, told = run(manifest, store, encoders, scheduler)
+            result = extract_on_dask(
+                manifest,
+                options,
+                scheduler=scheduler,
+                workers=2,
+                on_outcome=lambda outcome, total: reported.append((outcome, total)),
+            )
         finally:
-            over.set()
-            watcher.join()
-        assert set(client.run(os.getpid).values()) != before  # it was killed
+            has_ended.set()
+            killer.join()
+        client.wait_for_workers(2)
+        assert min(workers) not in client.run(os.getpid).values()
+
     assert result.counts == {"extracted": 2 * N_CLIPS}
-    assert all(n_all == 2 * N_CLIPS for _, n_all in told)
-    final = published(store)
+    assert all(total == 2 * N_CLIPS for _, total in reported)
+    final = published(options.store)
     assert len(final) == 2 * N_CLIPS
-    assert {name: final[name] for name in first} == first  # each was published once
-    assert not verify(str(store)).problems
-    assert status(str(store), manifest).is_complete
-    extract_features(manifest, str(tmp_path / "here.zarr"), encoders, device="cpu")
-    assert same(store, tmp_path / "here.zarr")
-    again, _ = run(manifest, store, encoders, None)
+    assert before_kill.items() <= final.items()
+    assert not verify(options.store).problems
+    assert status(options.store, manifest).is_complete
+    local = replace(options, store=str(tmp_path / "local.zarr"))
+    extract_features(manifest, local)
+    assert_same_tracks(options.store, local.store)
+    again = extract_on_dask(manifest, options, scheduler=None, workers=2)
     assert again.counts == {"present": 2 * N_CLIPS}
-    assert published(store) == final
+    assert published(options.store) == final
 
 
-def test_a_run_is_dealt_out_to_the_workers_that_there_are(scheduler):
+def test_the_number_of_workers_is_that_of_the_scheduler_or_the_given_one(scheduler):
     assert n_workers_of(scheduler, None) == 2
     assert n_workers_of(scheduler, 7) == 7
     assert n_workers_of(None, None) == default_workers()
 
 
-def test_told_to_stop_workers_finish_what_they_have_begun(manifest, encoders, tmp_path, scheduler):
-    store = tmp_path / "s.zarr"
-    result, _ = run(
-        manifest, store, encoders[:1], scheduler, on_next=lambda: len(published(store)) < 3
+def test_workers_of_a_stopped_run_finish_the_clips_they_have_started(
+    manifest, visual, tmp_path, scheduler
+):
+    def should_continue() -> bool:
+        return len(published(visual.store)) < 3
+
+    lock = claim_a_clip(visual)  # or the workers may end before they are stopped
+    result = extract_on_dask(
+        manifest, visual, scheduler=scheduler, workers=2, should_continue=should_continue
     )
+    lock.release()
+
     n_done = result.counts["extracted"]
     assert 3 <= n_done < N_CLIPS
-    assert n_done == len(published(store))
-    assert {o.detail for o in result.failed} == {
-        "it was not begun, for the run was stopped; run the same again"
+    assert n_done == len(published(visual.store))
+    assert {outcome.detail for outcome in result.failed} == {
+        "it was not started: the run was stopped; run the same again"
     }
-    assert not list((tmp_path / "s.zarr.work" / "locks").iterdir())
-    assert not list((tmp_path / "s.zarr.work" / "staging").iterdir())
+    work = tmp_path / "s.zarr.work"
+    assert not list((work / "locks").iterdir())
+    assert not list((work / "staging").iterdir())
 
 
-def test_what_is_wrong_for_every_shard_ends_the_run(manifest, encoders, tmp_path, scheduler):
+def test_an_error_that_concerns_every_shard_ends_the_run(manifest, visual, tmp_path, scheduler):
     weights = tmp_path / "w.safetensors"
     weights.write_bytes(b"no weights")
-    wrong = ClipConfig(model=encoders[0].model, pretrained=str(weights))
+    wrong = ClipConfig(model=visual.encoders[0].model, pretrained=str(weights))
     with pytest.raises(WeightsError):
-        run(manifest, tmp_path / "s.zarr", (wrong,), scheduler)
+        extract_on_dask(
+            manifest, replace(visual, encoders=(wrong,)), scheduler=scheduler, workers=2
+        )
 
 
-def test_a_shard_that_is_lost_is_told_of(manifest, encoders, tmp_path, scheduler, monkeypatch):
-    monkeypatch.setattr("flows.dask.shards.on_worker", len)  # which takes no two arguments
-    result, _ = run(manifest, tmp_path / "s.zarr", encoders[:1], scheduler)
+def test_the_clips_of_a_lost_shard_fail_with_its_error(manifest, visual, scheduler, monkeypatch):
+    monkeypatch.setattr("flows.dask.shards.extract_on_worker", len)  # which takes one argument
+    result = extract_on_dask(manifest, visual, scheduler=scheduler, workers=2)
     assert result.counts == {"failed": N_CLIPS}
-    assert {o.detail for o in result.failed} == {
+    assert {outcome.detail for outcome in result.failed} == {
         "its shard was lost (len() takes exactly one argument (2 given)); run the same again"
     }
 
 
-def test_a_scheduler_that_does_not_answer_or_has_no_worker_is_told_of(monkeypatch):
+def test_a_scheduler_that_does_not_answer_or_has_no_worker_is_reported(monkeypatch):
     monkeypatch.setattr("flows.dask.cluster.ANSWER_S", 1)
     monkeypatch.setattr("flows.dask.cluster.WORKER_S", 1)
     with (
@@ -191,7 +205,7 @@ def test_a_scheduler_that_does_not_answer_or_has_no_worker_is_told_of(monkeypatc
         pass
 
 
-def test_a_scheduler_that_takes_a_call_and_never_speaks_is_not_waited_for(monkeypatch):
+def test_a_scheduler_that_accepts_a_connection_and_never_answers_is_reported(monkeypatch):
     monkeypatch.setattr("flows.dask.cluster.ANSWER_S", 1)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         address = f"tcp://127.0.0.1:{silent.getsockname()[1]}"

@@ -59,7 +59,7 @@ def test_the_band_is_what_the_set_was_made_for():
 def test_the_rows_are_ridge_and_the_head_each_against_what_came_before(config):
     sight, sound, both, near, head = score_rows(config, score(0.7, 0.72))
     splits = load_splits(config.manifest, config.store)
-    found = predict_baseline(RidgeConfig(), splits.train, splits.val, splits.subject_of)
+    found = predict_baseline(RidgeConfig(), splits.train, splits.val, splits.subject_by_clip)
     expected = concordance(found, splits.val)
     assert (both.valence, both.arousal) == (expected.valence.ccc(), expected.arousal.ccc())
     assert sight.valence > 0.9 > sound.valence  # where it was planted
@@ -72,8 +72,7 @@ def test_the_rows_are_ridge_and_the_head_each_against_what_came_before(config):
 
 
 def test_the_demo_fails_where_a_row_leaves_the_band(config, tmp_path, monkeypatch, capsys):
-    from models.runs.folder import write_config, write_json
-    from models.stages.score_head import SCORES
+    from models.runs.folder import SCORES, write_config, write_json
 
     run = tmp_path / "run"
     run.mkdir()

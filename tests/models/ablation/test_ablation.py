@@ -18,8 +18,7 @@ from models.data.train_val import load_splits
 from models.heads.dspl import DsplConfig, ReleasedConfig
 from models.metrics.ccc import Concordance
 from models.regions.prompts import FixedPrompts
-from models.runs.checkpoint import FILE
-from models.stages import ablation_trial as members
+from models.runs.folder import HEAD_FILE, VAL_PREDICTIONS
 from models.stages.ablate import CSV, MARKDOWN, PAGE, ablate
 from models.training.config import TrainConfig
 from tests.helpers.synthetic import plant
@@ -29,11 +28,11 @@ TRAIN = TrainConfig(epochs=2, window=40, stride=40, batch_size=4, learning_rate=
 PLAN = """
 groups:
   - name: modality
-    rows:
+    variants:
       both: {head: {fusion: attention_gate}}
       visual: {head: {fusion: visual}}
   - name: baseline
-    rows:
+    variants:
       ridge: {baseline: {kind: ridge}}
 """
 
@@ -51,7 +50,7 @@ def plan(tmp_path_factory) -> Path:
 
 
 def run(planted, plan, folder, **changes):
-    keys = {"rows": str(plan), "seeds": 2, "head": HEAD, "train": TRAIN, "workers": 1} | changes
+    keys = {"variants": str(plan), "seeds": 2, "head": HEAD, "train": TRAIN, "workers": 1} | changes
     return ablate(manifest=planted.manifest, store=planted.store, run=folder, **keys)
 
 
@@ -60,14 +59,14 @@ def done(planted, plan, tmp_path_factory):
     return run(planted, plan, tmp_path_factory.mktemp("runs") / "a", workers=2)
 
 
-def test_every_row_is_trained_from_every_seed(done):
+def test_every_variant_is_trained_from_every_seed(done):
     assert (done.n_trained, done.n_present, done.failed) == (4, 0, ())
     assert [(line.group, line.row, line.n_seeds) for line in done.lines] == [
         (DEFAULT, DEFAULT, 2),
         ("modality", "visual", 2),
         ("baseline", "ridge", 1),
     ]
-    runs = sorted(str(path.parent.relative_to(done.run)) for path in done.run.rglob(FILE))
+    runs = sorted(str(path.parent.relative_to(done.run)) for path in done.run.rglob(HEAD_FILE))
     assert runs == [
         f"{row}/seed-{seed}" for row in ("default-default", "modality-visual") for seed in (0, 1)
     ]
@@ -84,9 +83,9 @@ def test_a_second_run_trains_nothing_and_makes_the_same_table(done, planted, pla
 
 def test_what_is_lost_or_damaged_is_made_again_and_no_more(done, planted, plan, monkeypatch):
     before = (done.run / CSV).read_bytes()
-    (done.run / "default-default/seed-1" / FILE).unlink()
-    (done.run / "default-default/seed-0" / members.FILE).write_bytes(b"PK no archive")
-    (done.run / "modality-visual/seed-1" / members.FILE).unlink()
+    (done.run / "default-default/seed-1" / HEAD_FILE).unlink()
+    (done.run / "default-default/seed-0" / VAL_PREDICTIONS).write_bytes(b"PK no archive")
+    (done.run / "modality-visual/seed-1" / VAL_PREDICTIONS).unlink()
     again = run(planted, plan, done.run)
     assert (again.n_trained, again.n_present) == (1, 3)
     assert (done.run / CSV).read_bytes() == before
@@ -97,7 +96,7 @@ def test_predictions_of_other_labels_are_not_taken(planted, tmp_path):
         tmp_path / "run", planted.manifest, planted.store, None, None, 3, HEAD, TRAIN
     )
     found = members.run_trial(member)
-    path = tmp_path / "run" / members.FILE
+    path = tmp_path / "run" / VAL_PREDICTIONS
     with np.load(path) as file:
         np.savez(path, va=file["va"] + 1, key=np.array("of others"))
     np.testing.assert_array_equal(members.run_trial(member).va, found.va)
@@ -112,7 +111,7 @@ def test_a_training_that_fails_is_listed_and_the_others_go_on(planted, plan, tmp
     assert [line.n_seeds for line in found.lines] == [2, 1, 1]
     (failure,) = found.failed
     assert failure.startswith("modality-visual/seed-0: run = ")
-    assert "holds files that are no run's" in failure
+    assert "holds files that do not belong to a run" in failure
     with pytest.raises(Incomplete, match="1 trainings of the ablation failed"):
         raise_if_incomplete(found)
     assert list(describe(found))
@@ -122,7 +121,7 @@ def test_a_row_of_which_nothing_was_trained_has_dashes(planted, tmp_path):
     splits = load_splits(planted.manifest, planted.store)
     va = splits.val.va.numpy()
     rows = [Predictions("d", "d", (va,)), Predictions("g", "r", ())]
-    lines = table_rows(rows, splits.val, splits.subject_of)
+    lines = table_rows(rows, splits.val, splits.subject_by_clip)
     assert lines[1].n_seeds == 0
     assert set(as_csv(lines).splitlines()[2].split(",")[3:]) == {""}
     assert "| r | 0 | – | – |" in as_markdown(lines)  # noqa: RUF001
@@ -136,7 +135,7 @@ def test_the_table_by_hand(planted):
     noisy = [np.clip(truth + 0.3 * rng.standard_normal(truth.shape), -1, 1) for _ in range(3)]
     worse = [0.5 * va for va in noisy]
     rows = [Predictions(DEFAULT, DEFAULT, tuple(noisy)), Predictions("g", "half", tuple(worse))]
-    default, half = table_rows(rows, val, splits.subject_of)
+    default, half = table_rows(rows, val, splits.subject_by_clip)
 
     def ccc(va):
         return np.mean([Concordance.of(truth[known, k], va[known, k]).ccc() for k in range(2)])
@@ -173,7 +172,7 @@ def test_the_files_say_the_same_as_the_table(done):
     assert "http" not in page.replace("http-equiv", "").replace("http://www.w3.org", "")
 
 
-def test_the_default_plan_has_the_rows_of_the_paper():
+def test_the_default_plan_has_the_variants_of_the_paper():
     cases = ablation_cases(read_plan("default"), DsplConfig(), TrainConfig())
     names = {(case.group, case.name) for case in cases}
     assert {
@@ -201,7 +200,7 @@ def test_the_default_plan_has_the_rows_of_the_paper():
     assert len({case.folder for case in cases}) == len(cases)
 
 
-def test_rows_change_the_given_head_and_keep_the_rest():
+def test_variants_change_the_given_head_and_keep_the_rest():
     head = DsplConfig(
         width=96, bottleneck=8, prompts={"kind": "coop", "n_context": 4, "texts": "mine"}
     )
@@ -210,7 +209,7 @@ def test_rows_change_the_given_head_and_keep_the_rest():
             "groups": [
                 {
                     "name": "g",
-                    "rows": {
+                    "variants": {
                         "std": {"head": {"prompts": {"init_std": 0.1}}},
                         "csc": {"head": {"prompts": {"kind": "coop_csc"}}},
                         "fixed": {"head": {"prompts": {"kind": "fixed"}}},
@@ -240,16 +239,19 @@ def test_rows_change_the_given_head_and_keep_the_rest():
         ("groups: [", "is not YAML"),
         ("just words", "it holds no groups"),
         ("groups: []", "groups"),
-        (PLAN.replace("fusion: visual", "fusoin: visual"), "row 'visual': dspl.fusoin: Extra"),
+        (PLAN.replace("fusion: visual", "fusoin: visual"), "variant 'visual': dspl.fusoin: Extra"),
         (
             PLAN.replace("fusion: visual", "fusion: audio"),
-            "row 'visual'.*set train.loss.region_weight to 0",
+            "variant 'visual'.*set train.loss.region_weight to 0",
         ),
         (PLAN.replace("kind: ridge", "kind: rigde"), "rigde"),
-        (PLAN.replace("      visual:", "      Both!: {head: {dropout: 0}}\n      both?:"), "go by"),
+        (
+            PLAN.replace("      visual:", "      Both!: {head: {dropout: 0}}\n      both?:"),
+            "have the folder",
+        ),
         (PLAN.replace("{fusion: visual}", "{fusion: visual}, train: {seed: 3}"), "leave seed out"),
         (PLAN.replace("ridge: {b", "ridge: {head: {dropout: 0}, b"), "reads no keys of head"),
-        (PLAN.replace("modality", "''").replace("visual:", "'..':"), "row '..' .* no letter"),
+        (PLAN.replace("modality", "''").replace("visual:", "'..':"), "variant '..' .* no letter"),
     ],
 )
 def test_a_plan_that_breaks_a_rule_is_refused(tmp_path, planted, text, message):
@@ -276,7 +278,7 @@ def test_the_command_prints_the_table(planted, plan, done, capsys):
         "manifest": planted.manifest,
         "store": planted.store,
         "run": done.run,
-        "rows": plan,
+        "variants": plan,
         "seeds": 2,
         "head": json.dumps(HEAD.model_dump(mode="json")),
         "train": json.dumps(TRAIN.model_dump(mode="json")),
@@ -288,8 +290,19 @@ def test_the_command_prints_the_table(planted, plan, done, capsys):
     assert "visual" in said
 
 
-def test_a_row_that_two_groups_have_stands_in_both():
-    rows = {"a": {"head": {"dropout": 0.5}}, "b": {"head": {"dropout": 0.5}}}
-    plan = Plan.model_validate({"groups": [{"name": name, "rows": rows} for name in ("g", "h")]})
+def test_a_plan_with_the_old_key_rows_means_the_same():
+    variants = {"a": {"head": {"dropout": 0.5}}}
+    old, new = (
+        Plan.model_validate({"groups": [{"name": "g", key: variants}]})
+        for key in ("rows", "variants")
+    )
+    assert old == new
+
+
+def test_a_variant_of_two_groups_stands_in_both():
+    variants = {"a": {"head": {"dropout": 0.5}}, "b": {"head": {"dropout": 0.5}}}
+    plan = Plan.model_validate(
+        {"groups": [{"name": name, "variants": variants} for name in ("g", "h")]}
+    )
     found = [(case.group, case.name) for case in ablation_cases(plan, HEAD, TRAIN)]
     assert found == [(DEFAULT, DEFAULT), ("g", "a"), ("h", "a")]

@@ -14,7 +14,7 @@ from models.data.windows import causal_windows, dense_windows
 CPU = torch.device("cpu")
 
 
-def bank_of(lengths, *, width=4, seed=0) -> PackedFeatures:
+def packed_rows(lengths, *, width=4, seed=0) -> PackedFeatures:
     """Two rows a second; the first number of an embedding, and the valence, tell the row."""
     rng, n = np.random.default_rng(seed), sum(lengths)
     row = torch.arange(n)
@@ -34,10 +34,10 @@ def bank_of(lengths, *, width=4, seed=0) -> PackedFeatures:
     )
 
 
-def windows_of(bank, kind):
+def windows_of(packed, kind):
     if kind == "dense":
-        return dense_windows(bank.offsets, size=8, stride=5)
-    return causal_windows(bank.offsets, bank.time_s, stride=3)
+        return dense_windows(packed.offsets, size=8, stride=5)
+    return causal_windows(packed.offsets, packed.time_s, stride=3)
 
 
 def tensors(example) -> list[torch.Tensor]:
@@ -64,11 +64,11 @@ def rows_of(examples) -> list[bytes]:
 def test_a_streamed_pass_sees_each_window_once_and_as_it_is(
     kind, lengths, n_rows, batch_size, seed
 ):
-    bank = bank_of(lengths)
-    windows = windows_of(bank, kind)
-    streamed = replace(bank, streaming=Streaming(CPU, n_rows))
+    packed = packed_rows(lengths)
+    windows = windows_of(packed, kind)
+    streamed = replace(packed, streaming=Streaming(CPU, n_rows))
     found = list(shuffled_batches(streamed, windows, np.random.default_rng(seed), batch_size))
-    whole = list(shuffled_batches(bank, windows, np.random.default_rng(seed), batch_size))
+    whole = list(shuffled_batches(packed, windows, np.random.default_rng(seed), batch_size))
     assert [len(each[1].va) for each in found] == [len(each[1].va) for each in whole]
     assert rows_of(found) == rows_of(whole)
     again = list(shuffled_batches(streamed, windows, np.random.default_rng(seed), batch_size))
@@ -76,20 +76,20 @@ def test_a_streamed_pass_sees_each_window_once_and_as_it_is(
         assert all(map(torch.equal, tensors(one), tensors(other)))
 
 
-def test_a_bank_that_fits_is_drawn_from_as_a_whole():
+def test_features_on_the_device_are_drawn_from_as_a_whole():
     # one permutation of all windows, cut into batches: published scores were trained so
-    bank = bank_of([30, 9, 41])
-    windows = windows_of(bank, "dense")
+    packed = packed_rows([30, 9, 41])
+    windows = windows_of(packed, "dense")
     order = np.random.default_rng(3).permutation(len(windows))
-    for k, found in enumerate(shuffled_batches(bank, windows, np.random.default_rng(3), 4)):
-        wanted = bank.gather(windows, order[4 * k : 4 * k + 4])
+    for k, found in enumerate(shuffled_batches(packed, windows, np.random.default_rng(3), 4)):
+        wanted = packed.gather(windows, order[4 * k : 4 * k + 4])
         assert all(map(torch.equal, tensors(found), tensors(wanted)))
 
 
 def test_a_pass_is_shuffled_among_blocks_and_within_them():
-    bank = bank_of([100] * 8)
-    windows = dense_windows(bank.offsets, size=5, stride=5)
-    streamed = replace(bank, streaming=Streaming(CPU, 400))
+    packed = packed_rows([100] * 8)
+    windows = dense_windows(packed.offsets, size=5, stride=5)
+    streamed = replace(packed, streaming=Streaming(CPU, 400))
     first = [
         each[1].va[0, 0, 0].item() for each in shuffled_batches(streamed, windows, seeded(0), 1)
     ]
@@ -108,8 +108,8 @@ def seeded(seed: int) -> np.random.Generator:
 
 @given(st.lists(st.integers(1, 60), min_size=1, max_size=7), st.integers(0, 2000))
 def test_blocks_hold_all_windows_and_no_more_rows_than_there_is_room_for(lengths, n_rows):
-    bank = bank_of(lengths)
-    windows, streaming = windows_of(bank, "dense"), Streaming(CPU, n_rows)
+    packed = packed_rows(lengths)
+    windows, streaming = windows_of(packed, "dense"), Streaming(CPU, n_rows)
     found = blocks(windows, streaming)
     assert np.concatenate([np.r_[block.windows] for block in found]).tolist() == [
         *range(len(windows))
@@ -125,40 +125,80 @@ def test_blocks_hold_all_windows_and_no_more_rows_than_there_is_room_for(lengths
 
 
 def test_a_group_takes_what_there_is_room_for():
-    bank = bank_of([1600])
+    packed = packed_rows([1600])
     streaming = Streaming(CPU, 320)  # blocks of 20 rows: 16 of them
-    found = blocks(dense_windows(bank.offsets, size=5, stride=5), streaming)
+    found = blocks(dense_windows(packed.offsets, size=5, stride=5), streaming)
     assert {block.n_rows for block in found} == {20}
     assert [len(group) for group in groups(found, streaming, seeded(0))] == [16] * 5
 
 
-def test_a_cpu_takes_a_bank_as_it_is_and_streams_what_is_larger_than_told():
-    bank = bank_of([100_000], width=8)  # 2 * 8 * 2 + 16 + 3 bytes a row: 4.86 MiB
-    assert bank.n_bytes == 100_000 * 51
-    assert place_on_device(bank, CPU, None) is bank
-    assert place_on_device(bank, CPU, 5).streaming is None
-    streamed = place_on_device(bank, CPU, 4)
+def test_a_cpu_reads_memory_maps_and_streams_what_exceeds_the_limit():
+    packed = packed_rows([100_000], width=8)  # 2 * 8 * 2 + 16 + 3 bytes a row: 4.86 MiB
+    assert packed.n_bytes == 100_000 * 51
+    assert place_on_device(packed, CPU, None) is packed
+    assert place_on_device(packed, CPU, 5).streaming is None
+    streamed = place_on_device(packed, CPU, 4)
     assert streamed.streaming == Streaming(CPU, int(0.9 * 4 * MIB / 51))
     assert streamed.device == CPU
-    # two that fit alone, and not together
-    small = bank_of([30_000], width=8)
+    # two that fit alone, but not together
+    small = packed_rows([30_000], width=8)
     assert place_on_device(
-        small, CPU, 2, beside=place_on_device(small, CPU, 2)
+        small, CPU, 2, already_used=place_on_device(small, CPU, 2)
     ).streaming.n_rows == (int(0.9 * (2 * MIB - 30_000 * 51) / 51))
     assert (
-        place_on_device(small, CPU, 2, beside=streamed).streaming is None
-    )  # what streams lies elsewhere
+        place_on_device(small, CPU, 2, already_used=streamed).streaming is None
+    )  # streamed features take no memory there
 
 
-def test_a_bank_that_is_streamed_is_told_of():
-    bank = bank_of([100_000], width=8)
-    assert streaming_note(place_on_device(bank, CPU, 5)) == ()
-    (note,) = streaming_note(place_on_device(bank, CPU, 4))
+def test_streamed_training_clips_are_noted():
+    packed = packed_rows([100_000], width=8)
+    assert streaming_note(place_on_device(packed, CPU, 5)) == ()
+    (note,) = streaming_note(place_on_device(packed, CPU, 4))
     assert "take 5 MiB, more than train.bank_mib allows on cpu: they were" in note
     assert f"streamed, {int(0.9 * 4 * MIB / 51)} of 100000 rows at a time" in note
 
 
-def test_parts_of_a_streamed_bank_are_streamed_and_a_moved_one_is_not():
-    bank = replace(bank_of([9, 9]), streaming=Streaming(CPU, 5))
-    assert bank.part(["c1"]).streaming == bank.streaming
-    assert bank.to(CPU).streaming is None
+def test_selected_clips_of_streamed_features_are_streamed_and_moved_ones_are_not():
+    packed = replace(packed_rows([9, 9]), streaming=Streaming(CPU, 5))
+    assert packed.select(["c1"]).streaming == packed.streaming
+    assert packed.to(CPU).streaming is None
+
+
+@pytest.mark.parametrize("kind", ["dense", "causal"])
+@pytest.mark.parametrize("clip_ids", [["c1", "c2"], ["c2", "c0"]], ids="-".join)
+@pytest.mark.parametrize("n_rows", [None, 30], ids=["whole", "streamed"])
+def test_selected_clips_give_the_windows_of_clips_packed_alone(kind, clip_ids, n_rows):
+    packed = packed_rows([20, 9, 31])
+    spans = dict(packed.spans())
+    rows = np.concatenate([np.r_[spans[clip_id]] for clip_id in clip_ids])
+    alone = PackedFeatures(
+        tuple(clip_ids),
+        np.cumsum([0, *(spans[c].stop - spans[c].start for c in clip_ids)]),
+        packed.time_s[rows],
+        visual=packed.visual[rows],
+        visual_valid=packed.visual_valid[rows],
+        audio=packed.audio[rows],
+        audio_valid=packed.audio_valid[rows],
+        va=packed.va[rows],
+        va_valid=packed.va_valid[rows],
+    )
+    streaming = Streaming(CPU, n_rows) if n_rows else None
+    found, expected = (
+        list(shuffled_batches(each, windows_of(each, kind), seeded(0), 4))
+        for each in (
+            replace(packed.select(clip_ids), streaming=streaming),
+            replace(alone, streaming=streaming),
+        )
+    )
+    for one, other in zip(found, expected, strict=True):
+        assert all(map(torch.equal, tensors(one), tensors(other)))
+    assert packed.select(clip_ids).n_bytes == alone.n_bytes
+
+
+def test_a_selection_of_a_selection_shares_the_embeddings():
+    packed = packed_rows([20, 9, 31])
+    last = packed.select(["c2", "c1"]).select(["c1"])
+    assert last.visual is packed.visual
+    assert torch.equal(last.embeddings("audio"), packed.audio[20:29])
+    assert torch.equal(last.va, packed.va[20:29])
+    assert packed.select(("c0", "c1", "c2")) is packed

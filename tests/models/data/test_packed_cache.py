@@ -32,7 +32,7 @@ def sets(planted):
 
 
 @pytest.fixture(scope="module")
-def bank(planted, sets) -> PackedFeatures:
+def packed(planted, sets) -> PackedFeatures:
     manifest = read_manifest(planted.manifest)
     return load_packed(sets, read_all_labels(manifest, manifest.clips, required=False))
 
@@ -163,58 +163,58 @@ def test_a_sound_that_is_time_gives_the_time_back(gaps_s, at_s):
     np.testing.assert_allclose(sound.values[inside, 0], at[inside], atol=5e-3)
 
 
-def test_the_bank_holds_what_the_store_holds(planted, bank):
+def test_packed_rows_are_those_of_the_store_and_the_labels(planted, packed):
     store = FeatureStore.open(planted.store)
-    assert bank.clip_ids == ("train-0", "val-1", "test-2")
-    assert bank.offsets.tolist() == [0, N_FRAMES, 2 * N_FRAMES + 1, 3 * N_FRAMES + 1]
-    spans = dict(bank.spans())
+    assert packed.clip_ids == ("train-0", "val-1", "test-2")
+    assert packed.offsets.tolist() == [0, N_FRAMES, 2 * N_FRAMES + 1, 3 * N_FRAMES + 1]
+    spans = dict(packed.spans())
     for clip_id in ("train-0", "test-2"):
         track = store.read(planted.visual.name, clip_id)
-        np.testing.assert_array_equal(bank.visual[spans[clip_id]].numpy(), track.values)
-        np.testing.assert_array_equal(bank.time_s[spans[clip_id]], track.time_s)
+        np.testing.assert_array_equal(packed.visual[spans[clip_id]].numpy(), track.values)
+        np.testing.assert_array_equal(packed.time_s[spans[clip_id]], track.time_s)
     labels = read_labels(planted.manifest.parent / "val-1.txt")
-    np.testing.assert_array_equal(bank.va[spans["val-1"]].numpy(), labels.va)
-    np.testing.assert_array_equal(bank.va_valid[spans["val-1"]].numpy(), labels.valid)
-    assert not bank.va_valid[spans["test-2"]].any()
+    np.testing.assert_array_equal(packed.va[spans["val-1"]].numpy(), labels.va)
+    np.testing.assert_array_equal(packed.va_valid[spans["val-1"]].numpy(), labels.valid)
+    assert not packed.va_valid[spans["test-2"]].any()
 
 
-def test_the_awkward_clip_row_by_row(bank):
-    span = dict(bank.spans())["val-1"]
-    assert not bank.visual_valid[span][40:46].any()  # its gap
-    assert bank.visual_valid[span].sum() == N_FRAMES + 1 - 6
-    assert not bank.va_valid[span][10]  # its -5
-    torch.testing.assert_close(bank.visual[span][-1], bank.visual[span][-2])  # the row beyond
-    assert bank.time_s[span][-1] == pytest.approx(FRAME_S * N_FRAMES)
+def test_the_awkward_clip_row_by_row(packed):
+    span = dict(packed.spans())["val-1"]
+    assert not packed.visual_valid[span][40:46].any()  # its gap
+    assert packed.visual_valid[span].sum() == N_FRAMES + 1 - 6
+    assert not packed.va_valid[span][10]  # its -5
+    torch.testing.assert_close(packed.visual[span][-1], packed.visual[span][-2])  # the row beyond
+    assert packed.time_s[span][-1] == pytest.approx(FRAME_S * N_FRAMES)
 
 
-def test_sound_lies_on_the_frames_times(planted, bank):
+def test_sound_lies_on_the_frames_times(planted, packed):
     track = FeatureStore.open(planted.store).read(AST_SPEC.name, "train-0")
     # frame 5 at .2 s lies midway between the centres .15 and .25
     expected = (track.values[1].astype("f4") + track.values[2].astype("f4")) / 2
-    np.testing.assert_allclose(bank.audio[5].float().numpy(), expected, atol=4e-3)
-    assert STEP_S * 1.5 < bank.time_s[5] < STEP_S * 2.5
+    np.testing.assert_allclose(packed.audio[5].float().numpy(), expected, atol=4e-3)
+    assert STEP_S * 1.5 < packed.time_s[5] < STEP_S * 2.5
 
 
-def test_gathering_pads_and_masks(bank):
-    windows = dense_windows(bank.offsets, size=N_FRAMES + 4, stride=10)
-    batch, targets = bank.gather(windows, np.array([1, 0]))
+def test_gathering_pads_and_masks(packed):
+    windows = dense_windows(packed.offsets, size=N_FRAMES + 4, stride=10)
+    batch, targets = packed.gather(windows, np.array([1, 0]))
     assert batch.visual.shape[:2] == (2, N_FRAMES + 4)
     padding = slice(N_FRAMES + 1, None)
     for mask in (batch.visual_valid, batch.audio_valid, targets.valid):
         assert not mask[0, padding].any()
     assert not batch.visual[0, padding].any()
     assert not targets.va[0, padding].any()
-    span = dict(bank.spans())["val-1"]
-    torch.testing.assert_close(batch.visual[0, : N_FRAMES + 1], bank.visual[span].float())
-    torch.testing.assert_close(targets.va[0, 9], bank.va[span][9].float())
+    span = dict(packed.spans())["val-1"]
+    torch.testing.assert_close(batch.visual[0, : N_FRAMES + 1], packed.visual[span].float())
+    torch.testing.assert_close(targets.va[0, 9], packed.va[span][9].float())
     assert not targets.valid[0, 10]
 
 
-def test_a_row_of_which_nothing_was_seen_or_heard_teaches_nothing(bank):
-    visual_valid, audio_valid = bank.visual_valid.clone(), bank.audio_valid.clone()
+def test_a_row_of_which_nothing_was_seen_or_heard_teaches_nothing(packed):
+    visual_valid, audio_valid = packed.visual_valid.clone(), packed.audio_valid.clone()
     visual_valid[:2], audio_valid[1:3] = False, False
-    spoiled = replace(bank, visual_valid=visual_valid, audio_valid=audio_valid)
-    windows = dense_windows(bank.offsets, size=4, stride=4)
+    spoiled = replace(packed, visual_valid=visual_valid, audio_valid=audio_valid)
+    windows = dense_windows(packed.offsets, size=4, stride=4)
     _, targets = spoiled.gather(windows, np.array([0]))
     assert targets.valid[0].tolist() == [True, False, True, True]
     assert not targets.va[0, 1].any()

@@ -1,4 +1,4 @@
-"""The bank on disk: packed once, opened as a map, never read where it is not what was packed."""
+"""Packed rows on disk: written once, opened as memory maps, and packed again if damaged."""
 
 import json
 import logging
@@ -16,15 +16,14 @@ import pytest
 import torch
 
 from features.clip import Track
-from features.errors import StoreError
+from features.errors import InputError, StoreError
 from features.manifest.manifest import read_manifest
 from features.store.feature_store import FeatureStore
-from models.data import packed_cache as loading
-from models.data import packed_file as bank_file
+from models.data import packed_cache, packed_file
 from models.data.feature_sets import open_sets
 from models.data.packed import PackedFeatures
 from models.data.packed_cache import load_packed
-from models.data.packed_file import HEADER
+from models.data.packed_file import HEADER, map_npy
 from models.data.splits import read_all_labels
 from tests.helpers.synthetic import AST_SPEC, WIDTH_AUDIO, Planted, plant
 
@@ -55,7 +54,7 @@ def same(one: PackedFeatures, other: PackedFeatures) -> bool:
 
 @pytest.fixture
 def unread(monkeypatch):
-    """From when it is called: the store may tell what it holds, and is not read."""
+    """A function after whose call the store may list its records, but not read them."""
 
     def forbid() -> None:
         def read(*_: object) -> Track:
@@ -66,7 +65,7 @@ def unread(monkeypatch):
     return forbid
 
 
-def test_a_bank_is_packed_once_and_then_opened_without_the_store(planted, unread):
+def test_clips_are_packed_once_and_then_opened_without_the_store(planted, unread):
     first = load(planted)
     unread()
     assert same(load(planted), first)
@@ -76,28 +75,28 @@ def test_a_bank_is_packed_once_and_then_opened_without_the_store(planted, unread
     np.testing.assert_array_equal(plain, first.visual.numpy())
 
 
-def test_what_is_written_to_a_bank_stays_in_this_process(planted):
-    bank = load(planted)
-    whole = bank.visual.clone()
-    bank.visual.zero_()  # a map that is read-only would end the process here
+def test_what_is_written_to_packed_rows_stays_in_this_process(planted):
+    packed = load(planted)
+    whole = packed.visual.clone()
+    packed.visual.zero_()  # a map that is read-only would end the process here
     assert torch.equal(load(planted).visual, whole)
 
 
-def test_every_file_of_a_bank_is_synced_before_it_gets_its_name(planted, monkeypatch):
-    synced, sync = [], bank_file.sync_tree
+def test_every_file_is_synced_before_the_folder_gets_its_name(planted, monkeypatch):
+    synced, sync = [], packed_file.sync_tree
 
     def noted(folder: Path) -> None:
         synced.append({path.name for path in folder.iterdir()})
         assert not folders(planted.store)
         sync(folder)
 
-    monkeypatch.setattr(bank_file, "sync_tree", noted)
+    monkeypatch.setattr(packed_file, "sync_tree", noted)
     load(planted)
     assert synced == [{path.name for path in folders(planted.store)[0].iterdir()}]
     assert len(synced[0]) == 8
 
 
-def test_opening_a_bank_marks_it_as_used(planted):
+def test_opening_packed_rows_marks_them_as_used(planted):
     load(planted)
     header = folders(planted.store)[0] / HEADER
     os.utime(header, (0, 0))
@@ -108,30 +107,60 @@ def test_opening_a_bank_marks_it_as_used(planted):
 def test_a_map_need_not_fit_into_memory(tmp_path):
     n_rows = 2**40  # a terabyte of rows, in a file without any
     with (tmp_path / "va_valid.npy").open("wb") as file:
-        bank_file._begin(file, "va_valid", (n_rows,))
+        header = {"descr": "|b1", "fortran_order": False, "shape": (n_rows,)}
+        np.lib.format.write_array_header_1_0(file, header)
         file.truncate(file.tell() + n_rows)
-    assert not bank_file._mapped(tmp_path / "va_valid.npy")[-1]
+    assert not map_npy(tmp_path / "va_valid.npy")[-1]
 
 
-def test_other_records_labels_clips_or_rows_apart_are_another_bank(planted):
+def test_other_records_or_labels_are_packed_again(planted):
     first = load(planted)
     store = FeatureStore.open(planted.store)
     manifest = read_manifest(planted.manifest)
     labels = read_all_labels(manifest, manifest.clips, required=True)
     relabelled = replace(labels["train-0"], va=labels["train-0"].va / 2)
     assert torch.equal(load(planted, **{"train-0": relabelled}).va[:9], first.va[:9] / 2)
-    turned = load_packed(open_sets(planted.store, None, None), dict(reversed(labels.items())))
-    assert turned.clip_ids == first.clip_ids[::-1]
-    load_packed(open_sets(planted.store, None, None), labels, 4)
-    assert len(folders(planted.store)) == 4
+    assert len(folders(planted.store)) == 2
     track = store.read(AST_SPEC.name, "train-0")
     louder = Track(track.values * 2, track.time_s, track.valid)
     store.write(AST_SPEC, "train-0", louder, source={"video": "0"}, provenance={})
     assert torch.equal(load(planted).audio[9], first.audio[9] * 2)
-    assert len(folders(planted.store)) == 5
+    assert len(folders(planted.store)) == 3
 
 
-def test_a_store_that_moved_takes_its_banks_along(planted, tmp_path, unread):
+@pytest.mark.parametrize("clip_ids", [["val-1"], ["val-1", "train-0"]], ids="-".join)
+def test_fewer_clips_or_another_order_are_read_from_the_same_file(planted, unread, clip_ids):
+    whole = load(planted)
+    manifest = read_manifest(planted.manifest)
+    labels = read_all_labels(manifest, manifest.clips, required=True)
+    unread()
+    found = load_packed(
+        open_sets(planted.store, None, None), {clip_id: labels[clip_id] for clip_id in clip_ids}
+    )
+    assert found.clip_ids == tuple(clip_ids)
+    spans, expected = dict(found.spans()), dict(whole.spans())
+    for clip_id in clip_ids:
+        rows = expected[clip_id]
+        assert torch.equal(found.embeddings("visual", spans[clip_id]), whole.visual[rows])
+        assert torch.equal(found.va[spans[clip_id]], whole.va[rows])
+    assert len(folders(planted.store)) == 1
+
+
+def test_a_smaller_tolerance_refuses_packed_clips_and_packs_nothing(planted):
+    manifest = read_manifest(planted.manifest)  # val-1 has a row more than frames
+    labels, sets = (
+        read_all_labels(manifest, manifest.clips, required=True),
+        open_sets(planted.store, None, None),
+    )
+    load_packed(sets, labels, 1)
+    load_packed(sets, labels, 4)
+    message = "clip 'val-1': 131 label rows but 130 .* at most 0.*max_length_mismatch=N"
+    with pytest.raises(InputError, match=message):
+        load_packed(sets, labels, 0)
+    assert len(folders(planted.store)) == 1
+
+
+def test_a_store_that_moved_takes_its_packed_rows_along(planted, tmp_path, unread):
     first = load(planted)
     moved = tmp_path / "elsewhere" / "f.zarr"
     moved.parent.mkdir()
@@ -172,35 +201,34 @@ def say_otherwise(path: Path) -> None:
         (HEADER, Path.unlink),
     ],
 )
-def test_a_bank_that_was_spoiled_is_packed_anew(planted, name, spoil, caplog, unread):
+def test_a_damaged_folder_is_packed_again(planted, name, spoil, caplog, unread):
     first = load(planted)
     whole = {
-        f.name: np.asarray(getattr(first, f.name)).copy() for f in fields(PackedFeatures)[1:-1]
+        f.name: np.asarray(getattr(first, f.name)).copy() for f in fields(PackedFeatures)[1:-2]
     }
     spoil(folders(planted.store)[0] / name)
     again = load(planted)
     for field, wanted in whole.items():
         np.testing.assert_array_equal(np.asarray(getattr(again, field)), wanted)
-    assert "was damaged; it is packed anew" in caplog.text
+    assert "were damaged; they are packed again" in caplog.text
     assert not list(Path(planted.store + ".work").glob("staging/*"))
     unread()
     load(planted)
 
 
-def test_a_bank_of_another_key_is_not_taken_for_it(planted, caplog):
+def test_a_folder_with_other_clips_than_its_name_says_is_not_taken_for_them(planted):
     load(planted)
     manifest = read_manifest(planted.manifest)
-    labels = read_all_labels(manifest, manifest.clips[:1], required=True)
-    load_packed(open_sets(planted.store, None, None), labels)
+    labels = read_all_labels(manifest, manifest.clips, required=True)
+    relabelled = labels | {"train-0": replace(labels["train-0"], va=labels["train-0"].va / 2)}
+    sets = open_sets(planted.store, None, None)
+    wanted = [load_packed(sets, each).va.clone() for each in (labels, relabelled)]
     one, two = folders(planted.store)
-    wanted = {path: sorted((path / "visual.npy").read_bytes()) for path in (one, two)}
-    for path, other in ((one, two), (two, one)):
-        os.rename(path, path.with_suffix(".was"))
-        shutil.copytree(other if other.exists() else other.with_suffix(".was"), path)
-    load(planted)
-    load_packed(open_sets(planted.store, None, None), labels)
-    for path, content in wanted.items():
-        assert sorted((path / "visual.npy").read_bytes()) == content
+    one.rename(one.with_suffix(".was"))
+    two.rename(one)
+    one.with_suffix(".was").rename(two)
+    for each, va in zip((labels, relabelled), wanted, strict=True):
+        assert torch.equal(load_packed(sets, each).va, va)
 
 
 def test_two_that_pack_at_once_pack_once(planted, monkeypatch):
@@ -208,15 +236,15 @@ def test_two_that_pack_at_once_pack_once(planted, monkeypatch):
 
     def pack(*given: object) -> None:
         packed.append(given)
-        bank_file.pack(*given)
+        packed_file.pack(*given)
 
     def locked(path: Path):
         both.wait()  # both have looked, and found none
         return real(path)
 
-    real = loading.file_lock
-    monkeypatch.setattr(loading, "pack", pack)
-    monkeypatch.setattr(loading, "file_lock", locked)
+    real = packed_cache.file_lock
+    monkeypatch.setattr(packed_cache, "pack", pack)
+    monkeypatch.setattr(packed_cache, "file_lock", locked)
     found: list[PackedFeatures] = []
     threads = [threading.Thread(target=lambda: found.append(load(planted))) for _ in range(2)]
     for thread in threads:
@@ -227,7 +255,7 @@ def test_two_that_pack_at_once_pack_once(planted, monkeypatch):
     assert same(*found)
 
 
-def test_features_that_change_while_they_are_packed_make_no_bank(planted, monkeypatch):
+def test_features_that_change_while_they_are_packed_leave_no_folder(planted, monkeypatch):
     read = FeatureStore.read
 
     def read_and_replace(store: FeatureStore, set_name: str, clip_id: str) -> Track:
@@ -268,18 +296,18 @@ def test_whatever_happens_while_it_is_packed_the_rows_are_right(tmp_path, stride
     assert ends["killed"].get("0", 0) <= n / 3  # a kill comes before the last step of most
     assert ends["full"] == ends["small"] == {"0": n}  # it is packed in memory
     assert set(ends["failing"]) <= {"7", "0"}  # an error that names a path
-    assert "is packed in memory, and anew each time" in done.stderr
+    assert "are packed in memory, each time again" in done.stderr
 
 
-def test_a_disk_that_cannot_be_written_to_is_told_of(planted, caplog, monkeypatch):
+def test_a_disk_that_cannot_be_written_to_is_logged(planted, caplog, monkeypatch):
     def refuse(path: Path) -> None:
         raise PermissionError(13, "Permission denied", str(path))
 
     whole = load(planted)
     shutil.rmtree(planted.store + ".work")
-    monkeypatch.setattr(loading, "file_lock", refuse)
+    monkeypatch.setattr(packed_cache, "file_lock", refuse)
     with caplog.at_level(logging.WARNING):
         assert same(load(planted), whole)
     assert "Permission denied" in caplog.text
-    assert "is packed in memory, and anew each time" in caplog.text
+    assert "are packed in memory, each time again" in caplog.text
     assert folders(planted.store) == []

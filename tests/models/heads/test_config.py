@@ -1,22 +1,17 @@
 """Every switch of the head: what it is built of, and what must hold whatever is switched."""
 
-import math
 from dataclasses import replace
 
 import pytest
 import torch
 from pydantic import ValidationError
 
-from features.errors import InputError
-from models.data.batch import Batch, Targets
+from models.data.batch import Batch
 from models.heads.config import DsplOptions
 from models.heads.dspl import DsplConfig, ReleasedConfig
-from models.regions.grid import NINE, Grid
+from models.regions.grid import Grid
 from models.regions.prompts import CoopCscPrompts, FixedPrompts
-from models.regions.soft_labels import hard_labels
 from models.training.gradient_paths import check_gradient_paths
-from models.training.loss_config import LossConfig, check_loss
-from models.training.losses import ccc, ccc_per_window, head_loss, mse
 from tests.helpers.small_heads import make_batch
 
 SETTINGS = [
@@ -157,6 +152,20 @@ def test_a_causal_window_speaks_with_the_mean_of_its_valid_rows(inputs):
     assert found.valid.tolist() == [[True], [True], [False]]
 
 
+@pytest.mark.parametrize("fusion", ["visual", "audio"])
+def test_rows_that_are_not_valid_are_left_out_of_the_mean_of_a_causal_window(inputs, fusion):
+    config = DsplConfig(width=8, windows="causal", fusion=fusion, adapter="none")
+    head, batch = config.build(inputs).eval(), causal_batch()
+    batch.visual_valid[0, 1] = batch.audio_valid[0, 1] = False
+    valid = batch.visual_valid if fusion == "visual" else batch.audio_valid
+    temporal = (head.visual or head.audio)["temporal"]
+    before = head(batch).va[0]
+
+    temporal.register_forward_hook(lambda _, __, states: states + 9 * ~valid.unsqueeze(-1))
+
+    torch.testing.assert_close(head(batch).va[0], before)
+
+
 @pytest.mark.parametrize("fusion", ["attention_gate", "gate", "concatenation"])
 def test_a_causal_window_without_a_face_is_read_from_the_sound(inputs, fusion):
     torch.manual_seed(0)
@@ -233,70 +242,3 @@ def test_a_grid_of_another_size_gives_as_many_logits(inputs):
 def test_switches_that_do_not_go_together_are_refused(fields, message):
     with pytest.raises(ValidationError, match=message):
         DsplConfig(**fields)
-
-
-def test_a_loss_without_a_ccc_is_refused():
-    with pytest.raises(ValidationError, match="give one a weight"):
-        LossConfig(valence_weight=0, arousal_weight=0)
-
-
-@pytest.mark.parametrize(
-    ("head", "loss", "message"),
-    [
-        ({"fusion": "audio"}, {}, "set train.loss.region_weight to 0, or head.region_on to fused"),
-        ({"windows": "causal"}, {"ccc": "sequence"}, "ccc to batch, or head.windows to dense"),
-    ],
-)
-def test_a_loss_that_does_not_fit_the_head_is_refused(head, loss, message):
-    with pytest.raises(InputError, match=message):
-        check_loss(DsplConfig(**head), LossConfig(**loss))
-
-
-def targets_of(*valid: list[bool]) -> Targets:
-    rng = torch.Generator().manual_seed(4)
-    mask = torch.tensor(valid)
-    va = torch.rand(*mask.shape, 2, generator=rng) * 2 - 1
-    return Targets(va * mask.unsqueeze(-1), mask)
-
-
-def test_the_ccc_of_each_window_by_itself():
-    targets = targets_of([True] * 5, [True, True, True, False, False], [False] * 5)
-    predicted = torch.randn(3, 5, 2)
-    each = [
-        ccc(predicted[k : k + 1], Targets(targets.va[k : k + 1], targets.valid[k : k + 1]))
-        for k in range(2)
-    ]
-    torch.testing.assert_close(ccc_per_window(predicted, targets), (each[0] + each[1]) / 2)
-
-
-def test_the_squared_error_by_hand():
-    targets = Targets(torch.zeros(1, 3, 2), torch.tensor([[True, True, False]]))
-    predicted = torch.tensor([[[1.0, 0.0], [2.0, 0.5], [9.0, 9.0]]])
-    torch.testing.assert_close(mse(predicted, targets), torch.tensor([2.5, 0.125]))
-
-
-def test_each_part_of_the_loss_has_its_weight(inputs):
-    torch.manual_seed(0)
-    head = DsplConfig(width=8).build(inputs).eval()
-    batch = make_batch()
-    output = head(batch, head.prototypes())
-    targets = targets_of(*[[True] * 11] * 3)
-
-    def loss(**changes) -> float:
-        return head_loss(output, targets, LossConfig(**changes), NINE).item()
-
-    whole, regions = ccc(output.va, targets), loss() - (2 - ccc(output.va, targets).sum()).item()
-    weighed = loss(valence_weight=0.5, arousal_weight=2.0) - regions
-    assert weighed == pytest.approx((0.5 * (1 - whole[0]) + 2 * (1 - whole[1])).item(), abs=1e-5)
-    squared = mse(output.va, targets)
-    found = loss(mse_weight=3.0, valence_weight=0.5) - loss(valence_weight=0.5)
-    assert found == pytest.approx(3 * (0.5 * squared[0] + squared[1]).item(), abs=1e-4)
-    apart = ccc_per_window(output.va, targets)
-    assert loss(ccc="sequence") - regions == pytest.approx(2 - apart.sum().item(), abs=1e-5)
-    logits = output.regions.logits.log_softmax(dim=-1)
-    of_label = (logits * hard_labels(targets.va)).sum(dim=-1)
-    seen = batch.visual_valid
-    entropy = -(of_label * seen).sum() / seen.sum()
-    hard = loss(region_labels="hard") - (loss() - regions)
-    assert hard == pytest.approx(0.2 * entropy.item(), abs=1e-5)
-    assert math.isfinite(hard)

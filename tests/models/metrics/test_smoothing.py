@@ -139,7 +139,7 @@ def test_sums_of_parts_are_those_of_the_whole():
     parts = []
     for clip_id, span in bank.spans():
         part = Prediction(prediction.va[span], prediction.interpolated[span])
-        parts.append(sums_by_window(part, bank.part([clip_id])))
+        parts.append(sums_by_window(part, bank.select([clip_id])))
     together, whole = added(parts), sums_by_window(prediction, bank)
     assert tuple(together) == tuple(whole) == WINDOWS_S
     for width_s in WINDOWS_S:
@@ -150,10 +150,3 @@ def test_sums_of_parts_are_those_of_the_whole():
 def test_the_grid_begins_with_none_and_goes_up():
     assert WINDOWS_S[0] == 0
     assert list(WINDOWS_S) == sorted(set(WINDOWS_S))
-
-
-def test_only_clips_that_stand_together_are_a_part_of_a_bank():
-    bank = bank_of([0.0, 0.1, 0.0, 0.0], [2, 1, 1])
-    assert bank.part(["c1", "c2"]).offsets.tolist() == [0, 1, 2]
-    with pytest.raises(ValueError, match="c0, c2 do not stand one after the other in the bank"):
-        bank.part(["c0", "c2"])

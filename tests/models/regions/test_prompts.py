@@ -307,15 +307,15 @@ def test_the_account_names_regions_where_contexts_are_their_own(tower, texts, co
     assert all(len(context.nearest) == 4 for context in words.contexts)
     told, exact = words.contexts[0].nearest[0][0], head.prompts.nearest_words(1)[0][0][0]
     assert (told.word, told.distance) == (exact[0], pytest.approx(exact[1], abs=1e-5))
-    write_prompt_words(tmp_path, words)
-    assert read_prompt_words(tmp_path) == words
+    write_prompt_words(tmp_path / "prompts.json", words)
+    assert read_prompt_words(tmp_path / "prompts.json") == words
     (tmp_path / "prompts.json").write_text("{}")
     with pytest.raises(InputError, match=r"prompts.json is damaged .* delete it, or train again"):
-        read_prompt_words(tmp_path)
+        read_prompt_words(tmp_path / "prompts.json")
 
 
 def test_fixed_prompts_learned_no_words(tower, texts, tmp_path):
     head = nn.Module()
     head.prompts = FixedPrompts().build(tower, texts)
     assert prompt_words(head, texts.grid) is None
-    assert read_prompt_words(tmp_path) is None
+    assert read_prompt_words(tmp_path / "prompts.json") is None

@@ -9,11 +9,11 @@ import pytest
 
 from models.metrics.ccc import Agreement
 from models.metrics.scores import ClipScore, SplitScore
+from models.plots.svg import INK, NO_FACE, NO_SOUND, PREDICTED, TRUTH, UNLABELLED
 from models.regions.grid import NINE
 from models.report.content import ClipCurves, Content
 from models.report.figures import confusion, learning_curves, planes, region_grids
 from models.report.region_report import RegionReading
-from models.report.svg import INK, PREDICTED, TRUTH, UNHEARD, UNLABELLED, UNSEEN
 from models.report.timeline import WIDE_PX, timeline
 from models.training.config import EpochResult
 
@@ -90,7 +90,7 @@ def content_with(truth, predicted) -> Content:
         predicted=np.array(predicted, dtype=np.float64),
         prompts=None,
         regions="none",
-        courses=(),
+        curves=(),
         config="",
         commands=(),
         started_as=None,
@@ -143,17 +143,20 @@ def test_a_timeline_draws_truth_and_prediction_where_they_belong():
 
 def test_a_timeline_shows_what_is_missing_where_it_is_missing():
     whole = course()
-    assert not any(shapes(timeline(whole, "t"), c) for c in (UNSEEN, UNHEARD, UNLABELLED))
-    seen, heard, truth = whole.seen.copy(), whole.heard.copy(), whole.truth.copy()
-    seen[:50], heard[50:], truth[25:50] = False, False, np.nan
-    figure = timeline(replace(whole, seen=seen, heard=heard, truth=truth), "t")
+    assert not any(shapes(timeline(whole, "t"), c) for c in (NO_FACE, NO_SOUND, UNLABELLED))
+    visual_valid, audio_valid = whole.visual_valid.copy(), whole.audio_valid.copy()
+    truth = whole.truth.copy()
+    visual_valid[:50], audio_valid[50:], truth[25:50] = False, False, np.nan
+    figure = timeline(
+        replace(whole, visual_valid=visual_valid, audio_valid=audio_valid, truth=truth), "t"
+    )
     line = shapes(figure, PREDICTED)[0][:, 0]
     first, last = line.min(), line.max()
     middle = (first + last) / 2
-    assert len(shapes(figure, UNSEEN)) == 2  # in both panels
-    for shade in shapes(figure, UNSEEN):
+    assert len(shapes(figure, NO_FACE)) == 2  # in both panels
+    for shade in shapes(figure, NO_FACE):
         assert (shade[:, 0].min(), shade[:, 0].max()) == pytest.approx((first, middle), abs=3)
-    (unheard,), (unlabelled,) = shapes(figure, UNHEARD), shapes(figure, UNLABELLED)
+    (unheard,), (unlabelled,) = shapes(figure, NO_SOUND), shapes(figure, UNLABELLED)
     assert unheard[:, 0].min() == pytest.approx(middle, abs=3)
     span = (unlabelled[:, 0].min(), unlabelled[:, 0].max())
     assert span == pytest.approx(((first + middle) / 2, middle), abs=3)

@@ -16,13 +16,14 @@ from features.manifest.manifest import read_manifest, write_manifest
 from flows.command.main import main
 from models.heads.dspl import DsplConfig
 from models.metrics.predict import RegionPosterior
+from models.metrics.scores import clip_scores, split_score
+from models.plots.svg import svg
 from models.regions.soft_labels import soft_labels
 from models.report.content import Content, content_of
 from models.report.html import MINUS, number, page
 from models.report.region_report import RegionReading, read_regions
-from models.report.svg import svg
 from models.runs.folder import CONFIG, METRICS, PROVENANCE, REPORT
-from models.runs.run_split import open_split, read_split
+from models.runs.run_split import RunSplit, open_split, read_split
 from models.stages.report import report
 from models.stages.score_head import score_head
 from models.stages.train_head import train_head
@@ -62,9 +63,15 @@ def run(trained, tmp_path):
     return folder
 
 
+def content_for(source: RunSplit) -> Content:
+    predicted = read_split(source, regions=True)
+    score = split_score(predicted.prediction, predicted.packed, source.subject_by_clip)
+    return content_of(predicted, score, tuple(clip_scores(predicted.prediction, predicted.packed)))
+
+
 @pytest.fixture(scope="module")
 def content(trained) -> Content:
-    return content_of(read_split(open_split(trained, None, None, "val")))
+    return content_for(open_split(trained, None, None, "val"))
 
 
 @pytest.fixture(scope="module")
@@ -191,7 +198,7 @@ HOSTILE = "<script>alert(1)</script>\"'&<img src=x onerror=alert(1)>"
 
 
 def test_text_from_outside_is_escaped(content):
-    course = content.courses[0]
+    course = content.curves[0]
     hostile = replace(
         content,
         run=HOSTILE,
@@ -201,7 +208,7 @@ def test_text_from_outside_is_escaped(content):
         started_as=HOSTILE,
         commands=((HOSTILE, HOSTILE),),
         facts=((HOSTILE, HOSTILE),),
-        courses=(replace(course, score=replace(course.score, clip=HOSTILE)),),
+        curves=(replace(course, score=replace(course.score, clip=HOSTILE)),),
     )
     text = page(hostile, KEY)
     assert "<script" not in text
@@ -246,19 +253,19 @@ def test_drawing_leaves_matplotlib_as_it_was(content):
 
 
 def test_clips_come_worst_first_and_those_without_truth_last(content):
-    a, b = content.courses
+    a, b = content.curves
     assert a.score.ccc_valence + a.score.ccc_arousal <= b.score.ccc_valence + b.score.ccc_arousal
     nameless = replace(a, score=replace(a.score, ccc_valence=None, ccc_arousal=None))
-    assert sorted([nameless, b], key=lambda course: course.badness) == [b, nameless]
+    assert sorted([nameless, b], key=lambda course: course.sort_key) == [b, nameless]
 
 
 def test_the_course_of_a_clip_shows_what_is_missing(content):
     # planted: row 10 is not annotated, rows 40 to 45 have no face, a row lies beyond the last frame
-    course = next(course for course in content.courses if course.score.clip == "val-2")
+    course = next(course for course in content.curves if course.score.clip == "val-2")
     assert len(course.time_s) == N_FRAMES + 1
     assert np.flatnonzero(~course.annotated).tolist() == [10]
-    assert np.flatnonzero(~course.seen).tolist() == [40, 41, 42, 43, 44, 45]
-    assert course.n_unseen == 6
+    assert np.flatnonzero(~course.visual_valid).tolist() == [40, 41, 42, 43, 44, 45]
+    assert course.n_without_face == 6
 
 
 def test_the_score_is_made_of_what_the_table_says(content):
@@ -387,25 +394,25 @@ def test_config_commands_and_provenance_are_told(shown, trained):
 def test_a_moved_manifest_is_in_the_commands(planted, trained, tmp_path):
     moved = planted.manifest.with_name("a copy.jsonl")
     moved.write_bytes(planted.manifest.read_bytes())
-    found = content_of(read_split(open_split(trained, moved, None, "val")))
+    found = content_for(open_split(trained, moved, None, "val"))
     lines = [line for _, line in found.commands]
     assert lines[1].endswith(f"'manifest={moved}'")
     assert lines[2].endswith(f"--manifest '{moved}'")
 
 
-def test_another_limit_on_rows_is_in_the_key_and_in_the_commands(trained):
-    usual, wider = (open_split(trained, None, None, "val", apart) for apart in (None, 9))
-    assert usual.key() != wider.key()
-    lines = [line for _, line in content_of(read_split(wider)).commands]
-    assert lines[1].endswith(" max_rows_apart=9")
-    assert lines[2].endswith(" --max-rows-apart 9")
+def test_another_length_tolerance_is_in_the_commands_but_not_in_the_key(trained):
+    usual, wider = (open_split(trained, None, None, "val", rows) for rows in (None, 9))
+    assert usual.key() == wider.key()
+    lines = [line for _, line in content_for(wider).commands]
+    assert lines[1].endswith(" max_length_mismatch=9")
+    assert lines[2].endswith(" --max-length-mismatch 9")
     assert main([*lines[2].split()[1:], "-o", str(trained.parent / "r.html")]) == 0
 
 
 def test_inputs_that_lie_where_they_lay_are_not_in_the_commands(planted, trained, monkeypatch):
     monkeypatch.chdir(planted.manifest.parent)
     here, store = Path(planted.manifest.name), Path(planted.store).name
-    found = content_of(read_split(open_split(trained, here, store, "val")))
+    found = content_for(open_split(trained, here, store, "val"))
     assert [line for _, line in found.commands if "manifest" in line or "store" in line] == []
 
 

@@ -12,7 +12,8 @@ from models.heads.dspl import DsplConfig
 from models.regions.prototypes import CoopPrototypes
 from models.regions.text_tower import TextTower
 from models.regions.texts_file import read_texts
-from models.runs.checkpoint import FILE, FORMAT, META_KEY, CheckpointMeta, load_head, save_head
+from models.runs.checkpoint import FORMAT, META_KEY, CheckpointMeta, load_head, save_head
+from models.runs.folder import HEAD_FILE
 from tests.helpers.synthetic import tiny_model
 
 CPU = torch.device("cpu")
@@ -56,7 +57,7 @@ def head() -> Head:
 
 @pytest.fixture
 def saved(head, tmp_path):
-    path = tmp_path / FILE
+    path = tmp_path / HEAD_FILE
     save_head(path, head.state_dict(), head.prototypes(), META)
     return path
 
@@ -80,26 +81,26 @@ def test_what_was_learned_of_the_prompts_is_in_the_file(head, saved):
 def test_nothing_is_left_of_an_older_file(head, saved):
     save_head(saved, head.state_dict(), head.prototypes(), META.model_copy(update={"key": "new"}))
     assert load_head(saved, CPU).meta.key == "new"
-    assert [file.name for file in saved.parent.iterdir()] == [FILE]
+    assert [file.name for file in saved.parent.iterdir()] == [HEAD_FILE]
 
 
 def test_no_head_is_refused(tmp_path):
     with pytest.raises(InputError, match=r"no trained head at .*head.safetensors; run train-head"):
-        load_head(tmp_path / FILE, CPU)
+        load_head(tmp_path / HEAD_FILE, CPU)
 
 
 def test_another_file_is_refused(tmp_path):
-    (tmp_path / FILE).write_bytes(b"no safetensors at all")
-    with pytest.raises(InputError, match="is no head of vaflow, or is damaged"):
-        load_head(tmp_path / FILE, CPU)
-    save_file({"x": torch.zeros(1)}, tmp_path / FILE)
-    with pytest.raises(InputError, match="is no head of vaflow, or is damaged"):
-        load_head(tmp_path / FILE, CPU)
+    (tmp_path / HEAD_FILE).write_bytes(b"no safetensors at all")
+    with pytest.raises(InputError, match="is not a head of vaflow, or is damaged"):
+        load_head(tmp_path / HEAD_FILE, CPU)
+    save_file({"x": torch.zeros(1)}, tmp_path / HEAD_FILE)
+    with pytest.raises(InputError, match="is not a head of vaflow, or is damaged"):
+        load_head(tmp_path / HEAD_FILE, CPU)
 
 
 def test_a_truncated_file_is_refused(saved):
     saved.write_bytes(saved.read_bytes()[:-100])
-    with pytest.raises(InputError, match="is no head of vaflow, or is damaged"):
+    with pytest.raises(InputError, match="is not a head of vaflow, or is damaged"):
         load_head(saved, CPU)
 
 
@@ -123,5 +124,5 @@ def test_a_head_of_a_later_kind_is_refused(saved):
 
 def test_weights_of_another_width_are_refused(saved):
     rewrite(saved, lambda fields: fields["head"].update(width=12))
-    with pytest.raises(InputError, match="do not fit the head they are said to be of"):
+    with pytest.raises(InputError, match="do not fit the head that head.safetensors describes"):
         load_head(saved, CPU)

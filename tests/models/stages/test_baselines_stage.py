@@ -36,9 +36,9 @@ def test_the_stage_scores_val_after_learning_from_train(planted, tmp_path):
     )
     splits = load_splits(planted.manifest, planted.store)
     for each, config in zip(result.scores, FEW, strict=True):
-        found = predict_baseline(config, splits.train, splits.val, splits.subject_of)
+        found = predict_baseline(config, splits.train, splits.val, splits.subject_by_clip)
         assert each.baseline == config
-        assert each.score == split_score(found, splits.val, splits.subject_of)
+        assert each.score == split_score(found, splits.val, splits.subject_by_clip)
     written = json.loads(output.read_text())
     assert written["visual"] == splits.visual
     assert written["audio"] == splits.audio
@@ -73,9 +73,9 @@ def test_a_val_split_without_an_annotated_row_is_refused(planted, tmp_path):
 
 def test_rows_and_frames_may_be_apart_as_far_as_is_told(planted):
     keys = {"manifest": planted.manifest, "store": planted.store, "baselines": FEW[:1]}
-    assert score_baselines(**keys, max_rows_apart=1).scores
-    with pytest.raises(InputError, match="allow more with max_rows_apart=N"):
-        score_baselines(**keys, max_rows_apart=0)
+    assert score_baselines(**keys, max_length_mismatch=1).scores
+    with pytest.raises(InputError, match="allow more with max_length_mismatch=N"):
+        score_baselines(**keys, max_length_mismatch=0)
 
 
 def test_constant_labels_are_noted(planted, tmp_path):

@@ -6,24 +6,35 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+import yaml
 
 from features.errors import InputError, SpecMismatch
 from features.manifest.labels import read_labels
 from features.manifest.manifest import read_manifest, write_manifest
 from features.store.feature_store import FeatureStore
+from features.system.files import write_atomic
 from models.data.batches import batches
 from models.data.packed import PackedFeatures
 from models.data.windows import dense_windows
 from models.heads.base import Head, HeadOutput, RegionOutput
 from models.heads.dspl import DsplConfig
 from models.metrics.ccc import Concordance
-from models.metrics.predict import Prediction, concordance, fill_gaps, predict, region_posterior
+from models.metrics.intervals import score_intervals
+from models.metrics.predict import Prediction, concordance, fill_gaps, predict
 from models.metrics.scores import split_score, sums_by_subject
-from models.runs.checkpoint import FILE, load_head
-from models.runs.folder import REPORT
+from models.runs.checkpoint import load_head
+from models.runs.folder import (
+    CLIPS,
+    CONFIG,
+    HEAD_FILE,
+    PREDICTIONS,
+    REPORT,
+    SCORES,
+    SUBMISSION,
+    write_json,
+)
 from models.runs.run_split import open_split, read_split
-from models.stages import score_head as scoring
-from models.stages.score_head import CLIPS, PREDICTIONS, SCORES, SUBMISSION, score_head
+from models.stages.score_head import score_head, write_predictions
 from models.stages.train_head import train_head
 from models.submission.check import check
 from models.submission.format import NOT_COMPARED, read_sample
@@ -96,7 +107,7 @@ class EchoRegions(Head):
         return HeadOutput(va, RegionOutput(logits, batch.visual_valid) if self.branch else None)
 
 
-def bank_of(values, lengths) -> PackedFeatures:
+def packed_rows(values, lengths) -> PackedFeatures:
     n = len(values)
     visual = torch.tensor(values, dtype=torch.float16)[:, None]
     yes = torch.ones(n, dtype=torch.bool)
@@ -113,23 +124,23 @@ def bank_of(values, lengths) -> PackedFeatures:
     )
 
 
-def windows(bank, size, stride):
-    return dense_windows(bank.offsets, size=size, stride=stride)
+def windows(packed, size, stride):
+    return dense_windows(packed.offsets, size=size, stride=stride)
 
 
 def test_overlapping_windows_are_merged_by_mean():
     # one clip of 5 rows, windows [0, 3), [2, 5): row 2 is at place 2 and at place 0: mean .01
-    bank = bank_of([0.0] * 5, [5])
-    found = predict(Echo(), bank, windows(bank, 3, 2))
+    packed = packed_rows([0.0] * 5, [5])
+    found = predict(Echo(), packed, windows(packed, 3, 2))
     np.testing.assert_allclose(found.va[:, 1], [0, 0.01, 0.01, 0.01, 0.02], atol=1e-7)
 
 
 def test_region_posteriors_are_merged_by_mean_over_the_rows_that_were_seen():
     # one clip of 5 rows, windows [0, 3), [2, 5): row 2 is at places 2 and 0, row 3 is not seen;
     # a second clip of 2 rows is padded to 3
-    bank = bank_of([0.0, 1.0, 2.0, 0.0, 1.0, 3.0, 0.5], [5, 2])
-    bank.visual_valid[3] = False
-    found = region_posterior(EchoRegions(), torch.eye(3), bank, windows(bank, 3, 2))
+    packed = packed_rows([0.0, 1.0, 2.0, 0.0, 1.0, 3.0, 0.5], [5, 2])
+    packed.visual_valid[3] = False
+    found = predict(EchoRegions(), packed, windows(packed, 3, 2), regions=True).regions
     assert found.valid.tolist() == [True, True, True, False, True, True, True]
 
     def share(value, place):
@@ -148,24 +159,23 @@ def test_region_posteriors_are_merged_by_mean_over_the_rows_that_were_seen():
 
 
 def test_a_head_without_a_region_branch_has_no_posterior():
-    head = EchoRegions(branch=False)
-    bank = bank_of([0.0] * 5, [5])
-    assert region_posterior(head, torch.eye(3), bank, windows(bank, 3, 2)) is None
+    packed = packed_rows([0.0] * 5, [5])
+    found = predict(EchoRegions(branch=False), packed, windows(packed, 3, 2), regions=True)
+    assert found.regions is None
 
 
 def test_the_region_branch_leaves_the_predictions_alone(trained):
-    reading = read_split(open_split(trained.run, None, None, "val"))
-    bank = reading.bank
-    head, _ = reading.source.predictor.loaded(bank)
-    batch, _ = bank.gather(dense_windows(bank.offsets, size=40, stride=30), np.arange(3))
-    with torch.inference_mode():
-        assert torch.equal(head(batch).va, head(batch, head.prototypes()).va)
+    source = open_split(trained.run, None, None, "val")
+    plain, with_regions = read_split(source), read_split(source, regions=True)
+    assert plain.prediction.regions is None
+    assert with_regions.prediction.regions is not None
+    np.testing.assert_array_equal(plain.prediction.va, with_regions.prediction.va)
 
 
 def test_each_row_gets_its_own_prediction_and_is_clamped():
     values = [0.1, 0.2, 0.3, -0.5, 2.0, 0.25, -3.0]
-    bank = bank_of(values, [3, 4])
-    found = predict(Echo(), bank, windows(bank, 4, 1))
+    packed = packed_rows(values, [3, 4])
+    found = predict(Echo(), packed, windows(packed, 4, 1))
     expected = np.clip(np.float16(values).astype(float), -1, 1)
     np.testing.assert_allclose(found.va[:, 0], expected, atol=1e-7)
 
@@ -179,40 +189,40 @@ def test_gaps_are_filled_in_time():
 
 
 def test_gaps_are_filled_within_a_clip_only():
-    bank = bank_of([0.5, 0.5, 0.1, 0.1], [2, 2])
-    bank.visual_valid[:] = torch.tensor([True, False, False, True])
-    found = predict(Echo(), bank, windows(bank, 2, 1))
+    packed = packed_rows([0.5, 0.5, 0.1, 0.1], [2, 2])
+    packed.visual_valid[:] = torch.tensor([True, False, False, True])
+    found = predict(Echo(), packed, windows(packed, 2, 1))
     np.testing.assert_allclose(found.va[:, 0], [0.5, 0.5, 0.1, 0.1], atol=1e-3)
     assert found.interpolated.tolist() == [False, True, True, False]
 
 
 def test_a_clip_without_any_face_keeps_what_the_sound_says():
-    bank = bank_of([0.5, 0.25], [2])
-    bank.visual_valid[:] = False
-    found = predict(Echo(), bank, windows(bank, 2, 1))
+    packed = packed_rows([0.5, 0.25], [2])
+    packed.visual_valid[:] = False
+    found = predict(Echo(), packed, windows(packed, 2, 1))
     np.testing.assert_allclose(found.va[:, 0], [0.5, 0.25], atol=1e-3)
     assert not found.interpolated.any()
 
 
 def test_only_annotated_rows_count():
-    bank = bank_of([0.0] * 4, [4])
-    bank.va_valid[:] = torch.tensor([True, False, True, True])
-    bank.va[:, 0] = torch.tensor([0.0, 0.9, 0.5, 1.0])
+    packed = packed_rows([0.0] * 4, [4])
+    packed.va_valid[:] = torch.tensor([True, False, True, True])
+    packed.va[:, 0] = torch.tensor([0.0, 0.9, 0.5, 1.0])
     va = np.array([[0.0, 0], [-1, 0], [0.5, 0], [1, 0]])
-    found = concordance(Prediction(va, np.zeros(4, dtype=bool)), bank)
+    found = concordance(Prediction(va, np.zeros(4, dtype=bool)), packed)
     assert found.valence.n == 3
     assert found.valence.ccc() == pytest.approx(1)
 
 
 def test_the_sums_of_a_subject_are_those_of_all_their_clips():
-    bank = bank_of([0.0] * 6, [2, 2, 2])
+    packed = packed_rows([0.0] * 6, [2, 2, 2])
     rng = np.random.default_rng(0)
-    bank.va[:] = torch.from_numpy(rng.uniform(-1, 1, (6, 2)))
+    packed.va[:] = torch.from_numpy(rng.uniform(-1, 1, (6, 2)))
     prediction = Prediction(rng.uniform(-1, 1, (6, 2)), np.zeros(6, dtype=bool))
-    found = sums_by_subject(prediction, bank, {"c0": "one", "c1": "other", "c2": "one"})
+    found = sums_by_subject(prediction, packed, {"c0": "one", "c1": "other", "c2": "one"})
     assert list(found) == ["one", "other"]
     rows = [0, 1, 4, 5]
-    together = Concordance.of(bank.va[rows, 1].numpy(), prediction.va[rows, 1])
+    together = Concordance.of(packed.va[rows, 1].numpy(), prediction.va[rows, 1])
     assert found["one"].arousal.n == 4
     assert found["one"].arousal.ccc() == pytest.approx(together.ccc())
 
@@ -354,7 +364,7 @@ def test_a_sample_that_asks_for_more_leaves_the_run_as_it_was(run, tmp_path):
     with pytest.raises(InputError, match="at row 134 and frame 130"):
         score_head(run=run, split="test", sample=sample)
     assert {file: file.read_bytes() for file in run.iterdir()} == before
-    allowed = score_head(run=run, split="test", sample=sample, max_rows_apart=4)
+    allowed = score_head(run=run, split="test", sample=sample, max_length_mismatch=4)
     assert "(test-4: 4)" in allowed.notes[0]
 
 
@@ -387,13 +397,13 @@ def test_a_folder_without_a_head_is_refused(run, tmp_path):
     with pytest.raises(InputError, match=r"no trained head at .*; run train-head first"):
         score_head(run=tmp_path)
     (run / "config.yaml").unlink()
-    with pytest.raises(InputError, match="is no run's folder"):
+    with pytest.raises(InputError, match="is not the folder of a run"):
         score_head(run=run)
 
 
 def test_a_config_that_was_spoiled_is_refused(run):
     (run / "config.yaml").write_text("manifest: [")
-    with pytest.raises(InputError, match="is no config of train-head"):
+    with pytest.raises(InputError, match="is not a config of train-head"):
         score_head(run=run)
 
 
@@ -417,7 +427,7 @@ def test_scoring_loads_no_text_tower(run, monkeypatch):
     monkeypatch.setattr("features.encoders.clip.load_clip", refuse)
     monkeypatch.setattr("models.data.text_tower_of_store.load_clip", refuse)
     assert score_head(run=run).state == "scored"
-    assert load_head(run / FILE, torch.device("cpu")).head.prototypes().shape == (9, 16)
+    assert load_head(run / HEAD_FILE, torch.device("cpu")).head.prototypes().shape == (9, 16)
 
 
 def test_other_sound_makes_another_key(planted, run, tmp_path):
@@ -444,16 +454,16 @@ def test_a_subject_named_like_a_clip_is_someone_else(planted, run, tmp_path):
     for labels in planted.manifest.parent.glob("*.txt"):
         shutil.copy(labels, tmp_path)
     source = open_split(run, tmp_path / "manifest.jsonl", None, "val")
-    assert len(set(source.subject_of.values())) == 2
+    assert len(set(source.subject_by_clip.values())) == 2
 
 
 def test_clips_and_people_without_annotated_rows_do_not_count(run):
     reading = read_split(open_split(run, None, None, "val"))
-    span = dict(reading.bank.spans())["val-3"]
-    marked = reading.bank.va_valid.clone()
+    span = dict(reading.packed.spans())["val-3"]
+    marked = reading.packed.va_valid.clone()
     marked[span] = False
-    bank = replace(reading.bank, va_valid=marked)
-    found = split_score(reading.prediction, bank, reading.source.subject_of)
+    packed = replace(reading.packed, va_valid=marked)
+    found = split_score(reading.prediction, packed, reading.source.subject_by_clip)
     assert (found.n_clips, found.n_subjects) == (1, 1)
     assert found.ccc_mean_low is None
 
@@ -463,7 +473,7 @@ def test_a_clip_called_like_the_header_keeps_its_predictions(tmp_path):
     for names in (("clip", "b"), ("c",)):
         n_rows = 2 * len(names)
         some = torch.ones(n_rows, dtype=torch.bool)
-        bank = PackedFeatures(
+        packed = PackedFeatures(
             names,
             np.arange(0, n_rows + 1, 2),
             np.arange(n_rows) / 25.0,
@@ -475,7 +485,7 @@ def test_a_clip_called_like_the_header_keeps_its_predictions(tmp_path):
             va_valid=some,
         )
         prediction = Prediction(np.zeros((n_rows, 2)), np.zeros(n_rows, dtype=bool))
-        scoring._write_predictions(path, bank, prediction, set())
+        write_predictions(path, packed, prediction, set())
     found = [line.split(",")[0] for line in path.read_text().splitlines()]
     assert found == ["clip", "clip", "clip", "b", "b", "c", "c"]
 
@@ -488,3 +498,78 @@ def test_a_clip_that_left_the_split_leaves_the_predictions(planted, run):
     write_manifest(fewer, clips)
     assert score_head(run=run, manifest=fewer).score.n_clips == 1
     assert {row["clip"] for row in rows_of(run)} == {"val-2"}
+
+
+def one_person(planted, tmp_path):
+    """A manifest in which all clips show one person, so that scores have another key."""
+    clips = read_manifest(planted.manifest).clips
+    manifest = planted.manifest.with_name(f"{tmp_path.name}.jsonl")
+    write_manifest(manifest, [clip.model_copy(update={"subject": "one"}) for clip in clips])
+    return manifest
+
+
+@pytest.mark.parametrize("name", [PREDICTIONS, SCORES, CLIPS])
+def test_a_scoring_that_is_killed_commits_nothing_old_or_new(
+    planted, run, tmp_path, monkeypatch, name
+):
+    first = score_head(run=run)
+    other = one_person(planted, tmp_path)
+    n_writes = {PREDICTIONS: 1, SCORES: 1, CLIPS: 2}  # clips.json loses the entry, then gets it
+
+    def killed(write):
+        def wrapped(path, content):
+            if path.name == name:
+                n_writes[name] -= 1
+                if not n_writes[name]:
+                    raise KeyboardInterrupt
+            write(path, content)
+
+        return wrapped
+
+    with monkeypatch.context() as patch:
+        for function in (write_json, write_atomic):
+            patch.setattr(f"models.stages.score_head.{function.__name__}", killed(function))
+        with pytest.raises(KeyboardInterrupt):
+            score_head(run=run, manifest=other)
+
+    copy = tmp_path / "copy"
+    shutil.copytree(run, copy)
+    again = score_head(run=run)
+    assert (again.state, again.score) == ("scored", first.score)
+    assert score_head(run=copy, manifest=other).state == "scored"
+
+
+def test_a_scoring_uses_the_threads_of_the_training(run, monkeypatch):
+    before, seen = torch.get_num_threads(), []
+    config = yaml.safe_load((run / CONFIG).read_text())
+    config["train"]["threads"] = before + 1
+    (run / CONFIG).write_text(yaml.safe_dump(config))
+
+    def predict_and_note(*given, **keys):
+        seen.append(torch.get_num_threads())
+        return predict(*given, **keys)
+
+    monkeypatch.setattr("models.runs.predictor.predict", predict_and_note)
+    score_head(run=run)
+
+    assert seen == [before + 1]
+    assert torch.get_num_threads() == before
+
+
+def test_a_scoring_with_its_report_loads_the_head_and_draws_the_intervals_once(run, monkeypatch):
+    called = []
+
+    def counted(function):
+        def wrapped(*given, **keys):
+            called.append(function.__name__)
+            return function(*given, **keys)
+
+        return wrapped
+
+    monkeypatch.setattr("models.runs.predictor.load_head", counted(load_head))
+    monkeypatch.setattr("models.runs.predictor.predict", counted(predict))
+    monkeypatch.setattr("models.metrics.scores.score_intervals", counted(score_intervals))
+    assert score_head(run=run).state == "scored"
+
+    assert sorted(called) == ["load_head", "predict", "score_intervals"]
+    assert "KL divergence" in (run / REPORT).read_text()

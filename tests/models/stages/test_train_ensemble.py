@@ -26,13 +26,26 @@ from models.heads.dspl import DsplConfig
 from models.metrics.ccc import Concordance
 from models.metrics.predict import Prediction, mean_prediction
 from models.metrics.smoothing import added, choose_windows, smooth, sums_by_window
-from models.runs.checkpoint import FILE
+from models.runs import threads
 from models.runs.ensemble_record import EnsembleConfig, read_record, write_fold_manifests
-from models.runs.folder import CONFIG, ENSEMBLE, INPUTS, METRICS, PROVENANCE, REPORT, read_config
+from models.runs.folder import (
+    CLIPS,
+    CONFIG,
+    ENSEMBLE,
+    HEAD_FILE,
+    INPUTS,
+    METRICS,
+    PREDICTIONS,
+    PROVENANCE,
+    REPORT,
+    SCORES,
+    SUBMISSION,
+    read_config,
+)
 from models.runs.predictor import TrainedHead
 from models.runs.run_split import open_split, read_split
 from models.stages import train_ensemble as ensemble
-from models.stages.score_head import CLIPS, PREDICTIONS, SCORES, SUBMISSION, score_head
+from models.stages.score_head import score_head
 from models.stages.train_ensemble import EnsembleResult, train_ensemble
 from models.stages.train_head import train_head
 from models.training.config import TrainConfig
@@ -100,7 +113,7 @@ def run(trained, tmp_path) -> Path:
 
 def stamps(run: Path) -> dict[str, int]:
     """When each member's head was written."""
-    return {path.parent.name: path.stat().st_mtime_ns for path in run.glob(f"fold-*/{FILE}")}
+    return {path.parent.name: path.stat().st_mtime_ns for path in run.glob(f"fold-*/{HEAD_FILE}")}
 
 
 # Folds --------------------------------------------------------------------------------------------
@@ -203,8 +216,8 @@ def out_of_fold(trained) -> list:
 
 
 def of_all(readings, predictions) -> tuple[float, float]:
-    truth = np.concatenate([reading.bank.va.numpy() for reading in readings])
-    valid = np.concatenate([reading.bank.va_valid.numpy() for reading in readings])
+    truth = np.concatenate([reading.packed.va.numpy() for reading in readings])
+    valid = np.concatenate([reading.packed.va_valid.numpy() for reading in readings])
     va = np.concatenate([each.va for each in predictions])
     return tuple(Concordance.of(truth[valid, k], va[valid, k]).ccc() for k in range(2))
 
@@ -224,8 +237,8 @@ def test_the_widths_are_chosen_by_all_folds_and_each_fold_is_scored_by_the_other
     planted, run, in_turn, monkeypatch
 ):
     # what is said of fold 1 is noisy, so wide means are good for it; of fold 2 hardly at all
-    def predicted(self, bank):
-        rng, va = np.random.default_rng(0), bank.va.numpy().copy()
+    def predicted(self, packed, *, regions=False):
+        rng, va = np.random.default_rng(0), packed.va.numpy().copy()
         va += rng.normal(0, 0.3 if self.run.name == "fold-1" else 0.02, va.shape)
         return Prediction(va, np.zeros(len(va), dtype=bool))
 
@@ -233,13 +246,13 @@ def test_the_widths_are_chosen_by_all_folds_and_each_fold_is_scored_by_the_other
     (run / ENSEMBLE).unlink()
     found = train(planted, run).ensemble
     readings = [read_split(open_split(run / name, None, None, "val")) for name in FOLDS]
-    sums = [sums_by_window(reading.prediction, reading.bank) for reading in readings]
+    sums = [sums_by_window(reading.prediction, reading.packed) for reading in readings]
     one, two = (choose_windows(each) for each in sums)
     together = choose_windows(added(sums))
     assert one.valence > together.valence > two.valence
     assert found.widths_s == together
     crossed = [
-        smooth(reading.prediction, reading.bank, widths)
+        smooth(reading.prediction, reading.packed, widths)
         for reading, widths in zip(readings, (two, one), strict=True)
     ]
     valence, arousal = of_all(readings, crossed)
@@ -269,6 +282,41 @@ def test_over_train_and_val_holds_the_clips_of_both(planted, in_turn, tmp_path):
     assert json.loads((tmp_path / "run" / CLIPS).read_text())["val"]["notes"] == [note]
     assert "Beware:" in (tmp_path / "run" / REPORT).read_text()
     assert "trained on" not in score_head(run=tmp_path / "run", split="test").notes[0]
+
+
+def test_some_clips_that_were_trained_on_are_noted(planted, run, tmp_path):
+    clips = [
+        clip.model_copy(update={"split": "val"}) if clip.id == "train-1" else clip
+        for clip in read_manifest(planted.manifest).clips
+    ]
+    manifest = planted.manifest.with_name("mixed.jsonl")
+    write_manifest(manifest, clips)
+
+    (note,) = score_head(run=run, manifest=manifest).notes
+
+    assert note.startswith("1 of 3 clips were trained on (over = train): this is no score on new")
+
+
+def test_members_that_train_at_once_share_the_cores(planted, in_turn, tmp_path, monkeypatch):
+    for module in (ensemble, threads):
+        monkeypatch.setattr(module, "n_cores", lambda: 4)
+
+    train(planted, tmp_path / "shared", train=TRAIN.model_copy(update={"threads": None}))
+    train(planted, tmp_path / "given", train=TRAIN.model_copy(update={"threads": 3}))
+
+    for name in FOLDS:
+        assert read_config(tmp_path / "shared" / name).train.threads == 2
+        assert read_config(tmp_path / "given" / name).train.threads == 3
+    assert read_config(tmp_path / "shared", EnsembleConfig).train.threads is None
+
+
+def test_all_members_and_scores_read_one_packed_file(small, in_turn, tmp_path):
+    run = tmp_path / "run"
+    train(small, run, over="train+val")
+    score_head(run=run, split="val")
+    score_head(run=run / "fold-1", split="val")
+
+    assert len(list(Path(small.store + ".work").glob("banks/*"))) == 1
 
 
 # Resuming -----------------------------------------------------------------------------------------
@@ -327,7 +375,7 @@ def test_killed_before_the_first_member_the_folder_is_still_its_own(
 @pytest.mark.parametrize("spoil", [Path.unlink, lambda path: path.write_bytes(b"no head")])
 def test_a_member_that_is_lost_is_made_again_alone(planted, run, trained, in_turn, spoil):
     before = stamps(run)
-    spoil(run / "fold-2" / FILE)
+    spoil(run / "fold-2" / HEAD_FILE)
     with pytest.raises(
         InputError, match=r"fold-2/head.safetensors, a member of .* is (gone|anoth)"
     ):
@@ -371,7 +419,7 @@ def test_a_damaged_record_is_made_again(planted, run, trained, in_turn):
     ("change", "message"),
     [
         (lambda fields: {**fields, "extra": 1}, "unknown key 'extra'.*; train it again"),
-        (lambda fields: [], "is no record of an ensemble: it holds no keys; train it again"),
+        (lambda fields: [], "is not a record of an ensemble: it holds no keys; train it again"),
         (lambda fields: {**fields, "members": fields["members"][:1]}, "members"),
     ],
 )
@@ -454,7 +502,7 @@ def test_the_prediction_is_the_smoothed_mean_of_the_members(run, trained):
     ]
     mean = (members[0].va + members[1].va) / 2
     np.testing.assert_allclose(reading.prediction.va[:, 1], mean[:, 1], atol=1e-12)
-    spans = dict(reading.bank.spans())
+    spans = dict(reading.packed.spans())
     for span in spans.values():  # .4 s are 5 rows on either side, of .04 s each
         rows = mean[span, 0]
         by_hand = [rows[max(0, k - 5) : k + 6].mean() for k in range(len(rows))]
@@ -520,10 +568,12 @@ def test_what_is_said_to_a_person(trained):
 
 def test_a_folder_with_other_things_in_it_is_left_alone(planted, tmp_path):
     (tmp_path / "mine.txt").write_text("mine")
-    with pytest.raises(InputError, match="holds files that are no ensemble's; give another folder"):
+    with pytest.raises(
+        InputError, match="holds files that do not belong to an ensemble; give another folder"
+    ):
         train(planted, tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
-    (tmp_path / "mine.txt").rename(tmp_path / FILE)
+    (tmp_path / "mine.txt").rename(tmp_path / HEAD_FILE)
     with pytest.raises(InputError, match="holds a single head; give another folder"):
         train(planted, tmp_path)
 

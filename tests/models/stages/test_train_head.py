@@ -19,8 +19,8 @@ from models.data.batch import Batch
 from models.data.packed import Streaming
 from models.data.windows import dense_windows
 from models.heads.dspl import DsplConfig, ReleasedConfig
-from models.runs.checkpoint import FILE
-from models.runs.folder import CONFIG, METRICS, PROVENANCE, RunConfig, read_config
+from models.runs.checkpoint import load_head
+from models.runs.folder import CONFIG, HEAD_FILE, METRICS, PROVENANCE, RunConfig, read_config
 from models.runs.run_split import open_split, read_split
 from models.stages.score_head import score_head
 from models.stages.train_head import TrainResult, seeded, train_head
@@ -53,7 +53,7 @@ def brief(planted, tmp_path_factory) -> TrainResult:
 
 
 def weights(result) -> bytes:
-    return (result.run / FILE).read_bytes()
+    return (result.run / HEAD_FILE).read_bytes()
 
 
 def test_a_planted_signal_is_found(planted, tmp_path):
@@ -71,13 +71,13 @@ def test_the_same_run_again_gives_the_same_digits(planted, brief, tmp_path):
     again = train(planted, tmp_path)
     assert again.epochs == brief.epochs
     assert (again.run / METRICS).read_bytes() == (brief.run / METRICS).read_bytes()
-    found, expected = load_file(again.run / FILE), load_file(brief.run / FILE)
+    found, expected = load_file(again.run / HEAD_FILE), load_file(brief.run / HEAD_FILE)
     assert found.keys() == expected.keys()
     for name in found:
         assert torch.equal(found[name], expected[name]), name
 
 
-def test_a_bank_that_fits_into_what_it_is_given_changes_nothing(planted, brief, tmp_path):
+def test_a_memory_limit_that_is_not_reached_changes_nothing(planted, brief, tmp_path):
     told = train(planted, tmp_path, train=BRIEF.model_copy(update={"bank_mib": 1}))
     assert told.epochs == brief.epochs
     assert told.notes == ()
@@ -91,7 +91,7 @@ def test_a_streamed_training_finds_the_signal_and_repeats_it(planted, tmp_path, 
     assert "streamed, 240 of 780 rows at a time" in " ".join(first.notes)
     assert again.epochs == first.epochs
     reading = read_split(open_split(first.run, None, None, "val"))
-    part = replace(reading.bank, streaming=Streaming(torch.device("cpu"), 50))
+    part = replace(reading.packed, streaming=Streaming(torch.device("cpu"), 50))
     assert np.array_equal(reading.source.predictor.predict(part).va, reading.prediction.va)
 
 
@@ -117,7 +117,7 @@ def test_the_region_loss_shapes_valence_and_arousal(planted, brief, tmp_path):
     without = train(planted, tmp_path, train=without_region_loss(BRIEF))
     assert without.best.ccc_valence != brief.best.ccc_valence
     assert without.best.ccc_arousal != brief.best.ccc_arousal
-    found, shaped = load_file(without.run / FILE), load_file(brief.run / FILE)
+    found, shaped = load_file(without.run / HEAD_FILE), load_file(brief.run / HEAD_FILE)
     for name in ("va.3.weight", "adapter.up.weight", "visual.temporal.projection.weight"):
         assert not torch.equal(found[name], shaped[name]), name
     start = math.log(1 / 0.07)
@@ -134,7 +134,7 @@ def test_the_region_loss_of_the_released_preset_moves_nothing(planted, tmp_path)
     without = without_region_loss(brief)
     left_out = train(planted, tmp_path / "left_out", head=head, train=without)
     assert kept.best.ccc_mean == left_out.best.ccc_mean
-    found, expected = load_file(kept.run / FILE), load_file(left_out.run / FILE)
+    found, expected = load_file(kept.run / HEAD_FILE), load_file(left_out.run / HEAD_FILE)
     assert found.keys() == expected.keys()
     for name in found:
         assert torch.equal(found[name], expected[name]), name
@@ -176,9 +176,9 @@ def test_fused_both_are_solved(solved, fusion):
 
 def test_the_gate_leans_to_the_side_that_is_left(solved):
     reading = read_split(open_split(solved["gate"].run, None, None, "val"))
-    head, _ = reading.source.predictor.loaded(reading.bank)
-    windows = dense_windows(reading.bank.offsets, size=40, stride=40)
-    batch, _ = reading.bank.gather(windows, np.arange(3))
+    head = load_head(solved["gate"].run / HEAD_FILE, reading.packed.device).head
+    windows = dense_windows(reading.packed.offsets, size=40, stride=40)
+    batch, _ = reading.packed.gather(windows, np.arange(3))
 
     def mean_gate(shown: Batch) -> float:
         seen = {}
@@ -233,7 +233,9 @@ def test_a_split_without_an_annotated_row_is_refused(small, tmp_path):
 
 def test_a_folder_with_other_things_in_it_is_left_alone(planted, tmp_path):
     (tmp_path / "scores.json").write_text("mine")
-    with pytest.raises(InputError, match="holds files that are no run's; give another folder"):
+    with pytest.raises(
+        InputError, match="holds files that do not belong to a run; give another folder"
+    ):
         train(planted, tmp_path)
     assert (tmp_path / "scores.json").read_text() == "mine"
     with pytest.raises(InputError, match="is no folder; give another path"):
@@ -246,7 +248,7 @@ def test_a_width_that_cannot_be_divided_is_refused(config):
         DsplConfig(**config)
 
 
-@pytest.mark.parametrize("name", [FILE, METRICS])
+@pytest.mark.parametrize("name", [HEAD_FILE, METRICS])
 def test_a_damaged_run_is_trained_again_by_the_same_command(planted, brief, tmp_path, name):
     shutil.copytree(brief.run, tmp_path / "run")
     (tmp_path / "run" / name).write_bytes(b"damaged")
@@ -279,7 +281,7 @@ def test_another_result_is_replaced_with_what_was_made_of_it(planted, tmp_path):
 
 
 def test_a_finished_run_can_be_forced(planted, brief, tmp_path):
-    for name in (CONFIG, METRICS, PROVENANCE, FILE):
+    for name in (CONFIG, METRICS, PROVENANCE, HEAD_FILE):
         (tmp_path / name).write_bytes((brief.run / name).read_bytes())
     assert train(planted, tmp_path).state == "present"
     assert train(planted, tmp_path, force=True).state == "trained"
@@ -288,6 +290,26 @@ def test_a_finished_run_can_be_forced(planted, brief, tmp_path):
 def test_a_run_that_died_before_its_head_is_made_again(planted, brief, tmp_path):
     for name in (CONFIG, METRICS, PROVENANCE):
         (tmp_path / name).write_bytes((brief.run / name).read_bytes())
+    assert train(planted, tmp_path).state == "trained"
+
+
+@pytest.mark.parametrize("step", ["write_metrics", "prompt_words", "save_head"])
+def test_a_training_that_is_killed_while_it_writes_leaves_no_head(
+    planted, brief, tmp_path, monkeypatch, step
+):
+    for name in (CONFIG, METRICS, PROVENANCE, HEAD_FILE):
+        (tmp_path / name).write_bytes((brief.run / name).read_bytes())
+    assert train(planted, tmp_path).state == "present"
+
+    def killed(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(f"models.stages.train_head.{step}", killed)
+        with pytest.raises(KeyboardInterrupt):
+            train(planted, tmp_path, train=BRIEF.model_copy(update={"seed": 1}))
+
+    assert not (tmp_path / HEAD_FILE).exists()
     assert train(planted, tmp_path).state == "trained"
 
 

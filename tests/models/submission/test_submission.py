@@ -145,7 +145,8 @@ def test_up_to_three_rows_beyond_the_last_frame_hold_its_prediction_and_are_coun
     )
     one_more = sample_of(*rows, "a/00007.jpg")
     message = (
-        r"apart in 1 clip \(a: at row 7 and frame 3\); at most 3 .*extract again.*max_rows_apart=N"
+        r"apart in 1 clip \(a: at row 7 and frame 3\); at most 3 .*extract again"
+        r".*max_length_mismatch=N"
     )
     with pytest.raises(InputError, match=message):
         rows_of_sample(one_more, SPANS, VA)

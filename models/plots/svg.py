@@ -1,4 +1,4 @@
-"""From a matplotlib figure to SVG that stands in a page among others."""
+"""Matplotlib figures as SVG elements of one HTML page."""
 
 import io
 import re
@@ -11,22 +11,22 @@ from markupsafe import Markup
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
-# Okabe and Ito (2008): told apart with every kind of colour vision, and by lightness in grey.
+# Okabe and Ito (2008): distinct with every kind of colour vision, and by lightness in grey
 TRUTH = "#000000"
 PREDICTED = "#0072B2"
 VALENCE = "#0072B2"
 AROUSAL = "#D55E00"
-UNSEEN = "#F0E442"
-UNHEARD = "#CC79A7"
+NO_FACE = "#F0E442"
+NO_SOUND = "#CC79A7"
 UNLABELLED = "#999999"
 FAINT = "#D0D0D0"
 INK = "#333333"
-SHADES = "Blues"  # one hue from white to dark: reads alike with and without colour vision
+SHADES = "Blues"  # one hue from white to dark: needs no colour vision
 
 POINTS_PER_INCH = 72  # SVG user units of matplotlib: a figure of n / 72 inches is n px wide
-SHRINKS_TO = 0.85  # of its own width; narrower, the card scrolls instead
+SHRINKS_TO = 0.85  # of a figure's width; on a narrower page it scrolls
 GROWS_TO = 1.3
-DRAWN_FONT = "DejaVu Sans"  # comes with matplotlib, wider than what browsers put in its place
+DRAWN_FONT = "DejaVu Sans"  # comes with matplotlib, and is wider than what browsers use
 PAGE_FONT = "system-ui, sans-serif"
 
 STYLE: dict[Any, Any] = {
@@ -41,9 +41,9 @@ STYLE: dict[Any, Any] = {
     "font.size": 11,
     "legend.fontsize": 11,
     "legend.frameon": False,
-    "path.simplify": False,  # courses are thinned before they come here
-    "svg.fonttype": "none",  # text stays text
-    "svg.hashsalt": "vaflow",  # equal figures are equal bytes
+    "path.simplify": False,  # curves are downsampled before
+    "svg.fonttype": "none",  # text, not outlines
+    "svg.hashsalt": "vaflow",  # equal figures give equal bytes
     "text.color": INK,
     "xtick.color": INK,
     "xtick.labelsize": 11,
@@ -59,10 +59,9 @@ _GEOMETRY = ("d", "x", "y", "width", "height")
 def svg(
     name: str, label: str, width_px: int, height_px: int, draw: Callable[[Figure], None]
 ) -> Markup:
-    """What `draw` puts on a figure, as an SVG element; equal calls give equal text.
+    """The figure that `draw` draws, as an SVG element; equal calls give equal text.
 
-    Every id begins with `name`, so that names that differ keep figures apart in one page.
-    `label` is what is read aloud in its place.
+    Each id in it begins with `name`, which must be unique in the page. Screen readers read `label`.
     """
     written = io.StringIO()
     with matplotlib.rc_context(STYLE):
@@ -84,7 +83,7 @@ def svg(
 
 
 def _inline(root: ElementTree.Element, name: str) -> None:
-    """Rid the tree of namespaces, of what HTML does not want, and of ids that others may have."""
+    """Remove namespaces and what HTML does not need, and make ids unique in the page."""
     used = {
         found
         for element in root.iter()
@@ -99,7 +98,7 @@ def _inline(root: ElementTree.Element, name: str) -> None:
             if key != "id" or value in used
         }
         for child in list(element):
-            if _local(child.tag) in ("metadata", "style"):  # its style would be the whole page's
+            if _local(child.tag) in ("metadata", "style"):  # a style would apply to the whole page
                 element.remove(child)
         element.tail = None
         if element.tag not in ("text", "tspan"):
@@ -107,7 +106,7 @@ def _inline(root: ElementTree.Element, name: str) -> None:
 
 
 def _attribute(key: str, value: str, name: str) -> str:
-    """The attribute's value, its ids under the figure's name and without needless digits."""
+    """The attribute's value with the figure's name in its ids, and with two decimals."""
     if key == "id":
         return f"{name}-{value}"
     if key in _GEOMETRY:

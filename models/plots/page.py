@@ -1,0 +1,21 @@
+"""HTML pages from Jinja templates."""
+
+from pathlib import Path
+
+import jinja2
+
+SHARED = Path(__file__).parent  # page.css
+
+
+def template(folder: Path, name: str, **filters: object) -> jinja2.Template:
+    """The template in a folder, which escapes what it shows and refuses unknown names."""
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader([folder, SHARED]),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters |= filters
+    return environment.get_template(name)

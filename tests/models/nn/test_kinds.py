@@ -1,0 +1,53 @@
+"""A name that no branch handles fails, and does not build another layer in its place."""
+
+import pytest
+from jaxtyping import TypeCheckError
+from pydantic import ValidationError
+
+from models.heads.dspl import DsplConfig
+from models.nn.stream_fusion import StreamFusion
+from models.nn.tcn import ResidualBlock
+from models.nn.temporal import temporal_branch
+from models.nn.transformer import TemporalTransformer
+
+REFUSED = (AssertionError, TypeCheckError)  # `assert_never`, or before it the types of the tests
+
+
+def test_an_unknown_temporal_model_is_no_transformer():
+    with pytest.raises(REFUSED):
+        temporal_branch("lstm", 4, 8, n_heads=2, dropout=0, positions="rotary")
+
+
+@pytest.mark.parametrize(
+    ("kind", "query_modality"), [("sum", "visual"), ("attention", "text"), ("sum", "text")]
+)
+def test_an_unknown_fusion_is_refused(kind, query_modality):
+    options = {"gate_partner": "audio", "n_heads": 2, "dropout": 0}
+    with pytest.raises(REFUSED):
+        StreamFusion(kind, 8, query_modality=query_modality, **options)
+
+
+def test_unknown_positions_and_padding_are_refused():
+    with pytest.raises(REFUSED):
+        TemporalTransformer(4, 8, 2, 1, 0, "sinusoidal", 16)
+    with pytest.raises(REFUSED):
+        ResidualBlock(8, 0, 1, "reflect")
+
+
+@pytest.mark.parametrize(
+    "key", ["inputs", "adapter", "temporal", "fusion", "query_modality", "positions"]
+)
+def test_a_config_with_an_unknown_name_is_refused(key):
+    with pytest.raises(ValidationError, match="Input should be"):
+        DsplConfig(**{key: "other"})
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"inputs": "other"}, {"adapter": "other"}, {"temporal": "lstm"}, {"fusion": "sum"}],
+    ids=str,
+)
+def test_a_head_with_a_name_that_no_branch_handles_is_not_built(inputs, changes):
+    config = DsplConfig(width=8).model_copy(update=changes)
+    with pytest.raises(REFUSED):
+        config.build(inputs)
