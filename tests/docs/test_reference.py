@@ -60,7 +60,7 @@ def test_a_row_has_type_and_default(keys, row):
 
 def test_nested_keys_have_their_help(keys):
     assert "### AstConfig (`kind: ast`)" in keys
-    assert "The peak, after the warm-up" in keys
+    assert "Peak learning rate" in keys
 
 
 def test_a_bar_in_help_does_not_break_a_table(reference):
