@@ -1,53 +1,56 @@
-"""The process of the command `vaflow`, also `python -m flows`: it ends in one way when told to."""
+"""The process of the command `vaflow`, also `python -m flows`."""
 
 import os
 import signal
 import sys
 from types import FrameType
 
-from flows.command.exit_status import ENDED
+from flows.exit_status import SIGNALLED
+from flows.terminal import close_standard_streams, open_standard_streams
 
-SAID = {
+MESSAGES = {
     signal.SIGINT: "interrupted; what is done is kept, the rest resumes\n",
     signal.SIGTERM: "terminated; what is done is kept, the rest resumes\n",
 }
 
 
 def run() -> int:
-    """Run the command line; the exit status, 130 after Ctrl-C and 143 after SIGTERM, whenever."""
-    came: list[int] = []
+    """Run the command line; returns the exit status, 130 after Ctrl-C and 143 after SIGTERM."""
+    received: list[int] = []
 
     def on_signal(number: int, frame: FrameType | None) -> None:
-        came.append(number)
+        received.append(number)
         if _is_importing(frame):
-            sys.stderr.write(SAID[signal.Signals(number)])
+            sys.stderr.write(MESSAGES[signal.Signals(number)])
             sys.stderr.flush()
-            os._exit(ENDED + number)
+            os._exit(SIGNALLED + number)
         raise KeyboardInterrupt
 
+    open_standard_streams()
     try:
-        for number in SAID:
+        for number in MESSAGES:
             signal.signal(number, on_signal)
         from flows.command.main import main
 
         status = main()
+    except SystemExit as end:  # argparse: help, or wrong arguments
+        status = end.code if isinstance(end.code, int) else int(end.code is not None)
     except BaseException:
-        if not came:  # a library may make another error of a Ctrl-C
+        if not received:  # a library may turn Ctrl-C into another error
             raise
         status = 1
-    for number in SAID:  # no more than the end is left
-        signal.signal(number, lambda number, _: os._exit(ENDED + number))
-    sys.stdout.flush()
-    if came and status != 0:
+    for number in MESSAGES:  # nothing but the end is left
+        signal.signal(number, lambda number, _: os._exit(SIGNALLED + number))
+    if received and status != 0:
         from flows.logs import print_message
 
-        print_message(SAID[signal.Signals(came[0])].rstrip())
-        return ENDED + came[0]
-    return status
+        print_message(MESSAGES[signal.Signals(received[0])].rstrip())
+        status = SIGNALLED + received[0]
+    return close_standard_streams(status)
 
 
 def _is_importing(frame: FrameType | None) -> bool:
-    """Whether a module is being loaded: torch aborts where that raises (test_bad_input.py)."""
+    """Whether a module is being imported: torch aborts if that raises (test_bad_input.py)."""
     while frame:
         if frame.f_code.co_filename == "<frozen importlib._bootstrap>":
             return True

@@ -1,7 +1,7 @@
-"""What each key of the stages means, in a line: the help that Prefect's web form shows.
+"""The help of each key of the stages, for Prefect's web form and for `vaflow run STAGE --help`.
 
-Keys inside a config (`train`, `head`, `encoders`, `limits`, `baselines`) say it themselves: see
-features/config.py.
+Keys inside a config (`train`, `head`, `encoders`, `limits`, `baselines`) have their own docstrings:
+see features/config.py.
 """
 
 import inspect
@@ -53,27 +53,28 @@ HELP = {
     "train_ensemble.force": "Train anew where the run holds this very ensemble already.",
     "score_head.force": "Predict and score anew where the run holds this very score already.",
 }
-"""By key; a key that means something of its own in one flow has that function's name before it."""
+"""By key; if a key means something else to one stage, its function's name and a dot come first."""
 
 
 def with_help(function: FunctionT) -> FunctionT:
     """The function of a flow, with an `Args:` section at the end of its docstring.
 
-    Prefect reads help from nowhere else. `KeyError` where a parameter has none.
+    Prefect reads the help of keys only from there. Raises `KeyError` for a key without help.
     """
     lines = [
-        f"    {name}: {with_range(help_of(function.__name__, name), _schema(parameter.annotation))}"
-        for name, parameter in inspect.signature(function).parameters.items()
+        f"    {key}: {key_help(function.__name__, key, parameter.annotation)}"
+        for key, parameter in inspect.signature(function).parameters.items()
     ]
     function.__doc__ = "\n".join([inspect.getdoc(function) or "", "", "Args:", *lines])
     return function
 
 
-def _schema(annotation: Any) -> dict[str, Any]:
-    """The JSON schema of a parameter."""
-    return TypeAdapter(annotation).json_schema()
+def key_help(function: str, key: str, annotation: Any) -> str:
+    """The help of a key of a stage's function, with its bounds; `KeyError` if it has none."""
+    text = HELP.get(f"{function}.{key}") or HELP[key]
+    return with_range(text, TypeAdapter(annotation).json_schema())
 
 
-def help_of(function: str, key: str) -> str:
-    """What a key means to a flow's function."""
-    return HELP.get(f"{function}.{key}") or HELP[key]
+def known_keys() -> set[str]:
+    """The keys of all stages; test_flows.py compares them with the stages' functions."""
+    return {key.rpartition(".")[2] for key in HELP}

@@ -7,6 +7,7 @@ import os
 import sys
 import threading
 import uuid
+from contextlib import suppress
 from datetime import UTC, datetime
 from types import TracebackType
 from typing import Literal
@@ -70,12 +71,13 @@ def is_json() -> bool:
     return any(isinstance(each.formatter, JsonLines) for each in logging.getLogger().handlers)
 
 
-def print_message(said: str) -> None:
-    """Write to stderr what whoever started the command must know, in whatever form stderr has."""
+def print_message(message: str) -> None:
+    """Write a message to stderr, in the format of the log; nothing if nobody reads stderr."""
     if is_json():
-        log.error("%s", said.strip().removeprefix("vaflow: "))
-    else:
-        print(said, file=sys.stderr)
+        log.error("%s", message.strip().removeprefix("vaflow: "))
+        return
+    with suppress(BrokenPipeError):
+        print(message, file=sys.stderr)
 
 
 def _on_uncaught(

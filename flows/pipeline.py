@@ -1,47 +1,29 @@
-"""The flow `pipeline`: the three stages in a row."""
+"""The flow `pipeline`: the flows of three stages, one after the other."""
 
-from pathlib import Path
+from typing import Any
 
 from prefect import flow
 
-from features.encoders import AnyEncoderConfig
-from features.extraction.options import Count
-from features.media.limits import DEFAULT_LIMITS, DecodeLimits
-from features.system.devices import DeviceName
-from features.timeline import MAX_LENGTH_MISMATCH, LengthMismatch
 from flows.extract import extract_features
-from flows.key_help import with_help
-from flows.score import score_head
 from flows.server.artifacts import publish_scored
+from flows.stage_flow import score_head, train_head, with_keys_of
+from flows.stage_keys import keys_of
 from flows.stages import feature_sets_of
-from flows.train import train_head
-from models.heads import AnyHeadConfig
-from models.heads.dspl import DsplConfig
-from models.training.config import TrainConfig
 
 
 @flow(name="pipeline", persist_result=False)
-@with_help
-def pipeline(
-    manifest: Path,
-    store: str,
-    run: Path,
-    encoders: tuple[AnyEncoderConfig, ...],
-    head: AnyHeadConfig = DsplConfig(),
-    train: TrainConfig = TrainConfig(),
-    split: str = "val",
-    max_length_mismatch: LengthMismatch = MAX_LENGTH_MISMATCH,
-    device: DeviceName = "auto",
-    batch_size: Count | None = None,
-    readers: Count | None = None,
-    limits: DecodeLimits = DEFAULT_LIMITS,
-    force: bool = False,
-) -> dict[str, float | None] | None:
+@with_keys_of("pipeline")
+def pipeline(**keys: Any) -> dict[str, float | None] | None:
     """Extract, train, score; a clip that fails to extract stops it before training."""
-    extract_features(manifest, store, encoders, device, batch_size, readers, limits, force=force)
-    sets = feature_sets_of(encoders)
-    apart = max_length_mismatch
-    train_head(manifest, store, run, head, train, max_length_mismatch=apart, force=force, **sets)
-    scores = score_head(run, manifest, store, split, apart, force=force)
-    publish_scored(run, split, scores["ccc_mean"] if scores else None, manifest, store)
+    sets = feature_sets_of(keys["encoders"])
+    extract_features(**_keys_for(extract_features.fn, keys))
+    train_head(**_keys_for(train_head.fn, keys), **sets)
+    scores = score_head(**_keys_for(score_head.fn, keys))
+    ccc_mean = scores["ccc_mean"] if scores else None
+    publish_scored(keys["run"], keys["split"], ccc_mean, keys["manifest"], keys["store"])
     return scores
+
+
+def _keys_for(function: Any, keys: dict[str, Any]) -> dict[str, Any]:
+    """Those of the keys that a stage has, too."""
+    return {name: keys[name] for name in keys_of(function) if name in keys}

@@ -1,44 +1,86 @@
-"""How far something is, on a terminal; apart from what stages say, which loads what they need."""
+"""Progress of a stage: one description of each step, shown as bars on a terminal or logged."""
+
+from __future__ import annotations
 
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field
+from logging import Logger, LoggerAdapter
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from flows.logs import is_json, log
+from flows.console import plain_console
+from flows.logs import is_json
 
-if TYPE_CHECKING:  # `vaflow verify` and `stats` show a bar too, and need no torch (test_main.py)
+if TYPE_CHECKING:  # these load torch, which a misspelt key need not wait for (test_main.py)
     from features.extraction.outcome import Outcome
     from models.baselines import AnyBaselineConfig
     from models.stages.train_head import TrainResult
     from models.training.config import EpochResult
 
-PROGRESS_EVERY_S = 10.0
+LOG_CLIPS_EVERY_S = 10.0
+
+Hooks = dict[str, Callable[..., None]]
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One step of a stage that has ended."""
+
+    what: str
+    """What is counted, such as "epoch"."""
+    number: int
+    """Counts from 1."""
+    detail: str
+    total: int | None = None
+    fields: dict[str, Any] = field(default_factory=dict)
+    """For a program that reads the log."""
+
+
+def step_hooks(on_step: Callable[[Step], None]) -> Hooks:
+    """The hooks of every stage; each describes what it is called with to `on_step`."""
+    counts: Counter[str] = Counter()
+
+    def count(what: str, total: int, detail: str) -> None:
+        counts[what] += 1
+        fields = {"done": counts[what], "total": total}
+        on_step(Step(what, counts[what], detail, total, fields))
+
+    def on_outcome(outcome: Outcome, total: int) -> None:
+        count("outcome", total, f"{outcome.clip} {outcome.state}")
+
+    def on_epoch(epoch: EpochResult) -> None:
+        number, detail = epoch.index + 1, f"val mean CCC {epoch.ccc_mean:.3f}"
+        fields = {"epoch": number, "loss": epoch.loss, "ccc_mean": epoch.ccc_mean}
+        on_step(Step("epoch", number, detail, fields=fields))
+
+    def on_baseline(baseline: AnyBaselineConfig, total: int) -> None:
+        from flows.messages import baseline_name
+
+        count("baseline", total, baseline_name(baseline))
+
+    def on_member(result: TrainResult, total: int) -> None:
+        count("member", total, f"{result.run.name} {result.state}")
+
+    def on_case(case: str, total: int) -> None:
+        count("training", total, case)
+
+    return {
+        "on_outcome": on_outcome,
+        "on_epoch": on_epoch,
+        "on_baseline": on_baseline,
+        "on_member": on_member,
+        "on_case": on_case,
+    }
 
 
 @contextmanager
-def progress_bar(what: str) -> Iterator[Callable[[int, int], None]]:
-    """A hook that shows how many of a total are done."""
-    console = Console(stderr=True)
-    hidden = is_json() or not console.is_terminal
-    with Progress(console=console, transient=True, disable=hidden) as bar:
-        task = bar.add_task(what, total=None)
-
-        def on_step(done: int, total: int) -> None:
-            bar.update(task, completed=done, total=total)
-
-        yield on_step
-
-
-@contextmanager
-def terminal_hooks(console: Console) -> Iterator[dict[str, Callable[..., None]]]:
-    """Hooks for a stage that show how far it is; on a terminal as bars that go away."""
-    from flows.messages import baseline_name  # loads every stage
-
+def terminal_hooks(shown_on: Console) -> Iterator[Hooks]:
+    """Hooks that show a bar for each kind of step; nothing if the console is no terminal."""
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -46,76 +88,51 @@ def terminal_hooks(console: Console) -> Iterator[dict[str, Callable[..., None]]]
         TimeRemainingColumn(),
         TextColumn("{task.fields[detail]}"),
     )
-    with Progress(
-        *columns, console=console, transient=True, disable=not console.is_terminal
-    ) as bars:
-        extracting = bars.add_task("extract-features", total=None, visible=False, detail="")
-        training = bars.add_task("train-head", total=None, visible=False, detail="")
-        ablating = bars.add_task("ablate", total=None, visible=False, detail="")
-        scoring = bars.add_task("baselines", completed=-1, total=None, visible=False, detail="")
-        members = bars.add_task("train-ensemble", total=None, visible=False, detail="")
+    hidden = not shown_on.is_terminal
+    with Progress(*columns, console=shown_on, transient=True, disable=hidden) as bars:
+        tasks: dict[str, Any] = {}
 
-        def on_outcome(outcome: "Outcome", total: int) -> None:
-            detail = f"{outcome.clip} {outcome.state}"
-            bars.update(extracting, advance=1, total=total, visible=True, detail=detail)
+        def show(step: Step) -> None:
+            if step.what not in tasks:
+                tasks[step.what] = bars.add_task(step.what, total=step.total, detail="")
+            task = tasks[step.what]
+            bars.update(task, completed=step.number, total=step.total, detail=step.detail)
 
-        def on_epoch(epoch: "EpochResult") -> None:
-            detail = f"val mean CCC {epoch.ccc_mean:.3f}"
-            bars.update(training, completed=epoch.index + 1, visible=True, detail=detail)
-
-        def on_baseline(baseline: "AnyBaselineConfig", total: int) -> None:
-            detail = baseline_name(baseline)
-            bars.update(scoring, advance=1, total=total, visible=True, detail=detail)
-
-        def on_case(case: str, total: int) -> None:
-            bars.update(ablating, advance=1, total=total, visible=True, detail=case)
-
-        def on_member(result: "TrainResult", total: int) -> None:
-            detail = f"{result.run.name} {result.state}"
-            bars.update(members, advance=1, total=total, visible=True, detail=detail)
-
-        yield {
-            "on_outcome": on_outcome,
-            "on_epoch": on_epoch,
-            "on_baseline": on_baseline,
-            "on_member": on_member,
-            "on_case": on_case,
-        }
+        yield step_hooks(show)
 
 
-def log_hooks(every_s: float = PROGRESS_EVERY_S) -> dict[str, Callable[..., None]]:
-    """Hooks for a stage that log how far it is; clips each `every_s`, and the last.
+def log_hooks(log: Logger | LoggerAdapter[Any], clips_every_s: float = LOG_CLIPS_EVERY_S) -> Hooks:
+    """Hooks that log each step, but clips only every `clips_every_s` and at the end.
 
-    How each clip ends is logged where it ends (features/extraction.py).
+    The extraction itself logs how each clip ended.
     """
-    n_done: Counter[str] = Counter()
-    next_s = time.monotonic() + every_s
+    next_s = time.monotonic() + clips_every_s
 
-    def on_outcome(outcome: "Outcome", total: int) -> None:
+    def write(step: Step) -> None:
         nonlocal next_s
-        n_done["outcome"] += 1
-        done = n_done["outcome"]
-        if done == total or time.monotonic() >= next_s:
-            next_s = time.monotonic() + every_s
-            fields = {"done": done, "total": total}
-            log.info("%d of %d outcomes (clips x feature sets)", done, total, extra=fields)
+        if step.what == "outcome":
+            if step.number != step.total and time.monotonic() < next_s:
+                return
+            next_s = time.monotonic() + clips_every_s
+            words = f"{step.number} of {step.total} outcomes (clips x feature sets)"
+        elif step.total is None:
+            words = f"{step.what} {step.number}: {step.detail}"
+        else:
+            words = f"{step.what} {step.number} of {step.total}: {step.detail}"
+        log.info(words, extra=step.fields)
 
-    def on_epoch(epoch: "EpochResult") -> None:
-        fields = {"epoch": epoch.index + 1, "loss": epoch.loss, "ccc_mean": epoch.ccc_mean}
-        log.info("epoch %d: val mean CCC %.3f", epoch.index + 1, epoch.ccc_mean, extra=fields)
+    return step_hooks(write)
 
-    def on_step(what: str) -> Callable[[object, int], None]:
-        def hook(_: object, total: int) -> None:
-            n_done[what] += 1
-            done = n_done[what]
-            log.info("%s %d of %d", what, done, total, extra={"done": done, "total": total})
 
-        return hook
+@contextmanager
+def progress_bar(description: str) -> Iterator[Callable[[int, int], None]]:
+    """A hook `(done, total)` for a command that is no stage, shown as a bar on a terminal."""
+    shown_on = plain_console(stderr=True)
+    hidden = is_json() or not shown_on.is_terminal
+    with Progress(console=shown_on, transient=True, disable=hidden) as bar:
+        task = bar.add_task(description, total=None)
 
-    return {
-        "on_outcome": on_outcome,
-        "on_epoch": on_epoch,
-        "on_baseline": on_step("baseline"),
-        "on_member": on_step("member"),
-        "on_case": on_step("training"),
-    }
+        def on_step(done: int, total: int) -> None:
+            bar.update(task, completed=done, total=total)
+
+        yield on_step

@@ -1,37 +1,45 @@
-"""The keys of a stage: the parameters of its function."""
+"""The keys of a stage: the parameters of its function, without the hooks."""
 
 import inspect
 from collections.abc import Callable, Mapping
-from typing import Annotated, Any
+from typing import Any, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, create_model
+from pydantic import BaseModel, ConfigDict, create_model
 
-from features.encoders import AnyEncoderConfig
-from flows.stages import STAGES
-
-HOOK = "on_"  # how parameters begin that are called back, and are no keys
+HOOK = "on_"  # how the names of parameters begin that are callbacks, not keys
 
 
-def parameters(function: Callable) -> type[BaseModel]:
-    """The keys that a stage takes, as a model that forbids others; hooks are left out."""
-    fields: dict[str, Any] = {}
-    for name, parameter in inspect.signature(function).parameters.items():
-        if name.startswith(HOOK):
-            continue
-        required = parameter.default is parameter.empty
-        annotation = parameter.annotation
-        if name == "encoders":  # a sequence in code, a list in YAML
-            annotation = Annotated[tuple[AnyEncoderConfig, ...], Field(min_length=1)]
-        fields[name] = (annotation, ... if required else parameter.default)
-    return create_model("Parameters", __config__=ConfigDict(extra="forbid"), **fields)
+def keys_of(function: Callable) -> dict[str, inspect.Parameter]:
+    """The parameters of a stage's function that are keys, by name."""
+    found = inspect.signature(function).parameters
+    return {name: parameter for name, parameter in found.items() if not name.startswith(HOOK)}
+
+
+def keys_model(function: Callable) -> type[BaseModel]:
+    """A pydantic model of the keys of a stage; it forbids all others."""
+    fields: dict[str, Any] = {
+        name: (
+            parameter.annotation,
+            ... if parameter.default is parameter.empty else parameter.default,
+        )
+        for name, parameter in keys_of(function).items()
+    }
+    return create_model("Keys", __config__=ConfigDict(extra="forbid"), **fields)
 
 
 def hooks_of(function: Callable, hooks: Mapping[str, Callable]) -> dict[str, Callable]:
-    """Those of the hooks that a stage calls."""
+    """Those of the hooks that a stage takes."""
     taken = inspect.signature(function).parameters
     return {name: hook for name, hook in hooks.items() if name in taken}
 
 
-def known_keys() -> set[str]:
-    """The keys of all stages: what the config of a whole experiment may hold."""
-    return {key for function in STAGES.values() for key in parameters(function).model_fields}
+def models_in(annotation: Any) -> list[type[BaseModel]]:
+    """The configs inside the unions, sequences and annotations of a key's type."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [model for part in get_args(annotation) for model in models_in(part)]
+
+
+def kind_of(model: type[BaseModel]) -> str | None:
+    """The kind by which a config is told from the others of its union, if it is in one."""
+    return model.model_fields["kind"].default if "kind" in model.model_fields else None

@@ -1,18 +1,15 @@
-"""The stages by name: what runs each in this process, and the keys that it takes.
-
-The keys are the parameters of the plain function, so the command, YAML and the flows of the
-same names share one schema (held by test_flows.py). Nothing here imports Prefect.
-"""
+"""The stages extract-features and pipeline as plain functions."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from difflib import get_close_matches
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
+
+from pydantic import Field
 
 from features.clip import ClipIds
 from features.encoders import AnyEncoderConfig
-from features.errors import Incomplete, InputError
+from features.errors import Incomplete
 from features.extraction.dry_run import DryRun, plan_dry_run
 from features.extraction.extract import extract_features
 from features.extraction.options import Count, ExtractionOptions
@@ -23,12 +20,12 @@ from features.timeline import MAX_LENGTH_MISMATCH, LengthMismatch
 from flows.sigterm import stop_between_clips
 from models.heads import AnyHeadConfig
 from models.heads.dspl import DsplConfig
-from models.stages.ablate import Ablation, ablate
-from models.stages.baselines import score_baselines
+from models.stages.ablate import Ablation
 from models.stages.score_head import ScoreResult, score_head
-from models.stages.train_ensemble import train_ensemble
 from models.stages.train_head import TrainResult, train_head
 from models.training.config import EpochResult, TrainConfig
+
+Encoders = Annotated[tuple[AnyEncoderConfig, ...], Field(min_length=1)]
 
 Runner = Literal["local", "dask"]
 """Where clips are encoded: in this process, or on Dask workers."""
@@ -47,7 +44,7 @@ def pipeline(
     manifest: Path,
     store: str,
     run: Path,
-    encoders: tuple[AnyEncoderConfig, ...],
+    encoders: Encoders,
     head: AnyHeadConfig = DsplConfig(),
     train: TrainConfig = TrainConfig(),
     split: str = "val",
@@ -131,7 +128,7 @@ def raise_if_incomplete(result: object) -> None:
 def extract_or_tell(
     manifest: Path,
     store: str,
-    encoders: tuple[AnyEncoderConfig, ...],
+    encoders: Encoders,
     device: DeviceName = "auto",
     batch_size: Count | None = None,
     readers: Count | None = None,
@@ -161,24 +158,3 @@ def extract_or_tell(
 
             return extract_on_dask(manifest, options, scheduler=scheduler, workers=workers, **hooks)
         return extract_features(manifest, options, **hooks)
-
-
-STAGES: dict[str, Callable] = {
-    "extract-features": extract_or_tell,
-    "train-head": train_head,
-    "train-ensemble": train_ensemble,
-    "score-head": score_head,
-    "pipeline": pipeline,
-    "baselines": score_baselines,
-    "ablate": ablate,
-}
-
-
-def stage_function(name: str) -> Callable:
-    """The plain function of a stage; `InputError` offers the nearest name."""
-    if name not in STAGES:
-        near = get_close_matches(name, STAGES, n=1, cutoff=0.0)[0]
-        raise InputError(
-            f"there is no stage {name!r}; did you mean {near!r}? The stages are {', '.join(STAGES)}"
-        )
-    return STAGES[name]

@@ -1,19 +1,18 @@
-"""The command `vaflow`. What it does not need for a call it does not import."""
+"""The command `vaflow`. A command imports what it needs when it runs."""
 
 import argparse
 import errno
 import json
-import os
-import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
-from flows.command.exit_status import INTERRUPTED
-from flows.command.run import add_log_format, add_run_commands, count
+from features.errors import VaflowError
+from flows.command.run import add_log_format, add_run_commands, non_negative
 from flows.command.store import add_store_commands
+from flows.exit_status import BROKEN_PIPE, INTERRUPTED
 from flows.logs import print_message, set_up
 
-BROKEN_PIPE = 141  # what a shell makes of SIGPIPE
 REMEDIES = {
     errno.ENOSPC: "make room on this disk",
     errno.EDQUOT: "make room within the quota of this disk",
@@ -23,51 +22,60 @@ REMEDIES = {
     errno.EPERM: "give a path that you may use, or change its rights",
 }
 
+OLD_OPTIONS = {"--max-rows-apart": "--max-length-mismatch"}
+
 DESCRIPTION = """\
 Valence and arousal, frame by frame, from video and sound.
 Stage one encodes video and sound once into a feature store; stage two trains light heads on it.
 """
 EPILOG = """\
 exit status: 0 all done, 1 something could not be done (it is listed), 2 wrong input,
-124 watched no longer (the run goes on), 130 interrupted, 143 ended by SIGTERM
+124 --timeout passed (the run goes on), 130 interrupted, 141 output closed, 143 ended by SIGTERM
 """
+
+
+class _Parser(argparse.ArgumentParser):
+    """A parser whose help fails like any output if its reader has closed the pipe."""
+
+    def print_help(self, file: Any = None) -> None:
+        """Print the help; argparse itself ignores every `OSError`."""
+        print(self.format_help(), end="", file=file)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit status."""
-    arguments = _parsed(argv)
-    if arguments.command is None:
-        parser().print_help()
-        return 2
     try:
-        status = arguments.command(arguments)
-        sys.stdout.flush()
-        return status
+        arguments = _parse(argv)
+        if arguments.command is None:
+            parser().print_help()
+            return 2
+        return arguments.command(arguments)
     except KeyboardInterrupt:
         return INTERRUPTED
-    except BrokenPipeError:  # who reads, such as `head`, has enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except BrokenPipeError:  # the reader of the output, such as `head`, has closed it
         return BROKEN_PIPE
-    except Exception as error:
-        from features.errors import VaflowError
-
-        if isinstance(error, OSError) and error.filename is not None:
-            remedy = REMEDIES.get(error.errno or 0, "see to this path")
-            print_message(
-                f"vaflow: {error.filename}: {error.strerror}; {remedy}, and run the same again: "
-                "what is done is kept"
-            )
-            return 1
-        if not isinstance(error, VaflowError):
-            raise
+    except VaflowError as error:
         print_message(f"vaflow: {error}")
         return error.exit_status
+    except OSError as error:
+        if error.filename is None and error.errno not in REMEDIES:
+            raise
+        path = error.filename or "standard output, or a file"
+        remedy = REMEDIES.get(error.errno or 0, "check this path")
+        print_message(
+            f"vaflow: {path}: {error.strerror}; {remedy}, and run the same again: "
+            "what is done is kept"
+        )
+        return 1
 
 
-def _parsed(argv: Sequence[str] | None) -> argparse.Namespace:
-    """The arguments; overrides may stand behind options, where argparse does not look for more."""
+def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    """The arguments; overrides may also follow an option, where argparse does not expect them."""
     whole = parser()
     arguments, rest = whole.parse_known_args(argv)
+    for word in rest:
+        if new := OLD_OPTIONS.get(word.partition("=")[0]):
+            whole.error(f"{word} is now called {new}")
     if rest and ("overrides" not in arguments or any(word.startswith("-") for word in rest)):
         whole.error(f"unrecognized arguments: {' '.join(rest)}")
     if rest:
@@ -77,7 +85,7 @@ def _parsed(argv: Sequence[str] | None) -> argparse.Namespace:
 
 def parser() -> argparse.ArgumentParser:
     """The arguments of every command."""
-    whole = argparse.ArgumentParser(
+    whole = _Parser(
         prog="vaflow",
         description=DESCRIPTION,
         epilog=EPILOG,
@@ -91,15 +99,15 @@ def parser() -> argparse.ArgumentParser:
     demo.add_argument(
         "--control",
         choices=("labels", "face", "voice"),
-        help="train with this taken away; the score must be near nothing",
+        help="train with this shuffled or removed; the score must be near 0",
     )
     add_log_format(demo)
     demo.set_defaults(command=_demo)
 
-    render = commands.add_parser("render", help="write the rendered set, in Aff-Wild2's shape")
+    render = commands.add_parser("render", help="write the rendered set, laid out as Aff-Wild2")
     render.add_argument("folder", type=Path, metavar="DIR")
-    render.add_argument("--clips", type=int, metavar="N", help="annotated people")
-    render.add_argument("--seconds", type=float, metavar="S", help="about, per clip")
+    render.add_argument("--clips", type=int, metavar="N", help="annotated subjects")
+    render.add_argument("--seconds", type=float, metavar="S", help="approximate length of a clip")
     render.add_argument("--seed", type=int, metavar="K")
     render.set_defaults(command=_render)
 
@@ -111,35 +119,37 @@ def parser() -> argparse.ArgumentParser:
         "--max-length-mismatch",
         type=int,
         metavar="N",
-        help="how far the label rows and the frames of a clip may be apart (3)",
+        help="label rows more or fewer than frames that a clip may have (3)",
     )
     index.add_argument("--json", action="store_true", help="the report as JSON")
     index.set_defaults(command=_index)
 
     add_run_commands(commands)
 
-    report = commands.add_parser("report", help="make a run's report again: one HTML file")
+    report = commands.add_parser("report", help="write a run's report again: one HTML file")
     report.add_argument("run", type=Path, metavar="RUN")
-    report.add_argument("--split", default="val", metavar="SPLIT", help="val, unless told")
+    report.add_argument("--split", default="val", metavar="SPLIT", help="default: val")
     report.add_argument("-o", "--output", type=Path, metavar="FILE", help="not RUN/report.html")
-    report.add_argument("--manifest", type=Path, help="not that of the training")
-    report.add_argument("--store", help="not that of the training")
-    report.add_argument("--max-length-mismatch", type=count, metavar="N", help="not as in training")
+    report.add_argument("--manifest", type=Path, help="default: that of the training")
+    report.add_argument("--store", help="default: that of the training")
+    report.add_argument(
+        "--max-length-mismatch", type=non_negative, metavar="N", help="default: as in the training"
+    )
     report.set_defaults(command=_report)
 
-    sent = commands.add_parser("check-submission", help="compare a submission with its sample")
-    sent.add_argument("file", type=Path, metavar="FILE")
-    sent.add_argument(
+    check = commands.add_parser("check-submission", help="compare a submission with its sample")
+    check.add_argument("file", type=Path, metavar="FILE")
+    check.add_argument(
         "--sample", type=Path, required=True, metavar="SAMPLE", help="the challenge's sample file"
     )
-    sent.set_defaults(command=_check_submission)
+    check.set_defaults(command=_check_submission)
 
     add_store_commands(commands)
     return whole
 
 
 def _demo(arguments: argparse.Namespace) -> int:
-    if arguments.log_format == "json":  # in text, Prefect's own log is what one sees
+    if arguments.log_format == "json":  # in text, Prefect's own log is shown
         set_up("json")
     if arguments.control:
         from flows.demo.controls import control
@@ -151,15 +161,14 @@ def _demo(arguments: argparse.Namespace) -> int:
 
 
 def _render(arguments: argparse.Namespace) -> int:
-    from features import synthetic as rendered
-
-    clips = rendered.DEFAULT_CLIPS if arguments.clips is None else arguments.clips
-    seconds = rendered.DEFAULT_SECONDS if arguments.seconds is None else arguments.seconds
-    seed = rendered.DEFAULT_SEED if arguments.seed is None else arguments.seed
+    from features import synthetic
     from flows.progress import progress_bar
 
+    clips = synthetic.DEFAULT_CLIPS if arguments.clips is None else arguments.clips
+    seconds = synthetic.DEFAULT_SECONDS if arguments.seconds is None else arguments.seconds
+    seed = synthetic.DEFAULT_SEED if arguments.seed is None else arguments.seed
     with progress_bar("render") as on_clip:
-        rendered.render(arguments.folder, clips=clips, seconds=seconds, seed=seed, on_clip=on_clip)
+        synthetic.render(arguments.folder, clips=clips, seconds=seconds, seed=seed, on_clip=on_clip)
     print(f"render: {clips} clips of about {seconds:g} s, seed {seed}, in {arguments.folder}")
     return 0
 
@@ -169,16 +178,17 @@ def _index(arguments: argparse.Namespace) -> int:
     from features.datasets.base import render_index
     from features.manifest.manifest import write_manifest
 
-    apart = arguments.max_length_mismatch
-    chosen = {} if apart is None else {"max_length_mismatch": apart}
-    indexed = dataset(arguments.dataset, arguments.root, **chosen).index(arguments.output.parent)
+    mismatch = arguments.max_length_mismatch
+    options = {} if mismatch is None else {"max_length_mismatch": mismatch}
+    indexed = dataset(arguments.dataset, arguments.root, **options).index(arguments.output.parent)
     if indexed.clips:
         write_manifest(arguments.output, indexed.clips)
-    said = f"{len(indexed.clips)} clips in {arguments.output}"
-    report = [json.dumps(indexed.as_json(), indent=2)] if arguments.json else render_index(indexed)
-    print("\n".join(report))
-    if not arguments.json:
-        print(f"index: {said if indexed.clips else 'no clip is usable; no manifest was written'}")
+    if arguments.json:
+        print(json.dumps(indexed.as_json(), indent=2))
+    else:
+        written = f"{len(indexed.clips)} clips in {arguments.output}"
+        end = written if indexed.clips else "no clip is usable; no manifest was written"
+        print("\n".join([*render_index(indexed), f"index: {end}"]))
     return 1 if indexed.left_out else 0
 
 
@@ -205,7 +215,7 @@ def _check_submission(arguments: argparse.Namespace) -> int:
     problems = check(arguments.file, sample)
     for problem in problems:
         print(problem)
-    said = count(problems, "problem") if problems else "nothing is wrong"
+    result = count(problems, "problem") if problems else "nothing is wrong"
     rows = f"{count(sample.locations, 'row')} of {count(sample.clips, 'clip')}"
-    print(f"check-submission: {arguments.file}: {said}; held to the {rows} of {arguments.sample}")
+    print(f"check-submission: {arguments.file}: {result}; held to the {rows} of {arguments.sample}")
     return 1 if problems else 0

@@ -1,47 +1,46 @@
-"""Who hears of a stage while it runs: a terminal, a log, Prometheus."""
+"""The hooks of a stage that the command runs: progress on a terminal or in the log, and metrics."""
 
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from rich.console import Console
-
 from flows.command.prometheus import recording
+from flows.console import plain_console
 from flows.logs import is_json
-from flows.progress import log_hooks, terminal_hooks
+from flows.progress import Hooks, log_hooks, terminal_hooks
 
 log = logging.getLogger(__name__)
 
 
 @contextmanager
-def progress_hooks(stage: str, metrics: Path | None) -> Iterator[dict[str, Callable[..., None]]]:
-    """Hooks for a stage: they show how far it is, as bars or in the log, and keep its metrics.
+def progress_hooks(stage: str, metrics: Path | None) -> Iterator[Hooks]:
+    """Hooks that show the progress of a stage and write its metrics.
 
-    A stage that raises within has failed. `InputError` or `VaflowError` where the metrics cannot
-    be at their path.
+    An exception inside the context counts as a failed run. Raises `InputError` or `VaflowError` if
+    the metrics file cannot be written.
     """
     with ExitStack() as stack:
-        hooks: list[Mapping[str, Callable[..., None]]] = []
+        hooks: list[Hooks] = []
         if metrics:
             hooks.append(stack.enter_context(recording(metrics, stage)).hooks())
         if is_json():
-            hooks.append(log_hooks())
+            hooks.append(log_hooks(log))
         else:
-            hooks.append(stack.enter_context(terminal_hooks(Console(stderr=True))))
+            hooks.append(stack.enter_context(terminal_hooks(plain_console(stderr=True))))
         log.info("%s begins", stage, extra={"stage": stage})
         yield merge_hooks(hooks)
 
 
-def merge_hooks(hooks: list[Mapping[str, Callable[..., None]]]) -> dict[str, Callable[..., None]]:
-    """Hooks that each call all of the same name."""
+def merge_hooks(hooks: list[Hooks]) -> Hooks:
+    """Hooks that each call all hooks of the same name."""
     names = dict.fromkeys(name for each in hooks for name in each)
-    return {name: _all_of([each[name] for each in hooks if name in each]) for name in names}
+    return {name: _call_all([each[name] for each in hooks if name in each]) for name in names}
 
 
-def _all_of(called: list[Callable[..., None]]) -> Callable[..., None]:
-    def hook(*given: object) -> None:
-        for each in called:
-            each(*given)
+def _call_all(hooks: list[Callable[..., None]]) -> Callable[..., None]:
+    def hook(*arguments: object) -> None:
+        for each in hooks:
+            each(*arguments)
 
     return hook

@@ -1,23 +1,53 @@
-"""The commands that run stages: their arguments, and what they print."""
+"""The commands `run` and `serve`: their arguments, and what they print."""
 
 import argparse
 import json
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from features.errors import InputError
 from flows.logs import set_up
+from flows.stage_functions import STAGES, stage_function, stage_name
 
 log = logging.getLogger(__name__)
 
 
+class _StageHelp(argparse.Action):
+    """`run --help` lists the stages; `run STAGE --help` lists the keys of the stage."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: str | Sequence[Any] | None,
+        option_string: str | None = None,
+    ) -> None:
+        """Print the help and end the command."""
+        if stage := getattr(namespace, "stage", None):
+            from flows.command.stage_help import render_stage_help
+
+            name = stage_name(stage.partition("/")[0])
+            print("\n".join(render_stage_help(name, stage_function(name))))
+        else:
+            parser.print_help()
+        parser.exit()
+
+
 def add_run_commands(commands: Any) -> None:
-    """Tell the command line of run and serve."""
+    """Add `run` and `serve` to the command line."""
+    stages = "\n".join(f"  {name:<18}{text}" for name, text in STAGES.items())
     run = commands.add_parser(
         "run",
-        help="run a stage: extract-features, train-head, train-ensemble, score-head, pipeline, "
-        "baselines, ablate",
-        description="Run a stage in this process. Keys: see configs/README.md.",
+        help=f"run a stage: {', '.join(STAGES)}",
+        description="Run a stage in this process. `vaflow run STAGE --help` lists its keys.",
+        epilog=f"stages:\n{stages}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        add_help=False,
+    )
+    run.add_argument(
+        "-h", "--help", nargs=0, action=_StageHelp, help="show this help, or a stage's"
     )
     run.add_argument("stage", metavar="STAGE")
     run.add_argument("overrides", nargs="*", metavar="key=value")
@@ -25,60 +55,60 @@ def add_run_commands(commands: Any) -> None:
     run.add_argument(
         "--dry-run",
         action="store_true",
-        help="extract-features: only tell what would be done, and why (dry_run=true)",
+        help="extract-features: report what would be done, and why (dry_run=true)",
     )
     run.add_argument(
-        "--only", nargs="+", default=(), metavar="CLIP", help="extract-features: these clips alone"
+        "--only", nargs="+", default=(), metavar="CLIP", help="extract-features: only these clips"
     )
     run.add_argument(
         "--failed",
         action="store_true",
-        help="extract-features: only what is in quarantine, once more (failed=true)",
+        help="extract-features: only the clips in quarantine (failed=true)",
     )
     run.add_argument(
-        "--force", action="store_true", help="again, though it is there already (force=true)"
+        "--force", action="store_true", help="again, even if the result is there (force=true)"
     )
     add_log_format(run)
     run.add_argument(
         "--metrics",
         type=Path,
         metavar="FILE.prom",
-        help="keep the run's counts there, for the textfile collector of Prometheus",
+        help="write the run's counts there, for the textfile collector of Prometheus",
     )
     run.add_argument(
-        "--via", choices=("prefect",), help="make a run of the stage's deployment, and watch it"
+        "--via", choices=("prefect",), help="start a run of the stage's deployment, and watch it"
     )
     run.add_argument(
         "--timeout",
         type=float,
         metavar="S",
-        help="with --via: watch no longer than that; the run goes on (exit status 124)",
+        help="with --via: stop watching after this time; the run goes on (exit status 124)",
     )
     run.set_defaults(command=_run)
 
     serve = commands.add_parser(
-        "serve", help="Prefect's server, a worker and all deployments, on this machine"
+        "serve", help="run Prefect's server, a worker and all deployments on this machine"
     )
-    serve.add_argument("--port", type=count, default=4200, help="4200, unless told")
+    serve.add_argument("--port", type=non_negative, default=4200, help="default: 4200")
     serve.add_argument(
         "--timeout",
         type=float,
         default=120.0,
         metavar="S",
-        help="seconds that server and worker may each take to come up (120)",
+        help="seconds that server and worker may each take to start (default: 120)",
     )
     serve.set_defaults(command=_serve)
 
 
-def count(text: str) -> int:
-    """The number, if it is 0 or above."""
+def non_negative(text: str) -> int:
+    """The number; raises `ValueError` if it is below 0."""
     if (number := int(text)) < 0:
         raise ValueError(text)
     return number
 
 
 def add_log_format(command: argparse.ArgumentParser) -> None:
-    """Tell a command of `--log-format`."""
+    """Add `--log-format` to a command."""
     command.add_argument(
         "--log-format",
         choices=("text", "json"),
@@ -88,51 +118,54 @@ def add_log_format(command: argparse.ArgumentParser) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    from rich.console import Console
-
-    from features.errors import InputError
-    from flows.command.progress_hooks import progress_hooks
-    from flows.messages import describe
-    from flows.settings import settings
-    from flows.stage_keys import hooks_of
-    from flows.stages import raise_if_incomplete, stage_function
+    from flows.settings import check_key_names, settings
 
     set_up(arguments.log_format)
     if arguments.timeout is not None and not arguments.via:
-        raise InputError("--timeout says how long to watch a run: give --via prefect with it")
+        raise InputError("--timeout limits how long a run is watched: give --via prefect with it")
+    overrides = _overrides(arguments)
+    stage = stage_name(arguments.stage.partition("/")[0] if arguments.via else arguments.stage)
+    check_key_names(overrides)
     if arguments.via:
         from flows.server.deployment_run import run_and_watch
 
         if arguments.metrics:
             raise InputError(
-                "--metrics keeps the counts of a run in this process; --via prefect makes one in "
-                "a worker's; leave one of the two out"
+                "--metrics counts a run in this process, and --via prefect runs the stage in a "
+                "worker's; leave one of the two out"
             )
-        overrides = _overrides(arguments)
         return run_and_watch(arguments.stage, arguments.config, overrides, arguments.timeout)
-    function = stage_function(arguments.stage)
-    keys = settings(function, arguments.config, _overrides(arguments))
-    console = Console(highlight=False, soft_wrap=True, markup=False)
-    metrics = None if keys.get("dry_run") else arguments.metrics  # which is no run of the stage
-    with progress_hooks(arguments.stage, metrics) as hooks:
+    function = stage_function(stage)
+    keys = settings(function, arguments.config, overrides)
+    from flows.command.progress_hooks import progress_hooks
+    from flows.console import plain_console
+    from flows.messages import describe
+    from flows.stage_keys import hooks_of
+    from flows.stages import raise_if_incomplete
+
+    metrics = None if keys.get("dry_run") else arguments.metrics  # a dry run is no run
+    with progress_hooks(stage, metrics) as hooks:
         result = function(**keys, **hooks_of(function, hooks))
         raise_if_incomplete(result)
-    for said in describe(result):
-        console.print(said)
-        if isinstance(said, str):  # a table is for a person alone
-            log.info("%s", said.strip())
+    console = plain_console()
+    for text in describe(result):
+        console.print(text)
+        if isinstance(text, str):  # not the tables
+            log.info("%s", text.strip())
     return 0
 
 
 def _overrides(arguments: argparse.Namespace) -> list[str]:
-    """All that was given of keys on the command line, options among them."""
+    """The keys given on the command line, with the options that stand for keys."""
     given = [*arguments.overrides, *(word for word in arguments.only if "=" in word)]
     if only := [word for word in arguments.only if "=" not in word]:
         given.append(f"only={json.dumps(only)}")
-    for option in ("failed", "force", "dry_run"):
-        if getattr(arguments, option):
-            given.append(f"{option}=true")
-    return given
+    options = {
+        "failed": arguments.failed,
+        "force": arguments.force,
+        "dry_run": arguments.dry_run,
+    }
+    return given + [f"{key}=true" for key, is_given in options.items() if is_given]
 
 
 def _serve(arguments: argparse.Namespace) -> int:

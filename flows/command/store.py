@@ -174,40 +174,37 @@ def _clips_of(manifest: Path | None) -> Collection[str] | None:
 def _ls(arguments: argparse.Namespace) -> int:
     from dataclasses import asdict
 
-    from rich.console import Console
-
     from features.maintenance.listing import listing
     from flows.command.store_tables import clips_table, sets_table
+    from flows.console import PipeConsole
 
     found = listing(arguments.store)
     if arguments.json:
         print(json.dumps({"sets": [asdict(each) for each in found]}, indent=2))
     else:
-        Console().print(sets_table(found), clips_table(found))
+        PipeConsole().print(sets_table(found), clips_table(found))
     return 0
 
 
 def _info(arguments: argparse.Namespace) -> int:
     from dataclasses import asdict
 
-    from rich.console import Console
-
     from features.maintenance.listing import info
     from flows.command.store_tables import info_table
+    from flows.console import PipeConsole
 
     found = info(arguments.store, arguments.clip)
     if arguments.json:
         print(json.dumps({"sets": [asdict(each) for each in found]}, indent=2))
     else:
-        Console().print(*(info_table(each) for each in found))
+        PipeConsole().print(*(info_table(each) for each in found))
     return 1 if any(each.fault for each in found) else 0
 
 
 def _stats(arguments: argparse.Namespace) -> int:
-    from rich.console import Console
-
     from features.maintenance.statistics.compute import PAIRS, statistics
     from flows.command.store_tables import render_statistics
+    from flows.console import plain_console
     from flows.progress import progress_bar
 
     n_pairs = PAIRS if arguments.pairs is None else arguments.pairs
@@ -219,9 +216,7 @@ def _stats(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print(json.dumps({"sets": [each.as_json() for each in found]}, indent=2))
     else:
-        console = Console(highlight=False, soft_wrap=True, markup=False)
-        for said in render_statistics(found):
-            console.print(said)
+        plain_console().print(*render_statistics(found), sep="\n")
     return 1 if any(each.summary.damaged for each in found) else 0
 
 

@@ -16,6 +16,7 @@ from features.extraction.extract import extract_features
 from features.extraction.options import ExtractionOptions
 from features.manifest.manifest import read_manifest
 from features.system.parallel import map_in_processes
+from flows.console import plain_console
 from flows.demo.demo import demo_keys, prepared
 from flows.messages import describe
 from flows.stages import PipelineResult, pipeline, require_complete
@@ -29,7 +30,7 @@ SEED = 11  # of all that is dealt
 
 def control(name: ControlName, folder: Path) -> int:
     """Run one control beside the demo in `folder`; exit status 1 where its score is too high."""
-    console = Console(highlight=False, soft_wrap=True, markup=False)
+    console = plain_console()
     said, score = CONTROLS[name](console, folder, prepared(console, folder))
     reached = score < MAX_CONTROL_CCC
     console.print(

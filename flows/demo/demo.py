@@ -14,6 +14,7 @@ from features.errors import Incomplete, InputError
 from features.manifest.manifest import write_manifest
 from features.synthetic import DEFAULT_CLIPS, DEFAULT_SECONDS, DEFAULT_SEED, is_rendered, render
 from features.system.locks import file_lock
+from flows.console import plain_console
 from flows.demo.acceptance import score_rows, table
 from flows.progress import progress_bar
 from flows.settings import settings
@@ -33,7 +34,7 @@ QUIET = {  # no analytics: the demo needs no network, nor `vaflow serve`, be tha
 
 def demo(folder: Path) -> int:
     """Render, index, extract, train and score; exit status 1 where the scores miss the band."""
-    console = Console(highlight=False, soft_wrap=True, markup=False)
+    console = plain_console()
     keys = prepared(console, folder)
     for name, value in QUIET.items():
         os.environ.setdefault(name, value)

@@ -19,14 +19,15 @@ from rich.console import Console
 
 import features.errors
 from features.errors import InputError, VaflowError
+from flows.console import plain_console
+from flows.exit_status import STILL_RUNNING
 from flows.server.run_logs import RunLogs
 from flows.server.serve import online
 from flows.settings import checked_keys
-from flows.stages import stage_function
+from flows.stage_functions import stage_function, stage_name
 
 CANCELLING = "Cancelling"  # the name of its state
 DEFAULT = "local"  # the deployment of a stage that is given without one
-WATCHED_ENOUGH = 124  # the exit status of `timeout`, too
 POLL_S = 1.0
 MARKED_S = 20.0  # that a worker may take to mark a run as cancelled, which is Crashed until then
 LAST_S = 3.0  # lines come in batches: how long the last are waited for
@@ -42,28 +43,28 @@ def run_and_watch(
     the run goes on then. `InputError` where a name or a key is wrong, `VaflowError` where no server
     answers, or no worker would take the run.
     """
-    stage_name, _, deployment_name = name.partition("/")
-    function = stage_function(stage_name)
-    console = Console(highlight=False, soft_wrap=True, markup=False)
+    stage, _, deployment_name = name.partition("/")
+    function = stage_function(stage_name(stage))
+    console = plain_console()
     with _server() as client:
-        deployment = _deployment(client, f"{stage_name}/{deployment_name or DEFAULT}")
+        deployment = _deployment(client, f"{stage}/{deployment_name or DEFAULT}")
         parameters = _changed(function, config, overrides, deployment.parameters)
         _refuse_another_folder(deployment)
         _refuse_without_worker(client, deployment)
         run = client.create_flow_run_from_deployment(deployment.id, parameters=parameters)
         page = str(client.api_url).removesuffix("/").removesuffix("/api")
-        console.print(f"{stage_name}: run {run.name}, {page}/runs/flow-run/{run.id}")
+        console.print(f"{stage}: run {run.name}, {page}/runs/flow-run/{run.id}")
         goes_on = f"{run.name} goes on; `prefect flow-run cancel {run.id}` ends it"
         try:
             state = _watched(client, run, deployment, console, timeout_s)
         except KeyboardInterrupt:
-            console.print(f"{stage_name}: watched no longer; {goes_on}")
+            console.print(f"{stage}: watched no longer; {goes_on}")
             raise
         except VaflowError as error:
             raise VaflowError(f"{error}; `prefect flow-run cancel {run.id}` ends it") from None
     if not state.is_final():
-        console.print(f"{stage_name}: watched for {timeout_s:g} s; {goes_on}")
-        return WATCHED_ENOUGH
+        console.print(f"{stage}: watched for {timeout_s:g} s; {goes_on}")
+        return STILL_RUNNING
     if state.is_completed():
         return 0
     raise _failure(state)

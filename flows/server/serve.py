@@ -20,6 +20,7 @@ from rich.console import Console
 from features.errors import InputError, VaflowError
 from features.system.files import write_atomic
 from features.system.locks import try_lock
+from flows.console import plain_console
 from flows.server.child_process import tied_command
 from flows.server.shutdown import adopt_orphans, end_all, end_left, end_runs, shut_down
 
@@ -38,7 +39,7 @@ def serve(port: int, timeout_s: float) -> int:
     `timeout_s` is how long server and worker may each take to come up. `InputError` where there is
     nothing to deploy here, `VaflowError` where port or database are in use, or a process ends.
     """
-    console = Console(highlight=False, soft_wrap=True, markup=False)
+    console = plain_console()
     if not DEPLOYMENTS.is_file():
         raise InputError(
             f"there is no {DEPLOYMENTS} in {Path.cwd()}; type this in the folder of the checkout"

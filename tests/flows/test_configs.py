@@ -8,7 +8,7 @@ from pydantic import TypeAdapter
 
 from features.encoders import AnyEncoderConfig
 from flows.settings import settings
-from flows.stages import STAGES
+from flows.stage_functions import STAGES, stage_function
 from models.heads import AnyHeadConfig
 
 ROOT = Path(__file__).parents[2]
@@ -43,7 +43,7 @@ def test_head_configs_are_valid(path):
 @pytest.mark.parametrize("path", files("experiments"), ids=lambda path: path.stem)
 @pytest.mark.parametrize("stage", STAGES)
 def test_experiments_are_taken_by_every_stage(path, stage):
-    assert settings(STAGES[stage], path, [])
+    assert settings(stage_function(stage), path, [])
 
 
 def test_the_demo_and_the_deployments_are_one_experiment():
@@ -52,7 +52,10 @@ def test_the_demo_and_the_deployments_are_one_experiment():
         parameters = deployment["parameters"]
         dask = {"runner": "dask", "workers": 2} if deployment["name"] == "dask" else {}
         expected = {key: demo[key] for key in parameters.keys() - dask.keys()} | dask
-        own = {"flows.ensemble.train_ensemble": "ensemble", "flows.ablate.ablate": "ablation"}
+        own = {
+            "flows.stage_flow.train_ensemble": "ensemble",
+            "flows.stage_flow.ablate": "ablation",
+        }
         if folder := own.get(deployment["entrypoint"]):
             expected["run"] = f"data/demo/{folder}"  # a head's own takes no other heads
         assert parameters == expected

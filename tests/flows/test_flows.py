@@ -1,8 +1,8 @@
 """Each flow once through a temporary Prefect server, and the schemas that it shares."""
 
+import dataclasses
 import inspect
 import json
-import logging
 from importlib import import_module
 from pathlib import Path
 
@@ -12,21 +12,27 @@ import yaml
 from prefect.utilities.callables import parameter_schema
 
 from features.clip import Clip
+from features.encoders.ast import AstConfig
 from features.errors import Incomplete
+from features.extraction.options import ExtractionOptions
+from features.extraction.outcome import ExtractionResult
 from features.manifest.manifest import write_manifest
+from features.media.limits import DecodeLimits
 from features.store.feature_store import FeatureStore
 from flows.dask.cluster import cluster
-from flows.ensemble import train_ensemble
 from flows.extract import extract_features
-from flows.key_help import with_help
+from flows.key_help import known_keys, with_help
 from flows.pipeline import pipeline
-from flows.score import score_head
-from flows.stage_keys import HOOK, parameters
-from flows.stages import STAGES
+from flows.stage_flow import train_ensemble
+from flows.stage_functions import STAGES, stage_function
+from flows.stage_keys import HOOK, keys_of
+from flows.stages import feature_sets_of
+from models.baselines.mean import MeanConfig
+from models.heads.dspl import DsplConfig
 from models.metrics.scores import SplitScore
 from models.stages.score_head import ScoreResult
 from models.stages.train_head import TrainResult
-from models.training.config import EpochResult
+from models.training.config import EpochResult, TrainConfig
 from tests.helpers.small_media import tone
 
 ROOT = Path(__file__).parents[2]
@@ -39,32 +45,198 @@ def flow_of(entrypoint: str):
     return getattr(import_module(module), name)
 
 
+FLOWS = {flow.name: flow for flow in (flow_of(d["entrypoint"]) for d in DEPLOYMENTS)}
+
+
 @pytest.mark.parametrize("deployment", DEPLOYMENTS, ids=lambda d: d["entrypoint"])
-def test_deployments_are_valid_and_flows_take_the_keys_of_the_command(deployment):
-    flow = flow_of(deployment["entrypoint"])
-    flow.validate_parameters(deployment["parameters"])
-    plain = STAGES[flow.name]
-    wanted = {
-        name: parameter.default
-        for name, parameter in inspect.signature(plain).parameters.items()
-        if not name.startswith(HOOK)
+def test_the_parameters_of_a_deployment_are_valid(deployment):
+    flow_of(deployment["entrypoint"]).validate_parameters(deployment["parameters"])
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_a_flow_has_the_keys_types_and_defaults_of_its_stage(name):
+    keys = keys_of(stage_function(name))
+    parameters = inspect.signature(FLOWS[name].fn).parameters
+    assert list(parameters) == list(keys)
+    for key, parameter in parameters.items():
+        assert parameter.default == keys[key].default, key
+        if key != "encoders":  # without its least number in the flow extract-features
+            assert parameter.annotation == keys[key].annotation, key
+
+
+OTHER_VALUES = {  # none is the default of its key
+    "manifest": Path("m.jsonl"),
+    "store": "s.zarr",
+    "run": Path("r"),
+    "head": DsplConfig(width=16),
+    "train": TrainConfig(epochs=2),
+    "visual": "clip-other",
+    "audio": "ast-other",
+    "max_length_mismatch": 7,
+    "force": True,
+    "folds": 3,
+    "over": "train",
+    "split": "test",
+    "sample": Path("sample.txt"),
+    "baselines": (MeanConfig(),),
+    "output": Path("b.json"),
+    "variants": "modality",
+    "seeds": 2,
+    "workers": 4,
+    "device": "cpu",
+    "batch_size": 3,
+    "readers": 5,
+    "limits": DecodeLimits(streams=3),
+    "only": ("c0",),
+    "failed": True,
+    "dry_run": False,  # a dry run is another function, see below
+    "runner": "dask",
+    "scheduler": "tcp://127.0.0.1:1",
+}
+
+
+class Reached(Exception):
+    """Raised by what stands for a stage, so that nothing after it runs."""
+
+
+def recorder(function, received: dict):
+    """A function with the signature of a stage that records the keys it is called with."""
+
+    def record(*args, **kwargs):
+        received.update(inspect.signature(function).bind(*args, **kwargs).arguments)
+        raise Reached
+
+    record.__signature__ = inspect.signature(function)
+    return record
+
+
+def hooks_left_out(received: dict) -> dict:
+    return {key: value for key, value in received.items() if not key.startswith(HOOK)}
+
+
+ONE_TASK = {
+    "train-head": "models.stages.train_head.train_head",
+    "train-ensemble": "models.stages.train_ensemble.train_ensemble",
+    "score-head": "models.stages.score_head.score_head",
+    "baselines": "models.stages.baselines.score_baselines",
+    "ablate": "models.stages.ablate.ablate",
+}
+
+
+@pytest.mark.parametrize("name", ONE_TASK)
+def test_every_key_of_a_flow_reaches_the_stage(server, name, monkeypatch):
+    keys = {key: OTHER_VALUES[key] for key in keys_of(stage_function(name))}
+    received = {}
+    monkeypatch.setattr(ONE_TASK[name], recorder(stage_function(name), received))
+    with pytest.raises(Reached):
+        FLOWS[name](**keys)
+    assert hooks_left_out(received) == keys
+
+
+OPTIONS = [field.name for field in dataclasses.fields(ExtractionOptions)]
+
+
+@pytest.fixture
+def extraction_keys(tiny_ast) -> dict:
+    """A value other than the default for each key of extract-features."""
+    encoders = (AstConfig(model=tiny_ast, hop_s=0.64),)
+    names = keys_of(stage_function("extract-features"))
+    return {key: OTHER_VALUES[key] for key in names if key != "encoders"} | {"encoders": encoders}
+
+
+@pytest.mark.parametrize(
+    ("is_flow", "changes", "function"),
+    [
+        (True, {"dry_run": True}, "flows.extract.plan_dry_run"),
+        (True, {"runner": "local"}, "flows.extract.plan_extraction"),
+        (False, {"dry_run": True}, "flows.stages.plan_dry_run"),
+        (False, {"runner": "local"}, "flows.stages.extract_features"),
+        (False, {"runner": "dask"}, "flows.dask.shards.extract_on_dask"),
+    ],
+)
+def test_every_key_of_extract_features_reaches_the_extraction(
+    server, extraction_keys, monkeypatch, is_flow, changes, function
+):
+    received = {}
+
+    def record(manifest, options, **others):
+        received.update({"manifest": manifest, **others})
+        received.update({name: getattr(options, name) for name in OPTIONS})
+        raise Reached
+
+    monkeypatch.setattr("flows.extract.read_manifest", lambda path: path)
+    monkeypatch.setattr(function, record)
+    keys = extraction_keys | changes
+    stage = "extract-features"
+    with pytest.raises(Reached):
+        (FLOWS[stage] if is_flow else stage_function(stage))(**keys)
+    wanted = ["manifest", *OPTIONS]
+    if changes == {"runner": "dask"}:
+        wanted += ["scheduler", "workers"]
+    assert {name: received[name] for name in wanted} == {name: keys[name] for name in wanted}
+
+
+@pytest.mark.parametrize("last", ["n_workers_of", "cluster"])
+def test_the_flow_asks_the_scheduler_and_for_the_workers_of_its_keys(
+    server, extraction_keys, monkeypatch, last
+):
+    received = []
+
+    def record(*keys):
+        received.extend(keys)
+        raise Reached
+
+    monkeypatch.setattr("flows.extract.read_manifest", lambda path: path)
+    monkeypatch.setattr("flows.extract.plan_extraction", lambda *_: None)
+    monkeypatch.setattr("flows.extract.n_workers_of", lambda *_: 1)
+    monkeypatch.setattr("flows.extract.plan_shards", lambda *_: ("a shard",))
+    monkeypatch.setattr(f"flows.extract.{last}", record)
+    with pytest.raises(Reached):
+        extract_features(**extraction_keys)
+    assert received == [extraction_keys["scheduler"], extraction_keys["workers"]]
+
+
+class FakeStage:
+    """Stands for a stage in the pipeline and keeps the keys that it is called with."""
+
+    def __init__(self, name: str, result: object) -> None:
+        self.fn, self.result = stage_function(name), result
+        self.received: dict = {}
+
+    def __call__(self, *args, **kwargs):
+        keys = inspect.signature(self.fn).bind(*args, **kwargs).arguments
+        self.received = {key: value for key, value in keys.items() if not key.startswith(HOOK)}
+        return self.result
+
+
+@pytest.mark.parametrize("module", ["flows.pipeline", "flows.stages"])
+def test_every_key_of_the_pipeline_reaches_its_stages(server, extraction_keys, monkeypatch, module):
+    keys = {
+        key: OTHER_VALUES.get(key, extraction_keys.get(key))
+        for key in keys_of(stage_function("pipeline"))
     }
-    found = {name: p.default for name, p in inspect.signature(flow.fn).parameters.items()}
-    assert found == wanted
-    own, shared = inspect.get_annotations(flow.fn), inspect.get_annotations(plain)
-    for name in found.keys() - {"encoders"}:  # a sequence in code, a tuple in a flow's schema
-        assert own[name] == shared[name], name
-    assert ("encoders" in own) == ("encoders" in parameters(plain).model_fields)
+    extraction = ExtractionResult((), 0.0)
+    stages = {
+        ("extract_or_tell" if module == "flows.stages" else "extract_features"): FakeStage(
+            "extract-features", extraction
+        ),
+        "train_head": FakeStage("train-head", None),
+        "score_head": FakeStage("score-head", None),
+    }
+    for name, stage in stages.items():
+        monkeypatch.setattr(f"{module}.{name}", stage)
+    monkeypatch.setattr("flows.pipeline.publish_scored", lambda *_: None)
+    run = FLOWS["pipeline"] if module == "flows.pipeline" else stage_function("pipeline")
+    run(**keys)
+    sets = feature_sets_of(keys["encoders"])
+    for name, stage in stages.items():
+        wanted = {key: keys[key] for key in keys_of(stage.fn) if key in keys}
+        assert stage.received == wanted | (sets if name == "train_head" else {}), name
+    assert {key for stage in stages.values() for key in stage.received} >= keys.keys()
 
 
-def test_the_flow_of_scoring_hands_every_key_on(monkeypatch):
-    given = {}
-    result = ScoreResult("present", Path("r"), "test", None, ())
-    monkeypatch.setattr("flows.score.score_task", lambda **keys: given.update(keys) or result)
-    monkeypatch.setattr("flows.score.get_run_logger", logging.getLogger)
-    keys = {name: object() for name in inspect.signature(score_head.fn).parameters}
-    score_head.fn(**keys)
-    assert given == keys
+def test_every_key_has_help_and_no_other_has():
+    assert known_keys() == {key for name in STAGES for key in keys_of(stage_function(name))}
 
 
 def test_every_stage_is_deployed_by_a_module_path():
@@ -150,17 +322,22 @@ def test_the_pipeline_leaves_a_run_and_a_second_one_does_nothing(
 
 def test_each_flow_of_the_pipeline_leaves_its_artifacts(server, tmp_path, tiny_ast, monkeypatch):
     left = []
-    for module in ("train", "score", "pipeline"):
-        for name in ("publish_training", "publish_score", "publish_scored"):
-            if hasattr(import_module(f"flows.{module}"), name):
-                where = f"flows.{module}.{name}"
-                monkeypatch.setattr(where, lambda *given, name=name: left.append((name, *given)))
+    for where in (
+        "flows.stage_flow.publish_training",
+        "flows.stage_flow.publish_score",
+        "flows.pipeline.publish_scored",
+    ):
+        name = where.rpartition(".")[2]
+        monkeypatch.setattr(where, lambda *given, name=name: left.append((name, *given)))
     trained = TrainResult("present", tmp_path, (), EpochResult(0, 1.0, 0.2, 0.4, 0.3))
     scored = ScoreResult("present", tmp_path, "val", SCORE, ())
-    monkeypatch.setattr("flows.pipeline.extract_features", lambda *_, **__: {})
-    monkeypatch.setattr("flows.train.train_task", lambda *_: trained)
-    monkeypatch.setattr("flows.score.score_task", lambda **_: scored)
-    pipeline(tmp_path / "m", "s", tmp_path, [{"kind": "ast", "model": tiny_ast, "hop_s": 0.64}])
+    monkeypatch.setattr("flows.pipeline.extract_features", FakeStage("extract-features", {}))
+    monkeypatch.setattr(ONE_TASK["train-head"], lambda **_: trained)
+    monkeypatch.setattr(ONE_TASK["score-head"], lambda **_: scored)
+
+    encoders = [{"kind": "ast", "model": tiny_ast, "hop_s": 0.64}]
+    pipeline(manifest=tmp_path / "m", store="s", run=tmp_path, encoders=encoders)
+
     assert left == [
         ("publish_training", tmp_path),
         ("publish_score", scored, tmp_path / "m", "s"),

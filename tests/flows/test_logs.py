@@ -1,5 +1,6 @@
 """JSON lines: what a record becomes, and that a command's whole stderr is made of them."""
 
+import io
 import json
 import logging
 import logging.config
@@ -11,11 +12,13 @@ import uuid
 import warnings
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from pathlib import Path
 
 import numpy as np
 import pytest
 from prefect.settings import PREFECT_API_URL
 from prometheus_client.parser import text_string_to_metric_families
+from rich.console import Console
 
 from features.clip import Clip
 from features.extraction.outcome import Outcome
@@ -24,7 +27,9 @@ from flows import logs
 from flows.command.main import main
 from flows.command.progress_hooks import merge_hooks
 from flows.logs import JsonLines, print_message, set_up
-from flows.progress import log_hooks
+from flows.progress import log_hooks, terminal_hooks
+from models.baselines.ridge import RidgeConfig
+from models.stages.train_head import TrainResult
 from models.training.config import EpochResult
 from tests.helpers.small_media import TINY_CLIP, tone
 
@@ -161,29 +166,48 @@ def test_text_stays_as_it_is(own_logging, capsys):
 
 
 def test_progress_is_logged_every_so_often_and_at_the_end(caplog):
-    caplog.set_level(logging.INFO, "flows.logs")
-    hooks = log_hooks(every_s=1000)
+    log = logging.getLogger("flows.test")
+    caplog.set_level(logging.INFO, log.name)
+    hooks = log_hooks(log, clips_every_s=1000)
     for k in range(3):
         hooks["on_outcome"](Outcome(f"c{k}", "clip-1", "extracted"), 3)
     assert [(r.done, r.total) for r in caplog.records] == [(3, 3)]
+
     caplog.clear()
-    hooks = log_hooks(every_s=0)
+    hooks = log_hooks(log, clips_every_s=0)
     for k in range(3):
         hooks["on_outcome"](Outcome(f"c{k}", "clip-1", "extracted"), 3)
     assert [r.getMessage()[:6] for r in caplog.records] == ["1 of 3", "2 of 3", "3 of 3"]
-    caplog.clear()
-    hooks["on_epoch"](EpochResult(0, 1.5, 0.1, 0.3, 0.2))
+
+
+def test_each_step_of_a_training_is_logged_with_its_numbers(caplog):
+    log = logging.getLogger("flows.test")
+    caplog.set_level(logging.INFO, log.name)
+    best = EpochResult(0, 1.5, 0.1, 0.3, 0.2)
+    hooks = log_hooks(log)
+    hooks["on_epoch"](best)
     hooks["on_case"]("a case", 2)
     hooks["on_case"]("another", 2)
-    hooks["on_member"](None, 5)
+    hooks["on_member"](TrainResult("present", Path("fold-1"), (), best), 5)
+    hooks["on_baseline"](RidgeConfig(spans_s=(1.0,)), 4)
     assert caplog.messages == [
         "epoch 1: val mean CCC 0.200",
-        "training 1 of 2",
-        "training 2 of 2",
-        "member 1 of 5",
+        "training 1 of 2: a case",
+        "training 2 of 2: another",
+        "member 1 of 5: fold-1 present",
+        "baseline 1 of 4: ridge, spans_s=(1.0,)",
     ]
     first = caplog.records[0]
     assert (first.epoch, first.loss, first.ccc_mean) == (1, 1.5, 0.2)
+
+
+def test_bars_are_drawn_on_a_terminal_alone():
+    for is_terminal in (True, False):
+        screen = Console(file=io.StringIO(), force_terminal=is_terminal, width=100)
+        with terminal_hooks(screen) as hooks:
+            hooks["on_epoch"](EpochResult(6, 1.5, 0.1, 0.3, 0.2))
+        shown = screen.file.getvalue()
+        assert ("epoch" in shown and "val mean CCC 0.200" in shown) == is_terminal
 
 
 def test_merged_hooks_call_all_of_their_name():

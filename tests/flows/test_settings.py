@@ -6,8 +6,7 @@ from features.encoders.ast import AstConfig
 from features.encoders.clip import ClipConfig
 from features.errors import InputError
 from flows.settings import checked_keys, settings
-from flows.stage_keys import known_keys
-from flows.stages import STAGES, stage_function
+from flows.stage_functions import stage_name
 from models.heads.dspl import DsplConfig, ReleasedConfig
 from models.regions.prompts import FixedPrompts
 from models.stages.train_head import train_head
@@ -153,9 +152,7 @@ def test_a_config_that_is_not_there_and_a_missing_key_are_named(tmp_path, config
 
 def test_an_unknown_stage_is_answered_with_the_nearest():
     with pytest.raises(InputError, match="no stage 'train'; did you mean 'train-head'"):
-        stage_function("train")
-    assert {stage_function(name) for name in STAGES} == set(STAGES.values())
-    assert {"manifest", "store", "run", "encoders", "head", "train", "split"} <= known_keys()
+        stage_name("train")
 
 
 def test_what_is_deployed_is_overridden_key_by_key_and_stays_as_it_is():
@@ -168,3 +165,64 @@ def test_what_is_deployed_is_overridden_key_by_key_and_stays_as_it_is():
         "train": {"epochs": 4, "seed": 5},
     }
     assert deployed["train"] == {"epochs": 3, "seed": 5}
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("max_rows_apart=4", "'max_rows_apart' is now called 'max_length_mismatch'"),
+        ("head.sigma=0.3", "'head.sigma' is now called 'train.loss.sigma'"),
+    ],
+)
+def test_an_old_key_on_the_command_line_is_answered_with_the_new_one(config, override, message):
+    with pytest.raises(InputError, match=message):
+        settings(train_head, config, [override])
+
+
+def test_old_keys_in_a_file_are_read(tmp_path):
+    path = tmp_path / "old.yaml"
+    path.write_text("max_rows_apart: 5\nhead: {kind: dspl, sigma: 0.3, width: 32}\n")
+    found = settings(train_head, path, ["manifest=m", "store=s", "run=r", "train.epochs=2"])
+    assert found["max_length_mismatch"] == 5
+    assert (found["head"].width, found["train"].loss.sigma, found["train"].epochs) == (32, 0.3, 2)
+
+
+def test_a_head_may_be_the_path_of_its_config(tmp_path, config):
+    found = settings(train_head, config, ["head=configs/heads/released.yaml", "head.width=32"])
+    assert found["head"] == ReleasedConfig(width=32)
+    (tmp_path / "head.yaml").write_text("kind: dspl\nwidth: 16\nsigma: 0.3\n")  # an old key, too
+    (tmp_path / "e.yaml").write_text(f"head: {tmp_path / 'head.yaml'}\n")
+    words = ["manifest=m", "store=s", "run=r", "head.dropout=0"]
+    found = settings(train_head, tmp_path / "e.yaml", words)
+    assert found["head"] == DsplConfig(width=16, dropout=0)
+    assert found["train"].loss.sigma == 0.3
+    with pytest.raises(InputError, match="none.yaml cannot be read"):
+        settings(train_head, config, ["head=none.yaml"])
+
+
+@pytest.mark.parametrize("kind", ["dspl", "released"])
+def test_texts_may_be_given_without_prompts(tmp_path, kind):
+    (tmp_path / "e.yaml").write_text(f"head: {{kind: {kind}, width: 32}}\n")
+    words = ["manifest=m", "store=s", "run=r", "head.prompts.texts=mine.yaml"]
+    prompts = settings(train_head, tmp_path / "e.yaml", words)["head"].prompts
+    default = {"dspl": DsplConfig, "released": ReleasedConfig}[kind]().prompts
+    assert prompts == default.model_copy(update={"texts": "mine.yaml"})
+
+
+@pytest.mark.parametrize(
+    "words", [["head.width=32", "head.kind=released"], ["head.kind=released", "head.width=32"]]
+)
+def test_another_kind_of_head_is_the_preset_as_published(config, words):
+    assert settings(train_head, config, words)["head"] == ReleasedConfig(width=32)
+    assert settings(train_head, config, ["head.kind=released"])["head"] == ReleasedConfig()
+
+
+def test_another_kind_of_prompts_keeps_the_texts(config):
+    words = ["head.prompts.kind=fixed", "head.prompts.texts=mine.yaml"]
+    found = settings(train_head, config, words)["head"]
+    assert (found.prompts.kind, found.prompts.texts, found.width) == ("fixed", "mine.yaml", 64)
+
+
+def test_a_kind_that_does_not_exist_is_named(config):
+    with pytest.raises(InputError, match="head.kind = 'dsp': .*nearest is 'dspl'"):
+        settings(train_head, config, ["head.kind=dsp"])

@@ -53,6 +53,16 @@ def test_a_stage_run_by_the_command_loads_neither_prefect_nor_matplotlib(tmp_pat
     assert python(code) == "[True, False, False]"
 
 
+@pytest.mark.parametrize("words", [["train-head", "manifst=x"], ["train", "manifest=x"]])
+def test_a_misspelt_key_or_stage_is_answered_without_loading_a_stage(words):
+    code = (
+        "import sys\nfrom flows.command.main import main\n"
+        f"assert main(['run', *{words}]) == 2\n"
+        f"print([name for name in {HEAVY} if name in sys.modules and name != 'pydantic'])"
+    )
+    assert python(code) == "[]"
+
+
 @pytest.mark.parametrize("command", ["verify", "stats"])
 def test_a_command_that_reads_a_store_loads_no_torch(tmp_path, command):
     FeatureStore.open(tmp_path / "s.zarr", create=True)

@@ -259,9 +259,7 @@ def test_watching_ends_where_the_worker_is_gone_that_had_the_run(monkeypatch):
     run, deployment = SimpleNamespace(id="r", name="bold-run"), SimpleNamespace(work_pool_name="p")
     client = SimpleNamespace(read_flow_run=lambda _: SimpleNamespace(state=Running()))
     monkeypatch.setattr("flows.server.deployment_run.online", lambda *_: [])
-    monkeypatch.setattr(
-        "flows.server.deployment_run.RunLines", lambda *_: SimpleNamespace(new=list)
-    )
+    monkeypatch.setattr("flows.server.deployment_run.RunLogs", lambda *_: SimpleNamespace(new=list))
     with pytest.raises(VaflowError, match="no worker is online on the work pool 'p' any more"):
         _watched(client, run, deployment, Console(), 5.0)
 

@@ -1,0 +1,114 @@
+"""The Prefect flows of the stages that are one task: each is made from the stage's plain function.
+
+A flow takes its keys, their types and their defaults from that function, so none is spelled twice.
+"""
+
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from typing import Any, TypeVar
+
+from prefect import Flow, flow, get_run_logger, task
+from prefect.cache_policies import NO_CACHE
+
+from flows.key_help import with_help
+from flows.messages import baseline_name, describe
+from flows.progress import log_hooks
+from flows.server.artifacts import publish_score, publish_training
+from flows.stage_functions import StageName, stage_function
+from flows.stage_keys import hooks_of, keys_of
+from flows.stages import raise_if_incomplete
+from models.stages.ablate import Ablation
+from models.stages.baselines import BaselineScores
+from models.stages.score_head import ScoreResult
+from models.stages.train_ensemble import EnsembleResult
+from models.stages.train_head import TrainResult
+
+FunctionT = TypeVar("FunctionT", bound=Callable)
+Scores = dict[str, float | None]
+
+
+def with_keys_of(stage: StageName) -> Callable[[FunctionT], FunctionT]:
+    """Give a function of `**keys` the keys of a stage as its signature, and their help."""
+
+    def decorate(function: FunctionT) -> FunctionT:
+        keys = [
+            key.replace(kind=inspect.Parameter.KEYWORD_ONLY)
+            for key in keys_of(stage_function(stage)).values()
+        ]
+        function.__signature__ = inspect.Signature(keys)  # pyright: ignore[reportFunctionMemberAccess]
+        return with_help(function)
+
+    return decorate
+
+
+def stage_flow(
+    stage: StageName, task_name: str
+) -> Callable[[Callable[[Any, Mapping[str, Any]], Any]], Flow[..., Any]]:
+    """Make the flow of a stage from what is done with its result.
+
+    The flow runs the stage as one task, logs its progress and its result, and returns what the
+    decorated function makes of the result and the keys.
+    """
+
+    def decorate(conclude: Callable[[Any, Mapping[str, Any]], Any]) -> Flow[..., Any]:
+        def run(**keys: Any) -> Any:
+            log = get_run_logger()
+            function = stage_function(stage)
+            run_task = task(name=task_name, cache_policy=NO_CACHE, persist_result=False)(function)
+            result = run_task(**keys, **hooks_of(function, log_hooks(log)))
+            for line in describe(result):
+                if isinstance(line, str):
+                    log.info(line.strip())
+            raise_if_incomplete(result)
+            return conclude(result, keys)
+
+        run.__name__, run.__qualname__ = conclude.__name__, conclude.__qualname__
+        run.__module__, run.__doc__ = conclude.__module__, conclude.__doc__
+        return flow(name=stage, persist_result=False)(with_keys_of(stage)(run))
+
+    return decorate
+
+
+@stage_flow("train-head", "train")
+def train_head(result: TrainResult, keys: Mapping[str, Any]) -> dict[str, float]:
+    """Train a head on the store alone; returns the val scores of the epoch that was kept."""
+    publish_training(result.run)
+    return asdict(result.best)
+
+
+@stage_flow("train-ensemble", "train")
+def train_ensemble(result: EnsembleResult, keys: Mapping[str, Any]) -> Scores:
+    """Train a head per fold of people on the store alone; returns the out-of-fold scores."""
+    publish_training(result.run)
+    return asdict(result.ensemble.out_of_fold)
+
+
+@stage_flow("score-head", "score")
+def score_head(result: ScoreResult, keys: Mapping[str, Any]) -> Scores | None:
+    """Predict a split and score it; returns the scores, or None where there are no labels."""
+    publish_score(result, keys["manifest"], keys["store"])
+    return asdict(result.score) if result.score else None
+
+
+@stage_flow("baselines", "baselines")
+def score_baselines(result: BaselineScores, keys: Mapping[str, Any]) -> list[Scores]:
+    """Learn each baseline on the train split; returns their scores on the val split."""
+    for each in result.scores:
+        name, modalities = baseline_name(each.baseline), ", ".join(each.baseline.modalities)
+        get_run_logger().info("%s of %s: val mean CCC %.3f", name, modalities, each.score.ccc_mean)
+    return [asdict(each.score) for each in result.scores]
+
+
+@stage_flow("ablate", "ablate")
+def ablate(result: Ablation, keys: Mapping[str, Any]) -> list[dict[str, str | float | None]]:
+    """Train every row over several seeds; returns the table. Failed where a training failed."""
+    return [
+        {
+            "group": line.group,
+            "row": line.row,
+            "ccc_mean": line.ccc_mean,
+            "to_default": line.difference,
+        }
+        for line in result.lines
+    ]
