@@ -1,19 +1,13 @@
 """Generate the reference of commands and of configuration keys from the code itself.
 
 A page contains a placeholder such as `@commands@`. When Sphinx reads the page, the placeholder is
-replaced by Markdown that is made from the argument parser, from the signatures of the stages and
-from the pydantic models of their configuration, so the reference is always that of the code.
+replaced by Markdown that is made from the argument parser, and from the signatures of the stages
+with their pydantic models (`flows.stage_schema`), so the reference is always that of the code.
 """
 
 import argparse
-import json
-from collections.abc import Iterator
-from pathlib import Path
-from types import UnionType
-from typing import Any, Literal, Union, get_args, get_origin
-
-from pydantic import BaseModel
-from pydantic_core import PydanticUndefined
+from collections.abc import Iterable, Iterator
+from typing import Any
 
 PAGES = ("reference/commands", "reference/keys")
 
@@ -73,92 +67,47 @@ def _help(action: argparse.Action) -> str:
     """The help of an argument, with its default."""
     default = action.default
     shown = default not in (None, False, (), argparse.SUPPRESS) and action.option_strings
-    text = _sentence((action.help or "") % vars(action))
-    return f"{text} Default: `{default}`.".strip() if shown else text
+    text = (action.help or "") % vars(action)
+    return f"{text} (default: `{default}`)".strip() if shown and "default" not in text else text
 
 
 def keys() -> str:
-    """The keys of every stage, then the keys of every configuration model, as Markdown."""
-    from flows.key_help import help_of
-    from flows.stage_keys import parameters
-    from flows.stages import STAGES
+    """The keys of every stage, then the keys of every configuration inside them, as Markdown."""
+    from flows.stage_functions import STAGES, stage_function
+    from flows.stage_schema import Key, stage_schema
 
-    lines: list[str] = ["## Stages\n"]
-    models: dict[str, type[BaseModel]] = {}
-    for stage, function in STAGES.items():
-        lines.append(f"### `{stage}`\n")
-        rows = []
-        for name, field in parameters(function).model_fields.items():
-            _collect(field.annotation, models)
-            help_text = help_of(function.__name__, name)
-            rows.append((f"`{name}`", _type(field.annotation), _default(field), help_text))
-        lines += _table(("key", "type", "default", "description"), rows)
+    lines = ["## Stages\n"]
+    nested: dict[str, dict[str, Key]] = {}
+    for stage, text in STAGES.items():
+        own: list[Key] = []
+        for key in stage_schema(stage_function(stage)):
+            if key.section:
+                nested.setdefault(key.section, {})[key.name] = key
+            else:
+                own.append(key)
+        lines += [f"### `{stage}`\n", f"{_sentence(text)}\n", *_key_table(own)]
     lines.append("## Nested keys\n")
-    for model in models.values():
-        lines.append(f"### {_title(model)}\n")
-        if model.__doc__:
-            lines.append(f"{model.__doc__.strip().splitlines()[0]}\n")
-        rows = [
-            (f"`{name}`", _type(field.annotation), _default(field), field.description or "")
-            for name, field in model.model_fields.items()
-        ]
-        lines += _table(("key", "type", "default", "description"), rows)
+    lines.append("`N` is the place in a list, counted from 0.\n")
+    for section, by_name in nested.items():
+        name, _, kind = section.partition(", kind ")
+        title = f"`{name}` (`kind: {kind}`)" if kind else f"`{name}`"
+        lines += [f"### {title}\n", *_key_table(by_name.values())]
     return "\n".join(lines)
 
 
-def _collect(annotation: Any, models: dict[str, type[BaseModel]]) -> None:
-    """Add the models that a type mentions, and those that their fields mention."""
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        if annotation.__name__ not in models:
-            models[annotation.__name__] = annotation
-            for field in annotation.model_fields.values():
-                _collect(field.annotation, models)
-        return
-    for part in get_args(annotation):
-        _collect(part, models)
-
-
-def _title(model: type[BaseModel]) -> str:
-    """The name of a model, with the `kind` that selects it, if any."""
-    kind = model.model_fields.get("kind")
-    return f"{model.__name__} (`kind: {kind.default}`)" if kind else model.__name__
-
-
-def _type(annotation: Any) -> str:
-    """A type in words."""
-    if annotation is None or annotation is type(None):
-        return "null"
-    origin, parts = get_origin(annotation), get_args(annotation)
-    if origin is Literal:
-        return ", ".join(f"`{value}`" for value in parts)
-    if origin in (Union, UnionType):
-        return " or ".join(_type(part) for part in parts)
-    if origin is not None and hasattr(annotation, "__metadata__"):
-        return _type(parts[0])
-    if origin in (tuple, list):
-        return f"list of {_type(parts[0])}"
-    if origin is dict:
-        return "mapping"
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return annotation.__name__
-    names = {str: "text", int: "integer", float: "number", bool: "true or false", Path: "path"}
-    return names.get(annotation, getattr(annotation, "__name__", str(annotation)))
-
-
-def _default(field: Any) -> str:
-    """The default of a field, or that it is required."""
-    if field.is_required():
-        return "required"
-    default = field.get_default(call_default_factory=True)
-    if default is PydanticUndefined:
-        return ""
-    if isinstance(default, BaseModel):
-        kind = getattr(default, "kind", None)
-        return f"`{{kind: {kind}}}`" if kind else "see below"
-    if isinstance(default, tuple | list):
-        values = [d.model_dump(mode="json") if isinstance(d, BaseModel) else d for d in default]
-        return f"`{json.dumps(values)}`"
-    return f"`{json.dumps(default, default=str)}`"
+def _key_table(keys: Iterable[Any]) -> list[str]:
+    """A table of keys."""
+    header = ("key", "type", "default", "description")
+    rows = [
+        (
+            f"`{key.name}`",
+            key.type.replace(" | ", ", "),
+            "required" if key.default is None else key.default,
+            key.help,
+        )
+        for key in keys
+    ]
+    return _table(header, rows)
 
 
 def _table(header: tuple[str, ...], rows: list[tuple[str, ...]]) -> list[str]:
