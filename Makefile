@@ -13,7 +13,7 @@ PORT ?= 4200
 PYTEST := $(BIN)/python -m pytest --quiet
 PARALLEL := --numprocesses=auto --dist=loadfile
 
-.PHONY: help venv demo controls $(CONTROLS) serve check test torture lint encoders clean
+.PHONY: help venv demo controls $(CONTROLS) serve check test torture lint docs encoders clean
 
 help:
 	@echo "make demo       the whole pipeline on rendered videos, under data/demo/"
@@ -23,6 +23,7 @@ help:
 	@echo "make test       all tests"
 	@echo "make torture    the long form of the tests' proofs: kills, full disks, many processes"
 	@echo "make lint       ruff, pyright, import-linter"
+	@echo "make docs       the documentation as HTML, in docs/_build"
 	@echo "make venv       the environment in $(VENV)"
 	@echo "make encoders   train the small encoders again"
 	@echo "make clean      remove $(VENV) and data/demo"
@@ -62,6 +63,10 @@ lint: venv
 	$(BIN)/ruff format --check
 	$(BIN)/basedpyright
 	$(BIN)/lint-imports
+
+docs: venv
+	$(BIN)/sphinx-build -W --keep-going --quiet docs docs/_build
+	@echo "docs: open docs/_build/index.html"
 
 encoders: venv
 	$(BIN)/python -m features.synthetic.training.train

@@ -30,7 +30,7 @@ HELP = {
     "only": "Ids of the clips to work on; none means all of the manifest.",
     "failed": "Work only on clips that failed or are quarantined, and try them again.",
     "run": "Folder of the run: config, weights, scores, predictions and report.",
-    "head": "What is trained, and its switches (configs/README.md has a table of them).",
+    "head": "What is trained, and its switches (docs/heads.md describes them).",
     "train": "Settings of the training.",
     "visual": "Name of the visual feature set (clip-...); needed only where there are several.",
     "audio": "Name of the audio feature set (ast-...); needed only where there are several.",

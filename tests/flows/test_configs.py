@@ -1,6 +1,5 @@
 """Every YAML of the project is accepted by what reads it, and every document tells the truth."""
 
-import re
 from pathlib import Path
 
 import pytest
@@ -60,12 +59,3 @@ def test_the_demo_and_the_deployments_are_one_experiment():
         if folder := own.get(deployment["entrypoint"]):
             expected["run"] = f"data/demo/{folder}"  # a head's own takes no other heads
         assert parameters == expected
-
-
-def test_what_the_readme_names_exists():
-    text = (ROOT / "README.md").read_text()
-    assert "@@" not in text  # a place left to fill
-    for target in re.findall(r"\]\(([^)#:]+)\)", text):
-        assert (ROOT / target).exists(), target
-    for config in re.findall(r"configs/\S+?\.yaml", text):
-        assert (ROOT / config).exists(), config

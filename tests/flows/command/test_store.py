@@ -214,9 +214,9 @@ def test_repair_extracts_again_what_is_broken(tmp_path, make_video, tiny_clip, s
     assert said("verify", str(store))[0] == 0
 
 
-def test_readme_reads_a_store_with_zarr_alone(place):
-    readme = (Path(__file__).parents[3] / "README.md").read_text()
-    code = readme.split("# features of one clip, with zarr alone\n")[1].split("```")[0]
+def test_the_documentation_reads_a_store_with_zarr_alone(place):
+    page = (Path(__file__).parents[3] / "docs" / "store.md").read_text()
+    code = page.split("```python\n")[1].split("```")[0]
     code = code.replace("data/demo/features.zarr", "s.zarr").replace("CLIP", "a")
     found: dict = {}
     exec(code, found)

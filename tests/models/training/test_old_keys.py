@@ -8,7 +8,7 @@ from models.runs.checkpoint import CheckpointMeta
 from models.runs.folder import Inputs, RunConfig, SetUsed, run_key
 from models.training.config import TrainConfig
 from models.training.loss_config import LossConfig
-from models.training.old_keys import OLD_KEYS, move_old_keys
+from models.training.old_keys import OLD_KEYS, move_old_keys, with_old_keys
 
 OLD_HEAD = {
     "windows": "dense",
@@ -107,3 +107,14 @@ def test_the_key_of_a_run_is_that_of_the_version_before():
         run_key(config, INPUTS)
         == "14220d4f818e373a7ad9dd0cc8d25f7f192890214956cfdd3c601a4e49f4ec93"
     )
+
+
+def test_a_loss_key_of_a_later_version_decides_the_key_of_a_run():
+    train = {"epochs": 3, "loss": {"sigma": 0.4, "huber_weight": 0.5}}
+
+    old = with_old_keys({"kind": "dspl"}, train)
+
+    assert old == {
+        "head": {"kind": "dspl", "sigma": 0.4},
+        "train": {"epochs": 3, "loss": {"huber_weight": 0.5}},
+    }
