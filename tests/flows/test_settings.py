@@ -74,7 +74,7 @@ def test_a_head_of_another_kind_is_that_preset_as_published(tmp_path, with_confi
     config = tmp_path / "e.yaml"
     config.write_text(
         "{manifest: m, store: s, run: r, head: {kind: dspl, width: 64, prompts: {kind: coop}}, "
-        "train: {epochs: 3, loss: {sigma: 0.3}}}"
+        "train: {epochs: 3}}"
     )
     given = ["manifest=m", "store=s", "run=r", "head.dropout=0.1", "head.kind=released"]
 
