@@ -217,7 +217,7 @@ MANIFEST = (
     Row("no text", text("m.jsonl", b"\xff\xfe"), EXTRACT, 2, r"m.jsonl is no text file \(UTF-8\)"),
     Row("half a line", cut("m.jsonl", 0.9), EXTRACT, 2, "line 4: not JSON .* must be one object"),
     Row(
-        "an id twice", text("m.jsonl", B + B), EXTRACT, 2, "line 2: the id 'a' stands already in li"
+        "an id twice", text("m.jsonl", B + B), EXTRACT, 2, "line 2: the id 'a' is already in line 1"
     ),
     Row(
         "absolute", line(2, video="/v.mp4"), EXTRACT, 2, "line 3: video = '/v.mp4': .* be relative"
@@ -440,7 +440,7 @@ RUN = (
 
 ENSEMBLE = (
     Row("a head's folder", nothing, f"{FOLDS} run=r", 2, "run = r holds a single head; give ano"),
-    Row("another folder", nothing, f"{FOLDS} run=crops", 2, "crops holds files that are no ensem"),
+    Row("another folder", nothing, f"{FOLDS} run=crops", 2, "crops holds files that do not belong"),
     Row("a file", nothing, f"{FOLDS} run=m.jsonl", 2, "run = m.jsonl: m.jsonl is no folder; give"),
     Row("one fold", nothing, f"{FOLDS} folds=1", 2, "folds = 1: .*greater than or equal to 2"),
     Row("21 folds", nothing, f"{FOLDS} folds=21", 2, "folds = 21: .*less than or equal to 20"),

@@ -425,7 +425,6 @@ def test_scoring_loads_no_text_tower(run, monkeypatch):
         raise AssertionError("a CLIP was loaded")
 
     monkeypatch.setattr("features.encoders.clip.load_clip", refuse)
-    monkeypatch.setattr("models.data.text_tower_of_store.load_clip", refuse)
     assert score_head(run=run).state == "scored"
     assert load_head(run / HEAD_FILE, torch.device("cpu")).head.prototypes().shape == (9, 16)
 

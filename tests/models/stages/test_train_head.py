@@ -429,7 +429,7 @@ def test_a_clip_without_labels_is_refused_before_anything_is_written(small, tmp_
     manifest = read_manifest(small.manifest)
     bare = [clip.model_copy(update={"labels": None}) for clip in manifest.clips]
     write_manifest(small.manifest, bare)
-    with pytest.raises(InputError, match="1 clips to train on have no labels in the manifest"):
+    with pytest.raises(InputError, match="2 clips to train on have no labels in the manifest"):
         train(small, tmp_path / "run")
     assert not (tmp_path / "run").exists()
 

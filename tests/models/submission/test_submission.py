@@ -194,7 +194,7 @@ a/00001.jpg,0.100000,-0.100000
 def test_predictions_that_are_no_numbers_are_refused(sample_of):
     va = VA.copy()
     va[4, 1] = np.nan
-    message = r"predictions of 1 clip are not finite \(b\), .*; train the head anew"
+    message = r"predictions of 1 clip are not finite \(b\);.*; train the head anew"
     with pytest.raises(VaflowError, match=message):
         rows_of_sample(sample_of(*LISTED), SPANS, va)
     with pytest.raises(VaflowError, match=message):
