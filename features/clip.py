@@ -35,7 +35,6 @@ def _check_not_reserved(name: str) -> str:
 
 
 def _id_from_number(name: Any) -> Any:
-    """The id of a clip that YAML read as a number."""
     return str(name) if isinstance(name, int) else name
 
 

@@ -41,7 +41,6 @@ def describe(error: ValidationError, model: type[BaseModel]) -> str:
 
 
 def _wrong_kind(field: str, error: Any) -> str:
-    """The message for a config whose kind is missing or unknown."""
     key = f"{field}.kind".removeprefix(".")
     context = error.get("ctx", {})
     if error["type"] == "union_tag_not_found":

@@ -70,7 +70,6 @@ class _FolderScan:
 
 
 def _scan_folder(root: Path) -> _FolderScan:
-    """Walk all folders below the root once."""
     annotations: dict[str, list[tuple[Split, Path]]] = defaultdict(list)
     videos: dict[str, list[Path]] = defaultdict(list)
     crops: dict[str, list[Path]] = defaultdict(list)

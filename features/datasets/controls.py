@@ -108,7 +108,6 @@ def _sound_file(clip: Clip) -> str:
 
 
 def _by_split(clips: Sequence[Clip]) -> list[list[Clip]]:
-    """Return the clips of each split, in order; clips without a split are left out."""
     splits = list(dict.fromkeys(clip.split for clip in clips if clip.split))
     return [[clip for clip in clips if clip.split == split] for split in splits]
 

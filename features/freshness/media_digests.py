@@ -45,7 +45,6 @@ class SourceDigests:
         return known[name]
 
     def _crops_digest(self, folder: Path) -> str:
-        """Return one digest of all crops in a folder and their numbers."""
 
         def read() -> str:
             digest = hashlib.sha256()

@@ -77,7 +77,6 @@ def _staged_records(work: Path) -> Iterator[GarbageItem]:
 
 
 def _free_locks(work: Path) -> Iterator[GarbageItem]:
-    """Yield lock files that no process holds."""
     for path in _children(locks_folder(work)):
         if path.is_file() and _is_unlocked(path):
             yield GarbageItem(path, "lock", 0, path)
@@ -181,7 +180,6 @@ def _children(folder: Path) -> list[Path]:
 
 
 def _is_unlocked(lock: Path) -> bool:
-    """Whether no process holds the lock now."""
     if not lock.exists():
         return True
     if (acquired := try_lock(lock)) is None:

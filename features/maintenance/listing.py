@@ -69,7 +69,6 @@ def info(path: str, clip_id: str) -> tuple[ClipInfo, ...]:
 
 
 def _clip_info(store: FeatureStore, name: str, clip_id: str) -> ClipInfo | None:
-    """Return the clip in one feature set, or None if it has no record of it."""
     header = store.header(name, clip_id)
     if (commit := header.commit) is None:
         return ClipInfo(name, 0, 0, 0, 0, "", None, {}, {}, header.fault) if header.fault else None

@@ -104,7 +104,6 @@ def _problems_of_store(store: FeatureStore) -> Iterator[Problem]:
 
 
 def _problems_of_set(store: FeatureStore, name: str) -> Iterator[Problem]:
-    """Yield what is wrong with the metadata of a feature set."""
     try:
         if store.backend.metadata(name) is None:
             yield Problem(name, "", METADATA, "is missing")

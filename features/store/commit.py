@@ -87,7 +87,7 @@ def parse_commit(raw: bytes, path: str) -> Commit:
 
 
 def _has_valid_digest(raw: bytes) -> bool:
-    """Whether the bytes have the form of a commit, with the right digest of what is inside."""
+    """Whether the bytes have the form of a commit and the right digest."""
     if not (raw.startswith(_HEAD) and raw.endswith(_TAIL)):
         return False
     digest, rest = raw[len(_HEAD) : _REST], raw[_REST : -len(_TAIL)]

@@ -170,7 +170,6 @@ def _member(group: h5py.Group, name: str) -> Any:
 
 
 def _read_spec(group: h5py.Group, name: str) -> FeatureSpec:
-    """The spec of a feature set; raises `ValueError` unless it is the one of this name."""
     spec = FeatureSpec.model_validate(_read_json(group, "spec"))
     if spec.name != name:
         raise ValueError(f"the group {name} holds the spec of {spec.name}")

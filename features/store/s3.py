@@ -224,7 +224,6 @@ class S3Backend(StoreBackend):
         """Do nothing: the first upload raises the error."""
 
     def _key(self, name: str) -> str:
-        """The bucket and key of a name."""
         return self.path(name).removeprefix(SCHEME)
 
     def _download(self, name: str, files: list[str], folder: Path) -> None:

@@ -94,7 +94,6 @@ def _write_all(
     workers: int,
     on_clip: Callable[[int, int], None] | None,
 ) -> None:
-    """Write every video with its crops and labels, in `workers` processes."""
     done, total = 0, sum(len(plan.levels) for plan in plans)
 
     def count(plan: VideoPlan) -> None:
@@ -186,7 +185,6 @@ def _write_frames_and_crops(
     people: list[Actor],
     sound: np.ndarray | None,
 ) -> None:
-    """Write the frames of a video, and the crops of each person."""
     scene = draw_scene(rng, plan.size_px, len(people), float(times_s[-1]))
     crop_folders = [folder / "cropped_aligned" / plan.case.nest / name for name in plan.clip_names]
     missing: list[set[int]] = []

@@ -73,7 +73,6 @@ def statistics(
 
 
 def _select_sets(store: FeatureStore, names: Collection[str]) -> dict[str, FeatureSpec]:
-    """Return the specs of the named feature sets, or of all if `names` is empty."""
     specs = store.feature_sets()
     if not specs:
         raise InputError(

@@ -93,7 +93,6 @@ def scan_records(
 
 
 def _scan_record(backend: StoreBackend, set_name: str, clip: str, width: int) -> SetSummary:
-    """Return the sums over one record, sound or damaged."""
     name, what = f"{set_name}/{clip}", ""
     for _ in range(ATTEMPTS):
         folder = ""
