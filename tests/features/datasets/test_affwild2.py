@@ -160,7 +160,7 @@ def test_a_folder_without_the_data_set_and_an_unknown_kind_are_input_errors(tmp_
     (tmp_path / "empty").mkdir()
     with pytest.raises(InputError, match="holds no annotation: expected text files below"):
         AffWild2Config(root=tmp_path / "empty").index(tmp_path)
-    with pytest.raises(InputError, match="the manifest must lie in"):
+    with pytest.raises(InputError, match="the manifest must be in"):
         AffWild2Config(root=tmp_path / "empty").index(tmp_path / "elsewhere")
     with pytest.raises(InputError, match="data set 'affwild': .* expected tags: 'affwild2'"):
         dataset("affwild", tmp_path)
