@@ -9,7 +9,7 @@ JsonObject = dict[str, Any]
 def canonical(value: Any) -> bytes:
     """The canonical JSON of a value: sorted keys, no spaces, ASCII, a whole float as an integer.
 
-    Raises `ValueError` for NaN and infinity, `TypeError` for what JSON has no type for.
+    Raises `ValueError` for NaN and infinity, `TypeError` for a type that JSON lacks.
     """
     return json.dumps(
         _normalise_floats(value),
@@ -21,7 +21,7 @@ def canonical(value: Any) -> bytes:
 
 
 def _normalise_floats(value: Any) -> Any:
-    """The value with 1.0 as 1, so that how a config writes a number cannot change a digest."""
+    """The value with 1.0 as 1, so that a digest does not depend on how a config writes a number."""
     if isinstance(value, dict):
         return {key: _normalise_floats(inner) for key, inner in value.items()}
     if isinstance(value, list | tuple):
@@ -38,5 +38,5 @@ def parse_object(raw: bytes) -> JsonObject:
     except RecursionError:
         raise ValueError("nested too deeply") from None
     if not isinstance(value, dict):
-        raise ValueError(f"a {type(value).__name__} where an object belongs")
+        raise ValueError(f"expected an object, found a {type(value).__name__}")
     return value

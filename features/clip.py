@@ -29,19 +29,16 @@ Split = Literal["train", "val", "test"]
 
 
 def _check_not_reserved(name: str) -> str:
-    """The name; raises `ValueError` if the feature store uses it for a file."""
     if name in RESERVED_IDS:
         raise ValueError(f"the id {name!r} is a name that the feature store uses itself")
     return name
 
 
 def _id_from_number(name: Any) -> Any:
-    """The id of a clip that YAML read as a number."""
     return str(name) if isinstance(name, int) else name
 
 
 def _check_inner_path(path: str) -> str:
-    """The path; raises `ValueError` unless it is relative, in POSIX form, and inside its folder."""
     if not path.isprintable():
         raise ValueError(f"the path {path!r} has a character that no file name should have")
     if not path or path.startswith("/") or ".." in path.split("/") or "\\" in path:
@@ -78,7 +75,7 @@ class Clip(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """The media of one clip on this machine; without labels, so that they may change freely."""
+    """The media of one clip on this machine; labels are not part of it, since they may change."""
 
     clip_id: str
     video: Path | None

@@ -34,14 +34,13 @@ def _bounds(schema: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _show_ranges(schema: dict[str, Any]) -> None:
-    """Add the range of each field to its description."""
     for field in schema.get("properties", {}).values():
         if "description" in field:
             field["description"] = with_range(field["description"], field)
 
 
 class Config(BaseModel):
-    """A config; a subclass may add settings."""
+    """Base class of configs."""
 
     model_config = ConfigDict(
         frozen=True,

@@ -16,7 +16,7 @@ def describe_yaml(error: yaml.YAMLError) -> str:
 
 
 def describe(error: ValidationError, model: type[BaseModel]) -> str:
-    """The first error in one line; an unknown key, with the nearest valid one, before others."""
+    """The first error in one line; an unknown key comes before other errors."""
     errors = error.errors(include_url=False)
     unknown = (each for each in errors if each["type"] == "extra_forbidden")
     first = next(unknown, errors[0])  # a misspelt key is reported as a missing one, too
@@ -41,7 +41,6 @@ def describe(error: ValidationError, model: type[BaseModel]) -> str:
 
 
 def _wrong_kind(field: str, error: Any) -> str:
-    """The message for a config whose kind is missing or unknown."""
     key = f"{field}.kind".removeprefix(".")
     context = error.get("ctx", {})
     if error["type"] == "union_tag_not_found":
@@ -87,7 +86,7 @@ def _kind(model: type[BaseModel]) -> Any:
 
 
 def _leaves(annotation: Any) -> list[Any]:
-    """The types inside unions, sequences and annotations."""
+    """The types in unions, sequences and annotations."""
     if get_origin(annotation) is Annotated:
         return _leaves(get_args(annotation)[0])
     if get_args(annotation) and not isinstance(annotation, str):

@@ -3,13 +3,13 @@
 from typing import Literal
 
 MediaCode = Literal[
-    "missing",  # the file in the manifest does not exist, or the manifest names none
+    "missing",  # the manifest names no file, or one that does not exist
     "unreadable",  # the operating system cannot read it
     "empty",
-    "not-media",  # no container, or not one that is allowed
+    "not-media",  # not a container, or one that is not allowed
     "codec",  # a codec that is not allowed
     "no-picture",
-    "no-frames",  # a video stream of which nothing decodes
+    "no-frames",  # no frame of the video stream decodes
     "incomplete",  # less than the container declares: truncated, or damaged in many places
     "damaged",
     "no-clock",  # neither usable timestamps nor a frame rate
@@ -25,7 +25,7 @@ MediaCode = Literal[
     "limit-wall",
     "crashed",  # the decoding process was ended by a signal
 ]
-"""Why a clip's media cannot be used, for programs."""
+"""Machine-readable reasons why a clip's media cannot be used."""
 
 
 class VaflowError(Exception):
@@ -41,7 +41,7 @@ class InputError(VaflowError):
 
 
 class LaterVersion(InputError):
-    """A store, a record or a head of a later version: it is neither read nor replaced."""
+    """A store, a record or a head of a later version, which is neither read nor replaced."""
 
 
 class MediaError(VaflowError):
@@ -61,7 +61,7 @@ class StoreError(VaflowError):
 
 
 class Unreachable(VaflowError):
-    """The server of an object store does not answer, or refuses; the records may be fine."""
+    """The server of an object store does not answer or refuses; the records may be intact."""
 
 
 class SpecMismatch(StoreError):

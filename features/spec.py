@@ -15,7 +15,7 @@ DIGEST_LENGTH = 12  # hexadecimal digits in a name: 48 bits, enough for the sets
 
 
 class FeatureSpec(BaseModel):
-    """What an encoder does to a clip. Device, batch size and paths are provenance, not spec."""
+    """What decides the numbers of a feature set; device, batch size and paths are provenance."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -26,11 +26,11 @@ class FeatureSpec(BaseModel):
     weights_sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
     """sha256 of the file of weights."""
     preprocessing: JsonObject
-    """How decoded frames or audio become the encoder's input."""
+    """How decoded frames or audio are turned into the encoder's input."""
     sampling: JsonObject
-    """Which rows there are, and the time of each."""
+    """Which rows a track has, and their times."""
     precision: Literal["float32", "bfloat16", "float16"]
-    """In which the encoder computes."""
+    """The type in which the encoder computes."""
     stored: Literal["float16"] = "float16"
     """The type of the stored values."""
     epoch: int = 1
@@ -49,7 +49,7 @@ class FeatureSpec(BaseModel):
     def model_copy(
         self, *, update: Mapping[str, Any] | None = None, deep: bool = False
     ) -> "FeatureSpec":
-        """As in pydantic, without the cached digest, which is that of the original fields."""
+        """Return a copy as pydantic does, without the cached digest of the original."""
         copy = super().model_copy(update=update, deep=deep)
         for cached in ("digest", "name"):
             vars(copy).pop(cached, None)

@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Float64, Int64
 from pydantic import Field
 
-MAX_LENGTH_MISMATCH = 3  # rows minus frames in Aff-Wild2 runs from -3 to +2; more is another video
+MAX_LENGTH_MISMATCH = 3  # in Aff-Wild2 rows minus frames is from -3 to +2; else the video is wrong
 LengthMismatch = Annotated[int, Field(ge=0)]  # the allowed difference
 LONE_FRAME_S = 0.04  # the step after a single frame: 25 fps
 
@@ -30,7 +30,7 @@ class FrameTimes:
     rows: Int64[np.ndarray, "N"]
     """The index in `time_s` of each frame that decoded."""
     note: str | None = None
-    """What is unusual about the times, for a person."""
+    """What is unusual about the times, in words."""
 
 
 def constant_frame_times(n_frames: int, fps: float, why: str) -> FrameTimes:

@@ -1,4 +1,4 @@
-"""The supported data sets. To add one, write its module here and add its config to the union."""
+"""The supported data sets. To add one, write a module and add its config to the union."""
 
 from pathlib import Path
 from typing import Annotated
@@ -13,9 +13,9 @@ AnyDatasetConfig = Annotated[AffWild2Config, Field(discriminator="kind")]
 
 def dataset(kind: str, root: Path, **settings: object) -> AnyDatasetConfig:
     """Return the config of a data set; raise `InputError` with the valid kinds for another kind."""
-    given = {"kind": kind, "root": root, **settings}
     try:
-        return TypeAdapter(AnyDatasetConfig).validate_python(given)
+        fields = {"kind": kind, "root": root, **settings}
+        return TypeAdapter(AnyDatasetConfig).validate_python(fields)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         field = "".join(f", {part}" for part in first["loc"][-1:])

@@ -1,4 +1,4 @@
-"""Aff-Wild2: finds annotations, videos and crops in the folders of any of its releases."""
+"""Aff-Wild2: finds annotations, videos and crops in the folders of any release."""
 
 import os
 import re
@@ -36,7 +36,7 @@ class AffWild2Config(DatasetConfig):
 
     kind: Literal["affwild2"] = "affwild2"
     max_length_mismatch: LengthMismatch = MAX_LENGTH_MISMATCH
-    """Maximum difference of rows and frames; a clip that exceeds it is left out."""
+    """Maximum difference of rows and frames; a clip with a larger one is left out."""
 
     def index(self, base: Path) -> DatasetIndex:
         """Return the clips with paths relative to `base`, as `DatasetConfig.index` says."""
@@ -45,7 +45,7 @@ class AffWild2Config(DatasetConfig):
             raise InputError(f"there is no folder {self.root}; give the one that holds Aff-Wild2")
         if not root.is_relative_to(base):
             raise InputError(
-                f"the manifest must lie in {root} or in a folder above it, for its paths are "
+                f"the manifest must be in {root} or a folder above it, because its paths are "
                 f"relative; {base} is neither"
             )
         scan = _scan_folder(root)
@@ -70,7 +70,6 @@ class _FolderScan:
 
 
 def _scan_folder(root: Path) -> _FolderScan:
-    """Walk all folders below the root once."""
     annotations: dict[str, list[tuple[Split, Path]]] = defaultdict(list)
     videos: dict[str, list[Path]] = defaultdict(list)
     crops: dict[str, list[Path]] = defaultdict(list)
@@ -117,7 +116,7 @@ def _rank(folder: Path) -> tuple[bool, str]:
 def _first_of(name: str, items: list[Item], notes: list[str]) -> Item:
     """Return the first of the items with one name; if there are others, add a note."""
     if len(items) > 1:
-        notes.append(f"{name} is there {len(items)} times; {items[0]} is used")
+        notes.append(f"{name} exists {len(items)} times; {items[0]} is used")
     return items[0]
 
 
@@ -141,7 +140,9 @@ def _index_clips(scan: _FolderScan, base: Path, max_length_mismatch: int) -> Dat
     notes = list(scan.notes)
     splits: dict[str, Split] = dict.fromkeys(scan.test_rows, "test")
     splits |= {name: split for name, (split, _) in scan.annotations.items()}
-    with closing(Decoder(DEFAULT_LIMITS)) as decoder:  # in a process: containers are not trusted
+    with closing(
+        Decoder(DEFAULT_LIMITS)
+    ) as decoder:  # in its own process, since containers are not trusted
         for name, split in sorted(splits.items()):
             try:
                 clip, report = _clip(name, split, scan, base, max_length_mismatch, notes, decoder)
@@ -176,18 +177,16 @@ def _clip(
     notes: list[str],
     decoder: Decoder,
 ) -> tuple[Clip, ClipReport]:
-    """Return one clip and its report; raise an error with the reason to leave it out."""
+    """Return one clip and its report; the message of an error is the reason to leave it out."""
     subject = _video_name(name, scan.videos)
     video, crops = scan.videos.get(subject), scan.crops.get(name)
     if video is None:
-        raise InputError("it is annotated, but its video is not there")
+        raise InputError("it is annotated, but its video is missing")
     probe = decoder.probe(video)
-    labels, path = None, None
-    if name in scan.annotations:
-        path = scan.annotations[name][1]
-        labels = read_labels(path)
+    path = scan.annotations[name][1] if name in scan.annotations else None
+    labels = read_labels(path) if path else None
     if labels is not None and split == "test":
-        notes.append(f"{name}: labels of a test clip are placeholders and are left aside")
+        notes.append(f"{name}: labels of a test clip are placeholders and are ignored")
         labels, path = None, None
     elif labels is not None and is_constant(labels):
         notes.append(f"{name}: every row has the same label; is it a placeholder?")
@@ -238,5 +237,4 @@ def _report(
 
 
 def _relative(path: Path, base: Path) -> str:
-    """Return the path as the manifest in `base` names it."""
     return path.resolve().relative_to(base).as_posix()

@@ -13,7 +13,7 @@ from features.clip import Clip
 
 
 class DatasetConfig(BaseModel, ABC):
-    """The settings of a data set, and how its clips are found."""
+    """The settings of a data set."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -54,14 +54,14 @@ class ClipReport:
 
 @dataclass(frozen=True, slots=True)
 class DatasetIndex:
-    """The clips of a data set, and a report of what was found."""
+    """The clips of a data set, and a report on them."""
 
     clips: tuple[Clip, ...]
     reports: tuple[ClipReport, ...]
     left_out: dict[str, str]
     """Clips that are not in the manifest, with the reason."""
     notes: tuple[str, ...]
-    """Oddities that leave no clip out."""
+    """Remarks on clips and files; no clip is left out because of them."""
     expected_clips: dict[str, int] = field(default_factory=dict)
     """Number of clips in each split of the complete data set."""
 
@@ -110,16 +110,16 @@ def render_index(indexed: DatasetIndex) -> Sequence[str]:
     lines = ["found of expected:"]
     for name, counts in report["splits"].items():
         original = counts["clips_of_the_original"]
-        of = f" (the whole data set has {original})" if original else ""
-        lines.append(f"  {name}: {counts['clips']} clips{of}")
+        total = f" (the whole data set has {original})" if original else ""
+        lines.append(f"  {name}: {counts['clips']} clips{total}")
     for name, value in report["totals"].items():
         if isinstance(value, dict):
             value = ", ".join(f"{k}: {v}" for k, v in value.items())
         lines.append(f"  {name.replace('_', ' ')}: {value}")
-    odd = [r for r in indexed.reports if r.difference or r.variable_rate or not r.has_sound]
-    if odd:
-        lines.append("clips that are not plain:")
-    for r in odd:
+    unusual = [r for r in indexed.reports if r.difference or r.variable_rate or not r.has_sound]
+    if unusual:
+        lines.append("unusual clips:")
+    for r in unusual:
         lines.append(
             f"  {r.clip}: {r.n_rows} rows, {r.n_frames} frames ({r.difference:+d})"
             f"{', variable rate' if r.variable_rate else ''}{'' if r.has_sound else ', no sound'}"

@@ -1,8 +1,8 @@
 """Negative controls: copies of a manifest in which one input no longer predicts the labels.
 
 A head that is trained on a control must score near zero; if it does not, it predicts the labels
-from something else than face and voice. The files of a control are in a folder beside its manifest,
-with the manifest's name. All other paths stay relative to the folder that both manifests share.
+from other information than face and voice. The files of a control are in a folder beside its
+manifest, with the manifest's name. All other paths stay relative to the folder that both share.
 """
 
 import shutil
@@ -20,10 +20,7 @@ from features.manifest.labels import Labels, read_labels, write_labels
 from features.manifest.manifest import Manifest, write_manifest
 from features.media.crops import crop_files, read_image
 
-OVAL = (
-    0.92,
-    1.0,
-)  # half axes of the painted oval, as shares of half the width and height of a crop
+OVAL = (0.92, 1.0)  # half axes of the painted oval, relative to half the sides of a crop
 PAINT = (128, 128, 128)
 JPEG_QUALITY = 90
 
@@ -84,7 +81,7 @@ def derangement(names: Sequence[str], rng: np.random.Generator) -> dict[str, str
     if len(names) < 2:
         raise InputError(
             f"{', '.join(names)} is alone in its split: there is no other to exchange it with; "
-            "render or index more clips"
+            "add clips to the data set"
         )
     shuffled = rng.permutation(names).tolist()
     return dict(zip(shuffled, [*shuffled[1:], shuffled[0]], strict=True))
@@ -97,7 +94,6 @@ def _stretch_labels(labels: Labels, n_rows: int) -> Labels:
 
 
 def _paint(target: Path, crop: Path) -> None:
-    """Write the crop with a painted oval over the face into the folder `target`."""
     image = Image.fromarray(read_image(crop))
     x, y = (side / 2 for side in image.size)
     box = (x - OVAL[0] * x, y - OVAL[1] * y, x + OVAL[0] * x, y + OVAL[1] * y)
@@ -106,14 +102,12 @@ def _paint(target: Path, crop: Path) -> None:
 
 
 def _sound_file(clip: Clip) -> str:
-    """Return the file with the clip's sound."""
     if file := clip.audio or clip.video:
         return file
     raise InputError(f"clip {clip.id!r} has neither video nor audio: there is no sound to exchange")
 
 
 def _by_split(clips: Sequence[Clip]) -> list[list[Clip]]:
-    """Return the clips of each split, in order; clips without a split are left out."""
     splits = list(dict.fromkeys(clip.split for clip in clips if clip.split))
     return [[clip for clip in clips if clip.split == split] for split in splits]
 
@@ -127,5 +121,4 @@ def _make_empty_folder(control: Path) -> Path:
 
 
 def _relative(path: Path, control: Path) -> str:
-    """Return the path as the control's manifest names it."""
     return path.relative_to(control.parent).as_posix()

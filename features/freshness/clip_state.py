@@ -22,11 +22,11 @@ class ClipState:
     reason: str
     """The reason in words; for a complete record its note, which is usually empty."""
     commit: str | None = None
-    """Digest of the record's commit; None if there is no readable commit."""
+    """Digest of the record's commit; None without a readable commit."""
     n_bytes: int = 0
     """Size of the record's files; 0 if they cannot be counted."""
     quarantine: QuarantineEntry | None = None
-    """The entry because of which the clip is not tried; set if and only if it is quarantined."""
+    """The entry because of which the clip is not tried; None unless it is quarantined."""
 
 
 NO_RECORD = ClipState("missing", "no record")
@@ -43,10 +43,9 @@ def clip_state(
     """Return the state of a clip in a feature set; the arrays are not read.
 
     `source` holds the digests of the clip's media, as `SourceDigests.of` returns them, or the
-    error that it raised: then a record is stale, and the quarantine is not consulted. With None
-    the media is not compared: a record that is not corrupt is complete, and any quarantine entry
-    is valid. `quarantined` lists the clips that have a quarantine entry; without it, the
-    quarantine of the store is read.
+    error that it raised: then a record is stale, and the quarantine is not read. With None the
+    media is not compared: a record that is not corrupt is complete, and any quarantine entry is
+    valid. `quarantined` has the clips with a quarantine entry; without it, the entry is looked up.
     """
     header = store.header(set_name, clip_id)
     state, reason = _record_state(header, source)
@@ -67,15 +66,12 @@ def clip_state(
 def _record_state(
     header: RecordHeader, source: JsonObject | MediaError | None
 ) -> tuple[State, str]:
-    """Return the state of a record and the reason, without the quarantine."""
     if header.fault:
         return "corrupt", header.fault
     if header.commit is None:
-        missing = str(source) if isinstance(source, MediaError) else NO_RECORD.reason
-        return "missing", missing
+        return "missing", str(source) if isinstance(source, MediaError) else NO_RECORD.reason
     if isinstance(source, MediaError):
-        why = f"its features are there, but its media is not what they were made of: {source}"
-        return "stale", why
+        return "stale", f"the media that it was extracted from is no longer available: {source}"
     before, now = header.commit.source, header.commit.source if source is None else source
     if changed := [key for key in now | before if now.get(key) != before.get(key)]:
         return "stale", f"source changed: {', '.join(changed)}"

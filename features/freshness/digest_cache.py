@@ -2,8 +2,7 @@
 
     <store>.work/digests.sqlite
 
-The cache saves time and decides nothing: if it is damaged, locked, read-only or in doubt, the media
-is hashed.
+The cache only saves time: if it is damaged, locked, read-only or outdated, the media is hashed.
 """
 
 import hashlib
@@ -35,7 +34,7 @@ Entry = tuple[str, int, str]  # fingerprint, taken_at_ns, digest
 
 @dataclass(frozen=True, slots=True)
 class FileStat:
-    """What `stat` says of some files, to see whether they changed without reading them."""
+    """The result of `stat` for some files, which shows whether they changed."""
 
     fingerprint: str
     """sha256 over the size, the times of change, the inode and the name of each file."""
@@ -46,7 +45,7 @@ class FileStat:
 
     @property
     def is_old_enough(self) -> bool:
-        """Whether one more change would give another fingerprint."""
+        """Whether another change would change the fingerprint."""
         return self.changed_at_ns + MIN_AGE_NS < self.taken_at_ns
 
 
@@ -101,7 +100,7 @@ class DigestCache:
         self.save()
 
     def save(self) -> None:
-        """Write new digests to the database; those that it does not take stay in memory."""
+        """Write new digests to the database; if that fails, they stay in memory."""
         self._saved_at_s = time.monotonic()
         if self._database is None or self._read_only or not self._unsaved:
             return
@@ -110,10 +109,10 @@ class DigestCache:
                 self._database.execute("BEGIN IMMEDIATE")
                 rows = ((path, *row, _checksum(path, *row)) for path, row in self._unsaved.items())
                 self._database.executemany(REPLACE, rows)
-            self._unsaved.clear()  # a million clips are not kept in memory, too
+            self._unsaved.clear()
 
     def close(self) -> None:
-        """Save and close the database; what could not be saved is still in memory."""
+        """Save and close the database; digests that could not be saved stay in memory."""
         self.save()
         if self._database:
             self._database.close()

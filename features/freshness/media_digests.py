@@ -14,7 +14,7 @@ from features.system.files import sha256_of
 
 
 class SourceDigests:
-    """Digests of media; a file is read again only if its stat changed or the cache is in doubt."""
+    """Digests of media; a file is read again only if its stat changed."""
 
     def __init__(self, cache: DigestCache | None = None) -> None:
         self._cache = cache or DigestCache()
@@ -22,11 +22,11 @@ class SourceDigests:
     def of(
         self, source: Source, modality: Modality, known: dict[str, str] | None = None
     ) -> JsonObject:
-        """Return what the features of one modality are made from, by part; paths do not count.
+        """Return the digests of the media of one modality, by part; they do not depend on paths.
 
-        `known` has digests of files by path; new ones are added. A caller that asks for several
-        modalities of a clip passes the same dict, so that a file is looked up once. Raises
-        `MediaError` if a part is missing or cannot be read.
+        `known` has digests of files by path; new ones are added, so that a file that several
+        modalities share is looked up once. Raises `MediaError` if a part is missing or cannot be
+        read.
         """
         known = {} if known is None else known
         if modality == "audio":
@@ -45,7 +45,6 @@ class SourceDigests:
         return known[name]
 
     def _crops_digest(self, folder: Path) -> str:
-        """Return one digest of all crops of a folder, with their numbers."""
 
         def read() -> str:
             digest = hashlib.sha256()

@@ -24,9 +24,9 @@ from features.system.files import write_atomic
 
 MAX_MESSAGE_LENGTH = 4000  # characters; a longer message of the decoder is cut
 TRANSIENT_CODES: tuple[MediaCode, ...] = ("missing", "unreadable", "not-finite")
-"""Codes of failures that do not lie in the media's content: such a clip is tried in every run."""
+"""Codes of failures that are not due to the media's content: the clip is tried in every run."""
 NAMES_IN_FILE = {"feature_set": "spec", "message": "words", "decoder": "extractor"}
-"""Fields that have another name in the file: the format of the quarantine stays as it is."""
+"""Fields that have another name in the file, so that old files stay readable."""
 
 
 class QuarantineEntry(BaseModel):
@@ -67,7 +67,7 @@ def read_entry(work: Path, set_name: str, clip_id: str) -> QuarantineEntry | Non
         with open(quarantine_file(work, set_name, clip_id), "rb") as file:
             entry = QuarantineEntry.model_validate(json.load(file))
     except (OSError, ValueError, RecursionError, ValidationError):
-        return None  # the clip is tried once more, which costs time and hides nothing
+        return None  # the clip is tried once more
     return entry if (entry.feature_set, entry.clip) == (set_name, clip_id) else None
 
 

@@ -1,6 +1,6 @@
-"""Garbage collection: files in or beside a store that nobody needs.
+"""Garbage collection: files in or beside a store that are no longer needed.
 
-Whatever is locked stays. A writer holds the lock of its clip from before the clip is decoded until
+Locked files stay. A writer holds the lock of its clip from before the clip is decoded until
 the record is published, so a lock that can be acquired has no writer.
 """
 
@@ -27,7 +27,7 @@ from features.store.work_folder import (
 )
 from features.system.locks import try_lock
 
-BANK_LIVES_S = 30 * 86400.0  # after it was last opened; a bank that is needed later is packed again
+BANK_LIVES_S = 30 * 86400.0  # after it was last opened; a later training packs it again
 PART_LIVES_S = 3600.0  # a file without a lock is kept this long; it is written in seconds
 
 Kind = Literal[
@@ -49,7 +49,7 @@ class GarbageItem:
 def find_garbage(
     store: FeatureStore, *, sets: Sequence[str] = (), clips: Collection[str] | None = None
 ) -> list[GarbageItem]:
-    """Return what can be removed: files that dead processes left, and what the arguments name.
+    """Return the files of dead processes, and those that the arguments name.
 
     `sets` names feature sets to remove as a whole. With `clips`, the ids of a manifest, the records
     and quarantine entries of other clips can be removed, too. Raises `InputError` if the store
@@ -77,7 +77,6 @@ def _staged_records(work: Path) -> Iterator[GarbageItem]:
 
 
 def _free_locks(work: Path) -> Iterator[GarbageItem]:
-    """Yield lock files that no process holds."""
     for path in _children(locks_folder(work)):
         if path.is_file() and _is_unlocked(path):
             yield GarbageItem(path, "lock", 0, path)
@@ -92,7 +91,7 @@ def _part_files(work: Path) -> Iterator[GarbageItem]:
 
 
 def _moved_out(work: Path) -> Iterator[GarbageItem]:
-    """Yield what `verify --repair` moved out of the store."""
+    """Yield folders that `verify --repair` moved out of the store."""
     for path in _children(removed_folder(work)):
         yield GarbageItem(path, "removed", _size(path))
 
@@ -164,7 +163,7 @@ def remove_garbage(store: FeatureStore, items: Sequence[GarbageItem]) -> list[Ga
 
 
 def _remove(store: FeatureStore, path: Path) -> None:
-    """Remove a file or folder; a folder leaves the store in one step, so no reader sees half."""
+    """Remove a file or folder; a folder is first renamed, so that no reader sees a part of it."""
     if path.is_symlink() or not path.is_dir():
         path.unlink(missing_ok=True)
         return
@@ -176,12 +175,11 @@ def _remove(store: FeatureStore, path: Path) -> None:
 
 
 def _children(folder: Path) -> list[Path]:
-    """Return what a folder holds, sorted; nothing for a link, a file or a missing folder."""
+    """Return the entries of a folder, sorted; none for a link, a file or a missing folder."""
     return sorted(folder.iterdir()) if folder.is_dir() and not folder.is_symlink() else []
 
 
 def _is_unlocked(lock: Path) -> bool:
-    """Whether no process holds the lock now."""
     if not lock.exists():
         return True
     if (acquired := try_lock(lock)) is None:
@@ -191,7 +189,7 @@ def _is_unlocked(lock: Path) -> bool:
 
 
 def _is_old(path: Path) -> bool:
-    """Whether a file without a lock is too old to be written still."""
+    """Whether a file without a lock is too old to be in use."""
     return time.time() - path.lstat().st_mtime > PART_LIVES_S
 
 

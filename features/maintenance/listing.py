@@ -1,4 +1,4 @@
-"""What a store holds: its feature sets, its clips, one clip in full."""
+"""Lists the feature sets and clips of a store, or one clip in detail."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -39,7 +39,7 @@ class ClipInfo:
     source: JsonObject
     provenance: JsonObject
     fault: str
-    """Why the record cannot be read; empty for a sound one. With a fault all numbers are 0."""
+    """Why the record cannot be read, in which case all numbers are 0; else empty."""
 
 
 def listing(path: str) -> tuple[SetListing, ...]:
@@ -63,11 +63,12 @@ def info(path: str, clip_id: str) -> tuple[ClipInfo, ...]:
     infos = (_clip_info(store, name, clip_id) for name in store.feature_sets())
     if present := tuple(each for each in infos if each):
         return present
-    raise InputError(f"{path} has no features of a clip {clip_id!r}; `vaflow ls {path}` lists")
+    raise InputError(
+        f"{path} has no features of clip {clip_id!r}; `vaflow ls {path}` lists its clips"
+    )
 
 
 def _clip_info(store: FeatureStore, name: str, clip_id: str) -> ClipInfo | None:
-    """Return the clip in one feature set, or None if it has no record of it."""
     header = store.header(name, clip_id)
     if (commit := header.commit) is None:
         return ClipInfo(name, 0, 0, 0, 0, "", None, {}, {}, header.fault) if header.fault else None

@@ -1,8 +1,8 @@
-"""Repair: moves out of a store what `verify` found wrong, so that extract-features writes it again.
+"""Moves wrong files out of a store, so that extract-features writes them again.
 
 A wrong file is moved from its record to the work folder, under the lock of the clip. The record
-then counts as corrupt and is extracted again; a file too many is only moved. Nothing is deleted
-(`vaflow gc` does that), and what cannot be extracted again stays as it is.
+then counts as corrupt and is extracted again; a file that does not belong to the record is only
+moved. Nothing is deleted (`vaflow gc` does that), and records that cannot be extracted again stay.
 """
 
 import uuid
@@ -22,7 +22,7 @@ WHOLE_RECORD = ("", METADATA)  # with such a problem no file of the record can b
 
 @dataclass(frozen=True, slots=True)
 class RepairResult:
-    """What a repair did."""
+    """The result of a repair."""
 
     repaired: tuple[Problem, ...]
     """Problems whose files are restored, or moved out and extracted in the next run."""
@@ -58,7 +58,7 @@ def repair(
 
 
 def _move_out(store: FeatureStore, set_name: str, clip_id: str) -> Iterator[Problem]:
-    """Move wrong files of a record to the work folder; nothing if another process writes it."""
+    """Move wrong files of a record to the work folder, unless another process writes it."""
     record = store.record_name(set_name, clip_id)
     removed = removed_folder(store.work) / uuid.uuid4().hex
     lock = store.claim(set_name, clip_id)

@@ -39,7 +39,7 @@ class Status:
 
     clips: tuple[ClipStatus, ...]
     unknown_kinds: dict[str, str] = field(default_factory=dict)
-    """Feature sets, by name, whose kind this version does not know: their clips are not listed."""
+    """Kinds, by feature set, that this version does not know; such clips are not listed."""
 
     @property
     def counts(self) -> Counter[str]:
@@ -61,12 +61,11 @@ class Status:
 
     def as_json(self) -> JsonObject:
         """Return the status as `status --json` prints it."""
-        clips = [
-            {"clip": c.clip, "spec": c.spec, "state": c.state, "reason": c.reason}
-            for c in self.clips
-        ]
         return {
-            "clips": clips,
+            "clips": [
+                {"clip": c.clip, "spec": c.spec, "state": c.state, "reason": c.reason}
+                for c in self.clips
+            ],
             "counts": dict(self.counts),
             "bytes": self.n_bytes,
             "unknown_kinds": self.unknown_kinds,
@@ -96,7 +95,6 @@ def status(store: str, manifest: Path) -> Status:
 def _status_of_set(
     store: FeatureStore, spec: FeatureSpec, clips: Manifest, digests: SourceDigests
 ) -> Iterator[ClipStatus]:
-    """Yield the status of every clip in one feature set."""
     name, decoder, quarantined = spec.name, decoder_version(), entries_of(store.work, spec.name)
     for clip in clips.clips:
         source = source_or_error(clips.source(clip), spec, digests)
@@ -107,7 +105,7 @@ def _status_of_set(
 def source_or_error(
     source: Source, spec: FeatureSpec, digests: SourceDigests
 ) -> JsonObject | MediaError:
-    """Return the digests of a clip's media for a feature set, or why it cannot be read."""
+    """Return the digests of a clip's media for a feature set, or why the media cannot be read."""
     try:
         return digests.of(source, MODALITY[spec.kind])
     except MediaError as error:

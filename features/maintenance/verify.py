@@ -1,4 +1,4 @@
-"""Verification: every byte of a store against its commits; nothing is changed."""
+"""Compares every byte of a store with its commits; changes nothing."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -24,9 +24,9 @@ class Problem:
     """One file or folder that is not as it was committed."""
 
     spec: str
-    """Name of the feature set; empty if the problem is that of the store."""
+    """Name of the feature set; empty for a problem of the store."""
     clip: str
-    """Id of the clip; empty if the problem is that of the feature set."""
+    """Id of the clip; empty for a problem of the feature set."""
     file: str
     """Path inside the record, the feature set or the store."""
     what: str
@@ -98,13 +98,12 @@ def _problems_of_store(store: FeatureStore) -> Iterator[Problem]:
     except InputError:
         if not any(SET_NAME.fullmatch(entry.name) for entry in store.backend.entries("")):
             raise
-        yield Problem("", "", METADATA, "is missing, or not that of a store")
+        yield Problem("", "", METADATA, "is missing, or not the metadata of a store")
     except StoreError as error:
         yield Problem("", "", METADATA, str(error))
 
 
 def _problems_of_set(store: FeatureStore, name: str) -> Iterator[Problem]:
-    """Yield what is wrong with the metadata of a feature set."""
     try:
         if store.backend.metadata(name) is None:
             yield Problem(name, "", METADATA, "is missing")
@@ -158,7 +157,7 @@ def verify_record(backend: StoreBackend, set_name: str, clip_id: str) -> RecordV
 
 
 def _read_in_full(backend: StoreBackend, name: str) -> tuple[dict[str, int], dict[str, str]]:
-    """Return the sizes of a record's files, and what is wrong with which file."""
+    """Return the sizes of a record's files, and what is wrong with each wrong file."""
     try:
         with backend.record(name) as folder:
             sizes = files_in(folder)
@@ -171,7 +170,6 @@ def _read_in_full(backend: StoreBackend, name: str) -> tuple[dict[str, int], dic
 
 
 def _commit_bytes(backend: StoreBackend, name: str) -> bytes | None:
-    """Return the bytes of a record's commit, to notice whether it is replaced meanwhile."""
     try:
         return backend.metadata(name)
     except (OSError, StoreError):
@@ -179,7 +177,7 @@ def _commit_bytes(backend: StoreBackend, name: str) -> bytes | None:
 
 
 def _wrong_files(folder: Path, sizes: dict[str, int]) -> Iterator[tuple[str, str]]:
-    """Each file of a record that is not as committed, and what is wrong with it."""
+    """Yield each file of a record that is not as committed, and what is wrong with it."""
     try:
         commit = read_commit(folder)
     except (StoreError, LaterVersion) as error:
@@ -191,12 +189,12 @@ def _wrong_files(folder: Path, sizes: dict[str, int]) -> Iterator[tuple[str, str
     wrong = list(wrong_files(commit.files, digest_in(folder, sizes)))
     yield from wrong
     for name in sorted(set(sizes) - {METADATA, *commit.files}):
-        yield name, "is one too many"
-    if not wrong:  # all bytes are as committed: they may still be no track
+        yield name, "does not belong to the record"
+    if not wrong:  # bytes as committed may still not be a valid track
         try:
             read_track(folder, commit)
         except (StoreError, ValueError, KeyError, OSError) as error:
-            yield METADATA, f"commits what is no track: {error}"
+            yield METADATA, f"commits files that are not a valid track: {error}"
 
 
 def render_verification(verification: Verification) -> Iterator[str]:

@@ -17,7 +17,7 @@ from features.media.decoder_version import decoder_version
 from features.spec import MODALITY, FeatureSpec
 from features.store.feature_store import FeatureStore
 
-ABSENT = "(not there)"
+ABSENT = "(absent)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +39,7 @@ class Why:
     state: State
     reason: str
     made_because: str
-    """The reason of the extraction that wrote the record; empty if none is recorded."""
+    """Why the record was extracted; empty if that is not recorded."""
     differences: tuple[FieldDifference, ...]
     """From the media of the record to the media of the manifest."""
     others: dict[str, tuple[FieldDifference, ...]]
@@ -58,13 +58,12 @@ def why(store: str, clip_id: str, manifest: Path | None = None) -> tuple[Why, ..
     answers = tuple(_why_in_set(opened, sets, name, clip_id, source) for name in sets)
     if manifest is None and all(each.state == "missing" for each in answers):
         raise InputError(
-            f"{store} knows nothing of a clip {clip_id!r}; `vaflow ls {store}` lists its clips"
+            f"{store} has no record of clip {clip_id!r}; `vaflow ls {store}` lists its clips"
         )
     return answers
 
 
 def _source_of(clip_id: str, manifest: Path) -> Source:
-    """Return the media of the clip in the manifest; raise `InputError` if it has no such clip."""
     clips = read_manifest(manifest)
     for clip in clips.clips:
         if clip.id == clip_id:
@@ -79,7 +78,6 @@ def _why_in_set(
     clip_id: str,
     media: Source | None,
 ) -> Why:
-    """Return the state of the clip in one feature set, and the reason."""
     spec, source, is_known = sets[name], None, sets[name].kind in MODALITY
     if media is not None and is_known:
         source = source_or_error(media, spec, SourceDigests())
@@ -106,10 +104,10 @@ def differences(path: str, old: Any, new: Any) -> Iterator[FieldDifference]:
         for key in sorted(old.keys() | new.keys()):
             yield from differences(f"{path}.{key}", old.get(key, ABSENT), new.get(key, ABSENT))
     elif old != new:
-        yield FieldDifference(path, _spelled(old), _spelled(new))
+        yield FieldDifference(path, _as_text(old), _as_text(new))
 
 
-def _spelled(value: Any) -> str:
+def _as_text(value: Any) -> str:
     return value if value == ABSENT else json.dumps(value, sort_keys=True)
 
 

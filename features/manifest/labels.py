@@ -45,7 +45,7 @@ def read_labels(path: Path) -> Labels:
             "is this a valence-arousal annotation?"
         )
     while lines and not lines[-1].strip():
-        lines.pop()  # only at the end: elsewhere a blank line would shift the rows after it
+        lines.pop()  # at the end only: elsewhere, dropping it would shift the later rows
     rows = [_row(path, number, line) for number, line in enumerate(lines[1:], 2)]
     if not rows:
         raise InputError(f"{path} has a header but no row; expected one row per frame")
@@ -65,7 +65,6 @@ def write_labels(path: Path, labels: Labels) -> None:
 
 
 def _row(path: Path, number: int, line: str) -> tuple[float, float]:
-    """The two values of a line, both in [-1, 1] or both -5."""
     cells = line.split(",")
     try:
         valence, arousal = (float(cell) for cell in cells)
@@ -94,6 +93,6 @@ def is_constant(labels: Labels) -> bool:
 
 
 def labels_digest(labels: Labels) -> str:
-    """sha256 of the numbers, which does not depend on how the file writes them."""
+    """The sha256 of the numbers, independent of their format in the file."""
     rows = np.where(labels.valid[:, None], labels.va, UNANNOTATED)
     return hashlib.sha256(np.ascontiguousarray(rows, dtype="<f8").tobytes()).hexdigest()

@@ -87,13 +87,12 @@ def read_manifest(path: Path) -> Manifest:
 
 
 def write_manifest(path: Path, clips: Iterable[Clip]) -> None:
-    """Write a manifest in one step, unless the file has it already."""
+    """Write a manifest in one step, unless the file is the same already."""
     lines = [json.dumps(clip.model_dump(), ensure_ascii=False) + "\n" for clip in clips]
     write_if_changed(path, "".join(lines).encode())
 
 
 def _clip(path: Path, number: int, line: str) -> Clip:
-    """The clip in a line."""
     try:
         fields = DECODER.decode(line.strip())
     except RecursionError:
@@ -114,14 +113,12 @@ def _clip(path: Path, number: int, line: str) -> Clip:
         clip = Clip.model_validate(fields)
     except ValidationError as error:
         raise InputError(f"{path}, line {number}: {describe(error, Clip)}") from None
-    object.__setattr__(
-        clip, "__pydantic_fields_set__", KEYS
-    )  # one set in memory for a million clips
+    # all clips share one set, which saves memory for a million of them
+    object.__setattr__(clip, "__pydantic_fields_set__", KEYS)
     return clip
 
 
 def _reject_duplicate_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """A JSON object from its pairs; raises `ValueError` if a key comes twice."""
     if len(unique := dict(pairs)) == len(pairs):
         return unique
     keys = [key for key, _ in pairs]

@@ -1,7 +1,7 @@
 """The storage backend of a feature store: bytes, entries, sizes, publishing and moving out.
 
 A name is a path inside the store: `""` is its root, `<set>` a feature set, `<set>/<clip>` a record.
-What the bytes mean is decided above, in commit.py, record.py and feature_store.py.
+The meaning of the bytes is defined in commit.py, record.py and feature_store.py.
 """
 
 from abc import ABC, abstractmethod
@@ -68,14 +68,14 @@ class StoreBackend(ABC):
 
     @abstractmethod
     def file_sizes(self, name: str, files: Iterable[str]) -> dict[str, int]:
-        """The bytes of those of these files of a record that exist; it may hold others, too.
+        """The sizes of those files of a record that exist; the result may have others, too.
 
         Raises `StoreError` if one is not a regular file.
         """
 
     @abstractmethod
     def record(self, name: str) -> AbstractContextManager[Path]:
-        """Context manager: a local folder with the files of a record as they are."""
+        """Context manager: a local folder with the files of a record, unchecked."""
 
     @abstractmethod
     def publish(self, staged: Path, name: str) -> None:
@@ -91,7 +91,7 @@ class StoreBackend(ABC):
 
     @abstractmethod
     def check_writable(self) -> None:
-        """Raise `InputError` or `VaflowError` if it is certain that nothing can be written."""
+        """Raise `InputError` or `VaflowError` if nothing can be written."""
 
     def check_free(self) -> None:
         """Raise `InputError` if something other than a store is at this path."""

@@ -13,7 +13,7 @@ from features.store.backend import StoreBackend
 from features.store.layout import FILE_PATTERN, METADATA, group_metadata
 
 # The first and last bytes of a commit. `digest` is the first of its keys, so the rest can be hashed
-# as it stands, without encoding it again (100,000 commits for one `vaflow status`).
+# directly, without encoding it again (100,000 commits for one `vaflow status`).
 _HEAD = b'{"attributes":{"digest":"'
 _TAIL = b'},"node_type":"group","zarr_format":3}'
 _REST = len(_HEAD) + 64 + len('",')  # after the hexadecimal digits of the digest
@@ -27,11 +27,11 @@ class Commit:
     """The attributes of a record."""
 
     source: JsonObject
-    """Content of the media that it was extracted from: a digest per part."""
+    """Digests of the media that it was extracted from, by part."""
     files: dict[FileName, Sha256]
     """sha256 of every other file of the record, by path inside it."""
     provenance: JsonObject
-    """Versions, device and settings of the extraction; decides no number."""
+    """Versions, device and settings of the extraction, which do not decide the numbers."""
     note: str | None
     """Why the record is empty, if it is."""
     digest: Sha256
@@ -63,7 +63,7 @@ def parse_commit(raw: bytes, path: str) -> Commit:
         try:
             return _GROUP.validate_json(raw).attributes
         except ValidationError:
-            pass  # the slow way below finds what is wrong
+            pass  # the slower checks below find what is wrong
     try:
         attributes = dict(parse_object(raw)["attributes"])
         digest = attributes.pop("digest")
@@ -81,13 +81,13 @@ def parse_commit(raw: bytes, path: str) -> Commit:
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         raise StoreError(
-            f"{path} commits what no record of vaflow has ({'.'.join(map(str, first['loc']))} = "
+            f"{path} is not the commit of a record ({'.'.join(map(str, first['loc']))} = "
             f"{first['input']!r}); extract the clip again"
         ) from None
 
 
 def _has_valid_digest(raw: bytes) -> bool:
-    """Whether the bytes have the form of a commit, with the right digest of what is inside."""
+    """Whether the bytes have the form of a commit and the right digest."""
     if not (raw.startswith(_HEAD) and raw.endswith(_TAIL)):
         return False
     digest, rest = raw[len(_HEAD) : _REST], raw[_REST : -len(_TAIL)]
@@ -125,7 +125,7 @@ def decode_attributes(raw: bytes, path: str) -> JsonObject:
             f"{path} cannot be read ({error}); restore it, or move its folder out of the way"
         ) from None
     if not isinstance(attributes, dict):
-        raise StoreError(f"{path} has attributes that are no object; restore it")
+        raise StoreError(f"{path} has attributes that are not an object; restore it")
     return attributes
 
 
@@ -149,9 +149,9 @@ class RecordHeader:
 
     commit: Commit | None
     n_bytes: int = 0
-    """Of all files of the record."""
+    """Size of all files of the record."""
     fault: str = ""
-    """Why the record is corrupt, as far as its header shows it."""
+    """Why the record is corrupt; empty if its header shows no fault."""
 
 
 def read_header(backend: StoreBackend, name: str) -> RecordHeader:

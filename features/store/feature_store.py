@@ -4,7 +4,7 @@
         <spec name>/              attributes: the full spec
             <clip id>/            attributes: the commit, written last
                 values (T, D)  time_s (T,)  valid (T,)
-    <store>.work/                 staging, locks, ...: not inside, since zarr lists what is there
+    <store>.work/                 staging, locks, ...; outside, since zarr lists every folder
 
 The holder of a clip's lock stages a record, syncs it and renames it into place; a kill at any
 moment leaves the old record, the new one or none. For an object store (s3.py) the record is staged
@@ -64,15 +64,15 @@ class FeatureStore:
             store.create()
         elif store._group_metadata("") is None:
             raise InputError(
-                f"there is no feature store at {path}; `vaflow run extract-features` makes one"
+                f"there is no feature store at {path}; `vaflow run extract-features` creates one"
             )
         return store
 
     @classmethod
     def open_or_plan(cls, path: str | Path) -> "FeatureStore":
-        """The store at a path or URL, or the one that `create` will make; writes nothing.
+        """The store at a path or URL, or the one that `create` will create; writes nothing.
 
-        Raises `InputError` if there is something else, `LaterVersion` if a later vaflow wrote it.
+        Raises `InputError` if something else is there, `LaterVersion` if a later vaflow wrote it.
         """
         store = cls(backend_at(path))
         raw = store._group_metadata("")
@@ -125,9 +125,9 @@ class FeatureStore:
                 specs[name] = self._parse_spec(name, raw)
             elif SET_NAME.fullmatch(name) and self.backend.entries(name):
                 raise StoreError(
-                    f"{self.backend.path(name)} lost its {METADATA}, which says what its features "
-                    "are; extract with the same encoder config, which restores it, or move it out "
-                    "of the store"
+                    f"{self.backend.path(name)} lost its {METADATA}, the spec of its features; "
+                    "extract with the same encoder config, which restores it, or move it out of "
+                    "the store"
                 )
         return specs
 
@@ -141,7 +141,7 @@ class FeatureStore:
         return [name for name in self.backend.folders(set_name) if CLIP_NAME.fullmatch(name)]
 
     def has_record(self, set_name: str, clip_id: str) -> bool:
-        """Whether a clip has a commit in a set, whatever it says."""
+        """Whether a clip has a commit in a set, readable or not."""
         return self._group_metadata(f"{set_name}/{clip_id}") is not None
 
     def restore_spec(self, spec: FeatureSpec) -> None:
@@ -195,7 +195,7 @@ class FeatureStore:
     def record_name(self, set_name: str, clip_id: str) -> str:
         """The name of a clip's record for the backend.
 
-        Raises `InputError` if one of the two is no valid name, such as one that leads elsewhere.
+        Raises `InputError` if one of the two is not a valid name.
         """
         for name, pattern, what in ((set_name, SET_NAME, "set"), (clip_id, CLIP_NAME, "clip")):
             if not pattern.fullmatch(name):
@@ -248,10 +248,10 @@ class FeatureStore:
     ) -> Commit:
         """Publish a track as the clip's record, in place of an older one; returns its commit.
 
-        `lock` is the clip's lock if the caller holds it; else it is waited for. `expected` is the
-        sha256 of each file in the store that the record is copied from: if a chunk differs,
-        `StoreError` is raised and nothing is published. If the disk does not take the record, an
-        `OSError` names its folder, and the older record stays. SIGINT and SIGTERM wait until the
+        `lock` is the clip's lock if the caller holds it; else it is acquired. `expected` is the
+        sha256 of each file of the record that is copied: if a chunk differs, `StoreError` is raised
+        and nothing is published. If the record cannot be written, an `OSError` names its folder,
+        and the older record stays. SIGINT and SIGTERM wait until the
         record is written, since zarr's thread would go on writing to staging
         (test_feature_store.py).
         """
@@ -275,7 +275,7 @@ class FeatureStore:
     def claim(self, set_name: str, clip_id: str) -> HeldLock | None:
         """The lock of a clip's record, held until it is released; None if another process holds it.
 
-        The kernel frees it when its holder dies; what the holder left in staging is garbage then.
+        The kernel frees it if its holder dies; the files of the holder in staging are then garbage.
         """
         return try_lock(record_lock(self.work, set_name, clip_id))
 
@@ -293,5 +293,5 @@ def backend_at(store: str | Path) -> StoreBackend:
 
 
 def absolute_path(store: str) -> str:
-    """A path or URL of a store that does not depend on the current folder."""
+    """The path or URL of a store, independent of the current folder."""
     return store if "://" in store else str(Path(store).resolve())

@@ -46,7 +46,7 @@ from features.system.signals import deferring_signals
 
 FORMAT = "vaflow-features-hdf5"
 VERSION = 1
-# what h5py raises for a damaged file, and what is raised here for one of another form
+# what h5py raises for a damaged file, and this module for one of another form
 DAMAGE = (OSError, StoreError, KeyError, RuntimeError, ValueError, TypeError, ValidationError)
 CHECKSUM = int(h5py.h5z.FILTER_FLETCHER32)  # the only filter allowed: it expands nothing
 
@@ -57,9 +57,9 @@ class ImportResult:
 
     written: tuple[str, ...]
     present: tuple[str, ...]
-    """The store has the same record."""
+    """Records that the store has already."""
     kept: tuple[str, ...]
-    """The store has another record of the clip, which stays."""
+    """Clips of which the store has another record, which stays."""
 
 
 def export_h5(path: str, output: Path, clips: Collection[str] | None = None) -> int:
@@ -109,12 +109,12 @@ def _write_record(group: h5py.Group, store: FeatureStore, set_name: str, clip_id
 def import_h5(source: Path, path: str) -> ImportResult:
     """Copy the records of an exported file to a store, which is created if there is none.
 
-    A record that the store has stays. Raises `InputError` if the file is damaged or not an export;
-    of a damaged record nothing is written.
+    A record in the store is never replaced, and a damaged one is not imported. Raises `InputError`
+    if the file is damaged or not an export.
     """
     if not h5py.is_hdf5(source):
         raise InputError(f"{source} is no HDF5 file; `vaflow export` writes one")
-    ends: dict[str, list[str]] = {"written": [], "present": [], "kept": []}
+    results: dict[str, list[str]] = {"written": [], "present": [], "kept": []}
     try:
         with h5py.File(source, "r", locking=False) as file:
             _check_format(file, source)
@@ -123,8 +123,8 @@ def import_h5(source: Path, path: str) -> ImportResult:
                 spec = _read_spec(group, set_name)
                 store.create()
                 for clip_id, record in _groups(group, CLIP_NAME, beside="spec"):
-                    end = _import_record(store, spec, clip_id, record)
-                    ends[end].append(f"{set_name}/{clip_id}")
+                    result = _import_record(store, spec, clip_id, record)
+                    results[result].append(f"{set_name}/{clip_id}")
     except DAMAGE as error:
         if isinstance(error, OSError) and error.filename not in (None, str(source)):
             raise
@@ -132,11 +132,11 @@ def import_h5(source: Path, path: str) -> ImportResult:
         raise InputError(
             f"{source} is damaged, or not as `vaflow export` writes it ({message}); export it again"
         ) from error
-    return ImportResult(*(tuple(ends[key]) for key in ("written", "present", "kept")))
+    return ImportResult(*(tuple(results[key]) for key in ("written", "present", "kept")))
 
 
 def _check_format(file: h5py.File, source: Path) -> None:
-    """Raise `InputError` if the file is no export; checks the type of an attribute first."""
+    """Raise `InputError` if the file is no export; an attribute is read only if its type fits."""
     for name, kind in (("format", "O"), ("version", "i")):
         if name not in file.attrs or file.attrs.get_id(name).dtype.kind != kind:
             raise InputError(f"{source} is no export of a feature store: it has no {name}")
@@ -170,7 +170,6 @@ def _member(group: h5py.Group, name: str) -> Any:
 
 
 def _read_spec(group: h5py.Group, name: str) -> FeatureSpec:
-    """The spec of a feature set; raises `ValueError` unless it is the one of this name."""
     spec = FeatureSpec.model_validate(_read_json(group, "spec"))
     if spec.name != name:
         raise ValueError(f"the group {name} holds the spec of {spec.name}")
@@ -178,7 +177,7 @@ def _read_spec(group: h5py.Group, name: str) -> FeatureSpec:
 
 
 def _read_json(group: h5py.Group, name: str) -> JsonObject:
-    """The JSON object in a dataset; raises `ValueError` if there is none of bounded size."""
+    """The JSON object in a dataset; raises `ValueError` if it is missing, invalid or too large."""
     dataset = _member(group, name)
     if not isinstance(dataset, h5py.Dataset) or dataset.dtype.kind != "S" or dataset.shape != ():
         raise ValueError(f"{group.name}/{name} is no text")
@@ -202,10 +201,7 @@ def _check_storage(dataset: h5py.Dataset, n_bytes: int, max_bytes: int) -> None:
 
 
 def _read_array(group: h5py.Group, name: str) -> np.ndarray:
-    """An array of a record, read only if type, shape and chunks are those of a record.
-
-    Raises `ValueError` if they are not.
-    """
+    """An array of a record; raises `ValueError` before reading if its layout is not valid."""
     dataset, schema = _member(group, name), ARRAYS[name]
     if not isinstance(dataset, h5py.Dataset) or dataset.dtype != np.dtype(schema.dtype):
         raise ValueError(f"{group.name}/{name} is no array of {schema.dtype}")
@@ -245,7 +241,6 @@ def _import_record(
 
 
 def _read_commit(record: h5py.Group) -> Commit:
-    """The commit of an exported record; raises `ValueError` if its digest is wrong."""
     fields = _read_json(record, "commit")
     digest = fields.pop("digest")
     commit = make_commit(**fields)

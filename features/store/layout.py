@@ -1,7 +1,7 @@
-"""The files that a record may have on disk, checked before zarr opens any of them.
+"""The files that a record may have, checked before zarr opens any of them.
 
 A store may come from an untrusted source. Names, sizes, shapes, types and codecs must be those that
-vaflow writes, within limits; anything else, above all a link, is refused without reading it.
+vaflow writes, within limits; anything else, such as a link, is refused without reading it.
 """
 
 import os
@@ -30,7 +30,7 @@ FILE_PATTERN = r"^(values|time_s|valid)/(zarr\.json|c(/(0|[1-9][0-9]{0,8})){1,2}
 
 @dataclass(frozen=True, slots=True)
 class ArraySchema:
-    """What the arrays of one name have in common in all records."""
+    """The properties that an array has in every record."""
 
     dtype: str
     item_bytes: int
@@ -147,14 +147,14 @@ def array_layout(name: str, raw: bytes) -> ArrayLayout:
 
 
 def _shape(value: object) -> tuple[int, ...]:
-    """A JSON list as a shape; raises `ValueError` if it is none, such as a list with True."""
+    """A JSON list as a shape; raises `ValueError` if it is not a list of integers."""
     if not isinstance(value, list) or any(type(n) is not int or n < 0 for n in value):
         raise ValueError(f"{value!r} is no shape")
     return tuple(value)
 
 
 def _allowed_metadata(layout: ArrayLayout) -> dict[str, tuple[object, ...]]:
-    """The values that each key of an array's zarr.json may have: what versions of zarr 3 write."""
+    """The allowed values of each key of an array's zarr.json: those that zarr 3 writes."""
     schema = ARRAYS[layout.name]
     little = {"name": "bytes", "configuration": {"endian": "little"}}
     crc = ({"name": "crc32c"}, {"name": "crc32c", "configuration": {}})
@@ -204,10 +204,9 @@ def _check_limits(layout: ArrayLayout) -> None:
 
 
 def check_layouts(folder: Path, sizes: dict[str, int]) -> set[str]:
-    """Check the layout of each array of a record, and the size of each chunk's file.
+    """Check the layout of each array and the size of each chunk; return the files but the commit.
 
-    `sizes` is what `files_in` returns. Returns the files that such a record has, without its
-    commit. Raises `StoreError` that names the first wrong file.
+    `sizes` is the result of `files_in`. Raises `StoreError` that names the first wrong file.
     """
     expected: set[str] = set()
     lengths = {}

@@ -59,7 +59,7 @@ class LocalBackend(StoreBackend):
         return [Entry(entry.name, _kind(entry)) for entry in ordered]
 
     def metadata(self, name: str) -> bytes | None:
-        """The bytes of a zarr.json, read with one open and one read; the root may be a link."""
+        """The bytes of a zarr.json; the root of the store may be a link."""
         return group_metadata(self.path(name), may_be_link=not name)
 
     def put_metadata(self, name: str, data: bytes) -> None:
@@ -72,7 +72,7 @@ class LocalBackend(StoreBackend):
             sync_folder(folder.parent)
 
     def file_sizes(self, name: str, files: Iterable[str]) -> dict[str, int]:
-        """One `lstat` for each of the files."""
+        """The sizes, with one `lstat` per file."""
         folder, sizes = self.path(name), {}
         for file in files:
             try:
@@ -104,7 +104,7 @@ class LocalBackend(StoreBackend):
         shutil.rmtree(retired, ignore_errors=True)
 
     def move_out(self, name: str, target: Path) -> bool:
-        """Rename a record or a file of it."""
+        """Rename a record or one of its files."""
         if not os.path.lexists(self.root / name):
             return False
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -116,8 +116,8 @@ class LocalBackend(StoreBackend):
         for entry in self.entries(""):
             if entry.kind == "link":
                 raise StoreError(
-                    f"{self.path(entry.name)} is a link; a store holds files and folders only: put "
-                    "the folder itself there, or take the link away"
+                    f"{self.path(entry.name)} is a link; a store holds files and folders only: "
+                    "replace it with the folder itself, or remove it"
                 )
 
     def check_writable(self) -> None:

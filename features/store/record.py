@@ -49,7 +49,7 @@ def _check_files(committed: Mapping[str, str], folder: Path, sizes: Mapping[str,
 
 
 def digest_in(folder: Path, sizes: Mapping[str, int]) -> Callable[[str], str | None]:
-    """A function for `wrong_files` that hashes files of a folder; `sizes` as `files_in` returns."""
+    """A function for `wrong_files` that hashes a file; `sizes` is the result of `files_in`."""
     return lambda file: sha256_of(folder / file) if file in sizes else None
 
 
@@ -62,21 +62,17 @@ def wrong_files(
     sha256 that a file has now, or None if it is missing.
     """
     for file, digest in committed.items():
-        found = digest_of(file)
-        if found is None:
+        current = digest_of(file)
+        if current is None:
             yield file, "is missing"
-        elif found != digest:
+        elif current != digest:
             yield file, "was changed"
 
 
 def write_staged(
-    folder: Path,
-    track: Track,
-    source: JsonObject,
-    provenance: JsonObject,
-    note: str | None,
+    folder: Path, track: Track, source: JsonObject, provenance: JsonObject, note: str | None
 ) -> Commit:
-    """Write and sync a whole record in a folder that no reader looks at; returns its commit."""
+    """Write and sync a record in a staging folder; returns its commit."""
     group = zarr.open_group(folder, mode="w-")
     _add_array(group, "values", track.values, fill=float("nan"))
     _add_array(group, "time_s", track.time_s, fill=float("nan"))
@@ -97,9 +93,10 @@ def check_same_chunks(commit: Commit, expected: Mapping[str, str]) -> None:
 
     The metadata of the arrays may differ: another version of zarr may encode it in another way.
     """
-    written, wanted = _chunks(commit.files), _chunks(expected)
-    for file, _ in [*wrong_files(wanted, written.get), *wrong_files(written, wanted.get)]:
-        raise StoreError(f"{file} is not what its record says it was; export it again")
+    written, original = _chunks(commit.files), _chunks(expected)
+    for file in sorted(written.keys() | original.keys()):
+        if written.get(file) != original.get(file):
+            raise StoreError(f"{file} is not what its record says it was; export it again")
 
 
 def _chunks(files: Mapping[str, str]) -> dict[str, str]:
@@ -119,7 +116,7 @@ def _add_array(group: zarr.Group, name: str, values: np.ndarray, *, fill: float 
         serializer=BytesCodec(),
         compressors=[Crc32cCodec()],
         fill_value=fill,
-        config={"write_empty_chunks": True},  # else a chunk of zeros could not be told from a lost
+        config={"write_empty_chunks": True},  # a missing chunk is always damage
     )
     if len(values):
         array[:] = values

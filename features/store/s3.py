@@ -1,6 +1,6 @@
 """The store backend for an object store: the objects have the names of a folder's files.
 
-S3 has no rename, but an object appears whole or not at all, and to all readers at once. A record is
+S3 has no rename, but an object appears as a whole, and to all readers at once. A record is
 staged on this machine by the same code and with the same bytes as for a folder; its commit is the
 first object that is deleted and the last that is put:
 
@@ -93,7 +93,7 @@ class S3Backend(StoreBackend):
         return bool(self.entries(""))
 
     def entries(self, name: str) -> list[Entry]:
-        """What is directly below a prefix, with common prefixes as folders."""
+        """The entries directly below a prefix; common prefixes are folders."""
         above = f"{self._key(name)}/"
         with s3_errors(self.url) as client:
             try:
@@ -180,7 +180,7 @@ class S3Backend(StoreBackend):
         before = self.file_sizes(name)
         commit_key = self._key(f"{name}/{METADATA}")
         with s3_errors(self.url) as client:
-            # one by one: s3fs does not report it if some of many deletions fail
+            # one by one: s3fs does not report that some of several deletions failed
             if METADATA in before:
                 client.rm_file(commit_key)
             for file in sorted(before.keys() - {METADATA, *files}):
@@ -193,7 +193,7 @@ class S3Backend(StoreBackend):
                 client.pipe_file(commit_key, data, mode="create")
             except FileExistsError:
                 if self.metadata(name) == data:
-                    return  # ours: the answer was lost, and the client sent the request again
+                    return  # ours: the answer was lost, and the client repeated the request
                 raise StoreError(
                     f"{self.path(name)} was committed by another machine at the same time; let "
                     "each machine extract clips of its own; if the two records differ, "
@@ -218,17 +218,15 @@ class S3Backend(StoreBackend):
         return bool(files)
 
     def check_no_links(self) -> None:
-        """Return: there are no links between objects."""
+        """Do nothing: an object store has no links."""
 
     def check_writable(self) -> None:
-        """Return: the first put shows it."""
+        """Do nothing: the first upload raises the error."""
 
     def _key(self, name: str) -> str:
-        """Bucket and key of a name."""
         return self.path(name).removeprefix(SCHEME)
 
     def _download(self, name: str, files: list[str], folder: Path) -> None:
-        """Download these files of a record to a local folder."""
         with s3_errors(self.url) as client:
             client.get(
                 [self._key(f"{name}/{file}") for file in files],

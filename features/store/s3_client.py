@@ -19,9 +19,9 @@ from features.canonical_json import JsonObject
 from features.errors import InputError, Unreachable
 
 CONNECT_S = 5  # until a server counts as unreachable
-ANSWER_S = 10  # that a server may be silent
+ANSWER_S = 10  # until an answer counts as missing
 ATTEMPTS = 2  # of each request, by botocore if the connection fails or the server is busy, and by
-# s3fs around it if an answer breaks off: a silent server is asked 8 times
+# s3fs around it if an answer breaks off: a silent server gets 8 requests
 AWS = ".amazonaws.com"  # bucket names are unique there, across all regions
 DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS}  # of this machine
 KEYS = "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
@@ -39,7 +39,7 @@ def filesystem(url: str) -> Any:
     except ImportError as error:
         raise InputError(
             f"store = {url}: this needs s3fs, which is not installed ({error}); "
-            "`pip install -e '.[s3]'` brings it"
+            "`pip install -e '.[s3]'` installs it"
         ) from None
     region, options = os.environ.get("AWS_REGION"), _fsspec_options(url)
     client = S3FileSystem(
@@ -126,8 +126,8 @@ def _unreachable(url: str, error: Exception) -> Unreachable:
             "user in this bucket"
         )
     return Unreachable(
-        f"store = {url}: the server does not answer as it should ({error}); check "
-        "AWS_ENDPOINT_URL and the network, and run the same again: what is done is kept"
+        f"store = {url}: the server does not answer correctly ({error}); check "
+        "AWS_ENDPOINT_URL and the network, then run the command again: finished work is kept"
     )
 
 

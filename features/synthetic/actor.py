@@ -14,9 +14,9 @@ from features.synthetic.voice import plan_speech, synthesise
 
 YAW_SD, PITCH_SD, ROLL_SD = 0.13, 0.07, 0.06  # of the head around its mean pose, radians
 TURN_TAU_S = 0.7
-SWAY_SHARE = 0.045  # of the head's place, in half-heights
+SWAY_SHARE = 0.045  # of the head's position, in half-heights
 NOD_RADIANS = -0.035  # pitch per standard deviation of the cue: up when it is high
-MOTION_SHARE = 0.25  # more movement per standard deviation of arousal
+MOTION_SHARE = 0.25  # relative increase of movement per standard deviation of arousal
 TURN_LIMIT = 0.42  # the drawing is not valid beyond it
 HAND_S, TURNED_S = (0.6, 1.8), (0.7, 2.0)
 GAZE_TAU_S = 0.35
@@ -37,7 +37,7 @@ class Actor:
     hand: Float64[np.ndarray, "T"]
     hand_x: float
     turned: Float64[np.ndarray, "T"]
-    """0 faces the camera, -1 and 1 have turned away."""
+    """0 faces the camera, -1 and 1 are turned away."""
     sound: Float32[np.ndarray, "S"]
 
     def at(

@@ -8,7 +8,7 @@ from features.synthetic.identity import draw_voice_identity
 from features.synthetic.trajectory import GRID_HZ, grid_steps, smooth_noise
 from features.synthetic.voice import SPEECH_LEVEL, SYNTH_HZ, plan_speech, synthesise
 
-NOISE_RANGE_DB = 20.0  # a clip's noise lies up to this much below the loudest
+NOISE_RANGE_DB = 20.0  # between the loudest noise of a set and the softest
 TURN_TAU_S = 1.5  # of the second speaker, who speaks about half of the time
 
 
@@ -43,7 +43,7 @@ def _music(rng: np.random.Generator, n_samples: int) -> Float64[np.ndarray, "S"]
 def _second_voice(
     rng: np.random.Generator, n_samples: int, difficulty: Difficulty
 ) -> Float64[np.ndarray, "S"]:
-    """Return a more distant speaker with moods of their own."""
+    """Return a softer voice with cues of its own."""
     n_steps = grid_steps(n_samples / SYNTH_HZ)
     voice = draw_voice_identity(rng)
     cues = np.stack([smooth_noise(rng, n_steps, 1.0) for _ in VOICE_CUES], axis=1)

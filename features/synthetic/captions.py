@@ -1,8 +1,8 @@
 """Captions of drawn faces and tags of synthetic voices, from which the small encoders learn.
 
-A caption says what mouth, eyes and brows do, or how someone looks; a tag says how someone
-sounds. No coordinate is ever named. Each adjective has a place in the V/A plane (in standard
-deviations, our own judgement) from which it is chosen with much overlap.
+A caption describes mouth, eyes and brows, or how someone looks; a tag describes how someone sounds.
+Neither names a coordinate. Each adjective has a point in the V/A plane, in standard deviations, and
+is chosen for feelings near it; the points are our own judgement.
 """
 
 from dataclasses import dataclass
@@ -12,11 +12,11 @@ from jaxtyping import Float64, Int8
 
 from features.synthetic.expression import FACE_CUES
 
-CUT = 0.55  # standard deviations from which a cue is worth a word
+CUT = 0.55  # standard deviations from which a cue is low or high
 UNSAID = -1
 
-# For each part of the face: phrases for a low, a medium and a high cue. Medium cues are rarely
-# mentioned; an empty tuple is never used.
+# For each part of the face: phrases for a low, a medium and a high cue. A medium cue without
+# phrases is not mentioned.
 PARTS: dict[str, tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]] = {
     "smile": (
         (
@@ -96,8 +96,8 @@ FEELINGS: dict[str, tuple[float, float]] = {
 }  # fmt: skip
 FEELING_NAMES = tuple(FEELINGS)
 FEELING_VA = np.array(list(FEELINGS.values()))  # (N, 2)
-FEELING_SD = 0.45  # how far a feeling may lie from the word that is chosen for it
-WRONG_SHARE = 0.06  # captions of which one claim is wrong, as captions are
+FEELING_SD = 0.45  # scale of the distance between a feeling and the word that is chosen for it
+WRONG_SHARE = 0.06  # of captions, with one wrong claim
 
 PEOPLE = ("someone", "a person", "a face", "a man", "a woman", "a speaker", "the person here")
 HEDGES = ("", "", "", "rather ", "a bit ", "quite ", "very ", "somewhat ", "clearly ")
@@ -133,7 +133,7 @@ class Caption:
 def part_levels(
     cues: Float64[np.ndarray, "F"], jaw_open: float, open_share: float
 ) -> Int8[np.ndarray, "P"]:
-    """Level of each part, low, middling or high, as it is seen: speech and blinking included."""
+    """The level of each part, 0 low to 2 high, including the effect of speech and blinking."""
     cue = dict(zip(FACE_CUES, cues.tolist(), strict=True))
     cue["mouth_open"] = (jaw_open - 0.25) / 0.25
     cue["lids"] = cue["lids"] if open_share > 0.6 else -2.0
@@ -144,7 +144,7 @@ def part_levels(
 def write_caption(
     rng: np.random.Generator, levels: Int8[np.ndarray, "P"], felt_va: Float64[np.ndarray, "2"]
 ) -> Caption:
-    """A caption of a face: how it looks, what its parts do, or both."""
+    """A random caption of a face: the feeling, some parts, or both."""
     claims = np.full(len(PART_NAMES), UNSAID, dtype=np.int8)
     feeling, pieces = UNSAID, []
     who = str(rng.choice(PEOPLE))
@@ -153,17 +153,17 @@ def write_caption(
         weight = np.exp(-(distance - distance.min()) / (2 * FEELING_SD**2))
         feeling = int(rng.choice(len(FEELING_NAMES), p=weight / weight.sum()))
         pieces.append(_feeling_text(rng, who, FEELING_NAMES[feeling]))
-    sayable = [part for part, name in enumerate(PART_NAMES) if PARTS[name][levels[part]]]
+    candidates = [part for part, name in enumerate(PART_NAMES) if PARTS[name][levels[part]]]
     n_parts = int(rng.integers(1, 4)) if feeling == UNSAID else int(rng.integers(0, 3))
-    n_parts = min(n_parts, len(sayable))
+    n_parts = min(n_parts, len(candidates))
     if n_parts:
-        said = []
-        for part in rng.permutation(sayable)[:n_parts].tolist():
+        phrases = []
+        for part in rng.permutation(candidates)[:n_parts].tolist():
             claims[part] = levels[part]
             if rng.random() < WRONG_SHARE / n_parts:
                 claims[part] = 2 - levels[part]
-            said.append(str(rng.choice(PARTS[PART_NAMES[part]][claims[part]] or ("a face",))))
-        parts = " and ".join([", ".join(said[:-1]), said[-1]] if len(said) > 1 else said)
+            phrases.append(str(rng.choice(PARTS[PART_NAMES[part]][claims[part]] or ("a face",))))
+        parts = " and ".join([", ".join(phrases[:-1]), phrases[-1]] if n_parts > 1 else phrases)
         form = "{parts}" if pieces else str(rng.choice(PART_FORMS))
         pieces.append(form.format(who=who, parts=parts))
     if not pieces:
@@ -172,7 +172,6 @@ def write_caption(
 
 
 def _feeling_text(rng: np.random.Generator, who: str, feeling: str) -> str:
-    """One way to say that someone looks like that."""
     how = str(rng.choice(HEDGES)) + feeling
     a_how = ("an " if how[0] in "aeiou" else "a ") + how
     return str(rng.choice(FEELING_FORMS)).format(who=who, how=how, a_how=a_how)
@@ -185,7 +184,7 @@ def tag_scores(
     *,
     music: bool,
 ) -> Float64[np.ndarray, "T K"]:
-    """How well each tag of TAGS fits each step: above 0 it fits, below it does not."""
+    """The score of each tag of `TAGS` at each step: positive if it fits."""
     pitch, loud, tempo, bright, lilt, rough, spread = cues.T
     v, a = felt_va.T
     speaking = np.where(voiced > 0.15, 0.0, -1.5)

@@ -1,7 +1,7 @@
-"""A rendered set on disk, in the exact shape of Aff-Wild2.
+"""Writes a rendered data set with the folders and files of Aff-Wild2.
 
 videos/{batch1,batch2,new_vids}/*.mp4, *.avi
-cropped_aligned/<clip>/00001.jpg ...            (one nested once more, one in a batch folder)
+cropped_aligned/<clip>/00001.jpg ...            (of two clips one folder deeper)
 annotations/VA_Estimation_Challenge/{Train_Set,Validation_Set}/<clip>.txt
 VA_test_set_sample.txt
 README.txt
@@ -30,17 +30,18 @@ from features.synthetic.scene import draw_scene
 from features.synthetic.trajectory import draw_trajectory
 from features.synthetic.video_writer import VideoFile, frame_times_s
 from features.synthetic.voice import SYNTH_HZ
+from features.timeline import extend_times
 
 DEFAULT_CLIPS = 40  # 24 train, 13 val, 3 test
 DEFAULT_SECONDS = 17.0
 DEFAULT_SEED = 7
-EDITION = 2  # one more when drawing, voice or plan changes what a seed gives
+EDITION = 2  # raised when a change of drawing, voice or plan changes what a seed gives
 README_NAME = "README.txt"
 
 ANNOTATIONS = "annotations/VA_Estimation_Challenge"
 SPLIT_FOLDERS = {"train": "Train_Set", "val": "Validation_Set"}
 SAMPLE_NAME = "VA_test_set_sample.txt"
-DEBRIS = b"\0\0\0\1Bud1"  # how a .DS_Store begins
+DEBRIS = b"\0\0\0\1Bud1"  # the first bytes of a .DS_Store
 JPEG_QUALITY = 90
 GAP_FRAMES, GAPS_PER_MIN = (3, 16), 4.0
 INVALID_ROWS, INVALIDS_PER_MIN = (2, 20), 4.0
@@ -56,22 +57,25 @@ def render(
     workers: int | None = None,
     on_clip: Callable[[int, int], None] | None = None,
 ) -> None:
-    """Write a rendered set; `folder` appears when it is complete, and not before.
+    """Write a rendered set; `folder` appears only when the set is complete.
 
-    `workers` None is one process per core; the number changes nothing in the files' content.
-    `on_clip(done, clips)` is called as videos are finished. What a killed run left behind, in
-    `<folder>.part`, is removed first. Raises `InputError` for a folder that exists and for
-    numbers that no set can have.
+    `workers` is the number of processes, by default one per core; the files do not depend on it.
+    `on_clip(done, clips)` is called after each video. Files of a killed run in `<folder>.part` are
+    removed first. Raises `InputError` if the folder exists or a number is out of range.
     """
     plans = plan_set(clips=clips, seconds=seconds, seed=seed)
     if folder.exists():
-        raise InputError(f"{folder} exists; a set is only written anew: remove it or name another")
+        raise InputError(
+            f"{folder} exists, and a set needs a new folder; remove it or give another"
+        )
     part = folder.with_name(folder.name + ".part")
     try:
         shutil.rmtree(part, ignore_errors=True)
         part.mkdir(parents=True)
     except OSError as error:
-        raise InputError(f"{part} cannot be made: {error.strerror}; name another folder") from error
+        raise InputError(
+            f"{part} cannot be created: {error.strerror}; give another folder"
+        ) from error
     try:
         _write_all(part, plans, seed, workers or len(os.sched_getaffinity(0)), on_clip)
         _write_sample(part, plans, seed)
@@ -90,7 +94,6 @@ def _write_all(
     workers: int,
     on_clip: Callable[[int, int], None] | None,
 ) -> None:
-    """Every video with its crops and labels, over processes where there is more than one."""
     done, total = 0, sum(len(plan.levels) for plan in plans)
 
     def count(plan: VideoPlan) -> None:
@@ -117,7 +120,7 @@ def _write_all(
 
 
 def write_video(folder: Path, plan: VideoPlan, seed: int) -> None:
-    """One video with its sound, and the crops and labels of everyone in it."""
+    """Write one video with its sound, and the crops and labels of the people in it."""
     key = (1, plan.index)
     rng = stream(seed, RENDERED_BRANCH, *key, 0)
     times_s = frame_times_s(plan, seed)
@@ -149,14 +152,12 @@ def write_video(folder: Path, plan: VideoPlan, seed: int) -> None:
 
 
 def row_times_s(times_s: Float64[np.ndarray, "T"], excess: int) -> Float64[np.ndarray, "N"]:
-    """When each annotation row is: the frames' times, some more at the median step, or fewer."""
-    step_s = np.median(np.diff(times_s))
-    extra_s = times_s[-1] + step_s * np.arange(1, excess + 1)
-    return np.concatenate([times_s[: len(times_s) + min(excess, 0)], extra_s])
+    """The time of each annotation row; there are `excess` more rows than frames."""
+    return extend_times(times_s, excess) if excess > 0 else times_s[: len(times_s) + excess]
 
 
 def _annotated(rng: np.random.Generator, plan: VideoPlan, n_rows: int) -> Bool[np.ndarray, "N"]:
-    """False in a few short runs of rows, if the video has such."""
+    """Whether each row is annotated: false in a few short runs if the plan asks for it."""
     annotated = np.ones(n_rows, dtype=bool)
     if plan.case.invalid:
         for start, length in _runs(rng, n_rows, plan.seconds, INVALIDS_PER_MIN, INVALID_ROWS):
@@ -171,7 +172,7 @@ def _runs(
     per_min: float,
     lengths: tuple[int, int],
 ) -> list[tuple[int, int]]:
-    """(start, length) of a few runs of rows, at least one."""
+    """The start and length of at least one run of rows."""
     n_runs = max(1, int(rng.poisson(per_min * seconds / 60)))
     return [(int(rng.integers(1, n_rows)), int(rng.integers(*lengths))) for _ in range(n_runs)]
 
@@ -184,17 +185,16 @@ def _write_frames_and_crops(
     people: list[Actor],
     sound: np.ndarray | None,
 ) -> None:
-    """The frames of a video, and each person's crops cut from them."""
     scene = draw_scene(rng, plan.size_px, len(people), float(times_s[-1]))
     crop_folders = [folder / "cropped_aligned" / plan.case.nest / name for name in plan.clip_names]
     missing: list[set[int]] = []
     for crops in crop_folders:
         crops.mkdir(parents=True)
-        lost: set[int] = set()
+        gaps: set[int] = set()
         if plan.case.gaps:
             for start, n in _runs(rng, len(times_s), plan.seconds, GAPS_PER_MIN, GAP_FRAMES):
-                lost.update(range(start, start + n))
-        missing.append(lost)
+                gaps.update(range(start, start + n))
+        missing.append(gaps)
     if plan.case.nest:
         (crop_folders[0] / ".DS_Store").write_bytes(DEBRIS)
     video_path = folder / "videos" / plan.batch / plan.file_name
@@ -207,34 +207,34 @@ def _write_frames_and_crops(
                     people, scene.homes_px, scene.half_heights_px, strict=True
                 )
             ]
-            seen = tuple(
+            visible = tuple(
                 (person.face, pose, look)
                 for person, (pose, look) in zip(people, states, strict=True)
             )
-            pixels = scene.frame(rng, time_s, seen)
+            pixels = scene.frame(rng, time_s, visible)
             video.write(pixels, time_s)
-            picture = Image.fromarray(pixels)
-            for crops, lost, (pose, _) in zip(crop_folders, missing, states, strict=True):
+            image = Image.fromarray(pixels)
+            for crops, gaps, (pose, _) in zip(crop_folders, missing, states, strict=True):
                 box = crop_box(pose, rng.normal(0, BOX_JITTER_SD, 3))
-                if row not in lost:
-                    crop = picture.resize(
-                        (CROP_PX, CROP_PX), Image.Resampling.BILINEAR, box=_within(box, picture)
+                if row not in gaps:
+                    crop = image.resize(
+                        (CROP_PX, CROP_PX), Image.Resampling.BILINEAR, box=_within(box, image)
                     )
                     crop.save(crops / f"{row + 1:05d}.jpg", quality=JPEG_QUALITY)
 
 
 def _within(
-    box: tuple[float, float, float, float], picture: Image.Image
+    box: tuple[float, float, float, float], image: Image.Image
 ) -> tuple[float, float, float, float]:
-    """The face box, moved so that it lies in the picture."""
+    """The face box, moved into the image."""
     left, top, right, bottom = box
-    dx = max(0.0, -left) - max(0.0, right - picture.width)
-    dy = max(0.0, -top) - max(0.0, bottom - picture.height)
+    dx = max(0.0, -left) - max(0.0, right - image.width)
+    dy = max(0.0, -top) - max(0.0, bottom - image.height)
     return left + dx, top + dy, right + dx, bottom + dy
 
 
 def _write_sample(folder: Path, plans: tuple[VideoPlan, ...], seed: int) -> None:
-    """The sample submission: every frame of every test video, in the order wanted."""
+    """Write the sample submission: every frame of every test video, in order."""
     lines = ["image_location,valence,arousal"]
     for plan in plans:
         if plan.split == "test":
@@ -245,13 +245,12 @@ def _write_sample(folder: Path, plans: tuple[VideoPlan, ...], seed: int) -> None
 
 
 def is_rendered(folder: Path, *, clips: int, seconds: float, seed: int) -> bool:
-    """Whether `folder` holds the very set that `render` would write there now."""
+    """Whether `folder` holds the set that `render` would write with these arguments."""
     readme = folder / README_NAME
     return readme.is_file() and readme.read_bytes() == _readme(clips, seconds, seed).encode()
 
 
 def _readme(clips: int, seconds: float, seed: int) -> str:
-    """What this is, and the command that makes it again."""
     return (
         "A data set in the shape of Aff-Wild2, rendered: drawn faces and synthetic voices,\n"
         "not real people. It is for trying and testing vaflow, and says nothing about how well\n"

@@ -1,8 +1,7 @@
 """Shapes on the front of a turned head, drawn on a canvas of twice the image size.
 
-Lengths are in half-heights of the head; x points right, y down, the origin lies between the eyes
-and the tip of the nose. Features sit on an ellipsoid that is turned by yaw, pitch and roll, so
-pose moves them as it does on a head.
+Lengths are in half-heights of the head; x points right, y down; the origin is between the eyes and
+the tip of the nose. Features lie on an ellipsoid that is turned by yaw, pitch and roll.
 """
 
 from dataclasses import dataclass
@@ -27,7 +26,7 @@ class Pose:
     y_px: float
     half_height_px: float
     yaw: float = 0.0
-    """Radians, as pitch and roll; positive turns to the right of the picture, down, clockwise."""
+    """Radians, as pitch and roll; positive values turn right in the image, down, clockwise."""
     pitch: float = 0.0
     roll: float = 0.0
     gaze: float = 0.0
@@ -78,7 +77,7 @@ class FaceCanvas:
 def arc(
     start: tuple[float, float], middle: tuple[float, float], end: tuple[float, float]
 ) -> Points:
-    """Twelve points of the parabola through three points."""
+    """Return twelve points on the parabola through three points."""
     t = np.linspace(0, 1, 12)[:, None]
     p0, p1, p2 = (np.array(p) for p in (start, middle, end))
     bend = 2 * p1 - (p0 + p2) / 2
@@ -86,6 +85,6 @@ def arc(
 
 
 def ring(x: float, y: float, rx: float, ry: float, n: int = 28) -> Points:
-    """An ellipse."""
+    """Return `n` points on an ellipse."""
     angle = np.linspace(0, 2 * np.pi, n, endpoint=False)
     return np.stack([x + rx * np.cos(angle), y + ry * np.sin(angle)], axis=1)

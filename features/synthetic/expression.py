@@ -1,9 +1,8 @@
-"""What a face and a voice show of valence and arousal, and how much else they show.
+"""The cues by which a face and a voice express valence and arousal, and the noise in them.
 
-A cue is a number in standard deviations: 0 is nothing special, 2 is a lot. Each cue is a weighted
-sum of what is felt, plus what is not: a resting expression and a gain of the subject, moods of the
-face or the voice that do not fit the moment, and noise of its own, slow and quick. `Difficulty`
-holds the strengths.
+A cue is a number in standard deviations: 0 is usual, 2 is strong. Each cue is a weighted sum of V
+and A, plus disturbances: a resting expression and a gain of the subject, moods that the face or the
+voice shows but that are not felt, and slow and quick noise. `Difficulty` holds their strengths.
 """
 
 from dataclasses import dataclass
@@ -15,11 +14,11 @@ from features.synthetic.trajectory import GRID_HZ, Trajectory, smooth_noise
 
 CUE_LIMIT = 2.4  # beyond it a drawn face breaks
 
-# What each cue of the face takes from standardised V and A. The face tells V more than A.
+# Weights of standardised V and A in each cue of the face, which shows V more than A.
 FACE_WEIGHTS = {
     "smile": (0.80, 0.10),  # corners of the mouth up, or down
     "mouth_width": (0.45, 0.10),
-    "mouth_open": (0.05, 0.50),  # of the jaw at rest; speech comes on top
+    "mouth_open": (0.05, 0.50),  # of the jaw at rest; speech is added
     "brow_raise": (0.05, 0.55),
     "frown": (-0.60, 0.30),  # inner ends of the brows down, or up
     "lids": (-0.05, 0.60),  # eyes wide, or narrow
@@ -27,7 +26,7 @@ FACE_WEIGHTS = {
     "nod": (0.10, 0.30),  # head up, or down
 }
 FACE_CUES = tuple(FACE_WEIGHTS)
-# What each cue of the voice takes. The voice tells A more than V.
+# Weights of standardised V and A in each cue of the voice, which shows A more than V.
 VOICE_WEIGHTS = {
     "pitch": (0.20, 0.70),
     "loudness": (0.00, 0.75),
@@ -42,12 +41,12 @@ VOICE_CUES = tuple(VOICE_WEIGHTS)
 
 @dataclass(frozen=True, slots=True)
 class Difficulty:
-    """Strengths of all that is not V or A, in standard deviations of a cue."""
+    """Strengths of the disturbances, in standard deviations of a cue."""
 
     face_rest_sd: float = 0.30
     """Resting expression of a subject, per cue."""
     face_mood_sd: float = 0.40
-    """A face that shows another V and A than is felt, over a few seconds."""
+    """V and A that the face shows for a few seconds but that are not felt."""
     face_slow_sd: float = 0.45
     face_quick_sd: float = 0.55
     voice_rest_sd: float = 0.35
@@ -60,17 +59,17 @@ class Difficulty:
     slow_tau_s: float = 1.0
     quick_tau_s: float = 0.07
     hands_per_min: float = 2.0
-    """How often a hand comes up before the face."""
+    """How often a hand covers the face."""
     turned_per_min: float = 1.5
     """How often the head turns away."""
     background_db: float = -36.0
-    """Loudest background noise, below full scale; a clip's own lies up to 20 dB lower."""
+    """The loudest background noise, relative to full scale; in a clip it is up to 20 dB lower."""
     music_share: float = 0.25
-    """Clips with soft music behind the voice."""
+    """Share of the clips with soft music."""
     second_voice_share: float = 0.3
-    """Clips in which someone else is heard now and then."""
+    """Share of the clips in which a second person sometimes speaks."""
     second_voice_db: float = -33.0
-    """Loudness of that voice below full scale; plain speech at rest is at -19."""
+    """Loudness of that voice, relative to full scale; neutral speech is at -19."""
 
 
 DEFAULT_DIFFICULTY = Difficulty()
@@ -78,7 +77,7 @@ DEFAULT_DIFFICULTY = Difficulty()
 
 @dataclass(frozen=True, slots=True)
 class Temper:
-    """One subject's way to show things: cue = gain * felt + rest."""
+    """How strongly one subject expresses V and A: cue = gain * felt + rest."""
 
     face_rest: Float64[np.ndarray, "F"]
     voice_rest: Float64[np.ndarray, "G"]
@@ -87,7 +86,7 @@ class Temper:
 
 
 def draw_temper(rng: np.random.Generator, difficulty: Difficulty) -> Temper:
-    """A subject's resting expression and gain."""
+    """A random resting expression and gain."""
     return Temper(
         face_rest=rng.normal(0, difficulty.face_rest_sd, len(FACE_CUES)),
         voice_rest=rng.normal(0, difficulty.voice_rest_sd, len(VOICE_CUES)),
@@ -133,7 +132,7 @@ def _cues(
     strengths: tuple[float, float, float],
     taus_s: tuple[float, float, float],
 ) -> Float64[np.ndarray, "T K"]:
-    """Felt and moods through the weights, plus rest and each cue's own noise."""
+    """The weighted sums of V and A with moods, plus rest and noise per cue."""
     mood_sd, *own_sds = strengths
     mood_tau_s, *own_taus_s = taus_s
     n_steps = len(felt_va)
@@ -145,7 +144,7 @@ def _cues(
 
 
 def blinks(rng: np.random.Generator, n_steps: int) -> Float64[np.ndarray, "T"]:
-    """How open the lids are left by blinking: 1 mostly, 0 for an instant, every few seconds."""
+    """How far the lids are open: 1, and for an instant 0 every few seconds."""
     open_share = np.ones(n_steps)
     at = 0.0
     while (at := at + rng.uniform(1.5, 6.0) * GRID_HZ) < n_steps:

@@ -1,6 +1,6 @@
-"""A drawn talking face: one identity, one expression, one pose, as pixels.
+"""Draws a talking face with an identity, an expression and a pose.
 
-Lengths and axes are those of `pen.py`.
+Lengths and axes are as in drawing.py.
 """
 
 from dataclasses import dataclass
@@ -32,29 +32,30 @@ TONGUE: Rgb = (178, 84, 90)
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """What a face does at one instant: cues in standard deviations, and what is no cue."""
+    """The expression of a face at one instant."""
 
     cues: Float64[np.ndarray, "F"]
+    """In standard deviations, as `FACE_CUES`."""
     speech: float = 0.0
-    """Opening of the mouth by speech, 0..1."""
+    """Opening of the mouth by speech, 0 to 1."""
     open_share: float = 1.0
-    """What blinking leaves of the lids' opening."""
+    """Opening of the lids, relative to that without blinking."""
     hand: float = 0.0
-    """0 no hand before the face, 1 a hand fully up."""
+    """Height of a hand before the face: 0 none, 1 fully up."""
     hand_x: float = 0.0
     turned: float = 0.0
-    """0 faces the camera; -1 and 1 have turned away, to the left or the right of the picture."""
+    """0 faces the camera; -1 and 1 are turned away to the left and right of the image."""
 
 
 def jaw_opening(look: Look) -> float:
-    """How open the mouth is, 0..1: the jaw at rest, and speech."""
+    """The opening of the mouth by expression and speech, 0 to 1."""
     at_rest = max(0.0, 0.10 + 0.10 * float(look.cues[FACE_CUES.index("mouth_open")]))
     return min(at_rest + 0.55 * look.speech, 1.0)
 
 
 def draw_person(canvas: Image.Image, origin_px: tuple[float, float], face: Face, pose: Pose,
                 look: Look) -> None:  # fmt: skip
-    """Draw one person into a canvas of twice the picture's size whose corner is at `origin_px`."""
+    """Draw one person into a canvas of twice the image size whose corner is at `origin_px`."""
     pen = FaceCanvas(canvas, origin_px, pose)
     cue = dict(zip(FACE_CUES, look.cues.tolist(), strict=True))
     jaw_open = jaw_opening(look)
@@ -77,7 +78,7 @@ def draw_person(canvas: Image.Image, origin_px: tuple[float, float], face: Face,
 
 
 def _draw_folds(pen: FaceCanvas, face: Face, cue: dict[str, float]) -> None:
-    """What skin does when its muscles move: folds by nose, eyes, brows and forehead."""
+    """Draw the folds of the skin by nose, eyes, brows and forehead."""
     for side in (-1, 1):
         fold = np.clip(0.25 + 0.3 * cue["smile"] + 0.2 * cue["cheeks"], 0, 1)
         line = shade(face.skin, 1 - 0.22 * float(fold))
@@ -103,7 +104,7 @@ def _draw_folds(pen: FaceCanvas, face: Face, cue: dict[str, float]) -> None:
 def _draw_eye(
     pen: FaceCanvas, face: Face, pose: Pose, side: int, cue: dict[str, float], open_share: float
 ) -> None:
-    """White, iris and lids of one eye; side -1 is the left of the picture."""
+    """Draw one eye; side -1 is the left of the image."""
     x, w = side * face.eye_half_gap, face.eye_half_width
     wide = float(np.exp(0.34 * cue["lids"]))
     upper = face.eye_height * wide * open_share
@@ -127,7 +128,6 @@ def _draw_eye(
 
 
 def _draw_brow(pen: FaceCanvas, face: Face, side: int, cue: dict[str, float]) -> None:
-    """One brow: its height, and the slope of its inner end."""
     y = face.brow_y - 0.060 * cue["brow_raise"]
     inner = (side * (0.15 - 0.015 * cue["frown"]), y + 0.03 + 0.075 * cue["frown"])
     middle = (side * 0.34, y - 0.05 - 0.01 * cue["frown"])
@@ -139,7 +139,6 @@ def _draw_brow(pen: FaceCanvas, face: Face, side: int, cue: dict[str, float]) ->
 
 
 def _draw_nose(pen: FaceCanvas, face: Face) -> None:
-    """Bridge, wings and tip."""
     y = face.nose_length
     side_shade = shade(face.skin, 0.86)
     pen.fill(np.array([[-0.05, -0.08], [-0.12, y], [-0.02, y - 0.02]]), shade(face.skin, 0.93))
@@ -150,7 +149,7 @@ def _draw_nose(pen: FaceCanvas, face: Face) -> None:
 
 
 def _draw_mouth(pen: FaceCanvas, face: Face, cue: dict[str, float], jaw_open: float) -> None:
-    """Lips, teeth and tongue: the height of the corners, the width, the opening."""
+    """Draw lips, teeth and tongue."""
     half = face.mouth_half_width * (1 + 0.13 * cue["mouth_width"]) * (1 - 0.14 * jaw_open)
     curl = 0.068 * cue["smile"]
     y = face.mouth_y
@@ -188,7 +187,6 @@ def _draw_mouth(pen: FaceCanvas, face: Face, cue: dict[str, float], jaw_open: fl
 
 
 def _draw_hand(pen: FaceCanvas, face: Face, look: Look) -> None:
-    """A hand that comes up before the face."""
     x, y = look.hand_x, 1.6 - 1.05 * look.hand
     skin, edge = shade(face.skin, 0.94), shade(face.skin, 0.70)
     for finger in range(4):
@@ -209,7 +207,7 @@ def _draw_hand(pen: FaceCanvas, face: Face, look: Look) -> None:
 def crop_box(
     pose: Pose, jitter: Float64[np.ndarray, "3"] | None = None
 ) -> tuple[float, float, float, float]:
-    """The face box (left, top, right, bottom) in pixels, as a detector gives it: a little off."""
+    """The face box (left, top, right, bottom) in pixels; jitter imitates that of a detector."""
     dx, dy, grow = (0.0, 0.0, 0.0) if jitter is None else jitter.tolist()
     half = pose.half_height_px * CROP_HALF * (1 + grow)
     x, y = pose.x_px + dx * pose.half_height_px, pose.y_px + dy * pose.half_height_px
@@ -220,15 +218,13 @@ def draw_single(
     face: Face, look: Look, pose_turn: tuple[float, float, float], background: Rgb,
     jitter: Float64[np.ndarray, "3"] | None = None,
 ) -> UInt8[np.ndarray, "H W 3"]:  # fmt: skip
-    """One crop of 112x112 pixels of a face before a plain background; turn is yaw, pitch, roll."""
+    """Return a crop of 112 x 112 pixels, on a plain background; `pose_turn` is yaw, pitch, roll."""
     side_px = CROP_PX * 3 // 2
     half_px = CROP_PX / 2 / CROP_HALF
     yaw, pitch, roll = pose_turn
     pose = Pose(side_px / 2, side_px / 2, half_px, yaw, pitch, roll)
-    size = (side_px * SUPERSAMPLE, side_px * SUPERSAMPLE)
-    canvas = Image.new("RGB", size, background)
+    canvas = Image.new("RGB", (side_px * SUPERSAMPLE, side_px * SUPERSAMPLE), background)
     draw_person(canvas, (0.0, 0.0), face, pose, look)
     left, top, right, bottom = (SUPERSAMPLE * edge for edge in crop_box(pose, jitter))
     box = (left, top, right, bottom)
-    crop = canvas.resize((CROP_PX, CROP_PX), Image.Resampling.BOX, box=box)
-    return np.asarray(crop)
+    return np.asarray(canvas.resize((CROP_PX, CROP_PX), Image.Resampling.BOX, box=box))

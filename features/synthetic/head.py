@@ -1,4 +1,4 @@
-"""What of a drawn head is the subject and no expression: body, hair, skin, beard, glasses."""
+"""The parts of a drawn head that do not move: body, hair, skin, beard, glasses."""
 
 import numpy as np
 
@@ -9,7 +9,7 @@ DARK: Rgb = (24, 18, 20)
 
 
 def outline(face: Face, drop: float) -> Points:
-    """The outline of head and jaw; `drop` lowers the chin."""
+    """Return the outline of head and jaw; `drop` lowers the chin."""
     angle = np.linspace(0.0, 2 * np.pi, 44, endpoint=False)
     x, y = np.cos(angle), np.sin(angle)
     power = 0.92 - 0.22 * face.jaw * (y > 0)
@@ -19,7 +19,7 @@ def outline(face: Face, drop: float) -> Points:
 
 
 def draw_body(pen: FaceCanvas, face: Face) -> None:
-    """Neck, shoulders and collar."""
+    """Draw neck, shoulders and collar."""
     neck = np.array([[-0.34, 0.5], [0.34, 0.5], [0.37, 1.24], [-0.37, 1.24]])
     shoulders = np.concatenate(
         [arc((-1.7, 2.6), (-1.2, 1.42), (-0.34, 1.22)), arc((0.34, 1.22), (1.2, 1.42), (1.7, 2.6))]
@@ -31,7 +31,7 @@ def draw_body(pen: FaceCanvas, face: Face) -> None:
 
 
 def draw_hair_behind(pen: FaceCanvas, face: Face) -> None:
-    """The hair that lies behind the head."""
+    """Draw the hair behind the head."""
     w = face.half_width
     if face.hair_style == "long":
         locks = np.concatenate(
@@ -51,7 +51,7 @@ def draw_hair_behind(pen: FaceCanvas, face: Face) -> None:
 
 
 def draw_head(pen: FaceCanvas, face: Face, jaw_open: float) -> None:
-    """Ears, head, the shaded side and the cheeks."""
+    """Draw ears, head, shading and cheeks."""
     for side in (-1, 1):
         ear = ring(side * (face.half_width + 0.02), 0.02, 0.09, 0.18)
         pen.fill(ear, shade(face.skin, 0.9), 0.0)
@@ -66,7 +66,7 @@ def draw_head(pen: FaceCanvas, face: Face, jaw_open: float) -> None:
 
 
 def draw_beard(pen: FaceCanvas, face: Face, jaw_open: float) -> None:
-    """Hair on cheeks and chin, and above the lip."""
+    """Draw the beard, if the subject has one."""
     if not face.beard:
         return
     colour = blend(face.skin, face.hair, 0.25 + 0.6 * face.beard)
@@ -78,7 +78,7 @@ def draw_beard(pen: FaceCanvas, face: Face, jaw_open: float) -> None:
 
 
 def draw_hair_before(pen: FaceCanvas, face: Face) -> None:
-    """The hair that frames the forehead."""
+    """Draw the hair around the forehead."""
     if face.hair_style == "bald":
         return
     w, line_y = face.half_width, face.hairline_y
@@ -100,21 +100,19 @@ def draw_hair_before(pen: FaceCanvas, face: Face) -> None:
 
 
 def draw_glasses(pen: FaceCanvas, face: Face) -> None:
-    """Two rims and a bridge, if the subject wears them."""
+    """Draw glasses, if the subject wears them."""
     if not face.glasses:
         return
     for side in (-1, 1):
         rim = ring(side * face.eye_half_gap, 0.0, 0.235, 0.175)
         pen.line(np.concatenate([rim, rim[:2]]), DARK, 0.024)
-        edge = np.array(
-            [[side * (face.eye_half_gap + 0.23), -0.03], [side * face.half_width, -0.06]]
-        )
-        pen.line(edge, DARK, 0.024, 0.3)
+        inner_x, outer_x = side * (face.eye_half_gap + 0.23), side * face.half_width
+        pen.line(np.array([[inner_x, -0.03], [outer_x, -0.06]]), DARK, 0.024, 0.3)
     pen.line(arc((-0.11, -0.02), (0.0, -0.05), (0.11, -0.02)), DARK, 0.024)
 
 
 def draw_far_side(pen: FaceCanvas, face: Face, turned: float) -> None:
-    """Side and back of a head that turns away: they come over the face from the other side."""
+    """Draw the side and back of a head that turns away, over the far part of the face."""
     edge = face.half_width * (2 * abs(turned) - 1)
     toward = 1 if turned > 0 else -1
     covered = outline(face, 0.10)

@@ -1,4 +1,4 @@
-"""Who is drawn: the face, the clothes and the voice of one subject."""
+"""The identity of a subject: face, clothes and voice."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -20,6 +20,7 @@ HAIRS: tuple[Rgb, ...] = (
 EYES: tuple[Rgb, ...] = (
     (70, 46, 30), (98, 66, 36), (60, 90, 60), (66, 104, 140), (100, 116, 122),
 )  # fmt: skip
+LIP_RED: Rgb = (178, 62, 72)
 HAIR_STYLES: tuple[HairStyle, ...] = ("short", "long", "bald", "bun", "curly")
 
 
@@ -58,43 +59,42 @@ class Voice:
 
     pitch_hz: float
     formant_scale: float
-    """1 for a long vocal tract, above for a short one."""
+    """1 for a long vocal tract, more for a short one."""
     breath: float
     tempo_hz: float
     """Syllables per second at rest."""
     tilt_db: float
     """Fall of the harmonics per octave at rest."""
     gain_db: float
-    """Of the microphone."""
+    """Gain of the microphone."""
 
 
 def _pick(rng: np.random.Generator, colours: tuple[Rgb, ...], spread: float) -> Rgb:
-    """One of the colours, a little off."""
+    """One of the colours, with noise."""
     base = np.array(colours[rng.integers(len(colours))])
     return shade(tuple(base.tolist()), 1.0, rng.normal(0, spread, 3))
 
 
 def shade(colour: Rgb, factor: float, offset: np.ndarray | float = 0.0) -> Rgb:
-    """The colour made darker (factor < 1) or lighter, within 0..255."""
+    """The colour darker (factor < 1) or lighter, clipped to 0..255."""
     r, g, b = np.clip(np.array(colour) * factor + offset, 0, 255).astype(int).tolist()
     return r, g, b
 
 
 def blend(one: Rgb, other: Rgb, share: float) -> Rgb:
-    """`share` of the other colour in the one."""
+    """A mixture of two colours, with `share` of the other."""
     return shade(one, 1 - share, np.array(other) * share)
 
 
 def draw_face_identity(rng: np.random.Generator) -> Face:
-    """A subject's looks."""
+    """A random face."""
     skin = _pick(rng, SKINS, 5.0)
     hair = _pick(rng, HAIRS, 6.0)
-    lip_red = (178, 62, 72)
     hue = rng.uniform(30, 210, 3)
     return Face(
         skin=skin,
         hair=hair,
-        lips=blend(shade(skin, 0.86), lip_red, float(rng.uniform(0.25, 0.65))),
+        lips=blend(shade(skin, 0.86), LIP_RED, float(rng.uniform(0.25, 0.65))),
         iris=_pick(rng, EYES, 8.0),
         clothes=shade((0, 0, 0), 0.0, hue),
         hair_style=HAIR_STYLES[rng.choice(len(HAIR_STYLES), p=(0.36, 0.28, 0.08, 0.14, 0.14))],
@@ -117,7 +117,7 @@ def draw_face_identity(rng: np.random.Generator) -> Face:
 
 
 def draw_voice_identity(rng: np.random.Generator) -> Voice:
-    """A subject's voice: low and long-tracted, or high and short-tracted, or between."""
+    """A random voice; the higher its pitch, the shorter its vocal tract."""
     height = float(rng.beta(0.8, 0.8))
     return Voice(
         pitch_hz=100.0 * 2 ** (height + float(rng.normal(0, 0.12))),

@@ -1,7 +1,7 @@
-"""The plan of a rendered set: names, splits, and the difficult cases of the real set.
+"""The plan of a rendered set: names, splits, and the difficult cases of Aff-Wild2.
 
-The first videos carry the cases in the order of `CASES`, so a set of twelve clips has them all
-and a smaller one as many as fit; the videos after them are drawn at the real set's rates.
+The first videos have the cases of `CASES`, in order: a set of twelve clips has them all, a smaller
+one as many as fit. The cases of the other videos are random, as frequent as in Aff-Wild2.
 """
 
 from collections.abc import Iterator
@@ -16,11 +16,11 @@ from features.errors import InputError
 from features.synthetic.random_streams import RENDERED_BRANCH, check_seed, stream
 from features.synthetic.trajectory import clip_levels
 
-FEWEST_CLIPS = 2  # one to train on, one to validate on
+FEWEST_CLIPS = 2  # one for training, one for validation
 SHORTEST_S, LONGEST_S = 1.0, 3600.0
 TRAIN_SHARE, VAL_SHARE = 0.60, 1 / 3
-PAIR_FROM = 7  # clips; in a smaller set a pair would leave too little for the other cases
-LENGTH_SPREAD = 0.10  # a clip's own length lies within this share of what was asked for
+PAIR_FROM = 7  # clips; a smaller set has no video of two people
+LENGTH_SPREAD = 0.10  # largest relative difference of a clip from the requested duration
 
 NTSC = Fraction(30000, 1001)
 RATES = (Fraction(30), Fraction(25), NTSC)
@@ -72,7 +72,7 @@ CASES = (
 
 @dataclass(frozen=True, slots=True)
 class VideoPlan:
-    """One video to write, and everyone in it."""
+    """One video, and the people in it."""
 
     index: int
     stem: str
@@ -86,7 +86,7 @@ class VideoPlan:
 
     @property
     def clip_names(self) -> tuple[str, ...]:
-        """The annotated people: the video's own name, or with `_left` and `_right`."""
+        """The clips of the video: its name, or two with `_left` and `_right`."""
         suffixes = ("",) if len(self.levels) == 1 else ("_left", "_right")
         return tuple(self.stem + suffix for suffix in suffixes)
 
@@ -97,20 +97,17 @@ class VideoPlan:
 
 
 def plan_set(*, clips: int, seconds: float, seed: int) -> tuple[VideoPlan, ...]:
-    """The videos of a set in the order they are written; `clips` counts people in videos.
+    """The videos of a set, in order; a video of two people has two clips.
 
-    Raises `InputError` if no such set can be made.
+    Raises `InputError` if a number is out of range.
     """
     if clips < FEWEST_CLIPS:
         raise InputError(
-            f"clips is {clips}; it must be at least {FEWEST_CLIPS}, one to train on and one to "
-            "validate on: ask for more"
+            f"clips is {clips}; it must be at least {FEWEST_CLIPS}: one for training, "
+            "one for validation"
         )
     if not SHORTEST_S <= seconds <= LONGEST_S:
-        raise InputError(
-            f"seconds is {seconds}; a clip must last {SHORTEST_S:g} to {LONGEST_S:g} s: "
-            "ask for that"
-        )
+        raise InputError(f"seconds is {seconds}; it must be from {SHORTEST_S:g} to {LONGEST_S:g}")
     check_seed(seed)
     rng = stream(seed, RENDERED_BRANCH, 0)
     levels = iter([(float(v), float(a)) for v, a in clip_levels(rng, clips)])
@@ -134,26 +131,25 @@ def plan_set(*, clips: int, seconds: float, seed: int) -> tuple[VideoPlan, ...]:
 
 
 def _cases_and_splits(rng: np.random.Generator, clips: int) -> Iterator[tuple[Case, Split]]:
-    """Yield the case and split of each video: a third for validation, evenly spread, test last."""
+    """Yield the case and split of each video: validation evenly spread, test last."""
     n_val = max(1, round(clips * VAL_SHARE))
     n_train = max(1, min(round(clips * TRAIN_SHARE), clips - n_val))
     fixed = [case for case in CASES if case.people == 1 or clips >= PAIR_FROM]
     done = val_done = 0
-    while (left := n_train + n_val - done) > 0:
+    while (remaining := n_train + n_val - done) > 0:
         case = fixed.pop(0) if fixed else _random_case(rng)
         val_due = -(-(done + case.people) * n_val // (n_train + n_val))  # rounded up
-        must_train = case.train_only and left > n_val - val_done
+        must_train = case.train_only and remaining > n_val - val_done
         to_val = val_done < val_due and not must_train
         val_done += to_val * case.people
         done += case.people
         yield case, "val" if to_val else "train"
     for _ in range(clips - n_train - n_val):
-        case = _random_case(rng)
-        yield case, "test"
+        yield _random_case(rng), "test"
 
 
 def _random_case(rng: np.random.Generator) -> Case:
-    """A single person's video at the real set's rates."""
+    """A video of one person, with oddities as frequent as in Aff-Wild2."""
     return Case(
         rate=RATES[rng.choice(len(RATES), p=RATE_SHARES)],
         variable=bool(rng.random() < VARIABLE_SHARE),
@@ -165,7 +161,7 @@ def _random_case(rng: np.random.Generator) -> Case:
 
 
 def _stem(rng: np.random.Generator, style: NameStyle, number: int, size_px: tuple[int, int]) -> str:
-    """A name in one of the real set's styles; the frame rate in it is not to be relied on."""
+    """A name in one of the styles of Aff-Wild2; as there, the frame rate in it may be wrong."""
     if style == "N":
         return str(number)
     if style == "N-fps-WxH":

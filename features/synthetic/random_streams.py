@@ -1,4 +1,4 @@
-"""The tree of random streams: every random number of this package comes from a named branch.
+"""The random streams of the synthetic data: every random number comes from a named branch.
 
 A rendered set draws from `RENDERED_BRANCH`, the training of the small encoders from
 `ENCODER_BRANCH`, so that the two share no subject and no trajectory
@@ -10,17 +10,17 @@ import numpy as np
 from features.errors import InputError
 
 RENDERED_BRANCH = 0  # first spawn key of every rendered set
-ENCODER_BRANCH = 1  # first spawn key of everything the small encoders see
-SEED_LIMIT = 2**63  # below it a seed never reaches the spawn key's own words of entropy
+ENCODER_BRANCH = 1  # first spawn key of the training data of the small encoders
+SEED_LIMIT = 2**63  # a smaller seed cannot collide with the words of a spawn key
 
 
 def check_seed(seed: int) -> None:
-    """Return if the seed can be used; else raise `InputError`."""
+    """Raise `InputError` if the seed is out of range."""
     if not 0 <= seed < SEED_LIMIT:
-        raise InputError(f"seed is {seed}; it must be at least 0 and below 2**63: give another")
+        raise InputError(f"seed is {seed}; it must be at least 0 and below 2**63")
 
 
 def stream(seed: int, branch: int, *key: int) -> np.random.Generator:
-    """The generator of one leaf: the same for the same address, independent of all others."""
+    """The generator of a branch and key, independent of all others."""
     check_seed(seed)
     return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(branch, *key)))

@@ -14,7 +14,7 @@ from features.synthetic.trajectory import GRID_HZ, grid_steps, smooth_noise
 LIGHT_SD = 0.10  # of brightness over a clip: never a function of V or A
 LIGHT_TAU_S = 2.0
 TINT = 0.06  # largest relative change of a colour channel by the lamp
-SIDE_LIGHT = 0.35  # largest fall of light across the picture
+SIDE_LIGHT = 0.35  # largest relative change of light across the image
 CAMERA_SD = (1.0, 4.0)  # grey levels of the sensor's noise
 BANK_PX = 48  # the noise is cut from a larger piece at a new place in each frame
 SPAN_HALF_HEIGHTS = 1.9  # half the width of the region that is redrawn in each frame
@@ -25,14 +25,14 @@ class Scene:
     """What stays constant over one clip, and the variation of its light."""
 
     backdrop: Image.Image
-    """At twice the picture's size."""
+    """At `SUPERSAMPLE` times the size of the image."""
     still: Image.Image
     light: Float32[np.ndarray, "H W 3"]
     level: Float64[np.ndarray, "T"]
     """Brightness on the grid."""
     noise: Int16[np.ndarray, "H2 W2 3"]
     homes_px: tuple[tuple[float, float], ...]
-    """Resting place of each head, from left to right."""
+    """Resting position of each head, from left to right."""
     half_heights_px: tuple[float, ...]
 
     def frame(

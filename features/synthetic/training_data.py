@@ -1,7 +1,7 @@
 """Training data of the small encoders: drawn faces with captions, voices with tags.
 
-All of it comes from `ENCODER_BRANCH`, chunk by chunk, so chunks can be drawn by several
-processes, and whole chunks (hence whole subjects) be held out.
+It is drawn from `ENCODER_BRANCH` in chunks, each with its own subjects, so that processes can draw
+chunks in parallel and whole chunks can be used for evaluation.
 """
 
 import io
@@ -34,12 +34,12 @@ from features.synthetic.voice import SYNTH_HZ, plan_speech, synthesise
 FACES, AUDIO = 0, 1  # second spawn key
 SUBJECTS_PER_CHUNK, FACES_PER_SUBJECT = 50, 8
 VOICES_PER_CHUNK, WINDOWS_PER_VOICE = 24, 3
-FELT_SD = 1.15  # wider than life, so that the rare corners are learned too
-CUE_NOISE_SD = 0.75  # of each cue about what is felt: parts are seen apart from each other
+FELT_SD = 1.15  # more than 1, so that rare feelings are learned, too
+CUE_NOISE_SD = 0.75  # of each cue, so that the parts of a face vary independently
 BLINK_SHARE, HAND_SHARE = 0.06, 0.04  # of pictures
 TURN_SDS = np.array([0.16, 0.09, 0.08])  # of yaw, pitch and roll, radians
-TAG_SHARPNESS = 2.5  # of a tag's probability in its score
-STEP_SPAN_S = 0.5  # a tag speaks of this much sound around its step
+TAG_SHARPNESS = 2.5  # slope of a tag's log odds with its score
+STEP_SPAN_S = 0.5  # duration of the sound around a step that its tags describe
 
 Chunk = TypeVar("Chunk")
 
@@ -65,7 +65,7 @@ class TaggedAudio:
 
 
 def face_chunk(seed: int, chunk: int, side_px: int) -> CaptionedFaces:
-    """One chunk of faces, each brought to `side_px` as CLIP's own preprocessing does it."""
+    """The faces of one chunk, each resized to `side_px` as in CLIP's preprocessing."""
     rng = stream(seed, ENCODER_BRANCH, FACES, chunk)
     rows: list[tuple[np.ndarray, np.ndarray, np.ndarray, Caption]] = []
     for _ in range(SUBJECTS_PER_CHUNK):
@@ -85,7 +85,7 @@ def face_chunk(seed: int, chunk: int, side_px: int) -> CaptionedFaces:
 def _captioned_face(
     rng: np.random.Generator, face: Face, side_px: int
 ) -> tuple[UInt8[np.ndarray, "H W 3"], Int8[np.ndarray, "P"], Float64[np.ndarray, "2"], Caption]:
-    """One crop of a face, with its levels, what is felt, and a caption."""
+    """One crop of a face, with its levels, V and A, and a caption."""
     weights = np.array(list(FACE_WEIGHTS.values()))
     unit = weights / np.linalg.norm(weights, axis=1, keepdims=True)
     felt_va = rng.normal(0, FELT_SD, 2)
@@ -101,13 +101,13 @@ def _captioned_face(
         face, look, (yaw, pitch, roll), shade((0, 0, 0), 0.0, wall), rng.normal(0, 0.025, 3)
     )
     levels = part_levels(cues, jaw_opening(look), open_share)
-    return _photographed(rng, pixels, side_px), levels, felt_va, write_caption(rng, levels, felt_va)
+    return _photograph(rng, pixels, side_px), levels, felt_va, write_caption(rng, levels, felt_va)
 
 
-def _photographed(
+def _photograph(
     rng: np.random.Generator, pixels: UInt8[np.ndarray, "112 112 3"], side_px: int
 ) -> UInt8[np.ndarray, "H W 3"]:
-    """The crop in some light, through a camera and a jpg, resized as CLIP does it."""
+    """The crop with random light and camera noise, after JPEG compression and resizing."""
     side = np.linspace(-0.5, 0.5, pixels.shape[1])[None, :, None]
     lit = pixels * (rng.uniform(0.7, 1.15) * (1 + rng.uniform(-0.35, 0.35) * side))
     lit += rng.normal(0, rng.uniform(0.5, 4.0), pixels.shape)
@@ -118,7 +118,7 @@ def _photographed(
 
 
 def audio_chunk(seed: int, chunk: int, seconds: float, steps_s: tuple[float, ...]) -> TaggedAudio:
-    """One chunk of windows of sound, tagged at the given times from each window's start."""
+    """The windows of sound of one chunk, tagged at times from the start of each window."""
     rng = stream(seed, ENCODER_BRANCH, AUDIO, chunk)
     samples, tags = [], []
     for _ in range(VOICES_PER_CHUNK):
@@ -133,7 +133,7 @@ def audio_chunk(seed: int, chunk: int, seconds: float, steps_s: tuple[float, ...
         around = replace(DEFAULT_DIFFICULTY, music_share=float(music))
         sound = synthesise(rng, cues, speech, voice, n_samples)
         sound = sound + background_audio(rng, n_samples, around)
-        near = partial(_averaged, span=int(STEP_SPAN_S * GRID_HZ))
+        near = partial(_moving_average, span=int(STEP_SPAN_S * GRID_HZ))
         scores = tag_scores(
             near(cues),
             near(trajectory.standard()),
@@ -150,14 +150,14 @@ def audio_chunk(seed: int, chunk: int, seconds: float, steps_s: tuple[float, ...
     return TaggedAudio(samples=np.stack(samples), tags=np.stack(tags))
 
 
-def _averaged(track: Float64[np.ndarray, "T K"], span: int) -> Float64[np.ndarray, "T K"]:
-    """Each column averaged over `span` grid steps around each step."""
+def _moving_average(track: Float64[np.ndarray, "T K"], span: int) -> Float64[np.ndarray, "T K"]:
+    """The average of each column over `span` grid steps around each step."""
     kernel = np.ones(span) / span
     return np.stack([np.convolve(column, kernel, "same") for column in track.T], axis=1)
 
 
 def draw_chunks(draw: Callable[[int], Chunk], n_chunks: int, workers: int) -> list[Chunk]:
-    """The chunks in order, drawn by several processes."""
+    """The chunks in order, drawn by `workers` processes."""
     if workers == 1:
         return [draw(chunk) for chunk in range(n_chunks)]
     spawn = multiprocessing.get_context("spawn")
@@ -166,7 +166,7 @@ def draw_chunks(draw: Callable[[int], Chunk], n_chunks: int, workers: int) -> li
 
 
 def join_faces(chunks: list[CaptionedFaces]) -> CaptionedFaces:
-    """One set of pictures from many."""
+    """The faces of all chunks, in order."""
     return CaptionedFaces(
         pixels=np.concatenate([chunk.pixels for chunk in chunks]),
         levels=np.concatenate([chunk.levels for chunk in chunks]),

@@ -11,8 +11,8 @@ PAD_S = 20.0  # drawn beyond the clip, so that the two ends of a trajectory are 
 
 VALENCE_MEAN, VALENCE_SD = 0.074, 0.402  # Aff-Wild2, 1.68 million training rows
 AROUSAL_MEAN, AROUSAL_SD = 0.297, 0.298
-# Standard normal quantiles and the values they become. Valence keeps to the middle more than a
-# normal does; arousal is above 1/3 in 39 % of rows and below -1/3 in 1.9 %.
+# Standard normal quantiles and the values they are mapped to. Valence is nearer to its middle than
+# a normal distribution; arousal is above 1/3 in 39 % of rows and below -1/3 in 1.9 %.
 NORMAL_KNOTS = np.array([-3.2, -2.075, -1.0, 0.0, 0.28, 1.0, 2.0, 3.2])
 VALENCE_KNOTS = np.array([-1.0, -0.84, -0.31, 0.07, 0.175, 0.475, 0.90, 1.0])
 AROUSAL_KNOTS = np.array([-0.70, -0.333, 0.02, 0.252, 0.333, 0.635, 0.95, 1.0])
@@ -55,9 +55,8 @@ def smooth_noise(rng: np.random.Generator, n_steps: int, tau_s: float) -> Float6
     n_drawn = n_steps + int(PAD_S * GRID_HZ)
     hz = np.fft.rfftfreq(n_drawn, 1 / GRID_HZ)
     gain = 1 / (1 + (2 * np.pi * hz * tau_s) ** 2)
-    gain[0] = (
-        0 if tau_s * 8 > PAD_S else gain[0]
-    )  # a slow process must not shift the mean of the clip
+    if tau_s * 8 > PAD_S:
+        gain[0] = 0  # a slow process must not shift the mean of the clip
     power = (2 * np.sum(gain**2) - gain[0] ** 2) / n_drawn
     drawn = np.fft.irfft(np.fft.rfft(rng.standard_normal(n_drawn)) * gain, n_drawn)
     return drawn[:n_steps] / np.sqrt(power)

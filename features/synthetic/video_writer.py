@@ -17,7 +17,7 @@ SOUND_HZ = SYNTH_HZ * UPSAMPLE
 AAC_SAMPLES = 1024  # in one frame of AAC
 SOUND_BITS_PER_S = 64_000
 VARIABLE_TICKS_HZ = 30_000  # clock of a video whose frame rate varies
-HELD_SHARE, HELD_MOST = 0.08, 3  # frames that a variable camera holds for longer, and how long
+HELD_SHARE, HELD_MOST = 0.08, 3  # share of frames that last longer at a variable rate; most steps
 TICK_JITTER = 120  # ticks, 4 ms
 X264 = {"preset": "superfast", "crf": "25", "threads": "1"}
 
@@ -28,25 +28,27 @@ def tick_s(plan: VideoPlan) -> Fraction:
 
 
 def frame_ticks(plan: VideoPlan, seed: int) -> np.ndarray:
-    """When each frame is shown, in ticks of the video's clock; the first at 0."""
+    """The presentation time of each frame in ticks of the video's clock, from 0."""
     if not plan.case.variable:
         return np.arange(round(plan.seconds * plan.case.rate))
     rng = stream(seed, RENDERED_BRANCH, 1, plan.index, 3)
     step = VARIABLE_TICKS_HZ / plan.case.rate
     n_drawn = int(plan.seconds * plan.case.rate)
-    held = np.where(rng.random(n_drawn) < HELD_SHARE, rng.integers(2, HELD_MOST + 1, n_drawn), 1)
-    steps = np.round(held * float(step)).astype(int) + rng.integers(0, TICK_JITTER, n_drawn)
+    durations = np.where(
+        rng.random(n_drawn) < HELD_SHARE, rng.integers(2, HELD_MOST + 1, n_drawn), 1
+    )
+    steps = np.round(durations * float(step)).astype(int) + rng.integers(0, TICK_JITTER, n_drawn)
     ticks = np.concatenate([[0], np.cumsum(steps)[:-1]])
     return ticks[ticks < plan.seconds * VARIABLE_TICKS_HZ]
 
 
 def frame_times_s(plan: VideoPlan, seed: int) -> Float64[np.ndarray, "T"]:
-    """Presentation time of each frame."""
+    """The presentation time of each frame in seconds."""
     return frame_ticks(plan, seed) * float(tick_s(plan))
 
 
 class VideoFile:
-    """A context in which the frames of one plan are written; sound follows their time."""
+    """Context manager that writes the frames of one video, and its sound up to their times."""
 
     def __init__(self, path: Path, plan: VideoPlan, sound: Float32[np.ndarray, "S"] | None) -> None:
         width, height = plan.size_px
@@ -82,7 +84,7 @@ class VideoFile:
         self._out.close()
 
     def write(self, pixels: UInt8[np.ndarray, "H W 3"], time_s: float) -> None:
-        """The next frame, shown at a time; the sound up to it goes along."""
+        """Write the next frame, presented at `time_s`, and the sound up to that time."""
         frame = av.VideoFrame.from_ndarray(pixels, format="rgb24")
         frame.pts = round(time_s / self._tick_s)
         frame.time_base = self._tick_s
@@ -90,7 +92,7 @@ class VideoFile:
         self._write_sound(time_s)
 
     def _write_sound(self, until_s: float) -> None:
-        """What sound there is up to a time, in whole frames of AAC but for the last."""
+        """Write the sound up to a time, in frames of `AAC_SAMPLES`."""
         if self._audio is None:
             return
         while self._sent < len(self._sound) and self._sent < until_s * SOUND_HZ:
@@ -104,7 +106,7 @@ class VideoFile:
 
 
 def _upsample(sound: Float32[np.ndarray, "S"]) -> Float32[np.ndarray, "S3"]:
-    """The same sound at SOUND_HZ, without overload."""
+    """The sound at `SOUND_HZ`, clipped below full scale."""
     n = len(sound) * UPSAMPLE
     fine = np.fft.irfft(np.fft.rfft(sound), n) * UPSAMPLE
     return np.clip(fine, -0.98, 0.98).astype(np.float32)

@@ -1,7 +1,7 @@
 """A synthetic voice: syllables and pauses, a glottal source, three formants.
 
-Everything that moves is planned on the grid of the course (`GRID_HZ`) and brought to samples by
-linear interpolation. The source is a sum of harmonics whose weights are the formants' gain.
+All parameters are on the grid of the trajectory (`GRID_HZ`), and interpolated linearly at the
+samples. The source is a sum of harmonics, weighted by the gain of the formants.
 """
 
 from dataclasses import dataclass
@@ -13,10 +13,10 @@ from features.synthetic.expression import VOICE_CUES
 from features.synthetic.identity import Voice
 from features.synthetic.trajectory import GRID_HZ
 
-SYNTH_HZ = 16_000  # nothing lies above its half; the files carry three times as many samples
+SYNTH_HZ = 16_000  # the files have three times as many samples
 N_HARMONICS = 36
 TOP_HZ = 7_000.0  # harmonics above it are left out
-SPEECH_LEVEL = 0.11  # root mean square of plain speech at rest, of full scale
+SPEECH_LEVEL = 0.11  # root mean square of neutral speech, of full scale
 BANDWIDTHS_HZ = np.array([90.0, 130.0, 200.0])
 VOWELS_HZ = np.array(
     [
@@ -50,7 +50,7 @@ SILENCE_S = (2.0, 4.0)
 
 @dataclass(frozen=True, slots=True)
 class Speech:
-    """What is said, on the grid: when there is voice, which vowel, how the melody goes."""
+    """Syllables, vowels and melody on the grid."""
 
     envelope: Float64[np.ndarray, "T"]
     """0 silent, 1 the middle of a syllable."""
@@ -62,7 +62,7 @@ class Speech:
 
 
 def plan_speech(rng: np.random.Generator, cues: Float64[np.ndarray, "T G"], voice: Voice) -> Speech:
-    """Phrases and pauses whose pace follows the tempo cue, with silent stretches between."""
+    """Random phrases and pauses whose pace follows the tempo cue, with longer silences."""
     n_steps = len(cues)
     tempo = cues[:, VOICE_CUES.index("tempo")]
     envelope, hiss, melody = np.zeros(n_steps), np.zeros(n_steps), np.zeros(n_steps)
@@ -75,14 +75,14 @@ def plan_speech(rng: np.random.Generator, cues: Float64[np.ndarray, "T G"], voic
         while at_s < min(phrase_end_s, seconds):
             pace = 1 + TEMPO_SHARE * tempo[min(int(at_s * GRID_HZ), n_steps - 1)]
             length_s = rng.uniform(0.8, 1.25) / (voice.tempo_hz * max(pace, 0.45))
-            here = (grid_s >= at_s) & (grid_s < at_s + length_s)
-            share = (grid_s[here] - at_s) / length_s
-            envelope[here] = np.sin(np.pi * share) ** 0.7 * rng.uniform(0.75, 1.0)
+            inside = (grid_s >= at_s) & (grid_s < at_s + length_s)
+            share = (grid_s[inside] - at_s) / length_s
+            envelope[inside] = np.sin(np.pi * share) ** 0.7 * rng.uniform(0.75, 1.0)
             if rng.random() < 0.5:
-                hiss[here] = rng.uniform(0.2, 1.0) * np.exp(-(((share - 0.06) / 0.12) ** 2))
-            formants_hz[here] = VOWELS_HZ[rng.integers(len(VOWELS_HZ))]
-            along = (grid_s[here] - phrase_s) / (phrase_end_s - phrase_s)
-            melody[here] = (1.4 * along - 0.7) + 0.3 * np.sin(2 * np.pi * share)
+                hiss[inside] = rng.uniform(0.2, 1.0) * np.exp(-(((share - 0.06) / 0.12) ** 2))
+            formants_hz[inside] = VOWELS_HZ[rng.integers(len(VOWELS_HZ))]
+            along = (grid_s[inside] - phrase_s) / (phrase_end_s - phrase_s)
+            melody[inside] = (1.4 * along - 0.7) + 0.3 * np.sin(2 * np.pi * share)
             at_s += length_s
         slow = 1 - TEMPO_SHARE * tempo[min(int(at_s * GRID_HZ), n_steps - 1)]
         at_s += rng.uniform(*PAUSE_S) * max(slow, 0.4)
@@ -102,7 +102,7 @@ def synthesise(
     voice: Voice,
     n_samples: int,
 ) -> Float32[np.ndarray, "S"]:
-    """The voice alone, at SYNTH_HZ, full scale 1."""
+    """The samples of the voice at `SYNTH_HZ`, full scale 1."""
     cue = dict(zip(VOICE_CUES, cues.T, strict=True))
     jitter = rng.normal(0, 0.12, len(cues))
     semitones = PITCH_SEMITONES * cue["pitch"] + jitter
@@ -134,7 +134,7 @@ def _harmonic_gains(
     smile_db: Float64[np.ndarray, "T"],
     formants_hz: Float64[np.ndarray, "T 3"],
 ) -> Float64[np.ndarray, "T H"]:
-    """Amplitude of each harmonic: tilt times resonances, of unit power where the tilt is -7 dB."""
+    """The amplitude of each harmonic: tilt times formants, normalised at a tilt of -7 dB."""
     number = np.arange(1, N_HARMONICS + 1)
     hz = f0_hz[:, None] * number  # (T, H)
     gain = 10 ** (tilt_db[:, None] * np.log2(number) / 20)
@@ -153,7 +153,7 @@ def _sum_of_harmonics(
     gains: Float64[np.ndarray, "T H"],
     grid: Float64[np.ndarray, "T"],
 ) -> Float64[np.ndarray, "S"]:
-    """Sum over k of gain_k sin(k phase), by the recurrence of sin((k + 1) x)."""
+    """The sum over k of gain_k sin(k phase), by the recurrence of sin((k + 1) x)."""
     sample = np.arange(len(phase))
     twice_cos = 2 * np.cos(phase)
     before, now = np.zeros_like(phase), np.sin(phase)

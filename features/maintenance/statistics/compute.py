@@ -32,12 +32,12 @@ from features.system.parallel import parallel_sum
 
 CLIPS_AT_LEAST = 16  # of a partition: dask needs a millisecond for each partition
 PARTITIONS_AT_MOST = 1024
-PAIRS = 10  # that are listed by default
+PAIRS = 10  # listed by default
 
 
 @dataclass(frozen=True, slots=True)
 class Partition:
-    """Some clips of a feature set, which one thread reads one after the other."""
+    """Clips of a feature set that one thread reads in order."""
 
     first: int
     """Index of the first of them in all clips of the set."""
@@ -60,7 +60,7 @@ def statistics(
     `InputError` if there is no store, if it has no feature set, or if it lacks one of `sets`.
     """
     if n_pairs < 0:
-        raise InputError(f"pairs = {n_pairs}: how many to list, 0 or more")
+        raise InputError(f"pairs = {n_pairs}: it must be 0 or more")
     store = FeatureStore.open(path)
     specs = _select_sets(store, sets)
     listed = None if manifest is None else [clip.id for clip in read_manifest(manifest).clips]
@@ -73,12 +73,11 @@ def statistics(
 
 
 def _select_sets(store: FeatureStore, names: Collection[str]) -> dict[str, FeatureSpec]:
-    """Return the specs of the named feature sets, or of all if `names` is empty."""
     specs = store.feature_sets()
     if not specs:
         raise InputError(
             f"{store.backend.path()} has no feature set yet; "
-            "`vaflow run extract-features` makes them"
+            "`vaflow run extract-features` creates them"
         )
     for name in names:
         if name not in specs:

@@ -1,4 +1,4 @@
-"""Mean, standard deviation and range of rows by dimension, as sums that add up in any order."""
+"""Mean, standard deviation and range of rows by dimension, as sums."""
 
 from dataclasses import dataclass
 
@@ -10,8 +10,8 @@ from jaxtyping import Float16, Float64
 class RowStatistics:
     """The moments of some rows; a monoid under `+`.
 
-    Squared deviations are merged as by Chan, Golub and LeVeque (1983), so that a narrow dimension
-    far from zero keeps its digits.
+    Squared deviations are merged as in Chan, Golub and LeVeque (1983), which is accurate if a
+    dimension has a small variance and a large mean.
     """
 
     n: int

@@ -16,12 +16,12 @@ from features.clip import Track
 from features.errors import LaterVersion, StoreError
 from features.maintenance.statistics.moments import RowStatistics
 from features.store.backend import StoreBackend
-from features.store.commit import Commit, read_commit
+from features.store.commit import read_commit
 from features.store.layout import METADATA
 from features.store.record import open_arrays
 from features.timeline import extend_times
 
-# what a record may raise that is not as committed, or not written by vaflow
+# what may be raised for a record that is not as committed, or not written by vaflow
 DAMAGE = (StoreError, LaterVersion, ValueError, KeyError, OSError)
 ATTEMPTS = 2  # a writer may replace a record while it is read
 
@@ -93,7 +93,6 @@ def scan_records(
 
 
 def _scan_record(backend: StoreBackend, set_name: str, clip: str, width: int) -> SetSummary:
-    """Return the sums over one record, sound or damaged."""
     name, what = f"{set_name}/{clip}", ""
     for _ in range(ATTEMPTS):
         folder = ""
@@ -111,7 +110,12 @@ def _read_record(folder: Path, clip: str, width: int) -> SetSummary:
     commit = read_commit(folder)
     if commit is None:
         raise StoreError(f"{METADATA} is missing: the folder is no record")
-    arrays = _verified_arrays(folder, commit, width)
+    arrays = open_arrays(folder, commit, hash_chunks=True)
+    n_numbers = arrays["values"].shape[1]
+    if n_numbers != width:
+        raise StoreError(
+            f"its rows have {n_numbers} numbers, those of the set's first clip {width}"
+        )
     time_s, valid = (np.asarray(arrays[name][...]) for name in ("time_s", "valid"))
     durations_s = _row_durations_s(time_s)
     moments, n_not_finite = _moments(arrays["values"], time_s, valid)
@@ -130,23 +134,12 @@ def _read_record(folder: Path, clip: str, width: int) -> SetSummary:
     )
 
 
-def _verified_arrays(folder: Path, commit: Commit, width: int) -> dict[str, zarr.Array]:
-    """Return the arrays of a record after comparing every byte with the commit."""
-    arrays = open_arrays(folder, commit, hash_chunks=True)
-    n_numbers = arrays["values"].shape[1]
-    if n_numbers != width:
-        raise StoreError(
-            f"its rows have {n_numbers} numbers, those of the set's first clip {width}"
-        )
-    return arrays
-
-
 def _moments(
     values: zarr.Array, time_s: Float64[np.ndarray, "T"], valid: Bool[np.ndarray, "T"]
 ) -> tuple[RowStatistics, int]:
     """Return the moments of the valid rows and the number of values that are not finite.
 
-    If any value is not finite, the moments are without meaning.
+    If a value is not finite, the moments are meaningless.
     """
     moments, n_not_finite = RowStatistics.none(values.shape[1]), 0
     for start in range(0, len(valid), values.chunks[0]):

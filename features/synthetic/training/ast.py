@@ -1,4 +1,4 @@
-"""The small AST: a spectrogram transformer that learns from synthetic voices with tags."""
+"""The small AST, trained on synthetic voices with tags."""
 
 import logging
 from dataclasses import dataclass
@@ -23,14 +23,14 @@ log = logging.getLogger(__name__)
 AST_NAME = "vaflow-ast-small"
 WIDTH, LAYERS, HEADS, HIDDEN = 128, 3, 4, 384
 WINDOW_FRAMES, MEL_BINS = 320, 128
-PATCH, STRIDE = 16, 10  # in frames and in bands, as in the large AST
-AST_HOP_S, AST_WINDOW_S = 0.010, 0.025  # of the spectrogram, as AST was trained
+PATCH, STRIDE = 16, 10  # in frames and in bands, as in the published AST
+AST_HOP_S, AST_WINDOW_S = 0.010, 0.025  # of the spectrogram, as in the published AST
 SOUND_CHUNKS = 90  # of 72 windows
 AST_EPOCHS, AST_BATCH, AST_RATE = 3, 16, 1e-3
 
 
 def ast_config() -> ASTConfig:
-    """The small AST; patches and strides are the large one's."""
+    """The config of the small AST, with the patches and strides of the published one."""
     return ASTConfig(
         hidden_size=WIDTH,
         num_hidden_layers=LAYERS,
@@ -45,64 +45,63 @@ def ast_config() -> ASTConfig:
 
 
 def step_centres_s() -> tuple[float, ...]:
-    """Time of each step of the AST from its window's start."""
+    """The time of the centre of each step, from the start of its window."""
     n_steps = (WINDOW_FRAMES - PATCH) // STRIDE + 1
     middle = (PATCH - 1) / 2 * AST_HOP_S + AST_WINDOW_S / 2
     return tuple(middle + i * STRIDE * AST_HOP_S for i in range(n_steps))
 
 
 def step_features(model: ASTModel, inputs: Float[Tensor, "B W M"]) -> Float[Tensor, "B T D"]:
-    """What stage one stores of each window: patches averaged over frequency, one row per step."""
+    """The patches of each window averaged over frequency: the rows that stage one stores."""
     n_bands = (inputs.shape[2] - PATCH) // STRIDE + 1
     patches = model(inputs).last_hidden_state[:, 2:]  # two special tokens come first
     return patches.unflatten(1, (n_bands, -1)).mean(dim=1)
 
 
 @dataclass(frozen=True, slots=True)
-class Heard:
-    """Windows of sound as the extractor hears them, not yet normalised, with their tags."""
+class TaggedWindows:
+    """Spectrograms of windows of sound, not normalised, with their tags."""
 
     spectrograms: Float16[Tensor, "N W M"]
     tags: Int8[np.ndarray, "N T K"]
 
 
-def heard_chunk(seed: int, chunk: int) -> Heard:
-    """One chunk of windows through the extractor itself."""
+def window_chunk(seed: int, chunk: int) -> TaggedWindows:
+    """The windows of one chunk, as the feature extractor returns them."""
     raw = ASTFeatureExtractor(do_normalize=False, max_length=WINDOW_FRAMES, num_mel_bins=MEL_BINS)
     sounds = audio_chunk(seed, chunk, WINDOW_FRAMES * AST_HOP_S, step_centres_s())
     rows = [
         raw(samples, sampling_rate=SYNTH_HZ, return_tensors="pt")["input_values"]
         for samples in sounds.samples
     ]
-    return Heard(torch.cat(rows).half(), sounds.tags)
+    return TaggedWindows(torch.cat(rows).half(), sounds.tags)
 
 
-def _joined(chunks: list[Heard]) -> Heard:
-    """One set of windows from many."""
-    return Heard(
+def _join(chunks: list[TaggedWindows]) -> TaggedWindows:
+    return TaggedWindows(
         spectrograms=torch.cat([chunk.spectrograms for chunk in chunks]),
         tags=np.concatenate([chunk.tags for chunk in chunks]),
     )
 
 
 def train_ast(folder: Path, seed: int, workers: int) -> tuple[Path, dict[str, float]]:
-    """Write the small AST and its extractor; return its weights and what was measured."""
-    chunks = draw_chunks(partial(heard_chunk, seed), SOUND_CHUNKS, workers)
-    n_held = round(HELD_OUT * SOUND_CHUNKS)
-    seen, held = _joined(chunks[:-n_held]), _joined(chunks[-n_held:])
-    plain = seen.spectrograms.float()
-    mean, std = round(plain.mean().item(), 4), round(plain.std().item(), 4)
+    """Train the small AST, write it and its extractor; return the weights' path and metrics."""
+    chunks = draw_chunks(partial(window_chunk, seed), SOUND_CHUNKS, workers)
+    n_test = round(HELD_OUT * SOUND_CHUNKS)
+    train, test = _join(chunks[:-n_test]), _join(chunks[-n_test:])
+    spectrograms = train.spectrograms.float()
+    mean, std = round(spectrograms.mean().item(), 4), round(spectrograms.std().item(), 4)
     extractor = ASTFeatureExtractor(
         mean=mean, std=std, max_length=WINDOW_FRAMES, num_mel_bins=MEL_BINS
     )
-    log.info("%d windows to learn from", len(plain))
+    log.info("%d windows for training", len(spectrograms))
     torch.manual_seed(seed)
     model = ASTModel(ast_config())
     tagger = nn.Linear(model.config.hidden_size, len(TAGS))
-    normal = (plain - mean) / (2 * std)
-    fit_ast(model, tagger, normal, seen.tags, stream(seed, ENCODER_BRANCH, 3))
-    unseen = (held.spectrograms.float() - mean) / (2 * std)
-    measured = measure_ast(model, tagger, unseen, held.tags)
+    inputs = (spectrograms - mean) / (2 * std)
+    fit_ast(model, tagger, inputs, train.tags, stream(seed, ENCODER_BRANCH, 3))
+    test_inputs = (test.spectrograms.float() - mean) / (2 * std)
+    measured = measure_ast(model, tagger, test_inputs, test.tags)
     model.half().save_pretrained(folder / AST_NAME)
     extractor.save_pretrained(folder / AST_NAME)
     return folder / AST_NAME / "model.safetensors", measured
@@ -115,7 +114,7 @@ def fit_ast(
     tags: Int8[np.ndarray, "N T K"],
     rng: np.random.Generator,
 ) -> None:
-    """Learn which tags fit each step."""
+    """Train the model and the tagger to predict the tags of each step."""
     parameters = [*model.parameters(), *tagger.parameters()]
     optimiser = torch.optim.AdamW(parameters, lr=AST_RATE, weight_decay=WEIGHT_DECAY)
     rates = schedule(optimiser, AST_EPOCHS * (len(inputs) // AST_BATCH))
@@ -124,8 +123,8 @@ def fit_ast(
         losses = []
         for rows in batches(rng, len(inputs), AST_BATCH):
             logits = tagger(step_features(model, inputs[rows]))
-            truth = torch.from_numpy(tags[rows]).float()
-            loss = functional.binary_cross_entropy_with_logits(logits, truth)
+            targets = torch.from_numpy(tags[rows]).float()
+            loss = functional.binary_cross_entropy_with_logits(logits, targets)
             optimiser.zero_grad()
             loss.backward()
             nn.utils.clip_grad_norm_(parameters, 1.0)
@@ -142,7 +141,7 @@ def measure_ast(
     inputs: Float[Tensor, "N W M"],
     tags: Int8[np.ndarray, "N T K"],
 ) -> dict[str, float]:
-    """Share of tags guessed right on unseen subjects, and by always saying the likelier."""
+    """The share of tags predicted correctly, and that of the more frequent value of each tag."""
     model.eval()
     parts = inputs.split(AST_BATCH)
     logits = torch.cat([tagger(step_features(model, part)) for part in parts]).numpy()

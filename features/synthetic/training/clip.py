@@ -1,4 +1,4 @@
-"""The small CLIP: a ResNet tower and a text tower that learn from drawn faces with captions."""
+"""The small CLIP, a ResNet and a text transformer, trained on drawn faces with captions."""
 
 import json
 import logging
@@ -37,7 +37,7 @@ CLIP_MODEL: dict[str, Any] = {
 }
 PICTURE_CHUNKS = 70  # of 400 pictures
 CLIP_EPOCHS, CLIP_BATCH, CLIP_RATE = 7, 128, 2e-3
-FIT_SD = 0.6  # how far a face's feeling may lie from a caption's for the two to fit
+FIT_SD = 0.6  # scale of the V/A distance between face and caption at which they still fit
 
 
 def caption_fit(
@@ -46,20 +46,20 @@ def caption_fit(
     claims: Int8[np.ndarray, "B2 P"],
     feeling: Int64[np.ndarray, "B2"],
 ) -> Float32[np.ndarray, "B B2"]:
-    """How well caption j fits picture i, 0..1, so that no true caption counts as a wrong one.
+    """How well caption j fits picture i, 0 to 1, so that no true caption is a negative.
 
-    A claim that the picture does not bear out makes it 0; a feeling weighs by its distance.
+    It is 0 if a claim is wrong, and falls with the V/A distance of the feelings.
     """
     wrong = (claims[None] != UNSAID) & (claims[None] != levels[:, None])  # (B, B2, P)
-    place = FEELING_VA[feeling]  # the last place stands in where no feeling is said
-    squared = ((felt_va[:, None] - place[None]) ** 2).sum(axis=2)
+    caption_va = FEELING_VA[feeling]  # not used if the caption names no feeling (index -1)
+    squared = ((felt_va[:, None] - caption_va[None]) ** 2).sum(axis=2)
     near = np.where(feeling[None] == UNSAID, 1.0, np.exp(-squared / (2 * FIT_SD**2)))
     return (near * ~wrong.any(axis=2)).astype(np.float32)
 
 
 def text_features(model: open_clip.CLIP, tokens: Int64[Tensor, "N L"]) -> Float[Tensor, "N D"]:
-    """Unit text embeddings of tokens cut after the longest text; exact, as attention is causal."""
-    tower: Any = model  # open_clip gives its parts no types
+    """Unit text embeddings; padding is cut off, which is exact since attention is causal."""
+    tower: Any = model  # open_clip does not annotate these attributes
     length = int((tokens != 0).sum(dim=1).max())
     tokens = tokens[:, :length]
     x = tower.token_embedding(tokens) + tower.positional_embedding[:length]
@@ -69,34 +69,34 @@ def text_features(model: open_clip.CLIP, tokens: Int64[Tensor, "N L"]) -> Float[
 
 
 def normalised(pixels: np.ndarray) -> Float[Tensor, "N 3 H W"]:
-    """Pixels as CLIP wants them: channels first, about CLIP's own mean."""
+    """Pixels as CLIP's input: channels first, normalised with CLIP's mean and deviation."""
     mean, std = (
         torch.tensor(values).view(1, 3, 1, 1)
         for values in (open_clip.OPENAI_DATASET_MEAN, open_clip.OPENAI_DATASET_STD)
     )
-    channels_first = torch.from_numpy(pixels).permute(0, 3, 1, 2)  # (N, 3, H, W), as it lies
+    channels_first = torch.from_numpy(pixels).permute(0, 3, 1, 2)  # (N, 3, H, W), not contiguous
     return (channels_first.float() / 255 - mean) / std
 
 
 def train_clip(folder: Path, seed: int, workers: int) -> tuple[Path, dict[str, float]]:
-    """Write the small CLIP and its model config; return its weights and what was measured."""
+    """Train the small CLIP, write it and its config; return the weights' path and metrics."""
     draw = partial(face_chunk, seed, side_px=SIDE_PX)
     chunks = draw_chunks(draw, PICTURE_CHUNKS, workers)
-    n_held = round(HELD_OUT * PICTURE_CHUNKS)
-    seen, held = join_faces(chunks[:-n_held]), join_faces(chunks[-n_held:])
-    log.info("%d pictures to learn from", len(seen.texts))
+    n_test = round(HELD_OUT * PICTURE_CHUNKS)
+    train, test = join_faces(chunks[:-n_test]), join_faces(chunks[-n_test:])
+    log.info("%d pictures for training", len(train.texts))
     (folder / f"{CLIP_NAME}.json").write_text(json.dumps(CLIP_MODEL, indent=2) + "\n")
     torch.manual_seed(seed)
     model = open_clip.CLIP(**CLIP_MODEL).to(memory_format=torch.channels_last)
-    fit_clip(model, seen, stream(seed, ENCODER_BRANCH, 2))
+    fit_clip(model, train, stream(seed, ENCODER_BRANCH, 2))
     state = {name: value.half().contiguous() for name, value in model.state_dict().items()}
     path = folder / f"{CLIP_NAME}.safetensors"
     save_file(state, path)
-    return path, measure_clip(model, held)
+    return path, measure_clip(model, test)
 
 
-def fit_clip(model: open_clip.CLIP, seen: CaptionedFaces, rng: np.random.Generator) -> None:
-    """Learn to tell which captions fit which picture; every epoch says something else of each."""
+def fit_clip(model: open_clip.CLIP, faces: CaptionedFaces, rng: np.random.Generator) -> None:
+    """Train the model contrastively; every epoch draws new captions."""
     tokenize = open_clip.SimpleTokenizer()
     no_decay = [p for p in model.parameters() if p.ndim < 2 or p.shape[0] > 40_000]
     decay = [p for p in model.parameters() if not (p.ndim < 2 or p.shape[0] > 40_000)]
@@ -104,23 +104,25 @@ def fit_clip(model: open_clip.CLIP, seen: CaptionedFaces, rng: np.random.Generat
         [{"params": decay, "weight_decay": WEIGHT_DECAY}, {"params": no_decay, "weight_decay": 0}],
         lr=CLIP_RATE,
     )
-    rates = schedule(optimiser, CLIP_EPOCHS * (len(seen.texts) // CLIP_BATCH))
+    rates = schedule(optimiser, CLIP_EPOCHS * (len(faces.texts) // CLIP_BATCH))
     model.train()
     for epoch in range(CLIP_EPOCHS):
         losses = []
-        for rows in batches(rng, len(seen.texts), CLIP_BATCH):
+        for rows in batches(rng, len(faces.texts), CLIP_BATCH):
             captions = [
-                write_caption(rng, seen.levels[row], seen.felt_va[row].astype(np.float64))
+                write_caption(rng, faces.levels[row], faces.felt_va[row].astype(np.float64))
                 for row in rows
             ]
             fit = caption_fit(
-                seen.levels[rows],
-                seen.felt_va[rows],
+                faces.levels[rows],
+                faces.felt_va[rows],
                 np.stack([caption.claims for caption in captions]),
                 np.array([caption.feeling for caption in captions]),
             )
-            fit = torch.from_numpy(fit) + 0.1 * torch.eye(len(rows))  # its own is never all wrong
-            images = normalised(seen.pixels[rows])
+            fit = torch.from_numpy(fit) + 0.1 * torch.eye(
+                len(rows)
+            )  # its own caption is never wholly wrong
+            images = normalised(faces.pixels[rows])
             if rng.random() < 0.5:
                 images = images.flip(3)
             image = functional.normalize(model.encode_image(images), dim=-1)
@@ -141,11 +143,11 @@ def fit_clip(model: open_clip.CLIP, seen: CaptionedFaces, rng: np.random.Generat
 
 
 @torch.inference_mode()
-def measure_clip(model: open_clip.CLIP, held: CaptionedFaces) -> dict[str, float]:
-    """Zero-shot accuracy on subjects never seen: of each part, and of four plain feelings."""
+def measure_clip(model: open_clip.CLIP, faces: CaptionedFaces) -> dict[str, float]:
+    """The zero-shot accuracy for each part of the face, and for four feelings."""
     model.eval()
     tokenize = open_clip.SimpleTokenizer()
-    pixels = np.array_split(held.pixels, max(1, len(held.pixels) // CLIP_BATCH))
+    pixels = np.array_split(faces.pixels, max(1, len(faces.pixels) // CLIP_BATCH))
     image = torch.cat([model.encode_image(normalised(part)) for part in pixels])
     image = functional.normalize(image, dim=-1)
 
@@ -156,13 +158,13 @@ def measure_clip(model: open_clip.CLIP, held: CaptionedFaces) -> dict[str, float
     measured = {}
     for part, name in enumerate(PART_NAMES):
         low, _, high = PARTS[name]
-        sure = held.levels[:, part] != 1
-        right = choice([low, high])[sure] == (held.levels[sure, part] == 2)
-        measured[f"zero-shot {name}, low or high (chance about .5)"] = float(right.mean())
+        clear = faces.levels[:, part] != 1
+        correct = choice([low, high])[clear] == (faces.levels[clear, part] == 2)
+        measured[f"zero-shot {name}, low or high (chance about .5)"] = float(correct.mean())
     corners = {"sad": (-1, -1), "angry": (-1, 1), "peaceful": (1, -1), "thrilled": (1, 1)}
-    clear = (np.abs(held.felt_va) > 0.5).all(axis=1)
-    truth = [list(corners.values()).index((v, a)) for v, a in np.sign(held.felt_va[clear])]
-    found = choice([(f"a person who looks {word}",) for word in corners])[clear]
+    clear = (np.abs(faces.felt_va) > 0.5).all(axis=1)
+    truth = [list(corners.values()).index((v, a)) for v, a in np.sign(faces.felt_va[clear])]
+    predicted = choice([(f"a person who looks {word}",) for word in corners])[clear]
     name = f"zero-shot feeling, {' / '.join(corners)} (chance .25)"
-    measured[name] = float((found == truth).mean())
+    measured[name] = float((predicted == truth).mean())
     return measured

@@ -1,4 +1,4 @@
-"""What the training of both small encoders shares: the rate's course, and the order of rows."""
+"""Learning rate and batches, for the training of both small encoders."""
 
 import math
 from collections.abc import Iterator
@@ -7,13 +7,13 @@ import numpy as np
 import torch
 from jaxtyping import Int64
 
-WARM_UP = 0.08  # share of the steps over which the rate rises
+WARM_UP = 0.08  # share of the steps in which the learning rate rises
 WEIGHT_DECAY = 0.02
-HELD_OUT = 0.08  # share of the chunks, hence of the subjects, that are only measured on
+HELD_OUT = 0.08  # share of the chunks, hence of the subjects, for evaluation
 
 
 def schedule(optimiser: torch.optim.Optimizer, n_steps: int) -> torch.optim.lr_scheduler.LambdaLR:
-    """A rate that rises over the first steps and falls to nothing as a cosine."""
+    """A learning rate that rises linearly, then falls to 0 as a cosine."""
 
     def share(step: int) -> float:
         rise = min(1.0, (step + 1) / (WARM_UP * n_steps))
@@ -23,7 +23,7 @@ def schedule(optimiser: torch.optim.Optimizer, n_steps: int) -> torch.optim.lr_s
 
 
 def batches(rng: np.random.Generator, n_rows: int, size: int) -> Iterator[Int64[np.ndarray, "B"]]:
-    """The rows in random order, in full batches."""
+    """Yield the row indices of full batches, in random order."""
     order = rng.permutation(n_rows)
     for start in range(0, n_rows - size + 1, size):
         yield order[start : start + size]

@@ -1,8 +1,8 @@
 """Train the two small encoders of the demo on rendered faces and voices, and write their card.
 
-`python -m features.synthetic.training.train` writes the weights anew: a CLIP with a ResNet tower,
-learned from captions in plain words, and an AST, learned from sound tags. Each part draws from its
-own stream of the seed, leaves its own `*.measured.json` for the card, and can be trained alone.
+`python -m features.synthetic.training.train` writes the weights: a CLIP with a ResNet, trained on
+captions, and an AST, trained on sound tags. Each part has its own random stream, writes its own
+`*.measured.json` for the card, and can be trained alone.
 """
 
 import argparse
@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 
 WEIGHTS = Path(__file__).parents[2] / "encoders" / "weights"
 DEFAULT_SEED = 2026
-THREADS = 1  # another number adds in another order and gives other last digits
+THREADS = 1  # another number sums in another order, which changes the last digits
 PARTS: dict[str, Callable[[Path, int, int], tuple[Path, dict[str, float]]]] = {
     CLIP_NAME: train_clip,
     AST_NAME: train_ast,
@@ -30,7 +30,7 @@ PARTS: dict[str, Callable[[Path, int, int], tuple[Path, dict[str, float]]]] = {
 
 
 def train(name: str, folder: Path, seed: int, workers: int) -> None:
-    """Train one part, and put down what the card will say of it."""
+    """Train one part, and write its metrics for the card."""
     torch.set_num_threads(THREADS)
     path, measured = PARTS[name](folder, seed, workers)
     note = {
@@ -46,7 +46,7 @@ def train(name: str, folder: Path, seed: int, workers: int) -> None:
 
 
 def write_card(folder: Path) -> None:
-    """The card beside the weights, from what each part trained so far put down."""
+    """Write the card beside the weights, from the metrics of the parts trained so far."""
     lines = [CARD_HEAD]
     for path in (folder / f"{name}.measured.json" for name in PARTS):
         if not path.is_file():
@@ -85,7 +85,7 @@ valence or arousal was shown to either.
 
 
 def main() -> None:
-    """Train what is asked for, then write the card."""
+    """Train the chosen parts, then write the card."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seed", type=int, default=DEFAULT_SEED)
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))

@@ -106,7 +106,7 @@ def test_a_clip_that_is_left_out_has_its_reason(root, tmp_path):
     assert [clip.id for clip in indexed.clips] == ["10-60-64x64_left", "10-60-64x64_right", "7"]
     assert set(indexed.left_out) == {"ghost", "video3_1", "broken", "words", "un safe"}
     assert "'un safe' is not safe as a name" in indexed.left_out["un safe"]
-    assert "its video is not there" in indexed.left_out["ghost"]
+    assert "its video is missing" in indexed.left_out["ghost"]
     assert "20 rows, but 10 frames (+10); at most 3 apart" in indexed.left_out["video3_1"]
     assert "cannot be decoded" in indexed.left_out["broken"]
     assert "line 7: expected two numbers" in indexed.left_out["words"]
@@ -146,7 +146,7 @@ def test_each_oddity_that_leaves_no_clip_out_has_a_note(root, tmp_path):
     copy_video(root, "constant.mp4")
     indexed = AffWild2Config(root=root).index(tmp_path)
     notes = "\n".join(indexed.notes)
-    assert "7 is there 2 times" in notes
+    assert "7 exists 2 times" in notes
     assert "video without annotation: spare" in notes
     assert "crop folder without annotation: stranger" in notes
     assert "constant: every row has the same label; is it a placeholder?" in notes
@@ -160,7 +160,7 @@ def test_a_folder_without_the_data_set_and_an_unknown_kind_are_input_errors(tmp_
     (tmp_path / "empty").mkdir()
     with pytest.raises(InputError, match="holds no annotation: expected text files below"):
         AffWild2Config(root=tmp_path / "empty").index(tmp_path)
-    with pytest.raises(InputError, match="the manifest must lie in"):
+    with pytest.raises(InputError, match="the manifest must be in"):
         AffWild2Config(root=tmp_path / "empty").index(tmp_path / "elsewhere")
     with pytest.raises(InputError, match="data set 'affwild': .* expected tags: 'affwild2'"):
         dataset("affwild", tmp_path)

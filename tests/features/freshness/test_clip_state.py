@@ -96,7 +96,7 @@ def test_only_the_entries_that_are_listed_are_read(folder):
 def test_unreadable_media_leaves_a_record_stale_and_gives_the_reason_without_one(folder):
     found = state_in(folder, "a", GONE)
     assert (found.state, found.commit) == ("stale", state_in(folder, "a").commit)
-    assert found.reason.endswith("its media is not what they were made of: c.mp4 cannot be read")
+    assert found.reason.endswith("is no longer available: c.mp4 cannot be read")
     send_away(folder, "c")  # whether the entry is valid cannot be known
     found = state_in(folder, "c", GONE)
     assert (found.state, found.reason) == ("missing", "c.mp4 cannot be read")

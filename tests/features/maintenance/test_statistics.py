@@ -308,7 +308,7 @@ def test_a_missing_store_or_set_and_a_negative_number_are_input_errors(tmp_path)
         statistics(str(tmp_path / "s.zarr"))
     with pytest.raises(InputError, match="there is no feature store at"):
         statistics(str(tmp_path / "none.zarr"))
-    with pytest.raises(InputError, match="pairs = -1: how many to list, 0 or more"):
+    with pytest.raises(InputError, match="pairs = -1: it must be 0 or more"):
         statistics(str(tmp_path / "s.zarr"), n_pairs=-1)
 
 

@@ -77,7 +77,7 @@ def test_missing_media_is_named_in_the_reason(folder):
     (folder / "c.mp4").unlink()
     found = states(folder)
     assert found["a"][0] == "stale"
-    assert "its media is not what they were made of" in found["a"][1]
+    assert "media that it was extracted from is no longer available" in found["a"][1]
     assert found["c"][0] == "missing"
     assert "c.mp4 cannot be read" in found["c"][1]
     (folder / f"s.zarr/{SPEC.name}/a/zarr.json").write_text("{")

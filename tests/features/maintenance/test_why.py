@@ -83,7 +83,7 @@ def test_a_damaged_record_and_missing_media_have_their_reason(folder):
     (folder / "b.mp4").unlink()
     (found,) = why_in(folder, "b")
     assert (found.state, found.differences) == ("stale", ())
-    assert "its media is not what they were made of" in found.reason
+    assert "media that it was extracted from is no longer available" in found.reason
 
 
 def test_the_media_is_not_compared_with_a_feature_set_of_an_unknown_kind(folder):
@@ -99,7 +99,7 @@ def test_the_media_is_not_compared_with_a_feature_set_of_an_unknown_kind(folder)
 def test_an_unknown_clip_is_an_input_error(folder):
     with pytest.raises(InputError, match="has no clip 'z'"):
         why_in(folder, "z")
-    with pytest.raises(InputError, match="knows nothing of a clip 'z'; `vaflow ls"):
+    with pytest.raises(InputError, match="has no record of clip 'z'; `vaflow ls"):
         why_in(folder, "z", with_manifest=False)
     with pytest.raises(InputError, match="is no name of a clip"):
         why_in(folder, "../z", with_manifest=False)

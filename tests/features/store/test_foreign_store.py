@@ -132,7 +132,7 @@ def test_a_commit_that_names_files_elsewhere_is_refused(store, record, no_zarr, 
     files = {**store.commit(SPEC.name, "a").files, name: "0" * 64}
     recommit(record, files=files)
     assert state_of(store, "a", SOURCE)[0] == "corrupt"
-    with pytest.raises(StoreError, match="commits what no record of vaflow has"):
+    with pytest.raises(StoreError, match="is not the commit of a record"):
         store.read(SPEC.name, "a")
 
 
@@ -151,7 +151,7 @@ def test_a_commit_that_omits_a_file_is_refused(store, record, no_zarr, name):
 )
 def test_a_commit_with_wrong_types_is_refused(store, record, changes):
     recommit(record, **changes)
-    with pytest.raises(StoreError, match=f"commits what .*{next(iter(changes))}"):
+    with pytest.raises(StoreError, match=f"is not the commit .*{next(iter(changes))}"):
         store.commit(SPEC.name, "a")
 
 

@@ -240,8 +240,8 @@ def test_twelve_clips_hold_every_case():
     ("wrong", "message"),
     [
         ({"clips": 1}, "clips is 1; it must be at least 2"),
-        ({"seconds": 0.5}, "seconds is 0.5; a clip must last 1 to 3600 s"),
-        ({"seconds": float("nan")}, "seconds is nan; a clip must last 1 to 3600 s"),
+        ({"seconds": 0.5}, "seconds is 0.5; it must be from 1 to 3600"),
+        ({"seconds": float("nan")}, "seconds is nan; it must be from 1 to 3600"),
         ({"seed": -1}, "seed is -1; it must be at least 0"),
     ],
 )
@@ -277,14 +277,14 @@ def test_the_demo_refuses_a_set_that_is_not_its_own(tmp_path, capsys):
 
 def test_a_folder_that_exists_is_left_alone(tmp_path):
     (tmp_path / "mine").write_text("mine")
-    with pytest.raises(InputError, match="exists; a set is only written anew: remove it"):
+    with pytest.raises(InputError, match="exists, and a set needs a new folder; remove it"):
         render(tmp_path, clips=2, seconds=1.0, seed=0)
     assert (tmp_path / "mine").read_text() == "mine"
 
 
 def test_a_folder_that_cannot_be_made_is_named(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(InputError, match=r"file/set\.part cannot be made"):
+    with pytest.raises(InputError, match=r"file/set\.part cannot be created"):
         render(tmp_path / "file" / "set", clips=2, seconds=1.0, seed=0)
 
 

@@ -145,9 +145,7 @@ MEDIA = (
         1,
         "a.jpg: crops are named 00001.jpg",
     ),
-    Row(
-        "media gone, status", gone(A), STATUS, 1, "stale: c0 .*: its features are there, but its m"
-    ),
+    Row("media gone, status", gone(A), STATUS, 1, "stale: c0 .*: the media that it was "),
 )
 
 LABELS = (

@@ -244,5 +244,5 @@ def test_index_writes_a_manifest_and_reports(tmp_path, make_video, capsys):
     (folder / "4.txt").write_text("valence,arousal\n0.1,0.2\n")
     assert main(["index", "affwild2", str(tmp_path / "set"), "-o", output, "--json"]) == 1
     report = json.loads(capsys.readouterr().out)
-    assert report["left_out"] == {"4": "it is annotated, but its video is not there"}
+    assert report["left_out"] == {"4": "it is annotated, but its video is missing"}
     assert [clip.id for clip in read_manifest(tmp_path / "m.jsonl").clips] == ["3"]
