@@ -1,1 +1,1 @@
-"""What each part of a head is worth: rows that change one thing, over several seeds."""
+"""Ablations: variants of a head that change one thing, over several seeds."""

@@ -19,7 +19,7 @@ MARGIN_PX = 70
 
 
 def page(lines: Sequence[TableRow], val: PackedFeatures, subject_by_clip: Mapping[str, str]) -> str:
-    """The page. Equal input gives an equal page."""
+    """Return the page as HTML; equal input gives an equal page."""
     annotated = [clip for clip, span in val.spans() if bool(val.va_valid[span].any())]
     n_subjects = len({subject_by_clip[clip] for clip in annotated})
     drawn = [line for line in lines if line.to_default]

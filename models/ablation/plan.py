@@ -1,4 +1,4 @@
-"""The plan of an ablation: groups of variants, each of which changes something in the default."""
+"""The plan of an ablation: groups of variants that each change something in the default."""
 
 import re
 from collections.abc import Mapping
@@ -92,9 +92,9 @@ class AblationCase:
 
 
 def read_plan(name: str) -> Plan:
-    """The plan `name` in configs/ablations, or in the YAML file of that path.
+    """Return the plan `name` in configs/ablations, or in a YAML file.
 
-    Raises `InputError` if there is none or it is not valid.
+    Raises `InputError` if the plan is missing or not valid.
     """
     path = Path(name)
     if path.suffix not in (".yaml", ".yml"):
@@ -117,7 +117,7 @@ def read_plan(name: str) -> Plan:
 
 
 def ablation_cases(plan: Plan, head: AnyHeadConfig, train: TrainConfig) -> tuple[AblationCase, ...]:
-    """The default, then every variant; raises `InputError` if a variant is not a valid config.
+    """Return the default, then every variant; raises `InputError` if a variant is not valid.
 
     A variant with the config of the default, or of another variant of its group, is left out.
     """
@@ -174,7 +174,7 @@ def _merged(kept: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, An
 
 
 def _value(key: str, old: Any, new: Any) -> Any:
-    """The new value, completed by keys of the old one; of another kind, by those it has, too."""
+    """Return the new value with the missing keys of the old one, if its kind has them."""
     if not isinstance(old, dict) or not isinstance(new, dict):
         return new
     kind = new.get("kind", old.get("kind"))

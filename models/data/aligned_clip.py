@@ -21,18 +21,18 @@ from models.data.feature_sets import FeatureSets
 
 @dataclass(frozen=True, slots=True)
 class AlignedClip:
-    """One row per label row, or per frame of a clip without labels."""
+    """A clip with one row per label row, or per frame if it has no labels."""
 
     clip_id: str
     n_frames: int
-    """Before padding and trimming."""
+    """Frames before padding and trimming."""
     visual: Track
     audio: Track
-    """At the times of the visual track."""
+    """Audio track at the times of the visual track."""
     labels: Labels | None
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """The clip's part of each array of `PackedFeatures`, by name."""
+        """Return the clip's part of each array of `PackedFeatures`, by name."""
         n = len(self.visual.time_s)
         labels = self.labels or Labels(np.zeros((n, 2)), np.zeros(n, dtype=bool))
         return {
@@ -60,7 +60,7 @@ def check_clip_length(clip_id: str, n_rows: int, n_frames: int, max_length_misma
 def align_clips(
     sets: FeatureSets, labels: Mapping[str, Labels | None], max_length_mismatch: int
 ) -> Iterator[AlignedClip]:
-    """The clips that `labels` names, in its order, read from the store one by one.
+    """Yield the clips in `labels`, in its order, read from the store one by one.
 
     Raises `InputError` if label rows and frames of a clip differ by more than
     `max_length_mismatch`, and `StoreError` if a record cannot be read.
@@ -73,16 +73,15 @@ def align_clips(
         n_rows = len(item.va) if item else n_frames
         check_clip_length(clip_id, n_rows, n_frames, max_length_mismatch)
         if not sampling.is_every_frame:
-            frames = fill_between_samples(
-                frames, sampling.interval_s(typical_step_s(frames.time_s))
-            )
+            apart_s = sampling.interval_s(typical_step_s(frames.time_s))
+            frames = fill_between_samples(frames, apart_s)
         visual = pad_or_trim(frames, n_rows, max_length_mismatch)
         audio = interpolate_audio(sets.store.read(sets.audio.name, clip_id), visual.time_s)
-        found = visual.values.shape[1], audio.values.shape[1]
-        if found != (widths := widths or found):
+        actual = visual.values.shape[1], audio.values.shape[1]
+        if actual != (widths := widths or actual):
             raise StoreError(
-                f"clip {clip_id!r} has embeddings of {found[0]} and {found[1]} numbers, the clips "
-                f"before it of {widths[0]} and {widths[1]}; extract it again (`vaflow verify` "
-                "tells what is wrong with a store)"
+                f"clip {clip_id!r} has embeddings of {actual[0]} and {actual[1]} numbers, the "
+                f"clips before it of {widths[0]} and {widths[1]}; extract it again "
+                "(`vaflow verify` shows what is wrong with a store)"
             )
         yield AlignedClip(clip_id, n_frames, visual, audio, item)

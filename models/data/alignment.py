@@ -6,8 +6,8 @@ from jaxtyping import Float64
 from features.clip import Track
 from features.timeline import MAX_LENGTH_MISMATCH, extend_times
 
-ROWS_AT_ONCE = 256  # whose float32 copies stay in a core's cache: twice as fast as all at once
-SLACK = 1.5  # steps between neighbours: timestamps of a variable frame rate are uneven
+ROWS_AT_ONCE = 256  # their float32 copies fit into a core's cache: twice as fast as all at once
+SLACK = 1.5  # steps between neighbours, because a variable frame rate has uneven timestamps
 DEFAULT_STEP_S = 0.1  # of a track with a single step
 
 
@@ -21,7 +21,7 @@ def check_lengths(n_rows: int, n_frames: int, max_length_mismatch: int) -> None:
 
 
 def pad_or_trim(track: Track, n_rows: int, max_length_mismatch: int = MAX_LENGTH_MISMATCH) -> Track:
-    """The visual track with exactly `n_rows` rows.
+    """Return the visual track with exactly `n_rows` rows.
 
     Rows beyond the last frame repeat its embedding, each a median step later; frames beyond the
     last row are dropped. Raises `ValueError` as `check_lengths` does.
@@ -36,16 +36,15 @@ def pad_or_trim(track: Track, n_rows: int, max_length_mismatch: int = MAX_LENGTH
 
 
 def interpolate_audio(track: Track, at_s: Float64[np.ndarray, "N"]) -> Track:
-    """The audio track at the given times, linear between the centres of its steps.
+    """Return the audio track at the given times, interpolated between the centres of its steps.
 
-    Up to one step before the first centre and after the last one their values are repeated. A row
+    Up to one step before the first centre and after the last one, their values are repeated. A row
     farther out, or next to a centre that is not valid, is invalid and 0.
     """
     n_steps, width = track.values.shape
+    values = np.zeros((len(at_s), width), np.float16)
     if not n_steps:
-        return Track(
-            np.zeros((len(at_s), width), np.float16), at_s, np.zeros(len(at_s), dtype=bool)
-        )
+        return Track(values, at_s, np.zeros(len(at_s), dtype=bool))
     step_s = float(np.median(np.diff(track.time_s))) if n_steps > 1 else DEFAULT_STEP_S
     position = np.interp(at_s, track.time_s, np.arange(n_steps, dtype=np.float64))  # (N,), clamped
     before = np.floor(position).astype(np.int64)
@@ -54,7 +53,6 @@ def interpolate_audio(track: Track, at_s: Float64[np.ndarray, "N"]) -> Track:
     within = (at_s >= track.time_s[0] - step_s) & (at_s <= track.time_s[-1] + step_s)
     valid = within & track.valid[before] & track.valid[after]
     steps = track.values.astype(np.float32)
-    values = np.zeros((len(at_s), width), np.float16)
     for start in range(0, len(at_s), ROWS_AT_ONCE):
         rows = slice(start, start + ROWS_AT_ONCE)
         between = (1 - weight[rows]) * steps[before[rows]] + weight[rows] * steps[after[rows]]
@@ -63,11 +61,11 @@ def interpolate_audio(track: Track, at_s: Float64[np.ndarray, "N"]) -> Track:
 
 
 def fill_between_samples(track: Track, apart_s: float) -> Track:
-    """A sparsely sampled visual track, with the rows between two samples interpolated linearly.
+    """Return a sparsely sampled visual track with the rows between samples interpolated.
 
     `apart_s` is the expected time between samples. A row is valid if its two neighbours are at
-    most `SLACK * apart_s` apart or, before the first and after the last sample, if that one is at
-    most as far away. So no face is made up where the encoder looked for one and found none.
+    most `SLACK * apart_s` apart or, before the first and after the last sample, if that sample is
+    at most as far away. Thus rows are not interpolated across frames without a face.
     """
     at_s, sampled_s = track.time_s, track.time_s[track.valid]
     if not len(sampled_s):

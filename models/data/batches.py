@@ -1,8 +1,8 @@
 """One shuffled pass over the windows of packed features.
 
-Features that lie on the device are drawn from as a whole. Of streamed features, as many blocks lie
-on the device together as there is room for, each a run of rows that is read in one go. Blocks come
-in random order, and so do windows within the blocks that are there together.
+Windows of features on the device are shuffled freely. Streamed features are cut into blocks of
+consecutive rows, and as many blocks as fit are on the device together. The order of the blocks is
+random, and so is the order of the windows within the blocks that are loaded together.
 """
 
 from collections.abc import Iterator, Sequence
@@ -37,7 +37,7 @@ class Block:
 def shuffled_batches(
     packed: PackedFeatures, windows: Windows, shuffle: np.random.Generator, batch_size: int
 ) -> Iterator[Example]:
-    """Each window once, in random order, in batches of `batch_size`; the last may be smaller."""
+    """Yield each window once, in random order, in batches; the last may be smaller."""
     if packed.streaming is None:
         for chosen in batches(shuffle.permutation(len(windows)), batch_size):
             yield packed.gather(windows, chosen)
@@ -53,21 +53,21 @@ def shuffled_batches(
 
 
 def blocks(windows: Windows, streaming: Streaming) -> list[Block]:
-    """All windows in order, in runs of limited length; a single long window may exceed it."""
+    """Return all windows in order, in blocks of limited length; a long window may exceed it."""
     first, stop = windows.spans()
-    cut, start = list[Block](), 0
+    result, start = list[Block](), 0
     while start < len(windows):
         until = first[start] + streaming.n_rows // BLOCKS_AT_ONCE
         end = max(int(np.searchsorted(stop, until, side="right")), start + 1)
-        cut.append(Block(slice(start, end), slice(int(first[start]), int(stop[end - 1]))))
+        result.append(Block(slice(start, end), slice(int(first[start]), int(stop[end - 1]))))
         start = end
-    return cut
+    return result
 
 
 def groups(
     blocks: Sequence[Block], streaming: Streaming, shuffle: np.random.Generator
 ) -> Iterator[list[Block]]:
-    """The blocks in random order, in groups that fit on the device; a group has at least one."""
+    """Yield the blocks in random order, in groups of at least one that fit on the device."""
     group, n_rows = list[Block](), 0
     for block in (blocks[k] for k in shuffle.permutation(len(blocks))):
         if group and n_rows + block.n_rows > streaming.n_rows:
@@ -87,9 +87,9 @@ def _draw(
     batch_size: int,
     n_done: int,
 ) -> Iterator[Example]:
-    """The windows of a group in random order, cut where a batch is full.
+    """Yield the windows of a group in random order, split where a batch is full.
 
-    This is a function of its own so that its rows are freed before others are loaded.
+    A separate function, so that its rows are freed before the next group is loaded.
     """
     assert packed.streaming
     loaded = packed.copy_runs([block.rows for block in group], packed.streaming.device)
@@ -107,12 +107,10 @@ def _draw(
 
 
 def _shift(rows: Rows, by: Int64[np.ndarray, "B 1"]) -> Rows:
-    """The same rows in the loaded features."""
     return Rows(rows.index + by, rows.real)
 
 
 def _join(examples: Sequence[Example]) -> Example:
-    """Parts of a batch as one batch."""
     if len(examples) == 1:
         return examples[0]
     parts, targets = zip(*examples, strict=True)
@@ -123,13 +121,10 @@ def _join(examples: Sequence[Example]) -> Example:
             torch.cat([part.audio for part in parts]),
             torch.cat([part.audio_valid for part in parts]),
         ),
-        Targets(
-            torch.cat([each.va for each in targets]),
-            torch.cat([each.valid for each in targets]),
-        ),
+        Targets(torch.cat([t.va for t in targets]), torch.cat([t.valid for t in targets])),
     )
 
 
 def batches(order: Int64[np.ndarray, "N"], batch_size: int) -> list[Int64[np.ndarray, "B"]]:
-    """The order in parts of at most `batch_size`."""
+    """Split the order into parts of at most `batch_size`."""
     return np.split(order, range(batch_size, len(order), batch_size))

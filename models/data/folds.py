@@ -16,15 +16,15 @@ Over = Literal["train", "train+val"]
 
 
 def clips_over(manifest: Manifest, over: Over) -> tuple[Clip, ...]:
-    """The clips of the splits, in the manifest's order; raises `InputError` if a split is empty."""
-    wanted = {clip.id for split in over.split("+") for clip in clips_of_split(manifest, split)}
-    return tuple(clip for clip in manifest.clips if clip.id in wanted)
+    """Return the splits' clips in manifest order; raises `InputError` if a split is empty."""
+    ids = {clip.id for split in over.split("+") for clip in clips_of_split(manifest, split)}
+    return tuple(clip for clip in manifest.clips if clip.id in ids)
 
 
 def deal_folds(clips: Sequence[Clip], folds: int) -> dict[str, tuple[Clip, ...]]:
-    """The clips of each fold, by name; each subject is in one fold, and sizes are about equal.
+    """Return the clips of each fold by name: a subject is in one fold, and sizes are about equal.
 
-    The order of the clips decides only the order within a fold. Raises `InputError` if there are
+    The order of `clips` affects only the order within a fold. Raises `InputError` if there are
     fewer subjects than folds.
     """
     subjects = list(subject_by_clip(clips).values())

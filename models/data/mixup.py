@@ -1,4 +1,4 @@
-"""Mixup (Zhang et al., 2018): weighted means of two windows, against memorising subjects."""
+"""Mixup (Zhang et al., 2018): weighted means of two windows, against overfitting to subjects."""
 
 import numpy as np
 import torch
@@ -10,10 +10,10 @@ from models.data.batch import Batch, Targets
 def mixup(
     batch: Batch, targets: Targets, draws: np.random.Generator, alpha: float
 ) -> tuple[Batch, Targets]:
-    """Each window mixed with another one of the batch, embeddings and labels alike.
+    """Mix each window with another one of the batch, both embeddings and labels.
 
-    The whole batch has one share, drawn from Beta(alpha, alpha). A row is valid if it is valid in
-    both windows, and its label if the row is valid in a modality, too.
+    The batch has one weight, drawn from Beta(alpha, alpha). A row is valid if it is valid in both
+    windows; its label must also be valid in both, and the row in at least one modality.
     """
     share = float(draws.beta(alpha, alpha))
     # non-blocking is safe here: pageable memory is staged before the call returns

@@ -1,4 +1,4 @@
-"""The features and labels of many clips, end to end in one array each."""
+"""The features and labels of many clips, concatenated in one array each."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -12,12 +12,12 @@ from torch import Tensor
 from models.data.batch import Batch, Modality, Targets
 from models.data.windows import Rows, Windows
 
-ROWS_AT_ONCE = 65536  # bounds the float64 copy that sums are made from
+ROWS_AT_ONCE = 65536  # bounds the memory of float64 copies
 
 
 @dataclass(frozen=True, slots=True)
 class Streaming:
-    """How windows reach a device that has no room for all rows."""
+    """How windows are copied to a device that is too small for all rows."""
 
     device: torch.device
     n_rows: int
@@ -30,7 +30,7 @@ class PackedFeatures:
 
     clip_ids: tuple[str, ...]
     offsets: Int64[np.ndarray, "C"]
-    """One more than there are clips."""
+    """First row of each clip, and the number of rows."""
     time_s: Float64[np.ndarray, "N"]
     """Presentation time in the clip's video."""
     visual: Float16[Tensor, "M Dv"]
@@ -41,9 +41,9 @@ class PackedFeatures:
     """Valence and arousal; 0 if not annotated."""
     va_valid: Bool[Tensor, "N"]
     index: Int64[Tensor, "N"] | None = None
-    """The row of `visual` and `audio` that holds each row. None if M = N and the orders agree."""
+    """Row of `visual` and `audio` for each of the N rows; None if they are the same rows."""
     streaming: Streaming | None = None
-    """None if all rows lie on the device that windows are gathered on."""
+    """None if all rows are on the device that windows are gathered on."""
 
     @property
     def device(self) -> torch.device:
@@ -53,28 +53,27 @@ class PackedFeatures:
     @property
     def n_bytes(self) -> int:
         """The size of all N rows."""
-        whole = (self.visual_valid, self.audio_valid, self.va, self.va_valid)
-        widths = self.visual[:1].nbytes + self.audio[:1].nbytes
-        return sum(tensor.nbytes for tensor in whole) + len(self.time_s) * widths
+        others = (self.visual_valid, self.audio_valid, self.va, self.va_valid)
+        row_bytes = self.visual[:1].nbytes + self.audio[:1].nbytes
+        return sum(tensor.nbytes for tensor in others) + len(self.time_s) * row_bytes
 
     def spans(self) -> Iterator[tuple[str, slice]]:
-        """The id of each clip and its rows."""
-        for clip_id, (start, stop) in zip(
-            self.clip_ids, pairwise(self.offsets.tolist()), strict=True
-        ):
+        """Yield the id of each clip and its rows."""
+        bounds = pairwise(self.offsets.tolist())
+        for clip_id, (start, stop) in zip(self.clip_ids, bounds, strict=True):
             yield clip_id, slice(start, stop)
 
     def embeddings(
         self, modality: Modality, rows: slice | Int64[Tensor, "*R"] = slice(None)
     ) -> Float16[Tensor, "*R D"]:
-        """The embeddings of some rows."""
+        """Return the embeddings of some rows."""
         values = self.visual if modality == "visual" else self.audio
         if self.index is not None:
             rows = self.index[rows]
         return values[rows] if isinstance(rows, slice) else index_rows(values, rows)
 
     def select(self, clip_ids: Sequence[str]) -> "PackedFeatures":
-        """The rows of some clips, in the order given. The embeddings are shared, not copied."""
+        """Return the rows of some clips, in the given order; the embeddings are not copied."""
         if tuple(clip_ids) == self.clip_ids:
             return self
         spans = dict(self.spans())
@@ -94,22 +93,22 @@ class PackedFeatures:
         )
 
     def to(self, device: torch.device) -> "PackedFeatures":
-        """The rows on a device; no copy if they lie there."""
+        """Return the rows on a device, without a copy if they are there already."""
         if device == self.visual.device:
             return replace(self, streaming=None)
         moved = self.copy_runs([span for _, span in self.spans()], device)
         return replace(moved, clip_ids=self.clip_ids)
 
     def copy_runs(self, runs: Sequence[slice], device: torch.device) -> "PackedFeatures":
-        """A copy of runs of rows on a device, one after the other, as clips without names."""
+        """Copy runs of rows to a device, one after the other, as clips without names."""
         offsets = _offsets(runs)
         n_rows = int(offsets[-1])
 
-        def copied(whole: Tensor, modality: Modality | None = None) -> Tensor:
-            target = torch.empty((n_rows, *whole.shape[1:]), dtype=whole.dtype, device=device)
+        def copied(rows: Tensor, modality: Modality | None = None) -> Tensor:
+            target = torch.empty((n_rows, *rows.shape[1:]), dtype=rows.dtype, device=device)
             for run, (start, stop) in zip(runs, pairwise(offsets.tolist()), strict=True):
-                # run by run: no second copy of all of them
-                target[start:stop] = self.embeddings(modality, run) if modality else whole[run]
+                # run by run, which needs no second copy of all rows
+                target[start:stop] = self.embeddings(modality, run) if modality else rows[run]
             return target
 
         return PackedFeatures(
@@ -125,13 +124,13 @@ class PackedFeatures:
         )
 
     def gather(self, windows: Windows, chosen: Int64[np.ndarray, "B"]) -> tuple[Batch, Targets]:
-        """The windows of these numbers, padded to one size, on `device`."""
+        """Return the windows with these indices, padded to one size, on `device`."""
         return self.read(windows.visual(chosen), windows.audio(chosen), windows.predicted(chosen))
 
     def read(self, visual: Rows, audio: Rows, predicted: Rows) -> tuple[Batch, Targets]:
-        """The windows of these rows, on `device`."""
+        """Return the windows of these rows, on `device`."""
         rows, real = self._indices(predicted)
-        # a row that is valid in neither modality teaches nothing
+        # a row that is valid in neither modality has no input to learn from
         any_valid = index_rows(self.visual_valid, rows) | index_rows(self.audio_valid, rows)
         valid = (index_rows(self.va_valid, rows) & any_valid & real).to(self.device)
         va = index_rows(self.va, rows).to(self.device).float()
@@ -144,26 +143,25 @@ class PackedFeatures:
     def _read(
         self, modality: Modality, valid: Bool[Tensor, "N"], rows: Rows
     ) -> tuple[Float[Tensor, "B T D"], Bool[Tensor, "B T"]]:
-        """Rows of one modality, and which are valid; padding is 0, and not valid."""
+        """Return the rows of one modality, and which are valid; padding is 0 and not valid."""
         index, real = self._indices(rows)
         values = self.embeddings(modality, index).to(self.device).float()
-        known = index_rows(valid, index)
-        if not rows.real.all():  # asked of the CPU: a GPU would have to be waited for
+        values_valid = index_rows(valid, index)
+        if not rows.real.all():  # checked on the CPU, which does not synchronise the GPU
             values *= real.to(self.device).unsqueeze(-1)
-            known &= real
-        return values, known.to(self.device)
+            values_valid &= real
+        return values, values_valid.to(self.device)
 
     def _indices(self, rows: Rows) -> tuple[Int64[Tensor, "B T"], Bool[Tensor, "B T"]]:
-        """The rows as tensors on the device of the features."""
         device = self.visual.device
         return torch.from_numpy(rows.index).to(device), torch.from_numpy(rows.real).to(device)
 
 
 def index_rows(values: Shaped[Tensor, "N ..."], rows: Int64[Tensor, "..."]) -> Tensor:
-    """`values[rows]`, faster for long rows: each is copied whole."""
+    """Return `values[rows]`; for long rows, `index_select` is faster."""
     return values.index_select(0, rows.flatten()).unflatten(0, rows.shape)
 
 
 def _offsets(runs: Sequence[slice]) -> Int64[np.ndarray, "C"]:
-    """Where each run begins if they stand one after the other, and where the last one ends."""
+    """Return the first row of each run after concatenation, and the total number of rows."""
     return np.cumsum([0, *(run.stop - run.start for run in runs)], dtype=np.int64)

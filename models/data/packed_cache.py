@@ -19,14 +19,8 @@ from models.data.packed import PackedFeatures
 from models.data.packed_file import VERSION, PackedFile, open_packed, pack, pack_in_memory
 
 KEY_DIGITS = 16  # hexadecimal digits of the key that name a folder
-UNWRITABLE = {  # no permission, or no room
-    errno.EROFS,
-    errno.EACCES,
-    errno.EPERM,
-    errno.ENOSPC,
-    errno.EDQUOT,
-    errno.EFBIG,
-}
+NO_PERMISSION = {errno.EROFS, errno.EACCES, errno.EPERM}
+NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 log = logging.getLogger(__name__)
 
@@ -36,12 +30,12 @@ def load_packed(
     labels: Mapping[str, Labels | None],
     max_length_mismatch: int = MAX_LENGTH_MISMATCH,
 ) -> PackedFeatures:
-    """The rows of the clips that `labels` names, in its order; a row per frame without labels.
+    """Return the rows of the clips in `labels`, in its order; without labels, a row per frame.
 
     Clips are packed once and kept beside the store as memory maps, which later calls and other
-    processes open without reading the store. A packed file that holds these clips and others
-    serves, too: so a training, its folds and its scoring share one. If nothing can be written
-    there, the clips are packed in memory, and a warning is logged.
+    processes open without reading the store. A packed file that also holds other clips is used as
+    well, so a training, its folds and its scoring share one. If nothing can be written beside the
+    store, the clips are packed in memory and a warning is logged.
 
     Raises `InputError` if label rows and frames of a clip differ by more than
     `max_length_mismatch`, and `StoreError` if a record is missing or cannot be read.
@@ -54,20 +48,16 @@ def load_packed(
     try:
         if packed is None:
             with file_lock(bank_lock(work, folder.name)):
-                packed = open_packed(folder, sources)  # by another process, meanwhile
+                packed = open_packed(folder, sources)  # another process may have packed them
                 if packed is None:
                     began = time.monotonic()
-                    pack(
-                        folder,
-                        staging_folder(work),
-                        sources,
-                        _clips(sets, labels, max_length_mismatch, sources),
-                    )
+                    clips = _clips(sets, labels, max_length_mismatch, sources)
+                    pack(folder, staging_folder(work), sources, clips)
                     took_s = time.monotonic() - began
                     log.info("packed %d clips into %s in %.1f s", len(labels), folder, took_s)
                     packed = open_packed(folder, sources)
     except OSError as error:
-        if error.errno not in UNWRITABLE:
+        if error.errno not in NO_PERMISSION | NO_SPACE:
             raise
         log.warning("%s: the features are packed in memory, each time again", error)
         return pack_in_memory(_clips(sets, labels, max_length_mismatch, sources))
@@ -80,14 +70,14 @@ def load_packed(
 
 
 def _find(folder: Path, sources: Mapping[str, str]) -> PackedFile | None:
-    """The packed file in the folder, or one beside it that holds these clips, too."""
+    """Return the packed file in the folder, or another one that contains these clips."""
     others = sorted(folder.parent.iterdir()) if folder.parent.is_dir() else []
-    found = (open_packed(path, sources) for path in (folder, *others))
-    return next((packed for packed in found if packed), None)
+    opened = (open_packed(path, sources) for path in (folder, *others))
+    return next(filter(None, opened), None)
 
 
 def _source_digests(sets: FeatureSets, labels: Mapping[str, Labels | None]) -> dict[str, str]:
-    """By clip the sha256 of everything that decides its rows."""
+    """Return the sha256 of everything that determines the rows, by clip."""
     visual = record_files(sets, list(labels), "visual")
     audio = record_files(sets, list(labels), "audio")
     return {
@@ -104,7 +94,7 @@ def _clips(
     max_length_mismatch: int,
     sources: Mapping[str, str],
 ) -> Iterator[AlignedClip]:
-    """The aligned clips; raises `StoreError` after the last if they are not those of `sources`."""
+    """Yield the aligned clips; raises `StoreError` at the end if they do not match `sources`."""
     yield from align_clips(sets, labels, max_length_mismatch)
     if _source_digests(sets, labels) != sources:
         raise StoreError(

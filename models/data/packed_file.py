@@ -1,14 +1,14 @@
 """Packed features on disk: one file per array, opened as memory maps.
 
-    <key>/             in <store>.work/banks/; models/data/packed_cache.py makes the key
+    <key>/             in <store>.work/banks/; models/data/packed_cache.py computes the key
         bank.json      the clips with their numbers of rows and frames and the digests of their
                        sources; size and time of each file; its own digest
-        visual.npy     (N, Dv) float16; the other arrays by the names of `PackedFeatures`
+        visual.npy     (N, Dv) float16; the other arrays have the names in `PackedFeatures`
 
 A folder is written in staging, synced and renamed into place. Opening it checks the digest of
-`bank.json` and the format, size and modification time of each file, so a file that was truncated
-or written to is noticed. The arrays are not read for that, so a bit that flips on the disk is not:
-the store's checksums were verified when the file was packed.
+`bank.json` and the format, size and modification time of each file, which detects truncated and
+modified files. The arrays are not read, so a flipped bit on the disk is not detected; the store's
+checksums were verified when the file was packed.
 """
 
 import hashlib
@@ -33,7 +33,7 @@ from models.data.aligned_clip import AlignedClip
 from models.data.packed import PackedFeatures
 
 HEADER = "bank.json"
-VERSION = 2  # raised if the same input gives other rows, or the files another format
+VERSION = 2  # raise it when the rows for the same input or the format of the files change
 DTYPES = {
     "time_s": "<f8",
     "visual": "<f2",
@@ -43,7 +43,7 @@ DTYPES = {
     "va": "<f8",
     "va_valid": "|b1",
 }
-NO_RESERVE = getattr(mmap, "MAP_NORESERVE", 0x4000)  # Linux's; Python has it from 3.13 on
+NO_RESERVE = getattr(mmap, "MAP_NORESERVE", 0x4000)  # value on Linux; Python defines it since 3.13
 
 log = logging.getLogger(__name__)
 
@@ -54,7 +54,7 @@ class PackedFile:
 
     features: PackedFeatures
     n_frames: dict[str, int]
-    """Of each clip, before padding and trimming."""
+    """Frames of each clip, before padding and trimming."""
 
 
 def pack(
@@ -62,12 +62,12 @@ def pack(
 ) -> None:
     """Write the rows of the clips to `folder`, with one clip in memory at a time.
 
-    `sources` has the digest of what each clip is made from. `staging` is on the same disk as
-    `folder`. The caller holds the folder's lock, so what is left of it in staging was left by a
-    killed process, and is removed. An `OSError` names the folder.
+    `sources` holds the digest of each clip's sources. `staging` must be on the same disk as
+    `folder`. The caller must hold the folder's lock; leftovers of killed processes in staging are
+    removed. An `OSError` names the folder.
     """
-    for left in staging.glob(f"bank.{folder.name}.*"):
-        shutil.rmtree(left)
+    for leftover in staging.glob(f"bank.{folder.name}.*"):
+        shutil.rmtree(leftover)
     staged = staging / f"bank.{folder.name}.{uuid.uuid4().hex}"
     replaced = staged.with_name(staged.name + ".old")
     with errors_name(folder):
@@ -114,7 +114,6 @@ def _write_arrays(
 
 
 def _write_npy_header(file: BinaryIO, name: str, shape: tuple[int, ...]) -> None:
-    """Write the header of a .npy file, which `np.load` reads, too."""
     header = {"descr": DTYPES[name], "fortran_order": False, "shape": shape}
     np.lib.format.write_array_header_1_0(file, header)
 
@@ -122,7 +121,7 @@ def _write_npy_header(file: BinaryIO, name: str, shape: tuple[int, ...]) -> None
 def _header(
     staged: Path, sources: Mapping[str, str], lengths: Mapping[str, tuple[int, int]]
 ) -> bytes:
-    """The content of `bank.json`."""
+    """Return the content of `bank.json`."""
     fields: JsonObject = {
         "version": VERSION,
         "clips": list(lengths),
@@ -139,17 +138,16 @@ def _digest(fields: JsonObject) -> str:
 
 
 def _stamp(path: Path) -> list[int]:
-    """The size of a file in bytes and its modification time, which change if it is written to."""
+    """Return the size in bytes and the modification time, by which a change is detected."""
     status = path.stat()
     return [status.st_size, status.st_mtime_ns]
 
 
 def open_packed(folder: Path, sources: Mapping[str, str]) -> PackedFile | None:
-    """The packed features in a folder.
+    """Return the packed features in a folder.
 
-    None if there are none, if they are damaged, or if they lack a clip of `sources` or hold it
-    made from something else. Only `bank.json` is read: the arrays are memory maps, which all
-    processes share.
+    Returns None if there are none, if they are damaged, or if they lack a clip of `sources` with
+    this digest. Only `bank.json` is read; the arrays are memory maps, which processes share.
     """
     try:
         raw = (folder / HEADER).read_bytes()
@@ -159,20 +157,20 @@ def open_packed(folder: Path, sources: Mapping[str, str]) -> PackedFile | None:
         fields = dict(json.loads(raw))
         if fields.pop("digest") != _digest(fields) or fields["version"] != VERSION:
             raise ValueError(f"{HEADER} was changed")
-        held = dict(zip(fields["clips"], fields["sources"], strict=True))
-        if not sources.items() <= held.items():
+        digests = dict(zip(fields["clips"], fields["sources"], strict=True))
+        if not sources.items() <= digests.items():
             return None
         packed = _open_arrays(folder, fields)
     except (ValueError, KeyError, TypeError, FileNotFoundError) as error:
         log.info("the packed features %s are damaged: %s", folder, error)
         return None
-    with suppress(OSError):  # on a read-only disk nobody removes the folder either
-        os.utime(folder / HEADER)  # `vaflow gc` goes by the time of last use
+    with suppress(OSError):  # a folder on a read-only disk is never removed
+        os.utime(folder / HEADER)  # marks the last use for `vaflow gc`
     return packed
 
 
 def _open_arrays(folder: Path, fields: JsonObject) -> PackedFile:
-    """The arrays as memory maps; raises `ValueError` if a file is not as it was written."""
+    """Open the arrays as memory maps; raises `ValueError` if a file has changed."""
     arrays: dict[str, np.ndarray] = {}
     for name, stamp in fields["files"].items():
         path = folder / f"{name}.npy"
@@ -186,9 +184,9 @@ def _open_arrays(folder: Path, fields: JsonObject) -> PackedFile:
 
 
 def map_npy(path: Path) -> np.ndarray:
-    """The array in a .npy file as a memory map; what is written to it stays in this process.
+    """Return the array in a .npy file as a private memory map: writes do not reach the file.
 
-    numpy's own maps are either not writable, which torch warns about, or must fit into memory.
+    numpy's own maps are either read-only, which torch warns about, or must fit into memory.
     """
     with path.open("rb") as file:
         if np.lib.format.read_magic(file) != (1, 0):
@@ -205,21 +203,21 @@ def map_npy(path: Path) -> np.ndarray:
 
 
 def pack_in_memory(clips: Iterable[AlignedClip]) -> PackedFeatures:
-    """The same rows in memory, for a store beside which nothing can be written."""
+    """Return the same rows in memory, for a store whose work folder is not writable."""
     parts: dict[str, list[np.ndarray]] = {name: [] for name in DTYPES}
     n_rows: dict[str, int] = {}
     for clip in clips:
         n_rows[clip.clip_id] = len(clip.visual.time_s)
         for name, part in clip.arrays().items():
             parts[name].append(part)
-    arrays = {name: np.concatenate(parts.pop(name)) for name in DTYPES}  # one by one: half the room
+    arrays = {name: np.concatenate(parts.pop(name)) for name in DTYPES}  # halves the memory
     return _packed_from(list(n_rows), list(n_rows.values()), arrays)
 
 
 def _packed_from(
     clip_ids: Sequence[str], n_rows: Sequence[int], arrays: Mapping[str, np.ndarray]
 ) -> PackedFeatures:
-    """The arrays as packed features, without a copy."""
+    """Return packed features that share the memory of the arrays."""
     offsets = np.cumsum([0, *n_rows], dtype=np.int64)
     tensors = {name: torch.from_numpy(arrays[name]) for name in DTYPES if name != "time_s"}
     return PackedFeatures(tuple(clip_ids), offsets, arrays["time_s"], **tensors, streaming=None)

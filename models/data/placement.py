@@ -1,4 +1,4 @@
-"""Placement of packed features: on the device as a whole, or streamed to it."""
+"""Placement of packed features: all on the device, or streamed to it."""
 
 from dataclasses import replace
 
@@ -7,8 +7,8 @@ import torch
 from models.data.packed import PackedFeatures, Streaming
 
 MIB = 2**20
-FREE_SHARE = 0.5  # of a GPU's free memory that features may take: a head needs some, too
-ROWS_SHARE = 0.9  # of the memory of streamed features; the rest is for windows made of the rows
+FREE_SHARE = 0.5  # of a GPU's free memory that features may take; a head needs the rest
+ROWS_SHARE = 0.9  # of the memory of streamed features; the rest is for their windows
 
 
 def place_on_device(
@@ -17,11 +17,11 @@ def place_on_device(
     memory_mib: int | None,
     already_used: PackedFeatures | None = None,
 ) -> PackedFeatures:
-    """The features on the device, or streamed to it if they take more than `memory_mib`.
+    """Return the features on the device, or streamed to it if they exceed `memory_mib`.
 
-    The default is half of the free memory of a GPU; on a CPU, memory maps are left as they are.
-    Features in `already_used` count towards the limit. The rows of streamed features stay where
-    they are: `gather` copies single windows, `shuffled_batches` large blocks.
+    The default is half of the free memory of a GPU; on a CPU, memory maps are left unchanged.
+    Features in `already_used` count towards the limit. The rows of streamed features are not
+    moved: `gather` copies single windows, `shuffled_batches` large blocks.
     """
     if device.type == "cpu" and memory_mib is None:
         return packed
@@ -38,7 +38,7 @@ def place_on_device(
 
 
 def streaming_note(train: PackedFeatures) -> tuple[str, ...]:
-    """A note if the training clips were streamed, because that mixes their windows less."""
+    """Return a note if the training clips were streamed, which shuffles their windows less."""
     if not train.streaming:
         return ()
     return (

@@ -16,7 +16,7 @@ from models.data.packed_cache import load_packed
 
 
 def clips_of_split(manifest: Manifest, split: str) -> tuple[Clip, ...]:
-    """The clips of a split; raises `InputError` if it has none."""
+    """Return the clips of a split; raises `InputError` if it has none."""
     clips = tuple(clip for clip in manifest.clips if clip.split == split)
     if not clips:
         known = sorted({clip.split for clip in manifest.clips if clip.split})
@@ -34,7 +34,7 @@ def clips_of_split(manifest: Manifest, split: str) -> tuple[Clip, ...]:
 
 
 def subject_by_clip(clips: Sequence[Clip]) -> dict[str, str]:
-    """The subject of each clip; a clip without one is a subject of its own."""
+    """Return the subject of each clip; a clip without one counts as a separate subject."""
     return {
         clip.id: f"clip {clip.id}" if clip.subject is None else f"subject {clip.subject}"
         for clip in clips
@@ -44,7 +44,7 @@ def subject_by_clip(clips: Sequence[Clip]) -> dict[str, str]:
 def read_all_labels(
     manifest: Manifest, clips: Sequence[Clip], *, required: bool
 ) -> dict[str, Labels | None]:
-    """The labels of each clip, or None; raises `InputError` if required labels are missing."""
+    """Read each clip's labels, or None; raises `InputError` if required labels are missing."""
     if required and (without := [clip.id for clip in clips if clip.labels is None]):
         raise InputError(
             f"{len(without)} clips to train on have no labels in the manifest ({some(without)}); "
@@ -56,7 +56,7 @@ def read_all_labels(
 
 
 def constant_labels(labels: Mapping[str, Labels | None]) -> tuple[str, ...]:
-    """A note on each clip whose annotated rows all have the same value."""
+    """Return a note on each clip whose annotated rows all have the same value."""
     return tuple(
         f"{clip_id}: every annotated row has the same label; is it a placeholder?"
         for clip_id, item in labels.items()
@@ -65,20 +65,20 @@ def constant_labels(labels: Mapping[str, Labels | None]) -> tuple[str, ...]:
 
 
 def digest_of_labels(labels: Mapping[str, Labels | None]) -> str:
-    """sha256 of the labels of all clips."""
+    """Return the sha256 of the labels of all clips."""
     digests = {clip_id: item and labels_digest(item) for clip_id, item in labels.items()}
     return hashlib.sha256(canonical(dict(digests))).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)
 class ClipGroups:
-    """Clips in splits or folds, with their labels and the feature sets that they are read from."""
+    """Clips by split or fold, with their labels and feature sets."""
 
     sets: FeatureSets
     clips: dict[str, tuple[Clip, ...]]
-    """By split or fold."""
+    """Clips by split or fold."""
     labels: dict[str, Labels | None]
-    """Of every clip, group after group."""
+    """Labels of every clip, group after group."""
 
     @property
     def all_clips(self) -> tuple[Clip, ...]:
@@ -86,18 +86,18 @@ class ClipGroups:
         return tuple(clip for group in self.clips.values() for clip in group)
 
     def ids(self, group: str) -> tuple[str, ...]:
-        """The ids of the clips of one group."""
+        """Return the ids of the clips of one group."""
         return tuple(clip.id for clip in self.clips[group])
 
     def is_annotated(self, group: str) -> bool:
-        """Whether a clip of the group has an annotated row."""
+        """Return whether a clip of the group has an annotated row."""
         labels = (self.labels[clip_id] for clip_id in self.ids(group))
         return any(item is not None and item.valid.any() for item in labels)
 
     def load(self, max_length_mismatch: int) -> PackedFeatures:
-        """The rows of all clips, group after group; errors as of `load_packed`.
+        """Return the rows of all clips, group after group; raises as `load_packed` does.
 
-        `select` takes the rows of a group out of them, so that all groups share one packed file.
+        All groups share one packed file; `select` returns the rows of one group.
         """
         return load_packed(self.sets, self.labels, max_length_mismatch)
 
@@ -109,6 +109,6 @@ def group_clips(
     *,
     labelled: bool = True,
 ) -> ClipGroups:
-    """The clips with their labels; raises `InputError` if `labelled` and labels are missing."""
+    """Return the clips with labels; raises `InputError` if `labelled` and labels are missing."""
     every = [clip for group in clips.values() for clip in group]
     return ClipGroups(sets, dict(clips), read_all_labels(manifest, every, required=labelled))

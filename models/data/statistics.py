@@ -25,12 +25,12 @@ def statistics(
     valid: Bool[Tensor, "N"],
     index: Int64[Tensor, "N"] | None = None,
 ) -> Statistics:
-    """Mean and deviation over the valid rows, summed in float64; 0 and 1 if no row is valid.
+    """Return mean and deviation of the valid rows, summed in float64; 0 and 1 if none is valid.
 
     Row n is `values[index[n]]`, or `values[n]` without an index.
     """
     weights = valid.double().split(ROWS_AT_ONCE)
-    parts = values.split(ROWS_AT_ONCE) if index is None else index.split(ROWS_AT_ONCE)
+    parts = (values if index is None else index).split(ROWS_AT_ONCE)
     n = valid.double().sum().clamp(min=1)
     mean, square = torch.zeros(2, values.shape[1], dtype=torch.float64, device=values.device)
 

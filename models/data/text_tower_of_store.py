@@ -1,4 +1,4 @@
-"""The CLIP text encoder that belongs to a store's visual features."""
+"""The CLIP text encoder that matches a store's visual features."""
 
 import torch
 from pydantic import ValidationError
@@ -9,9 +9,9 @@ from models.regions.text_tower import TextTower
 
 
 def load_text_tower(sets: FeatureSets, clip_id: str, device: torch.device) -> TextTower:
-    """The text encoder of the CLIP that made the visual features, named by a clip's record.
+    """Return the text encoder of the CLIP model named in a clip's record of visual features.
 
-    Raises `InputError` if no CLIP made them, `StoreError` if the record does not name it, and
+    Raises `InputError` if the encoder is no CLIP, `StoreError` if the record does not name it, and
     `WeightsError` if its weights have changed.
     """
     from features.encoders.clip import ClipConfig, load_clip  # imports open_clip: seconds

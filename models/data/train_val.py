@@ -1,4 +1,4 @@
-"""The train and the val split of a manifest, packed."""
+"""The packed train and val splits of a manifest."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,17 +14,17 @@ TRAIN_VAL = ("train", "val")
 
 @dataclass(frozen=True, slots=True)
 class Splits:
-    """What baselines are fitted to and scored on."""
+    """The splits that baselines are fitted to and scored on."""
 
     train: PackedFeatures
     val: PackedFeatures
     subject_by_clip: dict[str, str]
-    """Of the clips of both."""
+    """The subject of each clip of both splits."""
     visual: str
     """Name of the visual feature set."""
     audio: str
     notes: tuple[str, ...] = ()
-    """What is odd about the labels."""
+    """Warnings about the labels."""
 
 
 def load_splits(
@@ -34,10 +34,9 @@ def load_splits(
     audio: str | None = None,
     max_length_mismatch: int = MAX_LENGTH_MISMATCH,
 ) -> Splits:
-    """The train and the val split; errors as of `train_head`."""
-    listed, sets = read_manifest(manifest), open_sets(store, visual, audio)
-    clips = {split: clips_of_split(listed, split) for split in TRAIN_VAL}
-    groups = group_clips(listed, sets, clips)
+    """Return the packed train and val splits; raises as `train_head` does."""
+    content, sets = read_manifest(manifest), open_sets(store, visual, audio)
+    groups = group_clips(content, sets, {s: clips_of_split(content, s) for s in TRAIN_VAL})
     packed = groups.load(max_length_mismatch)
     return Splits(
         train=packed.select(groups.ids("train")),

@@ -9,7 +9,7 @@ from jaxtyping import Bool, Float64, Int64
 SPAN_S = 10.0  # length of a causal window (Jung et al., 2026)
 N_VISUAL = 20  # rows of a causal window, from the same source
 N_AUDIO = 101
-ROUNDING_S = 1e-6  # a row that begins this little after a time is shown at it
+ROUNDING_S = 1e-6  # a row that begins at most this long after a time counts as shown at that time
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,7 +18,7 @@ class Rows:
 
     index: Int64[np.ndarray, "B T"]
     real: Bool[np.ndarray, "B T"]
-    """False for padding, whose index is some row of the same clip."""
+    """False for padding, which has the index of some row of the same clip."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +34,7 @@ class DenseWindows:
         return len(self.first_row)
 
     def visual(self, chosen: Int64[np.ndarray, "B"]) -> Rows:
-        """The rows of these windows, the same for both modalities and for the prediction."""
+        """Return the rows of these windows, the same for both modalities and the prediction."""
         position = np.arange(self.size)
         n_rows = self.n_rows[chosen, None]  # (B, 1)
         index = self.first_row[chosen, None] + np.minimum(position, n_rows - 1)
@@ -44,13 +44,13 @@ class DenseWindows:
     predicted = visual
 
     def spans(self) -> tuple[Int64[np.ndarray, "N"], Int64[np.ndarray, "N"]]:
-        """The first row that each window reads, and the row after its last; both are sorted."""
+        """Return the first row of each window, and the row after its last; both are sorted."""
         return self.first_row, self.first_row + self.n_rows
 
 
 @dataclass(frozen=True, slots=True)
 class CausalWindows:
-    """Windows that predict their last row, from rows at even steps over the `SPAN_S` before it.
+    """Windows that predict their last row from rows at even steps over the `SPAN_S` before it.
 
     Steps before the beginning of the clip are padding.
     """
@@ -66,26 +66,25 @@ class CausalWindows:
         return len(self.target)
 
     def visual(self, chosen: Int64[np.ndarray, "B"]) -> Rows:
-        """`N_VISUAL` rows per window; the last is the target."""
+        """Return `N_VISUAL` rows per window; the last is the target."""
         return self._at_even_steps(chosen, N_VISUAL)
 
     def audio(self, chosen: Int64[np.ndarray, "B"]) -> Rows:
-        """`N_AUDIO` rows per window; the last is the target."""
+        """Return `N_AUDIO` rows per window; the last is the target."""
         return self._at_even_steps(chosen, N_AUDIO)
 
     def predicted(self, chosen: Int64[np.ndarray, "B"]) -> Rows:
-        """The targets."""
+        """Return the targets."""
         index = self.target[chosen, None]
         return Rows(index, np.ones_like(index, dtype=bool))
 
     def spans(self) -> tuple[Int64[np.ndarray, "N"], Int64[np.ndarray, "N"]]:
-        """A lower bound of the rows that each window reads, and the row after its last; sorted."""
+        """Return a lower bound of each window's rows, and the row after its last; both sorted."""
         begin_s = self.clock_s[self.target] - SPAN_S
         first = np.searchsorted(self.clock_s, begin_s, side="right") - 1
         return np.maximum(first, self.first_row), self.target + 1
 
     def _at_even_steps(self, chosen: Int64[np.ndarray, "B"], n: int) -> Rows:
-        """The row shown at each of n times; no row is later than the target."""
         back_s = SPAN_S / n * np.arange(n - 1, -1, -1)  # (n,)
         at_s = self.clock_s[self.target[chosen], None] - back_s  # (B, n)
         index = np.searchsorted(self.clock_s, at_s + ROUNDING_S, side="right") - 1
@@ -98,7 +97,7 @@ Windows = DenseWindows | CausalWindows
 
 
 def dense_windows(offsets: Int64[np.ndarray, "N"], *, size: int, stride: int) -> DenseWindows:
-    """Windows that cover every row of every clip; clip c has the rows [offsets[c], offsets[c + 1]).
+    """Return windows over every row of every clip; clip c has rows [offsets[c], offsets[c + 1]).
 
     Windows begin every `stride` rows, except that the last one of a clip ends with the clip.
     Raises `ValueError` if the stride is larger than the size, which would leave rows out.
@@ -119,7 +118,7 @@ def dense_windows(offsets: Int64[np.ndarray, "N"], *, size: int, stride: int) ->
 def causal_windows(
     offsets: Int64[np.ndarray, "C"], time_s: Float64[np.ndarray, "R"], *, stride: int
 ) -> CausalWindows:
-    """A window for every `stride`-th row of every clip, counted from its last row."""
+    """Return a window for every `stride`-th row of every clip, counted from its last row."""
     target, first_row, clock_s = [], [], np.empty_like(time_s)
     begins_s = 0.0
     for start, stop in pairwise(offsets):

@@ -1,1 +1,1 @@
-"""What the pages of reports and ablations share: SVG figures, the style sheet and the templates."""
+"""SVG figures, style sheet and templates of the pages of reports and ablations."""

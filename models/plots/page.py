@@ -8,7 +8,7 @@ SHARED = Path(__file__).parent  # page.css
 
 
 def template(folder: Path, name: str, **filters: object) -> jinja2.Template:
-    """The template in a folder, which escapes what it shows and refuses unknown names."""
+    """Return the template in a folder; it escapes values and raises on unknown names."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader([folder, SHARED]),
         autoescape=True,

@@ -59,7 +59,7 @@ _GEOMETRY = ("d", "x", "y", "width", "height")
 def svg(
     name: str, label: str, width_px: int, height_px: int, draw: Callable[[Figure], None]
 ) -> Markup:
-    """The figure that `draw` draws, as an SVG element; equal calls give equal text.
+    """Return the figure that `draw` draws as an SVG element; equal calls give equal text.
 
     Each id in it begins with `name`, which must be unique in the page. Screen readers read `label`.
     """
@@ -85,10 +85,10 @@ def svg(
 def _inline(root: ElementTree.Element, name: str) -> None:
     """Remove namespaces and what HTML does not need, and make ids unique in the page."""
     used = {
-        found
+        identifier
         for element in root.iter()
         for value in element.attrib.values()
-        for _, found in _REFERENCE.findall(value)
+        for _, identifier in _REFERENCE.findall(value)
     }
     for element in root.iter():
         element.tag = _local(element.tag)
@@ -110,7 +110,7 @@ def _attribute(key: str, value: str, name: str) -> str:
     if key == "id":
         return f"{name}-{value}"
     if key in _GEOMETRY:
-        return " ".join(_FRACTION.sub(lambda found: f"{float(found[0]):.2f}", value).split())
+        return " ".join(_FRACTION.sub(lambda match: f"{float(match[0]):.2f}", value).split())
     if key == "style":
         value = value.replace(f"'{DRAWN_FONT}'", PAGE_FONT)
     return _REFERENCE.sub(rf"\g<1>{name}-\g<2>", value)

@@ -95,8 +95,8 @@ def content_of(
     source, packed, prediction = split.source, split.packed, split.prediction
     if score is None:
         raise InputError(
-            f"no frame of the split {source.name!r} is annotated, so there is nothing to hold "
-            "its predictions against; give a split with labels"
+            f"no frame of the split {source.name!r} is annotated, so there is nothing to "
+            "compare its predictions with; give a split with labels"
         )
     sums = concordance(prediction, packed)
     annotated = packed.va_valid.cpu().numpy()

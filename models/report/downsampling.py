@@ -11,10 +11,10 @@ BUCKETS = 300  # about one per pixel of a figure's width, with two or three poin
 
 
 def kept_rows(values: Float64[np.ndarray, "T"], buckets: int = BUCKETS) -> Int64[np.ndarray, "K"]:
-    """The rows that are enough to draw a curve: the highest and the lowest of each bucket.
+    """Return the rows that suffice to draw a curve: the highest and the lowest of each bucket.
 
-    The first NaN of a bucket is kept, too, so that a gap stays a gap, and so are the first and the
-    last row. At most `3 * buckets + 2` rows; all rows of a short curve.
+    The first NaN of a bucket, which keeps a gap, and the first and last row are kept too. At
+    most `3 * buckets + 2` rows; all rows of a short curve.
     """
     n = len(values)
     if n <= 2 * buckets:
@@ -33,7 +33,7 @@ def kept_rows(values: Float64[np.ndarray, "T"], buckets: int = BUCKETS) -> Int64
 def stretches(
     rows: Bool[np.ndarray, "T"], time_s: Float64[np.ndarray, "T"]
 ) -> list[tuple[float, float]]:
-    """Runs of true rows as half-open time spans; a row lasts until the next one."""
+    """Return runs of true rows as half-open time spans; a row lasts until the next one."""
     ends_s = extend_times(time_s, 1)
     turns = np.flatnonzero(np.diff(rows.astype(np.int8), prepend=0, append=0))
     return [(float(ends_s[a]), float(ends_s[b])) for a, b in turns.reshape(-1, 2)]

@@ -23,14 +23,14 @@ def read_provenance(source: RunSplit) -> JsonObject:
     """The provenance record of the training; empty if the file is missing."""
     path = source.run / PROVENANCE
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        record = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return {}
     except ValueError as error:
         raise InputError(
             f"{path} is not JSON ({error}); delete it to do without, or train again"
         ) from None
-    return found if isinstance(found, dict) else {}
+    return record if isinstance(record, dict) else {}
 
 
 def commands_of(source: RunSplit) -> tuple[tuple[str, str], ...]:

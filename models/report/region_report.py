@@ -14,7 +14,7 @@ from models.runs.predictor import TrainedEnsemble
 from models.runs.run_split import PredictedSplit
 
 MINUS = "\N{MINUS SIGN}"
-SMALLEST = 1e-300  # keeps the logarithm of a share that underflowed finite
+SMALLEST = 1e-300  # keeps the logarithm finite if a share underflows
 KL_FLOOR = 1e-9  # nats; rounding makes less than 1e-15 of equal soft labels
 
 
@@ -78,10 +78,10 @@ def regions_of(split: PredictedSplit) -> RegionReading | str:
         return "The region branch of this head was not trained: train.loss.region_weight is 0."
     if posterior is None:
         return "This head has no region branch."
-    known = posterior.valid & packed.va_valid.cpu().numpy()
-    if not known.any():
+    rows = posterior.valid & packed.va_valid.cpu().numpy()
+    if not rows.any():
         return "No annotated frame of this split has a face to read the regions from."
-    return read_regions(posterior, packed.va.cpu(), known, meta.loss.sigma, meta.grid)
+    return read_regions(posterior, packed.va.cpu(), rows, meta.loss.sigma, meta.grid)
 
 
 def read_regions(

@@ -1,4 +1,4 @@
-"""A trained head as one safetensors file: weights, config and the features that it reads."""
+"""A trained head as one safetensors file: weights, config and feature sets."""
 
 import json
 from collections.abc import Mapping
@@ -26,12 +26,11 @@ META_KEY = "vaflow"
 PROTOTYPES = "prototypes"
 """Name of the region prototypes among the tensors."""
 PROMPTS = ("prompts.", "bank.")
-"""Prefixes of the tensors of the prompts, which need a text encoder, unlike the prototypes; `bank.`
-is that of version 0.1."""
+"""Prefixes of the tensors of prompts, which need a text encoder; `bank.` is from version 0.1."""
 
 
 class CheckpointMeta(BaseModel):
-    """What it takes to build a head and its inputs."""
+    """Everything needed to build a head and its inputs."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -46,7 +45,7 @@ class CheckpointMeta(BaseModel):
     window: int
     stride: int
     key: str
-    """sha256 of everything that decides the weights."""
+    """sha256 of everything that determines the weights."""
     grid: Grid = NINE
     """The regions that it was trained with."""
 
@@ -78,7 +77,7 @@ def save_head(
 
 
 def read_meta(path: Path) -> CheckpointMeta:
-    """The metadata of a head.
+    """Return the metadata of a head.
 
     Raises `InputError` if there is no head or it cannot be read, and `LaterVersion` if its format
     is unknown.
@@ -108,7 +107,7 @@ def read_meta(path: Path) -> CheckpointMeta:
 
 
 def load_head(path: Path, device: torch.device) -> Checkpoint:
-    """The head in eval mode; loads no text encoder. Raises as `read_meta` does."""
+    """Return the head in eval mode, without a text encoder; raises as `read_meta` does."""
     meta = read_meta(path)
     try:
         with safe_open(path, framework="pt", device=str(device)) as file:
@@ -133,5 +132,5 @@ def load_head(path: Path, device: torch.device) -> Checkpoint:
 
 
 def _placeholder(width: int) -> Statistics:
-    """Statistics that the saved ones replace."""
+    """Return statistics that the saved ones replace."""
     return Statistics(torch.zeros(width), torch.ones(width))

@@ -35,7 +35,7 @@ class Member(BaseModel):
     """Name of its run folder in the ensemble's folder."""
     head_sha256: str
     held_out: tuple[str, ...]
-    """The clips that it was not trained on, by which its epoch was chosen."""
+    """The clips that it was not trained on, which chose its epoch."""
     ccc_mean: float
     """Mean CCC on the held-out clips."""
 
@@ -47,7 +47,7 @@ class EnsembleRecord(BaseModel):
 
     format: str = FORMAT
     key: str
-    """sha256 of everything that decides the weights and the smoothing windows."""
+    """sha256 of everything that determines the weights and the smoothing windows."""
     over: Over
     members: tuple[Member, ...] = Field(min_length=2)
     widths_s: SmoothingWindows
@@ -65,9 +65,9 @@ class EnsembleRecord(BaseModel):
 
 
 def read_record(run: Path) -> EnsembleRecord:
-    """The record of the ensemble in a folder.
+    """Return the record of the ensemble in a folder.
 
-    Raises `InputError` if there is none, it cannot be read, or a member is missing or another one,
+    Raises `InputError` if the record is missing or unreadable or a member is missing or changed,
     and `LaterVersion` if its format is unknown.
     """
     path = run / ENSEMBLE
@@ -79,10 +79,10 @@ def read_record(run: Path) -> EnsembleRecord:
         ) from None
     except ValueError as error:
         raise InputError(f"{path} is not JSON ({error}); run train-ensemble again") from None
-    found = fields.get("format") if isinstance(fields, dict) else None
-    if isinstance(found, str) and found != FORMAT:
+    version = fields.get("format") if isinstance(fields, dict) else None
+    if isinstance(version, str) and version != FORMAT:
         raise LaterVersion(
-            f"{path} is an ensemble of format {found!r}, this vaflow reads {FORMAT!r}; use the "
+            f"{path} is an ensemble of format {version!r}, this vaflow reads {FORMAT!r}; use the "
             "vaflow that wrote it, give another folder, or replace it with `run train-ensemble` "
             "and force=true"
         )
@@ -110,10 +110,10 @@ def write_record(run: Path, record: EnsembleRecord) -> None:
 def write_fold_manifests(
     folder: Path, manifest: Manifest, folds: Mapping[str, Sequence[Clip]]
 ) -> None:
-    """Write a manifest per fold, in which its clips are the val split and the other folds train.
+    """Write a manifest per fold: the fold is its val split, the other folds its train split.
 
     Clips of the test split stay in it; others have no split. Paths go through the link to the
-    folder of `manifest`, because labels may be under a licence, and copies would go stale.
+    folder of `manifest`, because labels may be licensed and copies would become outdated.
     """
     fold_of = {clip.id: name for name, clips in folds.items() for clip in clips}
     for name in folds:

@@ -37,7 +37,7 @@ PREDICTIONS = "predictions.csv"
 SUBMISSION = "submission.txt"
 REPORT = "report.html"
 VAL_PREDICTIONS = "val.npz"
-"""The predictions of a run of an ablation, and the key of what they were made from."""
+"""The val predictions of a run of an ablation, and the key of their inputs."""
 ENSEMBLE = "ensemble.json"
 INPUTS = "inputs"
 """In an ensemble's folder, a link to the folder of the manifest; it is created first."""
@@ -53,9 +53,9 @@ OUTPUT_FILES = (
 )
 """The files that a new head makes stale, in the order in which they are deleted.
 
-A file that commits comes before those that it vouches for: the head for a run, `ensemble.json` for
-an ensemble, `clips.json` for a scoring. So no file of an earlier head passes for one of the next if
-the process is killed in between (tests/models/runs/test_folder.py).
+A file that commits others comes before them: the head for a run, `ensemble.json` for an ensemble,
+`clips.json` for a scoring. So if the process is killed in between, no file of an earlier head
+passes for a file of the new one (tests/models/runs/test_folder.py).
 """
 
 
@@ -83,7 +83,7 @@ class RunConfig(BaseModel):
 
 
 class SetUsed(BaseModel):
-    """A feature set that a run has read."""
+    """A feature set that a run reads."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -95,7 +95,7 @@ class SetUsed(BaseModel):
 
 
 class Inputs(BaseModel):
-    """Digests of everything that a training reads; equal inputs and config give an equal head."""
+    """Digests of all inputs of a training; equal inputs and config give an equal head."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -105,13 +105,13 @@ class Inputs(BaseModel):
     """Ids by split."""
     labels_sha256: str
     texts_sha256: str | None
-    """Of the region descriptions."""
+    """Digest of the region descriptions."""
 
 
 def run_key(config: RunConfig, inputs: Inputs) -> str:
-    """sha256 of everything that decides the head, so of no path, device or number of threads."""
+    """Return the sha256 of everything that determines the head; excludes paths and devices."""
     not_decisive = {"device", "threads"}
-    if config.train.bank_mib is None:  # a limit may decide the order of windows
+    if config.train.bank_mib is None:  # a limit may change the order of windows
         not_decisive.add("bank_mib")
     decisive: dict[str, JsonValue] = {
         **with_old_keys(
@@ -119,7 +119,7 @@ def run_key(config: RunConfig, inputs: Inputs) -> str:
             config.train.model_dump(mode="json", exclude=not_decisive),
         ),
         "inputs": inputs.model_dump(mode="json"),
-        "max_rows_apart": MAX_LENGTH_MISMATCH,  # was decisive; so runs made before keep their key
+        "max_rows_apart": MAX_LENGTH_MISMATCH,  # constant, so that older runs keep their key
     }
     return hashlib.sha256(canonical(decisive)).hexdigest()
 
@@ -131,7 +131,7 @@ def write_config(config: RunConfig) -> None:
 
 
 def read_config(run: Path, kind: type[RunConfig] = RunConfig) -> RunConfig:
-    """The config of a run; raises `InputError` if the folder has none or it cannot be read."""
+    """Return the config of a run; raises `InputError` if it is missing or cannot be read."""
     path = run / CONFIG
     try:
         return kind.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
@@ -152,17 +152,17 @@ def read_config(run: Path, kind: type[RunConfig] = RunConfig) -> RunConfig:
 def check_run(run: Path) -> None:
     """Raise `InputError` if the folder cannot hold a head, or holds something else."""
     check_writable(run, "run")
-    found = {path.name for path in run.iterdir()} if run.is_dir() else set()
+    names = {path.name for path in run.iterdir()} if run.is_dir() else set()
     if holds_ensemble(run):
         raise InputError(f"run = {run} holds an ensemble; give another folder, or a member's")
-    if found and not found & {PROVENANCE, HEAD_FILE}:
+    if names and not names & {PROVENANCE, HEAD_FILE}:
         raise InputError(
             f"run = {run} holds files that do not belong to a run; give another folder"
         )
 
 
 def holds_ensemble(run: Path) -> bool:
-    """Whether the folder is that of an ensemble, finished or not."""
+    """Return whether the folder is that of an ensemble, finished or not."""
     return (run / ENSEMBLE).exists() or (run / INPUTS).is_symlink()
 
 
@@ -181,14 +181,14 @@ def link_manifest_root(run: Path, root: Path) -> None:
 def check_ensemble(run: Path) -> None:
     """Raise `InputError` if the folder cannot hold an ensemble, or holds something else."""
     check_writable(run, "run")
-    found = {path.name for path in run.iterdir()} if run.is_dir() else set()
-    if found and not holds_ensemble(run):
-        held = "a single head" if HEAD_FILE in found else "files that do not belong to an ensemble"
-        raise InputError(f"run = {run} holds {held}; give another folder")
+    names = {path.name for path in run.iterdir()} if run.is_dir() else set()
+    if names and not holds_ensemble(run):
+        what = "a single head" if HEAD_FILE in names else "files that do not belong to an ensemble"
+        raise InputError(f"run = {run} holds {what}; give another folder")
 
 
 def delete_outputs(run: Path) -> None:
-    """Delete what an earlier head or ensemble has left."""
+    """Delete the output files of an earlier head or ensemble."""
     for name in OUTPUT_FILES:
         (run / name).unlink(missing_ok=True)
 
@@ -200,7 +200,7 @@ def write_metrics(run: Path, epochs: Sequence[EpochResult]) -> None:
 
 
 def read_metrics(run: Path) -> tuple[EpochResult, ...]:
-    """The epochs of a finished run."""
+    """Return the epochs of a finished run."""
     lines = (run / METRICS).read_text(encoding="utf-8").splitlines()
     return tuple(EpochResult(**json.loads(line)) for line in lines)
 

@@ -27,9 +27,9 @@ class TrainedHead:
         return sha256_of(self.run / HEAD_FILE)
 
     def predict(self, packed: PackedFeatures, *, regions: bool = False) -> Prediction:
-        """Valence and arousal of every row, computed on the device of the features.
+        """Return valence and arousal of every row, computed on the device of the features.
 
-        With `regions`, the region posteriors, too, if the region branch was trained.
+        With `regions`, also the region posteriors, if the region branch was trained.
         """
         head = load_head(self.run / HEAD_FILE, packed.device).head
         size, stride = self.meta.window, self.meta.stride
@@ -37,7 +37,7 @@ class TrainedHead:
         return predict(head, packed, windows, regions=regions and self.meta.loss.region_weight > 0)
 
     def caution(self, clip_ids: Iterable[str]) -> tuple[str, ...]:
-        """Nothing, because the name of the split says what the head was trained on."""
+        """Return no notes, because the split name shows whether the head was trained on it."""
         return ()
 
 
@@ -52,7 +52,7 @@ class TrainedEnsemble:
 
     @property
     def meta(self) -> CheckpointMeta:
-        """That of the first member: all members have the same config and inputs."""
+        """The metadata of the first member; all members have the same config and inputs."""
         return self.members[0].meta
 
     def digest(self) -> str:
@@ -60,12 +60,12 @@ class TrainedEnsemble:
         return sha256_of(self.run / ENSEMBLE)
 
     def predict(self, packed: PackedFeatures, *, regions: bool = False) -> Prediction:
-        """Valence and arousal of every row; the region posteriors of members have no mean."""
+        """Return valence and arousal of every row; region posteriors are not averaged."""
         mean = mean_prediction([member.predict(packed) for member in self.members])
         return smooth(mean, packed, self.record.widths_s)
 
     def caution(self, clip_ids: Iterable[str]) -> tuple[str, ...]:
-        """A note if some of these clips were trained on."""
+        """Return a note if some of these clips were trained on."""
         clip_ids = list(clip_ids)
         n_trained = sum(clip_id in self.record.clip_ids for clip_id in clip_ids)
         if not n_trained:
@@ -81,7 +81,7 @@ TrainedModel = TrainedHead | TrainedEnsemble
 
 
 def open_model(run: Path) -> TrainedModel:
-    """The model in a folder; raises `InputError` if there is none."""
+    """Return the model in a folder; raises `InputError` if there is none."""
     if not holds_ensemble(run):
         return TrainedHead(run, read_meta(run / HEAD_FILE), read_config(run))
     record, config = read_record(run), read_config(run, EnsembleConfig)

@@ -61,14 +61,14 @@ class RunSplit:
         return self.predictor.caution(self.clips.ids(self.name))
 
     def key(self) -> str:
-        """sha256 of everything that decides the scores."""
+        """Return the sha256 of everything that determines the scores."""
         clip_ids = self.clips.ids(self.name)
         decisive = {
             "head": self.predictor.digest(),
             "visual": records_digest(self.clips.sets, clip_ids, "visual"),
             "audio": records_digest(self.clips.sets, clip_ids, "audio"),
             "labels": digest_of_labels(self.clips.labels),
-            "max_rows_apart": MAX_LENGTH_MISMATCH,  # constant: scores made before keep their key
+            "max_rows_apart": MAX_LENGTH_MISMATCH,  # constant, so that older scores keep their key
             "subjects": dict(self.subject_by_clip),
         }
         return hashlib.sha256(canonical(decisive)).hexdigest()
@@ -81,7 +81,7 @@ def open_split(
     split: str,
     max_length_mismatch: int | None = None,
 ) -> RunSplit:
-    """The split as the run's model reads it; None stands for the value of the training.
+    """Open the split as the run's model reads it; None selects the value of the training.
 
     Raises `SpecMismatch` if the store has other features than the model reads, and `InputError` or
     `StoreError` if something else is missing.
@@ -112,7 +112,7 @@ class PredictedSplit:
 def read_split(source: RunSplit, *, regions: bool = False) -> PredictedSplit:
     """Predict every row, on the device and with the threads of the training.
 
-    With `regions`, the region posteriors of a single head, too.
+    With `regions`, also compute the region posteriors of a single head.
     """
     train = source.config.train
     try:

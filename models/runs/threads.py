@@ -11,7 +11,7 @@ from models.training.config import TrainConfig
 
 @contextmanager
 def limit_threads(n_threads: int | None) -> Iterator[None]:
-    """Within the context torch uses `n_threads` threads; None leaves the number as it is."""
+    """Let torch use `n_threads` threads within the context; None keeps the current number."""
     before = torch.get_num_threads()
     torch.set_num_threads(n_threads or before)
     try:
@@ -21,6 +21,6 @@ def limit_threads(n_threads: int | None) -> Iterator[None]:
 
 
 def share_cores(train: TrainConfig, n_at_once: int) -> TrainConfig:
-    """The config with an equal share of the cores as `threads`, if it does not set them itself."""
+    """Return the config with an equal share of the cores as `threads`, unless it sets them."""
     threads = train.threads or max(1, n_cores() // n_at_once)
     return train.model_copy(update={"threads": threads})

@@ -37,11 +37,11 @@ class Ablation:
     """The default is the first."""
     n_trained: int
     n_present: int
-    """Trainings whose runs were there already."""
+    """Trainings that were finished before."""
     failed: tuple[str, ...]
     """The run and the error of each training that failed."""
     notes: tuple[str, ...] = ()
-    """What is odd about the labels."""
+    """Warnings about the labels."""
 
 
 def ablate(
@@ -61,9 +61,9 @@ def ablate(
 ) -> Ablation:
     """Train every variant of a plan from several seeds, and compare it with the default.
 
-    `variants` names the plan: in configs/ablations, or a YAML file. The default is `head` as given.
-    Seeds count up from `train.seed`. Each training is a run of its own in the folder
-    `<run>/<variant>/seed-<k>`; one that is finished is not trained again. `workers` trainings run
+    `variants` is the name of a plan in configs/ablations, or a YAML file. The default is `head`.
+    Seeds count up from `train.seed`. Each training is a separate run in the folder
+    `<run>/<variant>/seed-<k>`; finished ones are not trained again. `workers` trainings run
     at once, by default one per core, each with its share of the cores. A training that fails is
     listed, and the others go on. Writes the table to `ablation.csv`, `ablation.md` and
     `ablation.html`. Raises as `train_head` does, and `InputError` if a variant is not a valid head.
@@ -112,7 +112,7 @@ def ablate(
         ),
         notes=splits.notes,
     )
-    from models.ablation.html import page  # imports matplotlib, which takes a while
+    from models.ablation.html import page  # imports matplotlib, which is slow
 
     run.mkdir(parents=True, exist_ok=True)
     write_atomic(run / CSV, as_csv(lines).encode())

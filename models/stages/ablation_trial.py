@@ -37,14 +37,14 @@ class TrialResult:
     va: Float64[np.ndarray, "N 2"] | None
     """Predictions of every row of the val split; None if the training failed."""
     trained: bool
-    """False if the run was there already."""
+    """False if the run was finished before."""
     failure: str = ""
 
 
 def run_trial(trial: Trial) -> TrialResult:
-    """Train a head, unless its run is there, and predict the val split.
+    """Train a head, unless its run is finished, and predict the val split.
 
-    An error is returned and not raised, so that other trials go on.
+    An error is returned, not raised, so that other trials continue.
     """
     try:
         result = train_head(
@@ -58,12 +58,12 @@ def run_trial(trial: Trial) -> TrialResult:
             max_length_mismatch=trial.max_length_mismatch,
         )
         return TrialResult(_predict_val(trial.run), result.state == "trained")
-    except (VaflowError, OSError, RuntimeError) as error:  # torch has no memory: RuntimeError
+    except (VaflowError, OSError, RuntimeError) as error:  # torch raises RuntimeError out of memory
         return TrialResult(None, False, str(error))
 
 
 def _predict_val(run: Path) -> Float64[np.ndarray, "N 2"]:
-    """Predictions of the val split, from the run's folder if they are there already."""
+    """Return the predictions of the val split, read from the run's folder if possible."""
     source = open_split(run, None, None, "val")
     key, path = source.key(), run / VAL_PREDICTIONS
     if path.is_file() and (va := _read(path, key)) is not None:
@@ -76,7 +76,7 @@ def _predict_val(run: Path) -> Float64[np.ndarray, "N 2"]:
 
 
 def _read(path: Path, key: str) -> Float64[np.ndarray, "N 2"] | None:
-    """The predictions in the file; None if they have another key or are damaged."""
+    """Return the predictions in the file; None if the key differs or the file is damaged."""
     try:
         with np.load(path, allow_pickle=False) as file:
             return file["va"] if str(file["key"]) == key else None

@@ -93,7 +93,7 @@ def _check_output(output: Path) -> None:
 
 
 def _as_json(result: BaselineScores, splits: Splits) -> dict[str, object]:
-    """The content of the file, without paths and times: equal input gives an equal file."""
+    """Return the file's content, without paths and times: equal input gives an equal file."""
     return {
         "visual": splits.visual,
         "audio": splits.audio,

@@ -27,7 +27,9 @@ def report(
     Raises as `score_head` does, and `InputError` for a split without labels.
     """
     if output and not output.parent.is_dir():
-        raise InputError(f"there is no folder {output.parent} to put the report in; make it first")
+        raise InputError(
+            f"there is no folder {output.parent} to put the report in; create it first"
+        )
     if output and output.is_dir():
         raise InputError(f"{output} is a folder; name the file to put the report in")
     path = output or run / REPORT

@@ -27,7 +27,7 @@ from models.runs.run_split import PredictedSplit, open_split, read_split
 from models.submission.format import Sample, Submission, read_sample, rows_of_frames, rows_of_sample
 
 HEADER = ("clip", "frame", "time_s", "valence", "arousal")
-REPORT_HEAD_BYTES = 2000  # of the report, within which its key stands
+REPORT_HEAD_BYTES = 2000  # of the report, which contain its key
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,7 @@ class ScoreResult:
     """None if no frame of the split is annotated."""
     clips: tuple[ClipScore, ...]
     notes: tuple[str, ...] = ()
-    """What is odd about the labels and the submission."""
+    """Warnings about the labels and the submission."""
 
 
 def score_head(
@@ -68,10 +68,10 @@ def score_head(
     """
     source = open_split(run, manifest, store, split, max_length_mismatch)
     key, notes = source.key(), constant_labels(source.clips.labels)
-    wanted = read_sample(sample) if sample and split == "test" else None
-    if sample and not wanted:
+    rows = read_sample(sample) if sample and split == "test" else None
+    if sample and not rows:
         notes += (f"sample = {sample} is left aside: a submission is of the split 'test'",)
-    digest = wanted.digest() if wanted else None
+    digest = rows.digest() if rows else None
     result = None if force else _read_finished(run, split, key, digest)
     if result and (result.score is None or _is_report_of(run / REPORT, key)):
         return replace(result, notes=notes + result.notes)
@@ -80,12 +80,12 @@ def score_head(
         prediction, packed = predicted.prediction, predicted.packed
         score = split_score(prediction, packed, source.subject_by_clip)
         clips = tuple(clip_scores(prediction, packed))
-        submission = _submission(predicted, wanted) if split == "test" else None
+        submission = _submission(predicted, rows) if split == "test" else None
         own_notes = source.caution + (submission.notes if submission else ())
         result = ScoreResult("scored", run, split, score, clips, own_notes)
         _write(result, {"key": key, "sample": digest}, predicted, submission)
     if result.score:
-        from models.stages.report import write_report  # imports matplotlib, which takes a while
+        from models.stages.report import write_report  # imports matplotlib, which is slow
 
         write_report(predicted, result.score, result.clips, run / REPORT, key)
     return replace(result, notes=notes + result.notes)
@@ -177,9 +177,9 @@ def _rows(
 def write_predictions(
     path: Path, packed: PackedFeatures, prediction: Prediction, before: set[str]
 ) -> None:
-    """Write the rows of these clips, after those that the file has of other clips.
+    """Write the rows of these clips, after the file's rows of other clips.
 
-    Rows of the clips in `before` are dropped, too: the split had them when it was last scored.
+    Rows of the clips in `before`, which the split had when it was last scored, are dropped too.
     """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
@@ -188,7 +188,7 @@ def write_predictions(
     if path.is_file():
         with path.open(encoding="utf-8", newline="") as lines:
             rows = csv.reader(lines)
-            next(rows, None)  # the header
+            next(rows, None)  # skip the header
             writer.writerows(row for row in rows if row and row[0] not in replaced)
     for clip_id, frame, time_s, valence, arousal in _rows(packed, prediction):
         writer.writerow((clip_id, frame, f"{time_s:.6f}", f"{valence:.6f}", f"{arousal:.6f}"))

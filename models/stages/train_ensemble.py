@@ -67,9 +67,9 @@ class EnsembleResult:
     run: Path
     ensemble: EnsembleRecord
     n_kept: int
-    """Members that were there already."""
+    """Members that were finished before."""
     notes: tuple[str, ...] = ()
-    """What is odd about the labels."""
+    """Warnings about the labels."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,7 +161,7 @@ def _open_sources(
 
 
 def _key(config: EnsembleConfig, inputs: Inputs) -> str:
-    """sha256 of everything that decides the members and the smoothing windows."""
+    """Return the sha256 of everything that determines members and smoothing windows."""
     decisive = {"members": run_key(config, inputs), "over": config.over}
     return hashlib.sha256(canonical(dict(decisive))).hexdigest()
 
@@ -178,7 +178,7 @@ def _read_finished(run: Path, key: str) -> EnsembleRecord | None:
 
 
 def _prepare_folder(config: EnsembleConfig, sources: _Sources) -> None:
-    """Write what members need, and delete what an earlier ensemble has left."""
+    """Write the inputs of the members, and delete the files of an earlier ensemble."""
     run = config.run
     run.mkdir(parents=True, exist_ok=True)
     link_manifest_root(run, sources.manifest.root)  # first: marks the folder as an ensemble's

@@ -75,7 +75,7 @@ class TrainResult:
     best: EpochResult
     """The epoch whose weights were kept."""
     notes: tuple[str, ...] = ()
-    """What is odd about the labels and the memory."""
+    """Warnings about the labels and the memory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,8 +102,8 @@ def train_head(
 ) -> TrainResult:
     """Train a head on the features in a store, and write it to the folder `run`.
 
-    No video is read, and of the encoders only CLIP's text encoder runs. A run with the same config
-    and inputs is left as it is, unless `force`; another one is replaced. Label rows and frames of a
+    No video is read, and the only encoder that runs is CLIP's text encoder. A run with the same
+    config and inputs is kept, unless `force`; another one is replaced. Label rows and frames of a
     clip may differ by `max_length_mismatch`. Raises `InputError`, `StoreError` or a subclass if the
     inputs do not fit together, before anything is written.
     """
@@ -159,7 +159,7 @@ def _open_sources(
 
 
 def digest_inputs(clips: ClipGroups, head: AnyHeadConfig) -> Inputs:
-    """Digests of what is read of the clips; raises `StoreError` if a record is missing."""
+    """Return the digests of a training's inputs; raises `StoreError` if a record is missing."""
     texts = read_texts(head.prompts.texts).model_dump(mode="json")
     return Inputs(
         visual=_digest_set(clips, "visual"),
@@ -171,7 +171,6 @@ def digest_inputs(clips: ClipGroups, head: AnyHeadConfig) -> Inputs:
 
 
 def _digest_set(clips: ClipGroups, modality: Modality) -> SetUsed:
-    """What is read of one modality."""
     spec = clips.sets.spec(modality)
     digest = records_digest(clips.sets, list(clips.labels), modality)
     return SetUsed(name=spec.name, digest=spec.digest, records_sha256=digest)
@@ -180,7 +179,7 @@ def _digest_set(clips: ClipGroups, modality: Modality) -> SetUsed:
 def build_head(
     config: AnyHeadConfig, sets: FeatureSets, train: PackedFeatures, device: torch.device
 ) -> Head:
-    """The head on the device, with inputs standardised by the training rows."""
+    """Return the head on the device, with inputs standardised by the training rows."""
     inputs = HeadInputs(
         statistics(train.visual, train.visual_valid, train.index),
         statistics(train.audio, train.audio_valid, train.index),
@@ -199,7 +198,7 @@ def _build_prompts(
 
 @contextmanager
 def seeded(seed: int, threads: int | None) -> Iterator[None]:
-    """Within the context torch draws from this seed and uses `threads` threads."""
+    """Seed torch and let it use `threads` threads within the context."""
     with torch.random.fork_rng(), limit_threads(threads):
         torch.manual_seed(seed)
         yield
