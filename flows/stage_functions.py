@@ -36,9 +36,9 @@ def stage_function(name: StageName) -> Callable[..., Any]:
     """The function that runs a stage in this process."""
     match name:
         case "extract-features":
-            from flows.stages import extract_or_tell
+            from flows.stages import extract_features
 
-            return extract_or_tell
+            return extract_features
         case "train-head":
             from models.stages.train_head import train_head
 

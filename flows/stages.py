@@ -10,8 +10,8 @@ from pydantic import Field
 from features.clip import ClipIds
 from features.encoders import AnyEncoderConfig
 from features.errors import Incomplete
+from features.extraction import extract
 from features.extraction.dry_run import DryRun, plan_dry_run
-from features.extraction.extract import extract_features
 from features.extraction.options import Count, ExtractionOptions
 from features.extraction.outcome import ExtractionResult, Outcome
 from features.media.limits import DEFAULT_LIMITS, DecodeLimits
@@ -58,7 +58,7 @@ def pipeline(
     on_epoch: Callable[[EpochResult], None] | None = None,
 ) -> PipelineResult:
     """Extract, train, score; a clip that fails to extract stops it before training."""
-    extraction = extract_or_tell(
+    extraction = extract_features(
         manifest,
         store,
         encoders,
@@ -125,7 +125,7 @@ def raise_if_incomplete(result: object) -> None:
         )
 
 
-def extract_or_tell(
+def extract_features(
     manifest: Path,
     store: str,
     encoders: Encoders,
@@ -157,4 +157,4 @@ def extract_or_tell(
             from flows.dask.shards import extract_on_dask
 
             return extract_on_dask(manifest, options, scheduler=scheduler, workers=workers, **hooks)
-        return extract_features(manifest, options, **hooks)
+        return extract.extract_features(manifest, options, **hooks)

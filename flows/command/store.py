@@ -116,7 +116,7 @@ def _repair(arguments: argparse.Namespace, found: Any) -> Collection[Any]:
     from features.maintenance.verify import render_verification
     from features.manifest.manifest import read_manifest
     from flows.settings import settings
-    from flows.stages import extract_or_tell
+    from flows.stages import extract_features
 
     if arguments.config is None and not arguments.overrides:
         raise InputError(
@@ -124,7 +124,7 @@ def _repair(arguments: argparse.Namespace, found: Any) -> Collection[Any]:
             f"`vaflow verify {arguments.store} --repair -c configs/experiments/demo.yaml`"
         )
     words = [*arguments.overrides, f"store={arguments.store}"]
-    keys = settings(extract_or_tell, arguments.config, words)
+    keys = settings(extract_features, arguments.config, words)
     if keys.pop("dry_run", False):
         raise InputError("--repair writes to the store; leave out dry_run, or --repair")
     specs = [encoder.spec() for encoder in keys["encoders"]]
@@ -133,7 +133,7 @@ def _repair(arguments: argparse.Namespace, found: Any) -> Collection[Any]:
     done = repair(arguments.store, found, specs, clips)
     if not any(problem.spec for problem in done.repaired):
         return ()
-    ended = extract_or_tell(**keys)
+    ended = extract_features(**keys)
     assert isinstance(ended, ExtractionResult)  # no dry run
     print(ended.summary(), file=sys.stderr)
     for outcome in ended.failed:

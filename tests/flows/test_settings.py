@@ -7,7 +7,7 @@ from features.encoders.clip import ClipConfig
 from features.errors import InputError
 from flows.settings import checked_keys, settings
 from flows.stage_functions import stage_name
-from flows.stages import extract_or_tell as extract_features
+from flows.stages import extract_features
 from models.heads.dspl import DsplConfig, ReleasedConfig
 from models.regions.prompts import FixedPrompts
 from models.stages.train_head import train_head
