@@ -1,4 +1,4 @@
-"""The stages by name, and the plain function of each, which is imported when it is asked for.
+"""The stages by name, and the plain function of each, imported on first use.
 
 The parameters of that function are the stage's keys: the command, YAML and the flow of the same
 name take their schema from it. Nothing here imports Prefect.

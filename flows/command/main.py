@@ -217,5 +217,8 @@ def _check_submission(arguments: argparse.Namespace) -> int:
         print(problem)
     result = count(problems, "problem") if problems else "nothing is wrong"
     rows = f"{count(sample.locations, 'row')} of {count(sample.clips, 'clip')}"
-    print(f"check-submission: {arguments.file}: {result}; held to the {rows} of {arguments.sample}")
+    print(
+        f"check-submission: {arguments.file}: {result}; compared with the {rows} of "
+        f"{arguments.sample}"
+    )
     return 1 if problems else 0

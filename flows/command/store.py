@@ -38,12 +38,10 @@ def add_store_commands(commands: Any) -> None:
 
     stats = _command(commands, "stats", _stats, "statistics of the rows of a store")
     stats.add_argument(
-        "--set", action="append", metavar="NAME", help="only this feature set; may be repeated"
+        "--set", action="append", metavar="NAME", help="this feature set; repeatable"
     )
     stats.add_argument("--manifest", type=Path, help="also report the coverage of its clips")
-    stats.add_argument(
-        "--pairs", type=int, metavar="N", help="number of most similar clips (default: 10)"
-    )
+    stats.add_argument("--pairs", type=int, metavar="N", help="most similar pairs (default: 10)")
 
     export_h5 = _command(
         commands, "export", _export, "write a store into one HDF5 file", json=False

@@ -76,30 +76,30 @@ def statistics_table(sets: Sequence[SetStatistics]) -> Table:
     return table
 
 
-def _details(statistics: SetStatistics) -> Iterator[str | Table]:
-    summary, moments = statistics.summary, statistics.summary.moments
+def _details(each: SetStatistics) -> Iterator[str | Table]:
+    summary, moments = each.summary, each.summary.moments
     if moments.n:
         means, stds = (f"{a.min():.4g} to {a.max():.4g}" for a in (moments.mean, moments.std))
         yield (
-            f"{statistics.spec}: numbers from {moments.low.min():.4g} to {moments.high.max():.4g}; by "
+            f"{each.spec}: numbers from {moments.low.min():.4g} to {moments.high.max():.4g}; by "
             f"dimension, means from {means}, deviations from {stds}; "
             f"{summary.valid_s:.1f} s in valid rows"
         )
     else:
-        yield f"{statistics.spec}: no valid row"
+        yield f"{each.spec}: no valid row"
     if moments.dead:
         n = len(moments.dead)
-        yield f"  the same in all rows: {n} of {statistics.width} dimensions: {_some(moments.dead)}"
+        yield f"  the same in all rows: {n} of {each.width} dimensions: {_some(moments.dead)}"
     if summary.n_not_finite:
         yield f"  not finite: {summary.n_not_finite} numbers, in records that are left out"
     blank = [f"{b.clip}, {b.n_rows} rows{f': {b.note}' if b.note else ''}" for b in summary.empty]
-    damaged = [f"{each.clip}: {each.what}" for each in summary.damaged]
+    damaged = [f"{d.clip}: {d.what}" for d in summary.damaged]
     yield from _below("no valid row", blank)
     yield from _below("left out", damaged)
-    if statistics.manifest_coverage:
-        yield _coverage_line(statistics.manifest_coverage)
-    if statistics.nearest:
-        yield _pairs_table(statistics.nearest, statistics.n_likely)
+    if each.manifest_coverage:
+        yield _coverage_line(each.manifest_coverage)
+    if each.nearest:
+        yield _pairs_table(each.nearest, each.n_likely)
 
 
 def _below(what: str, clips: Sequence[str]) -> Iterator[str]:
