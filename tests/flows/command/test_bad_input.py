@@ -476,7 +476,7 @@ def asked(content: str, *, clip: int = 3) -> Make:
 
 
 SUBMISSION = (
-    Row("as asked", sent(SENT), CHECK, 0, "nothing is wrong; compared with the 2 rows of 1 clip of"),
+    Row("as asked", sent(SENT), CHECK, 0, "nothing is wrong; compared with the 2 rows of 1 clip"),
     Row("none", text("asked.txt", SENT), CHECK, 2, "sent.txt cannot be read .No such file.*; give"),
     Row("a folder", sent(SENT), f"{CHECK[:16]} r --sample asked.txt", 2, "r cannot .*Is a direct"),
     Row("no sample", text("sent.txt", SENT), CHECK, 2, "asked.txt cannot be read .No such file"),
