@@ -1,1 +1,1 @@
-"""Order, retries, logs and the command line: the only place that imports Prefect."""
+"""The command line and the Prefect flows of the stages; no other package imports Prefect."""

@@ -39,7 +39,7 @@ def run() -> int:
         if not received:  # a library may turn Ctrl-C into another error
             raise
         status = 1
-    for number in MESSAGES:  # nothing but the end is left
+    for number in MESSAGES:  # from here on a signal ends the process
         signal.signal(number, lambda number, _: os._exit(SIGNALLED + number))
     if received and status != 0:
         from flows.logs import print_message

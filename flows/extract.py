@@ -73,7 +73,7 @@ def extract_features(
     scheduler: str | None = None,
     workers: Count | None = None,
 ) -> dict[str, int]:
-    """Encode what the store lacks of the manifest, or with `dry_run` only report what that is.
+    """Encode the clips of the manifest that the store lacks, or only report them (`dry_run`).
 
     Returns the number of clips by outcome, as the store holds them at the end, however tasks
     ended. Raises `Incomplete` after all clips if one failed.

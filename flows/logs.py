@@ -1,4 +1,4 @@
-"""What a command logs, as text for a person or as JSON lines for a program."""
+"""The log of a command, as text or as JSON lines."""
 
 import json
 import logging
@@ -22,18 +22,18 @@ log = logging.getLogger(__name__)
 
 
 class JsonLines(logging.Formatter):
-    """One JSON object per record: time, level, logger, message, run_id, what came as `extra`.
+    """Formats a record as a JSON object: time, level, logger, message, run_id and its `extra`.
 
-    A traceback is the field `traceback`. `run_id` is the id of the flow's run in a process that
-    Prefect started, else one that is new with each formatter.
+    A traceback is the field `traceback`. `run_id` is the id of the flow run in a process that
+    Prefect started, else a new one for each formatter.
     """
 
-    def __init__(self, *_: object) -> None:  # what a config of `logging` calls it with
+    def __init__(self, *_: object) -> None:  # a config of `logging` passes arguments
         super().__init__()
         self.run_id = os.environ.get(FLOW_RUN_ID) or str(uuid.uuid4())
 
     def format(self, record: logging.LogRecord) -> str:
-        """The line, in ASCII and without the newline."""
+        """The record as one line of ASCII, without the newline."""
         extra = {k: _plain(v) for k, v in vars(record).items() if k not in STANDARD}
         fields = {
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
@@ -50,7 +50,7 @@ class JsonLines(logging.Formatter):
 
 
 def set_up(form: LogFormat) -> None:
-    """Send what is logged to stderr; in JSON also warnings, and an error that nobody caught."""
+    """Send the log to stderr; in JSON also warnings and uncaught exceptions."""
     if form == "text":
         logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
         return
@@ -87,7 +87,7 @@ def _on_uncaught(
 
 
 def _plain(value: object) -> object:
-    """The value as JSON has it; what JSON has not, as text."""
+    """The value if JSON can represent it, else its text."""
     if isinstance(value, float) and not math.isfinite(value):
         return str(value)
     return value if isinstance(value, str | int | float | None) else str(value)

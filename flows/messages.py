@@ -1,4 +1,4 @@
-"""What stages say to a person: progress, tables, one line at the end."""
+"""The results of stages as lines and tables for the terminal."""
 
 from collections.abc import Iterator
 
@@ -27,7 +27,7 @@ def describe(
     | BaselineScores
     | Ablation,
 ) -> Iterator[str | Table]:
-    """What a stage's result says to a person."""
+    """Yield the lines and tables that present the result of a stage."""
     match result:
         case ExtractionResult():
             yield result.summary()
@@ -61,7 +61,7 @@ def describe(
 
 
 def ablation_line(result: Ablation) -> str:
-    """How an ablation ended, in one line."""
+    """The result of an ablation in one line."""
     return (
         f"ablate: {len(result.lines)} rows; {result.n_trained} heads trained, {result.n_present} "
         f"already there; {PAGE}, {MARKDOWN} and {CSV} are in {result.run}"
@@ -69,22 +69,22 @@ def ablation_line(result: Ablation) -> str:
 
 
 def ablation_table(result: Ablation) -> Table:
-    """Each row's score, and its difference to the default."""
+    """The score of each row, and its difference from the default."""
     table = Table(title="val mean CCC: over seeds, and of the predictions averaged over them")
     table.add_column("row", overflow="fold")
     for name in ("mean", "averaged", "to default", "95 %, paired"):
         table.add_column(name, justify="right", no_wrap=True)
     for line in result.lines:
-        found = line.to_default
-        sure = f"{found.low:+.3f} to {found.high:+.3f}" if found else ""
+        difference = line.to_default
+        interval = f"{difference.low:+.3f} to {difference.high:+.3f}" if difference else ""
         name = line.row if line.row == line.group else f"{line.group}: {line.row}"
         cells = (number(line.ccc_mean), number(line.averaged), number(line.difference, "+.3f"))
-        table.add_row(name, *cells, sure)
+        table.add_row(name, *cells, interval)
     return table
 
 
 def training_line(result: TrainResult) -> str:
-    """How a training ended, in one line."""
+    """The result of a training in one line."""
     best = result.best
     if result.state == "present":
         return (
@@ -98,18 +98,18 @@ def training_line(result: TrainResult) -> str:
 
 
 def ensemble_line(result: EnsembleResult) -> str:
-    """How the training of an ensemble ended, in one line."""
-    found, widths = result.ensemble, result.ensemble.widths_s
-    n = len(found.members)
+    """The result of training an ensemble in one line."""
+    ensemble, widths = result.ensemble, result.ensemble.widths_s
+    n = len(ensemble.members)
     how = f"{n} members, {result.n_kept} of them there already"
     if result.state == "present":
         how = f"{result.run} holds this very ensemble of {n} already; nothing to train"
-    score = found.out_of_fold
+    score = ensemble.out_of_fold
     return (
         f"train-ensemble: {how}; out-of-fold CCC valence {score.ccc_valence:.3f}, arousal "
-        f"{score.ccc_arousal:.3f}, mean {score.ccc_mean:.3f}{_sure(score)}; "
+        f"{score.ccc_arousal:.3f}, mean {score.ccc_mean:.3f}{_interval(score)}; "
         f"smoothed, each fold by the widths of the others, mean "
-        f"{found.out_of_fold_smoothed.ccc_mean:.3f}; widths {widths.valence:g} s (valence) and "
+        f"{ensemble.out_of_fold_smoothed.ccc_mean:.3f}; widths {widths.valence:g} s (valence) and "
         f"{widths.arousal:g} s (arousal); in {result.run}"
     )
 
@@ -123,12 +123,11 @@ def score_line(result: ScoreResult) -> str:
     return (
         f"score-head: {result.split}: CCC valence {score.ccc_valence:.3f}, arousal "
         f"{score.ccc_arousal:.3f}, mean {score.ccc_mean:.3f} over {score.n_frames} frames of "
-        f"{score.n_clips} clips ({score.n_interpolated} interpolated){_sure(score)}{again}"
+        f"{score.n_clips} clips ({score.n_interpolated} interpolated){_interval(score)}{again}"
     )
 
 
-def _sure(score: SplitScore) -> str:
-    """The interval of the mean, where there is one."""
+def _interval(score: SplitScore) -> str:
     if score.ccc_mean_low is None:
         return ""
     return (
@@ -138,7 +137,7 @@ def _sure(score: SplitScore) -> str:
 
 
 def clip_table(result: ScoreResult) -> Table:
-    """Each clip by itself: a diagnostic, for the score is of all frames together."""
+    """The score of each clip: a diagnostic, as the score of a split pools all frames."""
     table = Table(title=f"{result.split}, clip by clip (a diagnostic, not the score)")
     table.add_column("clip")
     for name in ("frames", "interpolated", "CCC valence", "CCC arousal"):
@@ -150,13 +149,13 @@ def clip_table(result: ScoreResult) -> Table:
 
 
 def baseline_name(baseline: AnyBaselineConfig) -> str:
-    """The settings of a baseline that are not as they are by default, after its kind."""
+    """The kind of a baseline, followed by its settings that differ from the defaults."""
     chosen = baseline.model_dump(exclude_defaults=True, exclude={"kind", "modalities"})
     return ", ".join([baseline.kind, *(f"{key}={value}" for key, value in chosen.items())])
 
 
 def baseline_table(result: BaselineScores) -> Table:
-    """Each baseline's val CCC, and where its mean lies over subjects."""
+    """The val CCC of each baseline, and the interval of its mean over subjects."""
     table = Table(title="val CCC, learnt on the train split")
     table.add_column("baseline")
     table.add_column("modalities")
@@ -165,8 +164,8 @@ def baseline_table(result: BaselineScores) -> Table:
     for each in result.scores:
         score, modalities = each.score, ", ".join(each.baseline.modalities)
         cells = [f"{c:.3f}" for c in (score.ccc_valence, score.ccc_arousal, score.ccc_mean)]
-        sure = "-"
+        interval = "-"
         if score.ccc_mean_low is not None:
-            sure = f"{score.ccc_mean_low:.3f} to {score.ccc_mean_high:.3f}"
-        table.add_row(baseline_name(each.baseline), modalities, *cells, sure)
+            interval = f"{score.ccc_mean_low:.3f} to {score.ccc_mean_high:.3f}"
+        table.add_row(baseline_name(each.baseline), modalities, *cells, interval)
     return table

@@ -14,7 +14,7 @@ from flows.stages import feature_sets_of
 @flow(name="pipeline", persist_result=False)
 @with_keys_of("pipeline")
 def pipeline(**keys: Any) -> dict[str, float | None] | None:
-    """Extract, train, score; a clip that fails to extract stops it before training."""
+    """Extract, train and score; raises `Incomplete` before training if a clip fails."""
     sets = feature_sets_of(keys["encoders"])
     extract_features(**_keys_for(extract_features.fn, keys))
     train_head(**_keys_for(train_head.fn, keys), **sets)
@@ -25,5 +25,4 @@ def pipeline(**keys: Any) -> dict[str, float | None] | None:
 
 
 def _keys_for(function: Any, keys: dict[str, Any]) -> dict[str, Any]:
-    """Those of the keys that a stage has, too."""
     return {name: keys[name] for name in keys_of(function) if name in keys}

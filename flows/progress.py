@@ -79,7 +79,7 @@ def step_hooks(on_step: Callable[[Step], None]) -> Hooks:
 
 
 @contextmanager
-def terminal_hooks(shown_on: Console) -> Iterator[Hooks]:
+def terminal_hooks(console: Console) -> Iterator[Hooks]:
     """Hooks that show a bar for each kind of step; nothing if the console is no terminal."""
     columns = (
         TextColumn("{task.description}"),
@@ -88,8 +88,8 @@ def terminal_hooks(shown_on: Console) -> Iterator[Hooks]:
         TimeRemainingColumn(),
         TextColumn("{task.fields[detail]}"),
     )
-    hidden = not shown_on.is_terminal
-    with Progress(*columns, console=shown_on, transient=True, disable=hidden) as bars:
+    hidden = not console.is_terminal
+    with Progress(*columns, console=console, transient=True, disable=hidden) as bars:
         tasks: dict[str, Any] = {}
 
         def show(step: Step) -> None:
@@ -127,9 +127,9 @@ def log_hooks(log: Logger | LoggerAdapter[Any], clips_every_s: float = LOG_CLIPS
 @contextmanager
 def progress_bar(description: str) -> Iterator[Callable[[int, int], None]]:
     """A hook `(done, total)` for a command that is no stage, shown as a bar on a terminal."""
-    shown_on = plain_console(stderr=True)
-    hidden = is_json() or not shown_on.is_terminal
-    with Progress(console=shown_on, transient=True, disable=hidden) as bar:
+    console = plain_console(stderr=True)
+    hidden = is_json() or not console.is_terminal
+    with Progress(console=console, transient=True, disable=hidden) as bar:
         task = bar.add_task(description, total=None)
 
         def on_step(done: int, total: int) -> None:

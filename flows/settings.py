@@ -33,7 +33,7 @@ def settings(function: Callable, config: Path | None, overrides: Sequence[str]) 
 def check_key_names(overrides: Iterable[str]) -> None:
     """Raise `InputError` for a key that no stage has, without importing a stage.
 
-    The modules of a stage take seconds to import (test_main.py holds that they are not).
+    The modules of a stage take seconds to import (tested in test_main.py).
     """
     for override in overrides:
         first = _parse(override)[0].split(".")[0]
@@ -72,19 +72,18 @@ def checked_keys(
 
 
 def _read_mapping(path: Path) -> dict[str, Any]:
-    """The keys in a YAML file."""
     try:
-        found = yaml.safe_load(path.read_text(encoding="utf-8"))
+        keys = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
-        why = error.strerror if isinstance(error, OSError) else "it is no text in UTF-8"
+        why = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
         raise InputError(
             f"the config {path} cannot be read ({why}); give a YAML file of keys"
         ) from None
     except yaml.YAMLError as error:
         raise InputError(f"the config {path} is not YAML: {describe_yaml(error)}") from None
-    if not isinstance(found, dict):
+    if not isinstance(keys, dict):
         raise InputError(f"the config {path} must hold keys and values, such as `store: ...`")
-    return found
+    return keys
 
 
 def _move_old_keys(keys: Mapping[str, Any]) -> dict[str, Any]:
@@ -96,7 +95,7 @@ def _move_old_keys(keys: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _renamed(model: type[BaseModel]) -> dict[str, str]:
-    """The keys of this stage that had another name."""
+    """The new name of each renamed key of this stage."""
     return {old: new for old, new in OLD_KEYS.items() if new.split(".")[0] in model.model_fields}
 
 
@@ -132,7 +131,7 @@ def _check_override(key: str, model: type[BaseModel]) -> None:
 
 
 def _set(given: dict[str, Any], key: str, text: str, model: type[BaseModel]) -> None:
-    """Set `a.b` to the value that the text is as YAML."""
+    """Set `a.b` to the text, parsed as YAML."""
     try:
         value = yaml.safe_load(text)
     except yaml.YAMLError as error:
@@ -140,36 +139,36 @@ def _set(given: dict[str, Any], key: str, text: str, model: type[BaseModel]) -> 
             f"the value of '{key}={text}' is not YAML: {describe_yaml(error)}"
         ) from None
     parts = key.split(".")
-    place: Any = given
+    node: Any = given
     candidates = models = [model]
     for depth, part in enumerate(parts[:-1]):
         fields = _fields(models, part)
-        if isinstance(place, dict) and part not in place:
-            place[part] = _default(fields)
-        place = place[_index(place, part, key)]
-        if not isinstance(place, dict | list):
+        if isinstance(node, dict) and part not in node:
+            node[part] = _default(fields)
+        node = node[_index(node, part, key)]
+        if not isinstance(node, dict | list):
             raise InputError(
-                f"{key}: {part!r} holds {place!r}, which has no key {parts[depth + 1]!r}"
+                f"{key}: {part!r} holds {node!r}, which has no key {parts[depth + 1]!r}"
             )
         candidates = models if part.isdigit() else _models_in(fields)
-        models = _models_of(place, candidates)
+        models = _models_of(node, candidates)
     last = parts[-1]
-    if last == "kind" and isinstance(place, dict) and value != place.get("kind"):
+    if last == "kind" and isinstance(node, dict) and value != node.get("kind"):
         names = [part for part in parts if not part.isdigit()]
-        _change_kind(place, value, candidates, is_inside=len(names) > 2)
+        _change_kind(node, value, candidates, is_inside=len(names) > 2)
         return
     fields = _fields(models, last)
     if isinstance(value, int | float) and len(parts) == 1 and _is_text(fields):
         value = text  # a folder may be called 2024
-    place[_index(place, last, key)] = _config_value(value, last, fields)
+    node[_index(node, last, key)] = _config_value(value, last, fields)
 
 
-def _index(place: Any, part: str, key: str) -> Any:
+def _index(node: Any, part: str, key: str) -> Any:
     """The part of a key as an index of a dictionary or a list."""
-    if isinstance(place, dict):
+    if isinstance(node, dict):
         return part
-    if not (part.isdigit() and int(part) < len(place)):
-        raise InputError(f"{key}: {part!r} is no place in a list of {len(place)}")
+    if not (part.isdigit() and int(part) < len(node)):
+        raise InputError(f"{key}: {part!r} is no index of a list of {len(node)}")
     return int(part)
 
 
@@ -187,23 +186,21 @@ def _change_kind(
 
 
 def _fields(models: Sequence[type[BaseModel]], name: str) -> list[FieldInfo]:
-    """The fields of this name."""
     return [each.model_fields[name] for each in models if name in each.model_fields]
 
 
 def _models_in(fields: Iterable[FieldInfo]) -> list[type[BaseModel]]:
-    """The configs that fields may hold."""
     return list(dict.fromkeys(model for each in fields for model in models_in(each.annotation)))
 
 
-def _models_of(place: Any, models: list[type[BaseModel]]) -> list[type[BaseModel]]:
-    """The models of the kind that a config names, or all."""
-    kind = place.get("kind") if isinstance(place, dict) else None
+def _models_of(config: Any, models: list[type[BaseModel]]) -> list[type[BaseModel]]:
+    """The models of the kind of a config, or all."""
+    kind = config.get("kind") if isinstance(config, dict) else None
     return [model for model in models if kind_of(model) == kind] or models
 
 
 def _default(fields: Sequence[FieldInfo]) -> dict[str, Any]:
-    """What a config is if it is not given, as it would be written in YAML."""
+    """The default of a config, as YAML has it."""
     for each in fields:
         default = each.get_default(call_default_factory=True, validated_data={})
         if isinstance(default, BaseModel):
@@ -212,13 +209,12 @@ def _default(fields: Sequence[FieldInfo]) -> dict[str, Any]:
 
 
 def _config_value(value: Any, key: str, fields: Sequence[FieldInfo]) -> Any:
-    """The value, or what is in the YAML file that is given in place of a config."""
+    """The value, or the content of the YAML file that is given in place of a config."""
     if not (isinstance(value, str) and value.endswith(YAML_SUFFIXES) and _models_in(fields)):
         return value
-    found = _read_mapping(Path(value))
-    return found[key] if found.keys() == {key} else found
+    config = _read_mapping(Path(value))
+    return config[key] if config.keys() == {key} else config
 
 
 def _is_text(fields: Iterable[FieldInfo]) -> bool:
-    """Whether a field holds a text or a path."""
     return any({str, Path} & {each.annotation, *get_args(each.annotation)} for each in fields)

@@ -1,4 +1,4 @@
-"""SIGTERM while clips are extracted: what is in hand is finished, then the process ends."""
+"""SIGTERM during an extraction: clips that have begun are finished, then the process ends."""
 
 import logging
 import signal
@@ -12,29 +12,29 @@ log = logging.getLogger(__name__)
 
 @contextmanager
 def stop_between_clips() -> Iterator[Callable[[], bool]]:
-    """Within, one asks whether to begin another clip: not after SIGTERM.
+    """Yield a function that returns whether to begin another clip: not after SIGTERM.
 
-    Afterwards the signal goes to whoever would have had it; a second one does at once. In a thread
-    of its own nothing is caught, for Python gives signals to the main one.
+    The previous handler receives the signal when the context ends, or at once if it comes twice.
+    Outside the main thread, which alone receives signals, the function always returns True.
     """
     if threading.current_thread() is not threading.main_thread():
         yield lambda: True
         return
-    came = threading.Event()
-    before = signal.getsignal(signal.SIGTERM)
+    received = threading.Event()
+    previous = signal.getsignal(signal.SIGTERM)
 
     def on_term(number: int, frame: FrameType | None) -> None:
-        if came.is_set():
-            signal.signal(number, before)
+        if received.is_set():
+            signal.signal(number, previous)
             signal.raise_signal(number)
             return
-        came.set()
-        log.warning("told to end: what is begun is finished first (told again: at once)")
+        received.set()
+        log.warning("SIGTERM: clips that have begun are finished; a second one ends at once")
 
     signal.signal(signal.SIGTERM, on_term)
     try:
-        yield lambda: not came.is_set()
+        yield lambda: not received.is_set()
     finally:
-        signal.signal(signal.SIGTERM, before)
-    if came.is_set():
+        signal.signal(signal.SIGTERM, previous)
+    if received.is_set():
         signal.raise_signal(signal.SIGTERM)

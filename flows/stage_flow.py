@@ -1,6 +1,6 @@
-"""The Prefect flows of the stages that are one task: each is made from the stage's plain function.
+"""The Prefect flows of the stages that are one task, made from the plain functions of the stages.
 
-A flow takes its keys, their types and their defaults from that function, so none is spelled twice.
+A flow takes its keys, their types and their defaults from that function.
 """
 
 import inspect
@@ -79,14 +79,14 @@ def train_head(result: TrainResult, keys: Mapping[str, Any]) -> dict[str, float]
 
 @stage_flow("train-ensemble", "train")
 def train_ensemble(result: EnsembleResult, keys: Mapping[str, Any]) -> Scores:
-    """Train a head per fold of people on the store alone; returns the out-of-fold scores."""
+    """Train a head per fold of subjects on the store alone; returns the out-of-fold scores."""
     publish_training(result.run)
     return asdict(result.ensemble.out_of_fold)
 
 
 @stage_flow("score-head", "score")
 def score_head(result: ScoreResult, keys: Mapping[str, Any]) -> Scores | None:
-    """Predict a split and score it; returns the scores, or None where there are no labels."""
+    """Predict a split and score it; returns the scores, or None if there are no labels."""
     publish_score(result, keys["manifest"], keys["store"])
     return asdict(result.score) if result.score else None
 
@@ -102,7 +102,7 @@ def score_baselines(result: BaselineScores, keys: Mapping[str, Any]) -> list[Sco
 
 @stage_flow("ablate", "ablate")
 def ablate(result: Ablation, keys: Mapping[str, Any]) -> list[dict[str, str | float | None]]:
-    """Train every row over several seeds; returns the table. Failed where a training failed."""
+    """Train every variant with several seeds; returns the table. Fails if a training failed."""
     return [
         {
             "group": line.group,

@@ -1,4 +1,4 @@
-"""The stages by name, and the plain function of each, which is imported when it is asked for.
+"""The stages by name, and the plain function of each, imported on first use.
 
 The parameters of that function are the stage's keys: the command, YAML and the flow of the same
 name take their schema from it. Nothing here imports Prefect.
@@ -36,9 +36,9 @@ def stage_function(name: StageName) -> Callable[..., Any]:
     """The function that runs a stage in this process."""
     match name:
         case "extract-features":
-            from flows.stages import extract_or_tell
+            from flows.stages import extract_features
 
-            return extract_or_tell
+            return extract_features
         case "train-head":
             from models.stages.train_head import train_head
 

@@ -6,13 +6,13 @@ from typing import Any, get_args
 
 from pydantic import BaseModel, ConfigDict, create_model
 
-HOOK = "on_"  # how the names of parameters begin that are callbacks, not keys
+HOOK = "on_"  # prefix of the parameters that are callbacks, not keys
 
 
 def keys_of(function: Callable) -> dict[str, inspect.Parameter]:
     """The parameters of a stage's function that are keys, by name."""
-    found = inspect.signature(function).parameters
-    return {name: parameter for name, parameter in found.items() if not name.startswith(HOOK)}
+    parameters = inspect.signature(function).parameters
+    return {name: parameter for name, parameter in parameters.items() if not name.startswith(HOOK)}
 
 
 def keys_model(function: Callable) -> type[BaseModel]:
@@ -28,9 +28,9 @@ def keys_model(function: Callable) -> type[BaseModel]:
 
 
 def hooks_of(function: Callable, hooks: Mapping[str, Callable]) -> dict[str, Callable]:
-    """Those of the hooks that a stage takes."""
-    taken = inspect.signature(function).parameters
-    return {name: hook for name, hook in hooks.items() if name in taken}
+    """The hooks that a stage accepts."""
+    accepted = inspect.signature(function).parameters
+    return {name: hook for name, hook in hooks.items() if name in accepted}
 
 
 def models_in(annotation: Any) -> list[type[BaseModel]]:
@@ -41,5 +41,5 @@ def models_in(annotation: Any) -> list[type[BaseModel]]:
 
 
 def kind_of(model: type[BaseModel]) -> str | None:
-    """The kind by which a config is told from the others of its union, if it is in one."""
+    """The kind that identifies a config in a union, if it has one."""
     return model.model_fields["kind"].default if "kind" in model.model_fields else None

@@ -34,7 +34,7 @@ class Key:
     """With dots for a key inside a config, and N for a place in a list."""
     type: str
     default: str | None
-    """As one writes it in YAML; None if the key is required."""
+    """As YAML; None if the key is required."""
     help: str
     section: str = ""
     """The config that the key is inside of, with its kind; empty for a key of the stage itself."""
@@ -86,14 +86,13 @@ def _config_keys(name: str, annotation: Any, default: Any) -> Iterator[Key]:
 
 
 def _is_list(annotation: Any) -> bool:
-    """Whether a key holds a list."""
     if get_origin(annotation) is Annotated:
         return _is_list(get_args(annotation)[0])
     return get_origin(annotation) in (tuple, list)
 
 
 def _type(annotation: Any) -> str:
-    """What a value of the key is, in words."""
+    """The type of a key in words."""
     if models := models_in(annotation):
         kinds = " or ".join(str(kind_of(model)) for model in models if kind_of(model))
         config = f"config of kind {kinds}" if kinds else "config"
@@ -112,7 +111,7 @@ def _type(annotation: Any) -> str:
 
 
 def _default(value: Any) -> str | None:
-    """A default as one writes it in YAML; None if there is none."""
+    """A default as YAML; None if there is none."""
     if value is PydanticUndefined:
         return None
     if isinstance(value, BaseModel):

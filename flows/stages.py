@@ -10,8 +10,8 @@ from pydantic import Field
 from features.clip import ClipIds
 from features.encoders import AnyEncoderConfig
 from features.errors import Incomplete
+from features.extraction import extract
 from features.extraction.dry_run import DryRun, plan_dry_run
-from features.extraction.extract import extract_features
 from features.extraction.options import Count, ExtractionOptions
 from features.extraction.outcome import ExtractionResult, Outcome
 from features.media.limits import DEFAULT_LIMITS, DecodeLimits
@@ -33,7 +33,7 @@ Runner = Literal["local", "dask"]
 
 @dataclass(frozen=True, slots=True)
 class PipelineResult:
-    """The results of the three stages in a row."""
+    """The results of the three stages."""
 
     extraction: ExtractionResult
     training: TrainResult
@@ -57,8 +57,8 @@ def pipeline(
     on_outcome: Callable[[Outcome, int], None] | None = None,
     on_epoch: Callable[[EpochResult], None] | None = None,
 ) -> PipelineResult:
-    """Extract, train, score; a clip that fails to extract stops it before training."""
-    extraction = extract_or_tell(
+    """Extract, train and score; raises `Incomplete` before training if a clip fails."""
+    extraction = extract_features(
         manifest,
         store,
         encoders,
@@ -95,18 +95,18 @@ def pipeline(
 
 
 def feature_sets_of(encoders: tuple[AnyEncoderConfig, ...]) -> dict[str, str]:
-    """The names of the visual and the audio set that encoders make, as `train-head` takes them.
+    """The names of the feature sets of encoders, by modality, as keys of `train-head`.
 
-    Left out where there is not exactly one of a modality, for `train-head` to choose or refuse.
+    A modality with several encoders is left out: `train-head` chooses or refuses.
     """
     names: dict[str, list[str]] = {}
     for encoder in encoders:
         names.setdefault(encoder.modality, []).append(encoder.spec().name)
-    return {modality: found[0] for modality, found in names.items() if len(found) == 1}
+    return {modality: sets[0] for modality, sets in names.items() if len(sets) == 1}
 
 
 def require_complete(extraction: ExtractionResult) -> ExtractionResult:
-    """The extraction, if nothing failed; else `Incomplete` lists what did."""
+    """The extraction, if no clip failed; else raises `Incomplete` with the failures."""
     if extraction.failed:
         listed = [f"  {o.clip} ({o.feature_set}): {o.detail}" for o in extraction.failed]
         raise Incomplete("\n".join([f"{extraction.summary()}; these failed:", *listed]))
@@ -114,7 +114,7 @@ def require_complete(extraction: ExtractionResult) -> ExtractionResult:
 
 
 def raise_if_incomplete(result: object) -> None:
-    """Raise `Incomplete` where a stage's result holds failures."""
+    """Raise `Incomplete` if the result of a stage has failures."""
     if isinstance(result, ExtractionResult):
         require_complete(result)
     if isinstance(result, Ablation) and result.failed:
@@ -125,7 +125,7 @@ def raise_if_incomplete(result: object) -> None:
         )
 
 
-def extract_or_tell(
+def extract_features(
     manifest: Path,
     store: str,
     encoders: Encoders,
@@ -157,4 +157,4 @@ def extract_or_tell(
             from flows.dask.shards import extract_on_dask
 
             return extract_on_dask(manifest, options, scheduler=scheduler, workers=workers, **hooks)
-        return extract_features(manifest, options, **hooks)
+        return extract.extract_features(manifest, options, **hooks)

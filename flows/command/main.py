@@ -16,7 +16,7 @@ from flows.logs import print_message, set_up
 REMEDIES = {
     errno.ENOSPC: "make room on this disk",
     errno.EDQUOT: "make room within the quota of this disk",
-    errno.EFBIG: "files may not grow so large here: see `ulimit -f`, or use another disk",
+    errno.EFBIG: "files cannot grow so large here: see `ulimit -f`, or use another disk",
     errno.EROFS: "this disk is read-only: give a path on another",
     errno.EACCES: "give a path that you may use, or change its rights",
     errno.EPERM: "give a path that you may use, or change its rights",
@@ -70,14 +70,14 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
-    """The arguments; overrides may also follow an option, where argparse does not expect them."""
-    whole = parser()
-    arguments, rest = whole.parse_known_args(argv)
+    """The arguments; unlike in plain argparse, overrides may also follow an option."""
+    command_line = parser()
+    arguments, rest = command_line.parse_known_args(argv)
     for word in rest:
         if new := OLD_OPTIONS.get(word.partition("=")[0]):
-            whole.error(f"{word} is now called {new}")
+            command_line.error(f"{word} is now called {new}")
     if rest and ("overrides" not in arguments or any(word.startswith("-") for word in rest)):
-        whole.error(f"unrecognized arguments: {' '.join(rest)}")
+        command_line.error(f"unrecognized arguments: {' '.join(rest)}")
     if rest:
         arguments.overrides += rest
     return arguments
@@ -85,26 +85,28 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
 
 def parser() -> argparse.ArgumentParser:
     """The arguments of every command."""
-    whole = _Parser(
+    command_line = _Parser(
         prog="vaflow",
         description=DESCRIPTION,
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    whole.set_defaults(command=None)
-    commands = whole.add_subparsers(title="commands", metavar="COMMAND")
+    command_line.set_defaults(command=None)
+    commands = command_line.add_subparsers(title="commands", metavar="COMMAND")
 
-    demo = commands.add_parser("demo", help="everything on the rendered set, under data/demo/")
+    demo = commands.add_parser("demo", help="run all stages on a rendered set, under data/demo/")
     demo.add_argument("--folder", type=Path, default=Path("data/demo"))
     demo.add_argument(
         "--control",
         choices=("labels", "face", "voice"),
-        help="train with this shuffled or removed; the score must be near 0",
+        help="train with these shuffled or removed; the score must be near 0",
     )
     add_log_format(demo)
     demo.set_defaults(command=_demo)
 
-    render = commands.add_parser("render", help="write the rendered set, laid out as Aff-Wild2")
+    render = commands.add_parser(
+        "render", help="write the rendered set, in the layout of Aff-Wild2"
+    )
     render.add_argument("folder", type=Path, metavar="DIR")
     render.add_argument("--clips", type=int, metavar="N", help="annotated subjects")
     render.add_argument("--seconds", type=float, metavar="S", help="approximate length of a clip")
@@ -126,10 +128,12 @@ def parser() -> argparse.ArgumentParser:
 
     add_run_commands(commands)
 
-    report = commands.add_parser("report", help="write a run's report again: one HTML file")
+    report = commands.add_parser("report", help="write the report of a run again, as one HTML file")
     report.add_argument("run", type=Path, metavar="RUN")
     report.add_argument("--split", default="val", metavar="SPLIT", help="default: val")
-    report.add_argument("-o", "--output", type=Path, metavar="FILE", help="not RUN/report.html")
+    report.add_argument(
+        "-o", "--output", type=Path, metavar="FILE", help="default: RUN/report.html"
+    )
     report.add_argument("--manifest", type=Path, help="default: that of the training")
     report.add_argument("--store", help="default: that of the training")
     report.add_argument(
@@ -145,7 +149,7 @@ def parser() -> argparse.ArgumentParser:
     check.set_defaults(command=_check_submission)
 
     add_store_commands(commands)
-    return whole
+    return command_line
 
 
 def _demo(arguments: argparse.Namespace) -> int:
@@ -217,5 +221,8 @@ def _check_submission(arguments: argparse.Namespace) -> int:
         print(problem)
     result = count(problems, "problem") if problems else "nothing is wrong"
     rows = f"{count(sample.locations, 'row')} of {count(sample.clips, 'clip')}"
-    print(f"check-submission: {arguments.file}: {result}; held to the {rows} of {arguments.sample}")
+    print(
+        f"check-submission: {arguments.file}: {result}; compared with the {rows} of "
+        f"{arguments.sample}"
+    )
     return 1 if problems else 0

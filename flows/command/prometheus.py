@@ -1,8 +1,7 @@
-"""What a run counts, as a file for the textfile collector of Prometheus' node exporter.
+"""The metrics of a run, as a file for the textfile collector of Prometheus' node exporter.
 
-The file is of one run of one stage: counters begin at 0 with each run, as they do with each
-process. Only the time of the last success is carried over from the file that was there before, so
-that an alert can ask how long ago that was.
+The file describes one run of one stage: counters begin at 0 with each run. Only the time of the
+last success is kept from the previous file, so that an alert can use its age.
 """
 
 import logging
@@ -25,7 +24,7 @@ from features.system.files import write_atomic
 from models.training.config import EpochResult
 
 ENDING = ".prom"  # the collector reads no other file
-EVERY_S = 15.0  # how often it is written anew: as often as Prometheus commonly asks
+EVERY_S = 15.0  # a common scrape interval of Prometheus
 LAST_SUCCESS = "vaflow_last_success_timestamp_seconds"
 
 log = logging.getLogger(__name__)
@@ -46,11 +45,11 @@ class RunMetrics:
         self._last_success_s = last_success(path, stage)
 
     def hooks(self) -> dict[str, Callable[..., None]]:
-        """What a stage calls back."""
+        """The hooks that a stage calls."""
         return {"on_outcome": self.on_outcome, "on_epoch": self.on_epoch}
 
     def on_outcome(self, outcome: Outcome, total: int) -> None:
-        """Count a clip that has ended."""
+        """Count the outcome of a clip."""
         with self._lock:
             self._n_expected = total
             self._clips[outcome.feature_set, outcome.state] += 1
@@ -64,7 +63,7 @@ class RunMetrics:
             self._n_epochs += 1
 
     def collect(self) -> Iterator[Metric]:
-        """The metrics as they are now; those of which there is nothing yet have no sample."""
+        """Yield the current metrics; one without a value yet has no sample."""
         with self._lock:
             clips, rows, written = Counts(self._clips), Counts(self._rows), Counts(self._bytes)
         seconds = time.monotonic() - self._began_s
@@ -74,16 +73,15 @@ class RunMetrics:
         last = {} if self._last_success_s is None else {(): self._last_success_s}
         counter = partial(self._filled, CounterMetricFamily)
         gauge = partial(self._filled, GaugeMetricFamily)
-        of_set = ("feature_set",)
-        yield counter("clips", "Clips settled, by how they ended.", clips, *of_set, "state")
-        yield counter("rows", "Rows encoded: frames, or steps of sound.", by_set, *of_set)
+        yield counter("clips", "Clips settled, by how they ended.", clips, "feature_set", "state")
+        yield counter("rows", "Rows encoded: frames, or steps of sound.", by_set, "feature_set")
         written = {(name,): n for name, n in written.items()}
-        yield counter("bytes_written", "Bytes put into the store.", written, *of_set)
+        yield counter("bytes_written", "Bytes put into the store.", written, "feature_set")
         yield counter("epochs", "Epochs trained.", {(): self._n_epochs})
         expected = {(): self._n_expected}
         yield gauge("clips_expected", "Clips times feature sets of the run.", expected)
         rate = "Rows encoded per second of the run, its start included."
-        yield gauge("frames_per_second", rate, speeds, *of_set)
+        yield gauge("frames_per_second", rate, speeds, "feature_set")
         yield gauge("run_duration_seconds", "How long the run has taken.", {(): seconds})
         running = {(): float(self._success is None)}
         yield gauge("run_running", "1 while the run goes on, 0 when it has ended.", running)
@@ -94,24 +92,24 @@ class RunMetrics:
         self,
         kind: type[CounterMetricFamily] | type[GaugeMetricFamily],
         name: str,
-        said: str,
+        description: str,
         values: Mapping[tuple[str, ...], float],
         *labels: str,
     ) -> Metric:
-        family = kind(f"vaflow_{name}", said, labels=("stage", *labels))
+        family = kind(f"vaflow_{name}", description, labels=("stage", *labels))
         for key, value in values.items():
             family.add_metric((self.stage, *key), value)
         return family
 
     def write(self) -> None:
-        """Replace the file in one step. A run outlives a disk that does not take it."""
+        """Replace the file in one step; logs a warning if it cannot be written."""
         try:
             write_atomic(self.path, generate_latest(self))
         except OSError as error:
             log.warning("the metrics cannot be written to %s: %s", self.path, error.strerror)
 
     def end(self, *, success: bool) -> None:
-        """Say how the run ended."""
+        """Record and write how the run ended."""
         self._success = success
         if success:
             self._last_success_s = time.time()
@@ -120,9 +118,9 @@ class RunMetrics:
 
 @contextmanager
 def recording(path: Path, stage: str, every_s: float = EVERY_S) -> Iterator[RunMetrics]:
-    """Within, a run's metrics are at `path`: from the start, every so often, and when it ends.
+    """Write the metrics of a run to `path` at its start, every `every_s` and at its end.
 
-    `InputError` or `VaflowError`, before anything is done, where they cannot be there.
+    Raises `InputError` or `VaflowError` at the start if the file cannot be written or collected.
     """
     refuse_unless_collected(path)
     metrics, ended = RunMetrics(path, stage), threading.Event()
@@ -145,7 +143,7 @@ def recording(path: Path, stage: str, every_s: float = EVERY_S) -> Iterator[RunM
 
 
 def refuse_unless_collected(path: Path) -> None:
-    """Raise where a file would not be read by the collector, or cannot come to be."""
+    """Raise `InputError` or `VaflowError` if the file cannot be collected or written."""
     if path.suffix != ENDING:
         raise InputError(
             f"--metrics {path}: Prometheus' textfile collector reads only files that end in "
@@ -156,19 +154,19 @@ def refuse_unless_collected(path: Path) -> None:
     if not path.parent.is_dir():
         raise InputError(
             f"--metrics {path}: there is no folder {path.parent}; give the one that the node "
-            "exporter was started with (--collector.textfile.directory), or make it"
+            "exporter was started with (--collector.textfile.directory), or create it"
         )
     if not os.access(path.parent, os.W_OK):
         raise VaflowError(
-            f"--metrics {path}: {path.parent} cannot be written to (no right to, or a read-only "
+            f"--metrics {path}: {path.parent} cannot be written to (permissions, or a read-only "
             "disk); give another folder, or change that"
         )
 
 
 def last_success(path: Path, stage: str) -> float | None:
-    """When a run of the stage last succeeded, in Unix time, by the file that is there; else None.
+    """When a run of the stage last succeeded, in Unix time, according to the file at `path`.
 
-    A file that is damaged, or another's, is replaced like any other.
+    None if there is no such file or entry; logs a warning if the file is damaged.
     """
     try:
         text = path.read_text(encoding="utf-8")
@@ -179,5 +177,5 @@ def last_success(path: Path, stage: str) -> float | None:
     except FileNotFoundError:
         return None
     except (OSError, ValueError, KeyError, IndexError) as error:
-        log.warning("%s held no metrics that can be read (%s); it is replaced", path, error)
+        log.warning("%s contains no readable metrics (%s); it is replaced", path, error)
     return None

@@ -1,4 +1,4 @@
-"""The commands `run` and `serve`: their arguments, and what they print."""
+"""The commands `run` and `serve`: their arguments and their output."""
 
 import argparse
 import json
@@ -66,14 +66,14 @@ def add_run_commands(commands: Any) -> None:
         help="extract-features: only the clips in quarantine (failed=true)",
     )
     run.add_argument(
-        "--force", action="store_true", help="again, even if the result is there (force=true)"
+        "--force", action="store_true", help="run again even if the result exists (force=true)"
     )
     add_log_format(run)
     run.add_argument(
         "--metrics",
         type=Path,
         metavar="FILE.prom",
-        help="write the run's counts there, for the textfile collector of Prometheus",
+        help="write metrics of the run for the textfile collector of Prometheus",
     )
     run.add_argument(
         "--via", choices=("prefect",), help="start a run of the stage's deployment, and watch it"
@@ -122,7 +122,7 @@ def _run(arguments: argparse.Namespace) -> int:
 
     set_up(arguments.log_format)
     if arguments.timeout is not None and not arguments.via:
-        raise InputError("--timeout limits how long a run is watched: give --via prefect with it")
+        raise InputError("--timeout limits how long a run is watched: give --via prefect, too")
     overrides = _overrides(arguments)
     stage = stage_name(arguments.stage.partition("/")[0] if arguments.via else arguments.stage)
     check_key_names(overrides)
@@ -143,7 +143,7 @@ def _run(arguments: argparse.Namespace) -> int:
     from flows.stage_keys import hooks_of
     from flows.stages import raise_if_incomplete
 
-    metrics = None if keys.get("dry_run") else arguments.metrics  # a dry run is no run
+    metrics = None if keys.get("dry_run") else arguments.metrics  # a dry run has no metrics
     with progress_hooks(stage, metrics) as hooks:
         result = function(**keys, **hooks_of(function, hooks))
         raise_if_incomplete(result)
@@ -156,16 +156,16 @@ def _run(arguments: argparse.Namespace) -> int:
 
 
 def _overrides(arguments: argparse.Namespace) -> list[str]:
-    """The keys given on the command line, with the options that stand for keys."""
-    given = [*arguments.overrides, *(word for word in arguments.only if "=" in word)]
+    """The overrides on the command line, including the options that are short for keys."""
+    overrides = [*arguments.overrides, *(word for word in arguments.only if "=" in word)]
     if only := [word for word in arguments.only if "=" not in word]:
-        given.append(f"only={json.dumps(only)}")
+        overrides.append(f"only={json.dumps(only)}")
     options = {
         "failed": arguments.failed,
         "force": arguments.force,
         "dry_run": arguments.dry_run,
     }
-    return given + [f"{key}=true" for key, is_given in options.items() if is_given]
+    return overrides + [f"{key}=true" for key, is_given in options.items() if is_given]
 
 
 def _serve(arguments: argparse.Namespace) -> int:

@@ -1,4 +1,4 @@
-"""The commands that look at a store, or put it in order: their arguments, and what they print."""
+"""The commands that inspect and maintain a store: their arguments and their output."""
 
 import argparse
 import json
@@ -6,40 +6,42 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
-SHOWN_AT_MOST = 20  # of what `gc` found, for a person
+SHOWN_AT_MOST = 20  # lines of `gc` without --json
 
 
 def add_store_commands(commands: Any) -> None:
-    """Tell the command line of status, why, verify, gc, ls, info, stats, export and import-h5."""
-    status = _command(commands, "status", _status, "what the store has of a manifest")
+    """Add status, why, verify, gc, ls, info, stats, export and import-h5 to the command line."""
+    status = _command(commands, "status", _status, "show which clips of a manifest the store has")
     status.add_argument("manifest", type=Path, metavar="MANIFEST")
 
-    why = _command(commands, "why", _why, "what differs between a clip's features and its media")
+    why = _command(commands, "why", _why, "explain the state of a clip's features")
     why.add_argument("clip", metavar="CLIP")
-    why.add_argument("--manifest", type=Path, help="look at the media as well")
+    why.add_argument("--manifest", type=Path, help="compare with the media, too")
 
-    verify = _command(commands, "verify", _verify, "read every byte, and say what is wrong")
+    verify = _command(commands, "verify", _verify, "read every byte, and report problems")
     verify.add_argument(
-        "--repair", action="store_true", help="extract again what is wrong; wants -c, or keys"
+        "--repair", action="store_true", help="extract damaged records again; requires -c or keys"
     )
     verify.add_argument("-c", "--config", type=Path, metavar="CONFIG.yaml")
     verify.add_argument("overrides", nargs="*", metavar="key=value", help="of extract-features")
 
-    gc = _command(commands, "gc", _gc, "show what nobody needs, and remove it with --apply")
+    gc = _command(commands, "gc", _gc, "show what is not needed, and remove it with --apply")
     gc.add_argument("--apply", action="store_true", help="remove what is shown")
     gc.add_argument(
-        "--sets", nargs="+", default=(), metavar="NAME", help="these feature sets, whole, as well"
+        "--sets", nargs="+", default=(), metavar="NAME", help="also remove these feature sets"
     )
-    gc.add_argument("--manifest", type=Path, help="records of clips that it does not have, as well")
+    gc.add_argument("--manifest", type=Path, help="also remove records of clips that it lacks")
 
-    _command(commands, "ls", _ls, "the feature sets and clips of a store")
-    info = _command(commands, "info", _info, "all that is recorded of a clip")
+    _command(commands, "ls", _ls, "list the feature sets and clips of a store")
+    info = _command(commands, "info", _info, "show the records of a clip")
     info.add_argument("clip", metavar="CLIP")
 
-    stats = _command(commands, "stats", _stats, "what the rows of a store are like, all of them")
-    stats.add_argument("--set", action="append", metavar="NAME", help="only this one; or several")
-    stats.add_argument("--manifest", type=Path, help="and what is there of its clips")
-    stats.add_argument("--pairs", type=int, metavar="N", help="of most similar clips (10; 0: none)")
+    stats = _command(commands, "stats", _stats, "statistics of the rows of a store")
+    stats.add_argument(
+        "--set", action="append", metavar="NAME", help="this feature set; repeatable"
+    )
+    stats.add_argument("--manifest", type=Path, help="also report the coverage of its clips")
+    stats.add_argument("--pairs", type=int, metavar="N", help="most similar pairs (default: 10)")
 
     export_h5 = _command(
         commands, "export", _export, "write a store into one HDF5 file", json=False
@@ -47,41 +49,41 @@ def add_store_commands(commands: Any) -> None:
     export_h5.add_argument("output", type=Path, metavar="OUT.h5")
     export_h5.add_argument("--manifest", type=Path, help="only the clips of this manifest")
 
-    taken = commands.add_parser("import-h5", help="bring what was exported into a store")
-    taken.add_argument("source", type=Path, metavar="IN.h5")
-    taken.add_argument("store", metavar="STORE")
-    taken.set_defaults(command=_import_h5)
+    import_h5 = commands.add_parser("import-h5", help="import an exported HDF5 file into a store")
+    import_h5.add_argument("source", type=Path, metavar="IN.h5")
+    import_h5.add_argument("store", metavar="STORE")
+    import_h5.set_defaults(command=_import_h5)
 
 
-def _command(commands: Any, name: str, run: Any, said: str, *, json: bool = True) -> Any:
+def _command(commands: Any, name: str, run: Any, summary: str, *, json: bool = True) -> Any:
     """A command whose first argument is a store."""
-    command = commands.add_parser(name, help=said)
+    command = commands.add_parser(name, help=summary)
     command.add_argument("store", metavar="STORE")
     if json:
-        command.add_argument("--json", action="store_true", help="as JSON, for a program")
+        command.add_argument("--json", action="store_true", help="print JSON")
     command.set_defaults(command=run)
     return command
 
 
-def _say(arguments: argparse.Namespace, as_json: Any, lines: Any) -> None:
-    """Print what was found: for a program, or for a person."""
+def _print_result(arguments: argparse.Namespace, as_json: Any, lines: Any) -> None:
+    """Print a result as JSON or as lines."""
     print(json.dumps(as_json, indent=2) if arguments.json else "\n".join(lines))
 
 
 def _status(arguments: argparse.Namespace) -> int:
     from features.maintenance.status import render_status, status
 
-    found = status(arguments.store, arguments.manifest)
-    _say(arguments, found.as_json() if arguments.json else None, render_status(found))
-    return 0 if found.is_complete else 1
+    result = status(arguments.store, arguments.manifest)
+    _print_result(arguments, result.as_json() if arguments.json else None, render_status(result))
+    return 0 if result.is_complete else 1
 
 
 def _why(arguments: argparse.Namespace) -> int:
     from features.maintenance.why import as_json, render_why, why
 
-    found = why(arguments.store, arguments.clip, arguments.manifest)
-    _say(arguments, as_json(found), render_why(found))
-    return 0 if all(each.state == "complete" for each in found) else 1
+    result = why(arguments.store, arguments.clip, arguments.manifest)
+    _print_result(arguments, as_json(result), render_why(result))
+    return 0 if all(each.state == "complete" for each in result) else 1
 
 
 def _verify(arguments: argparse.Namespace) -> int:
@@ -89,25 +91,28 @@ def _verify(arguments: argparse.Namespace) -> int:
     from features.maintenance.verify import Verification, render_verification, verify
     from flows.progress import progress_bar
 
-    def looked() -> Verification:
+    def run_verify() -> Verification:
         with progress_bar("verify") as on_progress:
             return verify(arguments.store, on_progress=on_progress)
 
-    found = looked()
+    verification = run_verify()
     failed: Collection[Any] = ()
-    if arguments.repair and found.problems:
-        failed = _repair(arguments, found)
-        found = looked()
-    read = f"{found.n_records} records, {found.n_files} files, {readable(found.n_bytes)}"
-    n = len(found.problems)
-    said = f"{n} problem{'s' * (n > 1)}" if n else "nothing is wrong"
-    line = f"verify: {arguments.store}: {read}: {said}"
-    _say(arguments, found.as_json(), [*render_verification(found), line])
-    return 1 if found.problems or failed else 0
+    if arguments.repair and verification.problems:
+        failed = _repair(arguments, verification)
+        verification = run_verify()
+    size = readable(verification.n_bytes)
+    n = len(verification.problems)
+    result = f"{n} problem{'s' * (n > 1)}" if n else "nothing is wrong"
+    line = (
+        f"verify: {arguments.store}: {verification.n_records} records, "
+        f"{verification.n_files} files, {size}: {result}"
+    )
+    _print_result(arguments, verification.as_json(), [*render_verification(verification), line])
+    return 1 if verification.problems or failed else 0
 
 
-def _repair(arguments: argparse.Namespace, found: Any) -> Collection[Any]:
-    """Extract again what was found to be wrong, and say what was; the outcomes that failed."""
+def _repair(arguments: argparse.Namespace, verification: Any) -> Collection[Any]:
+    """Report the problems and extract their clips again; returns the outcomes that failed."""
     import sys
 
     from features.errors import InputError
@@ -116,7 +121,7 @@ def _repair(arguments: argparse.Namespace, found: Any) -> Collection[Any]:
     from features.maintenance.verify import render_verification
     from features.manifest.manifest import read_manifest
     from flows.settings import settings
-    from flows.stages import extract_or_tell
+    from flows.stages import extract_features
 
     if arguments.config is None and not arguments.overrides:
         raise InputError(
@@ -124,21 +129,21 @@ def _repair(arguments: argparse.Namespace, found: Any) -> Collection[Any]:
             f"`vaflow verify {arguments.store} --repair -c configs/experiments/demo.yaml`"
         )
     words = [*arguments.overrides, f"store={arguments.store}"]
-    keys = settings(extract_or_tell, arguments.config, words)
+    keys = settings(extract_features, arguments.config, words)
     if keys.pop("dry_run", False):
         raise InputError("--repair writes to the store; leave out dry_run, or --repair")
     specs = [encoder.spec() for encoder in keys["encoders"]]
     clips = {clip.id for clip in read_manifest(keys["manifest"]).clips}
-    print("\n".join(["verify: found", *render_verification(found)]), file=sys.stderr)
-    done = repair(arguments.store, found, specs, clips)
-    if not any(problem.spec for problem in done.repaired):
+    print("\n".join(["verify: found", *render_verification(verification)]), file=sys.stderr)
+    repaired = repair(arguments.store, verification, specs, clips)
+    if not any(problem.spec for problem in repaired.repaired):
         return ()
-    ended = extract_or_tell(**keys)
-    assert isinstance(ended, ExtractionResult)  # no dry run
-    print(ended.summary(), file=sys.stderr)
-    for outcome in ended.failed:
+    extraction = extract_features(**keys)
+    assert isinstance(extraction, ExtractionResult)  # no dry run
+    print(extraction.summary(), file=sys.stderr)
+    for outcome in extraction.failed:
         print(f"  {outcome.clip} ({outcome.feature_set}): {outcome.detail}", file=sys.stderr)
-    return ended.failed
+    return extraction.failed
 
 
 def _gc(arguments: argparse.Namespace) -> int:
@@ -147,25 +152,24 @@ def _gc(arguments: argparse.Namespace) -> int:
     from features.store.feature_store import FeatureStore
 
     store = FeatureStore.open(arguments.store)
-    found = find_garbage(store, sets=tuple(arguments.sets), clips=_clips_of(arguments.manifest))
-    gone = remove_garbage(store, found) if arguments.apply else []
-    shown = gone if arguments.apply else found
+    debris = find_garbage(store, sets=tuple(arguments.sets), clips=_clips_of(arguments.manifest))
+    shown = remove_garbage(store, debris) if arguments.apply else debris
     rows = [{"kind": d.kind, "path": str(d.path), "bytes": d.n_bytes} for d in shown]
     lines = [f"  {d.kind}: {d.path} ({readable(d.n_bytes)})" for d in shown[:SHOWN_AT_MOST]]
     if len(shown) > SHOWN_AT_MOST:
         lines.append(f"  and {len(shown) - SHOWN_AT_MOST} more (--json lists all)")
-    what = f"{len(shown)} of {readable(sum(d.n_bytes for d in shown))}"
-    said = f"{what} removed" if arguments.apply else f"{what} can go (--apply removes them)"
-    _say(
+    result = f"{len(shown)} of {readable(sum(d.n_bytes for d in shown))}"
+    result += " removed" if arguments.apply else " can go (--apply removes them)"
+    _print_result(
         arguments,
         {"applied": arguments.apply, "debris": rows},
-        [*lines, f"gc: {arguments.store}: {said if found else 'nothing to remove'}"],
+        [*lines, f"gc: {arguments.store}: {result if debris else 'nothing to remove'}"],
     )
     return 0
 
 
 def _clips_of(manifest: Path | None) -> Collection[str] | None:
-    """The ids of a manifest, where one is given."""
+    """The ids of the clips of a manifest, if one is given."""
     from features.manifest.manifest import read_manifest
 
     return None if manifest is None else {clip.id for clip in read_manifest(manifest).clips}
@@ -178,11 +182,11 @@ def _ls(arguments: argparse.Namespace) -> int:
     from flows.command.store_tables import clips_table, sets_table
     from flows.console import PipeConsole
 
-    found = listing(arguments.store)
+    sets = listing(arguments.store)
     if arguments.json:
-        print(json.dumps({"sets": [asdict(each) for each in found]}, indent=2))
+        print(json.dumps({"sets": [asdict(each) for each in sets]}, indent=2))
     else:
-        PipeConsole().print(sets_table(found), clips_table(found))
+        PipeConsole().print(sets_table(sets), clips_table(sets))
     return 0
 
 
@@ -193,12 +197,12 @@ def _info(arguments: argparse.Namespace) -> int:
     from flows.command.store_tables import info_table
     from flows.console import PipeConsole
 
-    found = info(arguments.store, arguments.clip)
+    records = info(arguments.store, arguments.clip)
     if arguments.json:
-        print(json.dumps({"sets": [asdict(each) for each in found]}, indent=2))
+        print(json.dumps({"sets": [asdict(each) for each in records]}, indent=2))
     else:
-        PipeConsole().print(*(info_table(each) for each in found))
-    return 1 if any(each.fault for each in found) else 0
+        PipeConsole().print(*(info_table(each) for each in records))
+    return 1 if any(each.fault for each in records) else 0
 
 
 def _stats(arguments: argparse.Namespace) -> int:
@@ -208,16 +212,19 @@ def _stats(arguments: argparse.Namespace) -> int:
     from flows.progress import progress_bar
 
     n_pairs = PAIRS if arguments.pairs is None else arguments.pairs
-    sets, manifest = arguments.set or (), arguments.manifest
     with progress_bar("stats") as on_progress:
-        found = statistics(
-            arguments.store, sets, manifest, n_pairs=n_pairs, on_progress=on_progress
+        sets = statistics(
+            arguments.store,
+            arguments.set or (),
+            arguments.manifest,
+            n_pairs=n_pairs,
+            on_progress=on_progress,
         )
     if arguments.json:
-        print(json.dumps({"sets": [each.as_json() for each in found]}, indent=2))
+        print(json.dumps({"sets": [each.as_json() for each in sets]}, indent=2))
     else:
-        plain_console().print(*render_statistics(found), sep="\n")
-    return 1 if any(each.summary.damaged for each in found) else 0
+        plain_console().print(*render_statistics(sets), sep="\n")
+    return 1 if any(each.summary.damaged for each in sets) else 0
 
 
 def _export(arguments: argparse.Namespace) -> int:
@@ -231,11 +238,11 @@ def _export(arguments: argparse.Namespace) -> int:
 def _import_h5(arguments: argparse.Namespace) -> int:
     from features.store.hdf5 import import_h5
 
-    ended = import_h5(arguments.source, arguments.store)
-    for place in ended.kept:
-        print(f"  kept: {place}: {arguments.store} has another record of it; remove it to import")
+    result = import_h5(arguments.source, arguments.store)
+    for path in result.kept:
+        print(f"  kept: {path}: {arguments.store} has a different record; remove it to import")
     print(
-        f"import-h5: {len(ended.written)} records written, {len(ended.present)} already there, "
-        f"{len(ended.kept)} kept as they were, in {arguments.store}"
+        f"import-h5: {len(result.written)} records written, {len(result.present)} already there, "
+        f"{len(result.kept)} kept as they were, in {arguments.store}"
     )
-    return 1 if ended.kept else 0
+    return 1 if result.kept else 0

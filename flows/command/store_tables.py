@@ -1,4 +1,4 @@
-"""Tables of a store, for a person."""
+"""Tables of a store for the terminal."""
 
 from collections.abc import Iterator, Sequence
 
@@ -25,19 +25,19 @@ def sets_table(sets: Sequence[SetListing]) -> Table:
 
 
 def clips_table(sets: Sequence[SetListing]) -> Table:
-    """A row per clip, with a mark in the column of each set that has it."""
+    """A row per clip, with a column per feature set."""
     table = Table(title="clips")
     table.add_column("clip", overflow="fold")
     for each in sets:
         table.add_column(each.spec, overflow="fold")
-    having = {each.spec: set(each.clips) for each in sets}
+    clips_of = {each.spec: set(each.clips) for each in sets}
     for clip in sorted({clip for each in sets for clip in each.clips}):
-        table.add_row(clip, *("yes" if clip in having[each.spec] else "-" for each in sets))
+        table.add_row(clip, *("yes" if clip in clips_of[each.spec] else "-" for each in sets))
     return table
 
 
 def info_table(info: ClipInfo) -> Table:
-    """All that is recorded of a clip in one feature set, a row per field."""
+    """The record of a clip in one feature set, a row per field."""
     table = Table(title=info.spec)
     table.add_column("field", overflow="fold")
     table.add_column("value", overflow="fold")
@@ -55,10 +55,10 @@ def info_table(info: ClipInfo) -> Table:
 
 
 def render_statistics(sets: Sequence[SetStatistics]) -> Iterator[str | Table]:
-    """What the features of a store are like, as tables and lines."""
+    """Yield the statistics of a store as tables and lines."""
     yield statistics_table(sets)
     for each in sets:
-        yield from _of_set(each)
+        yield from _details(each)
 
 
 def statistics_table(sets: Sequence[SetStatistics]) -> Table:
@@ -76,48 +76,44 @@ def statistics_table(sets: Sequence[SetStatistics]) -> Table:
     return table
 
 
-def _of_set(found: SetStatistics) -> Iterator[str | Table]:
-    """What else there is to say of a feature set."""
-    summary, moments = found.summary, found.summary.moments
+def _details(each: SetStatistics) -> Iterator[str | Table]:
+    summary, moments = each.summary, each.summary.moments
     if moments.n:
         means, stds = (f"{a.min():.4g} to {a.max():.4g}" for a in (moments.mean, moments.std))
         yield (
-            f"{found.spec}: numbers from {moments.low.min():.4g} to {moments.high.max():.4g}; by "
+            f"{each.spec}: numbers from {moments.low.min():.4g} to {moments.high.max():.4g}; by "
             f"dimension, means from {means}, deviations from {stds}; "
             f"{summary.valid_s:.1f} s in valid rows"
         )
     else:
-        yield f"{found.spec}: no valid row"
+        yield f"{each.spec}: no valid row"
     if moments.dead:
         n = len(moments.dead)
-        yield f"  the same in all rows: {n} of {found.width} dimensions: {_some(moments.dead)}"
+        yield f"  the same in all rows: {n} of {each.width} dimensions: {_some(moments.dead)}"
     if summary.n_not_finite:
         yield f"  not finite: {summary.n_not_finite} numbers, in records that are left out"
     blank = [f"{b.clip}, {b.n_rows} rows{f': {b.note}' if b.note else ''}" for b in summary.empty]
-    damaged = [f"{each.clip}: {each.what}" for each in summary.damaged]
+    damaged = [f"{d.clip}: {d.what}" for d in summary.damaged]
     yield from _below("no valid row", blank)
     yield from _below("left out", damaged)
-    if found.manifest_coverage:
-        yield _of_manifest(found.manifest_coverage)
-    if found.nearest:
-        yield _pairs_table(found.nearest, found.n_likely)
+    if each.manifest_coverage:
+        yield _coverage_line(each.manifest_coverage)
+    if each.nearest:
+        yield _pairs_table(each.nearest, each.n_likely)
 
 
 def _below(what: str, clips: Sequence[str]) -> Iterator[str]:
-    """A line for each clip, up to a number."""
     yield from (f"  {what}: {clip}" for clip in clips[:LISTED_AT_MOST])
     if len(clips) > LISTED_AT_MOST:
         yield f"  {what}: {len(clips) - LISTED_AT_MOST} more (--json lists all)"
 
 
 def _some(things: Sequence[object]) -> str:
-    """The first of them, and how many more."""
     more = f" and {len(things) - LISTED_AT_MOST} more" if len(things) > LISTED_AT_MOST else ""
     return ", ".join(str(each) for each in things[:LISTED_AT_MOST]) + more
 
 
-def _of_manifest(share: Coverage) -> str:
-    """What is there of a manifest, in one line."""
+def _coverage_line(share: Coverage) -> str:
     n = share.n_clips - len(share.missing)
     missing = f"; without: {_some(share.missing)}" if share.missing else ""
     return f"  of the manifest: {n} of {share.n_clips} clips ({share.share:.2%}){missing}"

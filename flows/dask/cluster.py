@@ -49,8 +49,8 @@ def connected(scheduler: str) -> Iterator[Client]:
         client = Client(scheduler, timeout=ANSWER_S, set_as_default=False)
     except ValueError as error:
         raise InputError(
-            f"scheduler: {scheduler!r} is no address of a Dask scheduler ({error}); it is such as "
-            "tcp://127.0.0.1:8786"
+            f"scheduler: {scheduler!r} is not the address of a Dask scheduler ({error}); write it "
+            "as tcp://127.0.0.1:8786"
         ) from None
     except OSError:  # includes timeouts
         raise Unreachable(
@@ -71,13 +71,13 @@ async def _check_answers(scheduler: str) -> None:
     (await asyncio.wait_for(connection, ANSWER_S)).abort()
 
 
-def n_workers_of(scheduler: str | None, wanted: int | None) -> int:
-    """The number of workers of a run: `wanted`, or the scheduler's, or the default.
+def n_workers_of(scheduler: str | None, workers: int | None) -> int:
+    """The number of workers of a run: `workers`, or the scheduler's, or the default.
 
     Raises as `cluster`.
     """
-    if wanted:
-        return wanted
+    if workers:
+        return workers
     if scheduler is None:
         return default_workers()
     with cluster(scheduler, None) as address, connected(address) as client:

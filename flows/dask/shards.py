@@ -1,4 +1,4 @@
-"""Shards of an extraction on Dask workers, which may die and come while it runs."""
+"""Shards of an extraction on Dask workers, which may join and die while it runs."""
 
 import threading
 import time

@@ -1,4 +1,4 @@
-"""The band: how hard the rendered set must be, and how much a head must add to ridge."""
+"""The acceptance bounds of the demo: the difficulty of the rendered set, and a head's gain."""
 
 from dataclasses import dataclass
 
@@ -12,17 +12,17 @@ from models.metrics.predict import concordance
 from models.metrics.scores import SplitScore
 from models.runs.folder import RunConfig
 
-SIGHT, SOUND = (0.35, 0.65), (0.20, 0.50)  # val mean CCC of ridge: neither hopeless nor done
-MAX_CCC = 0.90  # above it a set is a toy
-MARGIN = 0.08  # of the head above ridge on either modality alone
+VISUAL, AUDIO = (0.35, 0.65), (0.20, 0.50)  # val mean CCC of ridge: neither too hard nor too easy
+MAX_CCC = 0.90  # a set that allows more is too easy
+MARGIN = 0.08  # by which the head exceeds ridge on one modality
 LEAST_MEAN, LEAST_EACH = 0.50, 0.40  # of the head on any rendered set
 BOTH: tuple[Modality, ...] = ("visual", "audio")
-NEIGHBOURS_S = (1.0, 4.0)  # spans about a row whose mean features tell of its neighbours
+NEIGHBOURS_S = (1.0, 4.0)  # spans around a row over which features are averaged
 
 
 @dataclass(frozen=True, slots=True)
 class ScoreRow:
-    """The val CCC of one model, and the range that its mean must lie in."""
+    """The val CCC of one model, and the range of its mean that is accepted."""
 
     name: str
     valence: float
@@ -33,35 +33,35 @@ class ScoreRow:
 
     @property
     def mean(self) -> float:
-        """The score."""
+        """The mean of both CCCs."""
         return (self.valence + self.arousal) / 2
 
     @property
     def holds(self) -> bool:
-        """Whether the scores are as they must be."""
+        """Whether the scores are accepted."""
         within = self.low <= self.mean <= self.high
         return within and min(self.valence, self.arousal) >= self.least_each
 
 
 def score_rows(config: RunConfig, head: SplitScore) -> tuple[ScoreRow, ...]:
-    """Ridge on the features of a run, by itself and with neighbouring frames, and its head."""
+    """The rows of ridge on the features of a run, without and with neighbours, and of its head."""
     splits = load_splits(
         config.manifest, config.store, config.visual, config.audio, config.max_length_mismatch
     )
 
     def ridge(name: str, low: float, high: float, baseline: RidgeConfig) -> ScoreRow:
-        found = predict_baseline(baseline, splits.train, splits.val, splits.subject_by_clip)
-        score = concordance(found, splits.val)
+        predicted = predict_baseline(baseline, splits.train, splits.val, splits.subject_by_clip)
+        score = concordance(predicted, splits.val)
         return ScoreRow(f"ridge, {name}", score.valence.ccc(), score.arousal.ccc(), low, high)
 
-    sight = ridge("sight", *SIGHT, RidgeConfig(modalities=("visual",)))
-    sound = ridge("sound", *SOUND, RidgeConfig(modalities=("audio",)))
-    alone = max(sight.mean, sound.mean)
+    visual = ridge("visual", *VISUAL, RidgeConfig(modalities=("visual",)))
+    audio = ridge("audio", *AUDIO, RidgeConfig(modalities=("audio",)))
+    alone = max(visual.mean, audio.mean)
     both = ridge("both", alone, MAX_CCC, RidgeConfig(modalities=BOTH))
     near = RidgeConfig(modalities=BOTH, spans_s=NEIGHBOURS_S)
     return (
-        sight,
-        sound,
+        visual,
+        audio,
         both,
         ridge("both, with neighbours", both.mean, MAX_CCC, near),
         ScoreRow(
@@ -76,7 +76,7 @@ def score_rows(config: RunConfig, head: SplitScore) -> tuple[ScoreRow, ...]:
 
 
 def table(rows: tuple[ScoreRow, ...]) -> Table:
-    """The rows for a person."""
+    """The rows as a table for the terminal."""
     drawn = Table(title="val CCC, and the band that its mean must lie in")
     drawn.add_column("model")
     for name in ("valence", "arousal", "mean", "band", "holds"):

@@ -1,6 +1,6 @@
-"""Controls on the demo's set: with labels, face or voice taken away, nothing is left to score.
+"""Negative controls on the demo's set: without its labels, faces or voices no head can score.
 
-Each trains anew and says its score last; a score that is not below `MAX_CONTROL_CCC` is a leak.
+Each trains a head and prints its score last; a score of `MAX_CONTROL_CCC` or more is a leak.
 """
 
 from collections.abc import Callable
@@ -25,79 +25,76 @@ from models.metrics.scores import SplitScore
 ControlName = Literal["labels", "face", "voice"]
 MAX_CONTROL_CCC = 0.10  # val mean CCC
 DERANGEMENTS = 5
-SEED = 11  # of all that is dealt
+SEED = 11  # of all permutations
 
 
 def control(name: ControlName, folder: Path) -> int:
-    """Run one control beside the demo in `folder`; exit status 1 where its score is too high."""
+    """Run one control on the demo in `folder`; returns exit status 1 if its score is too high."""
     console = plain_console()
-    said, score = CONTROLS[name](console, folder, prepared(console, folder))
+    change, score = CONTROLS[name](console, folder, prepared(console, folder))
     reached = score < MAX_CONTROL_CCC
     console.print(
-        f"control {name}: {said}: val mean CCC {score:.3f}, wanted below {MAX_CONTROL_CCC:.2f}: "
+        f"control {name}: {change}: val mean CCC {score:.3f}, wanted below {MAX_CONTROL_CCC:.2f}: "
         f"{'reached' if reached else 'NOT reached'}"
     )
     return 0 if reached else 1
 
 
 def _labels(console: Console, folder: Path, keys: dict[str, Any]) -> tuple[str, float]:
-    """Labels dealt to other clips, on the features of the demo; several deals at once."""
-    store, encoders = keys["store"], keys["encoders"]
-    options = ExtractionOptions(store, encoders)
+    """The mean score with labels permuted over clips, trained several times at once."""
+    options = ExtractionOptions(keys["store"], keys["encoders"])
     extraction = require_complete(extract_features(keys["manifest"], options))
     console.print(extraction.summary())
     manifest = read_manifest(keys["manifest"])
-    deals: list[dict[str, Any]] = []
-    for deal in range(DERANGEMENTS):
-        name = f"control-labels-{deal + 1}"
-        permute_labels(manifest, folder / f"{name}.jsonl", SEED + deal)
-        deals.append(demo_keys(folder, f"{name}.jsonl", Path(store).name, f"{name}-run"))
+    runs: list[dict[str, Any]] = []
+    for number in range(DERANGEMENTS):
+        name = f"control-labels-{number + 1}"
+        permute_labels(manifest, folder / f"{name}.jsonl", SEED + number)
+        runs.append(demo_keys(folder, f"{name}.jsonl", Path(keys["store"]).name, f"{name}-run"))
     scores = []
-    for deal, score in enumerate(map_in_processes(_trained, deals), 1):
+    for number, score in enumerate(map_in_processes(_pipeline_score, runs), 1):
         scores.append(score.ccc_mean)
         console.print(
-            f"control labels: derangement {deal} of {DERANGEMENTS}: val CCC valence "
+            f"control labels: derangement {number} of {DERANGEMENTS}: val CCC valence "
             f"{score.ccc_valence:.3f}, arousal {score.ccc_arousal:.3f}, mean {score.ccc_mean:.3f}"
         )
-    return f"whole curves dealt to other clips, mean of {DERANGEMENTS} deals", fmean(scores)
+    return f"label curves permuted over clips, mean of {DERANGEMENTS} derangements", fmean(scores)
 
 
-def _trained(keys: dict[str, Any]) -> SplitScore:
-    """The score of the whole pipeline, where there is nothing to encode."""
-    return _scored(pipeline(**keys))
+def _pipeline_score(keys: dict[str, Any]) -> SplitScore:
+    return _val_score(pipeline(**keys))
 
 
 def _face(console: Console, folder: Path, keys: dict[str, Any]) -> tuple[str, float]:
-    """Faces painted over, by sight alone."""
+    """The score with painted faces, of the visual modality alone."""
     manifest = folder / "control-face.jsonl"
     paint_faces(read_manifest(keys["manifest"]), manifest)
-    return "faces painted over, sight alone", _anew(console, folder, manifest.stem, "visual")
+    return "faces painted over, visual alone", _score(console, folder, manifest.stem, "visual")
 
 
 def _voice(console: Console, folder: Path, keys: dict[str, Any]) -> tuple[str, float]:
-    """Another clip's sound, by sound alone."""
+    """The score with the sound of other clips, of the audio modality alone."""
     manifest = folder / "control-voice.jsonl"
     permute_audio(read_manifest(keys["manifest"]), manifest, SEED)
-    return "each clip with another's sound, sound alone", _anew(
+    return "each clip with another's sound, audio alone", _score(
         console, folder, manifest.stem, "audio", "train.loss.region_weight=0"
     )
 
 
-def _anew(console: Console, folder: Path, name: str, fusion: str, *overrides: str) -> float:
-    """The score of the whole pipeline on a control set."""
+def _score(console: Console, folder: Path, name: str, fusion: str, *overrides: str) -> float:
+    """The mean CCC of the whole pipeline on a control set."""
     keys = demo_keys(
         folder, f"{name}.jsonl", f"{name}.zarr", f"{name}-run", f"head.fusion={fusion}", *overrides
     )
     result = pipeline(**keys)
     for line in describe(result):
         console.print(line)
-    return _scored(result).ccc_mean
+    return _val_score(result).ccc_mean
 
 
-def _scored(result: PipelineResult) -> SplitScore:
-    """The val score that a pipeline ended with."""
+def _val_score(result: PipelineResult) -> SplitScore:
     if result.score.score is None:
-        raise InputError("the val split has no annotated row; render the set anew")
+        raise InputError("the val split has no annotated row; render the set again")
     return result.score.score
 
 

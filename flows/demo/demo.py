@@ -1,4 +1,4 @@
-"""The demo: a rendered set through every stage, and whether the scores are what they should be."""
+"""The demo: every stage on a rendered set, with a check of the scores."""
 
 import json
 import os
@@ -24,7 +24,7 @@ from models.runs.folder import SCORES, read_config
 
 CONFIG = Path(__file__).parents[2] / "configs" / "experiments" / "demo.yaml"
 SET: Any = {"clips": DEFAULT_CLIPS, "seconds": DEFAULT_SECONDS, "seed": DEFAULT_SEED}
-QUIET = {  # no analytics: the demo needs no network, nor `vaflow serve`, be that up or killed
+QUIET = {  # the demo needs neither the network nor `vaflow serve`
     "PREFECT_PROFILE": "ephemeral",
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
     "DO_NOT_TRACK": "1",
@@ -33,48 +33,48 @@ QUIET = {  # no analytics: the demo needs no network, nor `vaflow serve`, be tha
 
 
 def demo(folder: Path) -> int:
-    """Render, index, extract, train and score; exit status 1 where the scores miss the band."""
+    """Render, index, extract, train and score; returns 1 if the scores miss the band."""
     console = plain_console()
     keys = prepared(console, folder)
     for name, value in QUIET.items():
         os.environ.setdefault(name, value)
-    from flows.pipeline import pipeline  # Prefect: a second, that a mistake above need not wait for
+    from flows.pipeline import pipeline  # imports Prefect, which takes a second
 
     pipeline(**keys)
     return judge(console, folder / "run")
 
 
 def prepared(console: Console, folder: Path) -> dict[str, Any]:
-    """The keys of the whole pipeline on the rendered set, once that is there and indexed."""
+    """Render and index the set if it is missing; returns the keys of the pipeline on it."""
     folder.mkdir(parents=True, exist_ok=True)
-    with file_lock(folder / ".lock"):  # several controls may begin at once
+    with file_lock(folder / ".lock"):  # several controls may start at once
         _render(console, folder / "dataset")
         _index(console, folder / "dataset", folder / "manifest.jsonl")
     return demo_keys(folder, "manifest.jsonl", "features.zarr", "run")
 
 
 def demo_keys(folder: Path, manifest: str, store: str, run: str, *overrides: str) -> dict[str, Any]:
-    """The demo's config on other paths, all of them in `folder`."""
+    """The keys of the demo's config with other paths, all of them in `folder`."""
     paths = [f"manifest={folder / manifest}", f"store={folder / store}", f"run={folder / run}"]
     return settings(pipeline_plainly, CONFIG, [*paths, *overrides])
 
 
 def _render(console: Console, dataset: Path) -> None:
     if is_rendered(dataset, **SET):
-        console.print(f"render: {dataset} is there already; nothing to render")
+        console.print(f"render: {dataset} is already there; nothing to render")
         return
     if dataset.exists():
         raise InputError(
-            f"{dataset} holds another set than the demo's, or one of another vaflow; remove it, or "
-            "give another --folder"
+            f"{dataset} holds a set other than the demo's, or one of another version of vaflow; "
+            "remove it, or give another --folder"
         )
     console.print(f"render: {DEFAULT_CLIPS} clips into {dataset}, a minute or two ...")
-    began = time.monotonic()
+    started_s = time.monotonic()
     with progress_bar("render") as on_clip:
         render(dataset, **SET, on_clip=on_clip)
     console.print(
         f"render: {DEFAULT_CLIPS} clips of about {DEFAULT_SECONDS:g} s, seed {DEFAULT_SEED}, in "
-        f"{time.monotonic() - began:.1f} s"
+        f"{time.monotonic() - started_s:.1f} s"
     )
 
 
@@ -88,11 +88,11 @@ def _index(console: Console, dataset: Path, manifest: Path) -> None:
 
 
 def judge(console: Console, run: Path) -> int:
-    """Say how the scores stand to the band; the exit status."""
-    began = time.monotonic()
+    """Print the scores and the band; returns the exit status, 1 if the band does not hold."""
+    started_s = time.monotonic()
     score = SplitScore(**json.loads((run / SCORES).read_text())["val"])
     rows = score_rows(read_config(run), score)
-    console.print(f"ridge: the same rows, without a head, in {time.monotonic() - began:.1f} s")
+    console.print(f"ridge: the same rows, without a head, in {time.monotonic() - started_s:.1f} s")
     console.print(table(rows))
     holds = all(row.holds for row in rows)
     console.print(f"demo: scores, predictions, the head and report.html are in {run}")

@@ -1,7 +1,6 @@
-"""What a flow leaves on its run's page: outcomes, the stages as a picture, the way to the report.
+"""The artifacts of a flow run: outcomes, a chart of the stages, a link to the report.
 
-An artifact tells of a result and is none: where one cannot be made or is refused, that is logged,
-and the run ends as it would have.
+An artifact only describes a result: if it cannot be published, the run logs that and goes on.
 """
 
 import os
@@ -28,25 +27,25 @@ from models.training.config import best_epoch
 
 OUTCOMES, PICTURE, REPORT_LINK = "outcomes", "pipeline", "report"  # keys: [a-z0-9-]
 REPORTS_URL = "VAFLOW_REPORTS_URL"
-"""The environment variable that says where the working folder of the flows is served, if it is."""
+"""The environment variable with the URL at which the working folder of the flows is served."""
 
 
 def publish_extraction(extraction: ExtractionResult, store: str, manifest: Path) -> None:
-    """Publish how each clip ended, and how far the feature sets are. Never raises."""
+    """Publish the outcome of each clip and the coverage of the feature sets. Never raises."""
     names = dict.fromkeys(outcome.feature_set for outcome in extraction.outcomes)
     _publish(OUTCOMES, partial(_outcomes, extraction))
     _publish(PICTURE, partial(_picture, manifest, store, names))
 
 
 def publish_training(run: Path) -> None:
-    """Publish how far the stages are, now that this run is trained. Never raises."""
+    """Publish the chart of the stages after a training. Never raises."""
     _publish(PICTURE, partial(_picture_of_run, run))
 
 
 def publish_score(
     result: ScoreResult, manifest: Path | None = None, store: str | None = None
 ) -> None:
-    """Publish how far the stages are, now that a split is scored, and where its report lies.
+    """Publish the chart of the stages after a split is scored, and a link to its report.
 
     Manifest and store default to those of the training. Never raises.
     """
@@ -63,20 +62,20 @@ def publish_scored(
     manifest: Path | None = None,
     store: str | None = None,
 ) -> None:
-    """Publish how far the stages are; a split without labels has no score. Never raises."""
+    """Publish the chart of the stages; a split without labels has no score. Never raises."""
     report = None if ccc_mean is None else run / REPORT
     score = "predictions only" if ccc_mean is None else f"mean CCC {ccc_mean:.3f}"
     of_run = partial(_picture_of_run, run, manifest, store)
     _publish(PICTURE, partial(of_run, score=f"{split}: {score}", report=report))
 
 
-def _publish(key: str, made: Callable[[], Artifact]) -> None:
-    """Make and publish an artifact of the flow's run; outside of one there is no page for it."""
+def _publish(key: str, create: Callable[[], Artifact]) -> None:
+    """Create and publish an artifact; does nothing outside a flow run."""
     if FlowRunContext.get() is None:
         return
     try:
-        made().create()
-    except Exception as error:  # a picture less is no reason to lose a run
+        create().create()
+    except Exception as error:  # a missing artifact is no reason to lose a run
         get_run_logger().warning(
             "the artifact %r was not published (%s: %s); nothing else is lost",
             key,
@@ -100,7 +99,7 @@ def _picture(
     score: str | None = None,
     report: Path | None = None,
 ) -> MarkdownArtifact:
-    """The picture, with the coverage of these feature sets counted now."""
+    """The chart, with the current coverage of these feature sets."""
     n_clips = len(read_manifest(manifest).clips)
     sets = set_coverage(_status(store, manifest), names, n_clips)
     coverage = Coverage(n_clips, sets, training, score, report)
@@ -114,15 +113,15 @@ def _picture_of_run(
     score: str | None = None,
     report: Path | None = None,
 ) -> MarkdownArtifact:
-    """The picture of what a head or an ensemble was trained from."""
+    """The chart of the data that a head or an ensemble was trained on."""
     if holds_ensemble(run):
         config, training = read_config(run, EnsembleConfig), "an ensemble"
     else:
         config, best = read_config(run, RunConfig), best_epoch(read_metrics(run))
         training = f"val mean CCC {best.ccc_mean:.3f}"
     names = [name for name in (config.visual, config.audio) if name]
-    where = (manifest or config.manifest, store or config.store)
-    return _picture(*where, names, training, score, report)
+    manifest, store = manifest or config.manifest, store or config.store
+    return _picture(manifest, store, names, training, score, report)
 
 
 def _report(result: ScoreResult) -> MarkdownArtifact:
@@ -132,7 +131,7 @@ def _report(result: ScoreResult) -> MarkdownArtifact:
 
 
 def served_at(path: Path) -> str | None:
-    """The URL of a file in the working folder, if that is served; `InputError` if it cannot be."""
+    """The URL of a file in the working folder, if it is served; `InputError` for a bad base URL."""
     base = os.environ.get(REPORTS_URL, "").strip()
     if not base or not path.is_relative_to(Path.cwd()):
         return None
@@ -145,7 +144,7 @@ def served_at(path: Path) -> str | None:
 
 
 def _status(store: str, manifest: Path) -> Status:
-    """What the store has; nothing where there is none yet, for every clip may have failed."""
+    """The status of the store; empty if there is none, because every clip may have failed."""
     if FeatureStore.open_or_plan(store).backend.metadata("") is None:
         return Status(())
     return status(store, manifest)

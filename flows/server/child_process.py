@@ -1,7 +1,7 @@
-"""A command of Prefect as a process that does not outlive the one that started it.
+"""A Prefect command as a process that does not outlive its parent.
 
-`python -m flows.server.child_process PID server start ...`, where PID is who started it. Serving is
-ended in order by `flows.server.serve`; this is for the day when that is killed itself.
+`python -m flows.server.child_process PID server start ...`, where PID is the parent. Usually
+`flows.server.serve` ends its processes in order; this holds if it is killed itself.
 """
 
 import runpy
@@ -17,7 +17,7 @@ from features.media.worker.rlimits import die_with_parent
 def tied_command(
     words: Sequence[str], env: Mapping[str, str], log: Path
 ) -> subprocess.Popen[bytes]:
-    """The command in a session of its own, so that Ctrl-C is for us alone; it writes to `log`."""
+    """Start the command in a new session, so that Ctrl-C does not reach it; it writes to `log`."""
     with log.open("wb") as output:
         return subprocess.Popen(
             [sys.executable, "-m", "flows.server.child_process", str(getpid()), *words],

@@ -1,12 +1,11 @@
-"""`vaflow run STAGE --via prefect`: a run of the stage's deployment, made and watched."""
+"""`vaflow run STAGE --via prefect`: start a run of the stage's deployment, and watch it."""
 
 import re
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
 
 import httpx
 from prefect.client.orchestration import SyncPrefectClient, get_client
@@ -26,29 +25,32 @@ from flows.server.serve import online
 from flows.settings import checked_keys
 from flows.stage_functions import stage_function, stage_name
 
-CANCELLING = "Cancelling"  # the name of its state
-DEFAULT = "local"  # the deployment of a stage that is given without one
+CANCELLING = "Cancelling"  # name of the state
+DEFAULT = "local"  # the deployment if only a stage is given
 POLL_S = 1.0
-MARKED_S = 20.0  # that a worker may take to mark a run as cancelled, which is Crashed until then
-LAST_S = 3.0  # lines come in batches: how long the last are waited for
-RAISED = re.compile(r"exception: (\w+):")  # in the message of a run that failed
+MARKED_S = 20.0  # time for a worker to mark a cancelled run, which is Crashed until then
+LAST_S = 3.0  # time for the last batch of log lines to arrive
+RAISED = re.compile(r"exception: (\w+):")  # in the message of a failed run
 
 
 def run_and_watch(
     name: str, config: Path | None, overrides: Sequence[str], timeout_s: float | None
 ) -> int:
-    """Make a run of a stage's deployment, and show it until it ends; the direct run's exit status.
+    """Start a run of a stage's deployment and watch it; returns the exit status of a direct run.
 
-    `name` is STAGE or STAGE/DEPLOYMENT. Watching ends after `timeout_s` (status 124) or by Ctrl-C;
-    the run goes on then. `InputError` where a name or a key is wrong, `VaflowError` where no server
-    answers, or no worker would take the run.
+    `name` is STAGE or STAGE/DEPLOYMENT. Watching ends after `timeout_s` (status 124) or at Ctrl-C,
+    and the run goes on. Raises `InputError` if a name or a key is wrong, and `VaflowError` if no
+    server answers or no worker is online.
     """
     stage, _, deployment_name = name.partition("/")
     function = stage_function(stage_name(stage))
     console = plain_console()
     with _server() as client:
         deployment = _deployment(client, f"{stage}/{deployment_name or DEFAULT}")
-        parameters = _changed(function, config, overrides, deployment.parameters)
+        checked = checked_keys(function, config, overrides, deployment.parameters)
+        keys = checked.model_dump(mode="json", exclude_unset=True)
+        deployed = deployment.parameters
+        parameters = {k: v for k, v in keys.items() if k not in deployed or v != deployed[k]}
         _refuse_another_folder(deployment)
         _refuse_without_worker(client, deployment)
         run = client.create_flow_run_from_deployment(deployment.id, parameters=parameters)
@@ -58,7 +60,7 @@ def run_and_watch(
         try:
             state = _watched(client, run, deployment, console, timeout_s)
         except KeyboardInterrupt:
-            console.print(f"{stage}: watched no longer; {goes_on}")
+            console.print(f"{stage}: no longer watched; {goes_on}")
             raise
         except VaflowError as error:
             raise VaflowError(f"{error}; `prefect flow-run cancel {run.id}` ends it") from None
@@ -72,7 +74,7 @@ def run_and_watch(
 
 @contextmanager
 def _server() -> Iterator[SyncPrefectClient]:
-    """A client of the server that is set; `VaflowError` where there is none or it fails."""
+    """A client of the configured server; raises `VaflowError` if there is none or it fails."""
     url = get_current_settings().api.url
     remedy = "start one with `make serve` in this folder, or leave --via out, which needs none"
     if not url:
@@ -85,14 +87,14 @@ def _server() -> Iterator[SyncPrefectClient]:
         raise VaflowError(f"no Prefect server answers at {url} ({why}): {remedy}") from None
     except PrefectHTTPStatusError as error:
         raise VaflowError(
-            f"the Prefect server at {url} refused: {error.response.text.strip()}; where it asks "
-            "who you are, set PREFECT_API_AUTH_STRING; where the deployment is an old one, deploy "
-            "anew (`prefect --no-prompt deploy --all`, or `make serve`)"
+            f"the Prefect server at {url} refused: {error.response.text.strip()}; if it asks for "
+            "authentication, set PREFECT_API_AUTH_STRING; if the deployment is outdated, deploy "
+            "again (`prefect --no-prompt deploy --all`, or `make serve`)"
         ) from None
 
 
 def _deployment(client: SyncPrefectClient, name: str) -> DeploymentResponse:
-    """The deployment; `InputError` offers the nearest name."""
+    """The deployment; raises `InputError` with the nearest name if there is none."""
     try:
         return client.read_deployment_by_name(name)
     except ObjectNotFound:
@@ -100,7 +102,7 @@ def _deployment(client: SyncPrefectClient, name: str) -> DeploymentResponse:
         names = sorted(f"{flows[each.flow_id]}/{each.name}" for each in client.read_deployments())
     if not names:
         raise InputError(
-            f"there is no deployment {name!r}, nor any other: `make serve` makes those of "
+            f"there is no deployment {name!r}, nor any other: `make serve` creates those of "
             "prefect.yaml (as does `prefect --no-prompt deploy --all`, once the pool has a worker)"
         )
     near = get_close_matches(name, names, n=1, cutoff=0.0)[0]
@@ -110,37 +112,28 @@ def _deployment(client: SyncPrefectClient, name: str) -> DeploymentResponse:
     )
 
 
-def _changed(
-    function: Callable, config: Path | None, overrides: Sequence[str], deployed: dict[str, Any]
-) -> dict[str, Any]:
-    """What a run is given beside the parameters that its deployment has, checked before it is."""
-    checked = checked_keys(function, config, overrides, deployed)
-    wanted = checked.model_dump(mode="json", exclude_unset=True)
-    return {k: v for k, v in wanted.items() if k not in deployed or v != deployed[k]}
-
-
 def _refuse_another_folder(deployment: DeploymentResponse) -> None:
-    """`InputError` where relative paths would mean other files to the run than they do here."""
+    """Raise `InputError` if the run would resolve relative paths in another folder."""
     for step in deployment.pull_steps or []:
         folder = step.get("prefect.deployments.steps.set_working_directory", {}).get("directory")
         if folder and Path(folder) != Path.cwd():
             raise InputError(
                 f"runs of this deployment work in {folder}, where paths mean other files than in "
-                f"{Path.cwd()}; type this there, or deploy from here"
+                f"{Path.cwd()}; run this command there, or deploy from here"
             )
 
 
 def _refuse_without_worker(client: SyncPrefectClient, deployment: DeploymentResponse) -> None:
-    """`VaflowError` where nobody would take the run."""
+    """Raise `VaflowError` if the work pool is paused or no worker of it is online."""
     pool = deployment.work_pool_name
     if pool and client.read_work_pool(pool).is_paused:
         raise VaflowError(
-            f"the work pool {pool!r} is paused; `prefect work-pool resume {pool}` lets it go on"
+            f"the work pool {pool!r} is paused; `prefect work-pool resume {pool}` resumes it"
         )
     if pool and not online(client, pool):
         raise VaflowError(
-            f"no worker is online on the work pool {pool!r}, so a run waits: start one with "
-            f"`prefect worker start --pool {pool}` (`make serve` has one), or leave --via out"
+            f"no worker is online on the work pool {pool!r}, so a run would wait: start one with "
+            f"`prefect worker start --pool {pool}` (`make serve` does), or leave --via out"
         )
 
 
@@ -151,21 +144,21 @@ def _watched(
     console: Console,
     timeout_s: float | None,
 ) -> State:
-    """The state at the end of the run, or of the time; lines are printed as they come."""
+    """The state of the run when it ends or the time is over; prints its log meanwhile."""
     deadline_s = time.monotonic() + (float("inf") if timeout_s is None else timeout_s)
-    lines, said = RunLogs(client, run.id), ""
+    lines, shown = RunLogs(client, run.id), ""
     while True:
         state = client.read_flow_run(run.id).state or Pending()
-        if state.name != said and not state.is_final():
-            said = state.name
-            console.print(f"{said}: {state.message}" if state.message else said)
+        if state.name != shown and not state.is_final():
+            shown = state.name
+            console.print(f"{shown}: {state.message}" if state.message else shown)
         for line in lines.new():
             console.print(line)
         if state.is_scheduled():
             _refuse_without_worker(client, deployment)
         elif not state.is_final():
             _refuse_abandoned(client, deployment, run)
-        if said == CANCELLING and state.is_crashed():
+        if shown == CANCELLING and state.is_crashed():
             deadline_s = min(deadline_s, time.monotonic() + MARKED_S)
         elif state.is_final():
             break
@@ -174,7 +167,7 @@ def _watched(
         time.sleep(POLL_S)
     if state.is_final():
         time.sleep(LAST_S)
-        with suppress(httpx.TransportError):  # the end is known, and the server may end, too
+        with suppress(httpx.TransportError):  # the server may have ended with the run
             for line in lines.new():
                 console.print(line)
     return state
@@ -183,17 +176,17 @@ def _watched(
 def _refuse_abandoned(
     client: SyncPrefectClient, deployment: DeploymentResponse, run: FlowRun
 ) -> None:
-    """`VaflowError` where the worker that had the run is gone: nobody would say how it ended."""
+    """Raise `VaflowError` if the worker of the run is gone: its state would never change."""
     pool = deployment.work_pool_name
     if pool and not online(client, pool):
         raise VaflowError(
             f"no worker is online on the work pool {pool!r} any more, and {run.name} may have "
-            "ended with it; run the same again once there is one, for what is done is kept"
+            "ended with it; start a worker and run the same again: what is done is kept"
         )
 
 
 def _failure(state: State) -> VaflowError:
-    """What a run that did not complete is to its caller: the error that the direct run raises."""
+    """The error that a direct run would raise for a run that did not complete."""
     message = state.message or ""
     raised = RAISED.search(message)
     kind = getattr(features.errors, raised.group(1), None) if raised else None

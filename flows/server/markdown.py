@@ -1,4 +1,4 @@
-"""What a run leaves for a person to look at, as rows and as Markdown with a Mermaid picture."""
+"""The artifacts of a run as table rows and as Markdown with a Mermaid chart."""
 
 import shlex
 from collections import Counter
@@ -11,13 +11,13 @@ from features.extraction.outcome import Outcome
 from features.maintenance.status import Status
 from models.stages.score_head import ScoreResult
 
-MAX_ROWS = 200  # a page draws them all at once
-MAX_LETTERS = 300  # of a detail; the whole is in the log
+MAX_ROWS = 200  # the page renders all of them at once
+MAX_LETTERS = 300  # of a detail; the log has all of it
 ANGLES = str.maketrans("<>", "\u2039\u203a")
 WORST_FIRST = ("failed", "quarantined", "extracted", "present")
 
-# Fill and letters are both given, so that the picture reads on a light page and on a dark one;
-# every node says in words what its colour says.
+# Fill and text colour are both set, so that the chart is legible on light and dark pages. The
+# text of each node also says what its colour means.
 LOOKS = {
     "done": "fill:#d9efdf,stroke:#2f7d4a,color:#12331e",
     "part": "fill:#fdeec4,stroke:#a06f00,color:#3d2b00",
@@ -28,34 +28,35 @@ LOOKS = {
 
 @dataclass(frozen=True, slots=True)
 class SetCoverage:
-    """How much of the manifest one feature set has."""
+    """The coverage of the manifest by one feature set."""
 
     name: str
     n_clips: int
-    """Of the manifest."""
+    """Clips of the manifest."""
     n_complete: int
     others: Counter[str] = field(default_factory=Counter)
-    """Clips by state, where that is not complete."""
+    """Number of clips in each state other than complete."""
 
 
 @dataclass(frozen=True, slots=True)
 class Coverage:
-    """How far each stage is; None where it was not run here."""
+    """The progress of each stage; None if the stage was not run here."""
 
     n_clips: int
-    """Of the manifest."""
+    """Clips of the manifest."""
     sets: tuple[SetCoverage, ...]
     training: str | None = None
-    """What came of it, in some words; so is the score."""
+    """A summary of the result."""
     score: str | None = None
+    """A summary of the result."""
     report: Path | None = None
 
 
-def set_coverage(found: Status, names: Iterable[str], n_clips: int) -> tuple[SetCoverage, ...]:
-    """How much of `n_clips` clips each feature set has; nothing of those the store lacks."""
+def set_coverage(status: Status, names: Iterable[str], n_clips: int) -> tuple[SetCoverage, ...]:
+    """The coverage of `n_clips` clips by each feature set; 0 for a set that the store lacks."""
     coverage = []
     for name in names:
-        states = Counter(clip.state for clip in found.clips if clip.spec == name)
+        states = Counter(clip.state for clip in status.clips if clip.spec == name)
         states = states or Counter({"missing": n_clips})
         n_complete = states.pop("complete", 0)
         coverage.append(SetCoverage(name, n_clips, n_complete, Counter(states)))
@@ -63,9 +64,9 @@ def set_coverage(found: Status, names: Iterable[str], n_clips: int) -> tuple[Set
 
 
 def outcome_rows(outcomes: Sequence[Outcome], most: int = MAX_ROWS) -> list[dict[str, str]]:
-    """A row per clip and feature set, what failed first; beyond `most`, a row that counts the rest.
+    """A row per clip and feature set, failures first; after `most` rows, one that counts the rest.
 
-    Within a state they are in the order in which they ended.
+    Outcomes of one state keep their order.
     """
     ranked = sorted(outcomes, key=lambda outcome: WORST_FIRST.index(outcome.state))
     rows = [
@@ -100,9 +101,9 @@ def mermaid(coverage: Coverage) -> str:
 
 
 def picture_page(coverage: Coverage, manifest: Path, store: str) -> str:
-    """The picture, the paths that it is of, and the same as a table.
+    """The chart with its manifest and store, and the same as a table.
 
-    The older of Prefect's two interfaces shows the source of a Mermaid picture in its place.
+    The older of Prefect's two interfaces shows the source of a Mermaid chart instead.
     """
     rows = [f"| {s.name} | {s.feature_set} | {s.done} | {s.lacks} |" for s in _stages(coverage)]
     return "\n".join(
@@ -123,10 +124,10 @@ def picture_page(coverage: Coverage, manifest: Path, store: str) -> str:
 
 
 def report_page(result: ScoreResult, path: Path, host: str, url: str | None) -> str:
-    """The score, and how to come to the HTML report at `path` on `host`.
+    """The score, and how to open the HTML report at `path` on `host`.
 
-    `url` is where that is served; a browser follows no `file://` link from a page of a server, so
-    without one the command that serves it is told.
+    A browser follows no `file://` link from a page of a server: without a `url`, the page shows
+    the command that serves the report.
     """
     lines = []
     if score := result.score:
@@ -154,7 +155,7 @@ def report_page(result: ScoreResult, path: Path, host: str, url: str | None) -> 
 
 
 def code(text: str) -> str:
-    """The text as Markdown shows it letter by letter, on one line."""
+    """The text as an inline code span, on one line."""
     text = " ".join(text.split())
     runs = "".join(letter if letter == "`" else " " for letter in text).split()
     fence = "`" * (1 + max(map(len, runs), default=0))
@@ -164,7 +165,7 @@ def code(text: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class _Stage:
-    """A node of the picture, a row of the table."""
+    """A node of the chart, a row of the table."""
 
     node: str
     look: str
@@ -190,7 +191,7 @@ def _stages(coverage: Coverage) -> Iterator[_Stage]:
 
 
 def _node(name: str, look: str, *words: str) -> str:
-    """A node; a text in quotes takes anything but quotes, and `#` begins an entity."""
+    """A node; quotes and `#`, which begins an entity, are escaped in its text."""
     safe = [word.replace("#", "#35;").replace('"', "#quot;") for word in words if word]
     return f'    {name}["{"<br/>".join(safe)}"]:::{look}'
 
@@ -212,10 +213,10 @@ def _look(each: SetCoverage) -> str:
 
 
 def _cell(text: str) -> str:
-    """On one line, no longer than a cell should be, and plain.
+    """The text on one line, shortened, and safe as Markdown.
 
-    One of Prefect's interfaces shows a cell as it is, the other takes it for Markdown and HTML: a
-    file's name must not become a link, or a picture that is fetched.
+    One of Prefect's interfaces renders a cell as Markdown and HTML: the name of a file must not
+    become a link, or an image that is fetched.
     """
     text = " ".join(text.split()).translate(ANGLES).replace("](", "] (")
     return text if len(text) <= MAX_LETTERS else text[: MAX_LETTERS - 4] + " ..."

@@ -1,4 +1,4 @@
-"""What a flow run and the runs inside it have logged, line by line, each once."""
+"""The log lines of a flow run and its subflow runs."""
 
 from collections.abc import Iterator
 from datetime import datetime, timedelta
@@ -14,12 +14,12 @@ from prefect.client.schemas.filters import (
     LogFilterTimestamp,
 )
 
-AT_ONCE = 200  # lines that a server gives in one answer
-BACK = timedelta(seconds=10)  # how far a line may lie before one that was read already
+AT_ONCE = 200  # lines of one response
+BACK = timedelta(seconds=10)  # how late a line may arrive after a newer one
 
 
 class RunLogs:
-    """Remembers which lines were given."""
+    """Reads the log of a run and returns each line once."""
 
     def __init__(self, client: SyncPrefectClient, run: UUID) -> None:
         self._client, self._run = client, run
@@ -27,16 +27,16 @@ class RunLogs:
         self._last: datetime | None = None
 
     def new(self) -> Iterator[str]:
-        """The lines that came since, in the order of their time; what warns says so."""
+        """The lines since the last call, sorted by time; warnings and errors with their level."""
         inside = FlowRunFilter(parent_flow_run_id=FlowRunFilterParentFlowRunId(any_=[self._run]))
         runs = [run.id for run in self._client.read_flow_runs(flow_run_filter=inside)]
         since = {"after_": self._last - BACK} if self._last else {}
-        wanted = LogFilter(
+        log_filter = LogFilter(
             flow_run_id=LogFilterFlowRunId(any_=[self._run, *runs]),
             timestamp=LogFilterTimestamp.model_validate(since),
         )
         offset = 0
-        while logs := self._client.read_logs(wanted, limit=AT_ONCE, offset=offset):
+        while logs := self._client.read_logs(log_filter, limit=AT_ONCE, offset=offset):
             offset += len(logs)
             for log in logs:
                 if log.id in self._seen:

@@ -1,4 +1,4 @@
-"""The command `vaflow serve`: Prefect's server, a work pool, a worker and all deployments, here."""
+"""The command `vaflow serve`: Prefect's server, a work pool, a worker and all deployments."""
 
 import os
 import socket
@@ -29,20 +29,20 @@ PROFILE = HOME / "profiles.toml"
 DEPLOYMENTS = Path("prefect.yaml")
 HOST, POOL, WORKER = "127.0.0.1", "local", "vaflow-serve"
 POLL_S = 0.5
-WORKER_S, SERVER_S = 15.0, 20.0  # how long each may take to end when it is asked
-LAST_LINES = 15  # of a log, that an error shows
+WORKER_S, SERVER_S = 15.0, 20.0  # time to end after SIGTERM
+LAST_LINES = 15  # of a log, in an error
 
 
 def serve(port: int, timeout_s: float) -> int:
     """Serve until Ctrl-C or SIGTERM; exit status 0, with no process left.
 
-    `timeout_s` is how long server and worker may each take to come up. `InputError` where there is
-    nothing to deploy here, `VaflowError` where port or database are in use, or a process ends.
+    `timeout_s` limits the start of the server and of the worker. Raises `InputError` if there is
+    nothing to deploy here, and `VaflowError` if port or database are in use, or a process ends.
     """
     console = plain_console()
     if not DEPLOYMENTS.is_file():
         raise InputError(
-            f"there is no {DEPLOYMENTS} in {Path.cwd()}; type this in the folder of the checkout"
+            f"there is no {DEPLOYMENTS} in {Path.cwd()}; run this in the folder of the checkout"
         )
     url = f"http://{HOST}:{port}"
     try:
@@ -64,9 +64,9 @@ def serve(port: int, timeout_s: float) -> int:
 
 @contextmanager
 def _alone() -> Iterator[None]:
-    """Hold the database; `VaflowError` where another process serves it."""
-    held = try_lock(HOME / ".lock")
-    if held is None:
+    """Lock the database; raises `VaflowError` if another process serves it."""
+    lock = try_lock(HOME / ".lock")
+    if lock is None:
         raise VaflowError(
             f"{HOME} is served already, see {PROFILE} for the address; use that one, or end it "
             "(Ctrl-C where it was started) before you start another"
@@ -74,18 +74,18 @@ def _alone() -> Iterator[None]:
     try:
         yield
     finally:
-        held.release()
+        lock.release()
 
 
 def _refuse_if_taken(port: int) -> None:
-    """`VaflowError` where another process listens on the port."""
+    """Raise `VaflowError` if another process listens on the port."""
     with socket.socket() as listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             listener.bind((HOST, port))
         except OSError as error:
             raise VaflowError(
-                f"port {port} of {HOST} cannot be had ({error.strerror}): end what listens there, "
+                f"port {port} of {HOST} cannot be used ({error.strerror}): end what listens there, "
                 "or give another with --port (make serve PORT=...)"
             ) from None
 
@@ -93,7 +93,7 @@ def _refuse_if_taken(port: int) -> None:
 def _start(
     console: Console, ending: ExitStack, url: str, timeout_s: float
 ) -> dict[str, subprocess.Popen[bytes]]:
-    """Server and worker, both up, and all deployments made. What ends them is put on the stack."""
+    """Start server and worker, and create all deployments; `ending` ends the processes."""
     env = _environment(url)
     console.print(f"serve: starting; logs are in {HOME}")
     server = tied_command(
@@ -107,7 +107,7 @@ def _start(
     processes = {"server": server}
     _wait(lambda: client.api_healthcheck() is None, processes, timeout_s)
     end_left(client, POOL)
-    with suppress(ObjectAlreadyExists):  # it may be of an earlier time, with settings of the user's
+    with suppress(ObjectAlreadyExists):  # keep the settings of an existing pool
         client.create_work_pool(WorkPoolCreate(name=POOL, type="process"))
     began = datetime.now(UTC)
     worker = tied_command(
@@ -117,15 +117,17 @@ def _start(
     ending.callback(end_runs, client, worker.pid, console.print)
     processes["worker"] = worker
     _deploy(env)
-    _wait(lambda: any(seen > began for seen in online(client, POOL)), processes, timeout_s)
+    _wait(
+        lambda: any(heartbeat > began for heartbeat in online(client, POOL)), processes, timeout_s
+    )
     return processes
 
 
 def _environment(url: str) -> dict[str, str]:
-    """What server and worker are told; prefect.toml tells them the rest."""
+    """The environment of server and worker; prefect.toml has their other settings."""
     home = HOME.resolve()
-    own = {name: value for name, value in os.environ.items() if name != "PREFECT_PROFILE"}
-    return own | {
+    inherited = {name: value for name, value in os.environ.items() if name != "PREFECT_PROFILE"}
+    return inherited | {
         "PREFECT_HOME": str(home),
         "PREFECT_API_URL": f"{url}/api",
         "PREFECT_SERVER_DATABASE_CONNECTION_URL": f"sqlite+aiosqlite:///{home / 'prefect.db'}",
@@ -137,26 +139,26 @@ def _environment(url: str) -> dict[str, str]:
 def _wait(
     ready: Callable[[], bool], processes: dict[str, subprocess.Popen[bytes]], timeout_s: float
 ) -> None:
-    """Wait for the last process to be ready; `VaflowError` where it ends or is not in time."""
+    """Wait for the last process to be ready; raises `VaflowError` if it ends or takes too long."""
     name = list(processes)[-1]
     deadline_s = time.monotonic() + timeout_s
     while not ready():
         _refuse_if_ended(processes)
         if time.monotonic() > deadline_s:
             raise VaflowError(
-                f"the {name} did not come up within {timeout_s:g} s; give it more with --timeout "
-                f"{2 * timeout_s:g}, or see {_last_lines(name)}"
+                f"the {name} did not start within {timeout_s:g} s; give it more time with "
+                f"--timeout {2 * timeout_s:g}, or see {_last_lines(name)}"
             )
         time.sleep(POLL_S)
 
 
 def _refuse_if_ended(processes: dict[str, subprocess.Popen[bytes]]) -> None:
-    """`VaflowError` where one of the processes has ended by itself."""
+    """Raise `VaflowError` if one of the processes has ended."""
     for name, process in processes.items():
         if (status := process.poll()) is not None:
             raise VaflowError(
-                f"the {name} ended by itself with status {status}; start again, for what is done "
-                f"is kept; why is in {_last_lines(name)}"
+                f"the {name} ended with status {status}; start again: what is done is kept; "
+                f"the reason is in {_last_lines(name)}"
             )
 
 
@@ -168,7 +170,7 @@ def _last_lines(name: str) -> str:
 
 
 def _deploy(env: dict[str, str]) -> None:
-    """Make all deployments of prefect.yaml, or make them anew; `InputError` where it is wrong."""
+    """Create or update all deployments of prefect.yaml; raises `InputError` if it is wrong."""
     words = [sys.executable, "-m", "prefect", "--no-prompt", "deploy", "--all"]
     done = subprocess.run(
         words, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
@@ -178,7 +180,7 @@ def _deploy(env: dict[str, str]) -> None:
 
 
 def online(client: SyncPrefectClient, pool: str) -> list[datetime]:
-    """When each of the workers that serve a pool now was heard of last."""
+    """The time of the last heartbeat of each online worker of a pool."""
     workers = client.read_workers_for_work_pool(pool)
     return [
         worker.last_heartbeat_time
@@ -189,9 +191,9 @@ def online(client: SyncPrefectClient, pool: str) -> list[datetime]:
 
 @contextmanager
 def _known_as(url: str) -> Iterator[None]:
-    """Tell every command that is typed in this folder where the server is."""
+    """Write the profile by which every command in this folder finds the server."""
     profile = f"""\
-# Written by `vaflow serve`, and gone when that ends. Settings of yours go into the environment.
+# Written by `vaflow serve` and removed when it ends. Put your own settings in the environment.
 active = "vaflow"
 
 [profiles.vaflow]
@@ -205,10 +207,10 @@ PREFECT_API_URL = "{url}/api"
 
 
 def _tell(console: Console, url: str) -> None:
-    """Say what is served, and what to type next."""
+    """Print what is served, and what to run next."""
     try:
         shown = Path(sys.argv[0]).parent.relative_to(Path.cwd()) / "prefect"
-    except ValueError:  # another environment's
+    except ValueError:  # of another environment
         shown = Path("prefect")
     console.print(f"serve: runs, logs and forms are at {url}")
     console.print(

@@ -1,4 +1,4 @@
-"""How server, worker and runs end: each is asked, waited for, and then killed with all below it."""
+"""Ending server, worker and runs: SIGTERM first, and SIGKILL for whatever is left after a time."""
 
 import ctypes
 import subprocess
@@ -15,23 +15,23 @@ from prefect.exceptions import PrefectException
 from prefect.states import Cancelled, Cancelling, Crashed
 
 PR_SET_CHILD_SUBREAPER = 36  # linux/prctl.h
-RUN_ID = "PREFECT__FLOW_RUN_ID"  # what a worker tells the process of a run
-KILLED = "vaflow serve was killed; run it again, for what is done is kept"
-WHY = "vaflow serve was ended; run it again, for what is done is kept"
-RUN_S = 45.0  # Prefect gives a run that is cancelled 30 s before it kills it
+RUN_ID = "PREFECT__FLOW_RUN_ID"  # a worker sets it in the process of a run
+KILLED = "vaflow serve was killed; run this again: what is done is kept"
+WHY = "vaflow serve was ended; run this again: what is done is kept"
+RUN_S = 45.0  # Prefect kills a cancelled run after 30 s
 MARKED_S = 10.0
-WATCHED_S = 6.0  # for those who watch a run to see its end before the server is gone
+WATCHED_S = 6.0  # time for those who watch a run to see its end before the server ends
 KILLED_S = 10.0
 POLL_S = 0.2
 
 
 def adopt_orphans() -> None:
-    """Become the parent of what loses its own below us, so that `end_all` finds it."""
+    """Adopt descendants whose parent ends, so that `end_all` finds them."""
     ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
 def shut_down(process: subprocess.Popen[bytes], timeout_s: float) -> None:
-    """Ask a process to end, and kill it with its descendants where it has not after `timeout_s`."""
+    """Terminate a process; kill it with its descendants if it has not ended after `timeout_s`."""
     family = _descendants(process.pid)
     process.terminate()
     try:
@@ -43,12 +43,12 @@ def shut_down(process: subprocess.Popen[bytes], timeout_s: float) -> None:
 
 
 def end_runs(client: SyncPrefectClient, worker: int, say: Callable[[str], None]) -> None:
-    """Cancel the runs that a worker has under way, and wait until they and their state are final.
+    """Cancel the runs of a worker, and wait for their processes and their final state.
 
-    What does not end in time, or cannot be cancelled because the server is gone, is killed.
+    Kills those that do not end in time, and all of them if the server is gone.
     """
     runs = _by_run(_descendants(worker))
-    processes = [process for of_one in runs.values() for process in of_one]
+    processes = [process for each in runs.values() for process in each]
     try:
         for run in runs:
             say(f"serve: cancelling the run {client.read_flow_run(run).name}")
@@ -59,31 +59,29 @@ def end_runs(client: SyncPrefectClient, worker: int, say: Callable[[str], None])
             _settle(client, run)
         time.sleep(WATCHED_S if runs else 0)
     except (httpx.HTTPError, PrefectException) as error:
-        say(f"serve: the server did not take it ({error}); killing {len(runs)} runs")
+        say(f"serve: the server did not cancel the runs ({error}); killing {len(runs)} runs")
         _kill(processes)
 
 
 def _settle(client: SyncPrefectClient, run: UUID) -> None:
-    """Wait for the worker to mark a run as ended; a run that is not keeps others waiting."""
+    """Wait for the worker to mark a run as ended, or mark it: it would block other runs."""
     deadline_s = time.monotonic() + MARKED_S
     while not _is_final(client, run):
         if time.monotonic() > deadline_s:
-            client.set_flow_run_state(run, Cancelled(message=WHY), force=True)
-            return
+            break
         time.sleep(POLL_S)
     state = client.read_flow_run(run).state
-    if state is not None and state.is_crashed():  # by the SIGTERM that cancelled it
+    if state is None or not state.is_final() or state.is_crashed():  # by the SIGTERM
         client.set_flow_run_state(run, Cancelled(message=WHY), force=True)
 
 
 def _is_final(client: SyncPrefectClient, run: UUID) -> bool:
-    """Whether a run has ended."""
     state = client.read_flow_run(run).state
     return state is not None and state.is_final()
 
 
 def end_all() -> None:
-    """Kill whatever is still below this process, however it came there."""
+    """Kill all descendants of this process."""
     deadline_s = time.monotonic() + KILLED_S
     while (left := _descendants()) and time.monotonic() < deadline_s:
         _kill(left)
@@ -91,9 +89,9 @@ def end_all() -> None:
 
 
 def end_left(client: SyncPrefectClient, pool: str) -> None:
-    """End what a worker of the pool that was killed has left: its runs' processes, and its runs.
+    """End the runs, and their processes, that a killed worker of the pool has left.
 
-    They would keep others waiting for ever. No worker of the pool may be up.
+    They would block other runs forever. No worker of the pool may be online.
     """
     left = FlowRunFilter.model_validate(
         {"state": {"type": {"any_": ["PENDING", "RUNNING", "CANCELLING"]}}}
@@ -106,17 +104,17 @@ def end_left(client: SyncPrefectClient, pool: str) -> None:
 
 
 def _by_run(processes: Iterable[psutil.Process]) -> dict[UUID, list[psutil.Process]]:
-    """Those of the processes that work on a flow run, by the run's id."""
-    found: dict[UUID, list[psutil.Process]] = {}
+    """The processes of each flow run, by its id."""
+    by_run: dict[UUID, list[psutil.Process]] = {}
     for process in processes:
         with suppress(psutil.Error):
             if run := process.environ().get(RUN_ID):
-                found.setdefault(UUID(run), []).append(process)
-    return found
+                by_run.setdefault(UUID(run), []).append(process)
+    return by_run
 
 
 def _descendants(parent: int | None = None) -> list[psutil.Process]:
-    """All processes below this one, or another."""
+    """The descendants of a process, by default of this one."""
     try:
         return psutil.Process(parent).children(recursive=True)
     except psutil.NoSuchProcess:
@@ -124,7 +122,6 @@ def _descendants(parent: int | None = None) -> list[psutil.Process]:
 
 
 def _kill(processes: list[psutil.Process]) -> None:
-    """Kill them, and wait for them."""
     for process in processes:
         with suppress(psutil.NoSuchProcess):
             process.kill()

@@ -150,7 +150,7 @@ def extraction_keys(tiny_ast) -> dict:
         (True, {"dry_run": True}, "flows.extract.plan_dry_run"),
         (True, {"runner": "local"}, "flows.extract.plan_extraction"),
         (False, {"dry_run": True}, "flows.stages.plan_dry_run"),
-        (False, {"runner": "local"}, "flows.stages.extract_features"),
+        (False, {"runner": "local"}, "features.extraction.extract.extract_features"),
         (False, {"runner": "dask"}, "flows.dask.shards.extract_on_dask"),
     ],
 )
@@ -217,9 +217,7 @@ def test_every_key_of_the_pipeline_reaches_its_stages(server, extraction_keys, m
     }
     extraction = ExtractionResult((), 0.0)
     stages = {
-        ("extract_or_tell" if module == "flows.stages" else "extract_features"): FakeStage(
-            "extract-features", extraction
-        ),
+        "extract_features": FakeStage("extract-features", extraction),
         "train_head": FakeStage("train-head", None),
         "score_head": FakeStage("score-head", None),
     }

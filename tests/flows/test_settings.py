@@ -7,7 +7,7 @@ from features.encoders.clip import ClipConfig
 from features.errors import InputError
 from flows.settings import checked_keys, settings
 from flows.stage_functions import stage_name
-from flows.stages import extract_or_tell as extract_features
+from flows.stages import extract_features
 from models.heads.dspl import DsplConfig, ReleasedConfig
 from models.regions.prompts import FixedPrompts
 from models.stages.train_head import train_head
@@ -113,7 +113,7 @@ def test_a_config_with_the_loss_in_the_head_means_the_same(tmp_path):
             "encoders.0.kind = 'clap': .* kinds are clip, ast, the nearest is 'clip'",
         ),
         ("encoders.1.hop_s=-1", "encoders.1.hop_s = -1: Input should be greater than 0"),
-        ("encoders.7.kind=clip", "'7' is no place in a list of 2"),
+        ("encoders.7.kind=clip", "'7' is no index of a list of 2"),
         ("encoders=[]", "encoders = .*: .*at least 1 item"),
         ("stroe=x", "unknown key 'stroe'; the nearest valid one is 'store'"),
         ("train.epochs=3", "'train' is a key of other stages, not of this one"),

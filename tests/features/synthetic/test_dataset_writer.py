@@ -271,7 +271,7 @@ def test_the_demo_refuses_a_set_that_is_not_its_own(tmp_path, capsys):
     (tmp_path / "dataset" / "mine.txt").write_text("mine")
     for words in (["demo"], ["demo", "--control", "face"]):
         assert main([*words, "--folder", str(tmp_path)]) == 2
-        assert "holds another set than the demo's" in capsys.readouterr().err
+        assert "holds a set other than the demo's" in capsys.readouterr().err
     assert (tmp_path / "dataset" / "mine.txt").read_text() == "mine"
 
 

@@ -253,7 +253,7 @@ CONFIG = (
         "a tab", text("e.yaml", "a:\n\t- b\n"), EXTRACT, 2, "e.yaml is not YAML: line 2, column 1:"
     ),
     Row("no keys", text("e.yaml", ""), EXTRACT, 2, "must hold keys and values"),
-    Row("bytes", text("e.yaml", b"\xff\xfe"), EXTRACT, 2, "it is no text in UTF-8"),
+    Row("bytes", text("e.yaml", b"\xff\xfe"), EXTRACT, 2, "it is not UTF-8 text"),
     Row(
         "value not YAML",
         nothing,
@@ -474,7 +474,7 @@ def asked(content: str, *, clip: int = 3) -> Make:
 
 
 SUBMISSION = (
-    Row("as asked", sent(SENT), CHECK, 0, "nothing is wrong; held to the 2 rows of 1 clip of ask"),
+    Row("as asked", sent(SENT), CHECK, 0, "nothing is wrong; compared with the 2 rows of 1 clip"),
     Row("none", text("asked.txt", SENT), CHECK, 2, "sent.txt cannot be read .No such file.*; give"),
     Row("a folder", sent(SENT), f"{CHECK[:16]} r --sample asked.txt", 2, "r cannot .*Is a direct"),
     Row("no sample", text("sent.txt", SENT), CHECK, 2, "asked.txt cannot be read .No such file"),

@@ -197,7 +197,7 @@ def test_a_part_is_run_again(set_up, capsys):
         (
             signal.SIGTERM,
             143,
-            "WARNING: told to end: what is begun is finished first (told again: at once)\n"
+            "WARNING: SIGTERM: clips that have begun are finished; a second one ends at once\n"
             "terminated; what is done is kept, the rest resumes\n",
         ),
     ],

@@ -198,7 +198,7 @@ def test_a_file_that_is_damaged_is_replaced_with_a_warning(tmp_path, caplog, con
     with recording(tmp_path / "v.prom", STAGE):
         pass
     assert samples(tmp_path / "v.prom")["vaflow_run_success",] == 1
-    assert "held no metrics that can be read" in caplog.text
+    assert "contains no readable metrics" in caplog.text
 
 
 def test_the_file_can_be_read_by_the_exporter_which_is_another_user(tmp_path):

@@ -5,12 +5,12 @@ from rich.console import Console
 
 from flows.demo import demo
 from flows.demo.acceptance import (
+    AUDIO,
     LEAST_EACH,
     LEAST_MEAN,
     MARGIN,
     MAX_CCC,
-    SIGHT,
-    SOUND,
+    VISUAL,
     ScoreRow,
     score_rows,
     table,
@@ -52,23 +52,23 @@ def test_a_row_holds_within_its_range_and_above_the_least_of_each(valence, arous
 
 
 def test_the_band_is_what_the_set_was_made_for():
-    assert (SIGHT, SOUND, MAX_CCC) == ((0.35, 0.65), (0.20, 0.50), 0.90)
+    assert (VISUAL, AUDIO, MAX_CCC) == ((0.35, 0.65), (0.20, 0.50), 0.90)
     assert (MARGIN, LEAST_MEAN, LEAST_EACH) == (0.08, 0.50, 0.40)
 
 
 def test_the_rows_are_ridge_and_the_head_each_against_what_came_before(config):
-    sight, sound, both, near, head = score_rows(config, score(0.7, 0.72))
+    visual, audio, both, near, head = score_rows(config, score(0.7, 0.72))
     splits = load_splits(config.manifest, config.store)
     found = predict_baseline(RidgeConfig(), splits.train, splits.val, splits.subject_by_clip)
     expected = concordance(found, splits.val)
     assert (both.valence, both.arousal) == (expected.valence.ccc(), expected.arousal.ccc())
-    assert sight.valence > 0.9 > sound.valence  # where it was planted
-    assert both.low == max(sight.mean, sound.mean)
+    assert visual.valence > 0.9 > audio.valence  # where it was planted
+    assert both.low == max(visual.mean, audio.mean)
     assert near.low == both.mean
-    assert head.low == max(max(sight.mean, sound.mean) + MARGIN, 0.5)
+    assert head.low == max(max(visual.mean, audio.mean) + MARGIN, 0.5)
     assert head.least_each == LEAST_EACH
     assert (head.valence, head.arousal, head.mean) == pytest.approx((0.7, 0.72, 0.71))
-    assert table((sight, head)).row_count == 2
+    assert table((visual, head)).row_count == 2
 
 
 def test_the_demo_fails_where_a_row_leaves_the_band(config, tmp_path, monkeypatch, capsys):
@@ -81,7 +81,7 @@ def test_the_demo_fails_where_a_row_leaves_the_band(config, tmp_path, monkeypatc
     write_json(run / SCORES, {"val": fields})
     for low, status in ((0.6, 0), (0.66, 1)):
         rows = (
-            ScoreRow("ridge, sight", 0.5, 0.5, 0.35, 0.65),
+            ScoreRow("ridge, visual", 0.5, 0.5, 0.35, 0.65),
             ScoreRow("dspl", 0.6, 0.7, low, 0.9),
         )
         monkeypatch.setattr(demo, "score_rows", lambda *_, rows=rows: rows)

@@ -53,7 +53,8 @@ def test_each_control_trains_on_its_own_manifest_and_modality(manifest, tmp_path
     assert calls[-1]["head"].fusion == "visual"
     assert calls[-1]["manifest"] == tmp_path / "control-face.jsonl"
     assert controls.CONTROLS["voice"](console, tmp_path, keys)[1] == 0.2
-    assert (calls[-1]["head"].fusion, calls[-1]["head"].region_weight) == ("audio", 0)
+    assert calls[-1]["head"].fusion == "audio"
+    assert calls[-1]["train"].loss.region_weight == 0
     assert controls.CONTROLS["labels"](console, tmp_path, keys)[1] == pytest.approx(0.3)
     manifests = [calls[k]["manifest"] for k in range(-5, 0)]
     assert len({path.read_text() for path in manifests}) == 5

@@ -208,7 +208,7 @@ def test_what_is_served_cannot_be_served_twice(there, served, tmp_path, monkeypa
     shutil.copy(ROOT / "prefect.yaml", tmp_path)
     port = served.url.rsplit(":")[-1]
     assert main(["serve", "--port", port]) == 1
-    assert f"port {port} of 127.0.0.1 cannot be had" in capsys.readouterr().err
+    assert f"port {port} of 127.0.0.1 cannot be used" in capsys.readouterr().err
 
 
 def test_deployments_stand_in_a_queue_and_the_nightly_one_is_asleep(there):
