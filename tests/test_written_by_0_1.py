@@ -12,6 +12,8 @@ import pytest
 
 from flows.command.main import main
 
+pytestmark = pytest.mark.slow
+
 ARCHIVE = Path(__file__).parent / "data" / "vaflow-0.1.tar.xz"
 DIGITS = 1e-5  # processors add in other orders
 

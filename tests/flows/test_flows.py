@@ -35,6 +35,8 @@ from models.stages.train_head import TrainResult
 from models.training.config import EpochResult, TrainConfig
 from tests.helpers.small_media import tone
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 SCORE = SplitScore(0.2, 0.4, 0.3, 10, 2, 0, 2, *[None] * 6)
 DEPLOYMENTS = yaml.safe_load((ROOT / "prefect.yaml").read_text())["deployments"]

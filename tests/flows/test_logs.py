@@ -33,6 +33,8 @@ from models.stages.train_head import TrainResult
 from models.training.config import EpochResult
 from tests.helpers.small_media import TINY_CLIP, tone
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def own_logging() -> Iterator[None]:

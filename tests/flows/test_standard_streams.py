@@ -9,6 +9,8 @@ import pytest
 
 from features.store.feature_store import FeatureStore
 
+pytestmark = pytest.mark.slow
+
 VAFLOW = f"{shlex.quote(sys.executable)} -m flows"
 
 

@@ -16,6 +16,8 @@ from features.manifest.labels import Labels, read_labels, write_labels
 from features.manifest.manifest import read_manifest, write_manifest
 from tests.helpers.small_media import draw_frames
 
+pytestmark = pytest.mark.slow
+
 ROWS = {"a": 40, "b": 50, "c": 60, "v": 30, "w": 45}
 SPLITS = {"a": "train", "b": "train", "c": "train", "v": "val", "w": "val"}
 

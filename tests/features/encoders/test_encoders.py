@@ -30,6 +30,8 @@ from features.media.sampling import Sampling
 from tests.helpers.small_media import RATE_HZ, TINY_AST, tone
 from tests.helpers.whole_media import read_audio, read_frame_times
 
+pytestmark = pytest.mark.slow
+
 CPU = torch.device("cpu")
 ALIKE = 0.99999  # least cosine of a row to the reference's
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)

@@ -18,6 +18,7 @@ from models.training.loop import check_head, fit
 from models.training.windows import training_windows
 
 pytestmark = [
+    pytest.mark.slow,
     pytest.mark.gpu,
     pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU here"),
 ]

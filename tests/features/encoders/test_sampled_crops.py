@@ -6,9 +6,12 @@ import pytest
 from features.clip import Clip
 from features.encoders.clip import ClipConfig
 from features.extraction.extract import extract_features
+from features.extraction.options import ExtractionOptions
 from features.manifest.manifest import write_manifest
 from features.media.sampling import Sampling
 from features.store.feature_store import FeatureStore
+
+pytestmark = pytest.mark.slow
 
 
 @pytest.mark.parametrize("sampling", [Sampling(every=4), Sampling(fps=6.25)])
@@ -26,7 +29,8 @@ def test_a_clip_without_a_crop_on_a_sampled_frame_has_no_valid_row(
     config = ClipConfig(**tiny_clip, sampling=sampling)
 
     result = extract_features(
-        tmp_path / "m.jsonl", str(tmp_path / "s.zarr"), [config], device="cpu"
+        tmp_path / "m.jsonl",
+        ExtractionOptions(str(tmp_path / "s.zarr"), (config,), device="cpu"),
     )
 
     assert {o.clip: o.state for o in result.outcomes} == {"between": "extracted", "on": "extracted"}

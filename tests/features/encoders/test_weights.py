@@ -14,8 +14,11 @@ from features.encoders.clip import ClipConfig, load_clip
 from features.encoders.weights import WeightsFile
 from features.errors import WeightsError
 from features.extraction.extract import extract_features
+from features.extraction.options import ExtractionOptions
 from features.manifest.manifest import write_manifest
 from tests.helpers.small_media import tone
+
+pytestmark = pytest.mark.slow
 
 CPU = torch.device("cpu")
 
@@ -53,7 +56,8 @@ def test_a_run_hashes_each_file_of_weights_once(
         tmp_path / "m.jsonl", [Clip(id="a", subject="s", split="train", video="clip.mp4")]
     )
     result = extract_features(
-        tmp_path / "m.jsonl", str(tmp_path / "s.zarr"), [clip_config, ast_config], device="cpu"
+        tmp_path / "m.jsonl",
+        ExtractionOptions(str(tmp_path / "s.zarr"), (clip_config, ast_config), device="cpu"),
     )
     assert [outcome.state for outcome in result.outcomes] == ["extracted", "extracted"]
     assert sorted(hashed) == ["model.safetensors", "own.safetensors"]

@@ -24,6 +24,8 @@ from features.spec import FeatureSpec
 from tests.helpers.small_media import draw_frames, tone
 from tests.helpers.whole_media import read_audio
 
+pytestmark = pytest.mark.slow
+
 CPU = torch.device("cpu")
 SPEC = FeatureSpec(
     kind="clip",

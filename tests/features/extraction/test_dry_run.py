@@ -20,6 +20,8 @@ from features.extraction.throughput import (
 from features.manifest.manifest import write_manifest
 from tests.helpers.small_media import tone
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def encoders(tiny_clip, tiny_ast):

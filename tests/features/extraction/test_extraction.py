@@ -24,6 +24,8 @@ from features.media.limits import DecodeLimits
 from features.store.feature_store import FeatureStore
 from tests.helpers.small_media import tone
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def encoders(tiny_clip, tiny_ast):

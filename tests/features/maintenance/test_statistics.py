@@ -20,6 +20,8 @@ from features.store.feature_store import FeatureStore
 from features.system.parallel import parallel_sum
 from tests.helpers.small_stores import EMPTY, SOURCE, SPEC, ZEROS, make_track
 
+pytestmark = pytest.mark.slow
+
 AUDIO_SPEC = SPEC.model_copy(update={"kind": "ast"})
 LENGTHS = (1, 2, 7, 30, 0, 12, 5, 9, 3)
 TRACKS = {f"c{k}": make_track(n, seed=k) for k, n in enumerate(LENGTHS)}

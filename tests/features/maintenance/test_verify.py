@@ -20,6 +20,8 @@ from tests.helpers.small_stores import (
     write_tracks,
 )
 
+pytestmark = pytest.mark.slow
+
 TOO_MANY = ["values/c/0/1", "values/c/2/0", "valid/c/1", "other/zarr.json", "x", ".DS_Store"]
 
 

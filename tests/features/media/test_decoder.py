@@ -29,6 +29,8 @@ from tests.helpers.whole_media import (
     read_frame_times,
 )
 
+pytestmark = pytest.mark.slow
+
 
 def processes_of_group(group: int) -> list[int]:
     found = []

@@ -13,6 +13,8 @@ from tests.helpers import hostile_media
 from tests.helpers.hostile_media import FILES, LIMITS
 from tests.helpers.hostile_server import HOSTILE, HOSTILE_SERVER
 
+pytestmark = pytest.mark.slow
+
 # of each: rows of video and seconds of audio (0: it has none), or the code of the error
 WHOLE = (50, 2)
 EXPECTED = {

@@ -17,6 +17,8 @@ from features.clip import Source
 from features.freshness.media_digests import SourceDigests
 from features.spec import FeatureSpec
 
+pytestmark = pytest.mark.slow
+
 TESTS = Path(__file__).parents[3] / "tests"
 
 

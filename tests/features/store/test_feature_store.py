@@ -22,6 +22,8 @@ from features.store.record import write_staged
 from features.system.locks import file_lock
 from tests.helpers.small_stores import SOURCE, SPEC, make_track, same, state_of
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def store(tmp_path) -> FeatureStore:

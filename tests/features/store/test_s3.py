@@ -48,6 +48,8 @@ from tests.helpers.small_stores import (
 )
 from tests.helpers.synthetic import plant
 
+pytestmark = pytest.mark.slow
+
 TESTS = Path(__file__).parents[3] / "tests"
 KEYS = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test"}
 NUMBERS = count()

@@ -20,6 +20,8 @@ from features.synthetic.plan import CASES, plan_set
 from features.synthetic.video_writer import frame_times_s
 from flows.command.main import main
 
+pytestmark = pytest.mark.slow
+
 CLIPS, SECONDS, SEED = 12, 1.2, 5
 
 

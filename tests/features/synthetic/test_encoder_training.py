@@ -43,6 +43,8 @@ from features.synthetic.training.train import WEIGHTS
 from features.synthetic.training_data import audio_chunk, face_chunk
 from features.system.files import sha256_of
 
+pytestmark = pytest.mark.slow
+
 MAX_BYTES = 16e6  # of all weights in git
 PROMPTS = Path(__file__).parents[3] / "configs" / "prompts"
 

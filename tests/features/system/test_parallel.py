@@ -10,6 +10,8 @@ import pytest
 from features.errors import VaflowError
 from features.system.parallel import map_in_processes
 
+pytestmark = pytest.mark.slow
+
 CHECKOUT = Path(__file__).parents[3]
 
 SLEEPS = """

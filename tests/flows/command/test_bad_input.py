@@ -56,6 +56,8 @@ from tests.helpers.bad_input import (
 )
 from tests.helpers.small_media import TINY_CLIP
 
+pytestmark = pytest.mark.slow
+
 EXTRACT = "run extract-features -c e.yaml"
 TRAIN = "run train-head -c e.yaml"
 FOLDS = "run train-ensemble -c e.yaml run=folds folds=2"

@@ -15,6 +15,8 @@ from features.store.feature_store import FeatureStore
 from flows.command.main import main
 from tests.helpers.small_media import tone
 
+pytestmark = pytest.mark.slow
+
 HEAVY = (
     "torch",
     "zarr",

@@ -7,6 +7,8 @@ from flows.stage_functions import STAGES, stage_function
 from flows.stage_keys import keys_of
 from flows.stage_schema import stage_schema
 
+pytestmark = pytest.mark.slow
+
 
 def help_of(capsys, *words: str) -> str:
     with pytest.raises(SystemExit) as end:

@@ -13,6 +13,8 @@ from flows.command.main import main
 from tests.helpers.small_media import tone
 from tests.helpers.small_stores import SPEC, content, make_track, send_away, write_clips
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def place(tmp_path, monkeypatch) -> Path:

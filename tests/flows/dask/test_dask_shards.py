@@ -26,6 +26,8 @@ from flows.dask.cluster import cluster, connected, default_workers, n_workers_of
 from flows.dask.shards import extract_on_dask
 from tests.helpers.small_media import tone
 
+pytestmark = pytest.mark.slow
+
 N_CLIPS = 64
 
 

@@ -11,6 +11,8 @@ from flows.command.main import main
 from flows.demo import controls
 from models.metrics.scores import SplitScore
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def manifest(tmp_path, make_crops):

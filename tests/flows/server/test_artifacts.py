@@ -31,6 +31,8 @@ from models.training.config import EpochResult, TrainConfig
 from tests.helpers.browser import chromium
 from tests.helpers.small_stores import SPEC, send_away, write_clips
 
+pytestmark = pytest.mark.slow
+
 SCORE = SplitScore(0.7, 0.6, 0.65, 1000, 4, 3, 2, *[None] * 6)
 EXTRACTION = ExtractionResult(
     (Outcome("a", SPEC.name, "present"), Outcome("c", SPEC.name, "quarantined", "no moov")), 2.0

@@ -28,6 +28,8 @@ from features.synthetic import render
 from flows.command.main import main
 from flows.server.deployment_run import _watched
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[3]
 FLOWS = [sys.executable, "-m", "flows"]
 PREFECT = [sys.executable, "-m", "prefect"]
@@ -219,7 +221,7 @@ def test_deployments_stand_in_a_queue_and_the_nightly_one_is_asleep(there):
             assert deployment.concurrency_options.collision_strategy.value == "ENQUEUE"
         nightly = client.read_deployment_by_name("pipeline/nightly")
     assert [schedule.active for schedule in nightly.schedules] == [False]
-    assert "Rows of a window. At least 1." in str(nightly.parameter_openapi_schema)
+    assert "Rows per dense window. At least 1." in str(nightly.parameter_openapi_schema)
 
 
 def long_run(served, name: str) -> tuple[str, ...]:

@@ -24,6 +24,8 @@ from models.stages.ablation_trial import Trial, run_trial
 from models.training.config import TrainConfig
 from tests.helpers.synthetic import plant
 
+pytestmark = pytest.mark.slow
+
 HEAD = DsplConfig(width=8, n_heads=2, prompts=FixedPrompts())
 TRAIN = TrainConfig(epochs=2, window=40, stride=40, batch_size=4, learning_rate=1e-2, threads=1)
 PLAN = """

@@ -27,6 +27,8 @@ from models.data.packed_file import HEADER, map_npy
 from models.data.splits import read_all_labels
 from tests.helpers.synthetic import AST_SPEC, WIDTH_AUDIO, Planted, plant
 
+pytestmark = pytest.mark.slow
+
 TESTS = Path(__file__).parents[3] / "tests"
 
 

@@ -14,6 +14,8 @@ from models.regions.prompts import CoopCscPrompts, FixedPrompts
 from models.training.gradient_paths import check_gradient_paths
 from tests.helpers.small_heads import make_batch
 
+pytestmark = pytest.mark.slow
+
 SETTINGS = [
     {"temporal": "tcn"},
     {"temporal": "transformer"},

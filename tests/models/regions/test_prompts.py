@@ -20,6 +20,8 @@ from models.regions.texts import RegionTexts
 from models.regions.texts_file import FOLDER, read_texts
 from tests.helpers.synthetic import TINY_CLIP, tiny_model
 
+pytestmark = pytest.mark.slow
+
 SENTENCES = ["happy", "a face that looks weary and sad", "startled, wide awake and rather loud!"]
 
 

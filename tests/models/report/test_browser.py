@@ -14,7 +14,7 @@ from tests.helpers.browser import PHONE_PX, chromium, resize
 from tests.helpers.synthetic import plant
 
 SECTIONS = ("scores", "learning", "plane", "regions", "clips", "making")
-pytestmark = pytest.mark.browser
+pytestmark = [pytest.mark.slow, pytest.mark.browser]
 
 
 @pytest.fixture(scope="module")

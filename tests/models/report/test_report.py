@@ -31,6 +31,8 @@ from models.training.config import EpochResult, TrainConfig
 from models.training.loss_config import LossConfig
 from tests.helpers.synthetic import N_FRAMES, plant
 
+pytestmark = pytest.mark.slow
+
 TRAIN = TrainConfig(epochs=3, window=40, stride=30, batch_size=4, learning_rate=1e-2, threads=1)
 KEY = "0" * 64
 

@@ -14,6 +14,8 @@ from models.metrics.scores import split_score
 from models.stages.baselines import BASELINES, score_baselines
 from tests.helpers.synthetic import plant
 
+pytestmark = pytest.mark.slow
+
 FEW = (MeanConfig(), RidgeConfig(modalities=("visual",)), RidgeConfig())
 
 

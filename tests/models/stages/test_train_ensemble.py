@@ -51,6 +51,8 @@ from models.stages.train_head import train_head
 from models.training.config import TrainConfig
 from tests.helpers.synthetic import Planted, plant
 
+pytestmark = pytest.mark.slow
+
 HEAD = DsplConfig(width=8)
 TRAIN = TrainConfig(
     epochs=2, window=40, stride=30, batch_size=4, learning_rate=1e-2, threads=1, device="cpu"

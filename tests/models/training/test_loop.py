@@ -22,6 +22,8 @@ from models.training.loss_config import LossConfig
 from models.training.windows import training_windows
 from tests.helpers.synthetic import WIDTH_AUDIO, WIDTH_VISUAL, tiny_model
 
+pytestmark = pytest.mark.slow
+
 MEMBERS = get_args(get_args(AnyHeadConfig)[0])
 TRAIN = TrainConfig(
     epochs=2, window=20, stride=10, causal_stride=10, batch_size=4, mixup=0.2, device="cpu"
