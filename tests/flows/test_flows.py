@@ -365,7 +365,7 @@ def test_a_range_is_told_with_the_help():
     said = parameter_schema(train_ensemble).properties
     assert said["folds"]["description"].endswith("At least 2, at most 20.")
     assert said["max_length_mismatch"]["description"].endswith("At least 0.")
-    assert said["visual"]["description"].endswith("only where there are several.")
+    assert said["visual"]["description"].endswith("only if there are several.")
 
 
 def test_a_key_without_help_is_refused():

@@ -12,7 +12,8 @@ from models.heads.base import HeadInputs
 from models.heads.dspl import DsplConfig, ReleasedConfig
 from models.heads.windows import scoring_windows
 from models.metrics.predict import predict
-from models.regions.prompts import FixedPrompts, FixedPrototypes
+from models.regions.prompts import FixedPrompts
+from models.regions.prototypes import FixedPrototypes
 from models.training.config import TrainConfig
 from models.training.loop import check_head, fit
 from models.training.windows import training_windows
