@@ -466,7 +466,7 @@ SUBMIT = f"{SCORE} split=test sample=asked.txt"
 
 
 def sent(content: str | bytes, asked: str | bytes = SENT) -> Make:
-    """A submission and the sample that it is held to."""
+    """A submission and the sample that it is compared with."""
     return several(text("sent.txt", content), text("asked.txt", asked))
 
 
@@ -486,7 +486,7 @@ SUBMISSION = (
     Row("sample spoiled", sent(SENT, f"{SENT}c3\n"), CHECK, 2, "line 4: 'c3' is no .*counted fr"),
     Row("sample twice", sent(SENT, SENT + SENT[31:]), CHECK, 2, "line 4: 'c3/00001.jpg' stands"),
     Row("bytes", sent(b"\xff"), CHECK, 1, "encoding: line 1: byte 0xff; .*in UTF-8: save it"),
-    Row("0 bytes", sent(""), CHECK, 1, "empty: 0 bytes; .*\n.* 1 problem; held to"),
+    Row("0 bytes", sent(""), CHECK, 1, "empty: 0 bytes; .*\n.* 1 problem; compared with"),
     Row("two at once", sent(SENT.replace("0.1", "-5").replace("0.4", "nan")), CHECK, 1,
         "finite: line 3: arousal = '-nan'; .*\nrange: line 2: valence = '-5'; .*\n.* 2 problems"),
     Row("cut", sent(SENT[:53]), CHECK, 1, "count: 1 rows, .*has 2; .*\nmissing: 'c3/00002.jpg'"),
