@@ -73,7 +73,7 @@ class RunMetrics:
         last = {} if self._last_success_s is None else {(): self._last_success_s}
         counter = partial(self._filled, CounterMetricFamily)
         gauge = partial(self._filled, GaugeMetricFamily)
-        yield counter("clips", "Clips settled, by how they ended.", clips, "feature_set", "state")
+        yield counter("clips", "Clips that ended, by state.", clips, "feature_set", "state")
         yield counter("rows", "Rows encoded: frames, or steps of sound.", by_set, "feature_set")
         written = {(name,): n for name, n in written.items()}
         yield counter("bytes_written", "Bytes put into the store.", written, "feature_set")
