@@ -195,7 +195,7 @@ def test_a_scheduler_that_does_not_answer_or_has_no_worker_is_reported(monkeypat
     ):
         pass
     with (
-        pytest.raises(InputError, match="'nonsense://x' is no address"),
+        pytest.raises(InputError, match="'nonsense://x' is not the address"),
         cluster("nonsense://x", None),
     ):
         pass
