@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -10,6 +11,11 @@ from pathlib import Path
 # The variables reach the commands that tests start, too.
 for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(variable, "1")
+
+# A background job of a script is started with SIGINT ignored, and what tests start would inherit it
+# (test_parallel.py and test_decoder.py interrupt such processes).
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 import pytest
 import torch

@@ -275,8 +275,6 @@ def test_no_process_outlives_its_parent(end):
         stderr=subprocess.PIPE,
         text=True,
         env={**os.environ, "PYTHONPATH": str(root)},
-        # a background job of a script starts with SIGINT ignored
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     group = int(parent.stdout.readline())
     assert processes_of_group(group) == [group]
