@@ -7,7 +7,13 @@ from features.manifest.manifest import read_manifest
 from features.timeline import MAX_LENGTH_MISMATCH
 from models.data.feature_sets import open_sets
 from models.data.packed import PackedFeatures
-from models.data.splits import clips_of_split, constant_labels, group_clips, subject_by_clip
+from models.data.splits import (
+    ClipGroups,
+    clips_of_split,
+    constant_labels,
+    group_clips,
+    subject_by_clip,
+)
 
 TRAIN_VAL = ("train", "val")
 
@@ -27,6 +33,17 @@ class Splits:
     """Warnings about the labels."""
 
 
+def train_val_clips(
+    manifest: Path, store: str, visual: str | None, audio: str | None
+) -> ClipGroups:
+    """Return the clips of the train and val splits, with labels and feature sets.
+
+    Raises `InputError` or `StoreError` if a split is empty, or labels or feature sets are missing.
+    """
+    content, sets = read_manifest(manifest), open_sets(store, visual, audio)
+    return group_clips(content, sets, {s: clips_of_split(content, s) for s in TRAIN_VAL})
+
+
 def load_splits(
     manifest: Path,
     store: str,
@@ -35,14 +52,13 @@ def load_splits(
     max_length_mismatch: int = MAX_LENGTH_MISMATCH,
 ) -> Splits:
     """Return the packed train and val splits; raises as `train_head` does."""
-    content, sets = read_manifest(manifest), open_sets(store, visual, audio)
-    groups = group_clips(content, sets, {s: clips_of_split(content, s) for s in TRAIN_VAL})
+    groups = train_val_clips(manifest, store, visual, audio)
     packed = groups.load(max_length_mismatch)
     return Splits(
         train=packed.select(groups.ids("train")),
         val=packed.select(groups.ids("val")),
         subject_by_clip=subject_by_clip(groups.all_clips),
-        visual=sets.visual.name,
-        audio=sets.audio.name,
+        visual=groups.sets.visual.name,
+        audio=groups.sets.audio.name,
         notes=constant_labels(groups.labels),
     )

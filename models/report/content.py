@@ -12,9 +12,9 @@ from models.metrics.predict import concordance
 from models.metrics.scores import ClipScore, SplitScore
 from models.regions.grid import Grid
 from models.regions.nearest_words import PromptWords, read_prompt_words
-from models.report.provenance import commands_of, facts_of, read_provenance
+from models.report.provenance import commands_of, facts_of
 from models.report.region_report import RegionReading, regions_of
-from models.runs.folder import CONFIG, METRICS, PROMPTS, read_metrics
+from models.runs.folder import CONFIG, METRICS, PROMPTS, PROVENANCE, read_json, read_metrics
 from models.runs.predictor import TrainedEnsemble
 from models.runs.run_split import PredictedSplit, RunSplit
 from models.training.config import EpochResult
@@ -93,6 +93,7 @@ def content_of(
 ) -> Content:
     """The content for a split with its scores; raises `InputError` if `score` is None."""
     source, packed, prediction = split.source, split.packed, split.prediction
+    meta = source.predictor.meta
     if score is None:
         raise InputError(
             f"no frame of the split {source.name!r} is annotated, so there is nothing to "
@@ -100,7 +101,7 @@ def content_of(
         )
     sums = concordance(prediction, packed)
     annotated = packed.va_valid.cpu().numpy()
-    provenance = read_provenance(source)
+    provenance = read_json(source.run / PROVENANCE, "delete it to do without, or train again")
     return Content(
         run=source.run.resolve().name,
         split=source.name,
@@ -112,8 +113,8 @@ def content_of(
         caution=source.caution,
         truth=packed.va.cpu().numpy()[annotated],
         predicted=prediction.va[annotated],
-        grid=source.meta.grid,
-        prompts=read_prompt_words(source.run / PROMPTS) if source.meta.loss.region_weight else None,
+        grid=meta.grid,
+        prompts=read_prompt_words(source.run / PROMPTS) if meta.loss.region_weight else None,
         regions=regions_of(split),
         curves=tuple(sorted(_clip_curves(split, clips), key=lambda curves: curves.sort_key)),
         config=(source.run / CONFIG).read_text(encoding="utf-8"),

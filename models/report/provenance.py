@@ -19,23 +19,9 @@ PROVENANCE_FIELDS = {
 }
 
 
-def read_provenance(source: RunSplit) -> JsonObject:
-    """The provenance record of the training; empty if the file is missing."""
-    path = source.run / PROVENANCE
-    try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return {}
-    except ValueError as error:
-        raise InputError(
-            f"{path} is not JSON ({error}); delete it to do without, or train again"
-        ) from None
-    return record if isinstance(record, dict) else {}
-
-
 def commands_of(source: RunSplit) -> tuple[tuple[str, str], ...]:
     """A description and a command line for training, scoring and report of this split."""
-    run, config = source.run.resolve(), source.config
+    run, config = source.run.resolve(), source.predictor.config
     used, trained = (
         {
             "manifest": str(each.manifest),

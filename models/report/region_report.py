@@ -68,7 +68,7 @@ class RegionReading:
 
 def regions_of(split: PredictedSplit) -> RegionReading | str:
     """The region branch on a split, or why there is nothing to show."""
-    packed, meta, posterior = split.packed, split.source.meta, split.prediction.regions
+    packed, meta, posterior = split.packed, split.source.predictor.meta, split.prediction.regions
     if isinstance(split.source.predictor, TrainedEnsemble):
         return (
             "An ensemble has a region branch per member, and they have no mean here: the report of "

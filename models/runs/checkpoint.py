@@ -2,22 +2,23 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+from pydantic import ValidationError, model_validator
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from features.errors import InputError, LaterVersion
+from features.config import Config
+from features.errors import InputError
 from features.system.files import write_atomic
 from models.data.statistics import Statistics
 from models.heads import AnyHeadConfig
 from models.heads.base import Head, HeadInputs
 from models.regions.grid import NINE, Grid
 from models.regions.prototypes import FixedPrototypes
+from models.runs.folder import check_format
 from models.training.loss_config import LossConfig
 from models.training.old_keys import move_old_keys
 
@@ -29,10 +30,8 @@ PROMPTS = ("prompts.", "bank.")
 """Prefixes of the tensors of prompts, which need a text encoder; `bank.` is from version 0.1."""
 
 
-class CheckpointMeta(BaseModel):
+class CheckpointMeta(Config):
     """Everything needed to build a head and its inputs."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     format: str = FORMAT
     head: AnyHeadConfig
@@ -56,14 +55,6 @@ class CheckpointMeta(BaseModel):
             return fields
         moved = move_old_keys(fields)
         return moved | moved.pop("train", {})
-
-
-@dataclass(frozen=True, slots=True)
-class Checkpoint:
-    """A trained head, with its prompts frozen as region prototypes."""
-
-    head: Head
-    meta: CheckpointMeta
 
 
 def save_head(
@@ -91,12 +82,7 @@ def read_meta(path: Path) -> CheckpointMeta:
         raise InputError(
             f"{path} is not a head of vaflow, or is damaged ({error}); run train-head again"
         ) from None
-    if fields.get("format") != FORMAT:
-        raise LaterVersion(
-            f"{path} is a head of format {fields.get('format')!r}, this vaflow reads {FORMAT!r}; "
-            "use the vaflow that wrote it, give another folder, or replace it with "
-            "`run train-head` and force=true"
-        )
+    check_format(path, "a head", fields.get("format"), FORMAT, "train-head")
     try:
         return CheckpointMeta.model_validate(fields)
     except ValidationError as error:
@@ -106,16 +92,16 @@ def read_meta(path: Path) -> CheckpointMeta:
         ) from None
 
 
-def load_head(path: Path, device: torch.device) -> Checkpoint:
-    """Return the head in eval mode, without a text encoder; raises as `read_meta` does."""
+def load_head(path: Path, device: torch.device) -> Head:
+    """Return the head in eval mode, with frozen prompts; raises as `read_meta` does."""
     meta = read_meta(path)
     try:
         with safe_open(path, framework="pt", device=str(device)) as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         prototypes = tensors.pop(PROTOTYPES, torch.zeros(0, meta.visual_width))
         inputs = HeadInputs(
-            _placeholder(meta.visual_width),
-            _placeholder(meta.audio_width),
+            Statistics(torch.zeros(meta.visual_width), torch.ones(meta.visual_width)),
+            Statistics(torch.zeros(meta.audio_width), torch.ones(meta.audio_width)),
             lambda _: FixedPrototypes(prototypes),
             meta.grid,
         )
@@ -128,9 +114,4 @@ def load_head(path: Path, device: torch.device) -> Checkpoint:
             f"the weights in {path} do not fit the head that {path.name} describes ({error}); "
             "run train-head again"
         ) from None
-    return Checkpoint(head, meta)
-
-
-def _placeholder(width: int) -> Statistics:
-    """Return statistics that the saved ones replace."""
-    return Statistics(torch.zeros(width), torch.ones(width))
+    return head

@@ -4,17 +4,18 @@ import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 
 from features.clip import Clip
+from features.config import Config
 from features.config_errors import describe
-from features.errors import InputError, LaterVersion
+from features.errors import InputError
 from features.manifest.manifest import Manifest, write_manifest
 from features.system.files import sha256_of
 from models.data.folds import Folds, Over
 from models.metrics.scores import SplitScore
 from models.metrics.smoothing import SmoothingWindows
-from models.runs.folder import ENSEMBLE, HEAD_FILE, INPUTS, RunConfig, write_json
+from models.runs.folder import ENSEMBLE, HEAD_FILE, INPUTS, RunConfig, check_format, write_json
 
 FORMAT = "vaflow-ensemble-1"
 
@@ -26,10 +27,8 @@ class EnsembleConfig(RunConfig):
     over: Over
 
 
-class Member(BaseModel):
+class Member(Config):
     """One head of an ensemble."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     folder: str
     """Name of its run folder in the ensemble's folder."""
@@ -40,10 +39,8 @@ class Member(BaseModel):
     """Mean CCC on the held-out clips."""
 
 
-class EnsembleRecord(BaseModel):
+class EnsembleRecord(Config):
     """A finished ensemble."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     format: str = FORMAT
     key: str
@@ -80,12 +77,8 @@ def read_record(run: Path) -> EnsembleRecord:
     except ValueError as error:
         raise InputError(f"{path} is not JSON ({error}); run train-ensemble again") from None
     version = fields.get("format") if isinstance(fields, dict) else None
-    if isinstance(version, str) and version != FORMAT:
-        raise LaterVersion(
-            f"{path} is an ensemble of format {version!r}, this vaflow reads {FORMAT!r}; use the "
-            "vaflow that wrote it, give another folder, or replace it with `run train-ensemble` "
-            "and force=true"
-        )
+    if isinstance(version, str):
+        check_format(path, "an ensemble", version, FORMAT, "train-ensemble")
     try:
         record = EnsembleRecord.model_validate(fields)
     except ValidationError as error:

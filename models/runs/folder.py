@@ -5,21 +5,15 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import yaml
-from pydantic import (
-    AliasChoices,
-    BaseModel,
-    ConfigDict,
-    Field,
-    JsonValue,
-    ValidationError,
-    model_validator,
-)
+from pydantic import AliasChoices, Field, JsonValue, ValidationError, model_validator
 
-from features.canonical_json import canonical
+from features.canonical_json import JsonObject, canonical
+from features.config import Config
 from features.config_errors import describe, describe_yaml
-from features.errors import InputError
+from features.errors import InputError, LaterVersion
 from features.system.files import check_writable, write_atomic, write_if_changed
 from features.timeline import MAX_LENGTH_MISMATCH, LengthMismatch
 from models.heads import AnyHeadConfig
@@ -59,10 +53,8 @@ passes for a file of the new one (tests/models/runs/test_folder.py).
 """
 
 
-class RunConfig(BaseModel):
+class RunConfig(Config):
     """The keys of `vaflow run train-head`."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     manifest: Path
     store: str
@@ -82,10 +74,8 @@ class RunConfig(BaseModel):
         return move_old_keys(fields) if isinstance(fields, dict) else fields
 
 
-class SetUsed(BaseModel):
+class SetUsed(Config):
     """A feature set that a run reads."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str
     digest: str
@@ -94,10 +84,8 @@ class SetUsed(BaseModel):
     """Digest of the records of the clips."""
 
 
-class Inputs(BaseModel):
+class Inputs(Config):
     """Digests of all inputs of a training; equal inputs and config give an equal head."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     visual: SetUsed
     audio: SetUsed
@@ -203,6 +191,29 @@ def read_metrics(run: Path) -> tuple[EpochResult, ...]:
     """Return the epochs of a finished run."""
     lines = (run / METRICS).read_text(encoding="utf-8").splitlines()
     return tuple(EpochResult(**json.loads(line)) for line in lines)
+
+
+def read_json(path: Path, remedy: str) -> JsonObject:
+    """Return the object in a JSON file; empty if there is no file or it holds another value.
+
+    Raises `InputError` with the remedy if the file is not JSON.
+    """
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except ValueError as error:
+        raise InputError(f"{path} is not JSON ({error}); {remedy}") from None
+    return value if isinstance(value, dict) else {}
+
+
+def check_format(path: Path, what: str, found: Any, known: str, stage: str) -> None:
+    """Raise `LaterVersion` if the format of a file is another one than the known one."""
+    if found != known:
+        raise LaterVersion(
+            f"{path} is {what} of format {found!r}, this vaflow reads {known!r}; use the vaflow "
+            f"that wrote it, give another folder, or replace it with `run {stage}` and force=true"
+        )
 
 
 def write_json(path: Path, value: Mapping[str, object]) -> None:

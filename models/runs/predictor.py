@@ -31,7 +31,7 @@ class TrainedHead:
 
         With `regions`, also the region posteriors, if the region branch was trained.
         """
-        head = load_head(self.run / HEAD_FILE, packed.device).head
+        head = load_head(self.run / HEAD_FILE, packed.device)
         size, stride = self.meta.window, self.meta.stride
         windows = scoring_windows(packed, self.meta.head, size=size, stride=stride)
         return predict(head, packed, windows, regions=regions and self.meta.loss.region_weight > 0)

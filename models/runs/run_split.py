@@ -21,8 +21,7 @@ from models.data.splits import (
     subject_by_clip,
 )
 from models.metrics.predict import Prediction
-from models.runs.checkpoint import CheckpointMeta
-from models.runs.folder import CONFIG, RunConfig
+from models.runs.folder import CONFIG
 from models.runs.predictor import TrainedModel, open_model
 from models.runs.threads import limit_threads
 
@@ -39,16 +38,6 @@ class RunSplit:
     clips: ClipGroups
     """The split is the only group."""
     max_length_mismatch: int
-
-    @property
-    def meta(self) -> CheckpointMeta:
-        """The metadata of the head, or of the first head of an ensemble."""
-        return self.predictor.meta
-
-    @property
-    def config(self) -> RunConfig:
-        """The config of the training."""
-        return self.predictor.config
 
     @property
     def subject_by_clip(self) -> dict[str, str]:
@@ -114,7 +103,7 @@ def read_split(source: RunSplit, *, regions: bool = False) -> PredictedSplit:
 
     With `regions`, also compute the region posteriors of a single head.
     """
-    train = source.config.train
+    train = source.predictor.config.train
     try:
         device = torch_device(train.device)
     except InputError as error:

@@ -1,13 +1,16 @@
 """The stage `ablate`: variants of a head over several seeds, and the table of their scores."""
 
+import io
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
+import numpy as np
+from jaxtyping import Float64
 from pydantic import Field
 
-from features.errors import InputError
+from features.errors import InputError, VaflowError
 from features.system.files import check_writable, write_atomic
 from features.system.parallel import map_in_processes, n_cores
 from features.timeline import MAX_LENGTH_MISMATCH, LengthMismatch
@@ -17,9 +20,10 @@ from models.baselines.predict import predict_baseline
 from models.data.train_val import Splits, load_splits
 from models.heads import AnyHeadConfig
 from models.heads.dspl import DsplConfig
-from models.runs.folder import CONFIG, HEAD_FILE, PROVENANCE
+from models.runs.folder import CONFIG, HEAD_FILE, PROVENANCE, VAL_PREDICTIONS, RunConfig
+from models.runs.run_split import open_split, read_split
 from models.runs.threads import share_cores
-from models.stages.ablation_trial import Trial, TrialResult, run_trial
+from models.stages.train_head import train_config
 from models.training.config import TrainConfig
 
 Seeds = Annotated[int, Field(ge=1, le=100)]
@@ -42,6 +46,17 @@ class Ablation:
     """The run and the error of each training that failed."""
     notes: tuple[str, ...] = ()
     """Warnings about the labels."""
+
+
+@dataclass(frozen=True, slots=True)
+class TrialResult:
+    """The result of one training of an ablation."""
+
+    va: Float64[np.ndarray, "N 2"] | None
+    """Predictions of every row of the val split; None if the training failed."""
+    trained: bool
+    """False if the run was finished before."""
+    failure: str = ""
 
 
 def ablate(
@@ -77,7 +92,7 @@ def ablate(
     jobs = [
         (
             case,
-            Trial(
+            RunConfig(
                 run=run / case.folder / f"seed-{seed}",
                 manifest=manifest,
                 store=store,
@@ -93,11 +108,11 @@ def ablate(
         if isinstance(case.model, tuple)
     ]
     results: list[TrialResult] = []
-    for result in map_in_processes(run_trial, [trial for _, trial in jobs], n_workers):
-        case, trial = jobs[len(results)]
+    done = map_in_processes(run_trial, [config for _, config in jobs], n_workers)
+    for (case, config), result in zip(jobs, done, strict=True):
         results.append(result)
         if on_case:
-            on_case(f"{case.name}, seed {trial.train.seed}", len(jobs))
+            on_case(f"{case.name}, seed {config.train.seed}", len(jobs))
     predictions = _predictions(cases, jobs, results, splits)
     lines = table_rows(predictions, splits.val, splits.subject_by_clip)
     ablation = Ablation(
@@ -106,8 +121,8 @@ def ablate(
         n_trained=sum(each.trained for each in results),
         n_present=sum(each.va is not None and not each.trained for each in results),
         failed=tuple(
-            f"{trial.run.relative_to(run)}: {each.failure}"
-            for (_, trial), each in zip(jobs, results, strict=True)
+            f"{config.run.relative_to(run)}: {each.failure}"
+            for (_, config), each in zip(jobs, results, strict=True)
             if each.va is None
         ),
         notes=splits.notes,
@@ -131,9 +146,38 @@ def _check_folder(run: Path) -> None:
         )
 
 
+def run_trial(config: RunConfig) -> TrialResult:
+    """Train a head, unless its run is finished, and predict the val split.
+
+    An error is returned, not raised, so that other trials continue.
+    """
+    try:
+        result = train_config(config)
+        return TrialResult(_predict_val(config.run), result.state == "trained")
+    except (VaflowError, OSError, RuntimeError) as error:  # torch raises RuntimeError out of memory
+        return TrialResult(None, False, str(error))
+
+
+def _predict_val(run: Path) -> Float64[np.ndarray, "N 2"]:
+    """Return the predictions of the val split, read from the run's folder if possible."""
+    source = open_split(run, None, None, "val")
+    key, path = source.key(), run / VAL_PREDICTIONS
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            if str(file["key"]) == key:
+                return file["va"]
+    except (ValueError, KeyError, OSError, EOFError):
+        pass  # missing or damaged: predicted again
+    va = read_split(source).prediction.va
+    archive = io.BytesIO()
+    np.savez(archive, va=va, key=np.array(key))
+    write_atomic(path, archive.getvalue())
+    return va
+
+
 def _predictions(
     cases: Sequence[AblationCase],
-    jobs: Sequence[tuple[AblationCase, Trial]],
+    jobs: Sequence[tuple[AblationCase, RunConfig]],
     results: Sequence[TrialResult],
     splits: Splits,
 ) -> list[Predictions]:

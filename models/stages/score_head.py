@@ -2,13 +2,10 @@
 
 import csv
 import io
-import json
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from features.errors import InputError
 from features.system.files import write_atomic
 from features.timeline import LengthMismatch
 from models.data.packed import PackedFeatures
@@ -21,6 +18,7 @@ from models.runs.folder import (
     REPORT,
     SCORES,
     SUBMISSION,
+    read_json,
     write_json,
 )
 from models.runs.run_split import PredictedSplit, open_split, read_split
@@ -28,6 +26,7 @@ from models.submission.format import Sample, Submission, read_sample, rows_of_fr
 
 HEADER = ("clip", "frame", "time_s", "valence", "arousal")
 REPORT_HEAD_BYTES = 2000  # of the report, which contain its key
+REMEDY = "delete it and score again"  # if a JSON file of an earlier scoring is damaged
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,13 +95,13 @@ def _read_finished(run: Path, split: str, key: str, sample: str | None) -> Score
 
     `sample` is the digest of the sample of the submission.
     """
-    entry = _read_json(run / CLIPS).get(split)
+    entry = read_json(run / CLIPS, REMEDY).get(split)
     needed = (PREDICTIONS, SUBMISSION) if split == "test" else (PREDICTIONS,)
     if not isinstance(entry, dict) or (entry.get("key"), entry.get("sample")) != (key, sample):
         return None
     if not all((run / name).is_file() for name in needed):
         return None
-    score = _read_json(run / SCORES).get(split)
+    score = read_json(run / SCORES, REMEDY).get(split)
     clips = _clips_of(entry)
     if not clips or (score is None and any(row.n_frames for row in clips)):
         return None
@@ -149,29 +148,20 @@ def _write(
     It is removed first, so that a killed scoring is done again.
     """
     run, split = result.run, result.split
-    clips = _read_json(run / CLIPS)
+    clips = read_json(run / CLIPS, REMEDY)
     write_json(run / CLIPS, {name: entry for name, entry in clips.items() if name != split})
     before = {row.clip for row in _clips_of(clips.get(split, {}))}
     write_predictions(run / PREDICTIONS, predicted.packed, predicted.prediction, before)
     if submission:
         write_atomic(run / SUBMISSION, submission.text.encode())
-    scores = {name: entry for name, entry in _read_json(run / SCORES).items() if name != split}
+    scores = {
+        name: entry for name, entry in read_json(run / SCORES, REMEDY).items() if name != split
+    }
     if result.score:
         scores[split] = asdict(result.score)
     write_json(run / SCORES, scores)
     entry = {"notes": result.notes, "clips": [asdict(row) for row in result.clips]}
     write_json(run / CLIPS, clips | {split: made_from | entry})
-
-
-def _rows(
-    packed: PackedFeatures, prediction: Prediction
-) -> Iterator[tuple[str, int, float, float, float]]:
-    """Clip, frame counted from 1 as crops are, time in seconds, valence and arousal."""
-    va = prediction.va.tolist()
-    time_s = packed.time_s.tolist()
-    for clip_id, span in packed.spans():
-        for frame, row in enumerate(range(span.start, span.stop), 1):
-            yield clip_id, frame, time_s[row], *va[row]
 
 
 def write_predictions(
@@ -190,17 +180,8 @@ def write_predictions(
             rows = csv.reader(lines)
             next(rows, None)  # skip the header
             writer.writerows(row for row in rows if row and row[0] not in replaced)
-    for clip_id, frame, time_s, valence, arousal in _rows(packed, prediction):
-        writer.writerow((clip_id, frame, f"{time_s:.6f}", f"{valence:.6f}", f"{arousal:.6f}"))
+    for clip_id, span in packed.spans():
+        rows = zip(packed.time_s[span].tolist(), prediction.va[span].tolist(), strict=True)
+        for frame, (time_s, va) in enumerate(rows, 1):  # counted from 1, as crops are
+            writer.writerow((clip_id, frame, *(f"{value:.6f}" for value in (time_s, *va))))
     write_atomic(path, text.getvalue().encode())
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    """The object in a JSON file; empty if there is no file."""
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return {}
-    except ValueError as error:
-        raise InputError(f"{path} is not JSON ({error}); delete it and score again") from None
-    return value if isinstance(value, dict) else {}

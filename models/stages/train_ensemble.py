@@ -5,8 +5,9 @@ import re
 import shlex
 import shutil
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -42,6 +43,7 @@ from models.runs.folder import (
     HEAD_FILE,
     PROVENANCE,
     Inputs,
+    RunConfig,
     check_ensemble,
     delete_outputs,
     link_manifest_root,
@@ -51,7 +53,7 @@ from models.runs.folder import (
 )
 from models.runs.predictor import TrainedHead
 from models.runs.threads import limit_threads, share_cores
-from models.stages.train_head import TrainResult, digest_inputs, train_head
+from models.stages.train_head import TrainResult, digest_inputs, train_config
 from models.training.config import TrainConfig
 from models.training.loss_config import check_loss
 
@@ -70,15 +72,6 @@ class EnsembleResult:
     """Members that were finished before."""
     notes: tuple[str, ...] = ()
     """Warnings about the labels."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Sources:
-    """The inputs of a training, before features are read."""
-
-    manifest: Manifest
-    folds: ClipGroups
-    inputs: Inputs
 
 
 def train_ensemble(
@@ -105,7 +98,15 @@ def train_ensemble(
     ensemble. Raises as `train_head` does, before anything is written.
     """
     check_loss(head, train.loss)
-    sources = _open_sources(read_manifest(manifest), head, store, visual, audio, folds, over)
+    content, sets = read_manifest(manifest), open_sets(store, visual, audio)
+    groups = group_clips(content, sets, deal_folds(clips_over(content, over), folds))
+    for name in groups.clips:
+        if not groups.is_annotated(name):
+            raise InputError(
+                f"folds = {folds}: no row of {name} is annotated, its clips are "
+                f"{', '.join(groups.ids(name))}; give fewer folds, or labels to these"
+            )
+    inputs = digest_inputs(groups, head)
     config = EnsembleConfig(
         manifest=manifest.resolve(),
         store=absolute_path(store),
@@ -114,50 +115,28 @@ def train_ensemble(
         train=train,
         folds=folds,
         over=over,
-        visual=sources.folds.sets.visual.name,
-        audio=sources.folds.sets.audio.name,
+        visual=sets.visual.name,
+        audio=sets.audio.name,
         max_length_mismatch=max_length_mismatch,
     )
-    notes = constant_labels(sources.folds.labels)
-    key = _key(config, sources.inputs)
+    notes, key = constant_labels(groups.labels), _key(config, inputs)
     if not force and (record := _read_finished(run, key)):
-        _write_inputs(config, sources)  # manifest or store may have moved
+        _write_inputs(config, content, groups)  # manifest or store may have moved
         return EnsembleResult("present", run, record, len(record.members), notes)
     check_ensemble(run)
     torch_device(train.device)
-    packed = sources.folds.load(max_length_mismatch)  # members read their rows of the same file
-    _prepare_folder(config, sources)
+    packed = groups.load(max_length_mismatch)  # members read their rows of the same file
+    _prepare_folder(config, content, groups, inputs)
     members: list[TrainResult] = []
-    for result in _train_members(config, sources.folds, force):
+    for result in _train_members(config, list(groups.clips), force):
         members.append(result)
         if on_member:
             on_member(result, folds)
     with limit_threads(train.threads):
-        record = _score_out_of_fold(config, sources.folds, packed, key)
+        record = _score_out_of_fold(config, groups, packed, key)
     write_record(run, record)
     n_kept = sum(member.state == "present" for member in members)
     return EnsembleResult("trained", run, record, n_kept, notes)
-
-
-def _open_sources(
-    manifest: Manifest,
-    head: AnyHeadConfig,
-    store: str,
-    visual: str | None,
-    audio: str | None,
-    folds: int,
-    over: Over,
-) -> _Sources:
-    """Feature sets, folds, labels and digests."""
-    sets = open_sets(store, visual, audio)
-    groups = group_clips(manifest, sets, deal_folds(clips_over(manifest, over), folds))
-    for name in groups.clips:
-        if not groups.is_annotated(name):
-            raise InputError(
-                f"folds = {folds}: no row of {name} is annotated, its clips are "
-                f"{', '.join(groups.ids(name))}; give fewer folds, or labels to these"
-            )
-    return _Sources(manifest, groups, digest_inputs(groups, head))
 
 
 def _key(config: EnsembleConfig, inputs: Inputs) -> str:
@@ -177,67 +156,50 @@ def _read_finished(run: Path, key: str) -> EnsembleRecord | None:
     return record if record.key == key else None
 
 
-def _prepare_folder(config: EnsembleConfig, sources: _Sources) -> None:
+def _prepare_folder(
+    config: EnsembleConfig, manifest: Manifest, folds: ClipGroups, inputs: Inputs
+) -> None:
     """Write the inputs of the members, and delete the files of an earlier ensemble."""
     run = config.run
     run.mkdir(parents=True, exist_ok=True)
-    link_manifest_root(run, sources.manifest.root)  # first: marks the folder as an ensemble's
+    link_manifest_root(run, manifest.root)  # first: marks the folder as an ensemble's
     delete_outputs(run)
     for path in run.iterdir():
-        if FOLD_FILES.fullmatch(path.name) and path.stem not in sources.folds.clips:
+        if FOLD_FILES.fullmatch(path.name) and path.stem not in folds.clips:
             shutil.rmtree(path) if path.is_dir() else path.unlink()
     made_by = {
-        "inputs": sources.inputs.model_dump(mode="json"),
+        "inputs": inputs.model_dump(mode="json"),
         "seed": config.train.seed,
         "device": str(torch_device(config.train.device)),
         "started_as": shlex.join(sys.orig_argv),
     }
     write_json(run / PROVENANCE, provenance() | made_by)
-    _write_inputs(config, sources)
+    _write_inputs(config, manifest, folds)
 
 
-def _write_inputs(config: EnsembleConfig, sources: _Sources) -> None:
+def _write_inputs(config: EnsembleConfig, manifest: Manifest, folds: ClipGroups) -> None:
     """Write the config and the manifests of the members, if they have changed."""
-    link_manifest_root(config.run, sources.manifest.root)
-    write_fold_manifests(config.run, sources.manifest, sources.folds.clips)
+    link_manifest_root(config.run, manifest.root)
+    write_fold_manifests(config.run, manifest, folds.clips)
     write_config(config)
 
 
-def _train_members(config: EnsembleConfig, folds: ClipGroups, force: bool) -> Iterator[TrainResult]:
+def _train_members(
+    config: EnsembleConfig, names: Sequence[str], force: bool
+) -> Iterator[TrainResult]:
     """Train the members in order: at once on a CPU, one by one on a GPU, which has room for one."""
     at_once = torch_device(config.train.device).type == "cpu" and n_cores() > 1
-    names = list(folds.clips)
     train = share_cores(config.train, min(len(names), n_cores())) if at_once else config.train
+    fields = {name: value for name, value in config if name in RunConfig.model_fields}
     jobs = [
-        (
-            config.model_copy(
-                update={
-                    "manifest": config.run / f"{name}.jsonl",
-                    "run": config.run / name,
-                    "train": train,
-                }
-            ),
-            force,
+        RunConfig(
+            **fields
+            | {"manifest": config.run / f"{name}.jsonl", "run": config.run / name, "train": train}
         )
         for name in names
     ]
-    return map_in_processes(_train_member, jobs) if at_once else map(_train_member, jobs)
-
-
-def _train_member(job: tuple[EnsembleConfig, bool]) -> TrainResult:
-    """Train one member; a process takes one argument."""
-    config, force = job
-    return train_head(
-        manifest=config.manifest,
-        store=config.store,
-        run=config.run,
-        head=config.head,
-        train=config.train,
-        visual=config.visual,
-        audio=config.audio,
-        max_length_mismatch=config.max_length_mismatch,
-        force=force,
-    )
+    train_member = partial(train_config, force=force)
+    return map_in_processes(train_member, jobs) if at_once else map(train_member, jobs)
 
 
 def _score_out_of_fold(

@@ -14,29 +14,21 @@ import torch
 
 from features.canonical_json import canonical
 from features.errors import InputError, LaterVersion
-from features.manifest.manifest import Manifest, read_manifest
 from features.store.feature_store import absolute_path
 from features.system.devices import torch_device
 from features.system.memory import keep_freed_memory
 from features.system.provenance import provenance
 from features.timeline import MAX_LENGTH_MISMATCH, LengthMismatch
-from models.data.feature_sets import FeatureSets, Modality, open_sets, records_digest
+from models.data.feature_sets import FeatureSets, Modality, records_digest
 from models.data.packed import PackedFeatures
 from models.data.placement import place_on_device, streaming_note
-from models.data.splits import (
-    ClipGroups,
-    clips_of_split,
-    constant_labels,
-    digest_of_labels,
-    group_clips,
-)
+from models.data.splits import ClipGroups, constant_labels, digest_of_labels
 from models.data.statistics import statistics
 from models.data.text_tower_of_store import load_text_tower
-from models.data.train_val import TRAIN_VAL
+from models.data.train_val import TRAIN_VAL, train_val_clips
 from models.heads import AnyHeadConfig
 from models.heads.base import Head, HeadInputs
 from models.heads.dspl import DsplConfig
-from models.regions.grid import Grid
 from models.regions.nearest_words import prompt_words, write_prompt_words
 from models.regions.prompts import AnyPrompts
 from models.regions.prototypes import Prototypes
@@ -78,15 +70,6 @@ class TrainResult:
     """Warnings about the labels and the memory."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Sources:
-    """The inputs of a training, before features are read."""
-
-    clips: ClipGroups
-    grid: Grid
-    inputs: Inputs
-
-
 def train_head(
     *,
     manifest: Path,
@@ -108,54 +91,62 @@ def train_head(
     inputs do not fit together, before anything is written.
     """
     check_loss(head, train.loss)
-    sources = _open_sources(read_manifest(manifest), head, store, visual, audio)
-    config = RunConfig(
-        manifest=manifest.resolve(),
-        store=absolute_path(store),
-        run=run.resolve(),
-        head=head,
-        train=train,
-        visual=sources.clips.sets.visual.name,
-        audio=sources.clips.sets.audio.name,
-        max_length_mismatch=max_length_mismatch,
-    )
-    notes = constant_labels(sources.clips.labels)
-    key = run_key(config, sources.inputs)
-    if not force and (epochs := _read_finished(run, key)):
-        write_config(config)  # manifest or store may have moved
-        return TrainResult("present", run, epochs, best_epoch(epochs), notes)
-    check_run(run)
-    device = torch_device(train.device)
-    packed = sources.clips.load(max_length_mismatch)
-    train_rows, val_rows = (packed.select(sources.clips.ids(split)) for split in TRAIN_VAL)
-    keep_freed_memory()
-    with seeded(train.seed, train.threads):
-        try:
-            network = build_head(head, sources.clips.sets, train_rows, device)
-            placed = place_on_device(train_rows, device, train.bank_mib)
-            check_head(network, head, placed, train)
-        except ValueError as error:  # a config that is valid key by key, but not together
-            raise InputError(f"head: {error}") from error
-        val_rows = place_on_device(val_rows, device, train.bank_mib, already_used=placed)
-        result = fit(network, head, placed, val_rows, train, sources.grid, on_epoch)
-    _write(config, sources, key, network, result, train_rows)
-    notes += streaming_note(placed)
-    return TrainResult("trained", run, result.epochs, result.best, notes)
-
-
-def _open_sources(
-    manifest: Manifest, head: AnyHeadConfig, store: str, visual: str | None, audio: str | None
-) -> _Sources:
-    """Feature sets, labels and digests of the train and val split."""
-    sets = open_sets(store, visual, audio)
-    clips = group_clips(manifest, sets, {s: clips_of_split(manifest, s) for s in TRAIN_VAL})
+    clips = train_val_clips(manifest, store, visual, audio)
     for split in TRAIN_VAL:
         if not clips.is_annotated(split):
             raise InputError(
                 f"no row of the split {split!r} is annotated (-5 marks a row that is not); "
                 "give it clips with labels"
             )
-    return _Sources(clips, read_texts(head.prompts.texts).grid, digest_inputs(clips, head))
+    inputs, grid = digest_inputs(clips, head), read_texts(head.prompts.texts).grid
+    config = RunConfig(
+        manifest=manifest.resolve(),
+        store=absolute_path(store),
+        run=run.resolve(),
+        head=head,
+        train=train,
+        visual=clips.sets.visual.name,
+        audio=clips.sets.audio.name,
+        max_length_mismatch=max_length_mismatch,
+    )
+    notes, key = constant_labels(clips.labels), run_key(config, inputs)
+    if not force and (epochs := _read_finished(run, key)):
+        write_config(config)  # manifest or store may have moved
+        return TrainResult("present", run, epochs, best_epoch(epochs), notes)
+    check_run(run)
+    device = torch_device(train.device)
+    packed = clips.load(max_length_mismatch)
+    train_rows, val_rows = (packed.select(clips.ids(split)) for split in TRAIN_VAL)
+    keep_freed_memory()
+    with seeded(train.seed, train.threads):
+        try:
+            network = build_head(head, clips.sets, train_rows, device)
+            placed = place_on_device(train_rows, device, train.bank_mib)
+            check_head(network, head, placed, train)
+        except ValueError as error:  # a config that is valid key by key, but not together
+            raise InputError(f"head: {error}") from error
+        val_rows = place_on_device(val_rows, device, train.bank_mib, already_used=placed)
+        result = fit(network, head, placed, val_rows, train, grid, on_epoch)
+    meta = CheckpointMeta(
+        head=head,
+        loss=train.loss,
+        visual=clips.sets.visual.name,
+        audio=clips.sets.audio.name,
+        visual_width=packed.visual.shape[1],
+        audio_width=packed.audio.shape[1],
+        window=train.window,
+        stride=train.stride,
+        key=key,
+        grid=grid,
+    )
+    _write(config, meta, inputs, clips, network, result)
+    notes += streaming_note(placed)
+    return TrainResult("trained", run, result.epochs, result.best, notes)
+
+
+def train_config(config: RunConfig, *, force: bool = False) -> TrainResult:
+    """Train the head of a config: `train_head` for another process, which takes one argument."""
+    return train_head(**dict(config), force=force)
 
 
 def digest_inputs(clips: ClipGroups, head: AnyHeadConfig) -> Inputs:
@@ -217,17 +208,22 @@ def _read_finished(run: Path, key: str) -> tuple[EpochResult, ...]:
 
 
 def _write(
-    config: RunConfig, sources: _Sources, key: str, head: Head, result: Fit, train: PackedFeatures
+    config: RunConfig,
+    meta: CheckpointMeta,
+    inputs: Inputs,
+    clips: ClipGroups,
+    head: Head,
+    result: Fit,
 ) -> None:
     """Write the run's folder; the head is written last, and commits it."""
-    run, sets = config.run, sources.clips.sets
+    run, sets = config.run, clips.sets
     run.mkdir(parents=True, exist_ok=True)
     delete_outputs(run)
     made_by = {
-        "key": key,
-        "inputs": sources.inputs.model_dump(mode="json"),
+        "key": meta.key,
+        "inputs": inputs.model_dump(mode="json"),
         "encoders": {
-            spec.kind: sets.encoder_config(spec, train.clip_ids[0])
+            spec.kind: sets.encoder_config(spec, clips.ids("train")[0])
             for spec in (sets.visual, sets.audio)
         },
         "seed": config.train.seed,
@@ -239,20 +235,8 @@ def _write(
     write_config(config)
     write_metrics(run, result.epochs)
     head.load_state_dict(result.state)
-    if words := prompt_words(head, sources.grid):
+    if words := prompt_words(head, meta.grid):
         write_prompt_words(run / PROMPTS, words)
     with torch.no_grad():
         prototypes = head.prototypes()
-    meta = CheckpointMeta(
-        head=config.head,
-        loss=config.train.loss,
-        visual=sets.visual.name,
-        audio=sets.audio.name,
-        visual_width=train.visual.shape[1],
-        audio_width=train.audio.shape[1],
-        window=config.train.window,
-        stride=config.train.stride,
-        key=key,
-        grid=sources.grid,
-    )
     save_head(run / HEAD_FILE, result.state, prototypes, meta)

@@ -18,9 +18,8 @@ from models.data.train_val import load_splits
 from models.heads.dspl import DsplConfig, ReleasedConfig
 from models.metrics.ccc import Concordance
 from models.regions.prompts import FixedPrompts
-from models.runs.folder import HEAD_FILE, VAL_PREDICTIONS
-from models.stages.ablate import CSV, MARKDOWN, PAGE, ablate
-from models.stages.ablation_trial import Trial, run_trial
+from models.runs.folder import HEAD_FILE, VAL_PREDICTIONS, RunConfig
+from models.stages.ablate import CSV, MARKDOWN, PAGE, ablate, run_trial
 from models.training.config import TrainConfig
 from tests.helpers.synthetic import plant
 
@@ -95,7 +94,13 @@ def test_what_is_lost_or_damaged_is_made_again_and_no_more(done, planted, plan, 
 
 
 def test_predictions_of_other_labels_are_not_taken(planted, tmp_path):
-    member = Trial(tmp_path / "run", planted.manifest, planted.store, None, None, 3, HEAD, TRAIN)
+    member = RunConfig(
+        manifest=planted.manifest,
+        store=planted.store,
+        run=tmp_path / "run",
+        head=HEAD,
+        train=TRAIN,
+    )
     found = run_trial(member)
     path = tmp_path / "run" / VAL_PREDICTIONS
     with np.load(path) as file:

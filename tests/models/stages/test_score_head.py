@@ -428,7 +428,7 @@ def test_scoring_loads_no_text_tower(run, monkeypatch):
 
     monkeypatch.setattr("features.encoders.clip.load_clip", refuse)
     assert score_head(run=run).state == "scored"
-    assert load_head(run / HEAD_FILE, torch.device("cpu")).head.prototypes().shape == (9, 16)
+    assert load_head(run / HEAD_FILE, torch.device("cpu")).prototypes().shape == (9, 16)
 
 
 def test_other_sound_makes_another_key(planted, run, tmp_path):

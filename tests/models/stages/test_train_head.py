@@ -178,7 +178,7 @@ def test_fused_both_are_solved(solved, fusion):
 
 def test_the_gate_leans_to_the_side_that_is_left(solved):
     reading = read_split(open_split(solved["gate"].run, None, None, "val"))
-    head = load_head(solved["gate"].run / HEAD_FILE, reading.packed.device).head
+    head = load_head(solved["gate"].run / HEAD_FILE, reading.packed.device)
     windows = dense_windows(reading.packed.offsets, size=40, stride=40)
     batch, _ = reading.packed.gather(windows, np.arange(3))
 
