@@ -1,5 +1,6 @@
 """Canonical JSON: equal values have equal bytes, so that a digest depends on values only."""
 
+import hashlib
 import json
 from typing import Any
 
@@ -18,6 +19,11 @@ def canonical(value: Any) -> bytes:
         ensure_ascii=True,
         allow_nan=False,
     ).encode()
+
+
+def canonical_sha256(value: Any) -> str:
+    """sha256 of the canonical JSON, in hexadecimal; raises as `canonical` does."""
+    return hashlib.sha256(canonical(value)).hexdigest()
 
 
 def _normalise_floats(value: Any) -> Any:

@@ -7,17 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic import (
-    AliasChoices,
-    BaseModel,
-    ConfigDict,
-    Field,
-    JsonValue,
-    TypeAdapter,
-    ValidationError,
-    model_validator,
-)
+from pydantic import AliasChoices, Field, JsonValue, TypeAdapter, ValidationError, model_validator
 
+from features.config import Config
 from features.config_errors import describe, describe_yaml, keys_at
 from features.errors import InputError
 from models.baselines import AnyBaselineConfig
@@ -32,14 +24,12 @@ HEAD: TypeAdapter[AnyHeadConfig] = TypeAdapter(AnyHeadConfig)
 DEFAULT = "default"
 
 
-class Variant(BaseModel):
+class Variant(Config):
     """The keys that differ from the default."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    head: dict[str, JsonValue] = {}
+    head: dict[str, JsonValue] = Field(default_factory=dict)
     """Keys of the head. With another `kind`, that preset with these keys."""
-    train: dict[str, JsonValue] = {}
+    train: dict[str, JsonValue] = Field(default_factory=dict)
     baseline: AnyBaselineConfig | None = None
     """A baseline instead of a head."""
 
@@ -57,10 +47,8 @@ class Variant(BaseModel):
         return self
 
 
-class Group(BaseModel):
+class Group(Config):
     """Variants that answer one question."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str
     variants: dict[str, Variant] = Field(
@@ -69,10 +57,8 @@ class Group(BaseModel):
     )
 
 
-class Plan(BaseModel):
+class Plan(Config):
     """All groups of variants."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     groups: tuple[Group, ...] = Field(min_length=1)
 

@@ -1,4 +1,4 @@
-"""Every baseline there is. To add one: write its module here, then add its config to this union."""
+"""Every baseline. To add one, write its module here and add its config to this union."""
 
 from typing import Annotated
 

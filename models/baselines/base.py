@@ -14,10 +14,10 @@ from features.timeline import extend_times
 from models.data.feature_sets import Modality
 
 FOLDS = 5  # at most; each person's rows are in one of them
-SEED = 0  # of what is drawn: a net's first weights, a search for components
+SEED = 0  # of initial weights and of the solver of principal components
 
 Folds = list[tuple[Int64[np.ndarray, "_"], Int64[np.ndarray, "_"]]]
-"""Places of the rows to fit on, and of those to try the fit on."""
+"""Indices of the rows to fit on, and of those to score the fit on."""
 
 
 def _each_once(modalities: tuple[Modality, ...]) -> tuple[Modality, ...]:
@@ -32,45 +32,38 @@ Modalities = Annotated[tuple[Modality, ...], Field(min_length=1), AfterValidator
 
 @runtime_checkable
 class Regressor(Protocol):
-    """What scikit-learn's regressors have in common; the library itself has no types."""
+    """The methods of scikit-learn's regressors, which have no types."""
 
-    @property
-    def fit(self) -> Any:
-        """To be called with rows and their V and A."""
-        ...
-
-    @property
-    def predict(self) -> Any:
-        """To be called with rows; gives their V and A."""
-        ...
+    fit: Any
+    predict: Any
 
 
 class BaselineConfig(Config, ABC):
-    """What it reads. It learns from the annotated rows in which one of its modalities is valid."""
+    """Modalities of a baseline, which is fitted to annotated rows with a valid modality."""
 
     model_config = ConfigDict(allow_inf_nan=False)
 
     modalities: Modalities = ("visual", "audio")
     """The modalities that are read."""
 
-    @abstractmethod
     def features(
         self, values: Float64[np.ndarray, "T D"], time_s: Float64[np.ndarray, "T"]
     ) -> Float64[np.ndarray, "T E"]:
-        """What it reads of a clip in one modality, from all its rows, none of them missing."""
+        """Return the inputs from one modality of a clip, whose missing rows are filled."""
+        return values
 
     @abstractmethod
     def build(self, blocks: Sequence[slice], subjects: Int64[np.ndarray, "N"]) -> Regressor:
-        """The regressor, to be fitted on N rows whose people are `subjects`.
+        """Return the regressor, to be fitted to N rows that show `subjects`.
 
-        `blocks` are the columns of each modality. `InputError` where there are too few people
+        `blocks` are the columns of each modality. Raises `InputError` if there are too few people
         to choose its settings by.
         """
 
 
 def folds_by_subject(subjects: Int64[np.ndarray, "N"]) -> Folds:
-    """Folds over the rows with each person's on one side; `InputError` below two people."""
-    from sklearn.model_selection import GroupKFold  # a second, that other stages need not wait for
+    """Return folds that do not split a person's rows; raises `InputError` below two people."""
+    from sklearn.model_selection import GroupKFold  # takes a second
 
     n = len(np.unique(subjects))
     if n < 2:
@@ -85,7 +78,7 @@ def folds_by_subject(subjects: Int64[np.ndarray, "N"]) -> Folds:
 def smoothed(
     values: Float64[np.ndarray, "T D"], time_s: Float64[np.ndarray, "T"], span_s: float
 ) -> Float64[np.ndarray, "T D"]:
-    """Each row's mean over a span about it, within its clip; ends hold."""
+    """Return each row's mean over a span around it; the first and last row are repeated."""
     from scipy.ndimage import uniform_filter1d
 
     step_s = extend_times(time_s, 1)[-1] - time_s[-1]

@@ -10,18 +10,18 @@ from models.baselines.base import BaselineConfig, Regressor
 
 
 class MeanConfig(BaselineConfig):
-    """It has no settings; its modalities only say which rows have a label to learn from."""
+    """No settings; the modalities only select the training rows."""
 
     kind: Literal["mean"] = "mean"
 
     def features(
         self, values: Float64[np.ndarray, "T D"], time_s: Float64[np.ndarray, "T"]
     ) -> Float64[np.ndarray, "T E"]:
-        """Nothing."""
+        """Return no columns."""
         return values[:, :0]
 
     def build(self, blocks: Sequence[slice], subjects: Int64[np.ndarray, "N"]) -> Regressor:
-        """A constant; it needs no folds."""
+        """A constant."""
         from sklearn.dummy import DummyRegressor
 
         return DummyRegressor()

@@ -1,5 +1,6 @@
-"""From banks to the rows that a baseline reads, and from what it says of them to a prediction."""
+"""Baselines fitted to packed training rows, and their predictions of packed val rows."""
 
+import warnings
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 
@@ -12,33 +13,38 @@ from models.data.feature_sets import Modality
 from models.data.packed import PackedFeatures
 from models.metrics.predict import Prediction, fill_gaps
 
-MAX_ROWS = 30_000  # to learn from: it bounds the memory, and frames close in time tell the same
+MAX_ROWS = 30_000  # of training: bounds the memory, and neighbouring frames are nearly equal
 
 
 def predict_baseline(
-    config: BaselineConfig, train: PackedFeatures, val: PackedFeatures, groups: Mapping[str, str]
+    config: BaselineConfig,
+    train: PackedFeatures,
+    val: PackedFeatures,
+    subject_by_clip: Mapping[str, str],
 ) -> Prediction:
-    """V and A of every row of the val bank, learnt from the annotated rows of the train bank.
+    """Return V and A of every val row, fitted to the annotated training rows.
 
-    `groups` tells whom each training clip shows; settings are chosen on people left out. A
-    modality that a row lacks counts as its mean over the training rows. A row that has none of
-    them is read from its neighbours in time; the head reads every row without a face so. Of
-    more than `MAX_ROWS` rows every k-th is learnt from. `InputError` where there is nothing to
-    learn from, or too few people.
+    Settings are chosen by folds over `subject_by_clip`. A modality that a row lacks is replaced by
+    its mean over the training rows. Rows without any of the modalities are interpolated in time,
+    as the head does with rows without a face. Of more than `MAX_ROWS` training rows every k-th is
+    used. Raises `InputError` if there are no training rows, or too few people.
     """
     means = [_training_mean(train, modality) for modality in config.modalities]
-    learnt = _rows_to_learn_from(train, config.modalities)
+    chosen = _training_rows(train, config.modalities)
     parts = [
-        [block[learnt[span]] for block in _blocks(config, train, span, means)]
+        [block[chosen[span]] for block in _blocks(config, train, span, means)]
         for _, span in train.spans()
     ]
     ends = np.cumsum([0, *(block.shape[1] for block in parts[0])]).tolist()
     model = config.build(
-        [slice(*pair) for pair in pairwise(ends)], _subjects(train, groups)[learnt]
+        [slice(*pair) for pair in pairwise(ends)], _subjects(train, subject_by_clip)[chosen]
     )
     rows = np.concatenate([np.concatenate(blocks, axis=1) for blocks in parts])
-    model.fit(rows, train.va.cpu().numpy()[learnt])
+    from sklearn.exceptions import ConvergenceWarning
 
+    with warnings.catch_warnings():  # the number of passes of `mlp` is a setting
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        model.fit(rows, train.va.cpu().numpy()[chosen])
     va, interpolated = np.zeros((len(val.time_s), 2)), np.zeros(len(val.time_s), dtype=bool)
     seen = _any_valid(val, config.modalities)
     for _, span in val.spans():
@@ -48,10 +54,8 @@ def predict_baseline(
     return Prediction(va, interpolated)
 
 
-def _rows_to_learn_from(
-    train: PackedFeatures, modalities: Sequence[Modality]
-) -> Bool[np.ndarray, "N"]:
-    """The annotated rows in which something is valid, or every k-th of them."""
+def _training_rows(train: PackedFeatures, modalities: Sequence[Modality]) -> Bool[np.ndarray, "N"]:
+    """The annotated rows with a valid modality, or every k-th of them."""
     known = np.flatnonzero(train.va_valid.cpu().numpy() & _any_valid(train, modalities))
     if not len(known):
         raise InputError(
@@ -63,28 +67,28 @@ def _rows_to_learn_from(
     return chosen
 
 
-def _subjects(bank: PackedFeatures, groups: Mapping[str, str]) -> Int64[np.ndarray, "N"]:
-    """Whom each row shows, as numbers in the order of their first clip."""
-    names = [groups[clip_id] for clip_id in bank.clip_ids]
+def _subjects(packed: PackedFeatures, subject_by_clip: Mapping[str, str]) -> Int64[np.ndarray, "N"]:
+    """The subject of each row, numbered in the order of their first clip."""
+    names = [subject_by_clip[clip_id] for clip_id in packed.clip_ids]
     number = {name: k for k, name in enumerate(dict.fromkeys(names))}
-    return np.repeat([number[name] for name in names], np.diff(bank.offsets))
+    return np.repeat([number[name] for name in names], np.diff(packed.offsets))
 
 
-def _any_valid(bank: PackedFeatures, modalities: Sequence[Modality]) -> Bool[np.ndarray, "N"]:
-    """Where a row has one of the modalities."""
-    return np.logical_or.reduce([_track(bank, modality)[1] for modality in modalities])
+def _any_valid(packed: PackedFeatures, modalities: Sequence[Modality]) -> Bool[np.ndarray, "N"]:
+    """Whether a row has one of the modalities."""
+    return np.logical_or.reduce([_track(packed, modality)[1] for modality in modalities])
 
 
 def _track(
-    bank: PackedFeatures, modality: Modality, span: slice = slice(None)
+    packed: PackedFeatures, modality: Modality, span: slice = slice(None)
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The stored values of a span of rows, and which of them are valid."""
-    valid = bank.visual_valid if modality == "visual" else bank.audio_valid
-    return bank.embeddings(modality, span).cpu().numpy(), valid[span].cpu().numpy()
+    """The embeddings of a span of rows, and which of them are valid."""
+    valid = packed.visual_valid if modality == "visual" else packed.audio_valid
+    return packed.embeddings(modality, span).cpu().numpy(), valid[span].cpu().numpy()
 
 
 def _training_mean(train: PackedFeatures, modality: Modality) -> Float64[np.ndarray, "D"]:
-    """The mean over the valid rows; summed clip by clip, for a float64 copy of all is large."""
+    """The mean over the valid rows; summed clip by clip, as a float64 copy of all is large."""
     total, n = 0, 0
     for _, span in train.spans():
         values, valid = _track(train, modality, span)
@@ -97,14 +101,14 @@ def _training_mean(train: PackedFeatures, modality: Modality) -> Float64[np.ndar
 
 def _blocks(
     config: BaselineConfig,
-    bank: PackedFeatures,
+    packed: PackedFeatures,
     span: slice,
     means: Sequence[Float64[np.ndarray, "_"]],
 ) -> list[Float64[np.ndarray, "T _"]]:
-    """What the config reads of a clip, one array per modality."""
+    """The inputs from a clip, one array per modality."""
     found = []
     for modality, mean in zip(config.modalities, means, strict=True):
-        values, valid = _track(bank, modality, span)
+        values, valid = _track(packed, modality, span)
         whole = np.where(valid[:, None], values.astype(np.float64), mean)
-        found.append(config.features(whole, bank.time_s[span]))
+        found.append(config.features(whole, packed.time_s[span]))
     return found

@@ -1,4 +1,4 @@
-"""The baseline `ridge`: linear regression from a row's features, its strength chosen by folds."""
+"""The baseline `ridge`: ridge regression per row, its penalty chosen by cross-validation."""
 
 from collections.abc import Sequence
 from typing import Annotated, Literal
@@ -9,7 +9,7 @@ from pydantic import Field
 
 from models.baselines.base import BaselineConfig, Regressor, folds_by_subject, smoothed
 
-ALPHAS = np.logspace(0, 5, 6)  # that the strength is chosen of
+ALPHAS = np.logspace(0, 5, 6)  # candidates for the penalty
 
 
 class RidgeConfig(BaselineConfig):
@@ -17,17 +17,17 @@ class RidgeConfig(BaselineConfig):
 
     kind: Literal["ridge"] = "ridge"
     spans_s: tuple[Annotated[float, Field(gt=0, le=600)], ...] = ()
-    """Spans about a row whose mean features are read beside its own; none: the row alone."""
+    """Spans around a row whose mean features are also read; none: the row alone."""
 
     def features(
         self, values: Float64[np.ndarray, "T D"], time_s: Float64[np.ndarray, "T"]
     ) -> Float64[np.ndarray, "T E"]:
-        """The row, and the means about it."""
+        """Return the row and the means around it."""
         near = (smoothed(values, time_s, span_s) for span_s in self.spans_s)
         return np.concatenate([values, *near], axis=1)
 
     def build(self, blocks: Sequence[slice], subjects: Int64[np.ndarray, "N"]) -> Regressor:
-        """Features of unit deviation, then ridge."""
+        """Standardised features, then ridge regression."""
         from sklearn.linear_model import RidgeCV
         from sklearn.pipeline import make_pipeline
         from sklearn.preprocessing import StandardScaler

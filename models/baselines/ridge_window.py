@@ -1,4 +1,4 @@
-"""The baseline `ridge_window`: ridge on the principal components of the window about a row."""
+"""The baseline `ridge_window`: ridge on the principal components of the window around a row."""
 
 from collections.abc import Sequence
 from typing import Literal
@@ -9,33 +9,33 @@ from pydantic import Field
 
 from models.baselines.base import SEED, BaselineConfig, Regressor, folds_by_subject, smoothed
 
-ALPHAS = np.logspace(0, 6, 7)  # that the strength is chosen of
+ALPHAS = np.logspace(0, 6, 7)  # candidates for the penalty
 
 
 class RidgeWindowConfig(BaselineConfig):
-    """Ridge regression that sees a row's neighbours in order, in few numbers per modality."""
+    """Ridge regression on a row's neighbours in order, reduced to few numbers per modality."""
 
     kind: Literal["ridge_window"] = "ridge_window"
     reach_s: float = Field(default=2.0, gt=0, le=60)
-    """How far the window goes to either side."""
+    """Length of the window on either side of the row."""
     step_s: float = Field(default=0.5, ge=0.02)
     """The window is read as means over spans of this length, this far apart."""
     components: int = Field(default=32, ge=1)
-    """Of each modality, at most."""
+    """Maximum number of principal components of each modality."""
 
     def features(
         self, values: Float64[np.ndarray, "T D"], time_s: Float64[np.ndarray, "T"]
     ) -> Float64[np.ndarray, "T E"]:
-        """The window's means side by side, earliest first; beyond the clip its ends hold."""
+        """Return the means of the window, earliest first; the ends of the clip are repeated."""
         means = smoothed(values, time_s, self.step_s)
         n_steps = round(self.reach_s / self.step_s)
         offsets_s = self.step_s * np.arange(-n_steps, n_steps + 1)
         return np.concatenate([means[nearest(time_s, time_s + o)] for o in offsets_s], axis=1)
 
     def build(self, blocks: Sequence[slice], subjects: Int64[np.ndarray, "N"]) -> Regressor:
-        """Principal components of each modality by itself, then ridge.
+        """Principal components of each modality, then ridge regression.
 
-        The components are those of all training rows, in every fold: they are made without labels.
+        Every fold uses the components of all training rows, as they are computed without labels.
         """
         from sklearn.compose import make_column_transformer
         from sklearn.decomposition import PCA
@@ -54,9 +54,9 @@ class RidgeWindowConfig(BaselineConfig):
 
 
 def nearest(
-    time_s: Float64[np.ndarray, "T"], wanted_s: Float64[np.ndarray, "N"]
+    time_s: Float64[np.ndarray, "T"], at_s: Float64[np.ndarray, "N"]
 ) -> Int64[np.ndarray, "N"]:
-    """The row nearest to each time, the earlier of two equally near."""
-    after = np.searchsorted(time_s, wanted_s).clip(max=len(time_s) - 1)
+    """Return the row nearest to each time, the earlier of two equally near."""
+    after = np.searchsorted(time_s, at_s).clip(max=len(time_s) - 1)
     before = (after - 1).clip(min=0)
-    return np.where(wanted_s - time_s[before] <= time_s[after] - wanted_s, before, after)
+    return np.where(at_s - time_s[before] <= time_s[after] - at_s, before, after)

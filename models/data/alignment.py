@@ -1,10 +1,17 @@
-"""Feature tracks resampled to the label clock of one row per video frame (pure)."""
+"""Feature tracks resampled to the label clock of one row per video frame."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float64
 
 from features.clip import Track
-from features.timeline import MAX_LENGTH_MISMATCH, extend_times
+from features.errors import InputError, StoreError
+from features.manifest.labels import Labels
+from features.media.sampling import Sampling
+from features.timeline import MAX_LENGTH_MISMATCH, extend_times, typical_step_s
+from models.data.feature_sets import FeatureSets
 
 ROWS_AT_ONCE = 256  # their float32 copies fit into a core's cache: twice as fast as all at once
 SLACK = 1.5  # steps between neighbours, because a variable frame rate has uneven timestamps
@@ -80,3 +87,66 @@ def fill_between_samples(track: Track, apart_s: float) -> Track:
     at_end = np.isinf(after_s - before_s) & (nearest_s <= SLACK * apart_s)
     valid = filled.valid & (between | at_end)
     return Track(np.where(valid[:, None], filled.values, np.float16(0)), at_s, valid)
+
+
+@dataclass(frozen=True, slots=True)
+class AlignedClip:
+    """A clip with one row per label row, or per frame if it has no labels."""
+
+    clip_id: str
+    n_rows: int
+    n_frames: int
+    """Frames before padding and trimming."""
+    arrays: dict[str, np.ndarray]
+    """The clip's part of each array of `PackedFeatures`, by name."""
+
+
+def check_clip_length(clip_id: str, n_rows: int, n_frames: int, max_length_mismatch: int) -> None:
+    """Raise `InputError` if a clip's label rows and frames differ by more than allowed."""
+    try:
+        check_lengths(n_rows, n_frames, max_length_mismatch)
+    except ValueError as error:
+        raise InputError(
+            f"clip {clip_id!r}: {error}; is this the annotation of another video? correct it, "
+            "take the clip out of the manifest, or allow more with max_length_mismatch=N"
+        ) from None
+
+
+def align_clips(
+    sets: FeatureSets, labels: Mapping[str, Labels | None], max_length_mismatch: int
+) -> Iterator[AlignedClip]:
+    """Yield the clips in `labels`, in its order, read from the store one by one.
+
+    Raises `InputError` if label rows and frames of a clip differ by more than
+    `max_length_mismatch`, and `StoreError` if a record cannot be read.
+    """
+    widths: tuple[int, int] | None = None
+    sampling = Sampling.from_spec(sets.visual.sampling.get("rows"))
+    for clip_id, item in labels.items():
+        frames = sets.store.read(sets.visual.name, clip_id)
+        n_frames = len(frames.values)
+        n_rows = len(item.va) if item else n_frames
+        check_clip_length(clip_id, n_rows, n_frames, max_length_mismatch)
+        if not sampling.is_every_frame:
+            apart_s = sampling.interval_s(typical_step_s(frames.time_s))
+            frames = fill_between_samples(frames, apart_s)
+        visual = pad_or_trim(frames, n_rows, max_length_mismatch)
+        audio = interpolate_audio(sets.store.read(sets.audio.name, clip_id), visual.time_s)
+        actual = visual.values.shape[1], audio.values.shape[1]
+        if actual != (widths := widths or actual):
+            raise StoreError(
+                f"clip {clip_id!r} has embeddings of {actual[0]} and {actual[1]} numbers, the "
+                f"clips before it of {widths[0]} and {widths[1]}; extract it again "
+                "(`vaflow verify` shows what is wrong with a store)"
+            )
+        known = item or Labels(np.zeros((n_rows, 2)), np.zeros(n_rows, dtype=bool))
+        arrays = {
+            "time_s": visual.time_s,
+            "visual": visual.values,
+            "visual_valid": visual.valid,
+            "audio": audio.values,
+            "audio_valid": audio.valid,
+            "va": known.va,
+            "va_valid": known.valid,
+        }
+        yield AlignedClip(clip_id, n_rows, n_frames, arrays)

@@ -1,12 +1,11 @@
 """The visual and audio feature sets that a head reads from a store."""
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pydantic import JsonValue
 
-from features.canonical_json import canonical
+from features.canonical_json import canonical_sha256
 from features.errors import InputError, SpecMismatch, StoreError
 from features.spec import MODALITY, FeatureSpec
 from features.store.feature_store import FeatureStore
@@ -92,8 +91,7 @@ def record_files(
 
 def records_digest(sets: FeatureSets, clip_ids: Sequence[str], modality: Modality) -> str:
     """Return the sha256 of the clips' records in one modality; raises as `record_files` does."""
-    files: dict[str, JsonValue] = {**record_files(sets, clip_ids, modality)}
-    return hashlib.sha256(canonical(files)).hexdigest()
+    return canonical_sha256(record_files(sets, clip_ids, modality))
 
 
 def some(names: Sequence[str]) -> str:

@@ -1,19 +1,18 @@
 """The cache of packed features beside a store."""
 
 import errno
-import hashlib
 import logging
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from features.canonical_json import canonical
+from features.canonical_json import canonical_sha256
 from features.errors import StoreError
 from features.manifest.labels import Labels, labels_digest
 from features.store.work_folder import bank_lock, banks_folder, staging_folder
 from features.system.locks import file_lock
 from features.timeline import MAX_LENGTH_MISMATCH
-from models.data.aligned_clip import AlignedClip, align_clips, check_clip_length
+from models.data.alignment import AlignedClip, align_clips, check_clip_length
 from models.data.feature_sets import FeatureSets, record_files
 from models.data.packed import PackedFeatures
 from models.data.packed_file import VERSION, PackedFile, open_packed, pack, pack_in_memory
@@ -42,7 +41,7 @@ def load_packed(
     """
     sources = _source_digests(sets, labels)
     work = sets.store.work
-    key = hashlib.sha256(canonical({"version": VERSION, "clips": sources})).hexdigest()
+    key = canonical_sha256({"version": VERSION, "clips": sources})
     folder = banks_folder(work) / key[:KEY_DIGITS]
     packed = _find(folder, sources)
     try:
@@ -81,9 +80,7 @@ def _source_digests(sets: FeatureSets, labels: Mapping[str, Labels | None]) -> d
     visual = record_files(sets, list(labels), "visual")
     audio = record_files(sets, list(labels), "audio")
     return {
-        clip_id: hashlib.sha256(
-            canonical([visual[clip_id], audio[clip_id], item and labels_digest(item)])
-        ).hexdigest()
+        clip_id: canonical_sha256([visual[clip_id], audio[clip_id], item and labels_digest(item)])
         for clip_id, item in labels.items()
     }
 

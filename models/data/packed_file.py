@@ -11,7 +11,6 @@ modified files. The arrays are not read, so a flipped bit on the disk is not det
 checksums were verified when the file was packed.
 """
 
-import hashlib
 import json
 import logging
 import mmap
@@ -27,9 +26,9 @@ from typing import BinaryIO
 import numpy as np
 import torch
 
-from features.canonical_json import JsonObject, canonical
+from features.canonical_json import JsonObject, canonical, canonical_sha256
 from features.system.files import errors_name, sync_folder, sync_tree
-from models.data.aligned_clip import AlignedClip
+from models.data.alignment import AlignedClip
 from models.data.packed import PackedFeatures
 
 HEADER = "bank.json"
@@ -100,12 +99,12 @@ def _write_arrays(
             for name in DTYPES
         }
         for clip in clips:
-            for name, part in clip.arrays().items():
+            for name, part in clip.arrays.items():
                 if name not in shapes:
                     shapes[name] = part.shape[1:]
                     _write_npy_header(files[name], name, (0, *shapes[name]))
                 files[name].write(np.ascontiguousarray(part, DTYPES[name]).data)
-            lengths[clip.clip_id] = len(clip.visual.time_s), clip.n_frames
+            lengths[clip.clip_id] = clip.n_rows, clip.n_frames
         n_rows = sum(n for n, _ in lengths.values())
         for name, file in files.items():  # the header has room for any number of rows
             file.seek(0)
@@ -130,11 +129,7 @@ def _header(
         "n_frames": [n_frames for _, n_frames in lengths.values()],
         "files": {name: _stamp(staged / f"{name}.npy") for name in DTYPES},
     }
-    return canonical(fields | {"digest": _digest(fields)})
-
-
-def _digest(fields: JsonObject) -> str:
-    return hashlib.sha256(canonical(fields)).hexdigest()
+    return canonical(fields | {"digest": canonical_sha256(fields)})
 
 
 def _stamp(path: Path) -> list[int]:
@@ -155,7 +150,7 @@ def open_packed(folder: Path, sources: Mapping[str, str]) -> PackedFile | None:
         return None
     try:
         fields = dict(json.loads(raw))
-        if fields.pop("digest") != _digest(fields) or fields["version"] != VERSION:
+        if fields.pop("digest") != canonical_sha256(fields) or fields["version"] != VERSION:
             raise ValueError(f"{HEADER} was changed")
         digests = dict(zip(fields["clips"], fields["sources"], strict=True))
         if not sources.items() <= digests.items():
@@ -207,8 +202,8 @@ def pack_in_memory(clips: Iterable[AlignedClip]) -> PackedFeatures:
     parts: dict[str, list[np.ndarray]] = {name: [] for name in DTYPES}
     n_rows: dict[str, int] = {}
     for clip in clips:
-        n_rows[clip.clip_id] = len(clip.visual.time_s)
-        for name, part in clip.arrays().items():
+        n_rows[clip.clip_id] = clip.n_rows
+        for name, part in clip.arrays.items():
             parts[name].append(part)
     arrays = {name: np.concatenate(parts.pop(name)) for name in DTYPES}  # halves the memory
     return _packed_from(list(n_rows), list(n_rows.values()), arrays)

@@ -1,11 +1,13 @@
-"""The clips of a manifest by split, with their labels."""
+"""The clips of a manifest by split or fold, with their labels."""
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
+from typing import Annotated, Literal
 
-from features.canonical_json import canonical
+from pydantic import Field
+
+from features.canonical_json import canonical_sha256
 from features.clip import Clip
 from features.errors import InputError
 from features.manifest.labels import Labels, is_constant, labels_digest, read_labels
@@ -13,6 +15,10 @@ from features.manifest.manifest import Manifest
 from models.data.feature_sets import FeatureSets, some
 from models.data.packed import PackedFeatures
 from models.data.packed_cache import load_packed
+
+Folds = Annotated[int, Field(ge=2, le=20)]
+Over = Literal["train", "train+val"]
+"""The splits whose clips are divided into folds."""
 
 
 def clips_of_split(manifest: Manifest, split: str) -> tuple[Clip, ...]:
@@ -41,6 +47,33 @@ def subject_by_clip(clips: Sequence[Clip]) -> dict[str, str]:
     }
 
 
+def clips_over(manifest: Manifest, over: Over) -> tuple[Clip, ...]:
+    """Return the splits' clips in manifest order; raises `InputError` if a split is empty."""
+    ids = {clip.id for split in over.split("+") for clip in clips_of_split(manifest, split)}
+    return tuple(clip for clip in manifest.clips if clip.id in ids)
+
+
+def deal_folds(clips: Sequence[Clip], folds: int) -> dict[str, tuple[Clip, ...]]:
+    """Return the clips of each fold by name: a subject is in one fold, and sizes are about equal.
+
+    The order of `clips` affects only the order within a fold. Raises `InputError` if there are
+    fewer subjects than folds.
+    """
+    subjects = list(subject_by_clip(clips).values())
+    if (n := len(set(subjects))) < folds:
+        raise InputError(
+            f"folds = {folds}: the clips show {n} subject{'' if n == 1 else 's'}, and a fold needs "
+            "one of its own; give fewer folds, or clips of more people"
+        )
+    from sklearn.model_selection import GroupKFold  # takes half a second
+
+    split = GroupKFold(folds).split(clips, groups=subjects)
+    return {
+        f"fold-{k}": tuple(clips[index] for index in sorted(held_out))
+        for k, (_, held_out) in enumerate(split, 1)
+    }
+
+
 def read_all_labels(
     manifest: Manifest, clips: Sequence[Clip], *, required: bool
 ) -> dict[str, Labels | None]:
@@ -66,8 +99,9 @@ def constant_labels(labels: Mapping[str, Labels | None]) -> tuple[str, ...]:
 
 def digest_of_labels(labels: Mapping[str, Labels | None]) -> str:
     """Return the sha256 of the labels of all clips."""
-    digests = {clip_id: item and labels_digest(item) for clip_id, item in labels.items()}
-    return hashlib.sha256(canonical(dict(digests))).hexdigest()
+    return canonical_sha256(
+        {clip_id: item and labels_digest(item) for clip_id, item in labels.items()}
+    )
 
 
 @dataclass(frozen=True, slots=True)

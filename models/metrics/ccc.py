@@ -6,17 +6,17 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float64
 
-# Below this variance a series counts as constant: what float64 rounding leaves of a constant in
-# [-1, 1] is under 1e-31, and one label of three million that differs by .001 makes 3e-13.
+# Below this variance a series counts as constant: rounding in float64 leaves less than 1e-31 of a
+# constant in [-1, 1], and one label of three million that differs by .001 makes 3e-13.
 VARIANCE_FLOOR = 1e-20
 
 
 @dataclass(frozen=True, slots=True)
 class Concordance:
-    """What is known of pairs (truth, prediction) of one dimension; forms a monoid under `+`.
+    """Sums over pairs (truth, prediction) of one dimension; forms a monoid under `+`.
 
-    Squares are kept about the mean, not about zero, and merged as Chan, Golub and LeVeque
-    (1983) do: a narrow series far from zero keeps its digits.
+    Squares are about the mean, not about zero, and are merged as by Chan, Golub and LeVeque
+    (1983), so that a narrow series far from zero keeps its digits.
     """
 
     n: int = 0
@@ -32,7 +32,7 @@ class Concordance:
     def of(
         cls, truth: Float64[np.ndarray, "N"], predicted: Float64[np.ndarray, "N"]
     ) -> "Concordance":
-        """The sums of N pairs; N may be 0."""
+        """Return the sums of N pairs; N may be 0."""
         if not len(truth):
             return cls()
         mean_truth, mean_predicted = float(truth.mean()), float(predicted.mean())
@@ -64,10 +64,10 @@ class Concordance:
         )
 
     def ccc(self) -> float:
-        """2 cov / (var + var + (mean - mean)^2), biased variances: in [-1, 1].
+        """Return 2 cov / (var + var + (mean - mean)^2) with biased variances, in [-1, 1].
 
-        0 where truth or prediction is constant: nothing varies together, even where both are
-        the same constant and the formula is 0 / 0. `ValueError` where there are no pairs.
+        It is 0 if truth or prediction is constant, even if both are the same constant and the
+        formula is 0 / 0. Raises `ValueError` if there are no pairs.
         """
         if not self.n:
             raise ValueError("the CCC of no rows is undefined; is any row annotated?")
@@ -78,7 +78,7 @@ class Concordance:
         return 2 * self.products / (sum(squares) + apart)
 
     def agreement(self) -> "Agreement":
-        """What the CCC is made of; `ValueError` where there are no pairs."""
+        """Return the parts of the CCC; raises `ValueError` if there are no pairs."""
         if not self.n:
             raise ValueError("no rows agree or disagree; is any row annotated?")
         squares = (self.squares_truth, self.squares_predicted)
@@ -94,13 +94,13 @@ class Concordance:
 
 @dataclass(frozen=True, slots=True)
 class Agreement:
-    """How truth and prediction go together, lie, and spread.
+    """Correlation, means and deviations of truth and prediction.
 
     CCC = 2 * correlation * s * t / (s^2 + t^2 + (difference of the means)^2), for deviations s, t.
     """
 
     correlation: float
-    """Pearson's; 0 where one of the two is constant."""
+    """Pearson's; 0 if one of the two is constant."""
     mean_truth: float
     mean_predicted: float
     std_truth: float

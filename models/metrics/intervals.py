@@ -1,12 +1,12 @@
-"""How sure a score, or the difference of two, is: over subjects, or over training seeds.
+"""Confidence intervals of a score or of a difference, over subjects or over training seeds.
 
-Over subjects, by bootstrap (Efron, 1979; percentile method): what other people like these would
-make of these very predictions. Frames of one person go together, so people are drawn and not
-frames. Over seeds, by Student's t: what another training of the same model would make on these
-very people. Neither holds the other.
+Over subjects, by bootstrap (Efron, 1979; percentile method): how the score of these predictions
+would change with other people. Frames of one person are correlated, so people are drawn and not
+frames. Over seeds, by Student's t: how the score would change if the same model were trained again
+and scored on the same people. Neither interval covers the other source of variation.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,36 +14,19 @@ from jaxtyping import Float64
 
 from models.metrics.ccc import Concordance, VaConcordance
 
-RESAMPLES = 2000  # the ends of a 95 % interval then have some 50 draws beyond them
+RESAMPLES = 2000  # about 50 draws lie beyond each end of a 95 % interval
 LEVEL = 0.95
 SEED = 0
-# Variance below which a resample counts as constant: taking moments off again leaves some 1e-16 of
-# a constant, and a series that varies less than this has a CCC of 0 in every digit shown.
+# Variance below which a resample counts as constant: the subtraction of moments leaves about 1e-16
+# of a constant, and a series that varies less than this has a CCC of 0 in every digit shown.
 VARIANCE_FLOOR = 1e-12
-SAME_LABELS = 1e-9  # how far moments of the same labels may be apart: the order of sums rounds
+SAME_LABELS = 1e-9  # moments of the same labels may differ by this: rounding depends on the order
 FEW_SUBJECTS = 30  # with fewer clusters the interval is too narrow (Cameron et al., 2008)
 
 
 @dataclass(frozen=True, slots=True)
-class Interval:
-    """Where a score lies at `LEVEL`, both ends included."""
-
-    low: float
-    high: float
-
-
-@dataclass(frozen=True, slots=True)
-class ScoreIntervals:
-    """The intervals of a split's three scores, from the same draws."""
-
-    valence: Interval
-    arousal: Interval
-    mean: Interval
-
-
-@dataclass(frozen=True, slots=True)
 class Estimate:
-    """A value, and where it lies at `LEVEL`."""
+    """A value and its interval at `LEVEL`, both ends included."""
 
     value: float
     low: float
@@ -51,8 +34,8 @@ class Estimate:
 
 
 @dataclass(frozen=True, slots=True)
-class ScoreDifferences:
-    """How much higher one model scores than another, on the same rows of the same people."""
+class ScoreEstimates:
+    """The three scores of a split, or the differences of two models, from the same draws."""
 
     valence: Estimate
     arousal: Estimate
@@ -60,26 +43,25 @@ class ScoreDifferences:
     """Of the mean CCC."""
 
 
-def score_intervals(subjects: Sequence[VaConcordance]) -> ScoreIntervals | None:
-    """Intervals from the sums of each subject; None where fewer than two have annotated rows.
+def score_intervals(subjects: Sequence[VaConcordance]) -> ScoreEstimates | None:
+    """Return the scores with intervals, from the sums of each subject.
 
     Each resample draws as many subjects as there are, with replacement, and scores all their
-    rows together, as the score itself does. Equal input gives equal intervals.
+    rows together, as the score itself does. Equal input gives equal intervals. Returns None if
+    fewer than two subjects have annotated rows.
     """
     annotated = [sums for sums in subjects if sums.valence.n]
-    if len(annotated) < 2:
-        return None
-    return ScoreIntervals(*(_middle(each) for each in _scores(annotated, _counts(len(annotated)))))
+    return _estimates(lambda counts: _scores(annotated, counts), len(annotated))
 
 
 def paired_difference(
     a: Sequence[VaConcordance], b: Sequence[VaConcordance]
-) -> ScoreDifferences | None:
-    """The scores of `a` minus those of `b`, with intervals over subjects.
+) -> ScoreEstimates | None:
+    """Return the scores of `a` minus those of `b`, with intervals over subjects.
 
     Item i of both holds the sums of the same subject. Both are scored on the same resamples, so
-    what makes a person hard for both falls out. None where fewer than two subjects have
-    annotated rows; `ValueError` where the subjects' labels are not the same.
+    what makes a person hard for both cancels. Returns None if fewer than two subjects have
+    annotated rows; raises `ValueError` if the subjects' labels are not the same.
     """
     if len(a) != len(b):
         raise ValueError(f"{len(a)} subjects cannot be paired with {len(b)}; give the same ones")
@@ -90,23 +72,15 @@ def paired_difference(
                 "same rows, in the same order of subjects"
             )
     first, second = ([sums for sums in each if sums.valence.n] for each in (a, b))
-    if len(first) < 2:
-        return None
-    counts, once = _counts(len(first)), np.ones((1, len(first)))
-    apart, whole = (_scores(first, k) - _scores(second, k) for k in (counts, once))
-    found = []
-    for (value,), drawn in zip(whole, apart, strict=True):
-        interval = _middle(drawn)
-        found.append(Estimate(float(value), interval.low, interval.high))
-    return ScoreDifferences(*found)
+    return _estimates(lambda counts: _scores(first, counts) - _scores(second, counts), len(first))
 
 
 def interval_over_seeds(values: Sequence[float]) -> Estimate | None:
-    """Mean and interval of a score, or of a paired difference, over trainings from several seeds.
+    """Return mean and interval of a score, or of a difference, over trainings from several seeds.
 
-    Student's t on the sample deviation; None for fewer than two.
+    Student's t with the sample deviation; None for fewer than two seeds.
     """
-    from scipy.stats import t  # a second, that a scoring need not wait for
+    from scipy.stats import t  # takes a second, which a scoring need not wait for
 
     n = len(values)
     if n < 2:
@@ -116,16 +90,26 @@ def interval_over_seeds(values: Sequence[float]) -> Estimate | None:
     return Estimate(mean, mean - half, mean + half)
 
 
-def _counts(n: int) -> Float64[np.ndarray, "K N"]:
-    """How often each of n subjects stands in each resample; the same for equal n."""
+def _estimates(
+    scores: Callable[[Float64[np.ndarray, "K N"]], Float64[np.ndarray, "3 K"]], n: int
+) -> ScoreEstimates | None:
+    """Return the scores of n subjects, each counted once, with intervals over resamples.
+
+    `scores` takes how often each subject is in each resample, which is the same for equal n.
+    """
+    if n < 2:
+        return None
     drawn = np.random.default_rng(SEED).multinomial(n, np.full(n, 1 / n), size=RESAMPLES)
-    return drawn.astype(np.float64)
+    resampled, whole = scores(drawn.astype(np.float64)), scores(np.ones((1, n)))
+    return ScoreEstimates(
+        *(_estimate(float(value), each) for (value,), each in zip(whole, resampled, strict=True))
+    )
 
 
 def _scores(
     subjects: Sequence[VaConcordance], counts: Float64[np.ndarray, "K N"]
 ) -> Float64[np.ndarray, "3 K"]:
-    """CCC of valence, of arousal, and their mean, in each resample."""
+    """CCC of valence, of arousal, and their mean, in each of K resamples."""
     valence = resample([sums.valence for sums in subjects], counts)
     arousal = resample([sums.arousal for sums in subjects], counts)
     return np.stack([valence, arousal, (valence + arousal) / 2])
@@ -145,10 +129,10 @@ def _differ(one: VaConcordance, other: VaConcordance) -> bool:
 def resample(
     subjects: Sequence[Concordance], counts: Float64[np.ndarray, "K N"]
 ) -> Float64[np.ndarray, "K"]:
-    """The CCC of K resamples, in each of which subject i stands `counts[:, i]` times.
+    """Return the CCC of K resamples, in each of which subject i is counted `counts[:, i]` times.
 
-    The same as adding the sums that often, but all at once: moments about a fixed point add.
-    Near the mean of all subjects they keep their digits.
+    Equals adding the sums that often. Moments about a fixed point add up, so all resamples are one
+    product; the mean of all subjects is that point, which keeps the digits.
     """
     whole = sum(subjects, start=Concordance())
     moments = np.array([_moments(each, whole) for each in subjects])  # (N, 6)
@@ -176,7 +160,7 @@ def _moments(sums: Concordance, whole: Concordance) -> tuple[float, ...]:
     )
 
 
-def _middle(scores: Float64[np.ndarray, "K"]) -> Interval:
-    """The middle `LEVEL` of the scores."""
-    low, high = np.quantile(scores, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    return Interval(float(low), float(high))
+def _estimate(value: float, resampled: Float64[np.ndarray, "K"]) -> Estimate:
+    """Return the value with the middle `LEVEL` of the resampled ones."""
+    low, high = np.quantile(resampled, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    return Estimate(value, float(low), float(high))

@@ -14,7 +14,7 @@ from models.data.windows import Windows
 from models.heads.base import Head
 from models.metrics.ccc import Concordance, VaConcordance
 
-ROWS_AT_ONCE = 16384  # bounds what a head keeps of a batch; at width 256 some 70 MB a layer
+ROWS_AT_ONCE = 16384  # bounds the memory of a batch: about 70 MB a layer at width 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,22 +29,22 @@ class RegionPosterior:
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """V and A of every row of a bank."""
+    """V and A of every packed row."""
 
     va: Float64[np.ndarray, "N 2"]
     """In [-1, 1]."""
     interpolated: Bool[np.ndarray, "N"]
     """Rows without a face whose values come from the clip's neighbouring rows."""
     regions: RegionPosterior | None = None
-    """If asked for, and if the head has a region branch."""
+    """None if they were not asked for, or the head has no region branch."""
 
 
 def predict(
     head: Head, packed: PackedFeatures, windows: Windows, *, regions: bool = False
 ) -> Prediction:
-    """The head's V and A: overlapping windows merged by mean, clamped, gaps filled per clip.
+    """Return the head's V and A: means of overlapping windows, clamped, gaps filled per clip.
 
-    With `regions`, the same pass gives the region posteriors.
+    With `regions`, the same pass also computes the region posteriors.
     """
     merged, posterior = _merged(head, packed, windows, regions)
     va = np.clip(merged, -1, 1)
@@ -57,13 +57,13 @@ def predict(
 
 
 def mean_prediction(predictions: Sequence[Prediction]) -> Prediction:
-    """The mean of several predictions of the same bank, each of them clamped and without gaps."""
+    """Return the mean of several predictions of the same rows."""
     va = np.mean([each.va for each in predictions], axis=0)
     return Prediction(va, predictions[0].interpolated)
 
 
 def end_to_end(predictions: Sequence[Prediction]) -> Prediction:
-    """The predictions of banks that stand one after the other in a larger one."""
+    """Return the concatenated predictions of consecutive parts."""
     return Prediction(
         np.concatenate([each.va for each in predictions]),
         np.concatenate([each.interpolated for each in predictions]),
@@ -74,7 +74,7 @@ def end_to_end(predictions: Sequence[Prediction]) -> Prediction:
 def _merged(
     head: Head, packed: PackedFeatures, windows: Windows, regions: bool
 ) -> tuple[Float64[np.ndarray, "N 2"], RegionPosterior | None]:
-    """Means over the windows that predict a row: of V and A, and of the region probabilities.
+    """Mean V and A, and mean region probabilities, of the windows that predict each row.
 
     The region branch runs only if V and A depend on it, or `regions` asks for it. The prompts are
     encoded at most once, and results stay on the device until all batches are done.
@@ -83,7 +83,8 @@ def _merged(
     prototypes = head.prototypes() if regions or head.reads_regions else None
     predicted, index, real = [], [], []
     probabilities, valid = [], []
-    for chosen in _all(windows):
+    batch_size = max(1, ROWS_AT_ONCE // windows.size)
+    for chosen in batches(np.arange(len(windows)), batch_size):
         batch, _ = packed.gather(windows, chosen)
         output = head(batch, prototypes)
         rows = windows.predicted(chosen)
@@ -107,27 +108,23 @@ def _summed(
     real: Sequence[Bool[np.ndarray, "_"]],
     n_rows: int,
 ) -> tuple[Float64[np.ndarray, "N K"], Float64[np.ndarray, "N 1"]]:
-    """Sums by row over the real ones of all batches, in their order, and how many there were."""
+    """Sum and count by row of the real rows of all batches, in their order."""
     kept = np.concatenate(real)
     rows = np.concatenate(index)[kept]
     columns = torch.cat(list(values)).double().cpu().numpy()[kept].T  # (K, M)
-    # what np.add.at does, in the same order, without its cost for each number
+    # adds in the same order as np.add.at, and faster
     total = [np.bincount(rows, column, minlength=n_rows) for column in columns]
     count = np.bincount(rows, minlength=n_rows).astype(np.float64)
     return np.stack(total, axis=1), count[:, None]
 
 
-def _all(windows: Windows) -> list[Int64[np.ndarray, "B"]]:
-    """Every window, in batches of about `ROWS_AT_ONCE` rows."""
-    return batches(np.arange(len(windows)), max(1, ROWS_AT_ONCE // windows.size))
-
-
 def fill_gaps(
     va: Float64[np.ndarray, "T 2"], seen: Bool[np.ndarray, "T"], time_s: Float64[np.ndarray, "T"]
 ) -> Float64[np.ndarray, "T 2"]:
-    """V and A with the rows not seen interpolated in time between those that are.
+    """Return V and A with unseen rows interpolated in time between seen ones.
 
-    Ends hold. Where no row is seen there are no neighbours: the values stand, read from the sound.
+    The ends repeat the nearest seen row. If no row is seen, the values, which were then predicted
+    from the audio, are returned unchanged.
     """
     if seen.all() or not seen.any():
         return va
@@ -136,10 +133,10 @@ def fill_gaps(
 
 
 def concordance(
-    prediction: Prediction, bank: PackedFeatures, span: slice = slice(None)
+    prediction: Prediction, packed: PackedFeatures, span: slice = slice(None)
 ) -> VaConcordance:
-    """The sums over the annotated rows of a span of the bank."""
-    annotated = bank.va_valid[span].cpu().numpy()
-    truth = bank.va[span].cpu().numpy()[annotated]  # (N, 2)
+    """Return the sums over the annotated rows of a span."""
+    annotated = packed.va_valid[span].cpu().numpy()
+    truth = packed.va[span].cpu().numpy()[annotated]  # (N, 2)
     predicted = prediction.va[span][annotated]
     return VaConcordance(*(Concordance.of(truth[:, k], predicted[:, k]) for k in range(2)))

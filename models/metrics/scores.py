@@ -23,9 +23,9 @@ class SplitScore:
     n_interpolated: int
     """Frames without a face, predicted from their neighbours; annotated or not."""
     n_subjects: int
-    """People with annotated frames; the intervals are over them, and None where there is one."""
+    """People with annotated frames."""
     ccc_valence_low: float | None
-    """Ends of the 95 % intervals."""
+    """The ends of the 95 % intervals over subjects; None if there is only one."""
     ccc_valence_high: float | None
     ccc_arousal_low: float | None
     ccc_arousal_high: float | None
@@ -35,35 +35,32 @@ class SplitScore:
 
 @dataclass(frozen=True, slots=True)
 class ClipScore:
-    """One clip of the table: a diagnostic, never the score."""
+    """The score of one clip: a diagnostic, never the score of a split."""
 
     clip: str
     n_frames: int
-    """Annotated frames; without any, the CCC are None."""
+    """Annotated frames; the CCC are None if there are none."""
     n_interpolated: int
     ccc_valence: float | None
     ccc_arousal: float | None
 
 
 def split_score(
-    prediction: Prediction, bank: PackedFeatures, subject_of: Mapping[str, str]
+    prediction: Prediction, packed: PackedFeatures, subject_by_clip: Mapping[str, str]
 ) -> SplitScore | None:
-    """The score over all clips together; None where no row is annotated.
-
-    `subject_of` tells whom each clip shows.
-    """
-    sums = concordance(prediction, bank)
+    """Return the score of all clips together; None if no row is annotated."""
+    sums = concordance(prediction, packed)
     if not sums.valence.n:
         return None
     valence, arousal = sums.valence.ccc(), sums.arousal.ccc()
-    subjects = list(sums_by_subject(prediction, bank, subject_of).values())
+    subjects = list(sums_by_subject(prediction, packed, subject_by_clip).values())
     found = score_intervals(subjects)
     return SplitScore(
         ccc_valence=valence,
         ccc_arousal=arousal,
         ccc_mean=(valence + arousal) / 2,
         n_frames=sums.valence.n,
-        n_clips=sum(bool(bank.va_valid[span].any()) for _, span in bank.spans()),
+        n_clips=sum(bool(packed.va_valid[span].any()) for _, span in packed.spans()),
         n_interpolated=int(prediction.interpolated.sum()),
         n_subjects=sum(bool(each.valence.n) for each in subjects),
         ccc_valence_low=found and found.valence.low,
@@ -76,20 +73,20 @@ def split_score(
 
 
 def sums_by_subject(
-    prediction: Prediction, bank: PackedFeatures, subject_of: Mapping[str, str]
+    prediction: Prediction, packed: PackedFeatures, subject_by_clip: Mapping[str, str]
 ) -> dict[str, VaConcordance]:
-    """The sums of each subject over all their clips."""
+    """Return the sums of each subject over all their clips."""
     found: dict[str, VaConcordance] = {}
-    for clip_id, span in bank.spans():
-        sums, subject = concordance(prediction, bank, span), subject_of[clip_id]
+    for clip_id, span in packed.spans():
+        sums, subject = concordance(prediction, packed, span), subject_by_clip[clip_id]
         found[subject] = found[subject] + sums if subject in found else sums
     return found
 
 
-def clip_scores(prediction: Prediction, bank: PackedFeatures) -> Iterator[ClipScore]:
-    """Each clip by itself."""
-    for clip_id, span in bank.spans():
-        sums = concordance(prediction, bank, span)
+def clip_scores(prediction: Prediction, packed: PackedFeatures) -> Iterator[ClipScore]:
+    """Yield the score of each clip."""
+    for clip_id, span in packed.spans():
+        sums = concordance(prediction, packed, span)
         n = sums.valence.n
         yield ClipScore(
             clip_id,

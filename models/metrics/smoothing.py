@@ -1,4 +1,4 @@
-"""Predictions smoothed over time within each clip, and the widths that are best for it (pure)."""
+"""Predictions smoothed over time within each clip, and the choice of the best widths (pure)."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -28,9 +28,9 @@ class SmoothingWindows:
 def moving_mean(
     values: Float64[np.ndarray, "T"], time_s: Float64[np.ndarray, "T"], width_s: float
 ) -> Float64[np.ndarray, "T"]:
-    """The mean of the rows at most half the width before or after each row.
+    """Return the mean of the rows at most half the width before or after each row.
 
-    Rows are found by their times, which increase; at the ends of a clip there are fewer.
+    Times must increase; near the ends of a clip the mean is over fewer rows.
     """
     half_s = width_s / 2 + ROUNDING_S
     first = np.searchsorted(time_s, time_s - half_s, side="left")
@@ -39,34 +39,34 @@ def moving_mean(
     return (total[stop] - total[first]) / (stop - first)
 
 
-def smooth(prediction: Prediction, bank: PackedFeatures, widths: SmoothingWindows) -> Prediction:
-    """The prediction with each dimension averaged over its width; no row tells of another clip."""
+def smooth(prediction: Prediction, packed: PackedFeatures, widths: SmoothingWindows) -> Prediction:
+    """Return the prediction with each dimension averaged over its width, within each clip."""
     va = prediction.va.copy()
     for column, width_s in enumerate((widths.valence, widths.arousal)):
         if width_s:
-            for _, span in bank.spans():
-                mean = moving_mean(prediction.va[span, column], bank.time_s[span], width_s)
-                va[span, column] = np.clip(mean, -1, 1)  # sums leave a last digit beyond
+            for _, span in packed.spans():
+                mean = moving_mean(prediction.va[span, column], packed.time_s[span], width_s)
+                va[span, column] = np.clip(mean, -1, 1)  # rounding may exceed the range
     return Prediction(va, prediction.interpolated)
 
 
-def sums_by_window(prediction: Prediction, bank: PackedFeatures) -> dict[float, VaConcordance]:
-    """The sums over all annotated rows, at each of `WINDOWS_S`."""
+def sums_by_window(prediction: Prediction, packed: PackedFeatures) -> dict[float, VaConcordance]:
+    """Return the sums over all annotated rows, at each of `WINDOWS_S`."""
     return {
-        width_s: concordance(smooth(prediction, bank, SmoothingWindows(width_s, width_s)), bank)
+        width_s: concordance(smooth(prediction, packed, SmoothingWindows(width_s, width_s)), packed)
         for width_s in WINDOWS_S
     }
 
 
 def added(parts: Sequence[Mapping[float, VaConcordance]]) -> dict[float, VaConcordance]:
-    """The sums of several banks together, at each width."""
+    """Return the sums of several parts together, at each width."""
     return {width_s: reduce(add, [sums[width_s] for sums in parts]) for width_s in WINDOWS_S}
 
 
 def choose_windows(sums: Mapping[float, VaConcordance]) -> SmoothingWindows:
-    """For each dimension the width of the highest CCC, the smallest of equals.
+    """Return the width with the highest CCC for each dimension, the smallest of equals.
 
-    The sums must not be of rows that the widths are then scored on.
+    The sums must not include rows that the widths are then scored on.
     """
 
     def best(dimension: Callable[[VaConcordance], Concordance]) -> float:

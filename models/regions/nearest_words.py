@@ -1,34 +1,29 @@
 """The words nearest to each learned context vector, and the file of a run that holds them."""
 
-import json
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 from torch import nn
 
+from features.config import Config
 from features.errors import InputError
-from features.system.files import write_atomic
 from models.regions.grid import Grid
 from models.regions.prototypes import CoopPrototypes
 
 N_WORDS = 5  # per learned vector
 
 
-class Word(BaseModel):
+class Word(Config):
     """A word of the vocabulary near a context vector."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     word: str
     distance: Annotated[float, Field(ge=0)]
     """Euclidean distance between the vector and the embedding of the word."""
 
 
-class Context(BaseModel):
+class Context(Config):
     """The learned vectors before the descriptions of a region."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     region: str
     """The region; `all` if the context is shared."""
@@ -36,10 +31,8 @@ class Context(BaseModel):
     """The words of each vector, nearest first."""
 
 
-class PromptWords(BaseModel):
+class PromptWords(Config):
     """All contexts of a head."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     contexts: tuple[Context, ...]
 
@@ -64,12 +57,6 @@ def prompt_words(head: nn.Module, grid: Grid) -> PromptWords | None:
             for name, context in zip(names, found, strict=True)
         )
     )
-
-
-def write_prompt_words(path: Path, words: PromptWords) -> None:
-    """Write the words to a JSON file."""
-    text = json.dumps(words.model_dump(mode="json"), indent=2, ensure_ascii=False)
-    write_atomic(path, f"{text}\n".encode())
 
 
 def read_prompt_words(path: Path) -> PromptWords | None:

@@ -12,7 +12,7 @@ from features.config_errors import describe
 from features.errors import InputError
 from features.manifest.manifest import Manifest, write_manifest
 from features.system.files import sha256_of
-from models.data.folds import Folds, Over
+from models.data.splits import Folds, Over
 from models.metrics.scores import SplitScore
 from models.metrics.smoothing import SmoothingWindows
 from models.runs.folder import ENSEMBLE, HEAD_FILE, INPUTS, RunConfig, check_format, write_json

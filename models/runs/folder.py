@@ -1,6 +1,5 @@
 """The folder of a run: its files, its config and the digests of its inputs."""
 
-import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -10,7 +9,7 @@ from typing import Any
 import yaml
 from pydantic import AliasChoices, Field, JsonValue, ValidationError, model_validator
 
-from features.canonical_json import JsonObject, canonical
+from features.canonical_json import JsonObject, canonical_sha256
 from features.config import Config
 from features.config_errors import describe, describe_yaml
 from features.errors import InputError, LaterVersion
@@ -109,7 +108,7 @@ def run_key(config: RunConfig, inputs: Inputs) -> str:
         "inputs": inputs.model_dump(mode="json"),
         "max_rows_apart": MAX_LENGTH_MISMATCH,  # constant, so that older runs keep their key
     }
-    return hashlib.sha256(canonical(decisive)).hexdigest()
+    return canonical_sha256(decisive)
 
 
 def write_config(config: RunConfig) -> None:

@@ -1,10 +1,9 @@
 """A split of a manifest as a trained model reads and predicts it."""
 
-import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
-from features.canonical_json import canonical
+from features.canonical_json import canonical_sha256
 from features.errors import InputError
 from features.manifest.manifest import read_manifest
 from features.store.feature_store import absolute_path
@@ -60,7 +59,7 @@ class RunSplit:
             "max_rows_apart": MAX_LENGTH_MISMATCH,  # constant, so that older scores keep their key
             "subjects": dict(self.subject_by_clip),
         }
-        return hashlib.sha256(canonical(decisive)).hexdigest()
+        return canonical_sha256(decisive)
 
 
 def open_split(

@@ -1,6 +1,5 @@
 """The stage `train-ensemble`: a head per fold of subjects, and their out-of-fold score."""
 
-import hashlib
 import re
 import shlex
 import shutil
@@ -11,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Literal
 
-from features.canonical_json import canonical
+from features.canonical_json import canonical_sha256
 from features.errors import InputError, LaterVersion
 from features.manifest.manifest import Manifest, read_manifest
 from features.store.feature_store import absolute_path
@@ -21,10 +20,18 @@ from features.system.parallel import map_in_processes, n_cores
 from features.system.provenance import provenance
 from features.timeline import MAX_LENGTH_MISMATCH, LengthMismatch
 from models.data.feature_sets import open_sets
-from models.data.folds import Folds, Over, clips_over, deal_folds
 from models.data.packed import PackedFeatures
 from models.data.placement import place_on_device
-from models.data.splits import ClipGroups, constant_labels, group_clips, subject_by_clip
+from models.data.splits import (
+    ClipGroups,
+    Folds,
+    Over,
+    clips_over,
+    constant_labels,
+    deal_folds,
+    group_clips,
+    subject_by_clip,
+)
 from models.heads import AnyHeadConfig
 from models.heads.dspl import DsplConfig
 from models.metrics.predict import concordance, end_to_end
@@ -141,8 +148,7 @@ def train_ensemble(
 
 def _key(config: EnsembleConfig, inputs: Inputs) -> str:
     """Return the sha256 of everything that determines members and smoothing windows."""
-    decisive = {"members": run_key(config, inputs), "over": config.over}
-    return hashlib.sha256(canonical(dict(decisive))).hexdigest()
+    return canonical_sha256({"members": run_key(config, inputs), "over": config.over})
 
 
 def _read_finished(run: Path, key: str) -> EnsembleRecord | None:

@@ -1,6 +1,5 @@
 """The stage `train-head`: a head trained on the features in a store."""
 
-import hashlib
 import shlex
 import sys
 from collections.abc import Callable, Iterator
@@ -12,7 +11,7 @@ from typing import Literal
 
 import torch
 
-from features.canonical_json import canonical
+from features.canonical_json import canonical_sha256
 from features.errors import InputError, LaterVersion
 from features.store.feature_store import absolute_path
 from features.system.devices import torch_device
@@ -29,7 +28,7 @@ from models.data.train_val import TRAIN_VAL, train_val_clips
 from models.heads import AnyHeadConfig
 from models.heads.base import Head, HeadInputs
 from models.heads.dspl import DsplConfig
-from models.regions.nearest_words import prompt_words, write_prompt_words
+from models.regions.nearest_words import prompt_words
 from models.regions.prompts import AnyPrompts
 from models.regions.prototypes import Prototypes
 from models.regions.texts_file import read_texts
@@ -157,7 +156,7 @@ def digest_inputs(clips: ClipGroups, head: AnyHeadConfig) -> Inputs:
         audio=_digest_set(clips, "audio"),
         clips={group: list(clips.ids(group)) for group in clips.clips},
         labels_sha256=digest_of_labels(clips.labels),
-        texts_sha256=hashlib.sha256(canonical(texts)).hexdigest(),
+        texts_sha256=canonical_sha256(texts),
     )
 
 
@@ -236,7 +235,7 @@ def _write(
     write_metrics(run, result.epochs)
     head.load_state_dict(result.state)
     if words := prompt_words(head, meta.grid):
-        write_prompt_words(run / PROMPTS, words)
+        write_json(run / PROMPTS, words.model_dump(mode="json"))
     with torch.no_grad():
         prototypes = head.prototypes()
     save_head(run / HEAD_FILE, result.state, prototypes, meta)

@@ -9,8 +9,8 @@ from models.metrics.intervals import (
     RESAMPLES,
     SEED,
     Estimate,
-    ScoreDifferences,
-    _middle,
+    ScoreEstimates,
+    _estimate,
     interval_over_seeds,
     paired_difference,
     resample,
@@ -72,7 +72,7 @@ def test_two_people_give_an_interval_by_hand():
 
 def test_an_interval_leaves_two_and_a_half_percent_beyond_each_end():
     scores = np.arange(1001.0)
-    found = _middle(scores)
+    found = _estimate(500.0, scores)
     assert (found.low, found.high) == pytest.approx((25, 975))
 
 
@@ -132,7 +132,7 @@ def models(seed: int, n: int = 9) -> tuple[list[VaConcordance], list[VaConcordan
     return found
 
 
-def three(found: ScoreDifferences) -> list[Estimate]:
+def three(found: ScoreEstimates) -> list[Estimate]:
     return [found.valence, found.arousal, found.mean]
 
 

@@ -7,7 +7,7 @@ from pydantic import TypeAdapter, ValidationError
 from torch import nn
 
 from features.errors import InputError
-from models.regions.nearest_words import prompt_words, read_prompt_words, write_prompt_words
+from models.regions.nearest_words import prompt_words, read_prompt_words
 from models.regions.prompts import (
     AnyPrompts,
     CoopCscPrompts,
@@ -18,6 +18,7 @@ from models.regions.prototypes import mean_by_region, membership
 from models.regions.text_tower import TextTower
 from models.regions.texts import RegionTexts
 from models.regions.texts_file import FOLDER, read_texts
+from models.runs.folder import write_json
 from tests.helpers.synthetic import TINY_CLIP, tiny_model
 
 pytestmark = pytest.mark.slow
@@ -309,7 +310,7 @@ def test_the_account_names_regions_where_contexts_are_their_own(tower, texts, co
     assert all(len(context.nearest) == 4 for context in words.contexts)
     told, exact = words.contexts[0].nearest[0][0], head.prompts.nearest_words(1)[0][0][0]
     assert (told.word, told.distance) == (exact[0], pytest.approx(exact[1], abs=1e-5))
-    write_prompt_words(tmp_path / "prompts.json", words)
+    write_json(tmp_path / "prompts.json", words.model_dump(mode="json"))
     assert read_prompt_words(tmp_path / "prompts.json") == words
     (tmp_path / "prompts.json").write_text("{}")
     with pytest.raises(InputError, match=r"prompts.json is damaged .* delete it, or train again"):

@@ -20,8 +20,7 @@ from features.manifest.manifest import Manifest, read_manifest, write_manifest
 from features.system.devices import torch_device
 from flows.command.main import main
 from flows.messages import ensemble_line
-from models.data.folds import clips_over, deal_folds
-from models.data.splits import subject_by_clip
+from models.data.splits import clips_over, deal_folds, subject_by_clip
 from models.heads.dspl import DsplConfig
 from models.metrics.ccc import Concordance
 from models.metrics.predict import Prediction, mean_prediction
