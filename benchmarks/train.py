@@ -42,8 +42,7 @@ from models.nn.cpu_gru import bidirectional_gru
 from models.regions.text_tower import TextTower
 from models.regions.texts_file import read_texts
 from models.training.config import TrainConfig
-from models.training.loop import adam_w, step
-from models.training.windows import training_windows
+from models.training.loop import adam_w, step, training_windows
 
 SEED = 0
 CLIP_NAME = "ViT-B-16-quickgelu"  # of the released way, and whose text tower learns prompts

@@ -1,5 +1,6 @@
 """The exceptions of vaflow; each message says what, which value, which rule, what to do."""
 
+from collections.abc import Sequence
 from typing import Literal
 
 MediaCode = Literal[
@@ -26,6 +27,15 @@ MediaCode = Literal[
     "crashed",  # the decoding process was ended by a signal
 ]
 """Machine-readable reasons why a clip's media cannot be used."""
+
+
+NAMED_AT_MOST = 5  # names that a message lists; the others are counted
+
+
+def list_names(names: Sequence[str]) -> str:
+    """The first few names, and the number of the others."""
+    more = len(names) - NAMED_AT_MOST
+    return ", ".join(names[:NAMED_AT_MOST]) + (f" and {more} more" if more > 0 else "")
 
 
 class VaflowError(Exception):

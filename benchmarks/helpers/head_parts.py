@@ -15,8 +15,7 @@ from models.data.packed import PackedFeatures
 from models.heads.base import Head
 from models.heads.config import HeadConfig
 from models.training.config import TrainConfig
-from models.training.loop import adam_w, step
-from models.training.windows import training_windows
+from models.training.loop import adam_w, step, training_windows
 
 PEAK_SIDE = 2048  # of the square matrices whose product is the peak
 N_RUNS = 5  # of each part; the median is told

@@ -1,7 +1,6 @@
 """The table as one HTML file, with a figure of the differences to the default."""
 
 from collections.abc import Mapping, Sequence
-from functools import partial
 from pathlib import Path
 
 from markupsafe import Markup
@@ -11,7 +10,7 @@ from models.ablation.table import TableRow, number
 from models.data.packed import PackedFeatures
 from models.metrics.intervals import FEW_SUBJECTS, LEVEL, RESAMPLES
 from models.plots.page import template
-from models.plots.svg import INK, PREDICTED, UNLABELLED, svg
+from models.plots.svg import INK, PREDICTED, UNLABELLED, single_axes, svg
 
 FIGURE_WIDTH_PX = 640
 LINE_PX = 24
@@ -37,15 +36,13 @@ def page(lines: Sequence[TableRow], val: PackedFeatures, subject_by_clip: Mappin
 
 
 def _differences(lines: Sequence[TableRow]) -> Markup:
-    """The difference of each variant to the default, with its interval."""
     height_px = LINE_PX * len(lines) + MARGIN_PX
     label = "Difference of each row's mean CCC to the default"
-    return svg("differences", label, FIGURE_WIDTH_PX, height_px, partial(_draw, lines))
+    return svg("differences", label, FIGURE_WIDTH_PX, height_px, _draw, lines)
 
 
-def _draw(lines: Sequence[TableRow], figure: Figure) -> None:
-    figure.set_layout_engine("constrained")
-    axes = figure.subplots()
+def _draw(figure: Figure, lines: Sequence[TableRow]) -> None:
+    axes = single_axes(figure)
     axes.axvline(0, color=INK, lw=0.8)
     for y, line in enumerate(lines):
         if (difference := line.to_default) is None:

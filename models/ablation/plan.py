@@ -131,7 +131,6 @@ def ablation_cases(plan: Plan, head: AnyHeadConfig, train: TrainConfig) -> tuple
 def _changed(
     group: str, name: str, variant: Variant, head: AnyHeadConfig, train: TrainConfig
 ) -> tuple[AnyHeadConfig, TrainConfig]:
-    """The configs with the keys of the variant."""
     head_fields, train_fields = head.model_dump(mode="json"), train.model_dump(mode="json")
     if variant.head.get("kind", head.kind) != head.kind:  # another preset, with its own loss
         head_fields = {}

@@ -97,7 +97,6 @@ def _table_row(
     by_subject: Callable[[Va], list[VaConcordance]],
     default: list[VaConcordance] | None,
 ) -> TableRow:
-    """The scores of one variant."""
     if not variant.va:
         return TableRow(variant.group, variant.row, 0, *[None] * (len(COLUMNS) - 3))
     each = [concordance(_prediction(va), val) for va in variant.va]

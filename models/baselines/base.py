@@ -21,7 +21,6 @@ Folds = list[tuple[Int64[np.ndarray, "_"], Int64[np.ndarray, "_"]]]
 
 
 def _each_once(modalities: tuple[Modality, ...]) -> tuple[Modality, ...]:
-    """The modalities, if none is named twice."""
     if len(set(modalities)) < len(modalities):
         raise ValueError(f"modalities = {', '.join(modalities)} names one twice; name each once")
     return modalities

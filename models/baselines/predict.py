@@ -75,7 +75,6 @@ def _subjects(packed: PackedFeatures, subject_by_clip: Mapping[str, str]) -> Int
 
 
 def _any_valid(packed: PackedFeatures, modalities: Sequence[Modality]) -> Bool[np.ndarray, "N"]:
-    """Whether a row has one of the modalities."""
     return np.logical_or.reduce([_track(packed, modality)[1] for modality in modalities])
 
 

@@ -6,12 +6,10 @@ from dataclasses import dataclass
 from pydantic import JsonValue
 
 from features.canonical_json import canonical_sha256
-from features.errors import InputError, SpecMismatch, StoreError
+from features.errors import InputError, SpecMismatch, StoreError, list_names
 from features.spec import MODALITY, FeatureSpec
 from features.store.feature_store import FeatureStore
 from models.data.batch import Modality
-
-NAMED_AT_MOST = 5  # clips that a message names; the others are counted
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +82,7 @@ def record_files(
     if missing := [clip_id for clip_id, commit in commits.items() if commit is None]:
         raise StoreError(
             f"{sets.store.backend.path()} lacks features {spec.name} of {len(missing)} of "
-            f"{len(clip_ids)} clips ({some(missing)}); run extract-features"
+            f"{len(clip_ids)} clips ({list_names(missing)}); run extract-features"
         )
     return {clip_id: dict(commit.files) for clip_id, commit in commits.items() if commit}
 
@@ -92,9 +90,3 @@ def record_files(
 def records_digest(sets: FeatureSets, clip_ids: Sequence[str], modality: Modality) -> str:
     """Return the sha256 of the clips' records in one modality; raises as `record_files` does."""
     return canonical_sha256(record_files(sets, clip_ids, modality))
-
-
-def some(names: Sequence[str]) -> str:
-    """Return the first few names, and the number of the others."""
-    more = len(names) - NAMED_AT_MOST
-    return ", ".join(names[:NAMED_AT_MOST]) + (f" and {more} more" if more > 0 else "")

@@ -120,7 +120,6 @@ def _write_npy_header(file: BinaryIO, name: str, shape: tuple[int, ...]) -> None
 def _header(
     staged: Path, sources: Mapping[str, str], lengths: Mapping[str, tuple[int, int]]
 ) -> bytes:
-    """Return the content of `bank.json`."""
     fields: JsonObject = {
         "version": VERSION,
         "clips": list(lengths),

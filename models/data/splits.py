@@ -9,10 +9,10 @@ from pydantic import Field
 
 from features.canonical_json import canonical_sha256
 from features.clip import Clip
-from features.errors import InputError
+from features.errors import InputError, list_names
 from features.manifest.labels import Labels, is_constant, labels_digest, read_labels
 from features.manifest.manifest import Manifest
-from models.data.feature_sets import FeatureSets, some
+from models.data.feature_sets import FeatureSets
 from models.data.packed import PackedFeatures
 from models.data.packed_cache import load_packed
 
@@ -80,8 +80,8 @@ def read_all_labels(
     """Read each clip's labels, or None; raises `InputError` if required labels are missing."""
     if required and (without := [clip.id for clip in clips if clip.labels is None]):
         raise InputError(
-            f"{len(without)} clips to train on have no labels in the manifest ({some(without)}); "
-            "give them labels, or take them out of the split"
+            f"{len(without)} clips to train on have no labels in the manifest "
+            f"({list_names(without)}); give them labels, or take them out of the split"
         )
     return {
         clip.id: read_labels(manifest.path(clip.labels)) if clip.labels else None for clip in clips

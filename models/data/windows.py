@@ -104,22 +104,22 @@ def dense_windows(offsets: Int64[np.ndarray, "N"], *, size: int, stride: int) ->
     """
     if not 1 <= stride <= size:
         raise ValueError(f"stride ({stride}) must be at least 1 and at most the window ({size})")
-    first_row, n_rows = [], []
+    empty = np.zeros(0, np.int64)  # the dtype, also of no clips
+    first_row, n_rows = [empty], [empty]
     for start, stop in pairwise(offsets):
         last = max(stop - size, start)
         firsts = np.append(np.arange(start, last, stride), last)
         first_row.append(firsts)
         n_rows.append(np.full(len(firsts), min(size, stop - start)))
-    if not first_row:
-        return DenseWindows(np.zeros(0, np.int64), np.zeros(0, np.int64), size)
-    return DenseWindows(np.concatenate(first_row), np.concatenate(n_rows).astype(np.int64), size)
+    return DenseWindows(np.concatenate(first_row), np.concatenate(n_rows), size)
 
 
 def causal_windows(
     offsets: Int64[np.ndarray, "C"], time_s: Float64[np.ndarray, "R"], *, stride: int
 ) -> CausalWindows:
     """Return a window for every `stride`-th row of every clip, counted from its last row."""
-    target, first_row, clock_s = [], [], np.empty_like(time_s)
+    empty = np.zeros(0, np.int64)  # the dtype, also of no clips
+    target, first_row, clock_s = [empty], [empty], np.empty_like(time_s)
     begins_s = 0.0
     for start, stop in pairwise(offsets):
         targets = np.arange(stop - 1, start - 1, -stride)[::-1]
@@ -127,9 +127,4 @@ def causal_windows(
         first_row.append(np.full(len(targets), start))
         clock_s[start:stop] = time_s[start:stop] - time_s[start] + begins_s
         begins_s = clock_s[stop - 1] + SPAN_S  # the clock increases from clip to clip
-    empty = [np.zeros(0, np.int64)]
-    return CausalWindows(
-        np.concatenate(target or empty).astype(np.int64),
-        np.concatenate(first_row or empty).astype(np.int64),
-        clock_s,
-    )
+    return CausalWindows(np.concatenate(target), np.concatenate(first_row), clock_s)

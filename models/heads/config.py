@@ -10,6 +10,7 @@ from models.regions.prompts import AnyPrompts, CoopPrompts
 
 if TYPE_CHECKING:
     from models.heads.base import Head, HeadInputs
+    from models.heads.network import DsplHead
 
 FINETUNING_KEYS = {"finetune", "fine_tune", "lora", "train_encoder", "unfreeze"}
 """Keys by which other projects ask for training the encoders."""
@@ -123,6 +124,12 @@ class DsplOptions(HeadConfig, ABC):
                 "to audio, or fusion to attention_gate or visual"
             )
         return self
+
+    def build(self, inputs: "HeadInputs") -> "DsplHead":
+        """The head, with weights drawn from torch's generator."""
+        from models.heads.network import DsplHead
+
+        return DsplHead(self, inputs)
 
     @property
     def has_region_logits(self) -> bool:

@@ -1,6 +1,6 @@
 """Distance-aware soft prompt learning (Jung et al., 2026): two presets of one network."""
 
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -8,28 +8,14 @@ from models.heads.config import DsplOptions
 from models.nn.kinds import Modality, Temporal
 from models.regions.prompts import AnyPrompts, FixedPrompts
 
-if TYPE_CHECKING:
-    from models.heads.base import HeadInputs
-    from models.heads.network import DsplHead
 
-
-class DsplPreset(DsplOptions):
-    """Builds a `DsplHead` from its options."""
-
-    def build(self, inputs: "HeadInputs") -> "DsplHead":
-        """The head, with weights drawn from torch's generator."""
-        from models.heads.network import DsplHead
-
-        return DsplHead(self, inputs)
-
-
-class DsplConfig(DsplPreset):
+class DsplConfig(DsplOptions):
     """The recommended preset."""
 
     kind: Literal["dspl"] = "dspl"
 
 
-class ReleasedConfig(DsplPreset):
+class ReleasedConfig(DsplOptions):
     """The released configuration of Jung et al. (2026).
 
     Its region loss reads a frozen embedding, fixed prototypes and a fixed scale, so it has no

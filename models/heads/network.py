@@ -12,10 +12,10 @@ from models.heads.base import Head, HeadInputs, HeadOutput, RegionOutput
 from models.heads.config import DsplOptions
 from models.nn.adapter import ResidualAdapter, Standardise
 from models.nn.cpu_dropout import Dropout
+from models.nn.fusion import StreamFusion
 from models.nn.linear_skip import LinearSkip
 from models.nn.old_tensors import load_old_names
 from models.nn.region_logits import RegionLogits, RegionToVa
-from models.nn.stream_fusion import StreamFusion
 from models.nn.temporal import temporal_branch
 
 
@@ -84,7 +84,6 @@ class DsplHead(Head):
                 assert_never(self.config.inputs)
 
     def _branch(self, n_inputs: int) -> nn.ModuleDict:
-        """Bottleneck and temporal branch of a modality."""
         config = self.config
         parts: dict[str, nn.Module] = {}
         if config.bottleneck:
@@ -100,7 +99,6 @@ class DsplHead(Head):
         return nn.ModuleDict(parts)
 
     def _skip(self, n_inputs: int) -> LinearSkip | None:
-        """Linear skip connection of a modality."""
         dropout = self.config.skip_dropout
         return None if dropout is None else LinearSkip(n_inputs, self.config.skip_spans, dropout)
 

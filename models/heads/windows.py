@@ -1,4 +1,4 @@
-"""The windows by which a head predicts every row."""
+"""The windows of packed rows that a head reads."""
 
 from typing import assert_never
 
@@ -7,12 +7,17 @@ from models.data.windows import Windows, causal_windows, dense_windows
 from models.heads.config import HeadConfig
 
 
-def scoring_windows(bank: PackedFeatures, head: HeadConfig, *, size: int, stride: int) -> Windows:
-    """Windows that together predict every row; size and stride, in rows, are of dense windows."""
+def head_windows(
+    packed: PackedFeatures, head: HeadConfig, *, size: int, stride: int, causal_stride: int = 1
+) -> Windows:
+    """Return windows that together predict every row, unless `causal_stride` skips targets.
+
+    Size and stride, in rows, are of dense windows, `causal_stride` of causal windows.
+    """
     match head.windows:
         case "dense":
-            return dense_windows(bank.offsets, size=size, stride=stride)
+            return dense_windows(packed.offsets, size=size, stride=stride)
         case "causal":
-            return causal_windows(bank.offsets, bank.time_s, stride=1)
+            return causal_windows(packed.offsets, packed.time_s, stride=causal_stride)
         case _:
             assert_never(head.windows)

@@ -18,34 +18,21 @@ ROTARY_BASE = 10_000  # of the wavelengths, in rows / 2 pi (Su et al., 2021, sec
 LEARNED_STD = 0.02  # initial standard deviation of learned positions (Devlin et al., 2019)
 
 
-class RotaryPositions(nn.Module):
-    """Rotates queries or keys by the position of their row (Su et al., 2021, sec. 3.2.2).
+def rotate(x: Float[Tensor, "B H T E"]) -> Float[Tensor, "B H T E"]:
+    """Rotate queries or keys by the position of their row (Su et al., 2021, sec. 3.2.2).
 
     Features 2i and 2i + 1 of row t are rotated in their plane by t * 10000^(-2i/E), so that the
-    product of a query and a key depends on the distance between their rows only.
-
-    Shapes: x (B, H, T, E) -> (B, H, T, E). Raises `ValueError` if E is odd.
+    product of a query and a key depends on the distance between their rows only. E must be even.
     """
-
-    def __init__(self, head_width: int) -> None:
-        super().__init__()
-        if head_width % 2:
-            raise ValueError(
-                f"rotary positions turn pairs of numbers, and a head's width ({head_width}) is "
-                "odd: make width / n_heads even, or use learned positions"
-            )
-
-    def forward(self, x: Float[Tensor, "B H T E"]) -> Float[Tensor, "B H T E"]:
-        """Rows of the same length, rotated."""
-        n_rows, head_width = x.shape[-2:]
-        # In float32 whatever the precision of x: bfloat16 cannot count beyond 256.
-        rows = torch.arange(n_rows, device=x.device, dtype=torch.float32)
-        pairs = torch.arange(0, head_width, 2, device=x.device, dtype=torch.float32)
-        angles = rows[:, None] * ROTARY_BASE ** (-pairs / head_width)  # (T, E/2)
-        cos, sin = angles.cos().to(x), angles.sin().to(x)
-        even, odd = x.unflatten(-1, (-1, 2)).unbind(-1)  # (B, H, T, E/2) each
-        rotated = torch.stack([even * cos - odd * sin, even * sin + odd * cos], dim=-1)
-        return rotated.flatten(-2)
+    n_rows, head_width = x.shape[-2:]
+    # In float32 whatever the precision of x: bfloat16 cannot count beyond 256.
+    rows = torch.arange(n_rows, device=x.device, dtype=torch.float32)
+    pairs = torch.arange(0, head_width, 2, device=x.device, dtype=torch.float32)
+    angles = rows[:, None] * ROTARY_BASE ** (-pairs / head_width)  # (T, E/2)
+    cos, sin = angles.cos().to(x), angles.sin().to(x)
+    even, odd = x.unflatten(-1, (-1, 2)).unbind(-1)  # (B, H, T, E/2) each
+    rotated = torch.stack([even * cos - odd * sin, even * sin + odd * cos], dim=-1)
+    return rotated.flatten(-2)
 
 
 class LearnedPositions(nn.Module):
@@ -73,16 +60,16 @@ class LearnedPositions(nn.Module):
 class EncoderLayer(nn.Module):
     """Self-attention, then the feed-forward part, each x + dropout(f(LayerNorm(x))).
 
-    Pre-norm (Xiong et al., 2020). `rotate` is applied to queries and keys, (B, H, T, E) ->
-    (B, H, T, E). Rows that are not valid are queries, but no keys.
+    Pre-norm (Xiong et al., 2020). With `rotary`, queries and keys are rotated by their position.
+    Rows that are not valid are queries, but no keys.
 
     Shapes: x (B, T, W), valid (B, T) -> (B, T, W).
     """
 
-    def __init__(self, width: int, n_heads: int, dropout: float, rotate: nn.Module) -> None:
+    def __init__(self, width: int, n_heads: int, dropout: float, rotary: bool) -> None:
         super().__init__()
         self.n_heads = n_heads
-        self.rotate = rotate
+        self.rotary = rotary
         self.norm_attended = nn.LayerNorm(width)
         self.query = nn.Linear(width, width)
         self.key = nn.Linear(width, width)
@@ -97,12 +84,13 @@ class EncoderLayer(nn.Module):
     ) -> Float[Tensor, "B T W"]:
         """The rows with context."""
         y = self.norm_attended(x)
-        attended = attend(
-            self.rotate(split_heads(self.query(y), self.n_heads)),
-            self.rotate(split_heads(self.key(y), self.n_heads)),
-            split_heads(self.value(y), self.n_heads),
-            valid,
+        query, key, value = (
+            split_heads(projection(y), self.n_heads)
+            for projection in (self.query, self.key, self.value)
         )
+        if self.rotary:
+            query, key = rotate(query), rotate(key)
+        attended = attend(query, key, value, valid)
         x = x + self.dropout(self.out(attended))
         return x + self.dropout(self.feed_forward(self.norm_inner(x)))
 
@@ -115,7 +103,7 @@ class TemporalTransformer(nn.Module):
     `rotary` positions have no limit and ignore it.
 
     Shapes: x (B, T, D), valid (B, T) -> (B, T, W). Raises `ValueError` if the heads do not divide
-    the width.
+    the width, or if the width of a head is odd and positions are rotary.
     """
 
     def __init__(
@@ -133,13 +121,19 @@ class TemporalTransformer(nn.Module):
         self.projection = nn.Linear(n_inputs, width)
         match positions:
             case "rotary":
-                self.positions, rotate = nn.Identity(), RotaryPositions(width // n_heads)
+                self.positions = nn.Identity()
+                if (head_width := width // n_heads) % 2:
+                    raise ValueError(
+                        "rotary positions turn pairs of numbers, and a head's width "
+                        f"({head_width}) is odd: make width / n_heads even, or use learned "
+                        "positions"
+                    )
             case "learned":
-                self.positions, rotate = LearnedPositions(n_rows_max, width), nn.Identity()
+                self.positions = LearnedPositions(n_rows_max, width)
             case _:
                 assert_never(positions)
         self.layers = nn.ModuleList(
-            EncoderLayer(width, n_heads, dropout, rotate) for _ in range(n_layers)
+            EncoderLayer(width, n_heads, dropout, positions == "rotary") for _ in range(n_layers)
         )
         self.norm_out = nn.LayerNorm(width)
 

@@ -4,12 +4,15 @@ import io
 import re
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Concatenate, ParamSpec
 
 import matplotlib
 from markupsafe import Markup
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
+
+Drawn = ParamSpec("Drawn")
 
 # Okabe and Ito (2008): distinct with every kind of colour vision, and by lightness in grey
 TRUTH = "#000000"
@@ -57,17 +60,24 @@ _GEOMETRY = ("d", "x", "y", "width", "height")
 
 
 def svg(
-    name: str, label: str, width_px: int, height_px: int, draw: Callable[[Figure], None]
+    name: str,
+    label: str,
+    width_px: int,
+    height_px: int,
+    draw: Callable[Concatenate[Figure, Drawn], None],
+    *args: Drawn.args,
+    **keys: Drawn.kwargs,
 ) -> Markup:
-    """Return the figure that `draw` draws as an SVG element; equal calls give equal text.
+    """Return the figure that `draw(figure, ...)` draws as an SVG element.
 
     Each id in it begins with `name`, which must be unique in the page. Screen readers read `label`.
+    Equal calls give equal text.
     """
     written = io.StringIO()
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(width_px / POINTS_PER_INCH, height_px / POINTS_PER_INCH))
         FigureCanvasSVG(figure)
-        draw(figure)
+        draw(figure, *args, **keys)
         figure.savefig(written, format="svg", metadata={"Date": None})
     root = ElementTree.fromstring(written.getvalue())
     _inline(root, name)
@@ -80,6 +90,12 @@ def svg(
         "style": f"min-width:{least}px;max-width:{most}px",
     }
     return Markup(ElementTree.tostring(root, encoding="unicode"))
+
+
+def single_axes(figure: Figure) -> Axes:
+    """Return the only axes of a figure, which fill it."""
+    figure.set_layout_engine("constrained")
+    return figure.subplots()
 
 
 def _inline(root: ElementTree.Element, name: str) -> None:
@@ -117,5 +133,4 @@ def _attribute(key: str, value: str, name: str) -> str:
 
 
 def _local(name: str) -> str:
-    """The name without its namespace."""
     return name.rpartition("}")[2]

@@ -1,7 +1,7 @@
 """Configs of the prompts that describe the regions. Imports no torch, so that configs load fast."""
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -39,34 +39,32 @@ class FixedPrompts(PromptsConfig):
 class LearnedPrompts(PromptsConfig, ABC):
     """Settings of a learned context."""
 
+    sharing: ClassVar[Literal["shared", "per region"]]
+
     n_context: Literal[4, 8, 16] = 8
     """Number of learned vectors before each description."""
     init_std: float = Field(default=0.02, gt=0)
     """Standard deviation of their initial values (Zhou et al., 2022, sec. 3.1)."""
+
+    def build(self, tower: "TextTower", texts: "RegionTexts") -> "CoopPrototypes":
+        """The prototypes, with the contexts drawn from torch's generator."""
+        from models.regions.prototypes import CoopPrototypes
+
+        return CoopPrototypes(tower, texts, self.n_context, self.init_std, self.sharing)
 
 
 class CoopPrompts(LearnedPrompts):
     """One context, shared by all regions (CoOp, Zhou et al., 2022)."""
 
     kind: Literal["coop"] = "coop"
-
-    def build(self, tower: "TextTower", texts: "RegionTexts") -> "CoopPrototypes":
-        """The prototypes, with the context drawn from torch's generator."""
-        from models.regions.prototypes import CoopPrototypes
-
-        return CoopPrototypes(tower, texts, self.n_context, self.init_std, "shared")
+    sharing = "shared"
 
 
 class CoopCscPrompts(LearnedPrompts):
     """A context per region (class-specific context, Zhou et al., 2022)."""
 
     kind: Literal["coop_csc"] = "coop_csc"
-
-    def build(self, tower: "TextTower", texts: "RegionTexts") -> "CoopPrototypes":
-        """The prototypes, with the contexts drawn from torch's generator."""
-        from models.regions.prototypes import CoopPrototypes
-
-        return CoopPrototypes(tower, texts, self.n_context, self.init_std, "per region")
+    sharing = "per region"
 
 
 AnyPrompts = Annotated[FixedPrompts | CoopPrompts | CoopCscPrompts, Field(discriminator="kind")]

@@ -13,8 +13,8 @@ POOLS = ("argmax", "eos")  # both read the feature at the end-of-text token
 class TextTower:
     """Embeds token vectors with the text transformer of an open_clip model.
 
-    No module itself: what holds it neither saves, trains nor moves it. The model must be
-    frozen and in eval mode, and must lie on the device of the vectors.
+    It is not a module, so a module that holds it does not save, train or move it. The model must
+    be frozen, in eval mode and on the device of the vectors.
     """
 
     def __init__(self, model: nn.Module, tokenizer: Callable[[list[str]], Tensor]) -> None:
@@ -43,7 +43,7 @@ class TextTower:
         self.is_causal: bool = self._mask is not None
 
     def tokenise(self, texts: Sequence[str]) -> tuple[Int64[Tensor, "N L"], Int64[Tensor, "N"]]:
-        """Token ids, padded as the tokenizer does, and where each text's end token stands."""
+        """Return token ids, padded as the tokenizer does, and the index of each end token."""
         tokens = self._tokenizer(list(texts)).to(self._positions.device)  # (N, L)
         ends = (
             tokens.argmax(-1)
@@ -58,21 +58,21 @@ class TextTower:
         return tokens, ends
 
     def token_vectors(self, tokens: Int64[Tensor, "N L"]) -> Float[Tensor, "N L W"]:
-        """The vectors that the tower begins with, without positions."""
+        """Return the embeddings of tokens, without positions."""
         return self._text.token_embedding(tokens)
 
     def length_for(self, ends: Int64[Tensor, "N"]) -> int:
-        """How many tokens must be run for these end tokens.
+        """Return the number of tokens that must be run for these end tokens.
 
-        Under a causal mask what follows the last end token changes nothing, so it is cut off;
-        `test_prompts.py::test_the_cut_tower_equals_encode_text` holds that. Without one, all count.
+        Under a causal mask tokens after the last end token have no effect and are cut off
+        (`test_prompts.py::test_the_cut_tower_equals_encode_text`). Without a mask all are run.
         """
         return self.n_tokens_max if self._mask is None else int(ends.max()) + 1
 
     def encode(
         self, vectors: Float[Tensor, "N L W"], ends: Int64[Tensor, "N"]
     ) -> Float[Tensor, "N D"]:
-        """Text features, not of unit length; L is what `length_for` says, or more."""
+        """Return text features, not of unit length; L is at least `length_for(ends)`."""
         n = vectors.shape[1]
         mask = None if self._mask is None else self._mask[:n, :n]
         x = self._text.transformer(vectors + self._positions[:n], attn_mask=mask)
@@ -85,16 +85,16 @@ class TextTower:
         mask: Float[Tensor, "L L"],
         ends: Int64[Tensor, "N"],
     ) -> Float[Tensor, "N D"]:
-        """Text features, not of unit length, of texts that share one sequence.
+        """Return text features, not of unit length, of texts that share one sequence.
 
-        `places` says where each token stands in its own text, the mask (0, or -inf) what it sees
-        of the others, `ends` where each text's end token stands in the sequence.
+        `places` is the position of each token in its own text, the mask is 0 where it sees another
+        token and -inf elsewhere, `ends` is the index of each text's end token in the sequence.
         """
         x = (vectors + self._positions[places]).unsqueeze(0)  # (1, L, W)
         return self._projected(self._text.transformer(x, attn_mask=mask)[0, ends])
 
     def _projected(self, x: Float[Tensor, "N W"]) -> Float[Tensor, "N D"]:
-        """The features that states of end tokens become."""
+        """Features from the states of end tokens."""
         x = self._text.ln_final(x)
         projection = self._text.text_projection
         if projection is None:
@@ -105,10 +105,10 @@ class TextTower:
     def nearest_words(
         self, vectors: Float[Tensor, "N W"], n: int
     ) -> tuple[tuple[tuple[str, float], ...], ...]:
-        """For each vector the n words of the vocabulary nearest to it, with their distance.
+        """Return the n words of the vocabulary nearest to each vector, with their distance.
 
-        Words as the tokenizer cuts them, by Euclidean distance to their embeddings (as Zhou et
-        al., 2022, sec. 4.4, read their learned context).
+        Words are tokens, and distances are Euclidean, to their embeddings (as Zhou et al., 2022,
+        sec. 4.4, interpret their learned context).
         """
         table: Float[Tensor, "V W"] = self._text.token_embedding.weight
         distance, token = torch.cdist(vectors.to(table), table).topk(n, largest=False)
@@ -118,12 +118,11 @@ class TextTower:
         )
 
     def _word(self, token: int) -> str:
-        """A token as text."""
         decoder = getattr(self._tokenizer, "tokenizer", self._tokenizer)  # open_clip wraps others
         return decoder.decode([token]).strip()
 
     @torch.no_grad()
     def encode_texts(self, texts: Sequence[str]) -> Float[Tensor, "N D"]:
-        """Features of whole sentences, not of unit length."""
+        """Return the features of whole sentences, not of unit length."""
         tokens, ends = self.tokenise(texts)
         return self.encode(self.token_vectors(tokens[:, : self.length_for(ends)]), ends)

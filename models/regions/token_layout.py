@@ -1,4 +1,4 @@
-"""How the token vectors of many prompts lie before the text tower: in one sequence, or each alone.
+"""The layout of the token vectors of many prompts: in one sequence, or a sequence each.
 
 N is the number of texts, C of contexts, n of learned words in each, L of tokens, W the width of a
 token, D of a feature. A prompt reads `<start> context description <end>`.
@@ -11,13 +11,23 @@ from torch import Tensor, nn
 from models.regions.text_tower import TextTower
 
 
-class SharedSequence(nn.Module):
-    """All prompts in one sequence, in which what they share stands once.
+class TokenLayout(nn.Module):
+    """Tensors that move with the module and are not saved; the tower is neither moved nor saved."""
 
-    The start token, then each context, then each text's own tokens up to its end; a mask shows
-    every token what came before it in its own prompt alone. Under a causal mask no token knows
-    what follows it, so a start that prompts share has the same states in all of them: 27
-    descriptions of the nine regions behind one context take a third of the tokens
+    def __init__(self, tower: TextTower, **tensors: Tensor) -> None:
+        super().__init__()
+        self._tower = tower
+        for name, tensor in tensors.items():
+            self.register_buffer(name, tensor, persistent=False)
+
+
+class SharedSequence(TokenLayout):
+    """All prompts in one sequence, which holds what they share only once.
+
+    The start token, then each context, then each text's own tokens up to its end. A mask lets each
+    token see only the tokens before it in its own prompt. Under a causal mask no token depends on
+    later ones, so a common start has the same states in all prompts: 27 descriptions of the nine
+    regions behind one context take a third of the tokens
     (`test_prompts.py::test_coop_equals_a_run_of_all_77_tokens`).
     """
 
@@ -25,11 +35,11 @@ class SharedSequence(nn.Module):
     own: Float[Tensor, "K W"]
     """The tokens of the descriptions and their ends, text after text."""
     places: Int64[Tensor, "L"]
-    """Where each token stands in its own prompt."""
+    """Position of each token in its own prompt."""
     mask: Float[Tensor, "L L"]
-    """0 where the row's token sees the column's, and -inf."""
+    """0 if the row's token sees the column's, else -inf."""
     ends: Int64[Tensor, "N"]
-    """Where each text's end token stands in the sequence."""
+    """Index of each text's end token in the sequence."""
 
     def __init__(
         self,
@@ -39,11 +49,9 @@ class SharedSequence(nn.Module):
         context_of: Int64[Tensor, "N"],
         n_context: int,
     ) -> None:
-        super().__init__()
-        self._tower = tower  # no module, so neither saved nor moved with us
         n_contexts, device = int(context_of.max()) + 1, vectors.device
-        n_own = ends.tolist()  # the tokens behind the start
-        parts = [(0, 1, -1, -1)]  # first place, number of tokens, context, text; -1: all have it
+        n_own = ends.tolist()  # tokens after the start
+        parts = [(0, 1, -1, -1)]  # position, number of tokens, context, text; -1: all
         parts += [(1, n_context, context, -1) for context in range(n_contexts)]
         parts += [
             (1 + n_context, n, context, text)
@@ -61,12 +69,14 @@ class SharedSequence(nn.Module):
         mask = torch.zeros(seen.shape, dtype=vectors.dtype).masked_fill(~seen, -torch.inf)
         behind = vectors[:, 1:]
         real = torch.arange(behind.shape[1], device=device) < ends[:, None]  # (N, T - 1)
-        self.register_buffer("start", vectors[0, :1], persistent=False)
-        self.register_buffer("own", behind[real], persistent=False)
-        self.register_buffer("places", places.to(device), persistent=False)
-        self.register_buffer("mask", mask.to(device), persistent=False)
-        last = 1 + n_contexts * n_context + ends.cumsum(dim=0) - 1
-        self.register_buffer("ends", last, persistent=False)
+        super().__init__(
+            tower,
+            start=vectors[0, :1],
+            own=behind[real],
+            places=places.to(device),
+            mask=mask.to(device),
+            ends=n_contexts * n_context + ends.cumsum(dim=0),
+        )
 
     def forward(self, context: Float[Tensor, "C n W"]) -> Float[Tensor, "N D"]:
         """Features of the texts under these contexts, not of unit length."""
@@ -74,8 +84,8 @@ class SharedSequence(nn.Module):
         return self._tower.encode_masked(vectors, self.places, self.mask, self.ends)
 
 
-class SeparateSequences(nn.Module):
-    """Each prompt a sequence of its own, for a tower whose tokens see what follows them."""
+class SeparateSequences(TokenLayout):
+    """A sequence per prompt, for a tower whose tokens depend on later ones."""
 
     start: Float[Tensor, "N 1 W"]
     behind: Float[Tensor, "N S W"]
@@ -90,12 +100,8 @@ class SeparateSequences(nn.Module):
         context_of: Int64[Tensor, "N"],
         n_context: int,
     ) -> None:
-        super().__init__()
-        self._tower = tower  # no module, so neither saved nor moved with us
-        self.register_buffer("start", vectors[:, :1], persistent=False)
-        self.register_buffer("behind", vectors[:, 1:], persistent=False)
-        self.register_buffer("ends", ends + n_context, persistent=False)
-        self.register_buffer("context_of", context_of, persistent=False)
+        start, behind, ends = vectors[:, :1], vectors[:, 1:], ends + n_context
+        super().__init__(tower, start=start, behind=behind, ends=ends, context_of=context_of)
 
     def forward(self, context: Float[Tensor, "C n W"]) -> Float[Tensor, "N D"]:
         """Features of the texts under these contexts, not of unit length."""

@@ -125,7 +125,6 @@ def content_of(
 
 
 def _clip_curves(split: PredictedSplit, clips: Sequence[ClipScore]) -> Iterator[ClipCurves]:
-    """The curves of each clip, in the manifest's order."""
     packed, prediction = split.packed, split.prediction
     annotated = packed.va_valid.cpu().numpy()
     truth = np.where(annotated[:, None], packed.va.cpu().numpy(), np.nan)

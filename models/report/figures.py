@@ -1,7 +1,6 @@
 """The figures of a split: learning curves, the V/A plane and the regions."""
 
 from collections.abc import Sequence
-from functools import partial
 
 import numpy as np
 from jaxtyping import Float64, Int64
@@ -13,7 +12,7 @@ from matplotlib.colors import ListedColormap, LogNorm, Normalize
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, NullLocator
 
-from models.plots.svg import AROUSAL, FAINT, INK, SHADES, VALENCE, svg
+from models.plots.svg import AROUSAL, FAINT, INK, SHADES, VALENCE, single_axes, svg
 from models.regions.grid import Grid
 from models.regions.soft_labels import region_centres
 from models.report.content import Content
@@ -33,21 +32,11 @@ LEAST_SHOWN = 0.005  # smaller shares round to 0 % and are not written
 
 def learning_curves(epochs: Sequence[EpochResult]) -> tuple[Markup, Markup]:
     """Training loss and val scores by epoch, with a mark at the epoch that is kept."""
-    kept = best_epoch(epochs)
+    kept, over = best_epoch(epochs), f"over {len(epochs)} epochs"
+    best = f"{kept.ccc_mean:.3f} at epoch {kept.index + 1}, which is kept"
     return (
-        svg(
-            "loss",
-            f"Training loss over {len(epochs)} epochs",
-            *CURVES_PX,
-            partial(_loss, epochs=epochs, kept=kept),
-        ),
-        svg(
-            "val-ccc",
-            f"CCC on the split val over {len(epochs)} epochs; {kept.ccc_mean:.3f} at epoch "
-            f"{kept.index + 1}, which is kept",
-            *CURVES_PX,
-            partial(_val_ccc, epochs=epochs, kept=kept),
-        ),
+        svg("loss", f"Training loss {over}", *CURVES_PX, _loss, epochs, kept),
+        svg("val-ccc", f"CCC on the split val {over}; {best}", *CURVES_PX, _val_ccc, epochs, kept),
     )
 
 
@@ -75,9 +64,7 @@ def _val_ccc(figure: Figure, epochs: Sequence[EpochResult], kept: EpochResult) -
 def _by_epoch(
     figure: Figure, epochs: Sequence[EpochResult], kept: EpochResult, ylabel: str
 ) -> Axes:
-    """Axes over the epochs, with a line at the epoch that is kept."""
-    figure.set_layout_engine("constrained")
-    axes = figure.subplots()
+    axes = single_axes(figure)
     axes.set(xlabel="epoch", ylabel=ylabel, xlim=(0.5, max(len(epochs), 2) + 0.5))
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8))
     axes.grid(axis="y", color=FAINT, lw=0.6)
@@ -108,16 +95,15 @@ def planes(content: Content) -> tuple[Markup, Markup]:
         for points in (content.truth, content.predicted)
     ]
     most = max(2.0, *(float(each.max()) for each in counts))
-    drawn = [partial(_plane, each, most, content.grid) for each in counts]
+    truth, predicted = ((_plane, each, most, content.grid) for each in counts)
     return (
-        svg("plane-truth", "Density of the truth", *PLANE_PX, drawn[0]),
-        svg("plane-predicted", "Density of the predictions", *PLANE_PX, drawn[1]),
+        svg("plane-truth", "Density of the truth", *PLANE_PX, *truth),
+        svg("plane-predicted", "Density of the predictions", *PLANE_PX, *predicted),
     )
 
 
-def _plane(counts: Float64[np.ndarray, "V A"], most: float, grid: Grid, figure: Figure) -> None:
-    figure.set_layout_engine("constrained")
-    axes = figure.subplots()
+def _plane(figure: Figure, counts: Float64[np.ndarray, "V A"], most: float, grid: Grid) -> None:
+    axes = single_axes(figure)
     v, a = np.nonzero(counts)
     side = 2 / CELLS
     corners = side * np.array([(0, 0), (1, 0), (1, 1), (0, 1)])  # (4, 2)
@@ -134,7 +120,10 @@ def _plane(counts: Float64[np.ndarray, "V A"], most: float, grid: Grid, figure: 
         axes.axvline(cut, color=INK, lw=0.8, ls="--")
         axes.axhline(cut, color=INK, lw=0.8, ls="--")
     axes.plot(*region_centres(grid).numpy().T, "+", color=INK, ms=6, mew=1)
-    _va_axes(axes)
+    axes.set(xlim=(-1, 1), ylim=(-1, 1), aspect="equal", xlabel="valence", ylabel="arousal")
+    ticks, labels = [-1, -0.5, 0, 0.5, 1], ["−1", "−0.5", "0", "0.5", "1"]  # noqa: RUF001
+    axes.set_xticks(ticks, labels)
+    axes.set_yticks(ticks, labels)
     bar = figure.colorbar(cells, ax=axes, shrink=0.85, pad=0.03, label="frames per cell")
     decades = 10 ** np.arange(np.floor(np.log10(most)) + 1)
     bar.set_ticks(decades.tolist(), labels=[f"{n:g}" for n in decades])
@@ -142,38 +131,21 @@ def _plane(counts: Float64[np.ndarray, "V A"], most: float, grid: Grid, figure: 
     bar.outline.set_visible(False)
 
 
-def _va_axes(axes: Axes) -> None:
-    """Set valence to the right and arousal upward, both from -1 to 1."""
-    axes.set(xlim=(-1, 1), ylim=(-1, 1), aspect="equal", xlabel="valence", ylabel="arousal")
-    ticks = [-1, -0.5, 0, 0.5, 1]
-    axes.set_xticks(ticks, ["−1", "−0.5", "0", "0.5", "1"])  # noqa: RUF001
-    axes.set_yticks(ticks, ["−1", "−0.5", "0", "0.5", "1"])  # noqa: RUF001
-
-
 def region_grids(regions: RegionReading) -> tuple[Markup, Markup]:
     """Mean soft label and mean posterior of each region, on one scale."""
-    most = float(max(regions.mean_label.max(), regions.mean_posterior.max()))
+    label, posterior, levels = regions.mean_label, regions.mean_posterior, regions.grid.levels
+    most = float(max(label.max(), posterior.max()))
+    named = "of each region"
     return (
-        svg(
-            "grid-label",
-            "Mean soft label of each region",
-            *GRID_PX,
-            partial(_grid, regions.mean_label, most, regions.grid.levels),
-        ),
-        svg(
-            "grid-posterior",
-            "Mean posterior of each region",
-            *GRID_PX,
-            partial(_grid, regions.mean_posterior, most, regions.grid.levels),
-        ),
+        svg("grid-label", f"Mean soft label {named}", *GRID_PX, _grid, label, most, levels),
+        svg("grid-posterior", f"Mean posterior {named}", *GRID_PX, _grid, posterior, most, levels),
     )
 
 
 def _grid(
-    shares: Float64[np.ndarray, "R"], most: float, levels: tuple[str, ...], figure: Figure
+    figure: Figure, shares: Float64[np.ndarray, "R"], most: float, levels: tuple[str, ...]
 ) -> None:
-    figure.set_layout_engine("constrained")
-    axes = figure.subplots()
+    axes = single_axes(figure)
     n = len(levels)
     upward = shares.reshape(n, n).T  # index k = n v + a: rows are now arousal
     _cells(axes, upward, most, size=14)
@@ -185,17 +157,12 @@ def _grid(
 
 def confusion(regions: RegionReading) -> Markup:
     """The confusion matrix of the region branch."""
-    return svg(
-        "confusion",
-        "Share of the frames of each true region that is read as each region",
-        *CONFUSION_PX,
-        partial(_confusion, counts=regions.confusion, grid=regions.grid),
-    )
+    label = "Share of the frames of each true region that is read as each region"
+    return svg("confusion", label, *CONFUSION_PX, _confusion, regions.confusion, regions.grid)
 
 
 def _confusion(figure: Figure, counts: Int64[np.ndarray, "R R"], grid: Grid) -> None:
-    figure.set_layout_engine("constrained")
-    axes = figure.subplots()
+    axes = single_axes(figure)
     n = counts.sum(axis=1, keepdims=True)
     _cells(axes, counts / np.maximum(n, 1), 1.0, size=10)
     names, n_levels = region_names(grid), len(grid.levels)

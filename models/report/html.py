@@ -1,30 +1,15 @@
 """The report as one HTML file without scripts or requests."""
 
-from dataclasses import dataclass
 from pathlib import Path
-
-from markupsafe import Markup
 
 from models.metrics.intervals import FEW_SUBJECTS, LEVEL, RESAMPLES, SEED
 from models.plots import svg as drawing
 from models.plots.page import template
-from models.report.content import ClipCurves, Content
+from models.report.content import Content
 from models.report.figures import confusion, learning_curves, planes, region_grids
-from models.report.region_report import RegionReading
+from models.report.region_report import MINUS, RegionReading
 from models.report.timeline import is_wide, timeline
 from models.training.config import best_epoch
-
-MINUS = "\N{MINUS SIGN}"
-
-
-@dataclass(frozen=True, slots=True)
-class ClipCard:
-    """One clip on the page."""
-
-    anchor: str
-    curves: ClipCurves
-    figure: Markup
-    wide: bool
 
 
 def page(content: Content, key: str) -> str:
@@ -46,15 +31,10 @@ def page(content: Content, key: str) -> str:
         no_regions=None if regions else content.regions,
         grids=region_grids(regions) if regions else (),
         confusion=confusion(regions) if regions else None,
-        cards=[_card(index, curves) for index, curves in enumerate(content.curves)],
+        timeline=timeline,
+        is_wide=is_wide,
         colours=drawing,
     )
-
-
-def _card(index: int, curves: ClipCurves) -> ClipCard:
-    """The clip with its figure, under an HTML id that does not depend on the clip's name."""
-    anchor = f"clip-{index + 1}"
-    return ClipCard(anchor, curves, timeline(curves, anchor), is_wide(curves))
 
 
 def number(value: float | None, digits: int = 3) -> str:

@@ -109,6 +109,5 @@ def read_regions(
 
 
 def _mean_kl(labels: Float64[np.ndarray, "N R"], shares: Float64[np.ndarray, "N R"]) -> float:
-    """Mean over the rows of the KL divergence, in nats."""
     logarithms = np.log(np.maximum(labels, SMALLEST)) - np.log(np.maximum(shares, SMALLEST))
     return float((labels * logarithms).sum(axis=1).mean())

@@ -1,9 +1,9 @@
 """The figure of one clip: labels and prediction over time, and what is missing where."""
 
-from functools import partial
+from itertools import pairwise
 
 import numpy as np
-from jaxtyping import Float64
+from jaxtyping import Bool, Float64, Int64
 from markupsafe import Markup
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -12,8 +12,8 @@ from matplotlib.ticker import MaxNLocator
 from features.timeline import extend_times
 from models.plots.svg import FAINT, NO_FACE, NO_SOUND, PREDICTED, TRUTH, UNLABELLED, svg
 from models.report.content import ClipCurves
-from models.report.downsampling import kept_rows, stretches
 
+BUCKETS = 300  # of a curve: about one per pixel, with two or three points each
 WIDTH_PX = 380
 WIDE_PX = 1000
 WIDE_FROM_S = 60.0  # the figure of a longer clip takes the width of the page
@@ -39,7 +39,7 @@ def timeline(curves: ClipCurves, name: str) -> Markup:
     """Valence and arousal of a clip over time; the figure's ids begin with `name`."""
     width = WIDE_PX if is_wide(curves) else WIDTH_PX
     label = f"Valence and arousal of the clip {curves.score.clip} over time"
-    return svg(name, label, width, HEIGHT_PX, partial(_draw, curves=curves, width=width))
+    return svg(name, label, width, HEIGHT_PX, _draw, curves, width)
 
 
 def _draw(figure: Figure, curves: ClipCurves, width: int) -> None:
@@ -94,3 +94,32 @@ def _shade(
     spans = [(start, stop - start) for start, stop in stretches(rows, curves.time_s)]
     if spans:
         axes.broken_barh(spans, span, facecolors=colour, linewidth=0)
+
+
+def kept_rows(values: Float64[np.ndarray, "T"], buckets: int = BUCKETS) -> Int64[np.ndarray, "K"]:
+    """Return the rows that suffice to draw a curve: the highest and the lowest of each bucket.
+
+    The first NaN of a bucket, which keeps a gap, and the first and last row are kept too. At
+    most `3 * buckets + 2` rows; all rows of a short curve.
+    """
+    n = len(values)
+    if n <= 2 * buckets:
+        return np.arange(n)
+    kept = {0, n - 1}
+    for start, stop in pairwise(np.linspace(0, n, buckets + 1).astype(int).tolist()):
+        part = values[start:stop]
+        missing = np.isnan(part)
+        if missing.any():
+            kept.add(start + int(missing.argmax()))
+        if not missing.all():
+            kept |= {start + int(np.nanargmin(part)), start + int(np.nanargmax(part))}
+    return np.array(sorted(kept))
+
+
+def stretches(
+    rows: Bool[np.ndarray, "T"], time_s: Float64[np.ndarray, "T"]
+) -> list[tuple[float, float]]:
+    """Return runs of true rows as half-open time spans; a row lasts until the next one."""
+    ends_s = extend_times(time_s, 1)
+    turns = np.flatnonzero(np.diff(rows.astype(np.int8), prepend=0, append=0))
+    return [(float(ends_s[a]), float(ends_s[b])) for a, b in turns.reshape(-1, 2)]

@@ -1,6 +1,8 @@
 """The folder of a run: its files, its config and the digests of its inputs."""
 
 import json
+import shlex
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -13,7 +15,9 @@ from features.canonical_json import JsonObject, canonical_sha256
 from features.config import Config
 from features.config_errors import describe, describe_yaml
 from features.errors import InputError, LaterVersion
+from features.system.devices import torch_device
 from features.system.files import check_writable, write_atomic, write_if_changed
+from features.system.provenance import provenance
 from features.timeline import MAX_LENGTH_MISMATCH, LengthMismatch
 from models.heads import AnyHeadConfig
 from models.training.config import EpochResult, TrainConfig
@@ -178,6 +182,23 @@ def delete_outputs(run: Path) -> None:
     """Delete the output files of an earlier head or ensemble."""
     for name in OUTPUT_FILES:
         (run / name).unlink(missing_ok=True)
+
+
+def start_run(config: RunConfig, inputs: Inputs, facts: JsonObject) -> None:
+    """Replace the files of an earlier model in the folder by the provenance and the config.
+
+    The provenance is written first, because it marks the folder as a run's.
+    """
+    config.run.mkdir(parents=True, exist_ok=True)
+    delete_outputs(config.run)
+    made_by = {
+        "inputs": inputs.model_dump(mode="json"),
+        "seed": config.train.seed,
+        "device": str(torch_device(config.train.device)),
+        "started_as": shlex.join(sys.orig_argv),
+    }
+    write_json(config.run / PROVENANCE, provenance() | made_by | facts)
+    write_config(config)
 
 
 def write_metrics(run: Path, epochs: Sequence[EpochResult]) -> None:

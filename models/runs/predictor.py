@@ -6,7 +6,7 @@ from pathlib import Path
 
 from features.system.files import sha256_of
 from models.data.packed import PackedFeatures
-from models.heads.windows import scoring_windows
+from models.heads.windows import head_windows
 from models.metrics.predict import Prediction, mean_prediction, predict
 from models.metrics.smoothing import smooth
 from models.runs.checkpoint import CheckpointMeta, load_head, read_meta
@@ -33,7 +33,7 @@ class TrainedHead:
         """
         head = load_head(self.run / HEAD_FILE, packed.device)
         size, stride = self.meta.window, self.meta.stride
-        windows = scoring_windows(packed, self.meta.head, size=size, stride=stride)
+        windows = head_windows(packed, self.meta.head, size=size, stride=stride)
         return predict(head, packed, windows, regions=regions and self.meta.loss.region_weight > 0)
 
     def caution(self, clip_ids: Iterable[str]) -> tuple[str, ...]:

@@ -137,7 +137,6 @@ def ablate(
 
 
 def _check_folder(run: Path) -> None:
-    """Raise `InputError` if the folder cannot hold an ablation."""
     check_writable(run, "run")
     if any((run / name).exists() for name in (HEAD_FILE, PROVENANCE, CONFIG)):
         raise InputError(

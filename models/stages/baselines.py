@@ -86,7 +86,6 @@ def score_baselines(
 
 
 def _check_output(output: Path) -> None:
-    """Raise `InputError` if the scores cannot be written there."""
     check_writable(output.parent, "output")
     if output.is_dir():
         raise InputError(f"output = {output} is a folder; give the name of a file, such as b.json")

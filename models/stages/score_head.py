@@ -121,7 +121,6 @@ def _clips_of(entry: dict[str, Any]) -> tuple[ClipScore, ...]:
 
 
 def _is_report_of(path: Path, key: str) -> bool:
-    """Whether the report shows the split with this key."""
     try:
         with path.open("rb") as file:
             return key.encode() in file.read(REPORT_HEAD_BYTES)
@@ -130,7 +129,6 @@ def _is_report_of(path: Path, key: str) -> bool:
 
 
 def _submission(predicted: PredictedSplit, sample: Sample | None) -> Submission:
-    """The submission in the rows of the sample, or with a row per frame."""
     spans, va = dict(predicted.packed.spans()), predicted.prediction.va
     if sample is None:
         return rows_of_frames(spans, va)

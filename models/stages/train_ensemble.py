@@ -1,9 +1,7 @@
 """The stage `train-ensemble`: a head per fold of subjects, and their out-of-fold score."""
 
 import re
-import shlex
 import shutil
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -17,7 +15,6 @@ from features.store.feature_store import absolute_path
 from features.system.devices import torch_device
 from features.system.files import sha256_of
 from features.system.parallel import map_in_processes, n_cores
-from features.system.provenance import provenance
 from features.timeline import MAX_LENGTH_MISMATCH, LengthMismatch
 from models.data.feature_sets import open_sets
 from models.data.packed import PackedFeatures
@@ -48,15 +45,13 @@ from models.runs.ensemble_record import (
 )
 from models.runs.folder import (
     HEAD_FILE,
-    PROVENANCE,
     Inputs,
     RunConfig,
     check_ensemble,
-    delete_outputs,
     link_manifest_root,
     run_key,
+    start_run,
     write_config,
-    write_json,
 )
 from models.runs.predictor import TrainedHead
 from models.runs.threads import limit_threads, share_cores
@@ -169,17 +164,10 @@ def _prepare_folder(
     run = config.run
     run.mkdir(parents=True, exist_ok=True)
     link_manifest_root(run, manifest.root)  # first: marks the folder as an ensemble's
-    delete_outputs(run)
+    start_run(config, inputs, {})
     for path in run.iterdir():
         if FOLD_FILES.fullmatch(path.name) and path.stem not in folds.clips:
             shutil.rmtree(path) if path.is_dir() else path.unlink()
-    made_by = {
-        "inputs": inputs.model_dump(mode="json"),
-        "seed": config.train.seed,
-        "device": str(torch_device(config.train.device)),
-        "started_as": shlex.join(sys.orig_argv),
-    }
-    write_json(run / PROVENANCE, provenance() | made_by)
     _write_inputs(config, manifest, folds)
 
 
@@ -211,7 +199,6 @@ def _train_members(
 def _score_out_of_fold(
     config: EnsembleConfig, folds: ClipGroups, packed: PackedFeatures, key: str
 ) -> EnsembleRecord:
-    """Score each member on the fold that it was not trained on."""
     packed = place_on_device(packed, torch_device(config.train.device), config.train.bank_mib)
     parts = [packed.select(folds.ids(name)) for name in folds.clips]
     predictions, members = [], []

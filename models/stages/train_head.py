@@ -1,7 +1,5 @@
 """The stage `train-head`: a head trained on the features in a store."""
 
-import shlex
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,7 +14,6 @@ from features.errors import InputError, LaterVersion
 from features.store.feature_store import absolute_path
 from features.system.devices import torch_device
 from features.system.memory import keep_freed_memory
-from features.system.provenance import provenance
 from features.timeline import MAX_LENGTH_MISMATCH, LengthMismatch
 from models.data.feature_sets import FeatureSets, Modality, records_digest
 from models.data.packed import PackedFeatures
@@ -37,14 +34,13 @@ from models.runs.folder import (
     HEAD_FILE,
     METRICS,
     PROMPTS,
-    PROVENANCE,
     Inputs,
     RunConfig,
     SetUsed,
     check_run,
-    delete_outputs,
     read_metrics,
     run_key,
+    start_run,
     write_config,
     write_json,
     write_metrics,
@@ -182,7 +178,6 @@ def build_head(
 def _build_prompts(
     prompts: AnyPrompts, *, sets: FeatureSets, clip_id: str, device: torch.device
 ) -> Prototypes:
-    """The prompts on the text encoder of the CLIP that made the visual features."""
     return prompts.build(load_text_tower(sets, clip_id, device), read_texts(prompts.texts))
 
 
@@ -215,23 +210,10 @@ def _write(
     result: Fit,
 ) -> None:
     """Write the run's folder; the head is written last, and commits it."""
-    run, sets = config.run, clips.sets
-    run.mkdir(parents=True, exist_ok=True)
-    delete_outputs(run)
-    made_by = {
-        "key": meta.key,
-        "inputs": inputs.model_dump(mode="json"),
-        "encoders": {
-            spec.kind: sets.encoder_config(spec, clips.ids("train")[0])
-            for spec in (sets.visual, sets.audio)
-        },
-        "seed": config.train.seed,
-        "device": str(torch_device(config.train.device)),
-        "started_as": shlex.join(sys.orig_argv),
-        "best_epoch": result.best.index,
-    }
-    write_json(run / PROVENANCE, provenance() | made_by)  # first: marks the folder as a run's
-    write_config(config)
+    run, sets, clip_id = config.run, clips.sets, clips.ids("train")[0]
+    encoders = {spec.kind: sets.encoder_config(spec, clip_id) for spec in (sets.visual, sets.audio)}
+    facts = {"key": meta.key, "encoders": encoders, "best_epoch": result.best.index}
+    start_run(config, inputs, facts)
     write_metrics(run, result.epochs)
     head.load_state_dict(result.state)
     if words := prompt_words(head, meta.grid):

@@ -1,40 +1,20 @@
-"""What is wrong with a submission: each rule of the challenge's form that it breaks."""
+"""Checks a submission against the rules of the challenge's format."""
 
-import re
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import isfinite
 from pathlib import Path
-from typing import Literal, get_args
 
-from models.submission.format import HEADER, Sample, bytes_of, list_names
+from features.errors import list_names
+from models.submission.format import HEADER, Sample, bytes_of
 
-Rule = Literal[
-    "encoding",
-    "empty",
-    "byte order mark",
-    "line ends",
-    "header",
-    "columns",
-    "number",
-    "finite",
-    "range",
-    "count",
-    "missing",
-    "unexpected",
-    "duplicate",
-    "order",
-    "constant",
-]
-EXAMPLES = 3  # of what breaks a rule; the rest is counted
+EXAMPLES = 3  # of the places where a rule is broken; the others are counted
 SHOWN = 60  # characters of a value
 COLUMNS = HEADER.split(",")
-NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
-NOT_FINITE = re.compile(r"[+-]?(?:nan|inf|infinity)", re.IGNORECASE)
 BYTE_ORDER_MARK = "\ufeff"
 
-SAYS: dict[Rule, tuple[str, str]] = {
+SAYS: dict[str, tuple[str, str]] = {
     "encoding": ("the file must be text in UTF-8", "save it as plain text in UTF-8"),
     "empty": ("the file must hold a header and rows", "write it again"),
     "byte order mark": (
@@ -69,17 +49,19 @@ SAYS: dict[Rule, tuple[str, str]] = {
         "its CCC is 0: is it a placeholder, or has the head learnt nothing?",
     ),
 }
+"""Each rule, in the order of the report: what it says, and what to do."""
 
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One rule that a submission breaks, with the first places where it does."""
+    """A rule that a submission breaks, with the first places where it does."""
 
-    rule: Rule
+    rule: str
+    """A key of `SAYS`."""
     examples: tuple[str, ...]
-    """At most `EXAMPLES`: line, value."""
+    """Line and value, of at most `EXAMPLES` places."""
     n: int
-    """How many places there are."""
+    """Number of places."""
 
     def __post_init__(self) -> None:
         if not 1 <= len(self.examples) <= min(self.n, EXAMPLES):
@@ -93,9 +75,9 @@ class Problem:
 
 
 def check(path: Path, sample: Sample) -> tuple[Problem, ...]:
-    """Every rule that the file breaks against the sample, none where it can be sent.
+    """Return every rule that the file breaks; none if it can be submitted.
 
-    Where the file is no text at all, that alone. `InputError` where it cannot be read.
+    A file that is not text breaks this rule only. Raises `InputError` if it cannot be read.
     """
     data = bytes_of(path, "the file to be sent")
     try:
@@ -125,25 +107,23 @@ def check(path: Path, sample: Sample) -> tuple[Problem, ...]:
 
 @dataclass(frozen=True, slots=True)
 class _Problems:
-    """What was found until now, by rule."""
+    examples: dict[str, list[str]]
+    n: Counter[str]
 
-    examples: dict[Rule, list[str]]
-    n: Counter[Rule]
-
-    def add(self, rule: Rule, example: str, n: int = 1) -> None:
-        """One place more that breaks a rule, or `n` of which this is the first."""
+    def add(self, rule: str, example: str, n: int = 1) -> None:
+        """Add a place that breaks a rule, or `n` places of which this is the first."""
         self.n[rule] += n
         if len(self.examples[rule]) < EXAMPLES:
             self.examples[rule].append(example)
 
     def problems(self) -> tuple[Problem, ...]:
-        """In the order of the rules."""
-        broken = [rule for rule in get_args(Rule) if self.n[rule]]
+        """Return the problems in the order of the rules."""
+        broken = [rule for rule in SAYS if self.n[rule]]
         return tuple(Problem(rule, tuple(self.examples[rule]), self.n[rule]) for rule in broken)
 
 
 def _check_header(line: str, sample: Sample, found: _Problems) -> int:
-    """The index of the first row: 0 where one stands in the header's place."""
+    """The index of the first row, which is 0 if the header is missing."""
     if line == HEADER:
         return 1
     lacking = line.partition(",")[0] in set(sample.locations)
@@ -152,10 +132,7 @@ def _check_header(line: str, sample: Sample, found: _Problems) -> int:
 
 
 def _check_rows(lines: Sequence[str], first: int, found: _Problems) -> tuple[dict[str, int], int]:
-    """The line in which each location first stands, and the number of rows; blank lines are none.
-
-    Along the way each row is checked by itself, and each column as a whole.
-    """
+    """Check rows and columns; returns the first line of each location, and the number of rows."""
     line_of: dict[str, int] = {}
     values: dict[str, list[float]] = {name: [] for name in COLUMNS[1:]}
     n_rows = 0
@@ -181,36 +158,33 @@ def _check_rows(lines: Sequence[str], first: int, found: _Problems) -> tuple[dic
     return line_of, n_rows
 
 
-def _value(cell: str) -> tuple[float | None, Rule | None]:
-    """The number in a cell if it is a finite one, and the rule that the cell breaks if any.
-
-    Blanks around a number are accepted, as readers of CSV do.
-    """
-    bare = cell.strip()
-    if NUMBER.fullmatch(bare):
-        value = float(bare)
-        if -1 <= value <= 1:
-            return value, None
-        return (value, "range") if isfinite(value) else (None, "finite")  # 1e999 is infinite
-    return None, "finite" if NOT_FINITE.fullmatch(bare) else "number"
+def _value(cell: str) -> tuple[float | None, str | None]:
+    """The finite number in a cell, and the rule that the cell breaks; blanks are accepted."""
+    try:
+        value = float(cell)
+    except ValueError:
+        return None, "number"
+    if not cell.isascii() or "_" in cell:  # Python reads these, other readers of CSV may not
+        return None, "number"
+    if not isfinite(value):  # 1e999 is infinite
+        return None, "finite"
+    return value, None if -1 <= value <= 1 else "range"
 
 
 def _compare(line_of: dict[str, int], sample: Sample, found: _Problems) -> None:
-    """Find what lacks, what is too much, and what stands elsewhere."""
+    """Find locations that are missing, unexpected or out of order."""
     lacking = [row for row, location in enumerate(sample.locations) if location not in line_of]
     if lacking:
         per_clip = Counter(sample.clips[sample.clip_of[row]] for row in lacking)
         counts = list_names([f"{clip}: {n}" for clip, n in per_clip.items()])
         first = f"{sample.locations[lacking[0]]!r}, row {lacking[0] + 1} of the sample"
         found.add("missing", f"{first} ({counts})", len(lacking))
-    wanted = [location for location in sample.locations if location in line_of]
-    known = set(wanted)
-    there = []
+    known = set(sample.locations)
     for location, number in line_of.items():
-        if location in known:
-            there.append(location)
-        else:
+        if location not in known:
             found.add("unexpected", f"line {number}: {location[:SHOWN]!r}")
-    for location, expected in zip(there, wanted, strict=True):
+    present = (location for location in line_of if location in known)
+    in_order = (location for location in sample.locations if location in line_of)
+    for location, expected in zip(present, in_order, strict=True):
         if location != expected:
             found.add("order", f"line {line_of[location]}: {location!r}, not {expected!r}")

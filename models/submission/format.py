@@ -9,13 +9,12 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Bool, Float64, Int64
 
-from features.errors import InputError, VaflowError
+from features.errors import InputError, VaflowError, list_names
 from features.timeline import MAX_LENGTH_MISMATCH
 
 HEADER = "image_location,valence,arousal"
 LOCATION = re.compile(r"([^/,]+)/([0-9]{1,9})\.jpg", re.IGNORECASE)  # clip and frame, from 1
 DECIMALS = 6  # of a value that is written
-NAMED_AT_MOST = 5  # clips that a message lists before it only counts
 NOT_COMPARED = (
     "submission.txt has a row per frame, in the manifest's order; it was not compared with the "
     "challenge's rows: give its sample file with sample=FILE"
@@ -24,16 +23,16 @@ NOT_COMPARED = (
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """The rows that the challenge wants, in its order."""
+    """The rows that the challenge asks for, in its order."""
 
     locations: tuple[str, ...]
-    """As they are written: `<clip>/00001.jpg`."""
+    """In the form `<clip>/00001.jpg`."""
     clips: tuple[str, ...]
-    """Each clip once, in the order of its first row."""
+    """Each clip once, in the order of the first rows."""
     clip_of: Int64[np.ndarray, "N"]
     """Index into `clips`."""
     frame: Int64[np.ndarray, "N"]
-    """From 1."""
+    """Counted from 1."""
 
     def __post_init__(self) -> None:
         if not len(self.locations) == len(self.clip_of) == len(self.frame) > 0:
@@ -42,20 +41,20 @@ class Sample:
             raise ValueError("a location stands twice")
 
     def digest(self) -> str:
-        """sha256 of rows and order, blind to placeholder values and line ends."""
+        """Return the sha256 of the rows in order, without placeholder values and line ends."""
         return hashlib.sha256("\n".join(self.locations).encode()).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)
 class Submission:
-    """The text of a submission, and what its reader should know."""
+    """The text of a submission, and notes on it."""
 
     text: str
     notes: tuple[str, ...]
 
 
 def bytes_of(path: Path, what: str) -> bytes:
-    """What is in a file; `InputError` where it cannot be read, `what` says which it was to be."""
+    """Return the bytes of a file; raises `InputError` that asks for `what` if it cannot be read."""
     try:
         return path.read_bytes()
     except OSError as error:
@@ -63,10 +62,11 @@ def bytes_of(path: Path, what: str) -> bytes:
 
 
 def read_sample(path: Path) -> Sample:
-    """The rows of a sample file; `InputError` names the first line that breaks the format.
+    """Return the rows of a sample file; values after a location are placeholders.
 
-    Whatever stands behind a location is a placeholder. A byte order mark, CRLF and blank lines
-    are accepted here, for the file is not ours; `check` does not accept them in a submission.
+    A byte order mark, CRLF and blank lines are accepted, because the challenge made the file;
+    `check` does not accept them in a submission. Raises `InputError` that names the first line
+    that breaks the format.
     """
     try:
         text = bytes_of(path, "the challenge's sample file").decode("utf-8-sig")
@@ -116,11 +116,11 @@ def rows_of_sample(
     va: Float64[np.ndarray, "P 2"],
     max_length_mismatch: int = MAX_LENGTH_MISMATCH,
 ) -> Submission:
-    """The submission with exactly the sample's rows in its order; `va[spans[clip]]` is a clip's.
+    """Return the submission with the sample's rows in its order; a clip has `va[spans[clip]]`.
 
-    As label rows do, sample rows beyond a clip's last frame hold its prediction, and frames
-    without a row go. `InputError` where a clip has no prediction, or where its last row is more
-    than `max_length_mismatch` away from its last frame.
+    Sample rows beyond a clip's last frame repeat its prediction, and frames without a row are left
+    out. Raises `InputError` if a clip has no prediction, or if its last row is more than
+    `max_length_mismatch` frames from its last frame.
     """
     if lacking := [clip for clip in sample.clips if clip not in spans]:
         raise InputError(
@@ -151,7 +151,7 @@ def rows_of_sample(
 
 
 def rows_of_frames(spans: Mapping[str, slice], va: Float64[np.ndarray, "P 2"]) -> Submission:
-    """The submission with a row per frame, in the order of `spans`; compared with no sample."""
+    """Return the submission with a row per frame in the order of `spans`, without a sample."""
     _refuse_unless_finite(spans, va)
     locations = [
         f"{clip}/{frame:05d}.jpg"
@@ -163,18 +163,12 @@ def rows_of_frames(spans: Mapping[str, slice], va: Float64[np.ndarray, "P 2"]) -
 
 
 def count(items: Sequence[object], what: str) -> str:
-    """How many there are, in words: `1 clip`, `2 clips`."""
+    """Return the number with a noun: `1 clip`, `2 clips`."""
     return f"{len(items)} {what}" + ("s" if len(items) != 1 else "")
 
 
-def list_names(items: Sequence[str]) -> str:
-    """The first few, and how many more there are."""
-    more = len(items) - NAMED_AT_MOST
-    return ", ".join(items[:NAMED_AT_MOST]) + (f" and {more} more" if more > 0 else "")
-
-
 def _refuse_unless_finite(spans: Mapping[str, slice], va: Float64[np.ndarray, "P 2"]) -> None:
-    """Raise where a prediction is no number: clamping lets it through."""
+    """Raise `VaflowError` if a prediction is not finite, which clamping does not change."""
     spoiled = [clip for clip, span in spans.items() if not np.isfinite(va[span]).all()]
     if spoiled:
         raise VaflowError(
@@ -184,7 +178,6 @@ def _refuse_unless_finite(spans: Mapping[str, slice], va: Float64[np.ndarray, "P
 
 
 def _text(locations: Sequence[str], va: Float64[np.ndarray, "N 2"]) -> str:
-    """Header and rows."""
     rows = [
         f"{location},{valence:.{DECIMALS}f},{arousal:.{DECIMALS}f}\n"
         for location, (valence, arousal) in zip(locations, va.tolist(), strict=True)
@@ -198,7 +191,7 @@ def _notes(
     n_frames: Int64[np.ndarray, "C"],
     held: Bool[np.ndarray, "N"],
 ) -> tuple[str, ...]:
-    """What was held, and what was left out."""
+    """Notes on repeated predictions, and on frames and clips that are left out."""
     n_clips = len(sample.clips)
     n_held = np.bincount(sample.clip_of[held], minlength=n_clips)
     n_left = n_frames - np.bincount(sample.clip_of[~held], minlength=n_clips)

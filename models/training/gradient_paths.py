@@ -36,7 +36,6 @@ def check_gradient_paths(head: Head, batch: Batch) -> None:
 
 
 def _with_gradient(head: Head, loss: Float[Tensor, ""]) -> set[str]:
-    """Names of the parameters with a gradient of the loss that is not zero."""
     if not loss.requires_grad:
         return set()
     names, parameters = zip(*head.named_parameters(), strict=True)

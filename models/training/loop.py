@@ -15,16 +15,16 @@ from models.data.batch import Batch, Targets
 from models.data.batches import shuffled_batches
 from models.data.mixup import mixup
 from models.data.packed import PackedFeatures
+from models.data.windows import Windows
 from models.heads.base import Head
 from models.heads.config import HeadConfig
-from models.heads.windows import scoring_windows
+from models.heads.windows import head_windows
 from models.metrics.ccc import VaConcordance
 from models.metrics.predict import concordance, predict
 from models.regions.grid import NINE, Grid
 from models.training.config import EpochResult, TrainConfig
 from models.training.gradient_paths import check_gradient_paths
 from models.training.losses import head_loss
-from models.training.windows import training_windows
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +52,7 @@ def fit(
     Raises `VaflowError` if the loss is not finite.
     """
     windows = training_windows(train, head_config, config)
-    val_windows = scoring_windows(val, head_config, size=config.window, stride=config.stride)
+    val_windows = head_windows(val, head_config, size=config.window, stride=config.stride)
     optimizer = adam_w(head, config)
     n_steps = math.ceil(len(windows) / config.batch_size)
     schedule = torch.optim.lr_scheduler.LambdaLR(
@@ -83,6 +83,12 @@ def fit(
             break
     assert best is not None  # there is an epoch
     return Fit(tuple(epochs), best, state)
+
+
+def training_windows(packed: PackedFeatures, head: HeadConfig, config: TrainConfig) -> Windows:
+    """Return the windows of one epoch."""
+    strides = {"stride": config.stride, "causal_stride": config.causal_stride}
+    return head_windows(packed, head, size=config.window, **strides)
 
 
 def adam_w(head: Head, config: TrainConfig) -> torch.optim.AdamW:
@@ -147,7 +153,6 @@ def rate(step: int, *, n_steps: int, warmup: float) -> float:
 
 
 def _scored(index: int, loss: float, config: TrainConfig, score: VaConcordance) -> EpochResult:
-    """The result of an epoch; raises `VaflowError` if the loss is not finite."""
     if not math.isfinite(loss):
         raise VaflowError(
             f"the training loss is {loss} in epoch {index + 1}: the training diverged; lower "

@@ -10,13 +10,12 @@ from models.data.packed import PackedFeatures
 from models.data.statistics import Statistics, statistics
 from models.heads.base import HeadInputs
 from models.heads.dspl import DsplConfig, ReleasedConfig
-from models.heads.windows import scoring_windows
+from models.heads.windows import head_windows
 from models.metrics.predict import predict
 from models.regions.prompts import FixedPrompts
 from models.regions.prototypes import FixedPrototypes
 from models.training.config import TrainConfig
-from models.training.loop import check_head, fit
-from models.training.windows import training_windows
+from models.training.loop import check_head, fit, training_windows
 
 pytestmark = [
     pytest.mark.slow,
@@ -111,7 +110,7 @@ def test_a_head_learns_on_a_gpu_what_it_learns_on_a_cpu(temporal, bank):
         head = built(config, bank).to(device)
         check_head(head, config, placed, train)
         scores[name] = fit(head, config, placed, placed, train).best.ccc_mean
-        windows = scoring_windows(placed, config, size=60, stride=40)
+        windows = head_windows(placed, config, size=60, stride=40)
         assert np.isfinite(predict(head, placed, windows).va).all()
     assert scores["cuda"] == pytest.approx(scores["cpu"], abs=0.05)
     assert scores["cuda"] > 0.8

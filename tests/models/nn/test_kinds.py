@@ -5,7 +5,7 @@ from jaxtyping import TypeCheckError
 from pydantic import ValidationError
 
 from models.heads.dspl import DsplConfig
-from models.nn.stream_fusion import StreamFusion
+from models.nn.fusion import StreamFusion
 from models.nn.tcn import ResidualBlock
 from models.nn.temporal import temporal_branch
 from models.nn.transformer import TemporalTransformer

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from models.nn.stream_fusion import StreamFusion, nearest_audio_rows
+from models.nn.fusion import StreamFusion, nearest_audio_rows
 
 WIDTH = 8
 

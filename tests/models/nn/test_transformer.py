@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from models.nn.transformer import RotaryPositions, TemporalTransformer
+from models.nn.transformer import TemporalTransformer, rotate
 from tests.helpers.numpy_reference import (
     attend,
     feed_forward,
@@ -98,9 +98,8 @@ def test_every_row_is_read_in_the_light_of_every_other(place):
 
 def test_a_rotary_product_depends_on_the_distance_of_its_rows_alone():
     torch.manual_seed(0)
-    turn = RotaryPositions(6)
     query, key = torch.randn(6), torch.randn(6)
-    products = turn(query.expand(1, 1, 20, 6))[0, 0] @ turn(key.expand(1, 1, 20, 6))[0, 0].T
+    products = rotate(query.expand(1, 1, 20, 6))[0, 0] @ rotate(key.expand(1, 1, 20, 6))[0, 0].T
     for apart in range(-19, 20):
         same = products.diagonal(apart)
         torch.testing.assert_close(same, same[:1].expand_as(same), rtol=0, atol=1e-5)
@@ -109,15 +108,15 @@ def test_a_rotary_product_depends_on_the_distance_of_its_rows_alone():
 
 def test_a_rotary_turn_keeps_the_first_row_and_every_length():
     x = torch.randn(2, 3, 300, 8)
-    turned = RotaryPositions(8)(x)
+    turned = rotate(x)
     torch.testing.assert_close(turned[:, :, 0], x[:, :, 0], rtol=0, atol=0)
     torch.testing.assert_close(turned.norm(dim=-1), x.norm(dim=-1))
 
 
 def test_rotary_angles_stay_exact_under_half_precision():
     x = torch.ones(1, 1, 300, 2)
-    exact = RotaryPositions(2)(x)[0, 0, 299]
-    half = RotaryPositions(2)(x.bfloat16())[0, 0, 299]
+    exact = rotate(x)[0, 0, 299]
+    half = rotate(x.bfloat16())[0, 0, 299]
     assert half.dtype == torch.bfloat16
     torch.testing.assert_close(half.float(), exact, rtol=0, atol=0.02)  # 299 -> 300: off by 0.8
 

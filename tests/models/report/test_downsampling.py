@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from models.report.downsampling import kept_rows, stretches
+from models.report.timeline import kept_rows, stretches
 
 COURSES = arrays(
     np.float64,

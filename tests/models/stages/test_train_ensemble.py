@@ -366,7 +366,7 @@ def test_killed_before_the_first_member_the_folder_is_still_its_own(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(ensemble, "provenance", killed)
+        patch.setattr("models.runs.folder.provenance", killed)
         with pytest.raises(KeyboardInterrupt):
             train(planted, tmp_path / "run")
     (tmp_path / "run" / PROVENANCE).write_text("{}")  # or a moment later

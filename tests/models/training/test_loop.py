@@ -17,9 +17,8 @@ from models.regions.prompts import CoopCscPrompts, FixedPrompts
 from models.regions.text_tower import TextTower
 from models.regions.texts_file import read_texts
 from models.training.config import TrainConfig
-from models.training.loop import adam_w, check_head, fit, step
+from models.training.loop import adam_w, check_head, fit, step, training_windows
 from models.training.loss_config import LossConfig
-from models.training.windows import training_windows
 from tests.helpers.synthetic import WIDTH_AUDIO, WIDTH_VISUAL, tiny_model
 
 pytestmark = pytest.mark.slow
