@@ -99,11 +99,10 @@ def _table_row(
 ) -> TableRow:
     if not variant.va:
         return TableRow(variant.group, variant.row, 0, *[None] * (len(COLUMNS) - 3))
-    each = [concordance(_prediction(va), val) for va in variant.va]
-    scores = np.array([[sums.valence.ccc(), sums.arousal.ccc()] for sums in each])  # (S, 2)
+    scores = np.array([concordance(_prediction(va), val).ccc()[:2] for va in variant.va])  # (S, 2)
     over_seeds = interval_over_seeds(scores.mean(axis=1).tolist())
     averaged = np.mean(variant.va, axis=0)
-    subjects, whole = by_subject(averaged), concordance(_prediction(averaged), val)
+    subjects = by_subject(averaged)
     intervals = score_intervals(subjects)
     difference = paired_difference(subjects, default) if default else None
     return TableRow(
@@ -115,7 +114,7 @@ def _table_row(
         float(scores.mean()),
         over_seeds and over_seeds.low,
         over_seeds and over_seeds.high,
-        (whole.valence.ccc() + whole.arousal.ccc()) / 2,
+        concordance(_prediction(averaged), val).ccc()[2],
         intervals and intervals.mean.low,
         intervals and intervals.mean.high,
         difference and difference.mean.value,

@@ -61,11 +61,11 @@ def load_packed(
         log.warning("%s: the features are packed in memory, each time again", error)
         return pack_in_memory(_clips(sets, labels, max_length_mismatch, sources))
     assert packed is not None  # just packed
+    features, n_frames = packed
     for clip_id, item in labels.items():
-        n_frames = packed.n_frames[clip_id]
-        n_rows = len(item.va) if item else n_frames
-        check_clip_length(clip_id, n_rows, n_frames, max_length_mismatch)
-    return packed.features.select(tuple(labels))
+        n_rows = len(item.va) if item else n_frames[clip_id]
+        check_clip_length(clip_id, n_rows, n_frames[clip_id], max_length_mismatch)
+    return features.select(tuple(labels))
 
 
 def _find(folder: Path, sources: Mapping[str, str]) -> PackedFile | None:

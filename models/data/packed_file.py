@@ -19,7 +19,6 @@ import shutil
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
@@ -47,13 +46,8 @@ NO_RESERVE = getattr(mmap, "MAP_NORESERVE", 0x4000)  # value on Linux; Python de
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class PackedFile:
-    """An opened folder."""
-
-    features: PackedFeatures
-    n_frames: dict[str, int]
-    """Frames of each clip, before padding and trimming."""
+PackedFile = tuple[PackedFeatures, dict[str, int]]
+"""The features, and the frames of each clip before padding and trimming."""
 
 
 def pack(
@@ -174,7 +168,7 @@ def _open_arrays(folder: Path, fields: JsonObject) -> PackedFile:
         if arrays[name].dtype != DTYPES[name] or len(arrays[name]) != sum(fields["n_rows"]):
             raise ValueError(f"{path.name} has another format")
     features = _packed_from(fields["clips"], fields["n_rows"], arrays)
-    return PackedFile(features, dict(zip(fields["clips"], fields["n_frames"], strict=True)))
+    return features, dict(zip(fields["clips"], fields["n_frames"], strict=True))
 
 
 def map_npy(path: Path) -> np.ndarray:

@@ -1,7 +1,7 @@
 """The configs of heads: what a network is made of. Imports no torch, so that configs load fast."""
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -23,6 +23,9 @@ class HeadConfig(BaseModel, ABC):
         frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True
     )
 
+    allow_ineffective_region_loss: ClassVar[bool] = False
+    """Whether the head may be trained with a region loss that changes neither V nor A."""
+
     windows: Literal["dense", "causal"] = "dense"
     """Predict every row of a window, or the last row of the ten seconds before it."""
     prompts: AnyPrompts = CoopPrompts()
@@ -42,11 +45,6 @@ class HeadConfig(BaseModel, ABC):
     def has_region_logits(self) -> bool:
         """Whether a region loss can be computed with this head."""
         return True
-
-    @property
-    def allow_ineffective_region_loss(self) -> bool:
-        """Whether the head may be trained with a region loss that changes neither V nor A."""
-        return False
 
     @abstractmethod
     def build(self, inputs: "HeadInputs") -> "Head":
@@ -92,7 +90,7 @@ class DsplOptions(HeadConfig, ABC):
     """Function applied to V and A; scoring clips to [-1, 1] in any case."""
 
     @model_validator(mode="after")
-    def _check_width(self) -> "DsplOptions":
+    def _check_options(self) -> "DsplOptions":
         if self.width % self.n_heads or self.width % 2:
             raise ValueError(
                 f"width ({self.width}) must be even and a multiple of n_heads ({self.n_heads})"
@@ -103,10 +101,6 @@ class DsplOptions(HeadConfig, ABC):
                 f"rotary positions need heads of even width, and {self.width} / {self.n_heads} "
                 f"is {head_width}: change width or n_heads, or set positions to learned"
             )
-        return self
-
-    @model_validator(mode="after")
-    def _check_modalities(self) -> "DsplOptions":
         if self.fusion == "audio" and self.region_on == "temporal":
             raise ValueError(
                 "region_on 'temporal' is the visual stream, and fusion 'audio' has none: "

@@ -23,6 +23,7 @@ class ReleasedConfig(DsplOptions):
     """
 
     kind: Literal["released"] = "released"
+    allow_ineffective_region_loss = True  # it is kept as it was released
     windows: Literal["dense", "causal"] = "causal"
     """Predict the last row of the ten seconds before it."""
     inputs: Literal["standardised", "raw"] = "raw"
@@ -39,8 +40,3 @@ class ReleasedConfig(DsplOptions):
     """Fixed scale of the cosines."""
     prompts: AnyPrompts = FixedPrompts()
     """The texts that describe the regions."""
-
-    @property
-    def allow_ineffective_region_loss(self) -> bool:
-        """True: the region loss is kept as it was released."""
-        return True

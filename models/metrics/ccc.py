@@ -117,3 +117,8 @@ class VaConcordance:
 
     def __add__(self, other: "VaConcordance") -> "VaConcordance":
         return VaConcordance(self.valence + other.valence, self.arousal + other.arousal)
+
+    def ccc(self) -> tuple[float, float, float]:
+        """Return the CCC of valence and of arousal, and their mean; raises as `Concordance.ccc`."""
+        valence, arousal = self.valence.ccc(), self.arousal.ccc()
+        return valence, arousal, (valence + arousal) / 2

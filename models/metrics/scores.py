@@ -52,13 +52,13 @@ def split_score(
     sums = concordance(prediction, packed)
     if not sums.valence.n:
         return None
-    valence, arousal = sums.valence.ccc(), sums.arousal.ccc()
+    valence, arousal, mean = sums.ccc()
     subjects = list(sums_by_subject(prediction, packed, subject_by_clip).values())
     found = score_intervals(subjects)
     return SplitScore(
         ccc_valence=valence,
         ccc_arousal=arousal,
-        ccc_mean=(valence + arousal) / 2,
+        ccc_mean=mean,
         n_frames=sums.valence.n,
         n_clips=sum(bool(packed.va_valid[span].any()) for _, span in packed.spans()),
         n_interpolated=int(prediction.interpolated.sum()),
@@ -88,10 +88,6 @@ def clip_scores(prediction: Prediction, packed: PackedFeatures) -> Iterator[Clip
     for clip_id, span in packed.spans():
         sums = concordance(prediction, packed, span)
         n = sums.valence.n
-        yield ClipScore(
-            clip_id,
-            n,
-            int(prediction.interpolated[span].sum()),
-            sums.valence.ccc() if n else None,
-            sums.arousal.ccc() if n else None,
-        )
+        valence, arousal, _ = sums.ccc() if n else (None, None, None)
+        n_interpolated = int(prediction.interpolated[span].sum())
+        yield ClipScore(clip_id, n, n_interpolated, valence, arousal)

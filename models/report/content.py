@@ -1,6 +1,6 @@
 """The content of a report: the numbers and curves of a split, before anything is drawn."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -100,7 +100,19 @@ def content_of(
             "compare its predictions with; give a split with labels"
         )
     sums = concordance(prediction, packed)
-    annotated = packed.va_valid.cpu().numpy()
+    annotated, labels = packed.va_valid.cpu().numpy(), packed.va.cpu().numpy()
+    truth = np.where(annotated[:, None], labels, np.nan)
+    valid = packed.visual_valid.cpu().numpy(), packed.audio_valid.cpu().numpy()
+    curves = [
+        ClipCurves(
+            score_of_clip,
+            packed.time_s[rows],
+            truth[rows],
+            prediction.va[rows],
+            *(each[rows] for each in valid),
+        )
+        for score_of_clip, (_, rows) in zip(clips, packed.spans(), strict=True)
+    ]
     provenance = read_json(source.run / PROVENANCE, "delete it to do without, or train again")
     return Content(
         run=source.run.resolve().name,
@@ -111,33 +123,17 @@ def content_of(
         epochs=_read_epochs(source),
         no_epochs=ENSEMBLE_EPOCHS if isinstance(source.predictor, TrainedEnsemble) else LOST_EPOCHS,
         caution=source.caution,
-        truth=packed.va.cpu().numpy()[annotated],
+        truth=labels[annotated],
         predicted=prediction.va[annotated],
         grid=meta.grid,
         prompts=read_prompt_words(source.run / PROMPTS) if meta.loss.region_weight else None,
         regions=regions_of(split),
-        curves=tuple(sorted(_clip_curves(split, clips), key=lambda curves: curves.sort_key)),
+        curves=tuple(sorted(curves, key=lambda each: each.sort_key)),
         config=(source.run / CONFIG).read_text(encoding="utf-8"),
         commands=commands_of(source),
         started_as=provenance.get("started_as"),
         facts=tuple(facts_of(provenance)),
     )
-
-
-def _clip_curves(split: PredictedSplit, clips: Sequence[ClipScore]) -> Iterator[ClipCurves]:
-    packed, prediction = split.packed, split.prediction
-    annotated = packed.va_valid.cpu().numpy()
-    truth = np.where(annotated[:, None], packed.va.cpu().numpy(), np.nan)
-    visual_valid, audio_valid = packed.visual_valid.cpu().numpy(), packed.audio_valid.cpu().numpy()
-    for score, (_, rows) in zip(clips, packed.spans(), strict=True):
-        yield ClipCurves(
-            score,
-            packed.time_s[rows],
-            truth[rows],
-            prediction.va[rows],
-            visual_valid[rows],
-            audio_valid[rows],
-        )
 
 
 def _read_epochs(source: RunSplit) -> tuple[EpochResult, ...]:

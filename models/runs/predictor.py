@@ -36,10 +36,6 @@ class TrainedHead:
         windows = head_windows(packed, self.meta.head, size=size, stride=stride)
         return predict(head, packed, windows, regions=regions and self.meta.loss.region_weight > 0)
 
-    def caution(self, clip_ids: Iterable[str]) -> tuple[str, ...]:
-        """Return no notes, because the split name shows whether the head was trained on it."""
-        return ()
-
 
 @dataclass(frozen=True, slots=True)
 class TrainedEnsemble:

@@ -21,7 +21,7 @@ from models.data.splits import (
 )
 from models.metrics.predict import Prediction
 from models.runs.folder import CONFIG
-from models.runs.predictor import TrainedModel, open_model
+from models.runs.predictor import TrainedHead, TrainedModel, open_model
 from models.runs.threads import limit_threads
 
 
@@ -46,6 +46,8 @@ class RunSplit:
     @property
     def caution(self) -> tuple[str, ...]:
         """Notes on what limits the score of this split."""
+        if isinstance(self.predictor, TrainedHead):  # trained on the split named train
+            return ()
         return self.predictor.caution(self.clips.ids(self.name))
 
     def key(self) -> str:

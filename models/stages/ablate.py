@@ -84,7 +84,12 @@ def ablate(
     `ablation.html`. Raises as `train_head` does, and `InputError` if a variant is not a valid head.
     """
     cases = ablation_cases(read_plan(variants), head, train)
-    _check_folder(run)
+    check_writable(run, "run")
+    if any((run / name).exists() for name in (HEAD_FILE, PROVENANCE, CONFIG)):
+        raise InputError(
+            f"run = {run} is the folder of a trained head; an ablation has many of them: give it "
+            "a folder of its own"
+        )
     splits = load_splits(manifest, store, visual, audio, max_length_mismatch)
     if not splits.val.va_valid.any():
         raise InputError("no row of the val split is annotated: there is nothing to compare by")
@@ -134,15 +139,6 @@ def ablate(
     write_atomic(run / MARKDOWN, as_markdown(lines).encode())
     write_atomic(run / PAGE, page(lines, splits.val, splits.subject_by_clip).encode())
     return ablation
-
-
-def _check_folder(run: Path) -> None:
-    check_writable(run, "run")
-    if any((run / name).exists() for name in (HEAD_FILE, PROVENANCE, CONFIG)):
-        raise InputError(
-            f"run = {run} is the folder of a trained head; an ablation has many of them: give it "
-            "a folder of its own"
-        )
 
 
 def run_trial(config: RunConfig) -> TrialResult:

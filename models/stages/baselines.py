@@ -16,7 +16,7 @@ from models.baselines.mlp import MlpConfig
 from models.baselines.predict import predict_baseline
 from models.baselines.ridge import RidgeConfig
 from models.baselines.ridge_window import RidgeWindowConfig
-from models.data.train_val import Splits, load_splits
+from models.data.train_val import load_splits
 from models.metrics.scores import SplitScore, split_score
 from models.runs.folder import write_json
 
@@ -66,7 +66,11 @@ def score_baselines(
     Raises as `train_head` does.
     """
     if output:
-        _check_output(output)
+        check_writable(output.parent, "output")
+        if output.is_dir():
+            raise InputError(
+                f"output = {output} is a folder; give the name of a file, such as b.json"
+            )
     splits = load_splits(manifest, store, visual, audio, max_length_mismatch)
     if not splits.val.va_valid.any():
         raise InputError("no row of the val split is annotated: there is nothing to score on")
@@ -78,26 +82,11 @@ def score_baselines(
         score = split_score(prediction, splits.val, splits.subject_by_clip)
         assert score is not None  # a row is annotated
         scores.append(BaselineScore(baseline, score))
-    result = BaselineScores(tuple(scores), splits.notes, output)
     if output:
-        output.parent.mkdir(parents=True, exist_ok=True)
-        write_json(output, _as_json(result, splits))
-    return result
-
-
-def _check_output(output: Path) -> None:
-    check_writable(output.parent, "output")
-    if output.is_dir():
-        raise InputError(f"output = {output} is a folder; give the name of a file, such as b.json")
-
-
-def _as_json(result: BaselineScores, splits: Splits) -> dict[str, object]:
-    """Return the file's content, without paths and times: equal input gives an equal file."""
-    return {
-        "visual": splits.visual,
-        "audio": splits.audio,
-        "val": [
+        val = [
             {"baseline": each.baseline.model_dump(mode="json"), **asdict(each.score)}
-            for each in result.scores
-        ],
-    }
+            for each in scores
+        ]
+        output.parent.mkdir(parents=True, exist_ok=True)  # no paths or times: equal files
+        write_json(output, {"visual": splits.visual, "audio": splits.audio, "val": val})
+    return BaselineScores(tuple(scores), splits.notes, output)

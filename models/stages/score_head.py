@@ -22,7 +22,7 @@ from models.runs.folder import (
     write_json,
 )
 from models.runs.run_split import PredictedSplit, open_split, read_split
-from models.submission.format import Sample, Submission, read_sample, rows_of_frames, rows_of_sample
+from models.submission.format import Submission, read_sample, rows_of_frames, rows_of_sample
 
 HEADER = ("clip", "frame", "time_s", "valence", "arousal")
 REPORT_HEAD_BYTES = 2000  # of the report, which contain its key
@@ -79,7 +79,14 @@ def score_head(
         prediction, packed = predicted.prediction, predicted.packed
         score = split_score(prediction, packed, source.subject_by_clip)
         clips = tuple(clip_scores(prediction, packed))
-        submission = _submission(predicted, rows) if split == "test" else None
+        submission = None
+        if split == "test":
+            spans, limit = dict(packed.spans()), source.max_length_mismatch
+            submission = (
+                rows_of_sample(rows, spans, prediction.va, limit)
+                if rows
+                else rows_of_frames(spans, prediction.va)
+            )
         own_notes = source.caution + (submission.notes if submission else ())
         result = ScoreResult("scored", run, split, score, clips, own_notes)
         _write(result, {"key": key, "sample": digest}, predicted, submission)
@@ -126,13 +133,6 @@ def _is_report_of(path: Path, key: str) -> bool:
             return key.encode() in file.read(REPORT_HEAD_BYTES)
     except FileNotFoundError:
         return False
-
-
-def _submission(predicted: PredictedSplit, sample: Sample | None) -> Submission:
-    spans, va = dict(predicted.packed.spans()), predicted.prediction.va
-    if sample is None:
-        return rows_of_frames(spans, va)
-    return rows_of_sample(sample, spans, va, predicted.source.max_length_mismatch)
 
 
 def _write(

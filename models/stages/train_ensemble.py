@@ -121,7 +121,8 @@ def train_ensemble(
         audio=sets.audio.name,
         max_length_mismatch=max_length_mismatch,
     )
-    notes, key = constant_labels(groups.labels), _key(config, inputs)
+    notes = constant_labels(groups.labels)
+    key = canonical_sha256({"members": run_key(config, inputs), "over": over})
     if not force and (record := _read_finished(run, key)):
         _write_inputs(config, content, groups)  # manifest or store may have moved
         return EnsembleResult("present", run, record, len(record.members), notes)
@@ -139,11 +140,6 @@ def train_ensemble(
     write_record(run, record)
     n_kept = sum(member.state == "present" for member in members)
     return EnsembleResult("trained", run, record, n_kept, notes)
-
-
-def _key(config: EnsembleConfig, inputs: Inputs) -> str:
-    """Return the sha256 of everything that determines members and smoothing windows."""
-    return canonical_sha256({"members": run_key(config, inputs), "over": config.over})
 
 
 def _read_finished(run: Path, key: str) -> EnsembleRecord | None:
@@ -205,14 +201,13 @@ def _score_out_of_fold(
     for name, part in zip(folds.clips, parts, strict=True):
         head = config.run / name / HEAD_FILE
         prediction = TrainedHead(head.parent, read_meta(head), config).predict(part)
-        sums = concordance(prediction, part)
         predictions.append(prediction)
         members.append(
             Member(
                 folder=name,
                 head_sha256=sha256_of(head),
                 held_out=part.clip_ids,
-                ccc_mean=(sums.valence.ccc() + sums.arousal.ccc()) / 2,
+                ccc_mean=concordance(prediction, part).ccc()[2],
             )
         )
     sums = [sums_by_window(*each) for each in zip(predictions, parts, strict=True)]

@@ -3,7 +3,6 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -26,8 +25,6 @@ from models.heads import AnyHeadConfig
 from models.heads.base import Head, HeadInputs
 from models.heads.dspl import DsplConfig
 from models.regions.nearest_words import prompt_words
-from models.regions.prompts import AnyPrompts
-from models.regions.prototypes import Prototypes
 from models.regions.texts_file import read_texts
 from models.runs.checkpoint import CheckpointMeta, read_meta, save_head
 from models.runs.folder import (
@@ -146,39 +143,37 @@ def train_config(config: RunConfig, *, force: bool = False) -> TrainResult:
 
 def digest_inputs(clips: ClipGroups, head: AnyHeadConfig) -> Inputs:
     """Return the digests of a training's inputs; raises `StoreError` if a record is missing."""
-    texts = read_texts(head.prompts.texts).model_dump(mode="json")
+
+    def digest_set(modality: Modality) -> SetUsed:
+        spec = clips.sets.spec(modality)
+        digest = records_digest(clips.sets, list(clips.labels), modality)
+        return SetUsed(name=spec.name, digest=spec.digest, records_sha256=digest)
+
     return Inputs(
-        visual=_digest_set(clips, "visual"),
-        audio=_digest_set(clips, "audio"),
+        visual=digest_set("visual"),
+        audio=digest_set("audio"),
         clips={group: list(clips.ids(group)) for group in clips.clips},
         labels_sha256=digest_of_labels(clips.labels),
-        texts_sha256=canonical_sha256(texts),
+        texts_sha256=canonical_sha256(read_texts(head.prompts.texts).model_dump(mode="json")),
     )
-
-
-def _digest_set(clips: ClipGroups, modality: Modality) -> SetUsed:
-    spec = clips.sets.spec(modality)
-    digest = records_digest(clips.sets, list(clips.labels), modality)
-    return SetUsed(name=spec.name, digest=spec.digest, records_sha256=digest)
 
 
 def build_head(
     config: AnyHeadConfig, sets: FeatureSets, train: PackedFeatures, device: torch.device
 ) -> Head:
-    """Return the head on the device, with inputs standardised by the training rows."""
+    """Return the head on the device, with inputs standardised by the training rows.
+
+    Its prompts run on the text encoder of the CLIP that made the visual features.
+    """
     inputs = HeadInputs(
         statistics(train.visual, train.visual_valid, train.index),
         statistics(train.audio, train.audio_valid, train.index),
-        partial(_build_prompts, sets=sets, clip_id=train.clip_ids[0], device=device),
+        lambda prompts: prompts.build(
+            load_text_tower(sets, train.clip_ids[0], device), read_texts(prompts.texts)
+        ),
         read_texts(config.prompts.texts).grid,
     )
     return config.build(inputs).to(device)
-
-
-def _build_prompts(
-    prompts: AnyPrompts, *, sets: FeatureSets, clip_id: str, device: torch.device
-) -> Prototypes:
-    return prompts.build(load_text_tower(sets, clip_id, device), read_texts(prompts.texts))
 
 
 @contextmanager

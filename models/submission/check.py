@@ -97,7 +97,10 @@ def check(path: Path, sample: Sample) -> tuple[Problem, ...]:
         found.add("line ends", f"line {number} ends with \\r", text.count("\r"))
         text = text.replace("\r\n", "\n").replace("\r", "\n")
     lines = text.removesuffix("\n").split("\n")
-    first_row = _check_header(lines[0], sample, found)
+    first_row = 1
+    if lines[0] != HEADER:
+        first_row = 0 if lines[0].partition(",")[0] in sample.locations else 1
+        found.add("header", f"line 1: {lines[0][:SHOWN]!r}" + ("" if first_row else " is a row"))
     line_of, n_rows = _check_rows(lines, first_row, found)
     if n_rows != len(sample.locations):
         found.add("count", f"{n_rows} rows, where the sample has {len(sample.locations)}")
@@ -120,15 +123,6 @@ class _Problems:
         """Return the problems in the order of the rules."""
         broken = [rule for rule in SAYS if self.n[rule]]
         return tuple(Problem(rule, tuple(self.examples[rule]), self.n[rule]) for rule in broken)
-
-
-def _check_header(line: str, sample: Sample, found: _Problems) -> int:
-    """The index of the first row, which is 0 if the header is missing."""
-    if line == HEADER:
-        return 1
-    lacking = line.partition(",")[0] in set(sample.locations)
-    found.add("header", f"line 1: {line[:SHOWN]!r}" + (" is a row" if lacking else ""))
-    return 0 if lacking else 1
 
 
 def _check_rows(lines: Sequence[str], first: int, found: _Problems) -> tuple[dict[str, int], int]:

@@ -19,7 +19,6 @@ from models.data.windows import Windows
 from models.heads.base import Head
 from models.heads.config import HeadConfig
 from models.heads.windows import head_windows
-from models.metrics.ccc import VaConcordance
 from models.metrics.predict import concordance, predict
 from models.regions.grid import NINE, Grid
 from models.training.config import EpochResult, TrainConfig
@@ -71,9 +70,13 @@ def fit(
             total += step(head, optimizer, batch, targets, config, grid)
             schedule.step()
         loss = total.item() / n_steps
-        epochs.append(
-            _scored(index, loss, config, concordance(predict(head, val, val_windows), val))
-        )
+        if not math.isfinite(loss):
+            raise VaflowError(
+                f"the training loss is {loss} in epoch {index + 1}: the training diverged; lower "
+                f"train.learning_rate (it is {config.learning_rate:g})"
+            )
+        score = concordance(predict(head, val, val_windows), val)
+        epochs.append(EpochResult(index, loss, *score.ccc()))
         if on_epoch:
             on_epoch(epochs[-1])
         if best is None or epochs[-1].ccc_mean > best.ccc_mean:
@@ -150,13 +153,3 @@ def rate(step: int, *, n_steps: int, warmup: float) -> float:
     if step < n_warmup:
         return (step + 1) / n_warmup
     return (1 + math.cos(math.pi * (step - n_warmup) / max(1, n_steps - n_warmup))) / 2
-
-
-def _scored(index: int, loss: float, config: TrainConfig, score: VaConcordance) -> EpochResult:
-    if not math.isfinite(loss):
-        raise VaflowError(
-            f"the training loss is {loss} in epoch {index + 1}: the training diverged; lower "
-            f"train.learning_rate (it is {config.learning_rate:g})"
-        )
-    valence, arousal = score.valence.ccc(), score.arousal.ccc()
-    return EpochResult(index, loss, valence, arousal, (valence + arousal) / 2)

@@ -23,7 +23,14 @@ def head_loss(
     The config weighs V and A, chooses the CCC of the batch or of each window, and may add a mean
     squared error. The region loss counts the annotated rows that have region logits.
     """
-    loss = _weighted(1 - _ccc_loss(output.va, targets, config), config)
+    match config.ccc:
+        case "batch":
+            agreement = ccc(output.va, targets)
+        case "sequence":
+            agreement = ccc_per_window(output.va, targets)
+        case _:
+            assert_never(config.ccc)
+    loss = _weighted(1 - agreement, config)
     if config.mse_weight:
         loss = loss + config.mse_weight * _weighted(mse(output.va, targets), config)
     if output.regions is None or not config.region_weight:
@@ -44,18 +51,6 @@ def region_labels(
             return hard_labels(va, grid)
         case _:
             assert_never(config.region_labels)
-
-
-def _ccc_loss(
-    predicted: Float[Tensor, "B P 2"], targets: Targets, config: LossConfig
-) -> Float[Tensor, "2"]:
-    match config.ccc:
-        case "batch":
-            return ccc(predicted, targets)
-        case "sequence":
-            return ccc_per_window(predicted, targets)
-        case _:
-            assert_never(config.ccc)
 
 
 def _weighted(terms: Float[Tensor, "2"], config: LossConfig) -> Float[Tensor, ""]:

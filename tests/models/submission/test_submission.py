@@ -41,10 +41,10 @@ def sample_of(tmp_path) -> Callable[..., Sample]:
 
 
 @pytest.fixture
-def checked(tmp_path, sample_of) -> Callable[[str | bytes], dict[Rule, Problem]]:
+def checked(tmp_path, sample_of) -> Callable[[str | bytes], dict[str, Problem]]:
     """What is wrong with a file of this content, by rule."""
 
-    def look(content: str | bytes) -> dict[Rule, Problem]:
+    def look(content: str | bytes) -> dict[str, Problem]:
         file = tmp_path / "submission.txt"
         file.write_bytes(content.encode() if isinstance(content, str) else content)
         return {problem.rule: problem for problem in check(file, sample_of(*LISTED))}
