@@ -99,15 +99,8 @@ def _draw(
     order = shuffle.permutation(len(chosen))
     for part in np.split(order, range(batch_size - n_done % batch_size, len(order), batch_size)):
         index, by = chosen[part], shift[part, None]
-        yield loaded.read(
-            _shift(windows.visual(index), by),
-            _shift(windows.audio(index), by),
-            _shift(windows.predicted(index), by),
-        )
-
-
-def _shift(rows: Rows, by: Int64[np.ndarray, "B 1"]) -> Rows:
-    return Rows(rows.index + by, rows.real)
+        parts = (windows.visual(index), windows.audio(index), windows.predicted(index))
+        yield loaded.read(*(Rows(rows.index + by, rows.real) for rows in parts))
 
 
 def _join(examples: Sequence[Example]) -> Example:

@@ -110,7 +110,6 @@ class ClipGroups:
 
     sets: FeatureSets
     clips: dict[str, tuple[Clip, ...]]
-    """Clips by split or fold."""
     labels: dict[str, Labels | None]
     """Labels of every clip, group after group."""
 

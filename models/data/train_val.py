@@ -25,9 +25,7 @@ class Splits:
     train: PackedFeatures
     val: PackedFeatures
     subject_by_clip: dict[str, str]
-    """The subject of each clip of both splits."""
     visual: str
-    """Name of the visual feature set."""
     audio: str
     notes: tuple[str, ...] = ()
     """Warnings about the labels."""

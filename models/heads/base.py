@@ -53,6 +53,9 @@ class HeadInputs:
 class Head(nn.Module, ABC):
     """Predicts valence and arousal of each row of a window, or of its last row."""
 
+    reads_regions: bool = False
+    """Whether V and A depend on the region logits, so that `forward` needs prototypes."""
+
     @abstractmethod
     def prototypes(self) -> Float[Tensor, "R D"] | None:
         """Unit text features of the regions, with gradient; None without a region branch.
@@ -60,11 +63,6 @@ class Head(nn.Module, ABC):
         Separate from `forward`, so that a training step runs the text tower once
         (`test_loop.py::test_the_text_tower_runs_once_in_a_step`) and inference never does.
         """
-
-    @property
-    def reads_regions(self) -> bool:
-        """Whether V and A depend on the region logits, so that `forward` needs prototypes."""
-        return False
 
     @abstractmethod
     def forward(self, batch: Batch, prototypes: Float[Tensor, "R D"] | None = None) -> HeadOutput:

@@ -35,6 +35,7 @@ class DsplHead(Head):
     def __init__(self, config: DsplOptions, inputs: HeadInputs) -> None:
         super().__init__()
         self.config = config
+        self.reads_regions = config.region_link != "none"
         width, n_visual, n_audio = config.width, len(inputs.visual.mean), len(inputs.audio.mean)
         self.standard_visual = self._standardise(inputs.visual)
         self.standard_audio = self._standardise(inputs.audio)
@@ -105,11 +106,6 @@ class DsplHead(Head):
     def prototypes(self) -> Float[Tensor, "R D"]:
         """Unit text features of the regions under the current context."""
         return self.prompts()
-
-    @property
-    def reads_regions(self) -> bool:
-        """Whether the config links V and A to the regions."""
-        return self.config.region_link != "none"
 
     def forward(self, batch: Batch, prototypes: Float[Tensor, "R D"] | None = None) -> HeadOutput:
         """V and A, and region logits if prototypes are given or V and A read the regions."""

@@ -40,7 +40,6 @@ class ScoreEstimates:
     valence: Estimate
     arousal: Estimate
     mean: Estimate
-    """Of the mean CCC."""
 
 
 def score_intervals(subjects: Sequence[VaConcordance]) -> ScoreEstimates | None:

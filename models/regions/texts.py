@@ -20,7 +20,6 @@ class RegionTexts(BaseModel):
     regions: dict[str, dict[str, Annotated[tuple[Description, ...], Field(min_length=1)]]]
     """Descriptions by level of valence, then of arousal."""
     grid: Grid = NINE
-    """The grid that the levels belong to."""
 
     @model_validator(mode="after")
     def _check(self) -> "RegionTexts":

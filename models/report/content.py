@@ -1,26 +1,43 @@
 """The content of a report: the numbers and curves of a split, before anything is drawn."""
 
-from collections.abc import Sequence
+import json
+import shlex
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Bool, Float64
 
+from features.canonical_json import JsonObject
 from features.errors import InputError
 from models.metrics.ccc import Agreement
 from models.metrics.predict import concordance
 from models.metrics.scores import ClipScore, SplitScore
 from models.regions.grid import Grid
 from models.regions.nearest_words import PromptWords, read_prompt_words
-from models.report.provenance import commands_of, facts_of
 from models.report.region_report import RegionReading, regions_of
-from models.runs.folder import CONFIG, METRICS, PROMPTS, PROVENANCE, read_json, read_metrics
+from models.runs.folder import (
+    CONFIG,
+    HEAD_FILE,
+    METRICS,
+    PROMPTS,
+    PROVENANCE,
+    read_json,
+    read_metrics,
+)
 from models.runs.predictor import TrainedEnsemble
 from models.runs.run_split import PredictedSplit, RunSplit
 from models.training.config import EpochResult
 
 LOST_EPOCHS = "The run's folder has lost the file with its epochs, so there is no curve to show."
 ENSEMBLE_EPOCHS = "Each member of an ensemble has curves of its own, in the member's own report."
+PROVENANCE_FIELDS = {
+    "seed": "seed",
+    "device": "device",
+    "git commit": "git_commit",
+    "trained at": "made_at",
+    f"key of {HEAD_FILE}": "key",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,9 +100,7 @@ class Content:
     facts: tuple[tuple[str, str], ...]
     """Names and values of the training's provenance."""
     no_epochs: str = LOST_EPOCHS
-    """Why there are no epochs, if there are none."""
     caution: tuple[str, ...] = ()
-    """What limits the scores."""
 
 
 def content_of(
@@ -103,6 +118,14 @@ def content_of(
     annotated, labels = packed.va_valid.cpu().numpy(), packed.va.cpu().numpy()
     truth = np.where(annotated[:, None], labels, np.nan)
     valid = packed.visual_valid.cpu().numpy(), packed.audio_valid.cpu().numpy()
+    provenance = read_json(source.run / PROVENANCE, "delete it to do without, or train again")
+    try:
+        facts = tuple((k, str(fact)) for k, fact in _facts_of(provenance) if fact is not None)
+    except (AttributeError, TypeError) as error:
+        raise InputError(
+            f"the {PROVENANCE} of the run is damaged ({error}); delete it to do without, or train "
+            "again"
+        ) from None
     curves = [
         ClipCurves(
             score_of_clip,
@@ -113,7 +136,6 @@ def content_of(
         )
         for score_of_clip, (_, rows) in zip(clips, packed.spans(), strict=True)
     ]
-    provenance = read_json(source.run / PROVENANCE, "delete it to do without, or train again")
     return Content(
         run=source.run.resolve().name,
         split=source.name,
@@ -130,9 +152,9 @@ def content_of(
         regions=regions_of(split),
         curves=tuple(sorted(curves, key=lambda each: each.sort_key)),
         config=(source.run / CONFIG).read_text(encoding="utf-8"),
-        commands=commands_of(source),
+        commands=_commands_of(source),
         started_as=provenance.get("started_as"),
-        facts=tuple(facts_of(provenance)),
+        facts=facts,
     )
 
 
@@ -146,3 +168,49 @@ def _read_epochs(source: RunSplit) -> tuple[EpochResult, ...]:
         raise InputError(
             f"{source.run / METRICS} is damaged ({error}); delete it to do without, or train again"
         ) from None
+
+
+def _commands_of(source: RunSplit) -> tuple[tuple[str, str], ...]:
+    """A description and a command line for training, scoring and report of this split."""
+    run, config = source.run.resolve(), source.predictor.config
+    used, trained = (
+        {
+            "manifest": str(each.manifest),
+            "store": each.store,
+            "max_length_mismatch": str(each.max_length_mismatch),
+        }
+        for each in (source, config)
+    )
+    changed = {key: value for key, value in used.items() if value != trained[key]}
+    keys = [f"{key}={value}" for key, value in changed.items()]
+    options = [
+        word for key, value in changed.items() for word in (f"--{key.replace('_', '-')}", value)
+    ]
+    is_ensemble = isinstance(source.predictor, TrainedEnsemble)
+    stage, what = ("train-ensemble", "ensemble") if is_ensemble else ("train-head", "head")
+    train = ["run", stage, "-c", str(run / CONFIG), f"run={run}-again"]
+    score = ["run", "score-head", f"run={run}", f"split={source.name}", *keys]
+    report = ["report", str(run), "--split", source.name, *options]
+    return (
+        (f"Train the same {what} again, beside this one", shlex.join(["vaflow", *train])),
+        ("Score this one", shlex.join(["vaflow", *score])),
+        ("Make this report again", shlex.join(["vaflow", *report])),
+    )
+
+
+def _facts_of(record: JsonObject) -> Iterator[tuple[str, object]]:
+    """The facts of a well-formed record; None for a fact that it lacks."""
+    inputs, versions = record.get("inputs") or {}, record.get("versions") or {}
+    for modality in ("visual", "audio"):
+        used = inputs.get(modality) or {}
+        yield f"{modality} features", used.get("name")
+        yield f"sha256 of the {modality} records", used.get("records_sha256")
+    yield "sha256 of the labels", inputs.get("labels_sha256")
+    yield "sha256 of the region texts", inputs.get("texts_sha256")
+    for split, clips in (inputs.get("clips") or {}).items():
+        yield f"clips of the split {split}", len(clips)
+    for kind, encoder in (record.get("encoders") or {}).items():
+        yield f"encoder {kind}", json.dumps(encoder, sort_keys=True, ensure_ascii=False)
+    for name, key in PROVENANCE_FIELDS.items():
+        yield name, record.get(key)
+    yield "versions", ", ".join(f"{name} {number}" for name, number in versions.items()) or None

@@ -42,7 +42,6 @@ class RegionReading:
 
     grid: Grid
     mean_label: Float64[np.ndarray, "R"]
-    """Mean soft label."""
     mean_posterior: Float64[np.ndarray, "R"]
     confusion: Int64[np.ndarray, "R R"]
     """Frames by the region of the label (row) and the most probable region (column)."""

@@ -46,7 +46,6 @@ class CheckpointMeta(Config):
     key: str
     """sha256 of everything that determines the weights."""
     grid: Grid = NINE
-    """The regions that it was trained with."""
 
     @model_validator(mode="before")
     @classmethod

@@ -36,7 +36,6 @@ class Member(Config):
     held_out: tuple[str, ...]
     """The clips that it was not trained on, which chose its epoch."""
     ccc_mean: float
-    """Mean CCC on the held-out clips."""
 
 
 class EnsembleRecord(Config):

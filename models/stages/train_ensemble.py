@@ -45,7 +45,6 @@ from models.runs.ensemble_record import (
 )
 from models.runs.folder import (
     HEAD_FILE,
-    Inputs,
     RunConfig,
     check_ensemble,
     link_manifest_root,
@@ -129,7 +128,13 @@ def train_ensemble(
     check_ensemble(run)
     torch_device(train.device)
     packed = groups.load(max_length_mismatch)  # members read their rows of the same file
-    _prepare_folder(config, content, groups, inputs)
+    run.mkdir(parents=True, exist_ok=True)
+    link_manifest_root(run, content.root)  # first: marks the folder as an ensemble's
+    start_run(config, inputs, {})
+    for path in run.iterdir():
+        if FOLD_FILES.fullmatch(path.name) and path.stem not in groups.clips:
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+    _write_inputs(config, content, groups)
     members: list[TrainResult] = []
     for result in _train_members(config, list(groups.clips), force):
         members.append(result)
@@ -151,20 +156,6 @@ def _read_finished(run: Path, key: str) -> EnsembleRecord | None:
     except InputError:
         return None  # missing, unfinished or damaged
     return record if record.key == key else None
-
-
-def _prepare_folder(
-    config: EnsembleConfig, manifest: Manifest, folds: ClipGroups, inputs: Inputs
-) -> None:
-    """Write the inputs of the members, and delete the files of an earlier ensemble."""
-    run = config.run
-    run.mkdir(parents=True, exist_ok=True)
-    link_manifest_root(run, manifest.root)  # first: marks the folder as an ensemble's
-    start_run(config, inputs, {})
-    for path in run.iterdir():
-        if FOLD_FILES.fullmatch(path.name) and path.stem not in folds.clips:
-            shutil.rmtree(path) if path.is_dir() else path.unlink()
-    _write_inputs(config, manifest, folds)
 
 
 def _write_inputs(config: EnsembleConfig, manifest: Manifest, folds: ClipGroups) -> None:

@@ -61,7 +61,6 @@ class Problem:
     examples: tuple[str, ...]
     """Line and value, of at most `EXAMPLES` places."""
     n: int
-    """Number of places."""
 
     def __post_init__(self) -> None:
         if not 1 <= len(self.examples) <= min(self.n, EXAMPLES):

@@ -11,7 +11,7 @@ from models.heads.config import DsplOptions
 from models.heads.dspl import DsplConfig, ReleasedConfig
 from models.regions.grid import Grid
 from models.regions.prompts import CoopCscPrompts, FixedPrompts
-from models.training.gradient_paths import check_gradient_paths
+from models.training.loop import check_gradient_paths
 from tests.helpers.small_heads import make_batch
 
 pytestmark = pytest.mark.slow
