@@ -120,7 +120,7 @@ def _repair(arguments: argparse.Namespace, verification: Any) -> Collection[Any]
     from features.maintenance.repair import repair
     from features.maintenance.verify import render_verification
     from features.manifest.manifest import read_manifest
-    from flows.settings import settings
+    from flows.keys.settings import settings
     from flows.stages import extract_features
 
     if arguments.config is None and not arguments.overrides:

@@ -16,8 +16,8 @@ from features.synthetic import DEFAULT_CLIPS, DEFAULT_SECONDS, DEFAULT_SEED, is_
 from features.system.locks import file_lock
 from flows.console import plain_console
 from flows.demo.acceptance import score_rows, table
+from flows.keys.settings import settings
 from flows.progress import progress_bar
-from flows.settings import settings
 from flows.stages import pipeline as pipeline_plainly
 from models.metrics.scores import SplitScore
 from models.runs.folder import SCORES, read_config

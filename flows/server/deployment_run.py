@@ -19,11 +19,11 @@ from rich.console import Console
 import features.errors
 from features.errors import InputError, VaflowError
 from flows.console import plain_console
-from flows.exit_status import STILL_RUNNING
+from flows.keys.settings import checked_keys
 from flows.server.run_logs import RunLogs
 from flows.server.serve import online
-from flows.settings import checked_keys
 from flows.stage_functions import stage_function, stage_name
+from flows.terminal import STILL_RUNNING
 
 CANCELLING = "Cancelling"  # name of the state
 DEFAULT = "local"  # the deployment if only a stage is given
