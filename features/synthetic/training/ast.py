@@ -3,6 +3,7 @@
 import logging
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -23,25 +24,11 @@ log = logging.getLogger(__name__)
 AST_NAME = "vaflow-ast-small"
 WIDTH, LAYERS, HEADS, HIDDEN = 128, 3, 4, 384
 WINDOW_FRAMES, MEL_BINS = 320, 128
+INPUT: Any = {"max_length": WINDOW_FRAMES, "num_mel_bins": MEL_BINS}
 PATCH, STRIDE = 16, 10  # in frames and in bands, as in the published AST
 AST_HOP_S, AST_WINDOW_S = 0.010, 0.025  # of the spectrogram, as in the published AST
 SOUND_CHUNKS = 90  # of 72 windows
 AST_EPOCHS, AST_BATCH, AST_RATE = 3, 16, 1e-3
-
-
-def ast_config() -> ASTConfig:
-    """The config of the small AST, with the patches and strides of the published one."""
-    return ASTConfig(
-        hidden_size=WIDTH,
-        num_hidden_layers=LAYERS,
-        num_attention_heads=HEADS,
-        intermediate_size=HIDDEN,
-        max_length=WINDOW_FRAMES,
-        num_mel_bins=MEL_BINS,
-        patch_size=PATCH,
-        frequency_stride=STRIDE,
-        time_stride=STRIDE,
-    )
 
 
 def step_centres_s() -> tuple[float, ...]:
@@ -62,7 +49,7 @@ def window_chunk(
     seed: int, chunk: int
 ) -> tuple[Float16[np.ndarray, "N W M"], Int8[np.ndarray, "N T K"]]:
     """The spectrograms of the windows of one chunk, not normalised, and their tags."""
-    raw = ASTFeatureExtractor(do_normalize=False, max_length=WINDOW_FRAMES, num_mel_bins=MEL_BINS)
+    raw = ASTFeatureExtractor(do_normalize=False, **INPUT)
     sounds, tags = audio_chunk(seed, chunk, WINDOW_FRAMES * AST_HOP_S, step_centres_s())
     rows = [
         raw(samples, sampling_rate=SYNTH_HZ, return_tensors="pt")["input_values"]
@@ -78,12 +65,20 @@ def train_ast(folder: Path, seed: int, workers: int) -> tuple[Path, dict[str, fl
     n_test = round(HELD_OUT * SOUND_CHUNKS)
     spectrograms = torch.from_numpy(np.concatenate(windows[:-n_test])).float()
     mean, std = round(spectrograms.mean().item(), 4), round(spectrograms.std().item(), 4)
-    extractor = ASTFeatureExtractor(
-        mean=mean, std=std, max_length=WINDOW_FRAMES, num_mel_bins=MEL_BINS
-    )
+    extractor = ASTFeatureExtractor(mean=mean, std=std, **INPUT)
     log.info("%d windows for training", len(spectrograms))
     torch.manual_seed(seed)
-    model = ASTModel(ast_config())
+    config = ASTConfig(
+        hidden_size=WIDTH,
+        num_hidden_layers=LAYERS,
+        num_attention_heads=HEADS,
+        intermediate_size=HIDDEN,
+        patch_size=PATCH,
+        frequency_stride=STRIDE,
+        time_stride=STRIDE,
+        **INPUT,
+    )
+    model = ASTModel(config)
     tagger = nn.Linear(model.config.hidden_size, len(TAGS))
     inputs = (spectrograms - mean) / (2 * std)
     fit_ast(model, tagger, inputs, np.concatenate(tags[:-n_test]), stream(seed, ENCODER_BRANCH, 3))
