@@ -57,7 +57,6 @@ def stage_schema(function: Callable) -> Iterator[Key]:
 
 
 def _config_keys(name: str, annotation: Any, default: Any) -> Iterator[Key]:
-    """The keys of the configs that a key may hold."""
     prefix = f"{name}.N" if _is_list(annotation) else name
     first: dict[str, tuple[str, str | None]] = {}
     for model in models_in(annotation):
@@ -92,7 +91,6 @@ def _is_list(annotation: Any) -> bool:
 
 
 def _type(annotation: Any) -> str:
-    """The type of a key in words."""
     if models := models_in(annotation):
         kinds = " or ".join(str(kind_of(model)) for model in models if kind_of(model))
         config = f"config of kind {kinds}" if kinds else "config"

@@ -79,7 +79,9 @@ def checked_keys(
         if key in model.model_fields:
             given[key] = _config_value(value, key, [model.model_fields[key]])
     given = _move_old_keys(given)  # those of a file that was given for the head
-    for key, value in _in_order(_parse(override) for override in overrides):
+    # outer keys before the keys inside them, and `kind` first: it decides the others' defaults
+    parsed = [_parse(override) for override in overrides]
+    for key, value in sorted(parsed, key=lambda p: (p[0].count("."), not p[0].endswith(".kind"))):
         _check_override(key, model)
         _set(given, key, value, model)
     try:
@@ -123,16 +125,10 @@ def _nearest(key: str, names: Iterable[str]) -> str:
 
 
 def _parse(override: str) -> tuple[str, str]:
-    """The key and the text of `key=value`."""
     key, equals, text = override.partition("=")
     if not equals or not key:
         raise InputError(f"{override!r} is no override; write key=value, such as train.epochs=5")
     return key, text
-
-
-def _in_order(overrides: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
-    """Outer keys before the keys inside them, and `kind` first: it decides the others' defaults."""
-    return sorted(overrides, key=lambda each: (each[0].count("."), not each[0].endswith(".kind")))
 
 
 def _check_override(key: str, model: type[BaseModel]) -> None:
@@ -179,7 +175,6 @@ def _set(given: dict[str, Any], key: str, text: str, model: type[BaseModel]) -> 
 
 
 def _index(node: Any, part: str, key: str) -> Any:
-    """The part of a key as an index of a dictionary or a list."""
     if isinstance(node, dict):
         return part
     if not (part.isdigit() and int(part) < len(node)):
