@@ -119,7 +119,7 @@ def _by_flow(manifest: Path) -> float:
 
     with tempfile.TemporaryDirectory(dir=STORES) as folder:
         began = time.perf_counter()
-        flow(manifest, f"{folder}/s.zarr", ENCODERS, device="cpu")
+        flow(manifest=manifest, store=f"{folder}/s.zarr", encoders=ENCODERS, device="cpu")
     return time.perf_counter() - began
 
 

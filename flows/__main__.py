@@ -5,8 +5,7 @@ import signal
 import sys
 from types import FrameType
 
-from flows.exit_status import SIGNALLED
-from flows.terminal import close_standard_streams, open_standard_streams
+from flows.terminal import SIGNALLED, close_standard_streams, open_standard_streams
 
 MESSAGES = {
     signal.SIGINT: "interrupted; what is done is kept, the rest resumes\n",

@@ -1,8 +1,10 @@
-"""The console that a command prints to."""
+"""The console that a command prints to, and its tables."""
 
+from collections.abc import Iterable, Sequence
 from typing import NoReturn
 
 from rich.console import Console
+from rich.table import Table
 
 
 class PipeConsole(Console):
@@ -16,3 +18,17 @@ class PipeConsole(Console):
 def plain_console(*, stderr: bool = False) -> Console:
     """A console that prints text as it is: no markup, no highlighting, no wrapping of lines."""
     return PipeConsole(highlight=False, soft_wrap=True, markup=False, stderr=stderr)
+
+
+def make_table(
+    title: str, texts: Sequence[str], numbers: Sequence[str], rows: Iterable[Sequence[str]]
+) -> Table:
+    """A table whose columns of text, which come first, fold, and whose numbers stay on one line."""
+    table = Table(title=title)
+    for name in texts:
+        table.add_column(name, overflow="fold")
+    for name in numbers:
+        table.add_column(name, justify="right", no_wrap=True)
+    for row in rows:
+        table.add_row(*row)
+    return table

@@ -5,28 +5,32 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from distributed import Event
 from prefect import flow, get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 from prefect_dask.task_runners import DaskTaskRunner
 
-from features.clip import ClipIds
 from features.encoders import AnyEncoderConfig
 from features.extraction.dry_run import plan_dry_run, render_dry_run
-from features.extraction.options import Count, ExtractionOptions
+from features.extraction.options import ExtractionOptions
 from features.extraction.outcome import ExtractionResult, Outcome
 from features.extraction.plan import PlannedExtraction, plan_extraction
 from features.extraction.shards import Shard, ShardStream, plan_shards, result_in_store
 from features.manifest.manifest import read_manifest
-from features.media.limits import DEFAULT_LIMITS, DecodeLimits
-from features.system.devices import DeviceName
 from flows.dask.cluster import cluster, connected, n_workers_of
 from flows.dask.shards import OnOutcome, completed_shards, extract_on_worker, new_stop_name
-from flows.key_help import with_help
+from flows.keys.help import with_help
+from flows.keys.signature import keys_of, with_keys
 from flows.server.artifacts import publish_extraction
 from flows.sigterm import stop_between_clips
 from flows.stages import Runner, require_complete
+from flows.stages import extract_features as extract_plainly
+
+KEYS = keys_of(extract_plainly)
+# an empty list was valid in the deployments of earlier versions
+KEYS["encoders"] = KEYS["encoders"].replace(annotation=tuple[AnyEncoderConfig, ...])
 
 
 @task(
@@ -57,21 +61,14 @@ def extract_shard(
 
 @flow(name="extract-features", persist_result=False)
 @with_help
+@with_keys(KEYS.values())
 def extract_features(
     manifest: Path,
-    store: str,
-    encoders: tuple[AnyEncoderConfig, ...],
-    device: DeviceName = "auto",
-    batch_size: Count | None = None,
-    readers: Count | None = None,
-    limits: DecodeLimits = DEFAULT_LIMITS,
-    only: ClipIds = (),
-    failed: bool = False,
-    force: bool = False,
-    dry_run: bool = False,
-    runner: Runner = "local",
-    scheduler: str | None = None,
-    workers: Count | None = None,
+    runner: Runner,
+    dry_run: bool,
+    scheduler: str | None,
+    workers: int | None,
+    **keys: Any,
 ) -> dict[str, int]:
     """Encode the clips of the manifest that the store lacks, or only report them (`dry_run`).
 
@@ -79,9 +76,7 @@ def extract_features(
     ended. Raises `Incomplete` after all clips if one failed.
     """
     log = get_run_logger()
-    options = ExtractionOptions(
-        store, encoders, device, batch_size, readers, limits, only, failed, force
-    )
+    options = ExtractionOptions(**keys)
     if dry_run:
         estimate = plan_dry_run(manifest, options)
         for line in render_dry_run(estimate):
@@ -107,7 +102,7 @@ def extract_features(
         for note in extraction.notes():
             log.info("note: %s", note)
         log.info(extraction.summary())
-        publish_extraction(extraction, store, manifest)  # also when the run is cancelled
+        publish_extraction(extraction, options.store, manifest)  # also when the run is cancelled
     return dict(require_complete(extraction).counts)
 
 

@@ -1,11 +1,12 @@
 """The results of stages as lines and tables for the terminal."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from rich.table import Table
 
 from features.extraction.dry_run import DryRun, render_dry_run
 from features.extraction.outcome import ExtractionResult
+from flows.console import make_table
 from flows.stages import PipelineResult
 from models.ablation.table import number
 from models.baselines import AnyBaselineConfig
@@ -16,75 +17,73 @@ from models.stages.score_head import ScoreResult
 from models.stages.train_ensemble import EnsembleResult
 from models.stages.train_head import TrainResult
 
-
-def describe(
-    result: ExtractionResult
+StageResult = (
+    ExtractionResult
     | DryRun
     | TrainResult
     | EnsembleResult
     | ScoreResult
     | PipelineResult
     | BaselineScores
-    | Ablation,
-) -> Iterator[str | Table]:
+    | Ablation
+)
+
+
+def describe(result: StageResult) -> Iterator[str | Table]:
     """Yield the lines and tables that present the result of a stage."""
     match result:
+        case PipelineResult():
+            for each in (result.extraction, result.training, result.score):
+                yield from describe(each)
         case ExtractionResult():
             yield result.summary()
             yield from (f"  {remark}" for remark in result.remarks)
-            yield from (f"  note: {note}" for note in result.notes())
+            yield from _notes(result.notes())
         case DryRun():
             yield from render_dry_run(result)
         case TrainResult():
-            yield training_line(result)
-            yield from (f"  note: {note}" for note in result.notes)
+            yield _training_line(result)
+            yield from _notes(result.notes)
         case EnsembleResult():
             yield ensemble_line(result)
-            yield from (f"  note: {note}" for note in result.notes)
+            yield from _notes(result.notes)
         case ScoreResult():
-            yield score_line(result)
-            yield from (f"  note: {note}" for note in result.notes)
-            yield clip_table(result)
-        case PipelineResult():
-            yield from describe(result.extraction)
-            yield from describe(result.training)
-            yield from describe(result.score)
+            yield _score_line(result)
+            yield from _notes(result.notes)
+            yield _clip_table(result)
         case BaselineScores():
-            yield from (f"  note: {note}" for note in result.notes)
+            yield from _notes(result.notes)
             yield baseline_table(result)
             if result.output:
                 yield f"baselines: the scores are in {result.output}"
         case Ablation():
-            yield from (f"  note: {note}" for note in result.notes)
-            yield ablation_table(result)
-            yield ablation_line(result)
+            yield from _notes(result.notes)
+            yield _ablation_table(result)
+            yield (
+                f"ablate: {len(result.lines)} rows; {result.n_trained} heads trained, "
+                f"{result.n_present} already there; {PAGE}, {MARKDOWN} and {CSV} are in "
+                f"{result.run}"
+            )
 
 
-def ablation_line(result: Ablation) -> str:
-    """The result of an ablation in one line."""
-    return (
-        f"ablate: {len(result.lines)} rows; {result.n_trained} heads trained, {result.n_present} "
-        f"already there; {PAGE}, {MARKDOWN} and {CSV} are in {result.run}"
-    )
+def _notes(notes: Iterable[str]) -> Iterator[str]:
+    return (f"  note: {note}" for note in notes)
 
 
-def ablation_table(result: Ablation) -> Table:
+def _ablation_table(result: Ablation) -> Table:
     """The score of each row, and its difference from the default."""
-    table = Table(title="val mean CCC: over seeds, and of the predictions averaged over them")
-    table.add_column("row", overflow="fold")
-    for name in ("mean", "averaged", "to default", "95 %, paired"):
-        table.add_column(name, justify="right", no_wrap=True)
+    rows = []
     for line in result.lines:
         difference = line.to_default
         interval = f"{difference.low:+.3f} to {difference.high:+.3f}" if difference else ""
         name = line.row if line.row == line.group else f"{line.group}: {line.row}"
         cells = (number(line.ccc_mean), number(line.averaged), number(line.difference, "+.3f"))
-        table.add_row(name, *cells, interval)
-    return table
+        rows.append((name, *cells, interval))
+    title = "val mean CCC: over seeds, and of the predictions averaged over them"
+    return make_table(title, ["row"], ["mean", "averaged", "to default", "95 %, paired"], rows)
 
 
-def training_line(result: TrainResult) -> str:
-    """The result of a training in one line."""
+def _training_line(result: TrainResult) -> str:
     best = result.best
     if result.state == "present":
         return (
@@ -106,24 +105,29 @@ def ensemble_line(result: EnsembleResult) -> str:
         how = f"{result.run} holds this very ensemble of {n} already; nothing to train"
     score = ensemble.out_of_fold
     return (
-        f"train-ensemble: {how}; out-of-fold CCC valence {score.ccc_valence:.3f}, arousal "
-        f"{score.ccc_arousal:.3f}, mean {score.ccc_mean:.3f}{_interval(score)}; "
+        f"train-ensemble: {how}; out-of-fold {ccc_text(score)}{_interval(score)}; "
         f"smoothed, each fold by the widths of the others, mean "
         f"{ensemble.out_of_fold_smoothed.ccc_mean:.3f}; widths {widths.valence:g} s (valence) and "
         f"{widths.arousal:g} s (arousal); in {result.run}"
     )
 
 
-def score_line(result: ScoreResult) -> str:
-    """The score of a split in one line."""
+def _score_line(result: ScoreResult) -> str:
     again = "; nothing to score again" if result.state == "present" else ""
     score = result.score
     if score is None:
         return f"score-head: {result.split} has no labels: predictions only, in {result.run}{again}"
     return (
-        f"score-head: {result.split}: CCC valence {score.ccc_valence:.3f}, arousal "
-        f"{score.ccc_arousal:.3f}, mean {score.ccc_mean:.3f} over {score.n_frames} frames of "
+        f"score-head: {result.split}: {ccc_text(score)} over {score.n_frames} frames of "
         f"{score.n_clips} clips ({score.n_interpolated} interpolated){_interval(score)}{again}"
+    )
+
+
+def ccc_text(score: SplitScore) -> str:
+    """The three CCCs of a score, without their interval."""
+    return (
+        f"CCC valence {score.ccc_valence:.3f}, arousal {score.ccc_arousal:.3f}, mean "
+        f"{score.ccc_mean:.3f}"
     )
 
 
@@ -136,16 +140,15 @@ def _interval(score: SplitScore) -> str:
     )
 
 
-def clip_table(result: ScoreResult) -> Table:
+def _clip_table(result: ScoreResult) -> Table:
     """The score of each clip: a diagnostic, as the score of a split pools all frames."""
-    table = Table(title=f"{result.split}, clip by clip (a diagnostic, not the score)")
-    table.add_column("clip")
-    for name in ("frames", "interpolated", "CCC valence", "CCC arousal"):
-        table.add_column(name, justify="right")
+    rows = []
     for clip in result.clips:
         cells = ["-" if c is None else f"{c:.3f}" for c in (clip.ccc_valence, clip.ccc_arousal)]
-        table.add_row(clip.clip, str(clip.n_frames), str(clip.n_interpolated), *cells)
-    return table
+        rows.append((clip.clip, str(clip.n_frames), str(clip.n_interpolated), *cells))
+    title = f"{result.split}, clip by clip (a diagnostic, not the score)"
+    names = ["frames", "interpolated", "CCC valence", "CCC arousal"]
+    return make_table(title, ["clip"], names, rows)
 
 
 def baseline_name(baseline: AnyBaselineConfig) -> str:
@@ -156,16 +159,13 @@ def baseline_name(baseline: AnyBaselineConfig) -> str:
 
 def baseline_table(result: BaselineScores) -> Table:
     """The val CCC of each baseline, and the interval of its mean over subjects."""
-    table = Table(title="val CCC, learnt on the train split")
-    table.add_column("baseline")
-    table.add_column("modalities")
-    for name in ("valence", "arousal", "mean", "95 % interval"):
-        table.add_column(name, justify="right")
+    rows = []
     for each in result.scores:
         score, modalities = each.score, ", ".join(each.baseline.modalities)
         cells = [f"{c:.3f}" for c in (score.ccc_valence, score.ccc_arousal, score.ccc_mean)]
         interval = "-"
         if score.ccc_mean_low is not None:
             interval = f"{score.ccc_mean_low:.3f} to {score.ccc_mean_high:.3f}"
-        table.add_row(baseline_name(each.baseline), modalities, *cells, interval)
-    return table
+        rows.append((baseline_name(each.baseline), modalities, *cells, interval))
+    names = ["valence", "arousal", "mean", "95 % interval"]
+    return make_table("val CCC, learnt on the train split", ["baseline", "modalities"], names, rows)

@@ -50,9 +50,6 @@ def step_hooks(on_step: Callable[[Step], None]) -> Hooks:
         fields = {"done": counts[what], "total": total}
         on_step(Step(what, counts[what], detail, total, fields))
 
-    def on_outcome(outcome: Outcome, total: int) -> None:
-        count("outcome", total, f"{outcome.clip} {outcome.state}")
-
     def on_epoch(epoch: EpochResult) -> None:
         number, detail = epoch.index + 1, f"val mean CCC {epoch.ccc_mean:.3f}"
         fields = {"epoch": number, "loss": epoch.loss, "ccc_mean": epoch.ccc_mean}
@@ -63,19 +60,17 @@ def step_hooks(on_step: Callable[[Step], None]) -> Hooks:
 
         count("baseline", total, baseline_name(baseline))
 
+    def on_outcome(outcome: Outcome, total: int) -> None:
+        count("outcome", total, f"{outcome.clip} {outcome.state}")
+
     def on_member(result: TrainResult, total: int) -> None:
         count("member", total, f"{result.run.name} {result.state}")
 
     def on_case(case: str, total: int) -> None:
         count("training", total, case)
 
-    return {
-        "on_outcome": on_outcome,
-        "on_epoch": on_epoch,
-        "on_baseline": on_baseline,
-        "on_member": on_member,
-        "on_case": on_case,
-    }
+    hooks = (on_epoch, on_baseline, on_outcome, on_member, on_case)
+    return {hook.__name__: hook for hook in hooks}
 
 
 @contextmanager
@@ -115,10 +110,9 @@ def log_hooks(log: Logger | LoggerAdapter[Any], clips_every_s: float = LOG_CLIPS
                 return
             next_s = time.monotonic() + clips_every_s
             words = f"{step.number} of {step.total} outcomes (clips x feature sets)"
-        elif step.total is None:
-            words = f"{step.what} {step.number}: {step.detail}"
         else:
-            words = f"{step.what} {step.number} of {step.total}: {step.detail}"
+            of_total = "" if step.total is None else f" of {step.total}"
+            words = f"{step.what} {step.number}{of_total}: {step.detail}"
         log.info(words, extra=step.fields)
 
     return step_hooks(write)

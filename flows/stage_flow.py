@@ -3,20 +3,19 @@
 A flow takes its keys, their types and their defaults from that function.
 """
 
-import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
-from typing import Any, TypeVar
+from typing import Any
 
 from prefect import Flow, flow, get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 
-from flows.key_help import with_help
+from flows.keys.help import with_help
+from flows.keys.signature import hooks_of, keys_of, with_keys
 from flows.messages import baseline_name, describe
 from flows.progress import log_hooks
 from flows.server.artifacts import publish_score, publish_training
-from flows.stage_functions import StageName, stage_function
-from flows.stage_keys import hooks_of, keys_of
+from flows.stage_functions import stage_function
 from flows.stages import raise_if_incomplete
 from models.stages.ablate import Ablation
 from models.stages.baselines import BaselineScores
@@ -24,26 +23,11 @@ from models.stages.score_head import ScoreResult
 from models.stages.train_ensemble import EnsembleResult
 from models.stages.train_head import TrainResult
 
-FunctionT = TypeVar("FunctionT", bound=Callable)
 Scores = dict[str, float | None]
 
 
-def with_keys_of(stage: StageName) -> Callable[[FunctionT], FunctionT]:
-    """Give a function of `**keys` the keys of a stage as its signature, and their help."""
-
-    def decorate(function: FunctionT) -> FunctionT:
-        keys = [
-            key.replace(kind=inspect.Parameter.KEYWORD_ONLY)
-            for key in keys_of(stage_function(stage)).values()
-        ]
-        function.__signature__ = inspect.Signature(keys)  # pyright: ignore[reportFunctionMemberAccess]
-        return with_help(function)
-
-    return decorate
-
-
 def stage_flow(
-    stage: StageName, task_name: str
+    stage: str, task_name: str
 ) -> Callable[[Callable[[Any, Mapping[str, Any]], Any]], Flow[..., Any]]:
     """Make the flow of a stage from what is done with its result.
 
@@ -65,7 +49,8 @@ def stage_flow(
 
         run.__name__, run.__qualname__ = conclude.__name__, conclude.__qualname__
         run.__module__, run.__doc__ = conclude.__module__, conclude.__doc__
-        return flow(name=stage, persist_result=False)(with_keys_of(stage)(run))
+        with_stage_keys = with_keys(keys_of(stage_function(stage)).values())
+        return flow(name=stage, persist_result=False)(with_help(with_stage_keys(run)))
 
     return decorate
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -16,14 +16,12 @@ from features.extraction.options import Count, ExtractionOptions
 from features.extraction.outcome import ExtractionResult, Outcome
 from features.media.limits import DEFAULT_LIMITS, DecodeLimits
 from features.system.devices import DeviceName
-from features.timeline import MAX_LENGTH_MISMATCH, LengthMismatch
+from flows.keys.signature import keys_for, keys_of, with_keys
 from flows.sigterm import stop_between_clips
-from models.heads import AnyHeadConfig
-from models.heads.dspl import DsplConfig
 from models.stages.ablate import Ablation
 from models.stages.score_head import ScoreResult, score_head
 from models.stages.train_head import TrainResult, train_head
-from models.training.config import EpochResult, TrainConfig
+from models.training.config import EpochResult
 
 Encoders = Annotated[tuple[AnyEncoderConfig, ...], Field(min_length=1)]
 
@@ -38,60 +36,6 @@ class PipelineResult:
     extraction: ExtractionResult
     training: TrainResult
     score: ScoreResult
-
-
-def pipeline(
-    manifest: Path,
-    store: str,
-    run: Path,
-    encoders: Encoders,
-    head: AnyHeadConfig = DsplConfig(),
-    train: TrainConfig = TrainConfig(),
-    split: str = "val",
-    max_length_mismatch: LengthMismatch = MAX_LENGTH_MISMATCH,
-    device: DeviceName = "auto",
-    batch_size: Count | None = None,
-    readers: Count | None = None,
-    limits: DecodeLimits = DEFAULT_LIMITS,
-    force: bool = False,
-    on_outcome: Callable[[Outcome, int], None] | None = None,
-    on_epoch: Callable[[EpochResult], None] | None = None,
-) -> PipelineResult:
-    """Extract, train and score; raises `Incomplete` before training if a clip fails."""
-    extraction = extract_features(
-        manifest,
-        store,
-        encoders,
-        device,
-        batch_size,
-        readers,
-        limits,
-        force=force,
-        on_outcome=on_outcome,
-    )
-    assert isinstance(extraction, ExtractionResult)  # no dry run was asked for
-    require_complete(extraction)
-    sets = feature_sets_of(encoders)
-    training = train_head(
-        manifest=manifest,
-        store=store,
-        run=run,
-        head=head,
-        train=train,
-        max_length_mismatch=max_length_mismatch,
-        force=force,
-        on_epoch=on_epoch,
-        **sets,
-    )
-    score = score_head(
-        run=run,
-        manifest=manifest,
-        store=store,
-        split=split,
-        max_length_mismatch=max_length_mismatch,
-        force=force,
-    )
-    return PipelineResult(extraction, training, score)
 
 
 def feature_sets_of(encoders: tuple[AnyEncoderConfig, ...]) -> dict[str, str]:
@@ -158,3 +102,41 @@ def extract_features(
 
             return extract_on_dask(manifest, options, scheduler=scheduler, workers=workers, **hooks)
         return extract.extract_features(manifest, options, **hooks)
+
+
+KEYS_BY_STAGE = {**keys_of(score_head), **keys_of(train_head), **keys_of(extract_features)}
+PIPELINE_KEYS = (
+    "manifest",
+    "store",
+    "run",
+    "encoders",
+    "head",
+    "train",
+    "split",
+    "max_length_mismatch",
+    "device",
+    "batch_size",
+    "readers",
+    "limits",
+    "force",
+)
+
+
+@with_keys(KEYS_BY_STAGE[name] for name in PIPELINE_KEYS)
+def pipeline(
+    *,
+    on_outcome: Callable[[Outcome, int], None] | None = None,
+    on_epoch: Callable[[EpochResult], None] | None = None,
+    **keys: Any,
+) -> PipelineResult:
+    """Extract, train and score; raises `Incomplete` before training if a clip fails.
+
+    Takes the keys of `PIPELINE_KEYS`; each has the type and default of the first stage with it.
+    """
+    extraction = extract_features(**keys_for(extract_features, keys), on_outcome=on_outcome)
+    assert isinstance(extraction, ExtractionResult)  # no dry run was asked for
+    require_complete(extraction)
+    keys |= feature_sets_of(keys["encoders"])
+    training = train_head(**keys_for(train_head, keys), on_epoch=on_epoch)
+    score = score_head(**keys_for(score_head, keys))
+    return PipelineResult(extraction, training, score)

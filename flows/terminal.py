@@ -1,12 +1,16 @@
-"""Standard output and standard error of the command."""
+"""Standard output and standard error of the command, and its exit status."""
 
 import errno
 import os
+import signal
 import sys
 from contextlib import suppress
 from typing import IO
 
-from flows.exit_status import BROKEN_PIPE
+SIGNALLED = 128  # a shell adds the number of the signal to it
+INTERRUPTED = SIGNALLED + signal.SIGINT
+BROKEN_PIPE = SIGNALLED + signal.SIGPIPE
+STILL_RUNNING = 124  # watching a run timed out; as `timeout` returns
 
 
 def open_standard_streams() -> None:

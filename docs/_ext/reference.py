@@ -2,7 +2,7 @@
 
 A page contains a placeholder such as `@commands@`. When Sphinx reads the page, the placeholder is
 replaced by Markdown that is made from the argument parser, and from the signatures of the stages
-with their pydantic models (`flows.stage_schema`), so the reference is always that of the code.
+with their pydantic models (`flows.keys.schema`), so the reference is always that of the code.
 """
 
 import argparse
@@ -73,8 +73,8 @@ def _help(action: argparse.Action) -> str:
 
 def keys() -> str:
     """The keys of every stage, then the keys of every configuration inside them, as Markdown."""
+    from flows.keys.schema import Key, stage_schema
     from flows.stage_functions import STAGES, stage_function
-    from flows.stage_schema import Key, stage_schema
 
     lines = ["## Stages\n"]
     nested: dict[str, dict[str, Key]] = {}

@@ -9,7 +9,7 @@ from features.synthetic.drawing import Pose
 from features.synthetic.expression import Difficulty, blinks, draw_temper, face_cues, voice_cues
 from features.synthetic.face import Look
 from features.synthetic.identity import Face, draw_face_identity, draw_voice_identity
-from features.synthetic.trajectory import GRID_HZ, Trajectory, smooth_noise
+from features.synthetic.trajectory import GRID_HZ, Trajectory, noises, smooth_noise
 from features.synthetic.voice import plan_speech, synthesise
 
 YAW_SD, PITCH_SD, ROLL_SD = 0.13, 0.07, 0.06  # of the head around its mean pose, radians
@@ -73,7 +73,7 @@ def draw_actor(
     turned = rng.choice((-1.0, 1.0)) * _bursts(rng, n_steps, difficulty.turned_per_min, TURNED_S)
     turn = _turns(rng, trajectory, cues)
     turn[:, 0] += (np.sign(turned) * TURN_LIMIT - turn[:, 0]) * np.abs(turned)
-    sway = SWAY_SHARE * np.stack([smooth_noise(rng, n_steps, 1.5) for _ in range(2)], axis=1)
+    sway = SWAY_SHARE * noises(rng, 2, n_steps, 1.5)
     return Actor(
         face=face,
         cues=cues,
@@ -93,10 +93,9 @@ def _turns(
     rng: np.random.Generator, trajectory: Trajectory, cues: Float64[np.ndarray, "T F"]
 ) -> Float64[np.ndarray, "T 3"]:
     """Return yaw, pitch and roll: faster with arousal, around the subject's own posture."""
-    n_steps = len(cues)
     sds = np.array([YAW_SD, PITCH_SD, ROLL_SD])
     lively = np.clip(1 + MOTION_SHARE * trajectory.standard()[:, 1:], 0.4, 1.8)  # (T, 1)
-    wander = np.stack([smooth_noise(rng, n_steps, TURN_TAU_S) for _ in range(3)], axis=1)
+    wander = noises(rng, 3, len(cues), TURN_TAU_S)
     turn = sds * (0.7 * rng.standard_normal(3) + lively * wander)
     turn[:, 1] += NOD_RADIANS * cues[:, -1]
     return np.clip(turn, -TURN_LIMIT, TURN_LIMIT)

@@ -5,7 +5,7 @@ from jaxtyping import Float32, Float64
 
 from features.synthetic.expression import VOICE_CUES, Difficulty
 from features.synthetic.identity import draw_voice_identity
-from features.synthetic.trajectory import GRID_HZ, grid_steps, smooth_noise
+from features.synthetic.trajectory import GRID_HZ, grid_steps, noises, smooth_noise
 from features.synthetic.voice import SPEECH_LEVEL, SYNTH_HZ, plan_speech, synthesise
 
 NOISE_RANGE_DB = 20.0  # between the loudest noise of a set and the softest
@@ -46,7 +46,7 @@ def _second_voice(
     """Return a softer voice with cues of its own."""
     n_steps = grid_steps(n_samples / SYNTH_HZ)
     voice = draw_voice_identity(rng)
-    cues = np.stack([smooth_noise(rng, n_steps, 1.0) for _ in VOICE_CUES], axis=1)
+    cues = noises(rng, len(VOICE_CUES), n_steps, 1.0)
     spoken = synthesise(rng, cues, plan_speech(rng, cues, voice), voice, n_samples)
     turns = np.clip(4 * smooth_noise(rng, n_steps, TURN_TAU_S), 0, 1)
     turns = np.interp(np.arange(n_samples), np.arange(n_steps) / GRID_HZ * SYNTH_HZ, turns)

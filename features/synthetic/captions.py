@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float64, Int8
 
-from features.synthetic.expression import FACE_CUES
+from features.synthetic.expression import FACE_CUES, VOICE_CUES
 
 CUT = 0.55  # standard deviations from which a cue is low or high
 UNSAID = -1
@@ -109,14 +109,35 @@ FEELING_FORMS = (
 )  # fmt: skip
 PART_FORMS = ("{who}, {parts}", "{parts}", "{who} showing {parts}", "a picture of {parts}")
 
-TAGS = (
-    "speech", "silence", "music",
-    "shouting", "loud voice", "soft voice", "whispering",
-    "high voice", "low voice", "fast speech", "slow speech", "drawl",
-    "bright voice", "dull voice", "growling", "clear voice", "lilting voice", "flat voice",
-    "smiling voice", "laughing voice", "sigh", "crying voice", "angry voice", "calm voice",
-    "excited voice", "tired voice", "cheerful voice", "complaining voice",
-)  # fmt: skip
+# The bias of a tag's score, and its weights of the cues of a voice, and of V and A.
+VOICE_TAGS: dict[str, tuple[float, dict[str, float]]] = {
+    "shouting": (-1.2, {"loudness": 1, "brightness": 0.4}),
+    "loud voice": (-0.3, {"loudness": 1}),
+    "soft voice": (-0.3, {"loudness": -1}),
+    "whispering": (-1.2, {"loudness": -1, "brightness": -0.4}),
+    "high voice": (-0.3, {"pitch": 1}),
+    "low voice": (-0.3, {"pitch": -1}),
+    "fast speech": (-0.3, {"tempo": 1}),
+    "slow speech": (-0.3, {"tempo": -1}),
+    "drawl": (-0.9, {"tempo": -1, "lilt": -0.4}),
+    "bright voice": (-0.3, {"brightness": 1}),
+    "dull voice": (-0.3, {"brightness": -1}),
+    "growling": (-0.3, {"roughness": 1}),
+    "clear voice": (-0.2, {"roughness": -1}),
+    "lilting voice": (-0.3, {"lilt": 1}),
+    "flat voice": (-0.2, {"lilt": -1}),
+    "smiling voice": (-0.3, {"spread": 1}),
+    "laughing voice": (-1.0, {"valence": 0.7, "arousal": 0.5}),
+    "sigh": (-1.0, {"valence": -0.5, "arousal": -0.7}),
+    "crying voice": (-1.0, {"valence": -0.9}),
+    "angry voice": (-0.9, {"valence": -0.7, "arousal": 0.7}),
+    "calm voice": (-0.6, {"valence": 0.3, "arousal": -0.8}),
+    "excited voice": (-0.9, {"valence": 0.5, "arousal": 0.8}),
+    "tired voice": (-0.7, {"valence": -0.3, "arousal": -0.9}),
+    "cheerful voice": (-0.6, {"valence": 0.9, "arousal": 0.2}),
+    "complaining voice": (-0.6, {"valence": -0.9, "arousal": 0.2}),
+}
+TAGS = ("speech", "silence", "music", *VOICE_TAGS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,40 +206,15 @@ def tag_scores(
     music: bool,
 ) -> Float64[np.ndarray, "T K"]:
     """The score of each tag of `TAGS` at each step: positive if it fits."""
-    pitch, loud, tempo, bright, lilt, rough, spread = cues.T
-    v, a = felt_va.T
+    names = (*VOICE_CUES, "valence", "arousal")
+    columns = dict(zip(names, (*cues.T, *felt_va.T), strict=True))
     speaking = np.where(voiced > 0.15, 0.0, -1.5)
-    constant = np.ones(len(cues))
-    scores = {
-        "speech": np.where(voiced > 0.15, 2.0, -2.0),
-        "silence": np.where(voiced > 0.05, -2.0, 2.0),
-        "music": (2.0 if music else -2.0) * constant,
-        "shouting": loud + 0.4 * bright - 1.2,
-        "loud voice": loud - 0.3,
-        "soft voice": -loud - 0.3,
-        "whispering": -loud - 0.4 * bright - 1.2,
-        "high voice": pitch - 0.3,
-        "low voice": -pitch - 0.3,
-        "fast speech": tempo - 0.3,
-        "slow speech": -tempo - 0.3,
-        "drawl": -tempo - 0.4 * lilt - 0.9,
-        "bright voice": bright - 0.3,
-        "dull voice": -bright - 0.3,
-        "growling": rough - 0.3,
-        "clear voice": -rough - 0.2,
-        "lilting voice": lilt - 0.3,
-        "flat voice": -lilt - 0.2,
-        "smiling voice": spread - 0.3,
-        "laughing voice": 0.7 * v + 0.5 * a - 1.0,
-        "sigh": -0.5 * v - 0.7 * a - 1.0,
-        "crying voice": -0.9 * v - 1.0,
-        "angry voice": -0.7 * v + 0.7 * a - 0.9,
-        "calm voice": 0.3 * v - 0.8 * a - 0.6,
-        "excited voice": 0.5 * v + 0.8 * a - 0.9,
-        "tired voice": -0.3 * v - 0.9 * a - 0.7,
-        "cheerful voice": 0.9 * v + 0.2 * a - 0.6,
-        "complaining voice": -0.9 * v + 0.2 * a - 0.6,
-    }
-    stacked = np.stack([scores[tag] for tag in TAGS], axis=1)
-    stacked[:, TAGS.index("shouting") :] += speaking[:, None]
-    return stacked
+    scores = [
+        np.where(voiced > 0.15, 2.0, -2.0),
+        np.where(voiced > 0.05, -2.0, 2.0),
+        np.full(len(cues), 2.0 if music else -2.0),
+    ]
+    for bias, weights in VOICE_TAGS.values():
+        fit = sum(weight * columns[name] for name, weight in weights.items())
+        scores.append(fit + bias + speaking)
+    return np.stack(scores, axis=1)

@@ -7,11 +7,9 @@ VA_test_set_sample.txt
 README.txt
 """
 
-import multiprocessing
-import os
 import shutil
-from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -28,8 +26,9 @@ from features.synthetic.plan import VideoPlan, plan_set
 from features.synthetic.random_streams import RENDERED_BRANCH, stream
 from features.synthetic.scene import draw_scene
 from features.synthetic.trajectory import draw_trajectory
-from features.synthetic.video_writer import VideoFile, frame_times_s
+from features.synthetic.video_writer import frame_times_s, video_file
 from features.synthetic.voice import SYNTH_HZ
+from features.system.parallel import map_in_processes
 from features.timeline import extend_times
 
 DEFAULT_CLIPS = 40  # 24 train, 13 val, 3 test
@@ -60,8 +59,9 @@ def render(
     """Write a rendered set; `folder` appears only when the set is complete.
 
     `workers` is the number of processes, by default one per core; the files do not depend on it.
-    `on_clip(done, clips)` is called after each video. Files of a killed run in `<folder>.part` are
-    removed first. Raises `InputError` if the folder exists or a number is out of range.
+    `on_clip(done, clips)` is called after each video, in order. Files of a killed run in
+    `<folder>.part` are removed first. Raises `InputError` if the folder exists or a number is out
+    of range.
     """
     plans = plan_set(clips=clips, seconds=seconds, seed=seed)
     if folder.exists():
@@ -77,7 +77,13 @@ def render(
             f"{part} cannot be created: {error.strerror}; give another folder"
         ) from error
     try:
-        _write_all(part, plans, seed, workers or len(os.sched_getaffinity(0)), on_clip)
+        write = partial(write_video, part, seed=seed)
+        written = map(write, plans) if workers == 1 else map_in_processes(write, plans, workers)
+        done = 0
+        for plan, _ in zip(plans, written, strict=True):
+            done += len(plan.levels)
+            if on_clip:
+                on_clip(done, clips)
         _write_sample(part, plans, seed)
         (part / README_NAME).write_text(_readme(clips, seconds, seed))
         (part / "cropped_aligned" / ".DS_Store").write_bytes(DEBRIS)
@@ -87,57 +93,18 @@ def render(
         raise
 
 
-def _write_all(
-    part: Path,
-    plans: tuple[VideoPlan, ...],
-    seed: int,
-    workers: int,
-    on_clip: Callable[[int, int], None] | None,
-) -> None:
-    done, total = 0, sum(len(plan.levels) for plan in plans)
-
-    def count(plan: VideoPlan) -> None:
-        nonlocal done
-        done += len(plan.levels)
-        if on_clip is not None:
-            on_clip(done, total)
-
-    if workers == 1:
-        for plan in plans:
-            write_video(part, plan, seed)
-            count(plan)
-        return
-    spawn = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(min(workers, len(plans)), mp_context=spawn) as pool:
-        jobs = {pool.submit(write_video, part, plan, seed): plan for plan in plans}
-        try:
-            for job in as_completed(jobs):
-                job.result()
-                count(jobs[job])
-        except BaseException:
-            pool.shutdown(cancel_futures=True)
-            raise
-
-
 def write_video(folder: Path, plan: VideoPlan, seed: int) -> None:
     """Write one video with its sound, and the crops and labels of the people in it."""
-    key = (1, plan.index)
-    rng = stream(seed, RENDERED_BRANCH, *key, 0)
+    draw = partial(stream, seed, RENDERED_BRANCH, 1, plan.index)
+    rng = draw(0)
     times_s = frame_times_s(plan, seed)
     duration_s = float(times_s[-1] + np.median(np.diff(times_s)))
     n_samples = int(duration_s * SYNTH_HZ)
     people: list[Actor] = []
     for person, level in enumerate(plan.levels):
-        trajectory_rng = stream(seed, RENDERED_BRANCH, *key, 1, person)
+        trajectory_rng = draw(1, person)
         trajectory = draw_trajectory(trajectory_rng, duration_s, np.array(level))
-        people.append(
-            draw_actor(
-                stream(seed, RENDERED_BRANCH, *key, 2, person),
-                trajectory,
-                n_samples,
-                DEFAULT_DIFFICULTY,
-            )
-        )
+        people.append(draw_actor(draw(2, person), trajectory, n_samples, DEFAULT_DIFFICULTY))
         if plan.split != "test":
             va = trajectory.at(row_times_s(times_s, plan.case.excess))
             labels = Labels(va, _annotated(trajectory_rng, plan, len(va)))
@@ -160,21 +127,18 @@ def _annotated(rng: np.random.Generator, plan: VideoPlan, n_rows: int) -> Bool[n
     """Whether each row is annotated: false in a few short runs if the plan asks for it."""
     annotated = np.ones(n_rows, dtype=bool)
     if plan.case.invalid:
-        for start, length in _runs(rng, n_rows, plan.seconds, INVALIDS_PER_MIN, INVALID_ROWS):
-            annotated[start : start + length] = False
+        for run in _runs(rng, n_rows, plan.seconds, INVALIDS_PER_MIN, INVALID_ROWS):
+            annotated[run.start : run.stop] = False
     return annotated
 
 
 def _runs(
-    rng: np.random.Generator,
-    n_rows: int,
-    seconds: float,
-    per_min: float,
-    lengths: tuple[int, int],
-) -> list[tuple[int, int]]:
-    """The start and length of at least one run of rows."""
-    n_runs = max(1, int(rng.poisson(per_min * seconds / 60)))
-    return [(int(rng.integers(1, n_rows)), int(rng.integers(*lengths))) for _ in range(n_runs)]
+    rng: np.random.Generator, n_rows: int, seconds: float, per_min: float, lengths: tuple[int, int]
+) -> Iterator[range]:
+    """Yield at least one run of rows; it may end beyond the last row."""
+    for _ in range(max(1, int(rng.poisson(per_min * seconds / 60)))):
+        start = int(rng.integers(1, n_rows))
+        yield range(start, start + int(rng.integers(*lengths)))
 
 
 def _write_frames_and_crops(
@@ -192,29 +156,21 @@ def _write_frames_and_crops(
         crops.mkdir(parents=True)
         gaps: set[int] = set()
         if plan.case.gaps:
-            for start, n in _runs(rng, len(times_s), plan.seconds, GAPS_PER_MIN, GAP_FRAMES):
-                gaps.update(range(start, start + n))
+            for run in _runs(rng, len(times_s), plan.seconds, GAPS_PER_MIN, GAP_FRAMES):
+                gaps.update(run)
         missing.append(gaps)
     if plan.case.nest:
         (crop_folders[0] / ".DS_Store").write_bytes(DEBRIS)
     video_path = folder / "videos" / plan.batch / plan.file_name
     video_path.parent.mkdir(parents=True, exist_ok=True)
-    with VideoFile(video_path, plan, sound) as video:
+    seats = list(zip(people, scene.homes_px, scene.half_heights_px, strict=True))
+    with video_file(video_path, plan, sound) as write_frame:
         for row, time_s in enumerate(times_s.tolist()):
-            states = [
-                person.at(time_s, home_px, half_px)
-                for person, home_px, half_px in zip(
-                    people, scene.homes_px, scene.half_heights_px, strict=True
-                )
-            ]
-            visible = tuple(
-                (person.face, pose, look)
-                for person, (pose, look) in zip(people, states, strict=True)
-            )
+            visible = tuple((actor.face, *actor.at(time_s, at, half)) for actor, at, half in seats)
             pixels = scene.frame(rng, time_s, visible)
-            video.write(pixels, time_s)
+            write_frame(pixels, time_s)
             image = Image.fromarray(pixels)
-            for crops, gaps, (pose, _) in zip(crop_folders, missing, states, strict=True):
+            for crops, gaps, (_, pose, _) in zip(crop_folders, missing, visible, strict=True):
                 box = crop_box(pose, rng.normal(0, BOX_JITTER_SD, 3))
                 if row not in gaps:
                     crop = image.resize(

@@ -84,6 +84,11 @@ def arc(
     return (1 - t) ** 2 * p0 + 2 * t * (1 - t) * bend + t**2 * p2
 
 
+def bow(half_width: float, ends_y: float, middle_y: float) -> Points:
+    """Return the points of an arc that is symmetric about the middle of the face."""
+    return arc((-half_width, ends_y), (0.0, middle_y), (half_width, ends_y))
+
+
 def ring(x: float, y: float, rx: float, ry: float, n: int = 28) -> Points:
     """Return `n` points on an ellipse."""
     angle = np.linspace(0, 2 * np.pi, n, endpoint=False)

@@ -5,12 +5,13 @@ and A, plus disturbances: a resting expression and a gain of the subject, moods 
 voice shows but that are not felt, and slow and quick noise. `Difficulty` holds their strengths.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float64
 
-from features.synthetic.trajectory import GRID_HZ, Trajectory, smooth_noise
+from features.synthetic.trajectory import GRID_HZ, Trajectory, noises
 
 CUE_LIMIT = 2.4  # beyond it a drawn face breaks
 
@@ -99,47 +100,37 @@ def face_cues(
     rng: np.random.Generator, trajectory: Trajectory, temper: Temper, difficulty: Difficulty
 ) -> Float64[np.ndarray, "T F"]:
     """The cues of the face on the grid, columns as FACE_CUES."""
-    return _cues(
-        rng,
-        felt_va=temper.face_gain * trajectory.standard(),
-        weights=np.array(list(FACE_WEIGHTS.values())),
-        rest=temper.face_rest,
-        strengths=(difficulty.face_mood_sd, difficulty.face_slow_sd, difficulty.face_quick_sd),
-        taus_s=(difficulty.mood_tau_s, difficulty.slow_tau_s, difficulty.quick_tau_s),
-    )
+    felt_va = temper.face_gain * trajectory.standard()
+    sds = (difficulty.face_mood_sd, difficulty.face_slow_sd, difficulty.face_quick_sd)
+    return _cues(rng, felt_va, FACE_WEIGHTS, temper.face_rest, sds, difficulty)
 
 
 def voice_cues(
     rng: np.random.Generator, trajectory: Trajectory, temper: Temper, difficulty: Difficulty
 ) -> Float64[np.ndarray, "T G"]:
     """The cues of the voice on the grid, columns as VOICE_CUES."""
-    return _cues(
-        rng,
-        felt_va=temper.voice_gain * trajectory.standard(),
-        weights=np.array(list(VOICE_WEIGHTS.values())),
-        rest=temper.voice_rest,
-        strengths=(difficulty.voice_mood_sd, difficulty.voice_slow_sd, difficulty.voice_quick_sd),
-        taus_s=(difficulty.mood_tau_s, difficulty.slow_tau_s, difficulty.quick_tau_s),
-    )
+    felt_va = temper.voice_gain * trajectory.standard()
+    sds = (difficulty.voice_mood_sd, difficulty.voice_slow_sd, difficulty.voice_quick_sd)
+    return _cues(rng, felt_va, VOICE_WEIGHTS, temper.voice_rest, sds, difficulty)
 
 
 def _cues(
     rng: np.random.Generator,
-    *,
     felt_va: Float64[np.ndarray, "T 2"],
-    weights: Float64[np.ndarray, "K 2"],
+    weights: Mapping[str, tuple[float, float]],
     rest: Float64[np.ndarray, "K"],
-    strengths: tuple[float, float, float],
-    taus_s: tuple[float, float, float],
+    sds: tuple[float, float, float],
+    difficulty: Difficulty,
 ) -> Float64[np.ndarray, "T K"]:
-    """The weighted sums of V and A with moods, plus rest and noise per cue."""
-    mood_sd, *own_sds = strengths
-    mood_tau_s, *own_taus_s = taus_s
-    n_steps = len(felt_va)
-    moods = np.stack([smooth_noise(rng, n_steps, mood_tau_s) for _ in range(2)], axis=1)
-    cues = (felt_va + mood_sd * moods) @ weights.T + rest
-    for sd, tau_s in zip(own_sds, own_taus_s, strict=True):
-        cues += sd * np.stack([smooth_noise(rng, n_steps, tau_s) for _ in weights], axis=1)
+    """The weighted sums of V and A with moods, plus rest and noise per cue.
+
+    `sds` are the strengths of moods, slow noise and quick noise.
+    """
+    mood_sd, slow_sd, quick_sd = sds
+    moods = noises(rng, 2, len(felt_va), difficulty.mood_tau_s)
+    cues = (felt_va + mood_sd * moods) @ np.array(list(weights.values())).T + rest
+    cues += slow_sd * noises(rng, len(weights), len(felt_va), difficulty.slow_tau_s)
+    cues += quick_sd * noises(rng, len(weights), len(felt_va), difficulty.quick_tau_s)
     return np.clip(cues, -CUE_LIMIT, CUE_LIMIT)
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Float64, UInt8
 from PIL import Image
 
-from features.synthetic.drawing import SUPERSAMPLE, FaceCanvas, Pose, arc, ring
+from features.synthetic.drawing import SUPERSAMPLE, FaceCanvas, Pose, arc, bow, ring
 from features.synthetic.expression import FACE_CUES
 from features.synthetic.head import (
     DARK,
@@ -78,7 +78,6 @@ def draw_person(canvas: Image.Image, origin_px: tuple[float, float], face: Face,
 
 
 def _draw_folds(pen: FaceCanvas, face: Face, cue: dict[str, float]) -> None:
-    """Draw the folds of the skin by nose, eyes, brows and forehead."""
     for side in (-1, 1):
         fold = np.clip(0.25 + 0.3 * cue["smile"] + 0.2 * cue["cheeks"], 0, 1)
         line = shade(face.skin, 1 - 0.22 * float(fold))
@@ -97,7 +96,7 @@ def _draw_folds(pen: FaceCanvas, face: Face, cue: dict[str, float]) -> None:
     lifted = float(np.clip(0.45 * cue["brow_raise"], 0, 1))
     if lifted > 0.15:
         for y in (-0.60, -0.68):
-            curve = arc((-0.33, y + 0.02), (0.0, y - 0.02), (0.33, y + 0.02))
+            curve = bow(0.33, y + 0.02, y - 0.02)
             pen.line(curve, shade(face.skin, 1 - 0.16 * lifted), 0.02)
 
 
@@ -140,49 +139,37 @@ def _draw_brow(pen: FaceCanvas, face: Face, side: int, cue: dict[str, float]) ->
 
 def _draw_nose(pen: FaceCanvas, face: Face) -> None:
     y = face.nose_length
-    side_shade = shade(face.skin, 0.86)
     pen.fill(np.array([[-0.05, -0.08], [-0.12, y], [-0.02, y - 0.02]]), shade(face.skin, 0.93))
     pen.fill(ring(0.0, y - 0.03, 0.085, 0.06), blend(face.skin, (255, 240, 226), 0.2))
-    pen.line(arc((-0.13, y - 0.02), (0.0, y + 0.055), (0.13, y - 0.02)), side_shade, 0.03)
+    pen.line(bow(0.13, y - 0.02, y + 0.055), shade(face.skin, 0.86), 0.03)
     for side in (-1, 1):
         pen.fill(ring(side * 0.06, y + 0.015, 0.032, 0.018, 10), shade(face.skin, 0.5))
 
 
 def _draw_mouth(pen: FaceCanvas, face: Face, cue: dict[str, float], jaw_open: float) -> None:
-    """Draw lips, teeth and tongue."""
     half = face.mouth_half_width * (1 + 0.13 * cue["mouth_width"]) * (1 - 0.14 * jaw_open)
     curl = 0.068 * cue["smile"]
     y = face.mouth_y
     gap = 0.34 * jaw_open
-    left, right = (-half, y - curl), (half, y - curl)
     upper_y, lower_y = y + 0.35 * curl - 0.25 * gap, y + 0.35 * curl + 0.75 * gap
     thick = face.lip_thickness
-    upper, lower = arc(left, (0.0, upper_y), right), arc(left, (0.0, lower_y), right)
-    outer_left, outer_right = (-half * 1.06, y - curl), (half * 1.06, y - curl)
-    outer_upper = arc(outer_left, (0.0, upper_y - thick), outer_right)
-    outer_lower = arc(outer_left, (0.0, lower_y + 1.2 * thick), outer_right)
+    upper, lower = bow(half, y - curl, upper_y), bow(half, y - curl, lower_y)
+    outer_upper = bow(half * 1.06, y - curl, upper_y - thick)
+    outer_lower = bow(half * 1.06, y - curl, lower_y + 1.2 * thick)
     pen.fill(np.concatenate([outer_upper, lower[::-1]]), shade(face.lips, 0.9))
     pen.fill(np.concatenate([upper, outer_lower[::-1]]), face.lips)
     pen.fill(np.concatenate([upper, lower[::-1]]), MOUTH)
     if gap > 0.05:
         teeth_y = upper_y + min(0.075, 0.5 * gap)
-        inner = arc((-half * 0.8, y - 0.72 * curl), (0.0, upper_y), (half * 0.8, y - 0.72 * curl))
-        edge = arc((-half * 0.8, y - 0.68 * curl), (0.0, teeth_y), (half * 0.8, y - 0.68 * curl))
+        inner = bow(half * 0.8, y - 0.72 * curl, upper_y)
+        edge = bow(half * 0.8, y - 0.68 * curl, teeth_y)
         pen.fill(np.concatenate([inner, edge[::-1]]), WHITE)
     if gap > 0.12:
-        tongue = arc(
-            (-half * 0.5, lower_y - 0.03), (0.0, lower_y - 0.45 * gap), (half * 0.5, lower_y - 0.03)
-        )
-        floor = arc(
-            (-half * 0.5, lower_y - 0.03), (0.0, lower_y - 0.01), (half * 0.5, lower_y - 0.03)
-        )
+        tongue = bow(half * 0.5, lower_y - 0.03, lower_y - 0.45 * gap)
+        floor = bow(half * 0.5, lower_y - 0.03, lower_y - 0.01)
         pen.fill(np.concatenate([tongue, floor[::-1]]), TONGUE)
     pen.line(upper, shade(face.lips, 0.55), 0.016)
-    shine = arc(
-        (-half * 0.35, lower_y + 0.5 * thick),
-        (0.0, lower_y + 0.6 * thick),
-        (half * 0.35, lower_y + 0.5 * thick),
-    )
+    shine = bow(half * 0.35, lower_y + 0.5 * thick, lower_y + 0.6 * thick)
     pen.line(shine, blend(face.lips, (255, 255, 255), 0.22), 0.018)
 
 

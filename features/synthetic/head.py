@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from features.synthetic.drawing import FaceCanvas, Points, arc, ring
+from features.synthetic.drawing import FaceCanvas, Points, arc, bow, ring
 from features.synthetic.identity import Face, Rgb, blend, shade
 
 DARK: Rgb = (24, 18, 20)
@@ -26,17 +26,15 @@ def draw_body(pen: FaceCanvas, face: Face) -> None:
     )
     pen.fill(shoulders, face.clothes, 0.0)
     pen.fill(neck, shade(face.skin, 0.80), 0.0)
-    pen.fill(arc((-0.40, 1.2), (0.0, 1.62), (0.40, 1.2)), shade(face.skin, 0.86), 0.0)
-    pen.line(arc((-0.42, 1.18), (0.0, 1.64), (0.42, 1.18)), shade(face.clothes, 0.7), 0.05, 0.0)
+    pen.fill(bow(0.40, 1.2, 1.62), shade(face.skin, 0.86), 0.0)
+    pen.line(bow(0.42, 1.18, 1.64), shade(face.clothes, 0.7), 0.05, 0.0)
 
 
 def draw_hair_behind(pen: FaceCanvas, face: Face) -> None:
     """Draw the hair behind the head."""
     w = face.half_width
     if face.hair_style == "long":
-        locks = np.concatenate(
-            [arc((-w - 0.12, 1.25), (0.0, -1.2), (w + 0.12, 1.25)), np.array([[w - 0.2, 1.35]])]
-        )
+        locks = np.concatenate([bow(w + 0.12, 1.25, -1.2), np.array([[w - 0.2, 1.35]])])
         sides = arc((-w - 0.16, 1.2), (-w - 0.2, -0.2), (0.0, -1.16))
         other = sides[::-1] * np.array([-1, 1])
         pen.fill(np.concatenate([sides, other]), shade(face.hair, 0.85), 0.0)
@@ -73,7 +71,7 @@ def draw_beard(pen: FaceCanvas, face: Face, jaw_open: float) -> None:
     jaw = outline(face, 0.10 * jaw_open)
     low = jaw[jaw[:, 1] > 0.22]
     order = np.argsort(np.arctan2(low[:, 1], low[:, 0]))
-    inside = arc((-0.5 * face.half_width, 0.36), (0.0, 0.42), (0.5 * face.half_width, 0.36))
+    inside = bow(0.5 * face.half_width, 0.36, 0.42)
     pen.fill(np.concatenate([low[order], inside]), colour, 0.15)
 
 

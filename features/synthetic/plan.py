@@ -13,7 +13,7 @@ import numpy as np
 
 from features.clip import Split
 from features.errors import InputError
-from features.synthetic.random_streams import RENDERED_BRANCH, check_seed, stream
+from features.synthetic.random_streams import RENDERED_BRANCH, stream
 from features.synthetic.trajectory import clip_levels
 
 FEWEST_CLIPS = 2  # one for training, one for validation
@@ -108,7 +108,6 @@ def plan_set(*, clips: int, seconds: float, seed: int) -> tuple[VideoPlan, ...]:
         )
     if not SHORTEST_S <= seconds <= LONGEST_S:
         raise InputError(f"seconds is {seconds}; it must be from {SHORTEST_S:g} to {LONGEST_S:g}")
-    check_seed(seed)
     rng = stream(seed, RENDERED_BRANCH, 0)
     levels = iter([(float(v), float(a)) for v, a in clip_levels(rng, clips)])
     numbers = iter(rng.permutation(np.arange(1, 10 * clips + 100)).tolist())

@@ -14,13 +14,11 @@ ENCODER_BRANCH = 1  # first spawn key of the training data of the small encoders
 SEED_LIMIT = 2**63  # a smaller seed cannot collide with the words of a spawn key
 
 
-def check_seed(seed: int) -> None:
-    """Raise `InputError` if the seed is out of range."""
+def stream(seed: int, branch: int, *key: int) -> np.random.Generator:
+    """The generator of a branch and key, independent of all others.
+
+    Raises `InputError` if the seed is out of range.
+    """
     if not 0 <= seed < SEED_LIMIT:
         raise InputError(f"seed is {seed}; it must be at least 0 and below 2**63")
-
-
-def stream(seed: int, branch: int, *key: int) -> np.random.Generator:
-    """The generator of a branch and key, independent of all others."""
-    check_seed(seed)
     return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(branch, *key)))

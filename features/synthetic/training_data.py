@@ -5,19 +5,16 @@ chunks in parallel and whole chunks can be used for evaluation.
 """
 
 import io
-import multiprocessing
-from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
 from functools import partial
-from typing import TypeVar
 
 import numpy as np
-from jaxtyping import Float32, Float64, Int8, Int16, UInt8
+from jaxtyping import Float32, Float64, Int8, Shaped, UInt8
 from PIL import Image
 
 from features.synthetic.background_sound import background_audio
-from features.synthetic.captions import Caption, part_levels, tag_scores, write_caption
+from features.synthetic.captions import part_levels, tag_scores, write_caption
 from features.synthetic.expression import (
     CUE_LIMIT,
     DEFAULT_DIFFICULTY,
@@ -41,8 +38,6 @@ TURN_SDS = np.array([0.16, 0.09, 0.08])  # of yaw, pitch and roll, radians
 TAG_SHARPNESS = 2.5  # slope of a tag's log odds with its score
 STEP_SPAN_S = 0.5  # duration of the sound around a step that its tags describe
 
-Chunk = TypeVar("Chunk")
-
 
 @dataclass(frozen=True, slots=True)
 class CaptionedFaces:
@@ -51,41 +46,24 @@ class CaptionedFaces:
     pixels: UInt8[np.ndarray, "N H W 3"]
     levels: Int8[np.ndarray, "N P"]
     felt_va: Float32[np.ndarray, "N 2"]
-    texts: tuple[str, ...]
-    claims: Int8[np.ndarray, "N P"]
-    feeling: Int16[np.ndarray, "N"]
-
-
-@dataclass(frozen=True, slots=True)
-class TaggedAudio:
-    """Voices with a 0 or 1 for each tag at each step."""
-
-    samples: Float32[np.ndarray, "N S"]
-    tags: Int8[np.ndarray, "N T K"]
+    texts: Shaped[np.ndarray, "N"]
 
 
 def face_chunk(seed: int, chunk: int, side_px: int) -> CaptionedFaces:
     """The faces of one chunk, each resized to `side_px` as in CLIP's preprocessing."""
     rng = stream(seed, ENCODER_BRANCH, FACES, chunk)
-    rows: list[tuple[np.ndarray, np.ndarray, np.ndarray, Caption]] = []
+    rows: list[tuple[np.ndarray, np.ndarray, np.ndarray, str]] = []
     for _ in range(SUBJECTS_PER_CHUNK):
         face = draw_face_identity(rng)
         rows += [_captioned_face(rng, face, side_px) for _ in range(FACES_PER_SUBJECT)]
-    pixels, levels, felt_va, captions = zip(*rows, strict=True)
-    return CaptionedFaces(
-        pixels=np.stack(pixels),
-        levels=np.stack(levels),
-        felt_va=np.stack(felt_va).astype(np.float32),
-        texts=tuple(caption.text for caption in captions),
-        claims=np.stack([caption.claims for caption in captions]),
-        feeling=np.array([caption.feeling for caption in captions], dtype=np.int16),
-    )
+    pixels, levels, felt_va, texts = (np.array(column) for column in zip(*rows, strict=True))
+    return CaptionedFaces(pixels, levels, felt_va.astype(np.float32), texts)
 
 
 def _captioned_face(
     rng: np.random.Generator, face: Face, side_px: int
-) -> tuple[UInt8[np.ndarray, "H W 3"], Int8[np.ndarray, "P"], Float64[np.ndarray, "2"], Caption]:
-    """One crop of a face, with its levels, V and A, and a caption."""
+) -> tuple[UInt8[np.ndarray, "H W 3"], Int8[np.ndarray, "P"], Float64[np.ndarray, "2"], str]:
+    """One crop of a face, with its levels, V and A, and the text of a caption."""
     weights = np.array(list(FACE_WEIGHTS.values()))
     unit = weights / np.linalg.norm(weights, axis=1, keepdims=True)
     felt_va = rng.normal(0, FELT_SD, 2)
@@ -101,7 +79,8 @@ def _captioned_face(
         face, look, (yaw, pitch, roll), shade((0, 0, 0), 0.0, wall), rng.normal(0, 0.025, 3)
     )
     levels = part_levels(cues, jaw_opening(look), open_share)
-    return _photograph(rng, pixels, side_px), levels, felt_va, write_caption(rng, levels, felt_va)
+    photograph = _photograph(rng, pixels, side_px)
+    return photograph, levels, felt_va, write_caption(rng, levels, felt_va).text
 
 
 def _photograph(
@@ -117,8 +96,13 @@ def _photograph(
     return np.asarray(crop)
 
 
-def audio_chunk(seed: int, chunk: int, seconds: float, steps_s: tuple[float, ...]) -> TaggedAudio:
-    """The windows of sound of one chunk, tagged at times from the start of each window."""
+def audio_chunk(
+    seed: int, chunk: int, seconds: float, steps_s: tuple[float, ...]
+) -> tuple[Float32[np.ndarray, "N S"], Int8[np.ndarray, "N T K"]]:
+    """The windows of sound of one chunk, and a 0 or 1 for each tag at each step.
+
+    `steps_s` are the times of the steps from the start of a window.
+    """
     rng = stream(seed, ENCODER_BRANCH, AUDIO, chunk)
     samples, tags = [], []
     for _ in range(VOICES_PER_CHUNK):
@@ -147,7 +131,7 @@ def audio_chunk(seed: int, chunk: int, seconds: float, steps_s: tuple[float, ...
             tags.append((rng.random(chance.shape) < chance).astype(np.int8))
             first = int(window * seconds * SYNTH_HZ)
             samples.append(sound[first : first + int(seconds * SYNTH_HZ)])
-    return TaggedAudio(samples=np.stack(samples), tags=np.stack(tags))
+    return np.stack(samples), np.stack(tags)
 
 
 def _moving_average(track: Float64[np.ndarray, "T K"], span: int) -> Float64[np.ndarray, "T K"]:
@@ -156,22 +140,7 @@ def _moving_average(track: Float64[np.ndarray, "T K"], span: int) -> Float64[np.
     return np.stack([np.convolve(column, kernel, "same") for column in track.T], axis=1)
 
 
-def draw_chunks(draw: Callable[[int], Chunk], n_chunks: int, workers: int) -> list[Chunk]:
-    """The chunks in order, drawn by `workers` processes."""
-    if workers == 1:
-        return [draw(chunk) for chunk in range(n_chunks)]
-    spawn = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, mp_context=spawn) as pool:
-        return list(pool.map(draw, range(n_chunks)))
-
-
-def join_faces(chunks: list[CaptionedFaces]) -> CaptionedFaces:
+def join_faces(chunks: Sequence[CaptionedFaces]) -> CaptionedFaces:
     """The faces of all chunks, in order."""
-    return CaptionedFaces(
-        pixels=np.concatenate([chunk.pixels for chunk in chunks]),
-        levels=np.concatenate([chunk.levels for chunk in chunks]),
-        felt_va=np.concatenate([chunk.felt_va for chunk in chunks]),
-        texts=tuple(text for chunk in chunks for text in chunk.texts),
-        claims=np.concatenate([chunk.claims for chunk in chunks]),
-        feeling=np.concatenate([chunk.feeling for chunk in chunks]),
-    )
+    names = [field.name for field in fields(CaptionedFaces)]
+    return CaptionedFaces(*(np.concatenate([getattr(c, name) for c in chunks]) for name in names))

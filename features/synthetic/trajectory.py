@@ -36,13 +36,8 @@ class Trajectory:
 
     def standard(self) -> Float64[np.ndarray, "T 2"]:
         """Return (V, A) standardised by the mean and deviation of the real set."""
-        return np.stack(
-            [
-                (self.valence - VALENCE_MEAN) / VALENCE_SD,
-                (self.arousal - AROUSAL_MEAN) / AROUSAL_SD,
-            ],
-            axis=1,
-        )
+        both = np.stack([self.valence, self.arousal], axis=1)
+        return (both - [VALENCE_MEAN, AROUSAL_MEAN]) / [VALENCE_SD, AROUSAL_SD]
 
 
 def grid_steps(seconds: float) -> int:
@@ -60,6 +55,13 @@ def smooth_noise(rng: np.random.Generator, n_steps: int, tau_s: float) -> Float6
     power = (2 * np.sum(gain**2) - gain[0] ** 2) / n_drawn
     drawn = np.fft.irfft(np.fft.rfft(rng.standard_normal(n_drawn)) * gain, n_drawn)
     return drawn[:n_steps] / np.sqrt(power)
+
+
+def noises(
+    rng: np.random.Generator, n: int, n_steps: int, tau_s: float
+) -> Float64[np.ndarray, "T N"]:
+    """Return `n` independent processes as of `smooth_noise`, a column each."""
+    return np.stack([smooth_noise(rng, n_steps, tau_s) for _ in range(n)], axis=1)
 
 
 def clip_levels(rng: np.random.Generator, n_clips: int) -> Float64[np.ndarray, "N 2"]:

@@ -41,7 +41,6 @@ ROUGH_DEPTH, ROUGH_SHARE, ROUGH_LIMIT = 0.40, 0.40, 0.95  # of the flutter: rest
 ROUGH_HZ = 22.0  # of the flutter in a rough voice
 HOARSE_DB = 6.0  # of the breath's noise in a rough voice, per standard deviation
 SMILE_DB, SMILE_HZ = 3.0, (1_600.0, 4_000.0)  # of the upper formants, per standard deviation
-FADE_S = 0.03
 PHRASE_S = (1.0, 3.0)
 PAUSE_S = (0.2, 0.9)
 SILENCES_PER_MIN = 1.5

@@ -10,8 +10,8 @@ from typing import Any
 from features.errors import VaflowError
 from flows.command.run import add_log_format, add_run_commands, non_negative
 from flows.command.store import add_store_commands
-from flows.exit_status import BROKEN_PIPE, INTERRUPTED
 from flows.logs import print_message, set_up
+from flows.terminal import BROKEN_PIPE, INTERRUPTED
 
 REMEDIES = {
     errno.ENOSPC: "make room on this disk",

@@ -8,14 +8,19 @@ import logging
 import os
 import threading
 import time
-from collections import Counter as Counts
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
-from prometheus_client import generate_latest
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    disable_created_metrics,
+    generate_latest,
+)
 from prometheus_client.parser import text_string_to_metric_families
 
 from features.errors import InputError, VaflowError
@@ -27,6 +32,8 @@ ENDING = ".prom"  # the collector reads no other file
 EVERY_S = 15.0  # a common scrape interval of Prometheus
 LAST_SUCCESS = "vaflow_last_success_timestamp_seconds"
 
+MetricT = TypeVar("MetricT", Counter, Gauge)
+
 log = logging.getLogger(__name__)
 
 
@@ -35,14 +42,30 @@ class RunMetrics:
 
     def __init__(self, path: Path, stage: str) -> None:
         self.path, self.stage = path, stage
-        self._lock = threading.Lock()
         self._began_s = time.monotonic()
-        self._clips: Counts[tuple[str, str]] = Counts()
-        self._rows: Counts[str] = Counts()
-        self._bytes: Counts[str] = Counts()
-        self._n_expected = self._n_epochs = 0
-        self._success: bool | None = None
-        self._last_success_s = last_success(path, stage)
+        self._registry = CollectorRegistry()
+        disable_created_metrics()  # one series more for each counter, of no use here
+        counter, gauge = partial(self._add, Counter), partial(self._add, Gauge)
+        self._clips = counter("clips", "Clips that ended, by state.", "feature_set", "state")
+        self._rows = counter("rows", "Rows encoded: frames, or steps of sound.", "feature_set")
+        self._bytes = counter("bytes_written", "Bytes put into the store.", "feature_set")
+        self._epochs = counter("epochs", "Epochs trained.").labels(stage)
+        expected = gauge("clips_expected", "Clips times feature sets of the run.")
+        self._expected = expected.labels(stage)
+        rate = "Rows encoded per second of the run, its start included."
+        self._speed = gauge("frames_per_second", rate, "feature_set")
+        duration = gauge("run_duration_seconds", "How long the run has taken.")
+        self._duration_s = duration.labels(stage)
+        running = gauge("run_running", "1 while the run goes on, 0 when it has ended.")
+        self._running = running.labels(stage)
+        self._running.set(1)
+        self._success = gauge("run_success", "1 if the run did all that it had to, else 0.")
+        self._last = gauge("last_success_timestamp_seconds", "When a run last did so.")
+        if (last_s := last_success(path, stage)) is not None:
+            self._last.labels(stage).set(last_s)
+
+    def _add(self, kind: type[MetricT], name: str, description: str, *labels: str) -> MetricT:
+        return kind(f"vaflow_{name}", description, ("stage", *labels), registry=self._registry)
 
     def hooks(self) -> dict[str, Callable[..., None]]:
         """The hooks that a stage calls."""
@@ -50,69 +73,35 @@ class RunMetrics:
 
     def on_outcome(self, outcome: Outcome, total: int) -> None:
         """Count the outcome of a clip."""
-        with self._lock:
-            self._n_expected = total
-            self._clips[outcome.feature_set, outcome.state] += 1
-            if outcome.state == "extracted":
-                self._rows[outcome.feature_set] += outcome.n_rows
-                self._bytes[outcome.feature_set] += outcome.n_bytes
+        name = outcome.feature_set
+        self._expected.set(total)
+        self._clips.labels(self.stage, name, outcome.state).inc()
+        if outcome.state == "extracted":
+            self._rows.labels(self.stage, name).inc(outcome.n_rows)
+            self._bytes.labels(self.stage, name).inc(outcome.n_bytes)
 
     def on_epoch(self, epoch: EpochResult) -> None:
         """Count an epoch."""
-        with self._lock:
-            self._n_epochs += 1
-
-    def collect(self) -> Iterator[Metric]:
-        """Yield the current metrics; one without a value yet has no sample."""
-        with self._lock:
-            clips, rows, written = Counts(self._clips), Counts(self._rows), Counts(self._bytes)
-        seconds = time.monotonic() - self._began_s
-        by_set = {(name,): n for name, n in rows.items()}
-        speeds = {key: n / seconds for key, n in by_set.items() if seconds}
-        ended = {} if self._success is None else {(): float(self._success)}
-        last = {} if self._last_success_s is None else {(): self._last_success_s}
-        counter = partial(self._filled, CounterMetricFamily)
-        gauge = partial(self._filled, GaugeMetricFamily)
-        yield counter("clips", "Clips that ended, by state.", clips, "feature_set", "state")
-        yield counter("rows", "Rows encoded: frames, or steps of sound.", by_set, "feature_set")
-        written = {(name,): n for name, n in written.items()}
-        yield counter("bytes_written", "Bytes put into the store.", written, "feature_set")
-        yield counter("epochs", "Epochs trained.", {(): self._n_epochs})
-        expected = {(): self._n_expected}
-        yield gauge("clips_expected", "Clips times feature sets of the run.", expected)
-        rate = "Rows encoded per second of the run, its start included."
-        yield gauge("frames_per_second", rate, speeds, "feature_set")
-        yield gauge("run_duration_seconds", "How long the run has taken.", {(): seconds})
-        running = {(): float(self._success is None)}
-        yield gauge("run_running", "1 while the run goes on, 0 when it has ended.", running)
-        yield gauge("run_success", "1 if the run did all that it had to, else 0.", ended)
-        yield gauge("last_success_timestamp_seconds", "When a run last did so.", last)
-
-    def _filled(
-        self,
-        kind: type[CounterMetricFamily] | type[GaugeMetricFamily],
-        name: str,
-        description: str,
-        values: Mapping[tuple[str, ...], float],
-        *labels: str,
-    ) -> Metric:
-        family = kind(f"vaflow_{name}", description, labels=("stage", *labels))
-        for key, value in values.items():
-            family.add_metric((self.stage, *key), value)
-        return family
+        self._epochs.inc()
 
     def write(self) -> None:
         """Replace the file in one step; logs a warning if it cannot be written."""
+        seconds = time.monotonic() - self._began_s
+        self._duration_s.set(seconds)
+        for rows in self._rows.collect():
+            for each in rows.samples:
+                self._speed.labels(**each.labels).set(each.value / seconds)
         try:
-            write_atomic(self.path, generate_latest(self))
+            write_atomic(self.path, generate_latest(self._registry))
         except OSError as error:
             log.warning("the metrics cannot be written to %s: %s", self.path, error.strerror)
 
     def end(self, *, success: bool) -> None:
         """Record and write how the run ended."""
-        self._success = success
+        self._running.set(0)
+        self._success.labels(self.stage).set(success)
         if success:
-            self._last_success_s = time.time()
+            self._last.labels(self.stage).set(time.time())
         self.write()
 
 

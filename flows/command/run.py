@@ -3,13 +3,18 @@
 import argparse
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from textwrap import wrap
 from typing import Any
 
 from features.errors import InputError
-from flows.logs import set_up
+from flows.logs import is_json, set_up
 from flows.stage_functions import STAGES, stage_function, stage_name
+
+WIDTH = 100  # columns of the help of a stage
+INDENT = " " * 6
 
 log = logging.getLogger(__name__)
 
@@ -26,13 +31,28 @@ class _StageHelp(argparse.Action):
     ) -> None:
         """Print the help and end the command."""
         if stage := getattr(namespace, "stage", None):
-            from flows.command.stage_help import render_stage_help
-
-            name = stage_name(stage.partition("/")[0])
-            print("\n".join(render_stage_help(name, stage_function(name))))
+            print("\n".join(_stage_help(stage_name(stage.partition("/")[0]))))
         else:
             parser.print_help()
         parser.exit()
+
+
+def _stage_help(name: str) -> Iterator[str]:
+    from flows.keys.schema import stage_schema
+
+    yield f"usage: vaflow run {name} [-c CONFIG.yaml] [key=value ...] [options]"
+    yield ""
+    yield f"{name}: {STAGES[name]}."
+    yield "Options: see `vaflow run --help`."
+    section = None
+    for key in stage_schema(stage_function(name)):
+        if key.section != section:
+            section = key.section
+            yield ""
+            yield f"{section or 'keys'}:"
+        default = "required" if key.default is None else f"default {key.default}"
+        yield f"  {key.name}: {key.type}; {default}"
+        yield from wrap(key.help, WIDTH, initial_indent=INDENT, subsequent_indent=INDENT)
 
 
 def add_run_commands(commands: Any) -> None:
@@ -118,7 +138,7 @@ def add_log_format(command: argparse.ArgumentParser) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    from flows.settings import check_key_names, settings
+    from flows.keys.settings import check_key_names, settings
 
     set_up(arguments.log_format)
     if arguments.timeout is not None and not arguments.via:
@@ -137,14 +157,13 @@ def _run(arguments: argparse.Namespace) -> int:
         return run_and_watch(arguments.stage, arguments.config, overrides, arguments.timeout)
     function = stage_function(stage)
     keys = settings(function, arguments.config, overrides)
-    from flows.command.progress_hooks import progress_hooks
     from flows.console import plain_console
+    from flows.keys.signature import hooks_of
     from flows.messages import describe
-    from flows.stage_keys import hooks_of
     from flows.stages import raise_if_incomplete
 
     metrics = None if keys.get("dry_run") else arguments.metrics  # a dry run has no metrics
-    with progress_hooks(stage, metrics) as hooks:
+    with _progress_hooks(stage, metrics) as hooks:
         result = function(**keys, **hooks_of(function, hooks))
         raise_if_incomplete(result)
     console = plain_console()
@@ -153,6 +172,44 @@ def _run(arguments: argparse.Namespace) -> int:
         if isinstance(text, str):  # not the tables
             log.info("%s", text.strip())
     return 0
+
+
+@contextmanager
+def _progress_hooks(stage: str, metrics: Path | None) -> Iterator[dict[str, Callable[..., None]]]:
+    """Hooks that show the progress of a stage on a terminal or in the log, and write its metrics.
+
+    An exception inside the context counts as a failed run. Raises `InputError` or `VaflowError` if
+    the metrics file cannot be written.
+    """
+    from flows.console import plain_console
+    from flows.progress import log_hooks, terminal_hooks
+
+    with ExitStack() as stack:
+        hooks: list[dict[str, Callable[..., None]]] = []
+        if metrics:
+            from flows.command.prometheus import recording
+
+            hooks.append(stack.enter_context(recording(metrics, stage)).hooks())
+        if is_json():
+            hooks.append(log_hooks(log))
+        else:
+            hooks.append(stack.enter_context(terminal_hooks(plain_console(stderr=True))))
+        log.info("%s begins", stage, extra={"stage": stage})
+        yield merge_hooks(hooks)
+
+
+def merge_hooks(hooks: Sequence[dict[str, Callable[..., None]]]) -> dict[str, Callable[..., None]]:
+    """Hooks that each call all hooks of the same name."""
+
+    def call_all(name: str) -> Callable[..., None]:
+        def hook(*arguments: object) -> None:
+            for each in hooks:
+                if name in each:
+                    each[name](*arguments)
+
+        return hook
+
+    return {name: call_all(name) for each in hooks for name in each}
 
 
 def _overrides(arguments: argparse.Namespace) -> list[str]:

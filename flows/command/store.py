@@ -66,8 +66,15 @@ def _command(commands: Any, name: str, run: Any, summary: str, *, json: bool = T
 
 
 def _print_result(arguments: argparse.Namespace, as_json: Any, lines: Any) -> None:
-    """Print a result as JSON or as lines."""
     print(json.dumps(as_json, indent=2) if arguments.json else "\n".join(lines))
+
+
+def _print_sets(arguments: argparse.Namespace, console: Any, as_json: Any, shown: Any) -> None:
+    """Print a result of several feature sets as JSON, or as lines and tables."""
+    if arguments.json:
+        print(json.dumps({"sets": as_json}, indent=2))
+    else:
+        console.print(*shown, sep="\n")
 
 
 def _status(arguments: argparse.Namespace) -> int:
@@ -120,7 +127,7 @@ def _repair(arguments: argparse.Namespace, verification: Any) -> Collection[Any]
     from features.maintenance.repair import repair
     from features.maintenance.verify import render_verification
     from features.manifest.manifest import read_manifest
-    from flows.settings import settings
+    from flows.keys.settings import settings
     from flows.stages import extract_features
 
     if arguments.config is None and not arguments.overrides:
@@ -169,7 +176,6 @@ def _gc(arguments: argparse.Namespace) -> int:
 
 
 def _clips_of(manifest: Path | None) -> Collection[str] | None:
-    """The ids of the clips of a manifest, if one is given."""
     from features.manifest.manifest import read_manifest
 
     return None if manifest is None else {clip.id for clip in read_manifest(manifest).clips}
@@ -183,10 +189,8 @@ def _ls(arguments: argparse.Namespace) -> int:
     from flows.console import PipeConsole
 
     sets = listing(arguments.store)
-    if arguments.json:
-        print(json.dumps({"sets": [asdict(each) for each in sets]}, indent=2))
-    else:
-        PipeConsole().print(sets_table(sets), clips_table(sets))
+    tables = (sets_table(sets), clips_table(sets))
+    _print_sets(arguments, PipeConsole(), [asdict(each) for each in sets], tables)
     return 0
 
 
@@ -198,10 +202,8 @@ def _info(arguments: argparse.Namespace) -> int:
     from flows.console import PipeConsole
 
     records = info(arguments.store, arguments.clip)
-    if arguments.json:
-        print(json.dumps({"sets": [asdict(each) for each in records]}, indent=2))
-    else:
-        PipeConsole().print(*(info_table(each) for each in records))
+    tables = (info_table(each) for each in records)
+    _print_sets(arguments, PipeConsole(), [asdict(each) for each in records], tables)
     return 1 if any(each.fault for each in records) else 0
 
 
@@ -220,10 +222,8 @@ def _stats(arguments: argparse.Namespace) -> int:
             n_pairs=n_pairs,
             on_progress=on_progress,
         )
-    if arguments.json:
-        print(json.dumps({"sets": [each.as_json() for each in sets]}, indent=2))
-    else:
-        plain_console().print(*render_statistics(sets), sep="\n")
+    as_json = [each.as_json() for each in sets] if arguments.json else []
+    _print_sets(arguments, plain_console(), as_json, render_statistics(sets))
     return 1 if any(each.summary.damaged for each in sets) else 0
 
 

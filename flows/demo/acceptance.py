@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from rich.table import Table
 
+from flows.console import make_table
 from models.baselines.predict import predict_baseline
 from models.baselines.ridge import RidgeConfig
 from models.data.feature_sets import Modality
@@ -59,30 +60,18 @@ def score_rows(config: RunConfig, head: SplitScore) -> tuple[ScoreRow, ...]:
     alone = max(visual.mean, audio.mean)
     both = ridge("both", alone, MAX_CCC, RidgeConfig(modalities=BOTH))
     near = RidgeConfig(modalities=BOTH, spans_s=NEIGHBOURS_S)
-    return (
-        visual,
-        audio,
-        both,
-        ridge("both, with neighbours", both.mean, MAX_CCC, near),
-        ScoreRow(
-            config.head.kind,
-            head.ccc_valence,
-            head.ccc_arousal,
-            max(alone + MARGIN, LEAST_MEAN),
-            MAX_CCC,
-            LEAST_EACH,
-        ),
-    )
+    neighbours = ridge("both, with neighbours", both.mean, MAX_CCC, near)
+    low, ccc = max(alone + MARGIN, LEAST_MEAN), (head.ccc_valence, head.ccc_arousal)
+    trained = ScoreRow(config.head.kind, *ccc, low, MAX_CCC, LEAST_EACH)
+    return visual, audio, both, neighbours, trained
 
 
 def table(rows: tuple[ScoreRow, ...]) -> Table:
     """The rows as a table for the terminal."""
-    drawn = Table(title="val CCC, and the band that its mean must lie in")
-    drawn.add_column("model")
-    for name in ("valence", "arousal", "mean", "band", "holds"):
-        drawn.add_column(name, justify="right")
+    cells = []
     for row in rows:
         scores = [f"{score:.3f}" for score in (row.valence, row.arousal, row.mean)]
         band = f"{row.low:.3f} to {row.high:.3f}"
-        drawn.add_row(row.name, *scores, band, "yes" if row.holds else "NO")
-    return drawn
+        cells.append((row.name, *scores, band, "yes" if row.holds else "NO"))
+    names = ["valence", "arousal", "mean", "band", "holds"]
+    return make_table("val CCC, and the band that its mean must lie in", ["model"], names, cells)

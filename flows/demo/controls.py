@@ -18,7 +18,7 @@ from features.manifest.manifest import read_manifest
 from features.system.parallel import map_in_processes
 from flows.console import plain_console
 from flows.demo.demo import demo_keys, prepared
-from flows.messages import describe
+from flows.messages import ccc_text, describe
 from flows.stages import PipelineResult, pipeline, require_complete
 from models.metrics.scores import SplitScore
 
@@ -55,8 +55,7 @@ def _labels(console: Console, folder: Path, keys: dict[str, Any]) -> tuple[str, 
     for number, score in enumerate(map_in_processes(_pipeline_score, runs), 1):
         scores.append(score.ccc_mean)
         console.print(
-            f"control labels: derangement {number} of {DERANGEMENTS}: val CCC valence "
-            f"{score.ccc_valence:.3f}, arousal {score.ccc_arousal:.3f}, mean {score.ccc_mean:.3f}"
+            f"control labels: derangement {number} of {DERANGEMENTS}: val {ccc_text(score)}"
         )
     return f"label curves permuted over clips, mean of {DERANGEMENTS} derangements", fmean(scores)
 

@@ -16,8 +16,9 @@ from features.synthetic import DEFAULT_CLIPS, DEFAULT_SECONDS, DEFAULT_SEED, is_
 from features.system.locks import file_lock
 from flows.console import plain_console
 from flows.demo.acceptance import score_rows, table
+from flows.keys.settings import settings
+from flows.messages import ccc_text
 from flows.progress import progress_bar
-from flows.settings import settings
 from flows.stages import pipeline as pipeline_plainly
 from models.metrics.scores import SplitScore
 from models.runs.folder import SCORES, read_config
@@ -97,7 +98,7 @@ def judge(console: Console, run: Path) -> int:
     holds = all(row.holds for row in rows)
     console.print(f"demo: scores, predictions, the head and report.html are in {run}")
     console.print(
-        f"demo: val CCC valence {score.ccc_valence:.3f}, arousal {score.ccc_arousal:.3f}, mean "
-        f"{score.ccc_mean:.3f}; the band {'holds' if holds else 'does NOT hold (see the table)'}"
+        f"demo: val {ccc_text(score)}; "
+        f"the band {'holds' if holds else 'does NOT hold (see the table)'}"
     )
     return 0 if holds else 1

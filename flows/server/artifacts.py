@@ -5,13 +5,13 @@ An artifact only describes a result: if it cannot be published, the run logs tha
 
 import os
 import platform
-from collections.abc import Callable, Iterable
-from functools import partial
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import quote
 
 from prefect import get_run_logger
-from prefect.artifacts import Artifact, MarkdownArtifact, TableArtifact
+from prefect.artifacts import MarkdownArtifact, TableArtifact
 from prefect.context import FlowRunContext
 
 from features.errors import InputError
@@ -30,16 +30,52 @@ REPORTS_URL = "VAFLOW_REPORTS_URL"
 """The environment variable with the URL at which the working folder of the flows is served."""
 
 
+@contextmanager
+def _publishing(key: str) -> Iterator[None]:
+    """Context manager that logs why an artifact was not published, and goes on."""
+    try:
+        yield
+    except Exception as error:  # a missing artifact is no reason to lose a run
+        message = "the artifact %r was not published (%s: %s); nothing else is lost"
+        get_run_logger().warning(message, key, type(error).__name__, error)
+
+
 def publish_extraction(extraction: ExtractionResult, store: str, manifest: Path) -> None:
     """Publish the outcome of each clip and the coverage of the feature sets. Never raises."""
-    names = dict.fromkeys(outcome.feature_set for outcome in extraction.outcomes)
-    _publish(OUTCOMES, partial(_outcomes, extraction))
-    _publish(PICTURE, partial(_picture, manifest, store, names))
+    if FlowRunContext.get() is None:
+        return
+    with _publishing(OUTCOMES):
+        text = "\n\n".join((extraction.summary(), *extraction.remarks))
+        rows = outcome_rows(extraction.outcomes)
+        TableArtifact(key=OUTCOMES, table=rows, description=text).create()
+    with _publishing(PICTURE):
+        names = dict.fromkeys(outcome.feature_set for outcome in extraction.outcomes)
+        _publish_picture(manifest, store, names)
 
 
-def publish_training(run: Path) -> None:
-    """Publish the chart of the stages after a training. Never raises."""
-    _publish(PICTURE, partial(_picture_of_run, run))
+def publish_training(
+    run: Path,
+    manifest: Path | None = None,
+    store: str | None = None,
+    *,
+    score: str | None = None,
+    report: Path | None = None,
+) -> None:
+    """Publish the chart of the stages for a run, whose data is by default that of its training.
+
+    `score` is a summary of the score of a split, if there is one. Never raises.
+    """
+    if FlowRunContext.get() is None:
+        return
+    with _publishing(PICTURE):
+        if holds_ensemble(run):
+            config, training = read_config(run, EnsembleConfig), "an ensemble"
+        else:
+            config, best = read_config(run, RunConfig), best_epoch(read_metrics(run))
+            training = f"val mean CCC {best.ccc_mean:.3f}"
+        names = [name for name in (config.visual, config.audio) if name]
+        data = manifest or config.manifest, store or config.store
+        _publish_picture(*data, names, training, score, report)
 
 
 def publish_score(
@@ -51,8 +87,11 @@ def publish_score(
     """
     mean = result.score.ccc_mean if result.score else None
     publish_scored(result.run, result.split, mean, manifest, store)
-    if result.score:
-        _publish(REPORT_LINK, partial(_report, result))
+    if result.score and FlowRunContext.get():
+        with _publishing(REPORT_LINK):
+            path = (result.run / REPORT).resolve()
+            page = report_page(result, path, platform.node(), served_at(path))
+            MarkdownArtifact(key=REPORT_LINK, markdown=page).create()
 
 
 def publish_scored(
@@ -65,69 +104,25 @@ def publish_scored(
     """Publish the chart of the stages; a split without labels has no score. Never raises."""
     report = None if ccc_mean is None else run / REPORT
     score = "predictions only" if ccc_mean is None else f"mean CCC {ccc_mean:.3f}"
-    of_run = partial(_picture_of_run, run, manifest, store)
-    _publish(PICTURE, partial(of_run, score=f"{split}: {score}", report=report))
+    publish_training(run, manifest, store, score=f"{split}: {score}", report=report)
 
 
-def _publish(key: str, create: Callable[[], Artifact]) -> None:
-    """Create and publish an artifact; does nothing outside a flow run."""
-    if FlowRunContext.get() is None:
-        return
-    try:
-        create().create()
-    except Exception as error:  # a missing artifact is no reason to lose a run
-        get_run_logger().warning(
-            "the artifact %r was not published (%s: %s); nothing else is lost",
-            key,
-            type(error).__name__,
-            error,
-        )
-
-
-def _outcomes(extraction: ExtractionResult) -> TableArtifact:
-    lines = (extraction.summary(), *extraction.remarks)
-    return TableArtifact(
-        key=OUTCOMES, table=outcome_rows(extraction.outcomes), description="\n\n".join(lines)
-    )
-
-
-def _picture(
+def _publish_picture(
     manifest: Path,
     store: str,
     names: Iterable[str],
     training: str | None = None,
     score: str | None = None,
     report: Path | None = None,
-) -> MarkdownArtifact:
-    """The chart, with the current coverage of these feature sets."""
+) -> None:
+    """Publish the chart, with the current coverage of these feature sets."""
     n_clips = len(read_manifest(manifest).clips)
-    sets = set_coverage(_status(store, manifest), names, n_clips)
-    coverage = Coverage(n_clips, sets, training, score, report)
-    return MarkdownArtifact(key=PICTURE, markdown=picture_page(coverage, manifest, store))
-
-
-def _picture_of_run(
-    run: Path,
-    manifest: Path | None = None,
-    store: str | None = None,
-    score: str | None = None,
-    report: Path | None = None,
-) -> MarkdownArtifact:
-    """The chart of the data that a head or an ensemble was trained on."""
-    if holds_ensemble(run):
-        config, training = read_config(run, EnsembleConfig), "an ensemble"
-    else:
-        config, best = read_config(run, RunConfig), best_epoch(read_metrics(run))
-        training = f"val mean CCC {best.ccc_mean:.3f}"
-    names = [name for name in (config.visual, config.audio) if name]
-    manifest, store = manifest or config.manifest, store or config.store
-    return _picture(manifest, store, names, training, score, report)
-
-
-def _report(result: ScoreResult) -> MarkdownArtifact:
-    path = (result.run / REPORT).resolve()
-    page = report_page(result, path, platform.node(), served_at(path))
-    return MarkdownArtifact(key=REPORT_LINK, markdown=page)
+    found = Status(())  # if every clip has failed, there is no store
+    if FeatureStore.open_or_plan(store).backend.metadata("") is not None:
+        found = status(store, manifest)
+    coverage = Coverage(n_clips, set_coverage(found, names, n_clips), training, score, report)
+    page = picture_page(coverage, manifest, store)
+    MarkdownArtifact(key=PICTURE, markdown=page).create()
 
 
 def served_at(path: Path) -> str | None:
@@ -141,10 +136,3 @@ def served_at(path: Path) -> str | None:
             f"{Path.cwd()} is served, or unset it"
         )
     return f"{base.rstrip('/')}/{quote(path.relative_to(Path.cwd()).as_posix())}"
-
-
-def _status(store: str, manifest: Path) -> Status:
-    """The status of the store; empty if there is none, because every clip may have failed."""
-    if FeatureStore.open_or_plan(store).backend.metadata("") is None:
-        return Status(())
-    return status(store, manifest)

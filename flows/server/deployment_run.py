@@ -4,11 +4,15 @@ import re
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from datetime import datetime, timedelta
 from difflib import get_close_matches
+from logging import WARNING, getLevelName
 from pathlib import Path
+from uuid import UUID
 
 import httpx
 from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.schemas.filters import FlowRunFilter, LogFilter
 from prefect.client.schemas.objects import FlowRun, State
 from prefect.client.schemas.responses import DeploymentResponse
 from prefect.exceptions import ObjectNotFound, PrefectHTTPStatusError
@@ -19,17 +23,18 @@ from rich.console import Console
 import features.errors
 from features.errors import InputError, VaflowError
 from flows.console import plain_console
-from flows.exit_status import STILL_RUNNING
-from flows.server.run_logs import RunLogs
+from flows.keys.settings import checked_keys
 from flows.server.serve import online
-from flows.settings import checked_keys
 from flows.stage_functions import stage_function, stage_name
+from flows.terminal import STILL_RUNNING
 
 CANCELLING = "Cancelling"  # name of the state
 DEFAULT = "local"  # the deployment if only a stage is given
 POLL_S = 1.0
 MARKED_S = 20.0  # time for a worker to mark a cancelled run, which is Crashed until then
 LAST_S = 3.0  # time for the last batch of log lines to arrive
+LINES_AT_ONCE = 200  # of one response
+LATE = timedelta(seconds=10)  # by which a line may arrive after a newer one
 RAISED = re.compile(r"exception: (\w+):")  # in the message of a failed run
 
 
@@ -154,10 +159,14 @@ def _watched(
             console.print(f"{shown}: {state.message}" if state.message else shown)
         for line in lines.new():
             console.print(line)
+        pool = deployment.work_pool_name
         if state.is_scheduled():
             _refuse_without_worker(client, deployment)
-        elif not state.is_final():
-            _refuse_abandoned(client, deployment, run)
+        elif not state.is_final() and pool and not online(client, pool):
+            raise VaflowError(
+                f"no worker is online on the work pool {pool!r} any more, and {run.name} may have "
+                "ended with it; start a worker and run the same again: what is done is kept"
+            )
         if shown == CANCELLING and state.is_crashed():
             deadline_s = min(deadline_s, time.monotonic() + MARKED_S)
         elif state.is_final():
@@ -173,16 +182,32 @@ def _watched(
     return state
 
 
-def _refuse_abandoned(
-    client: SyncPrefectClient, deployment: DeploymentResponse, run: FlowRun
-) -> None:
-    """Raise `VaflowError` if the worker of the run is gone: its state would never change."""
-    pool = deployment.work_pool_name
-    if pool and not online(client, pool):
-        raise VaflowError(
-            f"no worker is online on the work pool {pool!r} any more, and {run.name} may have "
-            "ended with it; start a worker and run the same again: what is done is kept"
+class RunLogs:
+    """Reads the log of a run and returns each line once."""
+
+    def __init__(self, client: SyncPrefectClient, run: UUID) -> None:
+        self._client, self._run = client, run
+        self._seen: set[UUID] = set()
+        self._last: datetime | None = None
+
+    def new(self) -> Iterator[str]:
+        """The lines since the last call, sorted by time; warnings and errors with their level."""
+        inside = FlowRunFilter.model_validate({"parent_flow_run_id": {"any_": [self._run]}})
+        runs = [run.id for run in self._client.read_flow_runs(flow_run_filter=inside)]
+        since = {"after_": self._last - LATE} if self._last else {}
+        log_filter = LogFilter.model_validate(
+            {"flow_run_id": {"any_": [self._run, *runs]}, "timestamp": since}
         )
+        offset = 0
+        while logs := self._client.read_logs(log_filter, limit=LINES_AT_ONCE, offset=offset):
+            offset += len(logs)
+            for log in logs:
+                if log.id in self._seen:
+                    continue
+                self._seen.add(log.id)
+                self._last = max(self._last or log.timestamp, log.timestamp)
+                level = f"{getLevelName(log.level)}: " if log.level >= WARNING else ""
+                yield f"{log.timestamp.astimezone():%H:%M:%S} {level}{log.message}"
 
 
 def _failure(state: State) -> VaflowError:

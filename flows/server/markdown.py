@@ -89,11 +89,11 @@ def outcome_rows(outcomes: Sequence[Outcome], most: int = MAX_ROWS) -> list[dict
 def mermaid(coverage: Coverage) -> str:
     """The stages from the index to the report as a Mermaid flowchart, each with its coverage."""
     lines, middle = ["flowchart LR"], []
-    for stage in _stages(coverage):
-        words = (stage.name, stage.feature_set, stage.done, stage.lacks)
-        lines.append(_node(stage.node, stage.look, *words))
-        if stage.feature_set:
-            middle.append(stage.node)
+    for node, look, words in _stages(coverage):
+        text = "<br/>".join(filter(None, words)).replace("#", "#35;").replace('"', "#quot;")
+        lines.append(f'    {node}["{text}"]:::{look}')
+        if node.startswith("set"):
+            middle.append(node)
     between = f" {' & '.join(middle)} -->" if middle else ""
     lines.append(f"    index -->{between} train --> score --> report")
     lines += [f"    classDef {look} {style}" for look, style in LOOKS.items()]
@@ -105,7 +105,7 @@ def picture_page(coverage: Coverage, manifest: Path, store: str) -> str:
 
     The older of Prefect's two interfaces shows the source of a Mermaid chart instead.
     """
-    rows = [f"| {s.name} | {s.feature_set} | {s.done} | {s.lacks} |" for s in _stages(coverage)]
+    rows = [f"| {' | '.join(words)} |" for _, _, words in _stages(coverage)]
     return "\n".join(
         [
             f"Manifest {code(str(manifest))}, store {code(store)}.",
@@ -163,53 +163,28 @@ def code(text: str) -> str:
     return f"{fence}{pad}{text}{pad}{fence}"
 
 
-@dataclass(frozen=True, slots=True)
-class _Stage:
-    """A node of the chart, a row of the table."""
-
-    node: str
-    look: str
-    name: str
-    done: str
-    feature_set: str = ""
-    lacks: str = ""
-
-
-def _stages(coverage: Coverage) -> Iterator[_Stage]:
-    yield _Stage("index", "done", "index", _clips(coverage.n_clips))
+def _stages(coverage: Coverage) -> Iterator[tuple[str, str, tuple[str, str, str, str]]]:
+    """Yield node and look of each stage, and its row: name, feature set, done, lacking."""
+    yield "index", "done", ("index", "", _clips(coverage.n_clips), "")
     for number, each in enumerate(coverage.sets):
         lacks = ", ".join(f"{n} {state}" for state, n in each.others.most_common())
-        node, name = f"set{number}", "extract-features"
-        yield _Stage(node, _look(each), name, _share(each), each.name, lacks)
+        percent = 100 * each.n_complete // each.n_clips if each.n_clips else 100  # rounded down
+        share = f"{each.n_complete} of {_clips(each.n_clips)} ({percent} %)"
+        look = "part" if each.n_complete else "none"
+        if each.n_complete == each.n_clips:
+            look = "done"
+        yield f"set{number}", look, ("extract-features", each.name, share, lacks)
     report = coverage.report.name if coverage.report else None
     for node, name, done in (
         ("train", "train-head", coverage.training),
         ("score", "score-head", coverage.score),
         ("report", "report", report),
     ):
-        yield _Stage(node, "done" if done else "idle", name, done or "not run here")
-
-
-def _node(name: str, look: str, *words: str) -> str:
-    """A node; quotes and `#`, which begins an entity, are escaped in its text."""
-    safe = [word.replace("#", "#35;").replace('"', "#quot;") for word in words if word]
-    return f'    {name}["{"<br/>".join(safe)}"]:::{look}'
+        yield node, "done" if done else "idle", (name, "", done or "not run here", "")
 
 
 def _clips(n: int) -> str:
     return f"{n} clip" if n == 1 else f"{n} clips"
-
-
-def _share(each: SetCoverage) -> str:
-    """Rounded down: 100 % means all."""
-    percent = 100 * each.n_complete // each.n_clips if each.n_clips else 100
-    return f"{each.n_complete} of {_clips(each.n_clips)} ({percent} %)"
-
-
-def _look(each: SetCoverage) -> str:
-    if each.n_complete == each.n_clips:
-        return "done"
-    return "part" if each.n_complete else "none"
 
 
 def _cell(text: str) -> str:

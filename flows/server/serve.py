@@ -5,8 +5,8 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Callable
+from contextlib import ExitStack, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -19,7 +19,7 @@ from rich.console import Console
 
 from features.errors import InputError, VaflowError
 from features.system.files import write_atomic
-from features.system.locks import try_lock
+from features.system.locks import HeldLock, try_lock
 from flows.console import plain_console
 from flows.server.child_process import tied_command
 from flows.server.shutdown import adopt_orphans, end_all, end_left, end_runs, shut_down
@@ -27,6 +27,13 @@ from flows.server.shutdown import adopt_orphans, end_all, end_left, end_runs, sh
 HOME = Path("data/prefect")  # prefect.toml looks for the profile there
 PROFILE = HOME / "profiles.toml"
 DEPLOYMENTS = Path("prefect.yaml")
+PROFILE_TEXT = """\
+# Written by `vaflow serve` and removed when it ends. Put your own settings in the environment.
+active = "vaflow"
+
+[profiles.vaflow]
+PREFECT_API_URL = "{url}/api"
+"""  # by which every command in this folder finds the server
 HOST, POOL, WORKER = "127.0.0.1", "local", "vaflow-serve"
 POLL_S = 0.5
 WORKER_S, SERVER_S = 15.0, 20.0  # time to end after SIGTERM
@@ -47,12 +54,13 @@ def serve(port: int, timeout_s: float) -> int:
     url = f"http://{HOST}:{port}"
     try:
         with ExitStack() as ending:
-            ending.enter_context(_alone())
+            ending.callback(_lock().release)
             _refuse_if_taken(port)
             adopt_orphans()
             ending.callback(end_all)
             processes = _start(console, ending, url, timeout_s)
-            ending.enter_context(_known_as(url))
+            write_atomic(PROFILE, PROFILE_TEXT.format(url=url).encode())
+            ending.callback(PROFILE.unlink, missing_ok=True)
             _tell(console, url)
             while True:
                 _refuse_if_ended(processes)
@@ -62,19 +70,15 @@ def serve(port: int, timeout_s: float) -> int:
         return 0
 
 
-@contextmanager
-def _alone() -> Iterator[None]:
-    """Lock the database; raises `VaflowError` if another process serves it."""
+def _lock() -> HeldLock:
+    """The lock of the database; raises `VaflowError` if another process serves it."""
     lock = try_lock(HOME / ".lock")
     if lock is None:
         raise VaflowError(
             f"{HOME} is served already, see {PROFILE} for the address; use that one, or end it "
             "(Ctrl-C where it was started) before you start another"
         )
-    try:
-        yield
-    finally:
-        lock.release()
+    return lock
 
 
 def _refuse_if_taken(port: int) -> None:
@@ -96,11 +100,8 @@ def _start(
     """Start server and worker, and create all deployments; `ending` ends the processes."""
     env = _environment(url)
     console.print(f"serve: starting; logs are in {HOME}")
-    server = tied_command(
-        ["server", "start", "--host", HOST, "--port", url.rsplit(":")[-1]],
-        env,
-        HOME / "server.log",
-    )
+    words = ["server", "start", "--host", HOST, "--port", url.rsplit(":")[-1]]
+    server = tied_command(words, env, HOME / "server.log")
     ending.callback(shut_down, server, SERVER_S)
     ending.enter_context(temporary_settings({PREFECT_API_URL: f"{url}/api"}))
     client = ending.enter_context(get_client(sync_client=True))
@@ -110,9 +111,8 @@ def _start(
     with suppress(ObjectAlreadyExists):  # keep the settings of an existing pool
         client.create_work_pool(WorkPoolCreate(name=POOL, type="process"))
     began = datetime.now(UTC)
-    worker = tied_command(
-        ["worker", "start", "--pool", POOL, "--name", WORKER], env, HOME / "worker.log"
-    )
+    words = ["worker", "start", "--pool", POOL, "--name", WORKER]
+    worker = tied_command(words, env, HOME / "worker.log")
     ending.callback(shut_down, worker, WORKER_S)
     ending.callback(end_runs, client, worker.pid, console.print)
     processes["worker"] = worker
@@ -187,23 +187,6 @@ def online(client: SyncPrefectClient, pool: str) -> list[datetime]:
         for worker in workers
         if worker.status == WorkerStatus.ONLINE and worker.last_heartbeat_time
     ]
-
-
-@contextmanager
-def _known_as(url: str) -> Iterator[None]:
-    """Write the profile by which every command in this folder finds the server."""
-    profile = f"""\
-# Written by `vaflow serve` and removed when it ends. Put your own settings in the environment.
-active = "vaflow"
-
-[profiles.vaflow]
-PREFECT_API_URL = "{url}/api"
-"""
-    write_atomic(PROFILE, profile.encode())
-    try:
-        yield
-    finally:
-        PROFILE.unlink(missing_ok=True)
 
 
 def _tell(console: Console, url: str) -> None:

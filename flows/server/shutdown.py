@@ -66,18 +66,12 @@ def end_runs(client: SyncPrefectClient, worker: int, say: Callable[[str], None])
 def _settle(client: SyncPrefectClient, run: UUID) -> None:
     """Wait for the worker to mark a run as ended, or mark it: it would block other runs."""
     deadline_s = time.monotonic() + MARKED_S
-    while not _is_final(client, run):
+    while not ((state := client.read_flow_run(run).state) and state.is_final()):
         if time.monotonic() > deadline_s:
             break
         time.sleep(POLL_S)
-    state = client.read_flow_run(run).state
     if state is None or not state.is_final() or state.is_crashed():  # by the SIGTERM
         client.set_flow_run_state(run, Cancelled(message=WHY), force=True)
-
-
-def _is_final(client: SyncPrefectClient, run: UUID) -> bool:
-    state = client.read_flow_run(run).state
-    return state is not None and state.is_final()
 
 
 def end_all() -> None:

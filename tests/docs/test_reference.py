@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from flows.keys.signature import keys_of
 from flows.stage_functions import STAGES, stage_function
-from flows.stage_keys import keys_of
 
 EXTENSION = Path(__file__).parents[2] / "docs" / "_ext" / "reference.py"
 

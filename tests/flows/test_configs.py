@@ -7,7 +7,7 @@ import yaml
 from pydantic import TypeAdapter
 
 from features.encoders import AnyEncoderConfig
-from flows.settings import settings
+from flows.keys.settings import settings
 from flows.stage_functions import STAGES, stage_function
 from models.heads import AnyHeadConfig
 

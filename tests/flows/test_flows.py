@@ -21,11 +21,11 @@ from features.media.limits import DecodeLimits
 from features.store.feature_store import FeatureStore
 from flows.dask.cluster import cluster
 from flows.extract import extract_features
-from flows.key_help import known_keys, with_help
+from flows.keys.help import known_keys, with_help
+from flows.keys.signature import HOOK, keys_of
 from flows.pipeline import pipeline
 from flows.stage_flow import train_ensemble
 from flows.stage_functions import STAGES, stage_function
-from flows.stage_keys import HOOK, keys_of
 from flows.stages import feature_sets_of
 from models.baselines.mean import MeanConfig
 from models.heads.dspl import DsplConfig
@@ -203,6 +203,7 @@ class FakeStage:
 
     def __init__(self, name: str, result: object) -> None:
         self.fn, self.result = stage_function(name), result
+        self.__signature__ = inspect.signature(self.fn)
         self.received: dict = {}
 
     def __call__(self, *args, **kwargs):
@@ -264,11 +265,12 @@ def test_a_failed_clip_fails_the_flow_after_the_others_are_done(
     server, two_clips, tiny_clip, tmp_path
 ):
     encoders = [{"kind": "clip", **tiny_clip}]
+    keys = {"manifest": two_clips, "store": str(tmp_path / "s.zarr"), "encoders": encoders}
     with pytest.raises(Incomplete, match="1 extracted, .* 1 quarantined"):
-        extract_features(two_clips, str(tmp_path / "s.zarr"), encoders)
+        extract_features(**keys)
     assert (tmp_path / "s.zarr").exists()
     write_manifest(two_clips, [Clip(id="good", video="good.mp4", split="train")])
-    assert extract_features(two_clips, str(tmp_path / "s.zarr"), encoders) == {"present": 1}
+    assert extract_features(**keys) == {"present": 1}
 
 
 def test_on_dask_workers_the_flow_gives_the_same_store(server, two_clips, tiny_clip, tmp_path):
@@ -276,9 +278,10 @@ def test_on_dask_workers_the_flow_gives_the_same_store(server, two_clips, tiny_c
     ends = []
     with cluster(None, 1) as address:
         for runner, name in (("local", "a"), ("dask", "b")):
-            store = str(tmp_path / f"{name}.zarr")
+            keys = {"manifest": two_clips, "store": str(tmp_path / f"{name}.zarr")}
+            keys |= {"encoders": encoders, "runner": runner, "scheduler": address}
             with pytest.raises(Incomplete, match="1 extracted, .* 1 quarantined") as found:
-                extract_features(two_clips, store, encoders, runner=runner, scheduler=address)
+                extract_features(**keys)
             ends.append(str(found.value).partition("; these failed")[2])
     assert ends[0] == ends[1]
     (set_name,) = FeatureStore.open(str(tmp_path / "a.zarr")).feature_sets()

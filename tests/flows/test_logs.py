@@ -25,7 +25,7 @@ from features.extraction.outcome import Outcome
 from features.manifest.manifest import write_manifest
 from flows import logs
 from flows.command.main import main
-from flows.command.progress_hooks import merge_hooks
+from flows.command.run import merge_hooks
 from flows.logs import JsonLines, print_message, set_up
 from flows.progress import log_hooks, terminal_hooks
 from models.baselines.ridge import RidgeConfig

@@ -1,3 +1,4 @@
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -5,7 +6,7 @@ import pytest
 from features.encoders.ast import AstConfig
 from features.encoders.clip import ClipConfig
 from features.errors import InputError
-from flows.settings import checked_keys, settings
+from flows.keys.settings import check_key_names, checked_keys, settings
 from flows.stage_functions import stage_name
 from flows.stages import extract_features
 from models.heads.dspl import DsplConfig, ReleasedConfig
@@ -166,6 +167,25 @@ def test_what_is_deployed_is_overridden_key_by_key_and_stays_as_it_is():
         "train": {"epochs": 4, "seed": 5},
     }
     assert deployed["train"] == {"epochs": 3, "seed": 5}
+
+
+@pytest.mark.parametrize(
+    ("key", "message"),
+    [
+        ("train.epohcs", "unknown key 'train.epohcs'; the nearest valid one is 'epochs'"),
+        ("train.loss.sgma", "unknown key 'train.loss.sgma'; the nearest valid one is 'sigma'"),
+        ("train.los.sigma", "unknown key 'train.los'; the nearest valid one is 'loss'"),
+        ("head.prompts.textx", "unknown key 'head.prompts.textx'; the nearest .* is 'texts'"),
+    ],
+)
+def test_a_misspelt_key_of_a_config_is_answered_before_a_stage_is_loaded_and_with_it(key, message):
+    for check in (check_key_names, partial(settings, train_head, None)):
+        with pytest.raises(InputError, match=message):
+            check([f"{key}=3"])
+
+
+def test_names_are_checked_before_a_stage_is_loaded_only_as_far_as_they_are_known():
+    check_key_names(["head.sigma=1", "train.epochs.x=1", "encoders.0.modle=x", "train.epochs=3"])
 
 
 @pytest.mark.parametrize(

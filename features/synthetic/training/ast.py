@@ -1,9 +1,9 @@
 """The small AST, trained on synthetic voices with tags."""
 
 import logging
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,34 +14,21 @@ from transformers import ASTConfig, ASTFeatureExtractor, ASTModel
 
 from features.synthetic.captions import TAGS
 from features.synthetic.random_streams import ENCODER_BRANCH, stream
-from features.synthetic.training.loop import HELD_OUT, WEIGHT_DECAY, batches, schedule
-from features.synthetic.training_data import audio_chunk, draw_chunks
+from features.synthetic.training.loop import HELD_OUT, WEIGHT_DECAY, fit
+from features.synthetic.training_data import audio_chunk
 from features.synthetic.voice import SYNTH_HZ
+from features.system.parallel import map_in_processes
 
 log = logging.getLogger(__name__)
 
 AST_NAME = "vaflow-ast-small"
 WIDTH, LAYERS, HEADS, HIDDEN = 128, 3, 4, 384
 WINDOW_FRAMES, MEL_BINS = 320, 128
+INPUT: Any = {"max_length": WINDOW_FRAMES, "num_mel_bins": MEL_BINS}
 PATCH, STRIDE = 16, 10  # in frames and in bands, as in the published AST
 AST_HOP_S, AST_WINDOW_S = 0.010, 0.025  # of the spectrogram, as in the published AST
 SOUND_CHUNKS = 90  # of 72 windows
 AST_EPOCHS, AST_BATCH, AST_RATE = 3, 16, 1e-3
-
-
-def ast_config() -> ASTConfig:
-    """The config of the small AST, with the patches and strides of the published one."""
-    return ASTConfig(
-        hidden_size=WIDTH,
-        num_hidden_layers=LAYERS,
-        num_attention_heads=HEADS,
-        intermediate_size=HIDDEN,
-        max_length=WINDOW_FRAMES,
-        num_mel_bins=MEL_BINS,
-        patch_size=PATCH,
-        frequency_stride=STRIDE,
-        time_stride=STRIDE,
-    )
 
 
 def step_centres_s() -> tuple[float, ...]:
@@ -58,50 +45,46 @@ def step_features(model: ASTModel, inputs: Float[Tensor, "B W M"]) -> Float[Tens
     return patches.unflatten(1, (n_bands, -1)).mean(dim=1)
 
 
-@dataclass(frozen=True, slots=True)
-class TaggedWindows:
-    """Spectrograms of windows of sound, not normalised, with their tags."""
-
-    spectrograms: Float16[Tensor, "N W M"]
-    tags: Int8[np.ndarray, "N T K"]
-
-
-def window_chunk(seed: int, chunk: int) -> TaggedWindows:
-    """The windows of one chunk, as the feature extractor returns them."""
-    raw = ASTFeatureExtractor(do_normalize=False, max_length=WINDOW_FRAMES, num_mel_bins=MEL_BINS)
-    sounds = audio_chunk(seed, chunk, WINDOW_FRAMES * AST_HOP_S, step_centres_s())
+def window_chunk(
+    seed: int, chunk: int
+) -> tuple[Float16[np.ndarray, "N W M"], Int8[np.ndarray, "N T K"]]:
+    """The spectrograms of the windows of one chunk, not normalised, and their tags."""
+    raw = ASTFeatureExtractor(do_normalize=False, **INPUT)
+    sounds, tags = audio_chunk(seed, chunk, WINDOW_FRAMES * AST_HOP_S, step_centres_s())
     rows = [
         raw(samples, sampling_rate=SYNTH_HZ, return_tensors="pt")["input_values"]
-        for samples in sounds.samples
+        for samples in sounds
     ]
-    return TaggedWindows(torch.cat(rows).half(), sounds.tags)
-
-
-def _join(chunks: list[TaggedWindows]) -> TaggedWindows:
-    return TaggedWindows(
-        spectrograms=torch.cat([chunk.spectrograms for chunk in chunks]),
-        tags=np.concatenate([chunk.tags for chunk in chunks]),
-    )
+    return torch.cat(rows).half().numpy(), tags
 
 
 def train_ast(folder: Path, seed: int, workers: int) -> tuple[Path, dict[str, float]]:
     """Train the small AST, write it and its extractor; return the weights' path and metrics."""
-    chunks = draw_chunks(partial(window_chunk, seed), SOUND_CHUNKS, workers)
+    chunks = map_in_processes(partial(window_chunk, seed), range(SOUND_CHUNKS), workers)
+    windows, tags = zip(*chunks, strict=True)
     n_test = round(HELD_OUT * SOUND_CHUNKS)
-    train, test = _join(chunks[:-n_test]), _join(chunks[-n_test:])
-    spectrograms = train.spectrograms.float()
+    spectrograms = torch.from_numpy(np.concatenate(windows[:-n_test])).float()
     mean, std = round(spectrograms.mean().item(), 4), round(spectrograms.std().item(), 4)
-    extractor = ASTFeatureExtractor(
-        mean=mean, std=std, max_length=WINDOW_FRAMES, num_mel_bins=MEL_BINS
-    )
+    extractor = ASTFeatureExtractor(mean=mean, std=std, **INPUT)
     log.info("%d windows for training", len(spectrograms))
     torch.manual_seed(seed)
-    model = ASTModel(ast_config())
+    config = ASTConfig(
+        hidden_size=WIDTH,
+        num_hidden_layers=LAYERS,
+        num_attention_heads=HEADS,
+        intermediate_size=HIDDEN,
+        patch_size=PATCH,
+        frequency_stride=STRIDE,
+        time_stride=STRIDE,
+        **INPUT,
+    )
+    model = ASTModel(config)
     tagger = nn.Linear(model.config.hidden_size, len(TAGS))
     inputs = (spectrograms - mean) / (2 * std)
-    fit_ast(model, tagger, inputs, train.tags, stream(seed, ENCODER_BRANCH, 3))
-    test_inputs = (test.spectrograms.float() - mean) / (2 * std)
-    measured = measure_ast(model, tagger, test_inputs, test.tags)
+    fit_ast(model, tagger, inputs, np.concatenate(tags[:-n_test]), stream(seed, ENCODER_BRANCH, 3))
+    test = torch.from_numpy(np.concatenate(windows[-n_test:])).float()
+    test_inputs = (test - mean) / (2 * std)
+    measured = measure_ast(model, tagger, test_inputs, np.concatenate(tags[-n_test:]))
     model.half().save_pretrained(folder / AST_NAME)
     extractor.save_pretrained(folder / AST_NAME)
     return folder / AST_NAME / "model.safetensors", measured
@@ -117,21 +100,15 @@ def fit_ast(
     """Train the model and the tagger to predict the tags of each step."""
     parameters = [*model.parameters(), *tagger.parameters()]
     optimiser = torch.optim.AdamW(parameters, lr=AST_RATE, weight_decay=WEIGHT_DECAY)
-    rates = schedule(optimiser, AST_EPOCHS * (len(inputs) // AST_BATCH))
+    sizes = {"n_rows": len(inputs), "batch": AST_BATCH, "n_epochs": AST_EPOCHS}
+
+    def loss_of(rows: np.ndarray) -> Tensor:
+        logits = tagger(step_features(model, inputs[rows]))
+        targets = torch.from_numpy(tags[rows]).float()
+        return functional.binary_cross_entropy_with_logits(logits, targets)
+
     model.train()
-    for epoch in range(AST_EPOCHS):
-        losses = []
-        for rows in batches(rng, len(inputs), AST_BATCH):
-            logits = tagger(step_features(model, inputs[rows]))
-            targets = torch.from_numpy(tags[rows]).float()
-            loss = functional.binary_cross_entropy_with_logits(logits, targets)
-            optimiser.zero_grad()
-            loss.backward()
-            nn.utils.clip_grad_norm_(parameters, 1.0)
-            optimiser.step()
-            rates.step()
-            losses.append(loss.item())
-        log.info("ast epoch %d: loss %.4f", epoch + 1, float(np.mean(losses)))
+    fit("ast", optimiser, parameters, loss_of, rng=rng, **sizes)
 
 
 @torch.inference_mode()

@@ -12,13 +12,14 @@ import open_clip
 import torch
 from jaxtyping import Float, Float32, Int8, Int64
 from safetensors.torch import save_file
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
 from features.synthetic.captions import FEELING_VA, PART_NAMES, PARTS, UNSAID, write_caption
 from features.synthetic.random_streams import ENCODER_BRANCH, stream
-from features.synthetic.training.loop import HELD_OUT, WEIGHT_DECAY, batches, schedule
-from features.synthetic.training_data import CaptionedFaces, draw_chunks, face_chunk, join_faces
+from features.synthetic.training.loop import HELD_OUT, WEIGHT_DECAY, fit
+from features.synthetic.training_data import CaptionedFaces, face_chunk, join_faces
+from features.system.parallel import map_in_processes
 
 log = logging.getLogger(__name__)
 
@@ -81,7 +82,7 @@ def normalised(pixels: np.ndarray) -> Float[Tensor, "N 3 H W"]:
 def train_clip(folder: Path, seed: int, workers: int) -> tuple[Path, dict[str, float]]:
     """Train the small CLIP, write it and its config; return the weights' path and metrics."""
     draw = partial(face_chunk, seed, side_px=SIDE_PX)
-    chunks = draw_chunks(draw, PICTURE_CHUNKS, workers)
+    chunks = list(map_in_processes(draw, range(PICTURE_CHUNKS), workers))
     n_test = round(HELD_OUT * PICTURE_CHUNKS)
     train, test = join_faces(chunks[:-n_test]), join_faces(chunks[-n_test:])
     log.info("%d pictures for training", len(train.texts))
@@ -104,42 +105,35 @@ def fit_clip(model: open_clip.CLIP, faces: CaptionedFaces, rng: np.random.Genera
         [{"params": decay, "weight_decay": WEIGHT_DECAY}, {"params": no_decay, "weight_decay": 0}],
         lr=CLIP_RATE,
     )
-    rates = schedule(optimiser, CLIP_EPOCHS * (len(faces.texts) // CLIP_BATCH))
+    sizes = {"n_rows": len(faces.texts), "batch": CLIP_BATCH, "n_epochs": CLIP_EPOCHS}
+
+    def loss_of(rows: np.ndarray) -> Tensor:
+        captions = [
+            write_caption(rng, faces.levels[row], faces.felt_va[row].astype(np.float64))
+            for row in rows
+        ]
+        suits = caption_fit(
+            faces.levels[rows],
+            faces.felt_va[rows],
+            np.stack([caption.claims for caption in captions]),
+            np.array([caption.feeling for caption in captions]),
+        )
+        # a picture's own caption is never wholly wrong
+        target = torch.from_numpy(suits) + 0.1 * torch.eye(len(rows))
+        images = normalised(faces.pixels[rows])
+        if rng.random() < 0.5:
+            images = images.flip(3)
+        image = functional.normalize(model.encode_image(images), dim=-1)
+        text = text_features(model, tokenize([caption.text for caption in captions]))
+        with torch.no_grad():
+            model.logit_scale.clamp_(0, math.log(100))
+        logits = model.logit_scale.exp() * image @ text.T
+        by_image = functional.cross_entropy(logits, target / target.sum(1, keepdim=True))
+        by_text = functional.cross_entropy(logits.T, target.T / target.T.sum(1, keepdim=True))
+        return (by_image + by_text) / 2
+
     model.train()
-    for epoch in range(CLIP_EPOCHS):
-        losses = []
-        for rows in batches(rng, len(faces.texts), CLIP_BATCH):
-            captions = [
-                write_caption(rng, faces.levels[row], faces.felt_va[row].astype(np.float64))
-                for row in rows
-            ]
-            fit = caption_fit(
-                faces.levels[rows],
-                faces.felt_va[rows],
-                np.stack([caption.claims for caption in captions]),
-                np.array([caption.feeling for caption in captions]),
-            )
-            fit = torch.from_numpy(fit) + 0.1 * torch.eye(
-                len(rows)
-            )  # its own caption is never wholly wrong
-            images = normalised(faces.pixels[rows])
-            if rng.random() < 0.5:
-                images = images.flip(3)
-            image = functional.normalize(model.encode_image(images), dim=-1)
-            text = text_features(model, tokenize([caption.text for caption in captions]))
-            logits = model.logit_scale.exp() * image @ text.T
-            by_image = functional.cross_entropy(logits, fit / fit.sum(1, keepdim=True))
-            by_text = functional.cross_entropy(logits.T, fit.T / fit.T.sum(1, keepdim=True))
-            loss = (by_image + by_text) / 2
-            optimiser.zero_grad()
-            loss.backward()
-            nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-            optimiser.step()
-            rates.step()
-            with torch.no_grad():
-                model.logit_scale.clamp_(0, math.log(100))
-            losses.append(loss.item())
-        log.info("clip epoch %d: loss %.3f", epoch + 1, float(np.mean(losses)))
+    fit("clip", optimiser, list(model.parameters()), loss_of, rng=rng, **sizes)
 
 
 @torch.inference_mode()

@@ -55,7 +55,16 @@ def test_a_stage_run_by_the_command_loads_neither_prefect_nor_matplotlib(tmp_pat
     assert python(code) == "[True, False, False]"
 
 
-@pytest.mark.parametrize("words", [["train-head", "manifst=x"], ["train", "manifest=x"]])
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["train-head", "manifst=x"],
+        ["train", "manifest=x"],
+        ["train-head", "train.epohcs=3"],
+        ["train-head", "head.prompts.textx=mine.yaml"],
+        ["extract-features", "limits.steams=2"],
+    ],
+)
 def test_a_misspelt_key_or_stage_is_answered_without_loading_a_stage(words):
     code = (
         "import sys\nfrom flows.command.main import main\n"

@@ -3,9 +3,9 @@
 import pytest
 
 from flows.command.main import main
+from flows.keys.schema import stage_schema
+from flows.keys.signature import keys_of
 from flows.stage_functions import STAGES, stage_function
-from flows.stage_keys import keys_of
-from flows.stage_schema import stage_schema
 
 pytestmark = pytest.mark.slow
 

@@ -13,8 +13,8 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined, to_jsonable_python
 
-from flows.key_help import key_help
-from flows.stage_keys import keys_of, kind_of, models_in
+from flows.keys.help import key_help
+from flows.keys.signature import keys_of, kind_of, models_in
 
 TYPES = {
     str: "text",
@@ -57,7 +57,6 @@ def stage_schema(function: Callable) -> Iterator[Key]:
 
 
 def _config_keys(name: str, annotation: Any, default: Any) -> Iterator[Key]:
-    """The keys of the configs that a key may hold."""
     prefix = f"{name}.N" if _is_list(annotation) else name
     first: dict[str, tuple[str, str | None]] = {}
     for model in models_in(annotation):
@@ -92,7 +91,6 @@ def _is_list(annotation: Any) -> bool:
 
 
 def _type(annotation: Any) -> str:
-    """The type of a key in words."""
     if models := models_in(annotation):
         kinds = " or ".join(str(kind_of(model)) for model in models if kind_of(model))
         config = f"config of kind {kinds}" if kinds else "config"

@@ -13,14 +13,23 @@ from pydantic.fields import FieldInfo
 
 from features.config_errors import describe, describe_yaml
 from features.errors import InputError
-from flows.key_help import known_keys
-from flows.stage_keys import keys_model, kind_of, models_in
+from features.media.limits import DecodeLimits
+from flows.keys.help import known_keys
+from flows.keys.signature import keys_model, kind_of, models_in
+from models.heads import AnyHeadConfig
+from models.training.config import TrainConfig
 from models.training.old_keys import OLD_KEYS as OLD_CONFIG_KEYS
 from models.training.old_keys import move_old_keys
 
 RENAMED = {"max_rows_apart": "max_length_mismatch", "rows": "variants"}  # of the stages
 OLD_KEYS = {**RENAMED, **OLD_CONFIG_KEYS}
 """The new name of each old key. A file may still have the old one; the command line may not."""
+CONFIGS_BY_KEY = {
+    "head": models_in(AnyHeadConfig),
+    "train": [TrainConfig],
+    "limits": [DecodeLimits],
+}
+"""The configs that can be imported in a moment."""
 YAML_SUFFIXES = (".yaml", ".yml")
 
 
@@ -33,13 +42,20 @@ def settings(function: Callable, config: Path | None, overrides: Sequence[str]) 
 def check_key_names(overrides: Iterable[str]) -> None:
     """Raise `InputError` for a key that no stage has, without importing a stage.
 
-    The modules of a stage take seconds to import (tested in test_main.py).
+    The modules of a stage take seconds to import (tested in test_main.py), and so do the configs of
+    encoders and baselines: keys inside those are checked with the stage.
     """
     for override in overrides:
-        first = _parse(override)[0].split(".")[0]
-        if first not in known_keys() and first not in RENAMED:
-            near = get_close_matches(first, known_keys(), n=1, cutoff=0.0)[0]
-            raise InputError(f"unknown key {first!r}; the nearest valid one is {near!r}")
+        key = _parse(override)[0]
+        first, *inner = key.split(".")
+        _check_known(first)
+        models = CONFIGS_BY_KEY.get(first, [])
+        for depth, part in enumerate(inner, 1):
+            names = dict.fromkeys(name for model in models for name in model.model_fields)
+            if names and part not in names and key not in OLD_KEYS:
+                unknown = ".".join([first, *inner[:depth]])
+                raise InputError(f"unknown key {unknown!r}; {_nearest(part, names)}")
+            models = _models_in(_fields(models, part))
 
 
 def checked_keys(
@@ -56,13 +72,16 @@ def checked_keys(
     """
     model = keys_model(function)
     from_file = _read_mapping(config) if config else {}
-    _check_known(config, from_file)
+    for key in from_file:
+        _check_known(key, f"{config}: ")
     given = {}
     for key, value in _move_old_keys({**deepcopy(dict(base)), **from_file}).items():
         if key in model.model_fields:
             given[key] = _config_value(value, key, [model.model_fields[key]])
     given = _move_old_keys(given)  # those of a file that was given for the head
-    for key, value in _in_order(_parse(override) for override in overrides):
+    # outer keys before the keys inside them, and `kind` first: it decides the others' defaults
+    parsed = [_parse(override) for override in overrides]
+    for key, value in sorted(parsed, key=lambda p: (p[0].count("."), not p[0].endswith(".kind"))):
         _check_override(key, model)
         _set(given, key, value, model)
     try:
@@ -94,36 +113,28 @@ def _move_old_keys(keys: Mapping[str, Any]) -> dict[str, Any]:
         raise InputError(str(error)) from None
 
 
-def _renamed(model: type[BaseModel]) -> dict[str, str]:
-    """The new name of each renamed key of this stage."""
-    return {old: new for old, new in OLD_KEYS.items() if new.split(".")[0] in model.model_fields}
-
-
-def _check_known(path: Path | None, keys: Iterable[str]) -> None:
+def _check_known(key: str, prefix: str = "") -> None:
     """Raise `InputError` for a key that no stage has."""
-    known = known_keys()
-    for key in keys:
-        if key not in known and key not in RENAMED:
-            near = get_close_matches(str(key), known, n=1, cutoff=0.0)[0]
-            raise InputError(f"{path}: unknown key {key!r}; the nearest valid one is {near!r}")
+    if key not in known_keys() and key not in RENAMED:
+        raise InputError(f"{prefix}unknown key {key!r}; {_nearest(key, known_keys())}")
+
+
+def _nearest(key: str, names: Iterable[str]) -> str:
+    near = get_close_matches(str(key), list(names), n=1, cutoff=0.0)[0]
+    return f"the nearest valid one is {near!r}"
 
 
 def _parse(override: str) -> tuple[str, str]:
-    """The key and the text of `key=value`."""
     key, equals, text = override.partition("=")
     if not equals or not key:
         raise InputError(f"{override!r} is no override; write key=value, such as train.epochs=5")
     return key, text
 
 
-def _in_order(overrides: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
-    """Outer keys before the keys inside them, and `kind` first: it decides the others' defaults."""
-    return sorted(overrides, key=lambda each: (each[0].count("."), not each[0].endswith(".kind")))
-
-
 def _check_override(key: str, model: type[BaseModel]) -> None:
     """Raise `InputError` for an old name, and for a key of other stages only."""
-    if new := _renamed(model).get(key):
+    new = OLD_KEYS.get(key, "")
+    if new.split(".")[0] in model.model_fields:
         raise InputError(f"the key {key!r} is now called {new!r}: write {new}=...")
     first = key.split(".")[0]
     if first not in model.model_fields and first in known_keys():
@@ -164,7 +175,6 @@ def _set(given: dict[str, Any], key: str, text: str, model: type[BaseModel]) -> 
 
 
 def _index(node: Any, part: str, key: str) -> Any:
-    """The part of a key as an index of a dictionary or a list."""
     if isinstance(node, dict):
         return part
     if not (part.isdigit() and int(part) < len(node)):

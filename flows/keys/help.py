@@ -5,14 +5,12 @@ see features/config.py.
 """
 
 import inspect
-from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any
 
 from pydantic import TypeAdapter
 
 from features.config import with_range
-
-FunctionT = TypeVar("FunctionT", bound=Callable)
+from flows.keys.signature import FunctionT
 
 HELP = {
     "manifest": "JSON lines, one per annotated person; `vaflow index` writes it.",
