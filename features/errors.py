@@ -28,6 +28,11 @@ MediaCode = Literal[
 """Machine-readable reasons why a clip's media cannot be used."""
 
 
+def one_line(error: Exception) -> str:
+    """A library's message in one line of at most 300 characters."""
+    return " ".join(str(error).split())[:300]
+
+
 class VaflowError(Exception):
     """The base class: an error that a user can fix; the command exits with `exit_status`."""
 

@@ -29,7 +29,6 @@ class Throughput:
     seconds: Amount = 0.0
 
     def __add__(self, other: "Throughput") -> "Throughput":
-        """The sum of both."""
         return Throughput(
             self.rows + other.rows, self.media_s + other.media_s, self.seconds + other.seconds
         )

@@ -27,7 +27,7 @@ from pydantic import ValidationError
 
 from features.canonical_json import JsonObject, canonical, parse_object
 from features.clip import Track
-from features.errors import InputError, StoreError
+from features.errors import InputError, StoreError, one_line
 from features.spec import FeatureSpec
 from features.store.commit import make_commit
 from features.store.feature_store import CLIP_NAME, SET_NAME, FeatureStore
@@ -121,9 +121,9 @@ def import_h5(source: Path, path: str) -> ImportResult:
     except DAMAGE as error:
         if isinstance(error, OSError) and error.filename not in (None, str(source)):
             raise
-        message = " ".join(str(error).split())[:300]
         raise InputError(
-            f"{source} is damaged, or not as `vaflow export` writes it ({message}); export it again"
+            f"{source} is damaged, or not as `vaflow export` writes it ({one_line(error)}); export "
+            "it again"
         ) from error
     return ImportResult(*(tuple(results[key]) for key in ("written", "present", "kept")))
 
