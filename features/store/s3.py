@@ -190,7 +190,7 @@ class S3Backend(StoreBackend):
         """
         with s3_errors(self.url) as client:
             if client.find(self._key(name)) == [self._key(name)]:
-                client.get_file(self._key(name), str(_with_parent(target)))
+                client.get([self._key(name)], [str(target)])
                 client.rm_file(self._key(name))
                 return True
             sizes = self.file_sizes(name)
@@ -212,7 +212,7 @@ class S3Backend(StoreBackend):
         with s3_errors(self.url) as client:
             client.get(
                 [self._key(f"{name}/{file}") for file in files],
-                [str(_with_parent(folder / file)) for file in files],
+                [str(folder / file) for file in files],
             )
 
     def _delete(self, name: str, files: Iterable[str]) -> None:
@@ -229,9 +229,3 @@ def _foreign_reason(file: str, n_bytes: int) -> str:
         return "is no file of a record"
     limit = MAX_METADATA_BYTES if file.endswith(METADATA) else CHUNK_BYTES + CHECKSUM_BYTES
     return f"has {n_bytes} bytes, the limit is {limit}" if n_bytes > limit else ""
-
-
-def _with_parent(path: Path) -> Path:
-    """The path, after creating its parent folder."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    return path

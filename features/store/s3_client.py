@@ -61,10 +61,7 @@ def filesystem(url: str) -> Any:
 
 
 def _fsspec_options(url: str) -> JsonObject:
-    """The options of s3fs in fsspec's configuration.
-
-    Raises `InputError` if a file holds credentials: such files are copied, committed and shared.
-    """
+    """The options of s3fs; `InputError` if a file, which may be shared, holds credentials."""
     from fsspec.config import conf, set_conf_env
 
     environment: dict[str, JsonObject] = {}
