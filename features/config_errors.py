@@ -19,7 +19,7 @@ def describe(error: ValidationError, model: type[BaseModel]) -> str:
     """The first error in one line; an unknown key comes before other errors."""
     errors = error.errors(include_url=False)
     unknown = (each for each in errors if each["type"] == "extra_forbidden")
-    first = next(unknown, errors[0])  # a misspelt key is reported as a missing one, too
+    first: Any = next(unknown, errors[0])  # a misspelt key is reported as a missing one, too
     field = ".".join(_path(model, first["loc"]))
     if first["type"] == "extra_forbidden":
         near = get_close_matches(
@@ -27,10 +27,18 @@ def describe(error: ValidationError, model: type[BaseModel]) -> str:
         )
         hint = f"; the nearest valid one is {near[0]!r}" if near else ""
         return f"unknown key {field!r}{hint}"
-    if first["type"] in ("union_tag_invalid", "union_tag_not_found"):
-        return _wrong_kind(field, first)
-    if first["type"] == "missing":
-        return f"the key {field!r} is missing"
+    kind_field = f"{field}.kind".removeprefix(".")
+    if first["type"] == "union_tag_invalid":
+        kind, tags = str(first["ctx"]["tag"]), first["ctx"]["expected_tags"].split(",")
+        kinds = [tag.strip(" '") for tag in tags]
+        near = get_close_matches(kind, kinds, n=1, cutoff=0.0)[0]
+        return (
+            f"{kind_field} = {first['ctx']['tag']!r}: there is no such kind; the kinds are "
+            f"{', '.join(kinds)}, the nearest is {near!r}"
+        )
+    if first["type"] in ("missing", "union_tag_not_found"):
+        key = field if first["type"] == "missing" else kind_field
+        return f"the key {key!r} is missing"
     if first["type"] == "string_pattern_mismatch" and field == "id":
         return (
             f"the id {first['input']!r} is not safe as a name: 1 to 128 letters, digits, '.', '_' "
@@ -38,19 +46,6 @@ def describe(error: ValidationError, model: type[BaseModel]) -> str:
         )
     message = first["msg"].removeprefix("Value error, ")
     return f"{field} = {first['input']!r}: {message}"
-
-
-def _wrong_kind(field: str, error: Any) -> str:
-    key = f"{field}.kind".removeprefix(".")
-    context = error.get("ctx", {})
-    if error["type"] == "union_tag_not_found":
-        return f"the key {key!r} is missing"
-    kinds = [kind.strip(" '") for kind in context["expected_tags"].split(",")]
-    near = get_close_matches(str(context["tag"]), kinds, n=1, cutoff=0.0)[0]
-    return (
-        f"{key} = {context['tag']!r}: there is no such kind; the kinds are {', '.join(kinds)}, "
-        f"the nearest is {near!r}"
-    )
 
 
 def _path(model: type[BaseModel], location: tuple[int | str, ...]) -> list[str]:

@@ -38,6 +38,11 @@ def list_names(names: Sequence[str]) -> str:
     return ", ".join(names[:NAMED_AT_MOST]) + (f" and {more} more" if more > 0 else "")
 
 
+def one_line(error: Exception) -> str:
+    """A library's message in one line of at most 300 characters."""
+    return " ".join(str(error).split())[:300]
+
+
 class VaflowError(Exception):
     """The base class: an error that a user can fix; the command exits with `exit_status`."""
 

@@ -99,6 +99,7 @@ class Imagined(StoreBackend):
     sets: Mapping[str, FeatureSpec]
     """By name."""
     is_new: bool
+    is_atomic = True  # nothing is written
 
     def path(self, name: str = "") -> str:
         """What messages say."""
@@ -131,15 +132,6 @@ class Imagined(StoreBackend):
         """One byte for each file; a corrupt record lacks its values."""
         is_corrupt = kind_of(int(name[-7:]) % N_FILES) == "corrupt"
         return {file: 1 for file in files if not (is_corrupt and file == "values/c/0/0")}
-
-    @property
-    def is_atomic(self) -> bool:
-        """It is: nothing is written."""
-        return True
-
-    def exists(self) -> bool:
-        """It does, in a way."""
-        return True
 
     def check_no_links(self) -> None:
         """Nothing: no link."""

@@ -14,11 +14,10 @@ from features.clip import Clip, Split
 from features.config_errors import describe
 from features.datasets.base import ClipReport, DatasetConfig, DatasetIndex
 from features.errors import InputError, MediaError
-from features.manifest.labels import Labels, is_constant, read_labels
+from features.manifest.labels import is_constant, read_labels
 from features.media.crops import CROP_NAME, crop_files
 from features.media.decoder import Decoder
 from features.media.limits import DEFAULT_LIMITS
-from features.media.video import Probe
 from features.timeline import MAX_LENGTH_MISMATCH, LengthMismatch
 
 VIDEO_SUFFIXES = {".mp4", ".avi", ".mkv", ".mov", ".webm"}
@@ -54,7 +53,8 @@ class AffWild2Config(DatasetConfig):
                 f"{self.root} holds no annotation: expected text files below a folder such as "
                 "VA_Estimation_Challenge/Train_Set"
             )
-        return _index_clips(scan, base, self.max_length_mismatch)
+        with closing(Decoder(DEFAULT_LIMITS)) as decoder:  # containers are not trusted
+            return _Indexer(scan, base, self.max_length_mismatch, decoder).index()
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,20 +77,18 @@ def _scan_folder(root: Path) -> _FolderScan:
     for folder, folders, names in os.walk(root):
         folders.sort()
         parent = Path(folder)
-        split = _split_of(parent)
         if any(CROP_NAME.fullmatch(name) for name in names):
             crops[parent.name].append(parent)
             continue
-        for name in sorted(names):
+        for name in sorted(name for name in names if not name.startswith(".")):
             path = parent / name
-            if name.startswith("."):
-                continue
             if path.suffix.lower() in VIDEO_SUFFIXES:
                 videos[path.stem].append(path)
-            elif path.suffix.lower() == ".txt" and split:
-                annotations[path.stem].append((split, path))
             elif path.suffix.lower() == ".txt":
-                test_rows |= _sample_rows(path)
+                if split := _split_of(parent):
+                    annotations[path.stem].append((split, path))
+                else:
+                    test_rows |= _sample_rows(path)
     notes: list[str] = []
     return _FolderScan(
         {name: _first_of(name, paths, notes) for name, paths in annotations.items()},
@@ -132,20 +130,25 @@ def _sample_rows(path: Path) -> dict[str, int]:
         return dict(counts)
 
 
-def _index_clips(scan: _FolderScan, base: Path, max_length_mismatch: int) -> DatasetIndex:
-    """Return a clip for each annotation and each test name, or the reason to leave it out."""
-    clips: list[Clip] = []
-    reports: list[ClipReport] = []
-    left_out: dict[str, str] = {}
-    notes = list(scan.notes)
-    splits: dict[str, Split] = dict.fromkeys(scan.test_rows, "test")
-    splits |= {name: split for name, (split, _) in scan.annotations.items()}
-    with closing(
-        Decoder(DEFAULT_LIMITS)
-    ) as decoder:  # in its own process, since containers are not trusted
+@dataclass(frozen=True, slots=True)
+class _Indexer:
+    """Makes a clip of each annotation and of each name in the sample submission."""
+
+    scan: _FolderScan
+    base: Path
+    max_length_mismatch: int
+    decoder: Decoder
+
+    def index(self) -> DatasetIndex:
+        clips: list[Clip] = []
+        reports: list[ClipReport] = []
+        left_out: dict[str, str] = {}
+        scan, notes = self.scan, list(self.scan.notes)
+        splits: dict[str, Split] = dict.fromkeys(scan.test_rows, "test")
+        splits |= {name: split for name, (split, _) in scan.annotations.items()}
         for name, split in sorted(splits.items()):
             try:
-                clip, report = _clip(name, split, scan, base, max_length_mismatch, notes, decoder)
+                clip, report = self._clip(name, split, notes)
             except ValidationError as error:
                 left_out[name] = describe(error, Clip)
             except (InputError, MediaError) as error:
@@ -153,88 +156,63 @@ def _index_clips(scan: _FolderScan, base: Path, max_length_mismatch: int) -> Dat
             else:
                 clips.append(clip)
                 reports.append(report)
-    annotated_videos = {_video_name(name, scan.videos) for name in splits}
-    notes += [
-        f"video without annotation: {n}" for n in sorted(scan.videos.keys() - annotated_videos)
-    ]
-    notes += [
-        f"crop folder without annotation: {n}" for n in sorted(scan.crops.keys() - splits.keys())
-    ]
-    return DatasetIndex(tuple(clips), tuple(reports), left_out, tuple(notes), ORIGINAL_CLIPS)
+        videos = scan.videos.keys() - {self._video_name(name) for name in splits}
+        notes += [f"video without annotation: {name}" for name in sorted(videos)]
+        crops = sorted(scan.crops.keys() - splits.keys())
+        notes += [f"crop folder without annotation: {name}" for name in crops]
+        return DatasetIndex(tuple(clips), tuple(reports), left_out, tuple(notes), ORIGINAL_CLIPS)
 
+    def _video_name(self, name: str) -> str:
+        """Return the name of a clip's video: without `_left` or `_right`, unless it has one."""
+        return name if name in self.scan.videos else SECOND_PERSON.sub("", name)
 
-def _video_name(name: str, videos: dict[str, Path]) -> str:
-    """Return the name of a clip's video: without `_left` or `_right`, unless it has one itself."""
-    return name if name in videos else SECOND_PERSON.sub("", name)
-
-
-def _clip(
-    name: str,
-    split: Split,
-    scan: _FolderScan,
-    base: Path,
-    max_length_mismatch: int,
-    notes: list[str],
-    decoder: Decoder,
-) -> tuple[Clip, ClipReport]:
-    """Return one clip and its report; the message of an error is the reason to leave it out."""
-    subject = _video_name(name, scan.videos)
-    video, crops = scan.videos.get(subject), scan.crops.get(name)
-    if video is None:
-        raise InputError("it is annotated, but its video is missing")
-    probe = decoder.probe(video)
-    path = scan.annotations[name][1] if name in scan.annotations else None
-    labels = read_labels(path) if path else None
-    if labels is not None and split == "test":
-        notes.append(f"{name}: labels of a test clip are placeholders and are ignored")
-        labels, path = None, None
-    elif labels is not None and is_constant(labels):
-        notes.append(f"{name}: every row has the same label; is it a placeholder?")
-    report = _report(name, split, labels, scan.test_rows.get(name, 0), probe, crops)
-    if report.n_rows and abs(report.difference) > max_length_mismatch:
-        raise InputError(
-            f"{report.n_rows} rows, but {report.n_frames} frames ({report.difference:+d}); at most "
-            f"{max_length_mismatch} apart are accepted: is this the video that was annotated? "
-            "Allow more with --max-length-mismatch N, here, and with max_length_mismatch=N of "
-            "the stages"
+    def _clip(self, name: str, split: Split, notes: list[str]) -> tuple[Clip, ClipReport]:
+        """Return one clip and its report; the message of an error is the reason to leave it out."""
+        scan, subject = self.scan, self._video_name(name)
+        video, crops = scan.videos.get(subject), scan.crops.get(name)
+        if video is None:
+            raise InputError("it is annotated, but its video is missing")
+        probe = self.decoder.probe(video)
+        path = scan.annotations[name][1] if name in scan.annotations else None
+        labels = read_labels(path) if path else None
+        if labels is not None and split == "test":
+            notes.append(f"{name}: labels of a test clip are placeholders and are ignored")
+            labels, path = None, None
+        elif labels is not None and is_constant(labels):
+            notes.append(f"{name}: every row has the same label; is it a placeholder?")
+        numbers = set(crop_files(crops)) if crops else set()
+        annotated = [k for k, valid in enumerate(labels.valid, 1) if valid] if labels else []
+        report = ClipReport(
+            clip=name,
+            split=split,
+            n_rows=len(labels.valid) if labels else scan.test_rows.get(name, 0),
+            n_annotated=len(annotated),
+            n_frames=probe.n_frames,
+            n_crops=len(numbers),
+            n_annotated_without_crop=sum(k not in numbers for k in annotated) if crops else 0,
+            fps=probe.mean_fps,
+            variable_rate=probe.variable_rate,
+            has_sound=probe.has_audio,
         )
-    if crops is None:
-        notes.append(f"{name}: no crops; whole frames are encoded")
-    clip = Clip(
-        id=name,
-        video=_relative(video, base),
-        frames=_relative(crops, base) if crops else None,
-        labels=_relative(path, base) if path else None,
-        split=split,
-        subject=subject,
-        fps=probe.mean_fps or None,
-    )
-    return clip, report
+        if report.n_rows and abs(report.difference) > self.max_length_mismatch:
+            raise InputError(
+                f"{report.n_rows} rows, but {report.n_frames} frames ({report.difference:+d}); at "
+                f"most {self.max_length_mismatch} apart are accepted: is this the video that was "
+                "annotated? Allow more with --max-length-mismatch N, here, and with "
+                "max_length_mismatch=N of the stages"
+            )
+        if crops is None:
+            notes.append(f"{name}: no crops; whole frames are encoded")
+        clip = Clip(
+            id=name,
+            video=self._relative(video),
+            frames=self._relative(crops),
+            labels=self._relative(path),
+            split=split,
+            subject=subject,
+            fps=probe.mean_fps or None,
+        )
+        return clip, report
 
-
-def _report(
-    name: str,
-    split: Split,
-    labels: Labels | None,
-    n_sample_rows: int,
-    probe: Probe,
-    crops: Path | None,
-) -> ClipReport:
-    numbers = set(crop_files(crops)) if crops else set()
-    annotated = [k for k, valid in enumerate(labels.valid, 1) if valid] if labels else []
-    return ClipReport(
-        clip=name,
-        split=split,
-        n_rows=len(labels.valid) if labels else n_sample_rows,
-        n_annotated=len(annotated),
-        n_frames=probe.n_frames,
-        n_crops=len(numbers),
-        n_annotated_without_crop=sum(k not in numbers for k in annotated) if crops else 0,
-        fps=probe.mean_fps,
-        variable_rate=probe.variable_rate,
-        has_sound=probe.has_audio,
-    )
-
-
-def _relative(path: Path, base: Path) -> str:
-    return path.resolve().relative_to(base).as_posix()
+    def _relative(self, path: Path | None) -> str | None:
+        return path.resolve().relative_to(self.base).as_posix() if path else None

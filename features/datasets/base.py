@@ -67,19 +67,16 @@ class DatasetIndex:
 
     def as_json(self) -> JsonObject:
         """Return the report as `index --json` prints it."""
+        counts, expected = Counter(clip.split or "none" for clip in self.clips), self.expected_clips
         return {
-            "splits": self._splits(),
+            "splits": {
+                name: {"clips": counts[name], "clips_of_the_original": expected.get(name)}
+                for name in dict.fromkeys([*expected, *counts])
+            },
             "totals": self._totals(),
             "clips": [{**asdict(r), "difference": r.difference} for r in self.reports],
             "left_out": dict(self.left_out),
             "notes": list(self.notes),
-        }
-
-    def _splits(self) -> JsonObject:
-        counts = Counter(clip.split or "none" for clip in self.clips)
-        return {
-            name: {"clips": counts[name], "clips_of_the_original": self.expected_clips.get(name)}
-            for name in dict.fromkeys([*self.expected_clips, *counts])
         }
 
     def _totals(self) -> JsonObject:
@@ -116,14 +113,13 @@ def render_index(indexed: DatasetIndex) -> Sequence[str]:
         if isinstance(value, dict):
             value = ", ".join(f"{k}: {v}" for k, v in value.items())
         lines.append(f"  {name.replace('_', ' ')}: {value}")
-    unusual = [r for r in indexed.reports if r.difference or r.variable_rate or not r.has_sound]
-    if unusual:
-        lines.append("unusual clips:")
-    for r in unusual:
-        lines.append(
-            f"  {r.clip}: {r.n_rows} rows, {r.n_frames} frames ({r.difference:+d})"
-            f"{', variable rate' if r.variable_rate else ''}{'' if r.has_sound else ', no sound'}"
-        )
+    unusual = [
+        f"  {r.clip}: {r.n_rows} rows, {r.n_frames} frames ({r.difference:+d})"
+        f"{', variable rate' if r.variable_rate else ''}{'' if r.has_sound else ', no sound'}"
+        for r in indexed.reports
+        if r.difference or r.variable_rate or not r.has_sound
+    ]
+    lines += ["unusual clips:", *unusual] if unusual else []
     lines += [f"note: {note}" for note in indexed.notes]
     lines += [f"left out: {clip}: {why}" for clip, why in indexed.left_out.items()]
     return lines

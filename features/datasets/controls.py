@@ -37,9 +37,10 @@ def permute_labels(manifest: Manifest, control: Path, seed: int) -> None:
         labels = {clip.id: read_labels(manifest.path(clip.labels or "")) for clip in group}
         source = derangement([clip.id for clip in group], np.random.default_rng(seed))
         for clip in group:
-            path = folder / f"{clip.id}.txt"
-            n_rows = len(labels[clip.id].va)
-            write_labels(path, _stretch_labels(labels[source[clip.id]], n_rows))
+            path, other = folder / f"{clip.id}.txt", labels[source[clip.id]]
+            steps = np.linspace(0, len(other.va) - 1, len(labels[clip.id].va))
+            nearest = np.round(steps).astype(np.int64)  # in time
+            write_labels(path, Labels(other.va[nearest], other.valid[nearest]))
             clips.append(clip.model_copy(update={"labels": _relative(path, control)}))
     write_manifest(control, clips)
 
@@ -67,12 +68,15 @@ def permute_audio(manifest: Manifest, control: Path, seed: int) -> None:
     """
     clips: list[Clip] = []
     for group in _by_split(manifest.clips):
-        files = [_sound_file(clip) for clip in group]  # two people may share one
-        source = derangement(list(dict.fromkeys(files)), np.random.default_rng(seed))
-        clips += [
-            clip.model_copy(update={"audio": source[file]})
-            for clip, file in zip(group, files, strict=True)
-        ]
+        files = {clip.id: clip.audio or clip.video or "" for clip in group}
+        for clip_id, file in files.items():
+            if not file:
+                raise InputError(
+                    f"clip {clip_id!r} has neither video nor audio: there is no sound to exchange"
+                )
+        names = list(dict.fromkeys(files.values()))  # two people may share one
+        source = derangement(names, np.random.default_rng(seed))
+        clips += [clip.model_copy(update={"audio": source[files[clip.id]]}) for clip in group]
     write_manifest(control, clips)
 
 
@@ -87,24 +91,12 @@ def derangement(names: Sequence[str], rng: np.random.Generator) -> dict[str, str
     return dict(zip(shuffled, [*shuffled[1:], shuffled[0]], strict=True))
 
 
-def _stretch_labels(labels: Labels, n_rows: int) -> Labels:
-    """Return the labels with `n_rows` rows, each the nearest in time."""
-    nearest = np.round(np.linspace(0, len(labels.va) - 1, n_rows)).astype(np.int64)
-    return Labels(labels.va[nearest], labels.valid[nearest])
-
-
 def _paint(target: Path, crop: Path) -> None:
     image = Image.fromarray(read_image(crop))
     x, y = (side / 2 for side in image.size)
     box = (x - OVAL[0] * x, y - OVAL[1] * y, x + OVAL[0] * x, y + OVAL[1] * y)
     ImageDraw.Draw(image).ellipse(box, fill=PAINT)
     image.save(target / f"{crop.stem}.jpg", quality=JPEG_QUALITY)
-
-
-def _sound_file(clip: Clip) -> str:
-    if file := clip.audio or clip.video:
-        return file
-    raise InputError(f"clip {clip.id!r} has neither video nor audio: there is no sound to exchange")
 
 
 def _by_split(clips: Sequence[Clip]) -> list[list[Clip]]:

@@ -59,22 +59,17 @@ class AstConfig(EncoderConfig):
     def spec_of(self, files: AstFiles) -> FeatureSpec:
         """The spec with files that are resolved."""
         network, extractor = network_config(files), load_extractor(files)
-        if (network.max_length, network.num_mel_bins) != (
-            extractor.max_length,
-            extractor.num_mel_bins,
-        ):
+        ours = f"{extractor.max_length} x {extractor.num_mel_bins}"
+        theirs = f"{network.max_length} x {network.num_mel_bins}"
+        if ours != theirs:
             raise WeightsError(
-                f"{files.preprocessor} makes windows of {extractor.max_length} x "
-                f"{extractor.num_mel_bins}, {files.config} wants {network.max_length} x "
-                f"{network.num_mel_bins}; both must be of one model"
+                f"{files.preprocessor} makes windows of {ours}, {files.config} wants {theirs}; "
+                "both must be of one model"
             )
         _hop_frames(self, network.max_length, network.time_stride)
         return FeatureSpec(
             kind=self.kind,
-            model={
-                "name": "ASTModel",
-                **{key: getattr(network, key) for key in ARCHITECTURE},
-            },
+            model={"name": "ASTModel", **{key: getattr(network, key) for key in ARCHITECTURE}},
             weights_sha256=files.weights.sha256,
             preprocessing={
                 "rate_hz": extractor.sampling_rate,
@@ -133,6 +128,7 @@ class AstEncoder:
         self.device = device
         self.dtype = DTYPES[config.precision]
         self.extractor = load_extractor(files)
+        self.rate_hz: int | None = self.extractor.sampling_rate
         self.model = load(files)
         self.model.to(device, self.dtype)  # pyright: ignore[reportCallIssue, reportArgumentType]
         network = self.model.config
@@ -144,26 +140,19 @@ class AstEncoder:
         self.n_steps = 1 + (network.max_length - patch) // network.time_stride
         # a step is centred in the frames of its patch, and a frame in its 25 ms
         first_s = (patch - 1) / 2 * FBANK_HOP_S + FBANK_WINDOW_S / 2
-        self.step_s = network.time_stride * FBANK_HOP_S
-        self.centre_s = first_s + self.step_s * np.arange(self.n_steps)
+        self.centre_s = first_s + network.time_stride * FBANK_HOP_S * np.arange(self.n_steps)
 
     def blank(self, n_items: int) -> Float32[Tensor, "N T M"]:
         """Windows of zeros."""
         return torch.zeros(n_items, self.extractor.max_length, self.extractor.num_mel_bins)
 
-    @property
-    def rate_hz(self) -> int:
-        """Sample rate of the audio that it reads."""
-        return self.extractor.sampling_rate
-
     def read(
         self, source: Source, decoder: Decoder
     ) -> Generator[Float32[Tensor, "N T M"] | WindowLayout, None, None]:
         """Yield normalised spectrogram windows; the last item has their positions."""
-        end = AudioEnd(None, 0)
-        n_windows = 0
+        end, n_windows, rate_hz = AudioEnd(None, 0), 0, self.extractor.sampling_rate
         if path := source.audio or source.video:
-            with closing(decoder.audio(path, self.rate_hz)) as items:
+            with closing(decoder.audio(path, rate_hz)) as items:
 
                 def blocks() -> Iterator[Block]:
                     nonlocal end
@@ -176,13 +165,14 @@ class AstEncoder:
                 for window in self.windows.from_blocks(blocks()):
                     n_windows += 1
                     yield window[None]
+        first_frame = np.arange(n_windows) * self.windows.hop_frames
         if end.start_s is None:
-            yield _empty_layout("the clip has no sound")
+            yield WindowLayout(0.0, 0.0, first_frame, "the clip has no sound")
         elif not n_windows:
-            yield _empty_layout(f"the sound is shorter than {FBANK_WINDOW_S * 1000:g} ms")
+            note = f"the sound is shorter than {FBANK_WINDOW_S * 1000:g} ms"
+            yield WindowLayout(0.0, 0.0, first_frame, note)
         else:
-            first_frame = np.arange(n_windows) * self.windows.hop_frames
-            yield WindowLayout(end.start_s, end.n_samples / self.rate_hz, first_frame, None)
+            yield WindowLayout(end.start_s, end.n_samples / rate_hz, first_frame, None)
 
     @torch.inference_mode()
     def encode(self, items: Float32[Tensor, "N T M"]) -> Tensor:
@@ -197,7 +187,7 @@ class AstEncoder:
         if layout.note is not None:
             empty = np.zeros((0, self.model.config.hidden_size), np.float16)
             return Track(empty, np.zeros(0), np.zeros(0, bool)), layout.note
-        window, step = self.kept_steps(layout)
+        window, step = self._kept_steps(layout)
         values = np.empty((len(window), self.model.config.hidden_size), np.float16)
         first = 0
         for output in outputs:
@@ -208,7 +198,7 @@ class AstEncoder:
         time_s = layout.start_s + layout.first_frame[window] * FBANK_HOP_S + self.centre_s[step]
         return Track(values, time_s, np.ones(len(values), bool)), None
 
-    def kept_steps(
+    def _kept_steps(
         self, layout: WindowLayout
     ) -> tuple[Int64[np.ndarray, "T"], Int64[np.ndarray, "T"]]:
         """The window of each row of the track, and the step in that window.
@@ -233,7 +223,3 @@ class AstEncoder:
         inside[0, 0] = True  # audio that ends ahead of the first centre still has one row
         window, step = np.nonzero(own & inside)
         return window, step
-
-
-def _empty_layout(note: str) -> WindowLayout:
-    return WindowLayout(0.0, 0.0, np.zeros(0, np.int64), note)

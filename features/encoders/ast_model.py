@@ -13,12 +13,11 @@ from transformers.utils import logging as progress
 from transformers.utils.hub import cached_file
 
 from features.canonical_json import JsonObject
-from features.encoders.weights import WeightsFile
-from features.errors import WeightsError
+from features.encoders.weights import SHIPPED, WeightsFile
+from features.errors import WeightsError, one_line
 
 MODEL_TYPE = "audio-spectrogram-transformer"
 CLASSIFIER = "classifier."  # weights of a fine-tuned AST that an encoder does not use
-SHIPPED = Path(__file__).parent / "weights"  # small encoders that come with vaflow
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,23 +44,20 @@ def resolve_ast(model: str) -> AstFiles:
                 f"is the three files {', '.join(names)}"
             )
         config, preprocessor, weights = (folder / name for name in names)
-        return AstFiles(config, preprocessor, WeightsFile.of(weights))
-    try:
-        config, preprocessor, weights = (Path(str(cached_file(model, name))) for name in names)
-    except (OSError, ValueError) as error:
-        raise WeightsError(
-            f"encoders.ast.model = {model!r} is no local folder, and its files are not in the "
-            f"hub's cache and cannot be fetched ({_one_line(error)}). They are "
-            f"{', '.join(names)} of https://huggingface.co/{model}: fetch them once with a "
-            "network and HF_HUB_OFFLINE unset, or point at a local copy with model=FOLDER "
-            f"(encoders.1.model=FOLDER where it is the second encoder). With vaflow comes "
-            f"{_shipped()}"
-        ) from error
+    else:
+        try:
+            config, preprocessor, weights = (Path(str(cached_file(model, name))) for name in names)
+        except (OSError, ValueError) as error:
+            shipped = ", ".join(repr(path.parent.name) for path in SHIPPED.glob("*/config.json"))
+            raise WeightsError(
+                f"encoders.ast.model = {model!r} is no local folder, and its files are not in the "
+                f"hub's cache and cannot be fetched ({one_line(error)}). They are "
+                f"{', '.join(names)} of https://huggingface.co/{model}: fetch them once with a "
+                "network and HF_HUB_OFFLINE unset, or point at a local copy with model=FOLDER "
+                "(encoders.1.model=FOLDER where it is the second encoder). With vaflow comes "
+                f"{shipped}"
+            ) from error
     return AstFiles(config, preprocessor, WeightsFile.of(weights))
-
-
-def _shipped() -> str:
-    return ", ".join(repr(path.parent.name) for path in SHIPPED.glob("*/config.json"))
 
 
 def network_config(files: AstFiles) -> AstNetworkConfig:
@@ -76,7 +72,7 @@ def network_config(files: AstFiles) -> AstNetworkConfig:
         return AstNetworkConfig.from_dict(fields)
     except (StrictDataclassError, TypeError, ValueError) as error:
         raise WeightsError(
-            f"{files.config} is no config of an AST ({_one_line(error)}); fetch the file again"
+            f"{files.config} is no config of an AST ({one_line(error)}); fetch the file again"
         ) from None
 
 
@@ -86,7 +82,7 @@ def load_extractor(files: AstFiles) -> ASTFeatureExtractor:
         extractor = ASTFeatureExtractor.from_dict(_json(files.preprocessor))
     except (TypeError, ValueError) as error:
         raise WeightsError(
-            f"{files.preprocessor} is no preprocessing of an AST ({_one_line(error)}); "
+            f"{files.preprocessor} is no preprocessing of an AST ({one_line(error)}); "
             "fetch the file again"
         ) from None
     assert isinstance(extractor, ASTFeatureExtractor)  # a tuple only with return_unused_kwargs
@@ -106,11 +102,6 @@ def _json(path: Path) -> JsonObject:
     if not isinstance(fields, dict):
         raise WeightsError(f"{path} holds no JSON object; fetch the file again")
     return fields
-
-
-def _one_line(error: Exception) -> str:
-    """A library's message in one line of at most 300 characters."""
-    return " ".join(str(error).split())[:300]
 
 
 def load(files: AstFiles) -> ASTModel:
@@ -135,7 +126,7 @@ def load(files: AstFiles) -> ASTModel:
     except (RuntimeError, OSError, ValueError, SafetensorError) as error:
         raise WeightsError(
             f"{files.weights.path} holds no weights of the AST in {files.config} "
-            f"({_one_line(error)}); config and weights must be of one model"
+            f"({one_line(error)}); config and weights must be of one model"
         ) from error
     finally:
         progress.set_verbosity(verbosity)

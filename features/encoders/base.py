@@ -58,11 +58,8 @@ class Encoder(Protocol, Generic[LayoutT]):
     """Default number of items per batch on a CPU."""
     gpu_batch: int
     """Default number of items per batch on a GPU, if they fit its memory."""
-
-    @property
-    def rate_hz(self) -> int | None:
-        """Sample rate of the audio that it reads; None for a visual encoder."""
-        ...
+    rate_hz: int | None
+    """Sample rate of the audio that it reads; None for a visual encoder."""
 
     def blank(self, n_items: int) -> Tensor:
         """Empty items of the shape that `read` yields, to fill a batch."""

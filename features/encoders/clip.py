@@ -17,12 +17,7 @@ from torchvision.transforms.v2 import functional as image_functional
 
 from features.clip import Source, Track
 from features.encoders.base import DTYPES, EncoderConfig, to_stored
-from features.encoders.clip_model import (
-    ResolvedClip,
-    load,
-    resolve_clip,
-    settings_of,
-)
+from features.encoders.clip_model import ResolvedClip, load, resolve_clip, settings_of
 from features.errors import MediaError
 from features.media.crops import crop_files
 from features.media.decoder import Decoder
@@ -98,7 +93,7 @@ class ClipEncoder:
     """The visual tower of a CLIP, with open_clip's preprocessing."""
 
     modality: Modality = "visual"
-    rate_hz = None
+    rate_hz: int | None = None
     cpu_batch = 32
     gpu_batch = 512
 
@@ -167,20 +162,17 @@ class ClipEncoder:
         They are resized one by one, as their sizes may differ.
         """
         resized = torch.empty((len(images), 3, *self.size), dtype=torch.uint8)
-        for target, image in zip(resized.numpy(), images, strict=True):
-            small = self._resize(torch.from_numpy(image).permute(2, 0, 1)[None])[0]
-            np.copyto(target, small.numpy())  # twice as fast as torch's copy to channels first
-        return resized
-
-    def _resize(self, images: UInt8[Tensor, "N 3 _ _"]) -> UInt8[Tensor, "N 3 H W"]:
         squash = self.preprocessing.resize_mode == "squash"
-        images = image_functional.resize(
-            images,
-            list(self.size) if squash else [min(self.size)],
-            interpolation=InterpolationMode(self.preprocessing.interpolation),
-            antialias=True,
-        )
-        return images if squash else image_functional.center_crop(images, list(self.size))
+        size = list(self.size) if squash else [min(self.size)]
+        interpolation = InterpolationMode(self.preprocessing.interpolation)
+        for target, image in zip(resized.numpy(), images, strict=True):
+            small = image_functional.resize(
+                torch.from_numpy(image).permute(2, 0, 1)[None], size, interpolation, antialias=True
+            )
+            if not squash:
+                small = image_functional.center_crop(small, list(self.size))
+            np.copyto(target, small[0].numpy())  # twice as fast as torch's copy to channels first
+        return resized
 
     @torch.inference_mode()
     def encode(self, items: UInt8[Tensor, "N 3 H W"]) -> Tensor:

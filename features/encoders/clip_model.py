@@ -12,10 +12,9 @@ from open_clip.transform import PreprocessCfg, merge_preprocess_dict
 from safetensors import SafetensorError
 
 from features.canonical_json import JsonObject
-from features.encoders.weights import WeightsFile
-from features.errors import InputError, WeightsError
+from features.encoders.weights import SHIPPED, WeightsFile
+from features.errors import InputError, WeightsError, one_line
 
-SHIPPED = Path(__file__).parent / "weights"  # small encoders that come with vaflow
 SHIPPED_TAG = "rendered"
 HUB_FILE = "open_clip_model.safetensors"  # the default name in a repository of the hub
 # what open_clip raises if a file does not fit a model (AssertionError: other widths)
@@ -171,9 +170,7 @@ def load(resolved: ResolvedClip) -> Any:
     expected = settings_of(resolved.preprocessing)
     try:
         model: Any = open_clip.create_model(
-            resolved.name,
-            pretrained=str(resolved.weights.path),
-            force_preprocess_cfg=expected,
+            resolved.name, pretrained=str(resolved.weights.path), force_preprocess_cfg=expected
         )
     except LOADING_ERRORS as error:
         raise WeightsError(
@@ -193,7 +190,7 @@ def _reason(error: Exception) -> str:
     """Why loading failed; torch's own message would advise to load an unsafe pickle."""
     if isinstance(error, pickle.UnpicklingError | KeyError):
         return "it is no safetensors file, nor a pickle of weights alone"
-    return " ".join(str(error).split())[:300]
+    return one_line(error)
 
 
 def settings_of(preprocessing: PreprocessCfg) -> JsonObject:

@@ -7,6 +7,8 @@ from pathlib import Path
 from features.errors import WeightsError
 from features.system.files import sha256_of
 
+SHIPPED = Path(__file__).parent / "weights"  # small encoders that come with vaflow
+
 FileState = tuple[int, int, int, int, int]
 
 

@@ -162,30 +162,26 @@ class _EncoderQueue:
         """The outputs of a batch; halves the batch size when memory is too small."""
         try:
             if len(items) <= self.batch_size:
-                return BatchOutput.fetch(self.encoder.encode(_pin(items, self.encoder.device)))
+                # a GPU copies from pinned memory without blocking the CPU
+                on_gpu = self.encoder.device.type == "cuda"
+                return BatchOutput.fetch(
+                    self.encoder.encode(items.pin_memory() if on_gpu else items)
+                )
         except RuntimeError as error:
             if not is_out_of_memory(error):
                 raise
-            self.batch_size = self._half_of(len(items))
+            n_items, device = len(items), self.encoder.device
+            if n_items == 1:
+                raise VaflowError(
+                    f"{device} has too little memory to encode one item for {self.name}; "
+                    "free some, or give another device or a smaller encoder or precision"
+                ) from error
+            torch.cuda.empty_cache()  # no effect without a GPU
+            self.batch_size = n_items // 2
+            text = "%s: a batch of %d does not fit into the memory of %s: %d from here on"
+            log.warning(text, self.name, n_items, device, self.batch_size)
         parts = [self._encode(part) for part in items.split(self.batch_size)]
         return BatchOutput.fetch(torch.cat([part.on_cpu() for part in parts]))
-
-    def _half_of(self, n_items: int) -> int:
-        """Half the size of a batch that did not fit into memory."""
-        if n_items == 1:
-            raise VaflowError(
-                f"{self.encoder.device} has too little memory to encode one item for {self.name}; "
-                "free some, or give another device or a smaller encoder or precision"
-            )
-        torch.cuda.empty_cache()  # no effect without a GPU
-        log.warning(
-            "%s: a batch of %d does not fit into the memory of %s: %d from here on",
-            self.name,
-            n_items,
-            self.encoder.device,
-            n_items // 2,
-        )
-        return n_items // 2
 
     def _collect(self) -> Iterator[Encoded | Failed]:
         """Wait for the oldest batch in flight; yield the clips that it completes."""
@@ -249,11 +245,6 @@ def pad_batch(parts: Sequence[Tensor], encoder: Encoder, batch_size: int) -> Ten
     on_cpu = encoder.device.type == "cpu"
     n_blank = (min(batch_size, LEAST_ON_CPU) if on_cpu else batch_size) - sum(map(len, parts))
     return torch.cat([*parts, encoder.blank(n_blank)] if n_blank > 0 else list(parts))
-
-
-def _pin(items: Tensor, device: torch.device) -> Tensor:
-    """The items in pinned memory, which a GPU copies without blocking the CPU."""
-    return items.pin_memory() if device.type == "cuda" else items
 
 
 def is_out_of_memory(error: RuntimeError) -> bool:

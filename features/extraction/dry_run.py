@@ -19,11 +19,7 @@ from features.system.devices import torch_device
 
 MAX_LISTED = 20  # clips that `render_dry_run` names for each feature set
 HOUR_S, MINUTE_S = 3600, 60
-STATES = {
-    "present": "already there",
-    "quarantined": "in quarantine",
-    "failed": "cannot be read",
-}
+STATES = {"present": "already there", "quarantined": "in quarantine", "failed": "cannot be read"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +32,6 @@ class MediaAmount:
     """Number of clips of unknown duration."""
 
     def __add__(self, other: "MediaAmount") -> "MediaAmount":
-        """The sum of both."""
         return MediaAmount(
             self.n_frames + other.n_frames,
             self.media_s + other.media_s,
@@ -59,14 +54,6 @@ class SetEstimate:
     """Rows per second that were measured before; None if nothing was."""
     seconds: float | None
     """Estimated time without loading encoders; None if nothing was measured before."""
-
-    @property
-    def listed(self) -> Iterator[str]:
-        """The clips that are extracted again or cannot be extracted, with the reason."""
-        yield from (f"{clip}: {reason}" for clip, reason in self.reasons.items() if reason != "new")
-        for outcome in self.outcomes:
-            if outcome.state != "present":
-                yield f"{outcome.clip}: {outcome.state}: {outcome.detail}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,15 +83,12 @@ def plan_dry_run(manifest: Path, options: ExtractionOptions) -> DryRun:
                     amounts[job.source] = _media_amount(job.source, decoder)
                 media += amounts[job.source]
             measured = read_throughput(plan.store.work, each.spec.name, device)
-            is_measured = measured.rows and measured.seconds
+            rows_per_s = measured.rows / measured.seconds if measured.seconds else None
+            seconds = measured.seconds_for(media.media_s) if each.jobs else 0.0
+            reasons = {job.clip.id: job.reason for job in each.jobs}
             estimates.append(
                 SetEstimate(
-                    each.spec.name,
-                    {job.clip.id: job.reason for job in each.jobs},
-                    each.outcomes,
-                    media,
-                    measured.rows / measured.seconds if is_measured else None,
-                    measured.seconds_for(media.media_s) if each.jobs else 0.0,
+                    each.spec.name, reasons, each.outcomes, media, rows_per_s or None, seconds
                 )
             )
     return DryRun(tuple(estimates))
@@ -131,17 +115,18 @@ def render_dry_run(dry_run: DryRun) -> Iterator[str]:
         others = "".join(f", {n} {STATES[state]}" for state, n in states.items())
         yield f"{each.feature_set}: {len(each.reasons)} to extract{reasons}{others}"
         if each.reasons:
-            yield f"  {_render_media(each.media)}; {_render_time(each)}"
-        listed = list(each.listed)
+            media = each.media
+            unknown = f", and {media.n_unknown} clips of unknown length" if media.n_unknown else ""
+            hours = f"{media.media_s / HOUR_S:.2f} hours of media"
+            yield f"  {media.n_frames} frames, {hours}{unknown}; {_render_time(each)}"
+        listed = [f"{clip}: {reason}" for clip, reason in each.reasons.items() if reason != "new"]
+        listed += [
+            f"{o.clip}: {o.state}: {o.detail}" for o in each.outcomes if o.state != "present"
+        ]
         yield from (f"  {line}" for line in listed[:MAX_LISTED])
         if len(listed) > MAX_LISTED:
             yield f"  and {len(listed) - MAX_LISTED} more"
     yield "dry run: nothing was written"
-
-
-def _render_media(media: MediaAmount) -> str:
-    unknown = f", and {media.n_unknown} clips of unknown length" if media.n_unknown else ""
-    return f"{media.n_frames} frames, {media.media_s / HOUR_S:.2f} hours of media{unknown}"
 
 
 def _render_time(each: SetEstimate) -> str:

@@ -61,7 +61,8 @@ def extract_clips(
     with closing(run.outcomes()) as extracted:
         for outcome in chain(plan.outcomes, extracted):
             outcomes.append(outcome)
-            _log_outcome(outcome)
+            if outcome.state != "present":
+                _log_outcome(outcome)
             if on_outcome:
                 on_outcome(outcome, plan.n_outcomes)
     seconds = time.monotonic() - started_s
@@ -69,9 +70,6 @@ def extract_clips(
 
 
 def _log_outcome(outcome: Outcome) -> None:
-    """Log an outcome, unless the record was complete before."""
-    if outcome.state == "present":
-        return
     detail = outcome.reason if outcome.state == "extracted" else outcome.detail
     fields = {"clip": outcome.clip, "feature_set": outcome.feature_set, "state": outcome.state}
     text = f"{outcome.clip} ({outcome.feature_set}): {outcome.state}: {detail}"
@@ -123,15 +121,9 @@ class ExtractionRun:
             }
             with open_cache(store.work) as cache:
                 cache.merge(self._plan.digests)
+                digests, go_on = SourceDigests(cache), self._should_continue
                 pipeline = ExtractionPipeline(
-                    encoders,
-                    batch_sizes,
-                    store,
-                    SourceDigests(cache),
-                    self._plan.decoder,
-                    provenances,
-                    runtime.device.type,
-                    self._should_continue,
+                    store, self._plan.decoder, encoders, batch_sizes, provenances, digests, go_on
                 )
                 with closing(pipeline.run(self._clips, decoders)) as outcomes:
                     yield from outcomes

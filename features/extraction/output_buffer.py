@@ -46,20 +46,18 @@ class OutputBuffer:
             return
         size = max(1, PIECE_BYTES // (self._shape.numel() * torch.float16.itemsize))
         for start in range(0, len(order), size):
-            wanted = list(order[start : start + size])
-            first, stop = wanted[0], wanted[0] + len(wanted)
-            if stop <= self._n_in_file and wanted == list(range(first, stop)):
-                yield self._from_file(first, len(wanted))
+            items = list(order[start : start + size])
+            first, stop = items[0], items[0] + len(items)
+            if stop <= self._n_in_file and items == list(range(first, stop)):
+                yield self._read(first, len(items))
             else:
-                yield torch.cat([self._one(item) for item in wanted])
+                yield torch.cat([self._read(item, 1) for item in items])
 
-    def _one(self, item: int) -> Float16[Tensor, "1 ..."]:
-        if item < self._n_in_file:
-            return self._from_file(item, 1)
-        return self._in_memory[item - self._n_in_file][None]
-
-    def _from_file(self, first: int, n_items: int) -> Float16[Tensor, "N ..."]:
+    def _read(self, first: int, n_items: int) -> Float16[Tensor, "N ..."]:
+        """Outputs in the file, or one that is in memory."""
         assert self._shape is not None
+        if first >= self._n_in_file:
+            return self._in_memory[first - self._n_in_file][None]
         item_bytes = self._shape.numel() * torch.float16.itemsize
         self._file.seek(first * item_bytes)
         data = bytearray(self._file.read(n_items * item_bytes))

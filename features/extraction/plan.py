@@ -1,9 +1,8 @@
 """What an extraction has to do: the clips that each feature set lacks, and why it lacks them."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from functools import partial
-from pathlib import Path
 
 from features.canonical_json import JsonObject
 from features.clip import Clip, Source
@@ -103,7 +102,12 @@ def plan_extraction(
         for _, spec in specs:
             store.restore_spec(spec)
     if options.failed:
-        clips = select_quarantined(clips, store.work, [spec.name for _, spec in specs])
+        quarantined = tuple(
+            clip
+            for clip in clips.clips
+            if any(read_entry(store.work, spec.name, clip.id) for _, spec in specs)
+        )
+        clips = replace(clips, clips=quarantined)
     with open_cache(store.work, read_only=read_only) as cache:
         digests = SourceDigests(cache)
         planners = [_SetPlanner(config, spec, options, store, decoder) for config, spec in specs]
@@ -111,56 +115,42 @@ def plan_extraction(
             digest_of = partial(digests.of, clips.source(clip), known={})
             for planner in planners:
                 planner.add(clips, clip, digest_of)
-    sets = tuple(planner.plan() for planner in planners)
+    sets = tuple(SetPlan(p.config, p.spec, tuple(p.jobs), tuple(p.outcomes)) for p in planners)
     return PlannedExtraction(clips, options, store, decoder, sets, cache)
 
 
-def select_quarantined(clips: Manifest, work: Path, set_names: Sequence[str]) -> Manifest:
-    """The clips that are in quarantine for one of the feature sets."""
-    selected = (
-        clip for clip in clips.clips if any(read_entry(work, name, clip.id) for name in set_names)
-    )
-    return replace(clips, clips=tuple(selected))
-
-
+@dataclass
 class _SetPlanner:
     """Collects the jobs and the outcomes of one feature set."""
 
-    def __init__(
-        self,
-        config: AnyEncoderConfig,
-        spec: FeatureSpec,
-        options: ExtractionOptions,
-        store: FeatureStore,
-        decoder: DecoderVersion,
-    ) -> None:
-        self._config, self._spec, self._options = config, spec, options
-        self._store, self._decoder, self._name = store, decoder, spec.name
-        self._jobs: list[ExtractionJob] = []
-        self._outcomes: list[Outcome] = []
-        self._others = store.sets_beside(spec)
-        self._quarantined = entries_of(store.work, spec.name)
+    config: AnyEncoderConfig
+    spec: FeatureSpec
+    options: ExtractionOptions
+    store: FeatureStore
+    decoder: DecoderVersion
+    jobs: list[ExtractionJob] = field(default_factory=list)
+    outcomes: list[Outcome] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.others = self.store.sets_beside(self.spec)
+        self.quarantined = entries_of(self.store.work, self.spec.name)
 
     def add(self, clips: Manifest, clip: Clip, digest_of: Callable[[Modality], JsonObject]) -> None:
         """Add a job for the clip, or its outcome if it needs no work."""
-        name = self._name
+        name = self.spec.name
         try:
-            digest = digest_of(self._config.modality)
+            digest = digest_of(self.config.modality)
         except MediaError as error:
-            self._outcomes.append(Outcome(clip.id, name, "failed", str(error)))
+            self.outcomes.append(Outcome(clip.id, name, "failed", str(error)))
             return
-        state = clip_state(self._store, name, clip.id, digest, self._decoder, self._quarantined)
-        outcome = None if self._options.force else final_outcome(state, name, clip.id)
-        if outcome and not (self._options.failed and outcome.state == "quarantined"):
-            self._outcomes.append(outcome)
+        state = clip_state(self.store, name, clip.id, digest, self.decoder, self.quarantined)
+        outcome = None if self.options.force else final_outcome(state, name, clip.id)
+        if outcome and not (self.options.failed and outcome.state == "quarantined"):
+            self.outcomes.append(outcome)
         else:
-            has_other = any(self._store.has_record(other, clip.id) for other in self._others)
+            has_other = any(self.store.has_record(other, clip.id) for other in self.others)
             reason = _reason(state, has_other=has_other)
-            self._jobs.append(ExtractionJob(name, clips, clip, reason, digest, state))
-
-    def plan(self) -> SetPlan:
-        """The plan of the clips that were added."""
-        return SetPlan(self._config, self._spec, tuple(self._jobs), tuple(self._outcomes))
+            self.jobs.append(ExtractionJob(name, clips, clip, reason, digest, state))
 
 
 def final_outcome(state: ClipState, set_name: str, clip_id: str) -> Outcome | None:

@@ -5,7 +5,7 @@ import threading
 import time
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from queue import Empty, Full, Queue
 from typing import Any
@@ -31,7 +31,7 @@ class ReadTask:
     index: int
     """Identifies the task among those of one call."""
     source: Source
-    wanted: tuple[str, ...]
+    feature_sets: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,10 +89,11 @@ def prefetch(
         decoder.also_decode_audio(None)
         put(None)
 
-    with (
-        _restored_torch_threads(),
-        ThreadPoolExecutor(len(decoders), "reader", torch.set_num_threads, (1,)) as pool,
-    ):
+    with ExitStack() as stack:
+        # readers set torch's number of threads for those started after them, too (test_batching.py)
+        stack.callback(torch.set_num_threads, torch.get_num_threads())
+        pool = ThreadPoolExecutor(len(decoders), "reader", torch.set_num_threads, (1,))
+        stack.enter_context(pool)
         readers = [pool.submit(reader, decoder) for decoder in decoders]
         n_ended = 0
         try:
@@ -122,13 +123,13 @@ def _read_clip(
 ) -> Iterator[tuple[str, ReadItem]]:
     """Yield what is read of a clip for each feature set, visual before audio.
 
-    A video whose audio is wanted too is decoded once for both.
+    A video is decoded once for its frames and its audio.
     """
-    wanted = sorted(task.wanted, key=lambda name: encoders[name].modality != "visual")
-    rates_hz = [rate for name in wanted if (rate := encoders[name].rate_hz)]
-    both = 0 < len(rates_hz) < len(wanted)
+    names = sorted(task.feature_sets, key=lambda name: encoders[name].modality != "visual")
+    rates_hz = [rate for name in names if (rate := encoders[name].rate_hz)]
+    both = 0 < len(rates_hz) < len(names)
     decoder.also_decode_audio(rates_hz[0] if both and task.source.audio is None else None)
-    for name in wanted:
+    for name in names:
         with closing(encoders[name].read(task.source, decoder)) as items:
             deduplicator = _ItemDeduplicator()
             read: ReadItem | None = None
@@ -166,16 +167,3 @@ class _ItemDeduplicator:
                 new.append(index)
             self.order.append(self._index_of[digest])
         return items if len(new) == len(items) else items[new]
-
-
-@contextmanager
-def _restored_torch_threads() -> Iterator[None]:
-    """Restore torch's number of threads, which readers set to 1 for threads started after them.
-
-    (`test_batching.py::test_readers_take_one_core_each_and_leave_the_others_to_the_encoder`)
-    """
-    n_threads = torch.get_num_threads()
-    try:
-        yield
-    finally:
-        torch.set_num_threads(n_threads)

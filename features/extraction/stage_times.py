@@ -54,33 +54,19 @@ class StageTimer:
         """Seconds since the timer was made."""
         return self._clock() - self._started_s
 
-    @property
-    def mean_depth(self) -> float:
-        """Mean number of items in the queue."""
-        return self._depth_sum / self._n_depths if self._n_depths else 0.0
-
     def summary(self) -> str:
-        """The time of each stage, and the bottleneck, in one line for a log."""
-        wall_s = self.wall_s
-        stages = ", ".join(
-            f"{name} {self.seconds[stage]:.1f} s"
-            for stage, name in (
-                ("decode", "decoding"),
-                ("prepare", "preparing"),
-                ("encode", "encoding"),
-                ("write", "writing"),
-            )
-        )
+        """The time of each stage, the mean length of the queue, and the bottleneck, in one line."""
+        wall_s, seconds = self.wall_s, self.seconds
+        if seconds["encode"] >= BUSY * wall_s:
+            bottleneck = "the encoder sets the pace"
+        else:
+            slower = "decoding" if seconds["decode"] >= seconds["prepare"] else "preparing"
+            bottleneck = f"{slower} sets the pace (more readers may help)"
         return (
-            f"stages, in {wall_s:.1f} s: {stages}; the encoder waited "
-            f"{self.seconds['queue_empty']:.1f} s, its readers {self.seconds['queue_full']:.1f} s; "
-            f"{self.mean_depth:.1f} of {self.queue_size} places in the queue were taken: "
-            f"{self._bottleneck(wall_s)}"
+            f"stages, in {wall_s:.1f} s: decoding {seconds['decode']:.1f} s, "
+            f"preparing {seconds['prepare']:.1f} s, encoding {seconds['encode']:.1f} s, "
+            f"writing {seconds['write']:.1f} s; the encoder waited "
+            f"{seconds['queue_empty']:.1f} s, its readers {seconds['queue_full']:.1f} s; "
+            f"{self._depth_sum / max(1, self._n_depths):.1f} of {self.queue_size} places in the "
+            f"queue were taken: {bottleneck}"
         )
-
-    def _bottleneck(self, wall_s: float) -> str:
-        if self.seconds["encode"] >= BUSY * wall_s:
-            return "the encoder sets the pace"
-        if self.seconds["decode"] >= self.seconds["prepare"]:
-            return "decoding sets the pace (more readers may help)"
-        return "preparing sets the pace (more readers may help)"

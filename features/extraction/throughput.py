@@ -12,7 +12,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 
 from features.canonical_json import canonical
 from features.clip import Track
-from features.store.work_folder import throughput_file, throughput_lock
+from features.store.work_folder import locks_folder
 from features.system.files import write_atomic
 from features.system.locks import file_lock
 
@@ -29,7 +29,6 @@ class Throughput:
     seconds: Amount = 0.0
 
     def __add__(self, other: "Throughput") -> "Throughput":
-        """The sum of both."""
         return Throughput(
             self.rows + other.rows, self.media_s + other.media_s, self.seconds + other.seconds
         )
@@ -53,25 +52,26 @@ def track_throughput(track: Track) -> Throughput:
 
 def read_throughput(work: Path, set_name: str, device: str) -> Throughput:
     """The throughput of a feature set on a device; zeros if nothing was measured."""
-    return _read(throughput_file(work, set_name)).get(device, Throughput())
+    return _read(_path(work, set_name)).get(device, Throughput())
 
 
 def add_throughput(work: Path, set_name: str, device: str, measured: Throughput) -> None:
     """Add a measurement; several processes may do so at once."""
-    path = throughput_file(work, set_name)
+    path = _path(work, set_name)
     path.parent.mkdir(parents=True, exist_ok=True)
-    with file_lock(throughput_lock(work, set_name)):
+    with file_lock(locks_folder(work) / f"{set_name}.throughput"):
         sums = _read(path)
         sums[device] = sums.get(device, Throughput()) + measured
         content = {name: asdict(each) for name, each in sums.items()}
         write_atomic(path, canonical(content), work)
 
 
-def _read(path: Path) -> dict[str, Throughput]:
-    """The measurements by device; empty if the file is missing or damaged, as they decide nothing.
+def _path(work: Path, set_name: str) -> Path:
+    return work / "throughput" / f"{set_name}.json"
 
-    (`test_dry_run.py::test_damaged_measurements_are_replaced`)
-    """
+
+def _read(path: Path) -> dict[str, Throughput]:
+    """The measurements by device; empty if the file is missing or damaged (test_dry_run.py)."""
     try:
         return BY_DEVICE.validate_python(json.loads(path.read_bytes()))
     except (OSError, ValueError, RecursionError, ValidationError):

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import quote
+from typing import Literal
 
 from features.store.work_folder import digest_cache_file
 
@@ -67,23 +67,19 @@ class DigestCache:
     Without a database, or with one that cannot be written, the cache lives in memory.
     """
 
-    def __init__(
-        self, database: sqlite3.Connection | None = None, *, read_only: bool = False
-    ) -> None:
+    def __init__(self, database: sqlite3.Connection | None = None) -> None:
         self._database = database
-        self._read_only = read_only or database is None
         self._unsaved: dict[bytes, Entry] = {}
         self._saved_at_s = time.monotonic()
 
     def get(self, path: Path, stat: FileStat) -> str | None:
         """Return the digest that was put for this path and stat; None if there is any doubt."""
         key = os.fsencode(path)
-        for entry in (self._unsaved.get(key), self._select(key)):
-            if entry is not None:
-                fingerprint, taken_at_ns, digest = entry
-                clock_went_back = taken_at_ns > stat.taken_at_ns
-                if fingerprint == stat.fingerprint and not clock_went_back:
-                    return digest
+        for entry in filter(None, (self._unsaved.get(key), self._select(key))):
+            fingerprint, taken_at_ns, digest = entry
+            clock_went_back = taken_at_ns > stat.taken_at_ns
+            if fingerprint == stat.fingerprint and not clock_went_back:
+                return digest
         return None
 
     def put(self, path: Path, stat: FileStat, digest: str) -> None:
@@ -102,7 +98,7 @@ class DigestCache:
     def save(self) -> None:
         """Write new digests to the database; if that fails, they stay in memory."""
         self._saved_at_s = time.monotonic()
-        if self._database is None or self._read_only or not self._unsaved:
+        if self._database is None or not self._unsaved:
             return
         with suppress(sqlite3.Error):  # read-only, full or locked
             with self._database:
@@ -140,56 +136,44 @@ def open_cache(work: Path, *, read_only: bool = False) -> Iterator[DigestCache]:
     A damaged database is replaced, unless `read_only`. Without a work folder, or without the
     permission to write to it, new digests are kept in memory. Never raises because of the cache.
     """
-    path = digest_cache_file(work)
-    database = None if read_only else _open_writable(path)
-    read_only = database is None
-    cache = DigestCache(database or _open_read_only(path), read_only=read_only)
+    cache = DigestCache(_open(digest_cache_file(work), read_only=read_only))
     try:
         yield cache
     finally:
         cache.close()
 
 
-def _open_writable(path: Path) -> sqlite3.Connection | None:
-    """Open or create the database, and replace a damaged one; None if it cannot be written."""
-    if not (path.parent.is_dir() and os.access(path.parent, os.W_OK)):
-        return None
-    try:
-        return _connect(path)
-    except sqlite3.Error as error:
-        if error.sqlite_errorcode not in DAMAGE_CODES:
-            return None
-    try:
-        for name in (path.name, f"{path.name}-journal"):
-            path.with_name(name).unlink(missing_ok=True)
-        return _connect(path)
-    except (OSError, sqlite3.Error):
-        return None
+def _open(path: Path, *, read_only: bool) -> sqlite3.Connection | None:
+    """Open or create the database, or open it as it is if it cannot be written."""
+    if not read_only and path.parent.is_dir() and os.access(path.parent, os.W_OK):
+        with suppress(OSError, sqlite3.Error):
+            try:
+                return _connect(path, "rwc")
+            except sqlite3.Error as error:
+                if error.sqlite_errorcode not in DAMAGE_CODES:
+                    raise
+            for name in (path.name, f"{path.name}-journal"):
+                path.with_name(name).unlink(missing_ok=True)
+            return _connect(path, "rwc")
+    with suppress(sqlite3.Error):
+        return _connect(path, "ro")
+    return None
 
 
-def _open_read_only(path: Path) -> sqlite3.Connection | None:
-    """Open the database as it is; None if there is none."""
-    uri = f"file:{quote(str(path.resolve()))}?mode=ro"
-    try:
-        return sqlite3.connect(
-            uri, uri=True, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False
-        )
-    except sqlite3.Error:
-        return None
-
-
-def _connect(path: Path) -> sqlite3.Connection:
-    """Open the database and create its table; raise `sqlite3.Error` if it is damaged."""
+def _connect(path: Path, mode: Literal["ro", "rwc"]) -> sqlite3.Connection:
+    """Open the database; if it may be written, raise `sqlite3.Error` if it is damaged."""
     database = sqlite3.connect(
-        path,
+        f"{path.resolve().as_uri()}?mode={mode}",
+        uri=True,
         timeout=BUSY_TIMEOUT_S,
         isolation_level=None,
         check_same_thread=False,  # one thread uses it after the other
     )
     try:
-        database.execute("PRAGMA synchronous = OFF")  # a lost entry only costs time
-        database.execute(CREATE)
-        database.execute(f"{SELECT} LIMIT 1", (b"",))
+        if mode == "rwc":
+            database.execute("PRAGMA synchronous = OFF")  # a lost entry only costs time
+            database.execute(CREATE)
+            database.execute(f"{SELECT} LIMIT 1", (b"",))
     except BaseException:
         database.close()
         raise

@@ -1,7 +1,8 @@
 """Digests of a clip's media, by part."""
 
 import hashlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from pathlib import Path
 
 from features.canonical_json import JsonObject
@@ -29,44 +30,43 @@ class SourceDigests:
         read.
         """
         known = {} if known is None else known
-        if modality == "audio":
-            path = source.audio or source.video
-            return {"sound": self._file_digest(path, known) if path else None}
-        return {
-            "video": self._file_digest(source.video, known) if source.video else None,
-            "frames": self._crops_digest(source.frames) if source.frames else None,
-            "fps": source.fps,
-        }
+        try:
+            if modality == "audio":
+                path = source.audio or source.video
+                return {"sound": self._file_digest(path, known) if path else None}
+            return {
+                "video": self._file_digest(source.video, known) if source.video else None,
+                "frames": self._crops_digest(source.frames) if source.frames else None,
+                "fps": source.fps,
+            }
+        except OSError as error:
+            raise _media_error(error.filename, error) from None
 
     def _file_digest(self, path: Path, known: dict[str, str]) -> str:
         name = str(path)  # hashed faster than a `Path`
         if name not in known:
-            known[name] = self._cached(path, lambda: [path], lambda: _sha256(path))
+            known[name] = self._cached(path, [path], partial(_sha256, path))
         return known[name]
 
     def _crops_digest(self, folder: Path) -> str:
+        crops = crop_files(folder)
+        return self._cached(folder, crops.values(), partial(_sha256_of_crops, crops))
 
-        def read() -> str:
-            digest = hashlib.sha256()
-            for number, path in crop_files(folder).items():
-                digest.update(f"{number}:{_sha256(path)}\n".encode())
-            return digest.hexdigest()
-
-        return self._cached(folder, lambda: crop_files(folder).values(), read)
-
-    def _cached(
-        self, path: Path, files: Callable[[], Iterable[Path]], read: Callable[[], str]
-    ) -> str:
+    def _cached(self, path: Path, files: Iterable[Path], read: Callable[[], str]) -> str:
         """Return the digest of a path from the cache, or else read its files."""
-        try:
-            stat = file_stat(files())  # before reading, so that a change meanwhile is noticed
-            digest = self._cache.get(path, stat)
-            if digest is None:
-                digest = read()
-                self._cache.put(path, stat, digest)
-        except OSError as error:
-            raise _media_error(Path(error.filename or path), error) from None
+        stat = file_stat(files)  # before reading, so that a change meanwhile is noticed
+        digest = self._cache.get(path, stat)
+        if digest is None:
+            digest = read()
+            self._cache.put(path, stat, digest)
         return digest
+
+
+def _sha256_of_crops(crops: Mapping[int, Path]) -> str:
+    digest = hashlib.sha256()
+    for number, path in crops.items():
+        digest.update(f"{number}:{_sha256(path)}\n".encode())
+    return digest.hexdigest()
 
 
 def _sha256(path: Path) -> str:
@@ -78,7 +78,7 @@ def _sha256(path: Path) -> str:
         raise _media_error(path, error) from None
 
 
-def _media_error(path: Path, error: OSError) -> MediaError:
+def _media_error(path: Path | str, error: OSError) -> MediaError:
     return MediaError(
         f"{path} cannot be read ({error.strerror}); correct the manifest or the file",
         "missing" if isinstance(error, FileNotFoundError) else "unreadable",

@@ -8,7 +8,6 @@ same. A damaged entry counts as missing: the clip is tried once more.
 """
 
 import json
-import os
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -73,12 +72,7 @@ def read_entry(work: Path, set_name: str, clip_id: str) -> QuarantineEntry | Non
 
 def entries_of(work: Path, set_name: str) -> set[str]:
     """Return the ids of a feature set's clips that have an entry, valid or not."""
-    try:
-        return {
-            name.removesuffix(".json") for name in os.listdir(quarantine_folder(work, set_name))
-        }
-    except (FileNotFoundError, NotADirectoryError):
-        return set()
+    return {path.stem for path in quarantine_folder(work, set_name).glob("*.json")}
 
 
 def write_entry(

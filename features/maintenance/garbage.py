@@ -33,6 +33,7 @@ PART_LIVES_S = 3600.0  # a file without a lock is kept this long; it is written 
 Kind = Literal[
     "staging", "lock", "part", "removed", "half record", "set", "record", "quarantine", "bank"
 ]
+Candidate = tuple[Kind, Path, Path | None]  # with the lock that must be free, if there is one
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,48 +56,37 @@ def find_garbage(
     and quarantine entries of other clips can be removed, too. Raises `InputError` if the store
     lacks a feature set of `sets`.
     """
-    return [
-        *_staged_records(store.work),
-        *_free_locks(store.work),
-        *_part_files(store.work),
-        *_moved_out(store.work),
+    candidates = (
+        *_left_behind(store.work),
         *_named_sets(store, sets),
         *_records(store, sets, clips),
         *_quarantine_entries(store, sets, clips),
         *_old_banks(store.work),
+    )
+    return [
+        GarbageItem(path, kind, 0 if kind == "lock" else _size(path), lock)
+        for kind, path, lock in candidates
+        if lock is None or _is_unlocked(lock)
     ]
 
 
-def _staged_records(work: Path) -> Iterator[GarbageItem]:
-    """Yield records that were not published, and old ones that were replaced."""
-    for path in _children(staging_folder(work)):
+def _left_behind(work: Path) -> Iterator[Candidate]:
+    """Yield the files of processes that have ended."""
+    for path in _children(staging_folder(work)):  # records not published, and those replaced
         name = path.name.removesuffix(".old").rpartition(".")[0]  # <set>.<clip>.<hex>
-        lock = locks_folder(work) / name if name else None
-        if _is_unlocked(lock) if lock else _is_old(path):
-            yield GarbageItem(path, "staging", _size(path), lock)
-
-
-def _free_locks(work: Path) -> Iterator[GarbageItem]:
+        if name or _is_old(path):
+            yield "staging", path, locks_folder(work) / name if name else None
     for path in _children(locks_folder(work)):
-        if path.is_file() and _is_unlocked(path):
-            yield GarbageItem(path, "lock", 0, path)
+        if path.is_file():
+            yield "lock", path, path
+    for path in sorted(work.rglob(".*.part")):  # of atomic writes
+        if _is_old(path):
+            yield "part", path, None
+    for path in _children(removed_folder(work)):  # what `verify --repair` moved out of the store
+        yield "removed", path, None
 
 
-def _part_files(work: Path) -> Iterator[GarbageItem]:
-    """Yield files of atomic writes that were not finished."""
-    if work.is_dir():
-        for path in sorted(work.rglob(".*.part")):
-            if _is_old(path):
-                yield GarbageItem(path, "part", _size(path))
-
-
-def _moved_out(work: Path) -> Iterator[GarbageItem]:
-    """Yield folders that `verify --repair` moved out of the store."""
-    for path in _children(removed_folder(work)):
-        yield GarbageItem(path, "removed", _size(path))
-
-
-def _named_sets(store: FeatureStore, sets: Sequence[str]) -> Iterator[GarbageItem]:
+def _named_sets(store: FeatureStore, sets: Sequence[str]) -> Iterator[Candidate]:
     """Yield the named feature sets to which no process writes."""
     known = [path.name for path in _children(store.path) if SET_NAME.fullmatch(path.name)]
     for name in sets:
@@ -106,44 +96,41 @@ def _named_sets(store: FeatureStore, sets: Sequence[str]) -> Iterator[GarbageIte
             )
         locks = (p for p in _children(locks_folder(store.work)) if p.name.startswith(f"{name}."))
         if all(_is_unlocked(lock) for lock in locks):
-            yield GarbageItem(store.path / name, "set", _size(store.path / name))
+            yield "set", store.path / name, None
 
 
 def _records(
     store: FeatureStore, sets: Sequence[str], clips: Collection[str] | None
-) -> Iterator[GarbageItem]:
+) -> Iterator[Candidate]:
     """Yield folders without a commit and, with `clips`, the records of other clips."""
     for folder in _children(store.path):
-        if not SET_NAME.fullmatch(folder.name) or folder.name in sets or folder.is_symlink():
+        if not SET_NAME.fullmatch(folder.name) or folder.name in sets:
             continue
         for path in _children(folder):
             if not CLIP_NAME.fullmatch(path.name) or path.is_symlink() or not path.is_dir():
                 continue
             is_half = not os.path.lexists(path / METADATA)
-            if not is_half and (clips is None or path.name in clips):
-                continue
-            lock = record_lock(store.work, folder.name, path.name)
-            if _is_unlocked(lock):
-                yield GarbageItem(path, "half record" if is_half else "record", _size(path), lock)
+            if is_half or (clips is not None and path.name not in clips):
+                lock = record_lock(store.work, folder.name, path.name)
+                yield "half record" if is_half else "record", path, lock
 
 
 def _quarantine_entries(
     store: FeatureStore, sets: Sequence[str], clips: Collection[str] | None
-) -> Iterator[GarbageItem]:
+) -> Iterator[Candidate]:
     """Yield the entries of the sets to remove and, with `clips`, those of other clips."""
     for folder in _children(quarantine_folder(store.work)):
         for path in _children(folder):
             if folder.name in sets or (clips is not None and path.stem not in clips):
-                yield GarbageItem(path, "quarantine", _size(path))
+                yield "quarantine", path, None
 
 
-def _old_banks(work: Path) -> Iterator[GarbageItem]:
+def _old_banks(work: Path) -> Iterator[Candidate]:
     """Yield packed banks that no training has opened for `BANK_LIVES_S`."""
     for path in _children(banks_folder(work)):
         opened_at = max(inner.lstat().st_mtime for inner in (path, *_children(path)))
-        lock = bank_lock(work, path.name)
-        if time.time() - opened_at > BANK_LIVES_S and _is_unlocked(lock):
-            yield GarbageItem(path, "bank", _size(path), lock)
+        if time.time() - opened_at > BANK_LIVES_S:
+            yield "bank", path, bank_lock(work, path.name)
 
 
 def remove_garbage(store: FeatureStore, items: Sequence[GarbageItem]) -> list[GarbageItem]:
@@ -197,8 +184,5 @@ def _size(path: Path) -> int:
     """Return the bytes of a file, or of all files in a folder; links are not followed."""
     if path.is_symlink() or not path.is_dir():
         return path.lstat().st_size
-    return sum(
-        (Path(folder) / name).lstat().st_size
-        for folder, _, names in os.walk(path)
-        for name in names
-    )
+    files = (Path(folder, name) for folder, _, names in os.walk(path) for name in names)
+    return sum(file.lstat().st_size for file in files)

@@ -1,7 +1,7 @@
 """Lists the feature sets and clips of a store, or one clip in detail."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from features.canonical_json import JsonObject
 from features.errors import InputError
@@ -30,15 +30,15 @@ class ClipInfo:
 
     spec: str
     """Name of the feature set."""
-    n_rows: int
-    width: int
-    n_bytes: int
-    n_files: int
-    digest: str
-    note: str | None
-    source: JsonObject
-    provenance: JsonObject
-    fault: str
+    n_rows: int = 0
+    width: int = 0
+    n_bytes: int = 0
+    n_files: int = 0
+    digest: str = ""
+    note: str | None = None
+    source: JsonObject = field(default_factory=dict)
+    provenance: JsonObject = field(default_factory=dict)
+    fault: str = ""
     """Why the record cannot be read, in which case all numbers are 0; else empty."""
 
 
@@ -60,32 +60,22 @@ def listing(path: str) -> tuple[SetListing, ...]:
 def info(path: str, clip_id: str) -> tuple[ClipInfo, ...]:
     """Return the clip in each feature set that has it; raise `InputError` if none has."""
     store = FeatureStore.open(path)
-    infos = (_clip_info(store, name, clip_id) for name in store.feature_sets())
-    if present := tuple(each for each in infos if each):
-        return present
-    raise InputError(
-        f"{path} has no features of clip {clip_id!r}; `vaflow ls {path}` lists its clips"
-    )
-
-
-def _clip_info(store: FeatureStore, name: str, clip_id: str) -> ClipInfo | None:
-    header = store.header(name, clip_id)
-    if (commit := header.commit) is None:
-        return ClipInfo(name, 0, 0, 0, 0, "", None, {}, {}, header.fault) if header.fault else None
-    metadata = store.backend.metadata(f"{store.record_name(name, clip_id)}/values")
-    n_rows, width = array_layout("values", metadata or b"").shape
-    return ClipInfo(
-        spec=name,
-        n_rows=n_rows,
-        width=width,
-        n_bytes=header.n_bytes,
-        n_files=len(commit.files) + 1,
-        digest=commit.digest,
-        note=commit.note,
-        source=commit.source,
-        provenance=commit.provenance,
-        fault="",
-    )
+    headers = {name: store.header(name, clip_id) for name in store.feature_sets()}
+    infos: list[ClipInfo] = []
+    for name, header in headers.items():
+        if header.fault:
+            infos.append(ClipInfo(name, fault=header.fault))
+        elif commit := header.commit:
+            metadata = store.backend.metadata(f"{store.record_name(name, clip_id)}/values")
+            n_rows, width = array_layout("values", metadata or b"").shape
+            about = commit.digest, commit.note, commit.source, commit.provenance
+            sizes = n_rows, width, header.n_bytes, len(commit.files) + 1
+            infos.append(ClipInfo(name, *sizes, *about))
+    if not infos:
+        raise InputError(
+            f"{path} has no features of clip {clip_id!r}; `vaflow ls {path}` lists its clips"
+        )
+    return tuple(infos)
 
 
 def leaves(value: object, path: str = "") -> Iterator[tuple[str, str]]:

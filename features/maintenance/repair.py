@@ -37,21 +37,15 @@ def repair(
     clips: Collection[str],
 ) -> RepairResult:
     """Restore metadata of the store and of these sets, and move out wrong files of these clips."""
-    store, by_name = FeatureStore(backend_at(path)), {spec.name: spec for spec in specs}
-    problems, repaired = verification.problems, list[Problem]()
+    store, problems, repaired = FeatureStore(backend_at(path)), verification.problems, []
+    attributes = {"": ROOT} | {spec.name: spec.model_dump(mode="json") for spec in specs}
     for problem in problems:
-        if problem.clip or problem.file != METADATA:
-            continue
-        if not problem.spec:
-            store.backend.put_metadata("", encode_group(ROOT))
-        elif problem.spec in by_name:
-            attributes = by_name[problem.spec].model_dump(mode="json")
-            store.backend.put_metadata(problem.spec, encode_group(attributes))
-        else:
-            continue
-        repaired.append(problem)
+        if not problem.clip and problem.file == METADATA and problem.spec in attributes:
+            group = encode_group(attributes[problem.spec])
+            store.backend.put_metadata(problem.spec, group)
+            repaired.append(problem)
     for set_name, clip_id in dict.fromkeys((p.spec, p.clip) for p in problems if p.clip):
-        if set_name in by_name and clip_id in clips:
+        if set_name in attributes and clip_id in clips:
             repaired.extend(_move_out(store, set_name, clip_id))
     paths = {problem.path for problem in repaired}
     return RepairResult(tuple(repaired), tuple(p for p in problems if p.path not in paths))

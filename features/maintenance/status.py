@@ -12,7 +12,7 @@ from features.freshness.clip_state import State, clip_state
 from features.freshness.digest_cache import open_cache
 from features.freshness.media_digests import SourceDigests
 from features.freshness.quarantine import entries_of
-from features.manifest.manifest import Manifest, read_manifest
+from features.manifest.manifest import read_manifest
 from features.media.decoder_version import decoder_version
 from features.spec import MODALITY, FeatureSpec
 from features.store.feature_store import FeatureStore
@@ -81,25 +81,16 @@ def status(store: str, manifest: Path) -> Status:
     clips, opened = read_manifest(manifest), FeatureStore.open(store)
     specs = opened.feature_sets()
     unknown_kinds = {name: spec.kind for name, spec in specs.items() if spec.kind not in MODALITY}
+    states: list[ClipStatus] = []
     with open_cache(opened.work) as cache:
-        digests = SourceDigests(cache)
-        states = tuple(
-            clip
-            for name, spec in specs.items()
-            if name not in unknown_kinds
-            for clip in _status_of_set(opened, spec, clips, digests)
-        )
-    return Status(states, unknown_kinds)
-
-
-def _status_of_set(
-    store: FeatureStore, spec: FeatureSpec, clips: Manifest, digests: SourceDigests
-) -> Iterator[ClipStatus]:
-    name, decoder, quarantined = spec.name, decoder_version(), entries_of(store.work, spec.name)
-    for clip in clips.clips:
-        source = source_or_error(clips.source(clip), spec, digests)
-        state = clip_state(store, name, clip.id, source, decoder, quarantined)
-        yield ClipStatus(clip.id, name, state.state, state.reason, state.n_bytes)
+        digests, decoder = SourceDigests(cache), decoder_version()
+        for name, spec in specs.items():
+            quarantined = entries_of(opened.work, name)
+            for clip in clips.clips if spec.kind in MODALITY else ():
+                source = source_or_error(clips.source(clip), spec, digests)
+                each = clip_state(opened, name, clip.id, source, decoder, quarantined)
+                states.append(ClipStatus(clip.id, name, each.state, each.reason, each.n_bytes))
+    return Status(tuple(states), unknown_kinds)
 
 
 def source_or_error(

@@ -1,6 +1,6 @@
 """Compares every byte of a store with its commits; changes nothing."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -11,7 +11,7 @@ from features.store.backend import StoreBackend
 from features.store.commit import read_commit
 from features.store.feature_store import CLIP_NAME, SET_NAME, FeatureStore, backend_at
 from features.store.layout import METADATA, files_in
-from features.store.record import digest_in, read_track, wrong_files
+from features.store.record import read_track, wrong_files
 from features.system.parallel import map_in_processes
 
 BATCH = 64  # records that are sent to a process at once
@@ -38,22 +38,21 @@ class Problem:
 
 
 @dataclass(frozen=True, slots=True)
-class RecordVerification:
-    """The verification of one record."""
-
-    problems: tuple[Problem, ...]
-    n_files: int
-    n_bytes: int
-
-
-@dataclass(frozen=True, slots=True)
 class Verification:
-    """The verification of a store."""
+    """The verification of some records, or of a store; a monoid under `+`."""
 
-    problems: tuple[Problem, ...]
-    n_records: int
-    n_files: int
-    n_bytes: int
+    problems: tuple[Problem, ...] = ()
+    n_records: int = 0
+    n_files: int = 0
+    n_bytes: int = 0
+
+    def __add__(self, other: "Verification") -> "Verification":
+        return Verification(
+            self.problems + other.problems,
+            self.n_records + other.n_records,
+            self.n_files + other.n_files,
+            self.n_bytes + other.n_bytes,
+        )
 
     def as_json(self) -> JsonObject:
         """Return the verification as `verify --json` prints it."""
@@ -76,21 +75,18 @@ def verify(
         problems.extend(_problems_of_set(store, name))
         clips = _folders(store.backend, name, CLIP_NAME.fullmatch, problems)
         records.extend((name, clip) for clip in clips)
-    n_read = n_files = n_bytes = 0
-    for batch in _verify_in_parallel(str(path), records):
-        for record in batch:
-            problems.extend(record.problems)
-            n_files, n_bytes = n_files + record.n_files, n_bytes + record.n_bytes
-        n_read += len(batch)
+    verification = Verification(tuple(problems))
+    batches = [records[start : start + BATCH] for start in range(0, len(records), BATCH)]
+    map_batches = map if len(records) <= IN_THIS_PROCESS_AT_MOST else map_in_processes
+    for batch in map_batches(partial(_verify_records, str(path)), batches):
+        verification += batch
         if on_progress:
-            on_progress(n_read, len(records))
-    return Verification(tuple(problems), len(records), n_files, n_bytes)
+            on_progress(verification.n_records, len(records))
+    return verification
 
 
 def _problems_of_store(store: FeatureStore) -> Iterator[Problem]:
     """Yield what is wrong with the store's metadata; raise `InputError` if it is no store."""
-    if not store.backend.exists():
-        raise InputError(f"there is no feature store at {store.backend.path()}")
     try:
         FeatureStore.open(store.backend.path())
     except LaterVersion:
@@ -128,32 +124,19 @@ def _folders(
             problems.append(Problem(set_name, "", entry.name, what))
 
 
-def _verify_in_parallel(
-    store: str, records: Sequence[tuple[str, str]]
-) -> Iterable[list[RecordVerification]]:
-    """Verify records, given as names of set and clip; return batches as they are done."""
-    batches = [records[start : start + BATCH] for start in range(0, len(records), BATCH)]
-    function = partial(verify_records, store)
-    if len(records) <= IN_THIS_PROCESS_AT_MOST:
-        return map(function, batches)
-    return map_in_processes(function, batches)
-
-
-def verify_records(store: str, records: Sequence[tuple[str, str]]) -> list[RecordVerification]:
-    """Verify records, given as names of set and clip."""
+def _verify_records(store: str, records: Sequence[tuple[str, str]]) -> Verification:
     backend = backend_at(store)
-    return [verify_record(backend, set_name, clip_id) for set_name, clip_id in records]
+    return sum((verify_record(backend, *names) for names in records), Verification())
 
 
-def verify_record(backend: StoreBackend, set_name: str, clip_id: str) -> RecordVerification:
-    """Read a record in full; read it again if a writer replaced it meanwhile."""
+def verify_record(backend: StoreBackend, set_name: str, clip_id: str) -> Verification:
+    """Read a record in full; read it again if it is wrong: a writer may have replaced it."""
     name = f"{set_name}/{clip_id}"
-    before = _commit_bytes(backend, name)
     sizes, wrong = _read_in_full(backend, name)
-    if wrong and _commit_bytes(backend, name) != before:
+    if wrong:
         sizes, wrong = _read_in_full(backend, name)
     problems = tuple(Problem(set_name, clip_id, file, what) for file, what in wrong.items())
-    return RecordVerification(problems, len(sizes), sum(sizes.values()))
+    return Verification(problems, 1, len(sizes), sum(sizes.values()))
 
 
 def _read_in_full(backend: StoreBackend, name: str) -> tuple[dict[str, int], dict[str, str]]:
@@ -169,13 +152,6 @@ def _read_in_full(backend: StoreBackend, name: str) -> tuple[dict[str, int], dic
         return {}, {"": str(error)}
 
 
-def _commit_bytes(backend: StoreBackend, name: str) -> bytes | None:
-    try:
-        return backend.metadata(name)
-    except (OSError, StoreError):
-        return None
-
-
 def _wrong_files(folder: Path, sizes: dict[str, int]) -> Iterator[tuple[str, str]]:
     """Yield each file of a record that is not as committed, and what is wrong with it."""
     try:
@@ -186,7 +162,7 @@ def _wrong_files(folder: Path, sizes: dict[str, int]) -> Iterator[tuple[str, str
     if commit is None:
         yield METADATA, "is missing: the folder is no record"
         return
-    wrong = list(wrong_files(commit.files, digest_in(folder, sizes)))
+    wrong = list(wrong_files(commit.files, folder, sizes))
     yield from wrong
     for name in sorted(set(sizes) - {METADATA, *commit.files}):
         yield name, "does not belong to the record"

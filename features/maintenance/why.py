@@ -54,7 +54,12 @@ def why(store: str, clip_id: str, manifest: Path | None = None) -> tuple[Why, ..
     """
     opened = FeatureStore.open(store)
     sets = opened.feature_sets()
-    source = None if manifest is None else _source_of(clip_id, manifest)
+    source = None
+    if manifest is not None:
+        clips = read_manifest(manifest)
+        source = next((clips.source(clip) for clip in clips.clips if clip.id == clip_id), None)
+        if source is None:
+            raise InputError(f"{manifest} has no clip {clip_id!r}")
     answers = tuple(_why_in_set(opened, sets, name, clip_id, source) for name in sets)
     if manifest is None and all(each.state == "missing" for each in answers):
         raise InputError(
@@ -63,20 +68,8 @@ def why(store: str, clip_id: str, manifest: Path | None = None) -> tuple[Why, ..
     return answers
 
 
-def _source_of(clip_id: str, manifest: Path) -> Source:
-    clips = read_manifest(manifest)
-    for clip in clips.clips:
-        if clip.id == clip_id:
-            return clips.source(clip)
-    raise InputError(f"{manifest} has no clip {clip_id!r}")
-
-
 def _why_in_set(
-    store: FeatureStore,
-    sets: dict[str, FeatureSpec],
-    name: str,
-    clip_id: str,
-    media: Source | None,
+    store: FeatureStore, sets: dict[str, FeatureSpec], name: str, clip_id: str, media: Source | None
 ) -> Why:
     spec, source, is_known = sets[name], None, sets[name].kind in MODALITY
     if media is not None and is_known:

@@ -9,12 +9,12 @@ from collections.abc import Iterable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 from features.errors import InputError
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, order=True)
 class Entry:
     """An entry of a store or of a feature set."""
 
@@ -25,15 +25,13 @@ class Entry:
 class StoreBackend(ABC):
     """Groups and records under one root; a record is published whole or not at all."""
 
+    is_atomic: ClassVar[bool]
+    """Whether no reader can see files of two records mixed."""
+
     @property
     @abstractmethod
     def work(self) -> Path:
         """The folder on this machine for everything that is not a record (work_folder.py)."""
-
-    @property
-    @abstractmethod
-    def is_atomic(self) -> bool:
-        """Whether no reader can see files of two records mixed."""
 
     @abstractmethod
     def path(self, name: str = "") -> str:
@@ -42,10 +40,6 @@ class StoreBackend(ABC):
     @abstractmethod
     def staging_path(self, name: str) -> Path:
         """The local path that an `OSError` names if the record cannot be staged or published."""
-
-    @abstractmethod
-    def exists(self) -> bool:
-        """Whether the root exists."""
 
     @abstractmethod
     def entries(self, name: str) -> list[Entry]:
@@ -95,7 +89,7 @@ class StoreBackend(ABC):
 
     def check_free(self) -> None:
         """Raise `InputError` if something other than a store is at this path."""
-        if self.exists() and self.metadata("") is None and self.entries(""):
+        if self.metadata("") is None and self.entries(""):
             raise InputError(
                 f"{self.path()} exists and is no feature store; give a path that is free"
             )

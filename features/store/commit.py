@@ -9,7 +9,6 @@ from pydantic import ConfigDict, StringConstraints, TypeAdapter, ValidationError
 
 from features.canonical_json import JsonObject, canonical, parse_object
 from features.errors import LaterVersion, StoreError
-from features.store.backend import StoreBackend
 from features.store.layout import FILE_PATTERN, METADATA, group_metadata
 
 # The first and last bytes of a commit. `digest` is the first of its keys, so the rest can be hashed
@@ -152,21 +151,3 @@ class RecordHeader:
     """Size of all files of the record."""
     fault: str = ""
     """Why the record is corrupt; empty if its header shows no fault."""
-
-
-def read_header(backend: StoreBackend, name: str) -> RecordHeader:
-    """The header of a record; raises `LaterVersion` as `parse_commit`."""
-    try:
-        raw = backend.metadata(name)
-        if raw is None:
-            return RecordHeader(None)
-        commit = parse_commit(raw, backend.path(f"{name}/{METADATA}"))
-        sizes = backend.file_sizes(name, commit.files)
-    except StoreError as error:
-        return RecordHeader(None, fault=str(error))
-    n_bytes = len(raw)
-    for file in commit.files:
-        if not sizes.get(file):
-            return RecordHeader(None, fault=f"{file} is {'empty' if file in sizes else 'missing'}")
-        n_bytes += sizes[file]
-    return RecordHeader(commit, n_bytes)

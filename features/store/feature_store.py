@@ -11,8 +11,10 @@ moment leaves the old record, the new one or none. For an object store (s3.py) t
 on this machine and uploaded, its commit last.
 """
 
+import posixpath
 import re
 import shutil
+import uuid
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,13 +34,12 @@ from features.store.commit import (
     decode_attributes,
     encode_group,
     parse_commit,
-    read_header,
 )
 from features.store.layout import METADATA
 from features.store.local import LocalBackend
 from features.store.record import check_same_chunks, read_track, write_staged
-from features.store.s3 import SCHEME, s3_backend
-from features.store.work_folder import new_staging_path, record_lock, store_lock
+from features.store.s3 import SCHEME, S3Backend
+from features.store.work_folder import locks_folder, record_lock, staging_folder
 from features.system.files import errors_name
 from features.system.locks import HeldLock, file_lock, try_lock
 from features.system.signals import deferring_signals
@@ -96,7 +97,7 @@ class FeatureStore:
         self.backend.check_writable()
         if self._group_metadata("") is not None:
             return
-        with file_lock(store_lock(self.work)):  # two first runs may start at once
+        with file_lock(locks_folder(self.work) / "store"):  # two first runs may start at once
             self.backend.check_free()
             if self._group_metadata("") is None:
                 self.backend.put_metadata("", encode_group(ROOT))
@@ -190,7 +191,7 @@ class FeatureStore:
             ) from None
 
     def _metadata_path(self, name: str) -> str:
-        return self.backend.path(f"{name}/{METADATA}" if name else METADATA)
+        return self.backend.path(posixpath.join(name, METADATA))
 
     def record_name(self, set_name: str, clip_id: str) -> str:
         """The name of a clip's record for the backend.
@@ -214,7 +215,20 @@ class FeatureStore:
 
     def header(self, set_name: str, clip_id: str) -> RecordHeader:
         """The header of a clip's record; raises `LaterVersion` as `parse_commit`."""
-        return read_header(self.backend, self.record_name(set_name, clip_id))
+        name = self.record_name(set_name, clip_id)
+        try:
+            raw = self.backend.metadata(name)
+            if raw is None:
+                return RecordHeader(None)
+            commit = parse_commit(raw, self._metadata_path(name))
+            sizes = self.backend.file_sizes(name, commit.files)
+        except StoreError as error:
+            return RecordHeader(None, fault=str(error))
+        for file in commit.files:
+            if not sizes.get(file):
+                fault = f"{file} is {'empty' if file in sizes else 'missing'}"
+                return RecordHeader(None, fault=fault)
+        return RecordHeader(commit, len(raw) + sum(sizes[file] for file in commit.files))
 
     def read(self, set_name: str, clip_id: str) -> Track:
         """The track of a clip; raises `StoreError` if it is missing or not what was committed."""
@@ -251,12 +265,11 @@ class FeatureStore:
         `lock` is the clip's lock if the caller holds it; else it is acquired. `expected` is the
         sha256 of each file of the record that is copied: if a chunk differs, `StoreError` is raised
         and nothing is published. If the record cannot be written, an `OSError` names its folder,
-        and the older record stays. SIGINT and SIGTERM wait until the
-        record is written, since zarr's thread would go on writing to staging
-        (test_feature_store.py).
+        and the older record stays. SIGINT and SIGTERM wait until the record is written, since
+        zarr's thread would go on writing to staging (test_feature_store.py).
         """
-        name = self.record_name(spec.name, clip_id)
-        staged = new_staging_path(self.work, spec.name, clip_id)
+        name, record = self.record_name(spec.name, clip_id), f"{spec.name}.{clip_id}"
+        staged = staging_folder(self.work) / f"{record}.{uuid.uuid4().hex}"  # named as its lock
         locked = nullcontext() if lock else file_lock(record_lock(self.work, spec.name, clip_id))
         with locked, deferring_signals(), errors_name(self.backend.staging_path(name)):
             try:
@@ -284,7 +297,7 @@ def backend_at(store: str | Path) -> StoreBackend:
     """The backend for a path or URL; raises `InputError` if it is a URL of another kind."""
     url = str(store)
     if url.startswith(SCHEME):
-        return s3_backend(url)
+        return S3Backend(url.rstrip("/"))
     if "://" in url:
         raise InputError(
             f"store = {url!r}: only folders of this machine and {SCHEME}BUCKET/PREFIX are supported"

@@ -14,9 +14,7 @@ is empty, chunked with a checksum (fletcher32). The import checks all of this be
 array, since a file may come from an untrusted source.
 """
 
-import os
 import re
-import uuid
 from collections.abc import Collection, Iterator
 from dataclasses import asdict, dataclass
 from math import prod
@@ -29,9 +27,9 @@ from pydantic import ValidationError
 
 from features.canonical_json import JsonObject, canonical, parse_object
 from features.clip import Track
-from features.errors import InputError, StoreError
+from features.errors import InputError, StoreError, one_line
 from features.spec import FeatureSpec
-from features.store.commit import Commit, make_commit
+from features.store.commit import make_commit
 from features.store.feature_store import CLIP_NAME, SET_NAME, FeatureStore
 from features.store.layout import (
     ARRAYS,
@@ -40,8 +38,9 @@ from features.store.layout import (
     MAX_ROWS,
     MAX_TRACK_BYTES,
     MAX_WIDTH,
+    chunk_shape_of,
 )
-from features.system.files import errors_name, sync_folder
+from features.system.files import replacing
 from features.system.signals import deferring_signals
 
 FORMAT = "vaflow-features-hdf5"
@@ -68,25 +67,19 @@ def export_h5(path: str, output: Path, clips: Collection[str] | None = None) -> 
     The file appears whole or not at all. Raises `StoreError` if a record is damaged or a clip has
     none, `InputError` if there is no store.
     """
-    store = FeatureStore.open(path)
-    part = output.with_name(f".{output.name}.{uuid.uuid4().hex}.part")
-    n_records = 0
-    with deferring_signals(), errors_name(output):
-        try:
-            with h5py.File(part, "x", libver="v110") as file:
-                file.attrs.update({"format": FORMAT, "version": VERSION})
-                for name, spec in store.feature_sets().items():
-                    group = file.create_group(name)
-                    _write_json(group, "spec", spec.model_dump(mode="json"))
-                    for clip in sorted(clips) if clips is not None else store.clip_ids(name):
-                        _write_record(group.create_group(clip), store, name, clip)
-                        n_records += 1
-            with part.open("rb") as file:
-                os.fsync(file.fileno())
-            part.replace(output)
-            sync_folder(output.parent)
-        finally:
-            part.unlink(missing_ok=True)
+    store, n_records = FeatureStore.open(path), 0
+    with (
+        deferring_signals(),
+        replacing(output) as part,
+        h5py.File(part, "x", libver="v110") as file,
+    ):
+        file.attrs.update({"format": FORMAT, "version": VERSION})
+        for name, spec in store.feature_sets().items():
+            group = file.create_group(name)
+            _write_json(group, "spec", spec.model_dump(mode="json"))
+            for clip in sorted(clips) if clips is not None else store.clip_ids(name):
+                _write_record(group.create_group(clip), store, name, clip)
+                n_records += 1
     return n_records
 
 
@@ -99,10 +92,8 @@ def _write_record(group: h5py.Group, store: FeatureStore, set_name: str, clip_id
     assert commit is not None  # `read` raises if there is none
     arrays = {"values": track.values, "time_s": track.time_s, "valid": track.valid}
     for name, values in arrays.items():
-        row_bytes = values.dtype.itemsize * prod(values.shape[1:])
-        chunks = (min(len(values), CHUNK_BYTES // row_bytes), *values.shape[1:])
-        settings = {"chunks": chunks, "fletcher32": True} if len(values) else {}
-        group.create_dataset(name, data=values, **settings)
+        chunks = {"chunks": chunk_shape_of(values), "fletcher32": True} if len(values) else {}
+        group.create_dataset(name, data=values, **chunks)
     _write_json(group, "commit", asdict(commit))
 
 
@@ -120,7 +111,9 @@ def import_h5(source: Path, path: str) -> ImportResult:
             _check_format(file, source)
             store = FeatureStore.open_or_plan(path)
             for set_name, group in _groups(file, SET_NAME):
-                spec = _read_spec(group, set_name)
+                spec = FeatureSpec.model_validate(_read_json(group, "spec"))
+                if spec.name != set_name:
+                    raise ValueError(f"the group {set_name} holds the spec of {spec.name}")
                 store.create()
                 for clip_id, record in _groups(group, CLIP_NAME, beside="spec"):
                     result = _import_record(store, spec, clip_id, record)
@@ -128,9 +121,9 @@ def import_h5(source: Path, path: str) -> ImportResult:
     except DAMAGE as error:
         if isinstance(error, OSError) and error.filename not in (None, str(source)):
             raise
-        message = " ".join(str(error).split())[:300]
         raise InputError(
-            f"{source} is damaged, or not as `vaflow export` writes it ({message}); export it again"
+            f"{source} is damaged, or not as `vaflow export` writes it ({one_line(error)}); export "
+            "it again"
         ) from error
     return ImportResult(*(tuple(results[key]) for key in ("written", "present", "kept")))
 
@@ -167,13 +160,6 @@ def _member(group: h5py.Group, name: str) -> Any:
     if not isinstance(group.get(name, getlink=True), h5py.HardLink):
         raise ValueError(f"{group.name}/{name} is missing, or a link to elsewhere")
     return group[name]
-
-
-def _read_spec(group: h5py.Group, name: str) -> FeatureSpec:
-    spec = FeatureSpec.model_validate(_read_json(group, "spec"))
-    if spec.name != name:
-        raise ValueError(f"the group {name} holds the spec of {spec.name}")
-    return spec
 
 
 def _read_json(group: h5py.Group, name: str) -> JsonObject:
@@ -220,7 +206,11 @@ def _import_record(
     """Write one record unless the store has one; returns the field of `ImportResult` for it."""
     if unknown := set(record) - {*ARRAYS, "commit"}:
         raise ValueError(f"{record.name} holds {min(unknown)!r}, which does not belong there")
-    commit = _read_commit(record)
+    fields = _read_json(record, "commit")
+    digest = fields.pop("digest")
+    commit = make_commit(**fields)
+    if commit.digest != digest:
+        raise ValueError(f"{record.name}/commit is not what was exported")
     try:
         stored = store.commit(spec.name, clip_id)
     except StoreError:
@@ -238,12 +228,3 @@ def _import_record(
         expected=commit.files,
     )
     return "written"
-
-
-def _read_commit(record: h5py.Group) -> Commit:
-    fields = _read_json(record, "commit")
-    digest = fields.pop("digest")
-    commit = make_commit(**fields)
-    if commit.digest != digest:
-        raise ValueError(f"{record.name}/commit is not what was exported")
-    return commit

@@ -12,6 +12,8 @@ from itertools import product
 from math import ceil, prod
 from pathlib import Path
 
+import numpy as np
+
 from features.canonical_json import parse_object
 from features.errors import StoreError
 
@@ -63,6 +65,12 @@ class ArrayLayout:
         counts = (ceil(n / c) for n, c in zip(self.shape, self.chunk_shape, strict=True))
         for index in product(*(range(count) for count in counts)):
             yield "/".join([self.name, "c", *map(str, index)])
+
+
+def chunk_shape_of(values: np.ndarray) -> tuple[int, ...]:
+    """The shape of the chunks of an array: whole rows, of at most `CHUNK_BYTES`."""
+    row_bytes = values.dtype.itemsize * prod(values.shape[1:])
+    return max(1, min(len(values), CHUNK_BYTES // row_bytes)), *values.shape[1:]
 
 
 def group_metadata(folder: Path | str, *, may_be_link: bool = False) -> bytes | None:

@@ -20,16 +20,12 @@ class LocalBackend(StoreBackend):
     """A folder: a record is published by renaming it into place."""
 
     root: Path
+    is_atomic = True  # a rename replaces all files of a record at once
 
     @property
     def work(self) -> Path:
         """`<store>.work`, beside the store and so on the same file system."""
         return self.root.with_name(self.root.name + ".work")
-
-    @property
-    def is_atomic(self) -> bool:
-        """True: a rename replaces all files of a record at once."""
-        return True
 
     def path(self, name: str = "") -> str:
         """The path on this machine."""
@@ -39,15 +35,11 @@ class LocalBackend(StoreBackend):
         """The path of the record."""
         return self.root / name
 
-    def exists(self) -> bool:
-        """Whether there is a file or a folder at the root."""
-        return self.root.exists()
-
     def entries(self, name: str) -> list[Entry]:
         """The entries of a folder; a link is an entry of its own and is not followed."""
         try:
             with os.scandir(self.root / name) as entries:
-                ordered = sorted(entries, key=lambda entry: entry.name)
+                return sorted(Entry(entry.name, _kind(entry)) for entry in entries)
         except FileNotFoundError:
             return []
         except NotADirectoryError:
@@ -56,7 +48,6 @@ class LocalBackend(StoreBackend):
             raise InputError(
                 f"{self.path()} exists and is no feature store; give a path that is free"
             ) from None
-        return [Entry(entry.name, _kind(entry)) for entry in ordered]
 
     def metadata(self, name: str) -> bytes | None:
         """The bytes of a zarr.json; the root of the store may be a link."""

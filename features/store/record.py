@@ -1,6 +1,6 @@
 """The arrays of one record: a zarr group whose attributes commit its files."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +11,7 @@ from features.canonical_json import JsonObject
 from features.clip import Track
 from features.errors import StoreError
 from features.store.commit import Commit, encode_commit, make_commit
-from features.store.layout import ARRAYS, CHUNK_BYTES, METADATA, check_layouts, files_in
+from features.store.layout import ARRAYS, METADATA, check_layouts, chunk_shape_of, files_in
 from features.system.files import sha256_of, sync_tree
 
 
@@ -44,28 +44,22 @@ def open_arrays(
 
 
 def _check_files(committed: Mapping[str, str], folder: Path, sizes: Mapping[str, int]) -> None:
-    for file, what in wrong_files(committed, digest_in(folder, sizes)):
+    for file, what in wrong_files(committed, folder, sizes):
         raise StoreError(f"{file} {what}")
 
 
-def digest_in(folder: Path, sizes: Mapping[str, int]) -> Callable[[str], str | None]:
-    """A function for `wrong_files` that hashes a file; `sizes` is the result of `files_in`."""
-    return lambda file: sha256_of(folder / file) if file in sizes else None
-
-
 def wrong_files(
-    committed: Mapping[str, str], digest_of: Callable[[str], str | None]
+    committed: Mapping[str, str], folder: Path, sizes: Mapping[str, int]
 ) -> Iterator[tuple[str, str]]:
     """Each file that is not what was committed, and what is wrong with it.
 
-    `committed` is the sha256 of each file by path inside the record; `digest_of` returns the
-    sha256 that a file has now, or None if it is missing.
+    `committed` is the sha256 of each file by path inside the record; `sizes` is the result of
+    `files_in` for its folder.
     """
     for file, digest in committed.items():
-        current = digest_of(file)
-        if current is None:
+        if file not in sizes:
             yield file, "is missing"
-        elif current != digest:
+        elif sha256_of(folder / file) != digest:
             yield file, "was changed"
 
 
@@ -74,9 +68,21 @@ def write_staged(
 ) -> Commit:
     """Write and sync a record in a staging folder; returns its commit."""
     group = zarr.open_group(folder, mode="w-")
-    _add_array(group, "values", track.values, fill=float("nan"))
-    _add_array(group, "time_s", track.time_s, fill=float("nan"))
-    _add_array(group, "valid", track.valid, fill=False)
+    arrays = {"values": track.values, "time_s": track.time_s, "valid": track.valid}
+    for name, values in arrays.items():  # uncompressed: compression saves 7 %
+        array = group.create_array(
+            name,
+            shape=values.shape,
+            chunks=chunk_shape_of(values),
+            dtype=values.dtype,
+            filters=None,
+            serializer=BytesCodec(),
+            compressors=[Crc32cCodec()],
+            fill_value=ARRAYS[name].fill_value,
+            config={"write_empty_chunks": True},  # a missing chunk is always damage
+        )
+        if len(values):
+            array[:] = values
     files = {
         path.relative_to(folder).as_posix(): sha256_of(path)
         for path in sorted(folder.rglob("*"))
@@ -101,22 +107,3 @@ def check_same_chunks(commit: Commit, expected: Mapping[str, str]) -> None:
 
 def _chunks(files: Mapping[str, str]) -> dict[str, str]:
     return {file: digest for file, digest in files.items() if not file.endswith(METADATA)}
-
-
-def _add_array(group: zarr.Group, name: str, values: np.ndarray, *, fill: float | bool) -> None:
-    """Write an array uncompressed (compression saves 7 %) with a checksum on every chunk."""
-    row_bytes = values.dtype.itemsize * int(np.prod(values.shape[1:]))
-    rows = max(1, min(len(values), CHUNK_BYTES // row_bytes))
-    array = group.create_array(
-        name,
-        shape=values.shape,
-        chunks=(rows, *values.shape[1:]),
-        dtype=values.dtype,
-        filters=None,
-        serializer=BytesCodec(),
-        compressors=[Crc32cCodec()],
-        fill_value=fill,
-        config={"write_empty_chunks": True},  # a missing chunk is always damage
-    )
-    if len(values):
-        array[:] = values

@@ -22,6 +22,7 @@ reader checks the sha256 of every file, it never gets a mixture of both.
 
 import hashlib
 import os
+import posixpath
 import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -41,32 +42,32 @@ from features.store.layout import (
     METADATA,
     files_in,
 )
-from features.store.s3_client import is_empty_object, is_missing_bucket, s3_errors, server_url
+from features.store.s3_client import NO_BUCKET, error_code, s3_errors, server_url
 
 SCHEME = "s3://"
 URL = re.compile(r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[A-Za-z0-9._=+-]*[A-Za-z0-9_=+-])+")
 MAX_RECORD_BYTES = 2 * MAX_TRACK_BYTES  # times and validity are smaller than the values
 DIGITS = 12  # hexadecimal, of the digest in the name of a work folder
-
-
-def s3_backend(url: str) -> "S3Backend":
-    """The backend for s3://BUCKET/PREFIX; raises `InputError` if it is no such URL."""
-    if not URL.fullmatch(url.rstrip("/")):
-        raise InputError(
-            f"store = {url!r} is no {SCHEME}BUCKET/PREFIX; a prefix has one name or more, of "
-            "letters, digits and . _ = + -"
-        )
-    return S3Backend(url.rstrip("/"))
+EMPTY_OBJECT = ("InvalidRange", "416")  # codes if a range of an object of 0 bytes is requested
 
 
 @dataclass(frozen=True, slots=True)
 class S3Backend(StoreBackend):
     """A prefix in a bucket: a record is published by uploading it, its commit last.
 
-    Methods raise `InputError` or `Unreachable` as `s3_errors` does.
+    Raises `InputError` if `url` is not s3://BUCKET/PREFIX. Methods raise `InputError` or
+    `Unreachable` as `s3_errors` does.
     """
 
     url: str
+    is_atomic = False  # objects are replaced one by one
+
+    def __post_init__(self) -> None:
+        if not URL.fullmatch(self.url):
+            raise InputError(
+                f"store = {self.url!r} is no {SCHEME}BUCKET/PREFIX; a prefix has one name or more, "
+                "of letters, digits and . _ = + -"
+            )
 
     @property
     def work(self) -> Path:
@@ -74,11 +75,6 @@ class S3Backend(StoreBackend):
         state = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
         digest = hashlib.sha256(f"{server_url(self.url)} {self.url}".encode()).hexdigest()[:DIGITS]
         return Path(state) / "vaflow" / f"{self.url.rsplit('/', 1)[-1]}-{digest}.work"
-
-    @property
-    def is_atomic(self) -> bool:
-        """False: objects are replaced one by one."""
-        return False
 
     def path(self, name: str = "") -> str:
         """The URL."""
@@ -88,10 +84,6 @@ class S3Backend(StoreBackend):
         """The work folder: records are staged there."""
         return self.work
 
-    def exists(self) -> bool:
-        """Whether the prefix has any object."""
-        return bool(self.entries(""))
-
     def entries(self, name: str) -> list[Entry]:
         """The entries directly below a prefix; common prefixes are folders."""
         above = f"{self._key(name)}/"
@@ -99,33 +91,28 @@ class S3Backend(StoreBackend):
             try:
                 listed = client.ls(self._key(name), detail=True)
             except FileNotFoundError as error:
-                if is_missing_bucket(error):
+                if error_code(error) == NO_BUCKET:
                     raise
                 return []
-        kinds = {
-            info["name"].removeprefix(above): info["type"]
+        return sorted(
+            Entry(name.removeprefix(above), "folder" if info["type"] == "directory" else "file")
             for info in listed
-            if info["name"].startswith(above) and info["name"] != above
-        }
-        return [
-            Entry(inner, "folder" if kinds[inner] == "directory" else "file")
-            for inner in sorted(kinds)
-        ]
+            if (name := info["name"]).startswith(above) and name != above
+        )
 
     def metadata(self, name: str) -> bytes | None:
         """The bytes of a zarr.json; no more than the limit is requested."""
-        path = f"{name}/{METADATA}" if name else METADATA
+        path = posixpath.join(name, METADATA)
         with s3_errors(self.url) as client:
             try:
                 raw = client.cat_file(self._key(path), start=0, end=MAX_METADATA_BYTES + 1)
-            except FileNotFoundError as error:
-                if is_missing_bucket(error):
-                    raise
-                return None
             except OSError as error:
-                if not is_empty_object(error):
-                    raise
-                return b""
+                code = error_code(error)
+                if isinstance(error, FileNotFoundError) and code != NO_BUCKET:
+                    return None
+                if code in EMPTY_OBJECT:
+                    return b""
+                raise
         if len(raw) > MAX_METADATA_BYTES:
             raise StoreError(
                 f"{self.path(path)} is too large; metadata has {MAX_METADATA_BYTES} bytes at most"
@@ -135,7 +122,7 @@ class S3Backend(StoreBackend):
     def put_metadata(self, name: str, data: bytes) -> None:
         """Put the object."""
         with s3_errors(self.url) as client:
-            client.pipe_file(self._key(f"{name}/{METADATA}" if name else METADATA), data)
+            client.pipe_file(self._key(posixpath.join(name, METADATA)), data)
 
     def file_sizes(self, name: str, files: Iterable[str] = ()) -> dict[str, int]:
         """The bytes of every object below a record, by path inside it: one request for all."""
@@ -180,11 +167,7 @@ class S3Backend(StoreBackend):
         before = self.file_sizes(name)
         commit_key = self._key(f"{name}/{METADATA}")
         with s3_errors(self.url) as client:
-            # one by one: s3fs does not report that some of several deletions failed
-            if METADATA in before:
-                client.rm_file(commit_key)
-            for file in sorted(before.keys() - {METADATA, *files}):
-                client.rm_file(self._key(f"{name}/{file}"))
+            self._delete(name, before.keys() - set(files))
             client.put(
                 [str(staged / file) for file in files],
                 [self._key(f"{name}/{file}") for file in files],
@@ -207,14 +190,13 @@ class S3Backend(StoreBackend):
         """
         with s3_errors(self.url) as client:
             if client.find(self._key(name)) == [self._key(name)]:
-                client.get_file(self._key(name), str(_with_parent(target)))
+                client.get([self._key(name)], [str(target)])
                 client.rm_file(self._key(name))
                 return True
             sizes = self.file_sizes(name)
             files = [file for file in sizes if not _foreign_reason(file, sizes[file])]
             self._download(name, files, target)
-            for file in sorted(files, key=lambda file: file != METADATA):
-                client.rm_file(self._key(f"{name}/{file}"))
+            self._delete(name, files)
         return bool(files)
 
     def check_no_links(self) -> None:
@@ -230,8 +212,15 @@ class S3Backend(StoreBackend):
         with s3_errors(self.url) as client:
             client.get(
                 [self._key(f"{name}/{file}") for file in files],
-                [str(_with_parent(folder / file)) for file in files],
+                [str(folder / file) for file in files],
             )
+
+    def _delete(self, name: str, files: Iterable[str]) -> None:
+        """Delete files of a record, its commit first."""
+        with s3_errors(self.url) as client:
+            # one by one: s3fs does not report that some of several deletions failed
+            for file in sorted(files, key=lambda file: file != METADATA):
+                client.rm_file(self._key(f"{name}/{file}"))
 
 
 def _foreign_reason(file: str, n_bytes: int) -> str:
@@ -240,9 +229,3 @@ def _foreign_reason(file: str, n_bytes: int) -> str:
         return "is no file of a record"
     limit = MAX_METADATA_BYTES if file.endswith(METADATA) else CHUNK_BYTES + CHECKSUM_BYTES
     return f"has {n_bytes} bytes, the limit is {limit}" if n_bytes > limit else ""
-
-
-def _with_parent(path: Path) -> Path:
-    """The path, after creating its parent folder."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    return path

@@ -27,6 +27,7 @@ DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS}  # of this 
 KEYS = "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
 PROTOCOL = "s3"  # the key in fsspec's configuration
 SECRETS = ("key", "secret", "token", "username", "password")  # options of s3fs that are credentials
+NO_BUCKET = "NoSuchBucket"  # S3's code
 
 
 def filesystem(url: str) -> Any:
@@ -60,10 +61,7 @@ def filesystem(url: str) -> Any:
 
 
 def _fsspec_options(url: str) -> JsonObject:
-    """The options of s3fs in fsspec's configuration.
-
-    Raises `InputError` if a file holds credentials: such files are copied, committed and shared.
-    """
+    """The options of s3fs; `InputError` if a file, which may be shared, holds credentials."""
     from fsspec.config import conf, set_conf_env
 
     environment: dict[str, JsonObject] = {}
@@ -103,7 +101,7 @@ def s3_errors(url: str) -> Iterator[Any]:
             "and AWS_ENDPOINT_URL if the server is not Amazon's"
         ) from error
     except FileNotFoundError as error:
-        if not is_missing_bucket(error):
+        if error_code(error) != NO_BUCKET:
             raise
         raise InputError(
             f"store = {url}: there is no such bucket on this server; make it, or set "
@@ -131,17 +129,7 @@ def _unreachable(url: str, error: Exception) -> Unreachable:
     )
 
 
-def _error_code(error: OSError) -> str:
+def error_code(error: OSError) -> str:
     """S3's code of an error; empty if the server gave none."""
     response = getattr(error.__cause__, "response", None) or {}
     return str(response.get("Error", {}).get("Code", ""))
-
-
-def is_missing_bucket(error: OSError) -> bool:
-    """Whether an error means that the bucket does not exist."""
-    return _error_code(error) == "NoSuchBucket"
-
-
-def is_empty_object(error: OSError) -> bool:
-    """Whether an error means that a range of an object of 0 bytes was requested."""
-    return _error_code(error) in ("InvalidRange", "416")

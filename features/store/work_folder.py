@@ -9,7 +9,6 @@ removed/            what `vaflow verify --repair` moved out of records
 digests.sqlite      digests of media files (features/freshness/digest_cache.py): a cache
 """
 
-import uuid
 from pathlib import Path
 
 
@@ -43,19 +42,9 @@ def quarantine_file(work: Path, set_name: str, clip_id: str) -> str:
     return f"{work}/quarantine/{set_name}/{clip_id}.json"
 
 
-def throughput_file(work: Path, set_name: str) -> Path:
-    """The measured throughput of a feature set."""
-    return work / "throughput" / f"{set_name}.json"
-
-
 def digest_cache_file(work: Path) -> Path:
     """The database of media digests."""
     return work / "digests.sqlite"
-
-
-def store_lock(work: Path) -> Path:
-    """The lock under which the store is created."""
-    return locks_folder(work) / "store"
 
 
 def record_lock(work: Path, set_name: str, clip_id: str) -> Path:
@@ -63,16 +52,6 @@ def record_lock(work: Path, set_name: str, clip_id: str) -> Path:
     return locks_folder(work) / f"{set_name}.{clip_id}"
 
 
-def throughput_lock(work: Path, set_name: str) -> Path:
-    """The lock under which the throughput of a feature set is updated."""
-    return locks_folder(work) / f"{set_name}.throughput"
-
-
 def bank_lock(work: Path, key: str) -> Path:
     """The lock under which a bank is packed."""
     return locks_folder(work) / f"bank.{key}"
-
-
-def new_staging_path(work: Path, set_name: str, clip_id: str) -> Path:
-    """A path in staging that nobody else uses, named after the lock of its record."""
-    return staging_folder(work) / f"{set_name}.{clip_id}.{uuid.uuid4().hex}"

@@ -72,7 +72,9 @@ def acquire_device(allowed: torch.device) -> tuple[torch.device, HeldLock | None
     if allowed.type != "cuda":
         return allowed, None
     numbers = range(torch.cuda.device_count()) if allowed.index is None else [allowed.index]
-    locks = [_gpu_lock(str(torch.cuda.get_device_properties(n).uuid)) for n in numbers]
+    folder = Path(gettempdir()) / f"vaflow-{os.getuid()}"  # for all processes of this user
+    uuids = [torch.cuda.get_device_properties(number).uuid for number in numbers]
+    locks = [folder / f"gpu-{uuid}.lock" for uuid in uuids]
     index, lock = first_free_lock(locks, partial(time.sleep, RETRY_GPU_S))
     return torch.device("cuda", numbers[index]), lock
 
@@ -91,8 +93,3 @@ def first_free_lock(locks: Sequence[Path], wait: Callable[[], None]) -> tuple[in
             )
             warned = True
         wait()
-
-
-def _gpu_lock(uuid: str) -> Path:
-    """The lock file of a GPU for all processes of this user."""
-    return Path(gettempdir()) / f"vaflow-{os.getuid()}" / f"gpu-{uuid}.lock"

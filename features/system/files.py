@@ -16,12 +16,18 @@ def write_atomic(path: Path, data: bytes, staging: Path | None = None) -> None:
     It is written in `staging`, which must be on the same file system (by default the folder of
     `path`), synced and renamed (test_files.py). An `OSError` names `path`.
     """
+    with replacing(path, staging) as part:
+        part.write_bytes(data)
+
+
+@contextmanager
+def replacing(path: Path, staging: Path | None = None) -> Iterator[Path]:
+    """Context manager: where to write a file that replaces `path` at the end, as `write_atomic`."""
     part = (staging or path.parent) / f".{path.name}.{uuid.uuid4().hex}.part"
     with errors_name(path):
         try:
-            with part.open("xb") as file:
-                file.write(data)
-                file.flush()
+            yield part
+            with part.open("rb") as file:
                 os.fsync(file.fileno())
             part.replace(path)
         finally:

@@ -7,11 +7,11 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
 from operator import add
 from typing import TypeVar
 
 from features.errors import VaflowError
+from features.system.signals import handling
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -32,7 +32,7 @@ def map_in_processes(
     """
     spawn = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(n_processes or n_cores(), mp_context=spawn) as pool:
-        with _ignoring_sigint():  # which the processes inherit
+        with handling((signal.SIGINT,), signal.SIG_IGN):  # which the processes inherit
             jobs = [pool.submit(function, item) for item in items]
         try:
             for job in jobs:
@@ -47,19 +47,6 @@ def map_in_processes(
                     "run the same again: what is done is kept"
                 ) from None
             raise
-
-
-@contextmanager
-def _ignoring_sigint() -> Iterator[None]:
-    """Context manager that ignores SIGINT; in other threads than the main one it does nothing."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
 
 
 def parallel_sum(

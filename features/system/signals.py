@@ -1,28 +1,38 @@
-"""Signals that wait until a critical section has ended."""
+"""Signals that are handled in another way for some time, or wait until a section has ended."""
 
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from types import FrameType
 
-DEFERRED = (signal.SIGINT, signal.SIGTERM)
+Handler = Callable[[int, FrameType | None], object] | signal.Handlers
 
 
 @contextmanager
-def deferring_signals() -> Iterator[None]:
-    """Context manager that delivers SIGINT and SIGTERM at its end.
+def handling(numbers: Iterable[int], handler: Handler) -> Iterator[None]:
+    """Context manager in which a handler receives these signals.
 
     Does nothing in other threads than the main one, where no signal arrives.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    arrived: list[int] = []
-    before = {n: signal.signal(n, lambda number, _: arrived.append(number)) for n in DEFERRED}
+    before = {number: signal.signal(number, handler) for number in numbers}
     try:
         yield
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        for number, earlier in before.items():
+            signal.signal(number, earlier)
+
+
+@contextmanager
+def deferring_signals() -> Iterator[None]:
+    """Context manager that delivers SIGINT and SIGTERM at its end; as `handling`."""
+    arrived: list[int] = []
+    try:
+        with handling((signal.SIGINT, signal.SIGTERM), lambda number, _: arrived.append(number)):
+            yield
+    finally:
         if arrived:
             signal.raise_signal(arrived[0])

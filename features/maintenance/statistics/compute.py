@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import partial
 from math import ceil
+from operator import setitem
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
-from jaxtyping import Float32
 
 from features.errors import InputError, StoreError
 from features.maintenance.statistics.duplicates import Nearest, nearest_pairs
@@ -65,7 +65,14 @@ def statistics(
     specs = _select_sets(store, sets)
     listed = None if manifest is None else [clip.id for clip in read_manifest(manifest).clips]
     clips = {name: store.clip_ids(name) for name in specs}
-    on_done = _clip_counter(sum(map(len, clips.values())), on_progress)
+    n_clips, n_read = sum(map(len, clips.values())), 0
+
+    def on_done(partition: Partition) -> None:
+        nonlocal n_read
+        n_read += len(partition.clips)
+        if on_progress:
+            on_progress(n_read, n_clips)
+
     return tuple(
         _set_statistics(store.backend, spec, clips[name], listed, n_pairs, n_threads, on_done)
         for name, spec in specs.items()
@@ -89,22 +96,6 @@ def _select_sets(store: FeatureStore, names: Collection[str]) -> dict[str, Featu
     return {name: specs[name] for name in names or specs}
 
 
-def _clip_counter(
-    n_clips: int, on_progress: Callable[[int, int], None] | None
-) -> Callable[[Partition], None] | None:
-    """Return a callback for partitions that are done, which reports the clips to `on_progress`."""
-    if on_progress is None:
-        return None
-    n_read = 0
-
-    def on_done(partition: Partition) -> None:
-        nonlocal n_read
-        n_read += len(partition.clips)
-        on_progress(n_read, n_clips)
-
-    return on_done
-
-
 def _set_statistics(
     backend: StoreBackend,
     spec: FeatureSpec,
@@ -112,7 +103,7 @@ def _set_statistics(
     listed: Collection[str] | None,
     n_pairs: int,
     n_threads: int | None,
-    on_done: Callable[[Partition], None] | None,
+    on_done: Callable[[Partition], None],
 ) -> SetStatistics:
     """Return the statistics of one feature set; `listed` are the clips of the manifest."""
     width, nearest = _row_width(backend, spec.name, clips), Nearest(n_pairs)
@@ -121,7 +112,12 @@ def _set_statistics(
         with TemporaryDirectory(prefix="vaflow-") as folder:
             file = Path(folder) / "mean_vectors.npy"
             np.lib.format.open_memmap(file, "w+", np.float32, (len(clips), width))
-            scan = partial(_scan_partition, backend, spec.name, width, file)
+
+            def scan(partition: Partition) -> SetSummary:
+                rows = np.load(file, mmap_mode="r+")[partition.first :]  # (clips from here on, D)
+                put = partial(setitem, rows)
+                return scan_records(backend, spec.name, partition.clips, width, put)
+
             summary += parallel_sum(scan, partitions(clips), n_threads, on_done)
             if n_pairs:
                 nearest = nearest_pairs(file, n_pairs, n_threads)
@@ -145,18 +141,6 @@ def partitions(clips: Sequence[str]) -> list[Partition]:
     size = max(CLIPS_AT_LEAST, ceil(len(clips) / PARTITIONS_AT_MOST))
     starts = range(0, len(clips), size)
     return [Partition(start, tuple(clips[start : start + size])) for start in starts]
-
-
-def _scan_partition(
-    backend: StoreBackend, set_name: str, width: int, mean_vectors: Path, partition: Partition
-) -> SetSummary:
-    """Return the sums over a partition, and write the mean vectors of its clips into the file."""
-    rows = np.load(mean_vectors, mmap_mode="r+")[partition.first :]  # (clips from here on, D)
-
-    def put(index: int, mean_vector: Float32[np.ndarray, "D"]) -> None:
-        rows[index] = mean_vector
-
-    return scan_records(backend, set_name, partition.clips, width, put)
 
 
 def _row_width(backend: StoreBackend, set_name: str, clips: Sequence[str]) -> int:

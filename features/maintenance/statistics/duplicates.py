@@ -8,9 +8,9 @@ copies. Whether a pair is one clip must be decided from the media.
 """
 
 import heapq
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -51,17 +51,11 @@ class Nearest:
     """Number of pairs with a cosine of at least `LIKELY_SAME_COSINE`, in `pairs` or not."""
 
     def __add__(self, other: "Nearest") -> "Nearest":
-        merged = heapq.merge(self.pairs, other.pairs)
-        pairs = tuple(pair for pair, _ in zip(merged, range(self.n_pairs), strict=False))
+        pairs = tuple(islice(heapq.merge(self.pairs, other.pairs), self.n_pairs))
         return Nearest(self.n_pairs, pairs, self.n_likely + other.n_likely)
 
 
-def nearest_pairs(
-    mean_vectors: Path,
-    n_pairs: int,
-    n_threads: int | None = None,
-    on_done: Callable[[int], None] | None = None,
-) -> Nearest:
+def nearest_pairs(mean_vectors: Path, n_pairs: int, n_threads: int | None = None) -> Nearest:
     """Return the most similar pairs of rows in a .npy file of float32 (N, D).
 
     Each row has length 1 or is all zeros; a row of zeros is in no pair. The file is memory-mapped
@@ -70,8 +64,7 @@ def nearest_pairs(
     starts = range(0, len(np.load(mean_vectors, mmap_mode="r")), BLOCK)
     if not starts:
         return Nearest(n_pairs)
-    compare = partial(_nearest_of_block, mean_vectors, n_pairs)
-    return parallel_sum(compare, starts, n_threads, on_done)
+    return parallel_sum(partial(_nearest_of_block, mean_vectors, n_pairs), starts, n_threads)
 
 
 def _nearest_of_block(mean_vectors: Path, n_pairs: int, start: int) -> Nearest:
@@ -84,13 +77,10 @@ def _nearest_of_block(mean_vectors: Path, n_pairs: int, start: int) -> Nearest:
             cosines[np.tri(len(block), dtype=bool)] = NO_PAIR  # each pair once, no row with itself
         is_full = len(nearest.pairs) == n_pairs
         floor = nearest.pairs[-1].cosine if is_full else -1.0
-        chosen = _highest(cosines.ravel(), n_pairs, floor)
-        firsts, seconds = np.divmod(chosen, cosines.shape[1])
+        highest = np.unravel_index(_highest(cosines.ravel(), n_pairs, floor), cosines.shape)
         pairs = (
-            Pair(1 - round(float(cosine), DECIMALS), start + first, other + second)
-            for cosine, first, second in zip(
-                cosines.ravel()[chosen], firsts.tolist(), seconds.tolist(), strict=True
-            )
+            Pair(1 - round(float(cosines[row, column]), DECIMALS), start + row, other + column)
+            for row, column in np.transpose(highest).tolist()
         )
         n_likely = int(np.count_nonzero(cosines >= np.float32(LIKELY_SAME_COSINE)))
         nearest += Nearest(n_pairs, tuple(sorted(pairs)), n_likely)

@@ -93,25 +93,28 @@ def scan_records(
 
 
 def _scan_record(backend: StoreBackend, set_name: str, clip: str, width: int) -> SetSummary:
-    name, what = f"{set_name}/{clip}", ""
+    name, what, none = f"{set_name}/{clip}", "", SetSummary(RowStatistics.none(width))
     for _ in range(ATTEMPTS):
         folder = ""
         try:
             with backend.record(name) as record:
                 folder = str(record)
-                return _read_record(record, clip, width)
+                return _read_record(record, clip, none)
         except DAMAGE as error:  # the folder may be a temporary one that the user does not know
             what = str(error).replace(folder, backend.path(name)) if folder else str(error)
-    return replace(SetSummary(RowStatistics.none(width)), damaged=(DamagedRecord(clip, what),))
+    return replace(none, damaged=(DamagedRecord(clip, what),))
 
 
-def _read_record(folder: Path, clip: str, width: int) -> SetSummary:
-    """Return the sums over the record in a folder; raise one of `DAMAGE` if it is not sound."""
+def _read_record(folder: Path, clip: str, none: SetSummary) -> SetSummary:
+    """Return the sums over the record in a folder; raise one of `DAMAGE` if it is not sound.
+
+    `none` is the summary of no record of the set.
+    """
     commit = read_commit(folder)
     if commit is None:
         raise StoreError(f"{METADATA} is missing: the folder is no record")
     arrays = open_arrays(folder, commit, hash_chunks=True)
-    n_numbers = arrays["values"].shape[1]
+    n_numbers, width = arrays["values"].shape[1], len(none.moments.mean)
     if n_numbers != width:
         raise StoreError(
             f"its rows have {n_numbers} numbers, those of the set's first clip {width}"
@@ -121,8 +124,7 @@ def _read_record(folder: Path, clip: str, width: int) -> SetSummary:
     moments, n_not_finite = _moments(arrays["values"], time_s, valid)
     if n_not_finite:
         damaged = DamagedRecord(clip, f"{n_not_finite} of its numbers are not finite")
-        none = RowStatistics.none(width)
-        return SetSummary(none, n_not_finite=n_not_finite, damaged=(damaged,))
+        return replace(none, n_not_finite=n_not_finite, damaged=(damaged,))
     return SetSummary(
         moments,
         n_clips=1,

@@ -415,7 +415,7 @@ def test_the_reason_is_recorded_and_logged(manifest, encoders, visual, tmp_path,
 
 
 def test_a_small_number_of_claims_suffices(manifest, both, monkeypatch):
-    monkeypatch.setattr("features.extraction.claims.MAX_CLAIMS", 1)
+    monkeypatch.setattr("features.extraction.pipeline.MAX_CLAIMS", 1)
     result = extract_features(manifest, replace(both, batch_size=1000))
     assert counts(result) == {"extracted": 8}
 
