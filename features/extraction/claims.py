@@ -80,7 +80,8 @@ class ClaimingPass:
             remaining.append(job)
             return None
         state = clip_state(self._store, set_name, clip_id, job.source_digest, self._decoder)
-        outcome = final_outcome(state, set_name, clip_id) if state != job.state else None
+        is_as_planned = (state.commit, state.quarantine) == (job.state.commit, job.state.quarantine)
+        outcome = None if is_as_planned else final_outcome(state, set_name, clip_id)
         if outcome:
             self.done_elsewhere.append(outcome)
             lock.release()

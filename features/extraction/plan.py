@@ -1,6 +1,7 @@
 """What an extraction has to do: the clips that each feature set lacks, and why it lacks them."""
 
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -13,6 +14,7 @@ from features.extraction.options import ExtractionOptions
 from features.extraction.outcome import Outcome, Reason
 from features.freshness.clip_state import ClipState, clip_state
 from features.freshness.digest_cache import DigestCache, open_cache
+from features.freshness.media_changes import MediaChanges
 from features.freshness.media_digests import SourceDigests
 from features.freshness.quarantine import entries_of, read_entry
 from features.manifest.manifest import Manifest
@@ -105,12 +107,14 @@ def plan_extraction(
     if options.failed:
         clips = select_quarantined(clips, store.work, [spec.name for _, spec in specs])
     with open_cache(store.work, read_only=read_only) as cache:
-        digests = SourceDigests(cache)
+        digests, changes = SourceDigests(cache), MediaChanges(cache, options.limits)
         planners = [_SetPlanner(config, spec, options, store, decoder) for config, spec in specs]
-        for clip in clips.clips:
-            digest_of = partial(digests.of, clips.source(clip), known={})
-            for planner in planners:
-                planner.add(clips, clip, digest_of)
+        with closing(changes):
+            for clip in clips.clips:
+                source = clips.source(clip)
+                digest_of = partial(digests.of, source, known={})
+                for planner in planners:
+                    planner.add(clips, clip, digest_of, partial(changes.of, source))
     sets = tuple(planner.plan() for planner in planners)
     return PlannedExtraction(clips, options, store, decoder, sets, cache)
 
@@ -141,7 +145,13 @@ class _SetPlanner:
         self._others = store.sets_beside(spec)
         self._quarantined = entries_of(store.work, spec.name)
 
-    def add(self, clips: Manifest, clip: Clip, digest_of: Callable[[Modality], JsonObject]) -> None:
+    def add(
+        self,
+        clips: Manifest,
+        clip: Clip,
+        digest_of: Callable[[Modality], JsonObject],
+        changes_of: Callable[[Modality], str],
+    ) -> None:
         """Add a job for the clip, or its outcome if it needs no work."""
         name = self._name
         try:
@@ -149,7 +159,10 @@ class _SetPlanner:
         except MediaError as error:
             self._outcomes.append(Outcome(clip.id, name, "failed", str(error)))
             return
-        state = clip_state(self._store, name, clip.id, digest, self._decoder, self._quarantined)
+        changes = partial(changes_of, self._config.modality)
+        state = clip_state(
+            self._store, name, clip.id, digest, self._decoder, self._quarantined, changes
+        )
         outcome = None if self._options.force else final_outcome(state, name, clip.id)
         if outcome and not (self._options.failed and outcome.state == "quarantined"):
             self._outcomes.append(outcome)
@@ -179,4 +192,6 @@ def _reason(state: ClipState, *, has_other: bool) -> Reason:
         return "forced"
     if state.state == "missing":
         return "spec changed" if has_other else "new"
-    return "source changed" if state.state == "stale" else "corrupt"
+    if state.state == "corrupt":
+        return "corrupt"
+    return "source changed" if state.reason.startswith("source changed") else "decoder changed"

@@ -2,7 +2,9 @@
 
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from features.canonical_json import JsonObject
@@ -10,6 +12,7 @@ from features.clip import Source
 from features.errors import MediaError
 from features.freshness.clip_state import State, clip_state
 from features.freshness.digest_cache import open_cache
+from features.freshness.media_changes import MediaChanges
 from features.freshness.media_digests import SourceDigests
 from features.freshness.quarantine import entries_of
 from features.manifest.manifest import Manifest, read_manifest
@@ -83,22 +86,29 @@ def status(store: str, manifest: Path) -> Status:
     unknown_kinds = {name: spec.kind for name, spec in specs.items() if spec.kind not in MODALITY}
     with open_cache(opened.work) as cache:
         digests = SourceDigests(cache)
-        states = tuple(
-            clip
-            for name, spec in specs.items()
-            if name not in unknown_kinds
-            for clip in _status_of_set(opened, spec, clips, digests)
-        )
+        with closing(MediaChanges(cache)) as changes:
+            states = tuple(
+                clip
+                for name, spec in specs.items()
+                if name not in unknown_kinds
+                for clip in _status_of_set(opened, spec, clips, digests, changes)
+            )
     return Status(states, unknown_kinds)
 
 
 def _status_of_set(
-    store: FeatureStore, spec: FeatureSpec, clips: Manifest, digests: SourceDigests
+    store: FeatureStore,
+    spec: FeatureSpec,
+    clips: Manifest,
+    digests: SourceDigests,
+    changes: MediaChanges,
 ) -> Iterator[ClipStatus]:
     name, decoder, quarantined = spec.name, decoder_version(), entries_of(store.work, spec.name)
     for clip in clips.clips:
-        source = source_or_error(clips.source(clip), spec, digests)
-        state = clip_state(store, name, clip.id, source, decoder, quarantined)
+        media = clips.source(clip)
+        source = source_or_error(media, spec, digests)
+        changes_of = partial(changes.of, media, MODALITY[spec.kind])
+        state = clip_state(store, name, clip.id, source, decoder, quarantined, changes_of)
         yield ClipStatus(clip.id, name, state.state, state.reason, state.n_bytes)
 
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from features.media.audio import decoded_audio
 from features.media.limits import DEFAULT_LIMITS, DecodeLimits
+from features.media.tracks import find_tracks
 from features.media.worker.requests import decode_video
 from features.timeline import FrameTimes
 
@@ -41,7 +42,7 @@ def collect_audio(items: Iterable) -> Audio | None:
 
 
 def read_audio(path: Path, rate_hz: int, limits: DecodeLimits = DEFAULT_LIMITS) -> Audio | None:
-    return collect_audio(decoded_audio(path, rate_hz, limits))
+    return collect_audio(decoded_audio(path, find_tracks(path, limits), rate_hz, limits))
 
 
 def read_frame_times(
