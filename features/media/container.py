@@ -14,19 +14,20 @@ from features.errors import MediaCode, MediaError
 from features.media.limits import DecodeLimits, check_bytes, check_pixels, limit_error
 
 DEMUXERS = "mov,matroska,webm,avi,mpeg,mpegts,flv,asf,wav,mp3,flac,ogg,aac"
-DECODERS = (
+_DECODER_NAMES = (
     "h264,hevc,libdav1d,av1,vp8,vp9,mpeg1video,mpeg2video,mpeg4,msmpeg4v1,msmpeg4v2,msmpeg4,"
     "wmv1,wmv2,wmv3,vc1,h263,flv,theora,mjpeg,prores,dnxhd,dvvideo,ffv1,huffyuv,rawvideo,"
     "aac,aac_latm,mp1float,mp1,mp2float,mp2,mp3float,mp3,ac3,eac3,opus,vorbis,flac,alac,wmav1,wmav2,"
     "amrnb,amrwb,pcm_u8,pcm_s16le,pcm_s16be,pcm_s24le,pcm_s24be,pcm_s32le,pcm_f32le,pcm_f64le,"
     "pcm_mulaw,pcm_alaw,adpcm_ms,adpcm_ima_wav"
-).split(",")  # in FFmpeg's names: what cameras, phones, editors and the web write
+)  # as FFmpeg calls them: what cameras, phones, editors and the web write
+DECODERS = frozenset(_DECODER_NAMES.split(","))
 # without these a playlist (ffconcat, HLS) named .mp4 makes FFmpeg open other files
 # (`test_video.py::test_a_file_that_is_no_media_is_refused`)
 WHITELISTS = {
     "protocol_whitelist": "file",
     "format_whitelist": DEMUXERS,
-    "codec_whitelist": ",".join(DECODERS),
+    "codec_whitelist": _DECODER_NAMES,
 }
 OTHER_FORMATS = {b"GIF87a": "GIF", b"GIF89a": "GIF", b"\x89PNG\r\n": "PNG", b"\xff\xd8\xff": "JPEG"}
 

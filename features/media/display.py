@@ -34,7 +34,8 @@ def orientation(frame: av.VideoFrame) -> Orientation:
     """How a frame is turned and mirrored by its display matrix, to the nearest quarter turn.
 
     `frame.rotation` gives only the angle, and a mirror as a turn by 180 degrees. The matrix maps
-    (x, y) of the stored frame to (a x + c y, b x + d y) (ISO/IEC 14496-12, 6.2.2).
+    (x, y) of the stored frame to (a x + c y, b x + d y) (ISO/IEC 14496-12, 6.2.2). Reading it keeps
+    the frame in memory until Python collects cycles: read it where it may differ, not per frame.
     """
     matrix = frame.side_data.get("DISPLAYMATRIX")
     if matrix is None:
@@ -57,23 +58,30 @@ def square_size(width: int, height: int, pixel_aspect: Fraction | None) -> tuple
     return width, round(height / pixel_aspect)
 
 
-def shown_image(
-    path: Path, frame: av.VideoFrame, pixel_aspect: Fraction | None, limits: DecodeLimits
-) -> Image:
-    """A decoded frame as RGB, upright and with square pixels.
+class FrameConverter:
+    """Converts the frames of one video to RGB as a player shows them."""
 
-    Raises `MediaError` if its pixel format cannot be converted, or if it is too large.
-    """
-    turned = orientation(frame)
-    width, height = square_size(frame.width, frame.height, pixel_aspect)
-    check_pixels(path, width, height, limits)
-    try:
-        if (width, height) != (frame.width, frame.height):
-            frame = frame.reformat(width, height, "rgb24", interpolation="BICUBIC", threads=1)
-        image = frame.to_ndarray(format="rgb24", threads=1)  # pyright: ignore[reportCallIssue]
-    except (av.error.FFmpegError, ValueError) as error:
-        if isinstance(error, MemoryError):
-            raise  # the process is out of memory: not an error of the file
-        name = frame.format.name
-        raise MediaError(f"a frame of format {name} has no RGB ({error})", "damaged") from None
-    return turned.apply(image)
+    def __init__(self, path: Path, pixel_aspect: Fraction | None, limits: DecodeLimits) -> None:
+        self._path, self._pixel_aspect, self._limits = path, pixel_aspect, limits
+        self._rotation: int | None = None
+        self._orientation = Orientation()
+
+    def image(self, frame: av.VideoFrame) -> Image:
+        """A decoded frame as RGB, upright and with square pixels.
+
+        Raises `MediaError` if its pixel format cannot be converted, or if it is too large.
+        """
+        if frame.rotation != self._rotation:
+            self._rotation, self._orientation = frame.rotation, orientation(frame)
+        width, height = square_size(frame.width, frame.height, self._pixel_aspect)
+        check_pixels(self._path, width, height, self._limits)
+        try:
+            if (width, height) != (frame.width, frame.height):
+                frame = frame.reformat(width, height, "rgb24", interpolation="BICUBIC", threads=1)
+            image = frame.to_ndarray(format="rgb24", threads=1)  # pyright: ignore[reportCallIssue]
+        except (av.error.FFmpegError, ValueError) as error:
+            if isinstance(error, MemoryError):
+                raise  # the process is out of memory: not an error of the file
+            name = frame.format.name
+            raise MediaError(f"a frame of format {name} has no RGB ({error})", "damaged") from None
+        return self._orientation.apply(image)

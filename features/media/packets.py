@@ -4,14 +4,11 @@ from array import array
 from collections.abc import Iterable
 from dataclasses import dataclass
 from fractions import Fraction
-from pathlib import Path
 
 import av
 import av.container
 import numpy as np
 from jaxtyping import Bool, Float64, Int64
-
-from features.media.limits import DecodeLimits, check_frames
 
 Stream = av.VideoStream | av.AudioStream
 
@@ -56,10 +53,7 @@ class TrackPackets:
 
 
 def read_packets(
-    path: Path,
-    container: av.container.InputContainer,
-    streams: Iterable[Stream],
-    limits: DecodeLimits,
+    container: av.container.InputContainer, streams: Iterable[Stream]
 ) -> list[TrackPackets]:
     """Return the packets of some tracks of an open container; decodes nothing."""
     columns = {stream.index: tuple(array(kind) for kind in "qdddbb") for stream in streams}
@@ -75,8 +69,6 @@ def read_packets(
         of_track = columns[packet.stream.index]
         for column, value in zip(of_track, row, strict=True):
             column.append(value)
-        if packet.stream.type == "video":
-            check_frames(path, len(of_track[0]), limits)
     return [
         TrackPackets(
             *(np.array(column, kind) for column, kind in zip(of_track, DTYPES, strict=True)),

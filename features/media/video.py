@@ -14,7 +14,13 @@ from features.errors import MediaError
 from features.media.clock import mended_times
 from features.media.completeness import check_video
 from features.media.container import no_video_error, open_container, set_up_video
-from features.media.limits import DEFAULT_LIMITS, DecodeLimits, check_frames, check_pixels
+from features.media.limits import (
+    DEFAULT_LIMITS,
+    DecodeLimits,
+    check_frames,
+    check_pixels,
+    check_time,
+)
 from features.media.tracks import (
     MediaTrack,
     MediaTracks,
@@ -53,10 +59,13 @@ def probe(path: Path, limits: DecodeLimits = DEFAULT_LIMITS) -> Probe:
 
 
 def require_video(path: Path, tracks: MediaTracks, limits: DecodeLimits) -> MediaTrack:
-    """The video track; `MediaError` that says why if there is none."""
-    if tracks.video is None:
+    """The video track; `MediaError` that says why if there is none, or if it exceeds a limit."""
+    track = tracks.video
+    if track is None:
         raise no_video_error(path, limits)
-    return tracks.video
+    check_frames(path, len(track.packets.order), limits)
+    check_time(path, track.end_s - tracks.start_s, limits)
+    return track
 
 
 PacketTap = Callable[[av.container.InputContainer], Callable[[av.Packet | None], None] | None]

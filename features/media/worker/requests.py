@@ -20,7 +20,7 @@ from features.media.changes import (
     video_changes,
 )
 from features.media.crops import read_image
-from features.media.display import Image, shown_image
+from features.media.display import FrameConverter, Image
 from features.media.limits import DecodeLimits
 from features.media.sampling import Sampling
 from features.media.tracks import TrackNumbers, find_tracks, first_frame_s
@@ -76,10 +76,7 @@ def decode_video(
         images: Iterator[list[Image]] = ([] for _ in timed)
     else:
         sampled = Sampling.model_validate(sampling).select(timed)
-        undamaged = _undamaged(sampled, indices)
-        images = pieces(
-            shown_image(file, frame, decoded.pixel_aspect, limits) for frame in undamaged
-        )
+        images = pieces(_undamaged_rgb(file, sampled, decoded, indices, limits))
     for piece in images:
         if piece:
             yield piece
@@ -204,9 +201,17 @@ def _with_times(
         yield (index, frame), time_s
 
 
-def _undamaged(frames: Iterable[Numbered], indices: list[int]) -> Iterator[av.VideoFrame]:
-    """Yield each undamaged frame; append its index to `indices`."""
+def _undamaged_rgb(
+    path: Path,
+    frames: Iterable[Numbered],
+    decoded: DecodedVideo,
+    indices: list[int],
+    limits: DecodeLimits,
+) -> Iterator[Image]:
+    """Yield the pixels of each undamaged frame; append its index to `indices`."""
+    converter = None
     for index, frame in frames:
         if not frame.is_corrupt:
+            converter = converter or FrameConverter(path, decoded.pixel_aspect, limits)
             indices.append(index)
-            yield frame
+            yield converter.image(frame)
