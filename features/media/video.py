@@ -171,7 +171,7 @@ def frame_times(
     if mended is not None:
         shown_s, n_mended = mended
         all_notes += [
-            f"{n_mended} timestamps mended" if n_mended else None,
+            f"timestamps mended: {n_mended}" if n_mended else None,
             f"{len(decoded.lost_s)} frames lost to damage" if decoded.lost_s else None,
         ]
         time_s = np.union1d(shown_s, np.array(decoded.lost_s, dtype=np.float64))
