@@ -83,6 +83,6 @@ def _record_state(
     if header.commit.decoding < DECODING and changes and (differing := changes()):
         return (
             "stale",
-            f"it was decoded by an earlier version, which reads differently: {differing}",
+            f"decoded by an earlier version; this one reads differently: {differing}",
         )
     return "complete", header.commit.note or ""
