@@ -68,8 +68,8 @@ def _jumps(track: int, packets: TrackPackets, *, may_restart: bool) -> list[_Jum
     for k in np.flatnonzero((step_s < -MAX_STEP_BACK_S) | (step_s > MAX_STEP_FORWARD_S)):
         if not 0 < k < len(step_s) - 1 or (step_s[k] > 0 and not may_restart):
             continue
-        before, after = time_s[k + 1] - time_s[k - 1], time_s[k + 2] - time_s[k]
-        if np.sign(step_s[k]) == np.sign(before) == np.sign(after):
+        across_s = np.array([time_s[k + 1] - time_s[k - 1], time_s[k + 2] - time_s[k]])
+        if np.all(across_s < 0 if step_s[k] < 0 else across_s > MAX_STEP_FORWARD_S):
             packet = int(known[k + 1])
             shift_s = float(usual_s - step_s[k])
             jumps.append(_Jump(int(packets.order[packet]), track, packet, shift_s))
