@@ -9,6 +9,7 @@ Axis letters in shapes (a file that uses others defines them):
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from unicodedata import category
 
 import numpy as np
 from jaxtyping import Bool, Float16, Float64
@@ -39,9 +40,9 @@ def _id_from_number(name: Any) -> Any:
 
 
 def _check_inner_path(path: str) -> str:
-    if not path.isprintable():
-        raise ValueError(f"the path {path!r} has a character that no file name should have")
-    if not path or path.startswith("/") or ".." in path.split("/") or "\\" in path:
+    if any(category(character) == "Cc" for character in path):
+        raise ValueError(f"the path {path!r} has a control character; rename the file")
+    if not path or path.startswith("/") or ".." in path.split("/"):
         raise ValueError(
             f"the path {path!r} must be relative to the manifest's folder and stay inside it"
         )
@@ -58,7 +59,10 @@ class Clip(BaseModel):
 
     Paths are relative to the manifest's folder. `frames` is a folder of face crops named
     `{k:05d}.jpg` (k from 1; crop k shows frame k). `audio` is null if the audio is a stream of the
-    video. `fps` is the constant rate that is used if the video's timestamps are unusable.
+    video; in a file of its own it starts together with the video's first frame, or
+    `audio_offset_s` seconds later. `video_track` and `audio_track` choose among several tracks of
+    a file, counted from 0 among those of their kind. `fps` is the constant rate that is used if the
+    video's timestamps are unusable.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -71,6 +75,9 @@ class Clip(BaseModel):
     subject: Annotated[str, Field(min_length=1)] | None = None
     audio: InnerPath | None = None
     fps: Annotated[float, Field(gt=0, le=1000, allow_inf_nan=False)] | None = None
+    video_track: Annotated[int, Field(ge=0)] | None = None
+    audio_track: Annotated[int, Field(ge=0)] | None = None
+    audio_offset_s: Annotated[float, Field(allow_inf_nan=False)] = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +89,9 @@ class Source:
     frames: Path | None
     audio: Path | None
     fps: float | None
+    video_track: int | None = None
+    audio_track: int | None = None
+    audio_offset_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ MediaCode = Literal[
     "empty",
     "not-media",  # not a container, or one that is not allowed
     "codec",  # a codec that is not allowed
+    "track",  # the manifest asks for a track that the file lacks
     "no-picture",
     "no-frames",  # no frame of the video stream decodes
     "incomplete",  # less than the container declares: truncated, or damaged in many places

@@ -14,7 +14,7 @@ from torch import Tensor
 from features.clip import Source, Track
 from features.encoders.ast_model import AstFiles, load, load_extractor, network_config, resolve_ast
 from features.encoders.ast_windows import FBANK_HOP_S, FBANK_WINDOW_S, AudioWindows
-from features.encoders.base import DTYPES, EncoderConfig, to_stored
+from features.encoders.base import DTYPES, EncoderConfig, to_stored, tracks_of
 from features.errors import InputError, WeightsError
 from features.media.audio import AudioEnd, Block
 from features.media.decoder import Decoder
@@ -111,7 +111,7 @@ class WindowLayout:
     first_frame: Int64[np.ndarray, "N"]
     """The first spectrogram frame of each window."""
     note: str | None
-    """Why there is no window; None if there are windows."""
+    """Why there is no window, or what is unusual about the audio."""
 
 
 class AstEncoder:
@@ -152,7 +152,9 @@ class AstEncoder:
         """Yield normalised spectrogram windows; the last item has their positions."""
         end, n_windows, rate_hz = AudioEnd(None, 0), 0, self.extractor.sampling_rate
         if path := source.audio or source.video:
-            with closing(decoder.audio(path, rate_hz)) as items:
+            beside = source.video if source.audio else None
+            audio = decoder.audio(path, rate_hz, tracks_of(source), beside)
+            with closing(audio) as items:
 
                 def blocks() -> Iterator[Block]:
                     nonlocal end
@@ -172,7 +174,8 @@ class AstEncoder:
             note = f"the sound is shorter than {FBANK_WINDOW_S * 1000:g} ms"
             yield WindowLayout(0.0, 0.0, first_frame, note)
         else:
-            yield WindowLayout(end.start_s, end.n_samples / rate_hz, first_frame, None)
+            start_s = end.start_s + source.audio_offset_s
+            yield WindowLayout(start_s, end.n_samples / rate_hz, first_frame, end.note)
 
     @torch.inference_mode()
     def encode(self, items: Float32[Tensor, "N T M"]) -> Tensor:
@@ -184,7 +187,7 @@ class AstEncoder:
 
     def assemble(self, outputs: Iterable[Tensor], layout: WindowLayout) -> tuple[Track, str | None]:
         """One row per step inside the audio, each from the window that `keep` chooses."""
-        if layout.note is not None:
+        if not len(layout.first_frame):
             empty = np.zeros((0, self.model.config.hidden_size), np.float16)
             return Track(empty, np.zeros(0), np.zeros(0, bool)), layout.note
         window, step = self._kept_steps(layout)
@@ -196,7 +199,7 @@ class AstEncoder:
             values[own] = stored[window[own] - first, step[own]]
             first = stop
         time_s = layout.start_s + layout.first_frame[window] * FBANK_HOP_S + self.centre_s[step]
-        return Track(values, time_s, np.ones(len(values), bool)), None
+        return Track(values, time_s, np.ones(len(values), bool)), layout.note
 
     def _kept_steps(
         self, layout: WindowLayout

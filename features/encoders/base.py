@@ -12,6 +12,7 @@ from features.clip import Source, Track
 from features.config import Config
 from features.errors import MediaError
 from features.media.decoder import Decoder
+from features.media.tracks import TrackNumbers
 from features.spec import FeatureSpec, Modality
 
 Precision = Literal["float32", "bfloat16", "float16"]
@@ -29,6 +30,11 @@ class EncoderConfig(Config):
 
     precision: Precision = "float32"
     """The precision the network computes in; values are always stored in float16."""
+
+
+def tracks_of(source: Source) -> TrackNumbers:
+    """The tracks that a clip's line of the manifest asks for."""
+    return TrackNumbers(source.video_track, source.audio_track)
 
 
 def to_stored(values: Float[Tensor, "..."]) -> Float16[np.ndarray, "..."]:

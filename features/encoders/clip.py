@@ -16,14 +16,14 @@ from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional as image_functional
 
 from features.clip import Source, Track
-from features.encoders.base import DTYPES, EncoderConfig, to_stored
+from features.encoders.base import DTYPES, EncoderConfig, to_stored, tracks_of
 from features.encoders.clip_model import ResolvedClip, load, resolve_clip, settings_of
 from features.errors import MediaError
 from features.media.crops import crop_files
 from features.media.decoder import Decoder
+from features.media.display import Image
 from features.media.limits import check_frames
 from features.media.sampling import EVERY_FRAME, Sampling
-from features.media.video import Image
 from features.spec import FeatureSpec, Modality
 from features.timeline import MAX_LENGTH_MISMATCH, FrameTimes, constant_frame_times, extend_times
 
@@ -125,7 +125,7 @@ class ClipEncoder:
         if source.frames is not None:
             yield from self._read_crops(source, source.frames, decoder)
         elif source.video is not None:
-            frames = decoder.frames(source.video, source.fps, self.sampling)
+            frames = decoder.frames(source.video, source.fps, self.sampling, tracks_of(source))
             yield from self._preprocessed(frames)
         else:
             raise MediaError(
@@ -205,7 +205,7 @@ def _crop_times(source: Source, folder: Path, decoder: Decoder, *, last_crop: in
                 "no-clock",
             )
         return constant_frame_times(last_crop, source.fps, "no video")
-    times = decoder.frame_times(source.video, source.fps)
+    times = decoder.frame_times(source.video, source.fps, tracks_of(source))
     n_extra = last_crop - len(times.time_s)
     if n_extra > MAX_LENGTH_MISMATCH:
         raise MediaError(

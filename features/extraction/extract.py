@@ -21,6 +21,7 @@ from features.extraction.runtime import Runtime
 from features.freshness.digest_cache import open_cache
 from features.freshness.media_digests import SourceDigests
 from features.manifest.manifest import Manifest, read_manifest
+from features.media.decoder_version import DECODING
 from features.system.devices import advice
 from features.system.memory import keep_freed_memory
 from features.system.parallel import n_cores
@@ -113,6 +114,7 @@ class ExtractionRun:
             provenances = {
                 each.spec.name: {
                     **provenance(),
+                    "decoding": DECODING,
                     "encoder": each.config.model_dump(mode="json"),
                     "device": str(runtime.device),
                     "batch_size": batch_sizes[each.spec.name],

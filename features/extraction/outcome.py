@@ -4,7 +4,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Literal
 
-Reason = Literal["new", "spec changed", "source changed", "corrupt", "forced"]
+Reason = Literal["new", "spec changed", "source changed", "decoder changed", "corrupt", "forced"]
 """Why a clip is extracted: it has no record; it has one of another spec of the same kind; its media
 changed; its record is damaged; it was extracted or quarantined before, but is asked for again."""
 

@@ -214,7 +214,9 @@ class _Claims:
         """The outcome of a job that another process has finished since the plan was made."""
         name, clip_id, store = job.feature_set, job.clip.id, self._pipeline.store
         state = clip_state(store, name, clip_id, job.source_digest, self._pipeline.decoder)
-        return final_outcome(state, name, clip_id) if state != job.state else None
+        if (state.commit, state.quarantine) == (job.state.commit, job.state.quarantine):
+            return None  # as it was planned
+        return final_outcome(state, name, clip_id)
 
     def release(self, index: int, feature_set: str) -> None:
         """Release the claim on a finished job."""

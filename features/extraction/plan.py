@@ -1,6 +1,7 @@
 """What an extraction has to do: the clips that each feature set lacks, and why it lacks them."""
 
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from functools import partial
 
@@ -12,6 +13,7 @@ from features.extraction.options import ExtractionOptions
 from features.extraction.outcome import Outcome, Reason
 from features.freshness.clip_state import ClipState, clip_state
 from features.freshness.digest_cache import DigestCache, open_cache
+from features.freshness.media_changes import MediaChanges
 from features.freshness.media_digests import SourceDigests
 from features.freshness.quarantine import entries_of, read_entry
 from features.manifest.manifest import Manifest
@@ -109,12 +111,14 @@ def plan_extraction(
         )
         clips = replace(clips, clips=quarantined)
     with open_cache(store.work, read_only=read_only) as cache:
-        digests = SourceDigests(cache)
+        digests, changes = SourceDigests(cache), MediaChanges(cache, options.limits)
         planners = [_SetPlanner(config, spec, options, store, decoder) for config, spec in specs]
-        for clip in clips.clips:
-            digest_of = partial(digests.of, clips.source(clip), known={})
-            for planner in planners:
-                planner.add(clips, clip, digest_of)
+        with closing(changes):
+            for clip in clips.clips:
+                source = clips.source(clip)
+                digest_of = partial(digests.of, source, known={})
+                for planner in planners:
+                    planner.add(clips, clip, digest_of, partial(changes.of, source))
     sets = tuple(SetPlan(p.config, p.spec, tuple(p.jobs), tuple(p.outcomes)) for p in planners)
     return PlannedExtraction(clips, options, store, decoder, sets, cache)
 
@@ -135,7 +139,13 @@ class _SetPlanner:
         self.others = self.store.sets_beside(self.spec)
         self.quarantined = entries_of(self.store.work, self.spec.name)
 
-    def add(self, clips: Manifest, clip: Clip, digest_of: Callable[[Modality], JsonObject]) -> None:
+    def add(
+        self,
+        clips: Manifest,
+        clip: Clip,
+        digest_of: Callable[[Modality], JsonObject],
+        changes_of: Callable[[Modality], str],
+    ) -> None:
         """Add a job for the clip, or its outcome if it needs no work."""
         name = self.spec.name
         try:
@@ -143,7 +153,10 @@ class _SetPlanner:
         except MediaError as error:
             self.outcomes.append(Outcome(clip.id, name, "failed", str(error)))
             return
-        state = clip_state(self.store, name, clip.id, digest, self.decoder, self.quarantined)
+        changes = partial(changes_of, self.config.modality)
+        state = clip_state(
+            self.store, name, clip.id, digest, self.decoder, self.quarantined, changes
+        )
         outcome = None if self.options.force else final_outcome(state, name, clip.id)
         if outcome and not (self.options.failed and outcome.state == "quarantined"):
             self.outcomes.append(outcome)
@@ -169,4 +182,6 @@ def _reason(state: ClipState, *, has_other: bool) -> Reason:
         return "forced"
     if state.state == "missing":
         return "spec changed" if has_other else "new"
-    return "source changed" if state.state == "stale" else "corrupt"
+    if state.state == "corrupt":
+        return "corrupt"
+    return "source changed" if state.reason.startswith("source changed") else "decoder changed"

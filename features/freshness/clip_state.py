@@ -1,13 +1,13 @@
 """Whether the record of a clip in a feature set is up to date with the clip's media."""
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Literal
 
 from features.canonical_json import JsonObject
 from features.errors import MediaError
 from features.freshness.quarantine import QuarantineEntry, is_valid, read_entry
-from features.media.decoder_version import DecoderVersion
+from features.media.decoder_version import DECODING, DecoderVersion
 from features.store.commit import RecordHeader
 from features.store.feature_store import FeatureStore
 
@@ -39,6 +39,7 @@ def clip_state(
     source: JsonObject | MediaError | None,
     decoder: DecoderVersion,
     quarantined: Collection[str] | None = None,
+    changes: Callable[[], str] | None = None,
 ) -> ClipState:
     """Return the state of a clip in a feature set; the arrays are not read.
 
@@ -46,9 +47,11 @@ def clip_state(
     error that it raised: then a record is stale, and the quarantine is not read. With None the
     media is not compared: a record that is not corrupt is complete, and any quarantine entry is
     valid. `quarantined` has the clips with a quarantine entry; without it, the entry is looked up.
+    `changes` is called for the record of an earlier decoder, and returns what the present one reads
+    differently in the media; without it nothing does.
     """
     header = store.header(set_name, clip_id)
-    state, reason = _record_state(header, source)
+    state, reason = _record_state(header, source, changes)
     entry = None
     if state != "complete" and not isinstance(source, MediaError):
         if quarantined is None or clip_id in quarantined:
@@ -64,7 +67,9 @@ def clip_state(
 
 
 def _record_state(
-    header: RecordHeader, source: JsonObject | MediaError | None
+    header: RecordHeader,
+    source: JsonObject | MediaError | None,
+    changes: Callable[[], str] | None,
 ) -> tuple[State, str]:
     if header.fault:
         return "corrupt", header.fault
@@ -75,4 +80,9 @@ def _record_state(
     before, now = header.commit.source, header.commit.source if source is None else source
     if changed := [key for key in now | before if now.get(key) != before.get(key)]:
         return "stale", f"source changed: {', '.join(changed)}"
+    if header.commit.decoding < DECODING and changes and (differing := changes()):
+        return (
+            "stale",
+            f"decoded by an earlier version; this one reads differently: {differing}",
+        )
     return "complete", header.commit.note or ""

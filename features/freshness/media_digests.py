@@ -33,14 +33,24 @@ class SourceDigests:
         try:
             if modality == "audio":
                 path = source.audio or source.video
-                return {"sound": self._file_digest(path, known) if path else None}
-            return {
-                "video": self._file_digest(source.video, known) if source.video else None,
-                "frames": self._crops_digest(source.frames) if source.frames else None,
-                "fps": source.fps,
-            }
+                digests: JsonObject = {"sound": self._file_digest(path, known) if path else None}
+                choices = {
+                    "audio_track": source.audio_track,
+                    "audio_offset_s": source.audio_offset_s or None,
+                    # an audio file is on the clock of the video, which starts with its first frame
+                    "video_track": source.video_track if source.audio else None,
+                }
+            else:
+                choices = {"video_track": source.video_track}
+                digests = {
+                    "video": self._file_digest(source.video, known) if source.video else None,
+                    "frames": self._crops_digest(source.frames) if source.frames else None,
+                    "fps": source.fps,
+                }
         except OSError as error:
             raise _media_error(error.filename, error) from None
+        # left out if not given, so that records made before these fields existed stay complete
+        return digests | {name: value for name, value in choices.items() if value is not None}
 
     def _file_digest(self, path: Path, known: dict[str, str]) -> str:
         name = str(path)  # hashed faster than a `Path`

@@ -2,7 +2,9 @@
 
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from features.canonical_json import JsonObject
@@ -10,6 +12,7 @@ from features.clip import Source
 from features.errors import MediaError
 from features.freshness.clip_state import State, clip_state
 from features.freshness.digest_cache import open_cache
+from features.freshness.media_changes import MediaChanges
 from features.freshness.media_digests import SourceDigests
 from features.freshness.quarantine import entries_of
 from features.manifest.manifest import read_manifest
@@ -84,12 +87,17 @@ def status(store: str, manifest: Path) -> Status:
     states: list[ClipStatus] = []
     with open_cache(opened.work) as cache:
         digests, decoder = SourceDigests(cache), decoder_version()
-        for name, spec in specs.items():
-            quarantined = entries_of(opened.work, name)
-            for clip in clips.clips if spec.kind in MODALITY else ():
-                source = source_or_error(clips.source(clip), spec, digests)
-                each = clip_state(opened, name, clip.id, source, decoder, quarantined)
-                states.append(ClipStatus(clip.id, name, each.state, each.reason, each.n_bytes))
+        with closing(MediaChanges(cache)) as changes:
+            for name, spec in specs.items():
+                quarantined = entries_of(opened.work, name)
+                for clip in clips.clips if spec.kind in MODALITY else ():
+                    media = clips.source(clip)
+                    source = source_or_error(media, spec, digests)
+                    changes_of = partial(changes.of, media, MODALITY[spec.kind])
+                    each = clip_state(
+                        opened, name, clip.id, source, decoder, quarantined, changes_of
+                    )
+                    states.append(ClipStatus(clip.id, name, each.state, each.reason, each.n_bytes))
     return Status(tuple(states), unknown_kinds)
 
 

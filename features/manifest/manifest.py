@@ -37,6 +37,9 @@ class Manifest:
             frames=self.path(clip.frames) if clip.frames else None,
             audio=self.path(clip.audio) if clip.audio else None,
             fps=clip.fps,
+            video_track=clip.video_track,
+            audio_track=clip.audio_track,
+            audio_offset_s=clip.audio_offset_s,
         )
 
     def select(self, ids: Sequence[str]) -> "Manifest":

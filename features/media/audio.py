@@ -13,12 +13,12 @@ import numpy as np
 from jaxtyping import Float32
 
 from features.errors import MediaError
-from features.media.container import audio_stream, open_container
+from features.media.completeness import check_any_track, check_audio
+from features.media.container import check_codec, open_container
 from features.media.limits import DEFAULT_LIMITS, DecodeLimits, check_time
-from features.media.video import MIN_DECODED_SHARE
+from features.media.tracks import MediaTrack, MediaTracks, TrackNumbers, demux, joined
 
-MAX_GAP_S = 0.05  # a larger jump of the timestamps is filled with silence; a smaller one is jitter
-ESTIMATED_DURATION = ("aac", "mp3")  # bare streams: FFmpeg estimates their duration by bit rate
+MAX_DRIFT_S = 0.010  # between samples and timestamps: one frame of the AST's spectrogram
 BLOCK = 2**18  # samples: 16 s at 16 kHz, 1 MiB
 IN_MEMORY_BYTES = 8 * 2**20  # of an `AudioBuffer`: two minutes at 16 kHz
 
@@ -32,43 +32,40 @@ class AudioEnd:
     start_s: float | None
     """Presentation time of the first sample; None if the file has no audio."""
     n_samples: int
+    note: str | None = None
+    """What is unusual about the audio, in words."""
 
 
 class AudioStream:
-    """The first audio stream of an open container, decoded to mono at `rate_hz`.
+    """The audio track of an open container, decoded to mono at `rate_hz`.
 
-    Gaps between timestamps become silence of the same length. Timestamps that go back are ignored,
-    as they are in video.
+    The samples stay within 10 ms of their timestamps: what was lost becomes silence, and what
+    overlaps is dropped. So losses do not add up, and a clock that runs slow stays in step.
     """
 
     def __init__(
         self,
         path: Path,
         container: av.container.InputContainer,
+        tracks: MediaTracks,
         rate_hz: int,
         limits: DecodeLimits,
     ) -> None:
-        self.stream = audio_stream(path, container)
         self._path, self._container, self._limits = path, container, limits
-        self._rate_hz = rate_hz
+        self._tracks, self._rate_hz = tracks, rate_hz
+        self.stream = _stream_of(path, container, tracks.audio)
         self._start_s: float | None = None
         self._resampler = self._new_resampler()
         self._format: tuple[str, str, int] | None = None
         self._pending: list[Block] = []
         self._blocks: list[Block] = []
-        self._n_pending = self._n_samples = 0
-        self._n_packets = self._n_bytes = self._n_damaged = 0
-        self._expected_s = self._end_s = 0.0
+        self._n_pending = self._n_samples = self._n_to_drop = 0
+        self._n_damaged = self._n_silences = self._n_overlaps = 0
+        self._end_s = 0.0  # of the samples so far, on the clock of the timestamps
 
     def feed(self, packet: av.Packet) -> None:
-        """Decode the next packet of the container; packets of other streams only count as time."""
-        if packet.pts is not None and packet.time_base is not None:
-            end_s = float((packet.pts + (packet.duration or 0)) * packet.time_base)
-            self._end_s = max(self._end_s, end_s)
-        if self.stream is None or packet.stream is not self.stream:
-            return
-        self._n_packets += 1
-        self._n_bytes += packet.size
+        """Decode the next packet of the track."""
+        assert self.stream is not None
         try:
             frames = self.stream.decode(packet)
         except av.error.InvalidDataError:
@@ -83,56 +80,62 @@ class AudioStream:
         return blocks
 
     def finish(self) -> AudioEnd:
-        """Decode what is left, and return the end. A stream without a packet is no audio.
+        """Decode what is left, and return the end. A track without a packet is no audio.
 
-        Raises `MediaError` if less than 95 % of the duration in the container's header decoded, or
+        Raises `MediaError` if less than 95 % of the duration in the container's header is there, or
         more than 5 % of the packets are damaged.
         """
-        stream, container = self.stream, self._container
-        if stream is None:
+        track = self._tracks.audio
+        if self.stream is None or track is None:
             return AudioEnd(None, 0)
         if self._start_s is not None:
             self._add_resampled(self._resampler.resample(None))
         self._flush()
-        is_exact = container.format.name not in ESTIMATED_DURATION
-        stream_s = float((stream.duration or 0) * (stream.time_base or 0)) * is_exact
-        file_s = (container.duration or 0) / av.time_base * is_exact
-        file_is_complete = self._end_s >= MIN_DECODED_SHARE * file_s
-        if not self._n_bytes and not stream.frames and file_is_complete:
+        if not len(track.packets.order) and not self.stream.frames:
+            check_any_track(self._path, self._container, self._tracks)
             return AudioEnd(None, 0)
-        if stream_s:
-            decoded_s, expected_s = self._n_samples / self._rate_hz, stream_s
-        else:  # the container has no duration of the stream, only its own
-            decoded_s, expected_s = self._end_s, file_s
-        if (
-            decoded_s < MIN_DECODED_SHARE * expected_s
-            or self._n_damaged > (1 - MIN_DECODED_SHARE) * self._n_packets
-        ):
-            raise MediaError(
-                f"{self._path}: {decoded_s:.2f} of the {expected_s:.2f} seconds of audio that the "
-                f"container promises are there, {self._n_damaged} of {self._n_packets} packets "
-                "damaged: the file is truncated or damaged; replace it",
-                "incomplete",
-            )
-        return AudioEnd(self._start_s or 0.0, self._n_samples)
+        check_audio(self._path, self._container, self._tracks, track, self._n_damaged)
+        return AudioEnd(self._start_s or 0.0, self._n_samples, self._note(track))
+
+    def _note(self, track: MediaTrack) -> str | None:
+        silences, overlaps = self._n_silences, self._n_overlaps
+        return joined(
+            [
+                self._tracks.clock_note,
+                track.note,
+                f"silence was inserted where audio is missing ({silences}x)" if silences else None,
+                f"audio that overlaps was dropped ({overlaps}x)" if overlaps else None,
+            ]
+        )
 
     def _add_frame(self, frame: av.AudioFrame) -> None:
-        time_s = frame.time if frame.time is not None else self._expected_s
-        end_s = time_s + frame.samples / frame.sample_rate
-        check_time(self._path, end_s, self._limits)
-        has_gap = time_s - self._expected_s > MAX_GAP_S
+        time_s = frame.time if frame.time is not None else self._end_s
+        duration_s = frame.samples / frame.sample_rate
+        check_time(self._path, time_s + duration_s - self._tracks.start_s, self._limits)
         frame_format = (frame.format.name, frame.layout.name, frame.sample_rate)
         if self._start_s is None:
-            self._start_s = time_s
-        elif frame_format != self._format or has_gap:  # broadcasts change from mono to stereo
+            self._start_s = self._end_s = time_s
+        drift_s = time_s - self._end_s
+        if frame_format != self._format or abs(drift_s) > MAX_DRIFT_S:  # mono becomes stereo
             self._add_resampled(self._resampler.resample(None))
             self._resampler = self._new_resampler()
-            if has_gap:
-                n_expected = round((time_s - self._start_s) * self._rate_hz)
-                self._add_silence(n_expected - self._n_samples)
-        self._format, self._expected_s = frame_format, end_s
+            self._format = frame_format
+        if abs(drift_s) > MAX_DRIFT_S:
+            self._follow(time_s)
+        self._end_s += duration_s
         frame.pts = None  # or the resampler would fill the same gap again
         self._add_resampled(self._resampler.resample(frame))
+
+    def _follow(self, time_s: float) -> None:
+        """Insert silence up to a time, or drop as much of what comes next."""
+        n_missing = round((time_s - (self._start_s or 0.0)) * self._rate_hz) - self._n_samples
+        if n_missing > 0:
+            self._add_silence(n_missing)
+            self._n_silences += 1
+        else:
+            self._n_to_drop = -n_missing
+            self._n_overlaps += 1
+        self._end_s = time_s
 
     def _add_resampled(self, frames: list[av.AudioFrame]) -> None:
         for frame in frames:
@@ -143,6 +146,8 @@ class AudioStream:
             self._add_samples(np.zeros(min(BLOCK, n_samples - start), np.float32))
 
     def _add_samples(self, samples: Block) -> None:
+        samples, n_dropped = samples[self._n_to_drop :], min(self._n_to_drop, len(samples))
+        self._n_to_drop -= n_dropped
         self._n_samples += len(samples)
         self._n_pending += len(samples)
         self._pending.append(samples)
@@ -160,17 +165,30 @@ class AudioStream:
         return av.AudioResampler(format="flt", layout="mono", rate=self._rate_hz)
 
 
+def _stream_of(
+    path: Path, container: av.container.InputContainer, track: MediaTrack | None
+) -> av.AudioStream | None:
+    """The stream of a track; `MediaError` if the file has audio, and none that can be decoded."""
+    if track is None:
+        for stream in container.streams.audio:
+            check_codec(path, stream)
+        return None
+    stream = container.streams[track.index]
+    assert isinstance(stream, av.AudioStream)
+    return stream
+
+
 def decoded_audio(
-    path: Path, rate_hz: int, limits: DecodeLimits = DEFAULT_LIMITS
+    path: Path, tracks: MediaTracks, rate_hz: int, limits: DecodeLimits = DEFAULT_LIMITS
 ) -> Generator[Block | AudioEnd, None, None]:
     """Yield the audio of a file, mono at `rate_hz`, in blocks; the last item is an `AudioEnd`.
 
     Raises `MediaError` if the file is not media, or not complete.
     """
     with open_container(path, limits) as container:
-        audio = AudioStream(path, container, rate_hz, limits)
-        if audio.stream is not None:
-            for packet in container.demux():
+        audio = AudioStream(path, container, tracks, rate_hz, limits)
+        if tracks.audio is not None:
+            for packet in demux(container, [tracks.audio]):
                 audio.feed(packet)
                 yield from audio.take_blocks()
         end = audio.finish()
@@ -185,10 +203,12 @@ class AudioTap:
     the audio on its own raises the error.
     """
 
-    def __init__(self, path: Path, rate_hz: int | None, limits: DecodeLimits) -> None:
+    def __init__(
+        self, path: Path, tracks: MediaTracks, rate_hz: int | None, limits: DecodeLimits
+    ) -> None:
         self.end: AudioEnd | None = None
         """Set once the audio is complete."""
-        self._path, self._rate_hz, self._limits = path, rate_hz, limits
+        self._path, self._tracks, self._rate_hz, self._limits = path, tracks, rate_hz, limits
         self._audio: AudioStream | None = None
 
     def packet_tap(
@@ -198,7 +218,9 @@ class AudioTap:
         if self._rate_hz is None:
             return None
         with self._close_on_error():
-            self._audio = AudioStream(self._path, container, self._rate_hz, self._limits)
+            self._audio = AudioStream(
+                self._path, container, self._tracks, self._rate_hz, self._limits
+            )
         return self._feed
 
     def take_blocks(self) -> list[Block]:
@@ -227,16 +249,15 @@ class AudioTap:
 class AudioBuffer:
     """The audio of one video, from an `AudioTap`; long audio is kept in a temporary file."""
 
-    def __init__(self, video: Path, rate_hz: int) -> None:
-        self.video = video
-        self.rate_hz = rate_hz
+    def __init__(self, video: Path, rate_hz: int, tracks: TrackNumbers) -> None:
+        self.video, self.rate_hz, self.tracks = video, rate_hz, tracks
         self.end: AudioEnd | None = None
         """Set by the caller once the audio is complete."""
         self._file = SpooledTemporaryFile(IN_MEMORY_BYTES)  # noqa: SIM115 - `close` closes it
 
-    def holds(self, video: Path, rate_hz: int) -> bool:
-        """Whether this is the complete audio of a video, at this rate."""
-        is_same = (self.video, self.rate_hz) == (video, rate_hz)
+    def holds(self, video: Path, rate_hz: int, tracks: TrackNumbers) -> bool:
+        """Whether this is the complete audio of a video, at this rate and of these tracks."""
+        is_same = (self.video, self.rate_hz, self.tracks) == (video, rate_hz, tracks)
         return is_same and self.end is not None and not self._file.closed
 
     def add(self, block: Block) -> None:

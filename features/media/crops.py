@@ -5,12 +5,14 @@ from pathlib import Path
 
 import numpy as np
 from jaxtyping import UInt8
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from features.errors import MediaError
 from features.media.limits import DEFAULT_LIMITS, DecodeLimits, check_bytes, check_pixels
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP")  # all occur with the suffix .jpg
+SYSTEM_FILES = ("thumbs.db", "desktop.ini")  # written by file browsers, like hidden files
+ORIENTATION_TAG = 0x0112  # EXIF
 CROP_NAME = re.compile(r"(\d{5,})\.jpg", re.IGNORECASE)
 
 
@@ -20,7 +22,7 @@ def crop_files(folder: Path) -> dict[int, Path]:
         raise MediaError(f"{folder}: there is no such folder of crops; correct `frames`", "missing")
     crops: dict[int, Path] = {}
     for path in sorted(folder.iterdir()):
-        if path.name.startswith(".") or path.is_dir():
+        if path.name.startswith(".") or path.name.lower() in SYSTEM_FILES or path.is_dir():
             continue
         match = CROP_NAME.fullmatch(path.name)
         number = int(match[1]) if match else 0
@@ -38,13 +40,30 @@ def crop_files(folder: Path) -> dict[int, Path]:
     return crops
 
 
+def is_8_bit(image: Image.Image) -> bool:
+    """Whether the samples of an image file have at most 8 bits."""
+    return not image.mode.startswith(("I", "F"))
+
+
 def read_image(path: Path, limits: DecodeLimits = DEFAULT_LIMITS) -> UInt8[np.ndarray, "H W 3"]:
-    """An image file as RGB; `MediaError` if it is damaged or exceeds the limits."""
+    """An image file as RGB, upright; of 16 bits the upper 8 are kept.
+
+    Raises `MediaError` if it is damaged, exceeds the limits, or has a depth without a known range.
+    """
     try:
         check_bytes(path, path.stat().st_size, limits)
         with Image.open(path, formats=FORMATS) as image:
             check_pixels(path, image.width, image.height, limits)
-            return np.asarray(image.convert("RGB"))
+            upright = ImageOps.exif_transpose(image)
+            if upright.mode.startswith("I;16"):
+                upright = Image.fromarray((np.asarray(upright) >> 8).astype(np.uint8))
+            if not is_8_bit(upright):
+                raise MediaError(
+                    f"{path} has samples of 32 bits (mode {upright.mode}), whose range is not "
+                    "known; convert it to 8 bits",
+                    "damaged",
+                )
+            return np.asarray(upright.convert("RGB"))
     except Image.DecompressionBombError as error:  # above Pillow's own limit
         raise MediaError(f"{path} is no crop ({error}); remove it", "limit-pixels") from None
     except FileNotFoundError:

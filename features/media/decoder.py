@@ -12,9 +12,11 @@ from pathlib import Path
 import numpy as np
 
 from features.media.audio import AudioBuffer, AudioEnd, Block
+from features.media.display import Image
 from features.media.limits import DecodeLimits
 from features.media.sampling import EVERY_FRAME, Sampling
-from features.media.video import Image, Probe
+from features.media.tracks import BY_FILE, TrackNumbers
+from features.media.video import Probe
 from features.media.worker.client import SERVER, DecoderClient
 from features.timeline import FrameTimes
 
@@ -41,17 +43,23 @@ class Decoder:
         self._delete_audio()
 
     def frames(
-        self, video: Path, fps: float | None, sampling: Sampling = EVERY_FRAME
+        self,
+        video: Path,
+        fps: float | None,
+        sampling: Sampling = EVERY_FRAME,
+        tracks: TrackNumbers = BY_FILE,
     ) -> Generator[list[Image] | FrameTimes, None, None]:
         """Yield the sampled frames, some at a time; the last item has the time of every frame.
 
         `fps` is the declared rate, used if timestamps are missing.
         """
-        yield from self._decode_video(video, fps, sampling)
+        yield from self._decode_video(video, fps, sampling, tracks)
 
-    def frame_times(self, video: Path, fps: float | None) -> FrameTimes:
+    def frame_times(
+        self, video: Path, fps: float | None, tracks: TrackNumbers = BY_FILE
+    ) -> FrameTimes:
         """The presentation time of every frame; decodes all of them to check the file."""
-        [times] = self._decode_video(video, fps, None)
+        [times] = self._decode_video(video, fps, None, tracks)
         assert isinstance(times, FrameTimes)
         return times
 
@@ -65,24 +73,55 @@ class Decoder:
         [found] = self.client.request("probe_video", str(video))
         return found
 
-    def audio(self, path: Path, rate_hz: int) -> Generator[Block | AudioEnd, None, None]:
-        """Yield the first audio stream, mono at `rate_hz`; the last item is an `AudioEnd`."""
-        if self._audio and self._audio.holds(path, rate_hz):
+    def audio(
+        self,
+        path: Path,
+        rate_hz: int,
+        tracks: TrackNumbers = BY_FILE,
+        beside: Path | None = None,
+    ) -> Generator[Block | AudioEnd, None, None]:
+        """Yield the audio of a file, mono at `rate_hz`; the last item is an `AudioEnd`.
+
+        With a video `beside` an audio file, its times are on the clock of that video: both files
+        start together.
+        """
+        if self._audio and self._audio.holds(path, rate_hz, tracks):
             yield from self._audio.items()
             return
-        with closing(self.client.request("decode_audio", str(path), rate_hz)) as items:
+        video = None if beside is None else str(beside)
+        request = self.client.request(
+            "decode_audio", str(path), rate_hz, tracks.audio, tracks.video, video
+        )
+        with closing(request) as items:
             for item in items:
                 yield item if isinstance(item, AudioEnd) else item[0]
 
+    def changes(
+        self, reading: str, files: Sequence[Path], tracks: TrackNumbers, beside: Path | None = None
+    ) -> list[str]:
+        """What differs for files since decoding 1, in words; `reading` as in `changes_since_1`."""
+        video = None if beside is None else str(beside)
+        [found] = self.client.request(
+            "changes_since_1",
+            [str(path) for path in files],
+            reading,
+            tracks.video,
+            tracks.audio,
+            video,
+        )
+        return found.reasons
+
     def _decode_video(
-        self, video: Path, fps: float | None, sampling: Sampling | None
+        self, video: Path, fps: float | None, sampling: Sampling | None, tracks: TrackNumbers
     ) -> Generator[list[Image] | FrameTimes, None, None]:
         """Decode a video; without a sampling, yield only the times. Audio goes to the buffer."""
         self._delete_audio()
         rate_hz = self._audio_rate_hz
-        audio = self._audio = AudioBuffer(video, rate_hz) if rate_hz else None
+        audio = self._audio = AudioBuffer(video, rate_hz, tracks) if rate_hz else None
         settings = None if sampling is None else sampling.model_dump(mode="json")
-        request = self.client.request("decode_video", str(video), fps, settings, rate_hz)
+        request = self.client.request(
+            "decode_video", str(video), fps, settings, rate_hz, tracks.video, tracks.audio
+        )
         with closing(request) as items:
             for item in items:
                 if isinstance(item, FrameTimes) or (

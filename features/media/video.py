@@ -1,17 +1,19 @@
 """Video decoding: frames, and their presentation times."""
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from fractions import Fraction
 from pathlib import Path
 
 import av
 import av.container
 import av.error
 import numpy as np
-from jaxtyping import UInt8
 
 from features.errors import MediaError
-from features.media.container import open_container, video_stream
+from features.media.clock import mended_times
+from features.media.completeness import check_video
+from features.media.container import no_video_error, open_container, set_up_video
 from features.media.limits import (
     DEFAULT_LIMITS,
     DecodeLimits,
@@ -19,12 +21,16 @@ from features.media.limits import (
     check_pixels,
     check_time,
 )
+from features.media.tracks import (
+    MediaTrack,
+    MediaTracks,
+    demux,
+    find_tracks,
+    joined,
+)
 from features.timeline import FrameTimes, constant_frame_times
 
-MIN_DECODED_SHARE = 0.95  # of what the container's header lists; less is a broken file
 MAX_JITTER_S = 0.002  # of one timestamp: containers round to a millisecond at the coarsest
-
-Image = UInt8[np.ndarray, "_ _ 3"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +38,7 @@ class Probe:
     """What a container lists, without decoding."""
 
     n_frames: int
-    """Video packets; each holds one frame."""
+    """Video packets that show a frame."""
     mean_fps: float
     variable_rate: bool
     """Whether the frame interval varies by more than the container's rounding."""
@@ -41,135 +47,141 @@ class Probe:
 
 def probe(path: Path, limits: DecodeLimits = DEFAULT_LIMITS) -> Probe:
     """What the container of a video lists; `MediaError` if the file has no video."""
-    stamps: list[float] = []
-    n_packets = 0
+    tracks = find_tracks(path, limits)
+    track = require_video(path, tracks, limits)
     with open_container(path, limits) as container:
-        stream = video_stream(path, container, limits)
-        for packet in container.demux(stream):
-            if packet.size:
-                n_packets += 1
-                check_frames(path, n_packets, limits)
-                if packet.pts is not None:
-                    stamps.append(float(packet.pts * packet.time_base))
-        rate = float(stream.average_rate or 0)
-        has_audio = bool(container.streams.audio)
-    steps = np.diff(sorted(stamps))
+        rate = float(container.streams[track.index].average_rate or 0)
+    is_due = track.is_due
+    times_s = track.packets.pts_s[is_due]
+    steps = np.diff(np.sort(times_s[np.isfinite(times_s)]))
     variable = len(steps) > 1 and float(steps.max() - steps.min()) > 2 * MAX_JITTER_S
-    return Probe(n_packets, rate, variable, has_audio)
+    return Probe(int(is_due.sum()), rate, variable, tracks.audio is not None)
+
+
+def require_video(path: Path, tracks: MediaTracks, limits: DecodeLimits) -> MediaTrack:
+    """The video track; `MediaError` that says why if there is none, or if it exceeds a limit."""
+    track = tracks.video
+    if track is None:
+        raise no_video_error(path, limits)
+    check_frames(path, len(track.packets.order), limits)
+    check_time(path, track.end_s - tracks.start_s, limits)
+    return track
 
 
 PacketTap = Callable[[av.container.InputContainer], Callable[[av.Packet | None], None] | None]
-"""Called with the open container; what it returns is called with every packet, then with None."""
+"""Called with the open container; what it returns is called with every packet of the audio track,
+then with None."""
+
+
+@dataclass(slots=True)
+class DecodedVideo:
+    """What is known of a video once all of its frames are decoded."""
+
+    stamps_s: list[float | None] = field(default_factory=list)
+    """The timestamp of each frame, on the file's clock."""
+    lost_s: list[float] = field(default_factory=list)
+    """The times of frames that did not decode although frames before and after them did: they are
+    rows too, or all later rows would shift."""
+    start_s: float = 0.0
+    """When the track starts by the container's header."""
+    mean_fps: float = 0.0
+    is_interlaced: bool = False
+    pixel_aspect: Fraction | None = None
+    """Width of a stored pixel over its height; None or 0 if unknown."""
 
 
 def decoded_frames(
     path: Path,
-    lost_s: list[float],
+    tracks: MediaTracks,
+    decoded: DecodedVideo,
     limits: DecodeLimits = DEFAULT_LIMITS,
     n_threads: int = 0,
     packet_tap: PacketTap | None = None,
 ) -> Iterator[av.VideoFrame]:
-    """Yield every frame of a video in presentation order; `frame.time` is in seconds, or None.
+    """Yield every frame of a video in presentation order; `decoded` is filled on the way.
 
-    `n_threads` = 0 is one per core. `packet_tap` receives the packets of all streams, so that
-    another stream can be decoded in the same pass.
+    `n_threads` = 0 is one per core. `packet_tap` receives the packets of the audio track, so that
+    it can be decoded in the same pass.
 
-    At the end, `lost_s` receives the times of frames that did not decode although frames before and
-    after them did: they are rows too, or all later rows would shift. Raises `MediaError` at the end
-    if less than 95 % of the frames in the container's header decoded without damage.
+    Raises `MediaError` at the end if less than 95 % of the frames or seconds that the container
+    promises decoded without damage.
     """
-    n_intact, n_damaged, last_s = 0, 0, 0.0
-    listed_s: set[float] = set()
-    decoded_s: set[float] = set()
+    track = require_video(path, tracks, limits)
+    is_due = track.is_due
+    due_from_s = np.nan if track.first_s is None else track.first_s
+    n_read = n_intact = n_damaged = 0
+    found_s: set[float] = set()
     with open_container(path, limits) as container:
-        stream = video_stream(path, container, limits, n_threads)
+        stream = container.streams[track.index]
+        assert isinstance(stream, av.VideoStream)
+        set_up_video(path, stream, limits, n_threads)
+        decoded.mean_fps = float(stream.average_rate or 0)
+        decoded.pixel_aspect = stream.sample_aspect_ratio
+        if stream.start_time is not None and stream.time_base:
+            decoded.start_s = float(stream.start_time * stream.time_base)
         feed = packet_tap(container) if packet_tap else None
-        for packet in container.demux() if feed else container.demux(stream):
-            if feed:
-                feed(packet)
+        both = [each for each in (track, tracks.audio if feed else None) if each]
+        for packet in demux(container, both):
             if packet.stream is not stream:
+                if feed:
+                    feed(packet)
                 continue
-            if packet.size and packet.pts is not None and not packet.is_discard:
-                listed_s.add(float(packet.pts * packet.time_base))
-                check_frames(path, len(listed_s), limits)
+            is_packet_due = bool(is_due[n_read]) if packet.size else True
+            n_read += bool(packet.size)
             try:
                 frames = stream.decode(packet)
             except av.error.InvalidDataError:
-                n_damaged += 1
+                n_damaged += is_packet_due
                 continue
             for frame in frames:
-                if frame.time is not None:
-                    check_time(path, frame.time, limits)
-                    decoded_s.add(frame.time)
-                if frame.is_corrupt:
-                    n_damaged += 1
-                else:
-                    n_intact += 1
-                check_frames(path, n_intact + n_damaged, limits)
                 check_pixels(path, frame.width, frame.height, limits)
-                last_s = max(last_s, frame.time or 0.0)
+                decoded.stamps_s.append(frame.time)
+                check_frames(path, len(decoded.stamps_s), limits)
+                decoded.is_interlaced |= frame.interlaced_frame
+                if frame.time is not None:
+                    found_s.add(frame.time)
+                if not frame.is_corrupt:
+                    n_intact += 1
+                elif frame.time is None or not frame.time < due_from_s:
+                    n_damaged += 1
                 yield frame
         if feed:
             feed(None)
-        expected, decoded, unit = stream.frames, float(n_intact), "frames"
-        if not expected and stream.average_rate:  # the header has a duration, and no frame count
-            expected, unit = _duration_s(container, stream), "seconds"
-            decoded = (
-                (last_s + 1 / float(stream.average_rate)) * n_intact / max(1, n_intact + n_damaged)
-            )
-    if n_intact == 0:
-        raise MediaError(f"{path}: no frame decodes; replace the file", "no-frames")
-    if decoded < MIN_DECODED_SHARE * expected:
-        raise MediaError(
-            f"{path}: {decoded:.6g} of the {expected:.6g} {unit} that the container promises "
-            f"decode, fewer than {MIN_DECODED_SHARE:.0%}: the file is truncated or damaged; "
-            "replace it",
-            "incomplete",
-        )
-    if n_damaged and decoded_s:
-        first_s, after_s = min(decoded_s), max(decoded_s)
-        lost_s += sorted(t for t in listed_s - decoded_s if first_s < t < after_s)
+        if n_intact == 0:
+            raise MediaError(f"{path}: no frame decodes; replace the file", "no-frames")
+        last_s = max(found_s, default=0.0)
+        check_video(path, container, tracks, track, n_intact, n_damaged, last_s)
+    if n_damaged and found_s:
+        listed_s = set(track.packets.pts_s[is_due].tolist())
+        first_s = min(found_s)
+        decoded.lost_s += sorted(t for t in listed_s - found_s if first_s < t < last_s)
 
 
 def frame_times(
-    stamps_s: Sequence[float | None],
-    lost_s: Sequence[float],
-    declared_fps: float | None,
-    path: Path,
+    decoded: DecodedVideo, declared_fps: float | None, path: Path, *notes: str | None
 ) -> FrameTimes:
-    """The presentation time of each frame, from its timestamp.
+    """The presentation time of each frame, from its timestamp; `notes` come first in its note.
 
-    If a timestamp is missing or does not increase, frame k is at k / fps, with the declared rate or
-    else the container's mean rate. Raises `MediaError` if there is no rate either.
+    Single timestamps that are missing or do not increase are placed evenly between their
+    neighbours. If too many are, frame k is k / fps after the start of the track, with the declared
+    rate or else the container's mean rate. Raises `MediaError` if there is no rate either.
     """
-    if None not in stamps_s:
-        shown_s = np.array(stamps_s, dtype=np.float64)
-        if np.all(np.diff(shown_s) > 0):
-            time_s = np.sort(np.concatenate([shown_s, np.array(lost_s, dtype=np.float64)]))
-            note = f"{len(lost_s)} frames lost to damage" if lost_s else None
-            return FrameTimes(time_s, np.searchsorted(time_s, shown_s), note)
-    fps = declared_fps or probe(path).mean_fps
+    all_notes = [*notes, "the video is interlaced" if decoded.is_interlaced else None]
+    mended = mended_times(decoded.stamps_s)
+    if mended is not None:
+        shown_s, n_mended = mended
+        all_notes += [
+            f"timestamps mended: {n_mended}" if n_mended else None,
+            f"{len(decoded.lost_s)} frames lost to damage" if decoded.lost_s else None,
+        ]
+        time_s = np.union1d(shown_s, np.array(decoded.lost_s, dtype=np.float64))
+        return FrameTimes(time_s, np.searchsorted(time_s, shown_s), joined(all_notes))
+    fps = declared_fps or decoded.mean_fps
     if not fps:
         raise MediaError(
             f"{path}: timestamps are missing or fall back and no rate is known; "
             "declare one as `fps` in the manifest",
             "no-clock",
         )
-    return constant_frame_times(len(stamps_s), fps, "timestamps unusable")
-
-
-def to_rgb(frame: av.VideoFrame) -> Image:
-    """A decoded frame as RGB; `MediaError` if its pixel format cannot be converted."""
-    try:
-        return frame.to_ndarray(format="rgb24", threads=1)  # pyright: ignore[reportCallIssue]
-    except (av.error.FFmpegError, ValueError) as error:
-        if isinstance(error, MemoryError):
-            raise  # the process is out of memory: not an error of the file
-        name = frame.format.name
-        raise MediaError(f"a frame of format {name} has no RGB ({error})", "damaged") from None
-
-
-def _duration_s(container: av.container.InputContainer, stream: av.VideoStream) -> float:
-    if stream.duration and stream.time_base:
-        return float(stream.duration * stream.time_base)
-    return (container.duration or 0) / av.time_base
+    times = constant_frame_times(len(decoded.stamps_s), fps, "timestamps unusable")
+    return FrameTimes(times.time_s + decoded.start_s, times.rows, joined([*all_notes, times.note]))

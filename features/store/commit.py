@@ -36,6 +36,12 @@ class Commit:
     digest: Sha256
     """sha256 of the canonical JSON of the other fields."""
 
+    @property
+    def decoding(self) -> int:
+        """The version of the decoder (`decoder_version.DECODING`) that read the media."""
+        version = self.provenance.get("decoding", 1)  # records of vaflow 0.1 have none
+        return version if isinstance(version, int) else 1
+
 
 @dataclass(frozen=True, slots=True)
 class _Group:

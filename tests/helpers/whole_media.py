@@ -10,6 +10,8 @@ import numpy as np
 
 from features.media.audio import decoded_audio
 from features.media.limits import DEFAULT_LIMITS, DecodeLimits
+from features.media.sampling import Sampling
+from features.media.tracks import find_tracks
 from features.media.worker.requests import decode_video
 from features.timeline import FrameTimes
 
@@ -41,7 +43,7 @@ def collect_audio(items: Iterable) -> Audio | None:
 
 
 def read_audio(path: Path, rate_hz: int, limits: DecodeLimits = DEFAULT_LIMITS) -> Audio | None:
-    return collect_audio(decoded_audio(path, rate_hz, limits))
+    return collect_audio(decoded_audio(path, find_tracks(path, limits), rate_hz, limits))
 
 
 def read_frame_times(
@@ -50,3 +52,9 @@ def read_frame_times(
     [times] = decode_video(str(path), fps, None, None, limits=limits, n_threads=0)
     assert isinstance(times, FrameTimes)
     return times
+
+
+def read_images(path: Path, limits: DecodeLimits = DEFAULT_LIMITS) -> list[np.ndarray]:
+    """All frames, as RGB."""
+    every = Sampling().model_dump(mode="json")
+    return collect_frames(decode_video(str(path), None, every, None, limits=limits, n_threads=0))[0]

@@ -5,6 +5,7 @@ pieces (lists of arrays that fit a slot of shared memory) and records (dataclass
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import av
@@ -12,10 +13,25 @@ import numpy as np
 
 from features.canonical_json import JsonObject
 from features.media.audio import AudioEnd, AudioTap, Block, decoded_audio
+from features.media.changes import (
+    DecodingChanges,
+    audio_changes,
+    crop_changes,
+    video_changes,
+)
 from features.media.crops import read_image
+from features.media.display import FrameConverter, Image
 from features.media.limits import DecodeLimits
 from features.media.sampling import Sampling
-from features.media.video import Image, Probe, decoded_frames, frame_times, probe, to_rgb
+from features.media.tracks import TrackNumbers, find_tracks, first_frame_s
+from features.media.video import (
+    DecodedVideo,
+    Probe,
+    decoded_frames,
+    frame_times,
+    probe,
+    require_video,
+)
 from features.timeline import FrameTimes
 
 PIECE_FRAMES = 64
@@ -24,7 +40,7 @@ PIECE_BYTES = 16 * 2**20  # 24 frames of 360p, 2 of 1080p: they stay in the proc
 CHANNELS = 3
 DEFAULT_STEP_S = 0.04  # between frames without timestamps and without a declared rate: 25 fps
 
-Record = AudioEnd | FrameTimes | Probe
+Record = AudioEnd | DecodingChanges | FrameTimes | Probe
 Request = Callable[..., Iterator[list[np.ndarray] | Record]]
 Numbered = tuple[int, av.VideoFrame]
 
@@ -39,6 +55,8 @@ def decode_video(
     fps: float | None,
     sampling: JsonObject | None,
     audio_rate_hz: int | None,
+    video_track: int | None = None,
+    audio_track: int | None = None,
     *,
     limits: DecodeLimits,
     n_threads: int,
@@ -48,22 +66,22 @@ def decode_video(
     Without a sampling no frame is yielded; all are decoded, to check the file. With
     `audio_rate_hz`, blocks of audio come in between, and an `AudioEnd` if the audio is complete.
     """
-    stamps_s: list[float | None] = []
-    lost_s: list[float] = []
-    indices: list[int] = []
-    tap = AudioTap(Path(path), audio_rate_hz, limits)
-    frames = decoded_frames(Path(path), lost_s, limits, n_threads, tap.packet_tap)
-    timed = _with_times(frames, stamps_s, fps)
+    file, decoded, indices = Path(path), DecodedVideo(), []
+    tracks = find_tracks(file, limits, TrackNumbers(video_track, audio_track))
+    track = require_video(file, tracks, limits)
+    tap = AudioTap(file, tracks, audio_rate_hz, limits)
+    frames = decoded_frames(file, tracks, decoded, limits, n_threads, tap.packet_tap)
+    timed = _with_times(frames, fps)
     if sampling is None:
         images: Iterator[list[Image]] = ([] for _ in timed)
     else:
         sampled = Sampling.model_validate(sampling).select(timed)
-        images = pieces(_undamaged_rgb(sampled, indices))
+        images = pieces(_undamaged_rgb(file, sampled, decoded, indices, limits))
     for piece in images:
         if piece:
             yield piece
         yield from ([block] for block in tap.take_blocks())
-    times = frame_times(stamps_s, lost_s, fps, Path(path))
+    times = frame_times(decoded, fps, file, track.note, tracks.clock_note)
     yield from ([block] for block in tap.take_blocks())
     if tap.end:
         yield tap.end
@@ -82,11 +100,60 @@ def read_crops(paths: list[str], *, limits: DecodeLimits, n_threads: int) -> Ite
 
 
 def decode_audio(
-    path: str, rate_hz: int, *, limits: DecodeLimits, n_threads: int
+    path: str,
+    rate_hz: int,
+    audio_track: int | None = None,
+    video_track: int | None = None,
+    beside: str | None = None,
+    *,
+    limits: DecodeLimits,
+    n_threads: int,
 ) -> Iterator[list[Block] | AudioEnd]:
-    """Yield the samples of the audio, then its end."""
-    for item in decoded_audio(Path(path), rate_hz, limits):
-        yield item if isinstance(item, AudioEnd) else [item]
+    """Yield the samples of the audio, then its end.
+
+    Audio in a file of its own starts together with the video `beside` it: what is first in the
+    audio's file has the presentation time of the video's first frame.
+    """
+    numbers = TrackNumbers(video_track, audio_track)
+    tracks = find_tracks(
+        Path(path), limits, numbers if beside is None else TrackNumbers(None, audio_track)
+    )
+    for item in decoded_audio(Path(path), tracks, rate_hz, limits):
+        if not isinstance(item, AudioEnd):
+            yield [item]
+        elif beside is None or item.start_s is None:
+            yield item
+        else:
+            file_start_s = tracks.start_s if tracks.video else item.start_s
+            zero_s = first_frame_s(Path(beside), limits, numbers)
+            yield replace(item, start_s=zero_s + item.start_s - file_start_s)
+
+
+def changes_since_1(
+    paths: list[str],
+    reading: str,
+    video_track: int | None,
+    audio_track: int | None,
+    beside: str | None,
+    *,
+    limits: DecodeLimits,
+    n_threads: int,
+) -> Iterator[DecodingChanges]:
+    """Yield what differs for the files of one modality since decoding 1.
+
+    With the `reading` "crops" the files are crops; otherwise there is one, a video whose frames are
+    encoded ("visual") or only timed ("times"), or a file with audio ("audio").
+    """
+    numbers = TrackNumbers(video_track, audio_track)
+    files = [Path(path) for path in paths]
+    if reading == "crops":
+        yield DecodingChanges(crop_changes(files))
+    elif reading == "audio":
+        video = None if beside is None else Path(beside)
+        yield DecodingChanges(audio_changes(files[0], limits, numbers, video))
+    else:
+        pixels = reading == "visual"
+        yield DecodingChanges(video_changes(files[0], limits, numbers, pixels=pixels))
 
 
 REQUESTS: Mapping[str, Request] = {
@@ -94,9 +161,10 @@ REQUESTS: Mapping[str, Request] = {
     "decode_audio": decode_audio,
     "read_crops": read_crops,
     "probe_video": probe_video,
+    "changes_since_1": changes_since_1,
 }
 RECORDS: Mapping[str, type[Record]] = {
-    record.__name__: record for record in (AudioEnd, FrameTimes, Probe)
+    record.__name__: record for record in (AudioEnd, DecodingChanges, FrameTimes, Probe)
 }
 
 
@@ -118,15 +186,14 @@ def pieces(images: Iterable[Image]) -> Iterator[list[Image]]:
 
 
 def _with_times(
-    frames: Iterable[av.VideoFrame], stamps_s: list[float | None], fps: float | None
+    frames: Iterable[av.VideoFrame], fps: float | None
 ) -> Iterator[tuple[Numbered, float]]:
-    """Yield each frame with its index and its time; append its timestamp to `stamps_s`.
+    """Yield each frame with its index and its time.
 
     A frame without a timestamp is one step later than the frame before it.
     """
     time_s = 0.0
     for index, frame in enumerate(frames):
-        stamps_s.append(frame.time)
         if frame.time is not None:
             time_s = frame.time
         elif index:
@@ -134,9 +201,17 @@ def _with_times(
         yield (index, frame), time_s
 
 
-def _undamaged_rgb(frames: Iterable[Numbered], indices: list[int]) -> Iterator[Image]:
+def _undamaged_rgb(
+    path: Path,
+    frames: Iterable[Numbered],
+    decoded: DecodedVideo,
+    indices: list[int],
+    limits: DecodeLimits,
+) -> Iterator[Image]:
     """Yield the pixels of each undamaged frame; append its index to `indices`."""
+    converter = None
     for index, frame in frames:
         if not frame.is_corrupt:
+            converter = converter or FrameConverter(path, decoded.pixel_aspect, limits)
             indices.append(index)
-            yield to_rgb(frame)
+            yield converter.image(frame)
