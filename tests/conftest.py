@@ -18,6 +18,10 @@ if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 import pytest
+from threadpoolctl import threadpool_limits
+
+# In the first process jaxtyping's plugin has loaded numpy by now, which reads the variables once.
+threadpool_limits(1)
 
 # What takes seconds to import is imported by the fixtures: a quick test needs none of it.
 
