@@ -28,7 +28,7 @@ from tests.helpers.synthetic import N_FRAMES, plant
 pytestmark = pytest.mark.slow
 
 WINDOW = RidgeWindowConfig(reach_s=0.2, step_s=0.04)  # the planted courses turn within a second
-LEARNING = (RidgeConfig(), WINDOW, MlpConfig(hidden=128, passes=100))
+LEARNING = (RidgeConfig(), WINDOW, MlpConfig(hidden=128, passes=50))
 ALL = (MeanConfig(), RidgeConfig(), WINDOW, MlpConfig(passes=5))
 
 
