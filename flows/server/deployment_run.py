@@ -28,7 +28,9 @@ from flows.stage_functions import stage_function, stage_name
 CANCELLING = "Cancelling"  # name of the state
 DEFAULT = "local"  # the deployment if only a stage is given
 POLL_S = 1.0
-MARKED_S = 20.0  # time for a worker to mark a cancelled run, which is Crashed until then
+MARKED_S = (
+    60.0  # time for a worker to mark a cancelled run, which is Crashed until its hooks are loaded
+)
 LAST_S = 3.0  # time for the last batch of log lines to arrive
 RAISED = re.compile(r"exception: (\w+):")  # in the message of a failed run
 
