@@ -23,13 +23,42 @@ from threadpoolctl import threadpool_limits
 # In the first process jaxtyping's plugin has loaded numpy by now, which reads the variables once.
 threadpool_limits(1)
 
-# What takes seconds to import is imported by the fixtures: a quick test needs none of it.
+
+# A fixture imports what it needs: torch and transformers take seconds, and the process that only
+# hands out tests to the others needs neither.
+
+
+LONGEST = (  # in the order of their duration; a file that is missing here only starts later
+    "test_deployments.py",
+    "test_flows.py",
+    "test_bad_input.py",
+    "test_dask_shards.py",
+)
+ONE_SERVER = ("test_flows.py", "test_artifacts.py", "test_logs.py")  # use the fixture `server`
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Run the slow modules first: the last module to end is then a short one."""
+    """Run the longest modules first, then the slow ones: the last one to end is then short."""
     slow = {item.path for item in items if item.get_closest_marker("slow")}
-    items.sort(key=lambda item: item.path not in slow)  # stable: the order is kept otherwise
+
+    def rank(item: pytest.Item) -> tuple[int, bool]:
+        name = item.path.name
+        return LONGEST.index(name) if name in LONGEST else len(LONGEST), item.path not in slow
+
+    items.sort(key=rank)  # stable: the order is kept otherwise
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log):
+    """Give the files that need a Prefect server to the same process, which then starts only one."""
+    from xdist.scheduler import LoadFileScheduling
+
+    class OneServerScheduling(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file = super()._split_scope(nodeid)
+            return "server" if Path(file).name in ONE_SERVER else file
+
+    return OneServerScheduling(config, log) if config.getoption("dist") == "loadfile" else None
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -108,7 +137,6 @@ def server():
 @pytest.fixture
 def make_video(tmp_path) -> Callable[..., Path]:
     """Write an H.264 video with given timestamps, and AAC sound if samples are given."""
-
     from tests.helpers.small_media import write_video
 
     def make(name: str = "clip.mp4", **contents) -> Path:
@@ -120,7 +148,6 @@ def make_video(tmp_path) -> Callable[..., Path]:
 @pytest.fixture
 def make_crops(tmp_path) -> Callable[..., Path]:
     """Write crops for the given frame numbers."""
-
     from PIL import Image
 
     from tests.helpers.small_media import draw_frames
