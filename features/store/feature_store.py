@@ -36,6 +36,7 @@ from features.store.commit import (
     parse_commit,
 )
 from features.store.layout import METADATA
+from features.store.local import LocalBackend
 from features.store.location import backend_at
 from features.store.record import check_same_chunks, read_track, write_staged
 from features.store.work_folder import locks_folder, record_lock, staging_folder
