@@ -9,11 +9,12 @@ CONTROLS := control-labels control-face control-voice
 
 PORT ?= 4200
 
-# one process per core; the tests of a module share its fixtures in one of them
+# One process per core; the tests of a module share its fixtures in one of them. The modules start
+# in the order of tests/conftest.py, the longest first, and not in that of their number of tests.
 PYTEST := $(BIN)/python -m pytest --quiet
-PARALLEL := --numprocesses=auto --dist=loadfile
+PARALLEL := --numprocesses=auto --dist=loadfile --no-loadscope-reorder
 
-.PHONY: help venv demo controls $(CONTROLS) serve check test torture lint docs encoders clean
+.PHONY: help venv demo controls $(CONTROLS) serve check quick test torture lint docs encoders clean
 
 help:
 	@echo "make demo       the whole pipeline on rendered videos, under data/demo/"
@@ -49,7 +50,10 @@ $(CONTROLS): control-%: venv
 serve: venv
 	$(BIN)/vaflow serve --port $(PORT)
 
-check: lint
+check: venv # both at the same time; the output of each is shown when it has ended
+	@$(MAKE) --no-print-directory --jobs=2 --output-sync=target lint quick
+
+quick: venv
 	$(PYTEST) $(PARALLEL) -m "not slow and not torture"
 
 test: venv

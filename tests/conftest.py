@@ -3,7 +3,7 @@
 import json
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -18,27 +18,69 @@ if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 import pytest
-import torch
-from open_clip.model import CLIP
-from PIL import Image
-from safetensors.torch import save_file
-from transformers import ASTConfig, ASTFeatureExtractor, ASTModel
+from threadpoolctl import threadpool_limits
 
-from features.extraction.runtime import Runtime
-from features.media.decoder import Decoder
-from features.media.limits import DecodeLimits
-from tests.helpers.small_media import TINY_AST, TINY_CLIP, draw_frames, write_video
+# In the first process jaxtyping's plugin has loaded numpy by now, which reads the variables once.
+threadpool_limits(1)
+
+
+# A fixture imports what it needs: torch and transformers take seconds, and the process that only
+# hands out tests to the others needs neither.
+
+
+LONGEST = (  # in the order of their duration; a file that is missing here only starts later
+    "test_deployments.py",
+    "test_flows.py",
+    "test_bad_input.py",
+    "test_dask_shards.py",
+)
+ONE_SERVER = ("test_flows.py", "test_artifacts.py", "test_logs.py")  # use the fixture `server`
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Run the slow modules first: the last module to end is then a short one."""
+    """Run the longest modules first, then the slow ones: the last one to end is then short."""
     slow = {item.path for item in items if item.get_closest_marker("slow")}
-    items.sort(key=lambda item: item.path not in slow)  # stable: the order is kept otherwise
+
+    def rank(item: pytest.Item) -> tuple[int, bool]:
+        name = item.path.name
+        return LONGEST.index(name) if name in LONGEST else len(LONGEST), item.path not in slow
+
+    items.sort(key=rank)  # stable: the order is kept otherwise
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log):
+    """Give the files that need a Prefect server to the same process, which then starts only one."""
+    from xdist.scheduler import LoadFileScheduling
+
+    class OneServerScheduling(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file = super()._split_scope(nodeid)
+            return "server" if Path(file).name in ONE_SERVER else file
+
+    return OneServerScheduling(config, log) if config.getoption("dist") == "loadfile" else None
+
+
+@pytest.fixture(scope="session", autouse=True)
+def fsync_without_waiting() -> Iterator[None]:
+    """Spare the tests the wait for the disk, milliseconds for each file that is published.
+
+    It is of use only against a power cut, which no test makes. The commands that tests start wait.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", os.fstat)  # which refuses what is no open file, too
+        yield
 
 
 @pytest.fixture(scope="session")
 def tiny_clip(tmp_path_factory) -> dict[str, str]:
     """`model` and `pretrained` of a seeded CLIP, as local files."""
+    import torch
+    from open_clip.model import CLIP
+    from safetensors.torch import save_file
+
+    from tests.helpers.small_media import TINY_CLIP
+
     folder = tmp_path_factory.mktemp("tiny_clip")
     (folder / "tiny-clip.json").write_text(json.dumps(TINY_CLIP))
     torch.manual_seed(0)
@@ -52,6 +94,11 @@ def tiny_clip(tmp_path_factory) -> dict[str, str]:
 @pytest.fixture(scope="session")
 def tiny_ast(tmp_path_factory) -> str:
     """The folder of a seeded AST with windows of 1.28 s."""
+    import torch
+    from transformers import ASTConfig, ASTFeatureExtractor, ASTModel
+
+    from tests.helpers.small_media import TINY_AST
+
     folder = tmp_path_factory.mktemp("tiny_ast")
     torch.manual_seed(0)
     ASTModel(ASTConfig(**TINY_AST)).save_pretrained(folder)
@@ -62,6 +109,9 @@ def tiny_ast(tmp_path_factory) -> str:
 @pytest.fixture(scope="session")
 def decoder():
     """A process that decodes, as readers have one."""
+    from features.media.decoder import Decoder
+    from features.media.limits import DecodeLimits
+
     with closing(Decoder(DecodeLimits())) as process:
         yield process
 
@@ -69,6 +119,8 @@ def decoder():
 @pytest.fixture
 def runtime():
     """A runtime on the CPU that has loaded nothing."""
+    from features.extraction.runtime import Runtime
+
     with closing(Runtime("cpu")) as runtime:
         yield runtime
 
@@ -85,6 +137,7 @@ def server():
 @pytest.fixture
 def make_video(tmp_path) -> Callable[..., Path]:
     """Write an H.264 video with given timestamps, and AAC sound if samples are given."""
+    from tests.helpers.small_media import write_video
 
     def make(name: str = "clip.mp4", **contents) -> Path:
         return write_video(tmp_path / name, **contents)
@@ -95,6 +148,9 @@ def make_video(tmp_path) -> Callable[..., Path]:
 @pytest.fixture
 def make_crops(tmp_path) -> Callable[..., Path]:
     """Write crops for the given frame numbers."""
+    from PIL import Image
+
+    from tests.helpers.small_media import draw_frames
 
     def make(numbers: list[int], name: str = "crops", seed: int = 0, side_px: int = 112) -> Path:
         folder = tmp_path / name

@@ -123,9 +123,14 @@ class ExtractionRun:
             }
             with open_cache(store.work) as cache:
                 cache.merge(self._plan.digests)
-                digests, go_on = SourceDigests(cache), self._should_continue
                 pipeline = ExtractionPipeline(
-                    store, self._plan.decoder, encoders, batch_sizes, provenances, digests, go_on
+                    store=store,
+                    decoder=self._plan.decoder,
+                    encoders=encoders,
+                    batch_sizes=batch_sizes,
+                    provenances=provenances,
+                    digests=SourceDigests(cache),
+                    should_continue=self._should_continue,
                 )
                 with closing(pipeline.run(self._clips, decoders)) as outcomes:
                     yield from outcomes

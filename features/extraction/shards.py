@@ -97,8 +97,10 @@ def deal_shards(weights: Sequence[int], n_workers: int) -> list[list[int]]:
     """
     if not weights:
         return []
-    wanted = min(SHARDS_PER_WORKER * n_workers, len(weights) // MIN_CLIPS) if n_workers > 1 else 1
-    n_shards = min(MAX_SHARDS, max(wanted, ceil(len(weights) / MAX_CLIPS)))
+    n_shards = ceil(len(weights) / MAX_CLIPS)
+    if n_workers > 1:
+        n_shards = max(n_shards, min(SHARDS_PER_WORKER * n_workers, len(weights) // MIN_CLIPS))
+    n_shards = min(MAX_SHARDS, n_shards)
     shards: list[list[int]] = [[] for _ in range(n_shards)]
     turns = cycle([*shards, *reversed(shards)])
     for index in sorted(range(len(weights)), key=lambda index: -weights[index]):

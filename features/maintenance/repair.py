@@ -13,8 +13,9 @@ from pathlib import Path
 from features.maintenance.verify import Problem, Verification, verify_record
 from features.spec import FeatureSpec
 from features.store.commit import encode_group
-from features.store.feature_store import ROOT, FeatureStore, backend_at
+from features.store.feature_store import ROOT, FeatureStore
 from features.store.layout import METADATA
+from features.store.location import backend_at
 from features.store.work_folder import removed_folder
 
 WHOLE_RECORD = ("", METADATA)  # with such a problem no file of the record can be trusted

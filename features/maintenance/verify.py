@@ -9,8 +9,9 @@ from features.canonical_json import JsonObject
 from features.errors import InputError, LaterVersion, StoreError
 from features.store.backend import StoreBackend
 from features.store.commit import read_commit
-from features.store.feature_store import CLIP_NAME, SET_NAME, FeatureStore, backend_at
+from features.store.feature_store import CLIP_NAME, SET_NAME, FeatureStore
 from features.store.layout import METADATA, files_in
+from features.store.location import backend_at
 from features.store.record import read_track, wrong_files
 from features.system.parallel import map_in_processes
 

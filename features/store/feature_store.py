@@ -37,8 +37,8 @@ from features.store.commit import (
 )
 from features.store.layout import METADATA
 from features.store.local import LocalBackend
+from features.store.location import backend_at
 from features.store.record import check_same_chunks, read_track, write_staged
-from features.store.s3 import SCHEME, S3Backend
 from features.store.work_folder import locks_folder, record_lock, staging_folder
 from features.system.files import errors_name
 from features.system.locks import HeldLock, file_lock, try_lock
@@ -291,20 +291,3 @@ class FeatureStore:
         The kernel frees it if its holder dies; the files of the holder in staging are then garbage.
         """
         return try_lock(record_lock(self.work, set_name, clip_id))
-
-
-def backend_at(store: str | Path) -> StoreBackend:
-    """The backend for a path or URL; raises `InputError` if it is a URL of another kind."""
-    url = str(store)
-    if url.startswith(SCHEME):
-        return S3Backend(url.rstrip("/"))
-    if "://" in url:
-        raise InputError(
-            f"store = {url!r}: only folders of this machine and {SCHEME}BUCKET/PREFIX are supported"
-        )
-    return LocalBackend(Path(store))
-
-
-def absolute_path(store: str) -> str:
-    """The path or URL of a store, independent of the current folder."""
-    return store if "://" in store else str(Path(store).resolve())

@@ -31,7 +31,9 @@ from flows.terminal import STILL_RUNNING
 CANCELLING = "Cancelling"  # name of the state
 DEFAULT = "local"  # the deployment if only a stage is given
 POLL_S = 1.0
-MARKED_S = 20.0  # time for a worker to mark a cancelled run, which is Crashed until then
+MARKED_S = (
+    60.0  # time for a worker to mark a cancelled run, which is Crashed until its hooks are loaded
+)
 LAST_S = 3.0  # time for the last batch of log lines to arrive
 LINES_AT_ONCE = 200  # of one response
 LATE = timedelta(seconds=10)  # by which a line may arrive after a newer one

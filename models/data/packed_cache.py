@@ -4,7 +4,6 @@ import errno
 import logging
 import time
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 
 from features.canonical_json import canonical_sha256
 from features.errors import StoreError
@@ -15,7 +14,7 @@ from features.timeline import MAX_LENGTH_MISMATCH
 from models.data.alignment import AlignedClip, align_clips, check_clip_length
 from models.data.feature_sets import FeatureSets, record_files
 from models.data.packed import PackedFeatures
-from models.data.packed_file import VERSION, PackedFile, open_packed, pack, pack_in_memory
+from models.data.packed_file import VERSION, open_packed, pack, pack_in_memory
 
 KEY_DIGITS = 16  # hexadecimal digits of the key that name a folder
 NO_PERMISSION = {errno.EROFS, errno.EACCES, errno.EPERM}
@@ -43,7 +42,9 @@ def load_packed(
     work = sets.store.work
     key = canonical_sha256({"version": VERSION, "clips": sources})
     folder = banks_folder(work) / key[:KEY_DIGITS]
-    packed = _find(folder, sources)
+    others = sorted(folder.parent.iterdir()) if folder.parent.is_dir() else []
+    opened = (open_packed(path, sources) for path in (folder, *others))
+    packed = next(filter(None, opened), None)
     try:
         if packed is None:
             with file_lock(bank_lock(work, folder.name)):
@@ -66,13 +67,6 @@ def load_packed(
         n_rows = len(item.va) if item else n_frames[clip_id]
         check_clip_length(clip_id, n_rows, n_frames[clip_id], max_length_mismatch)
     return features.select(tuple(labels))
-
-
-def _find(folder: Path, sources: Mapping[str, str]) -> PackedFile | None:
-    """Return the packed file in the folder, or another one that contains these clips."""
-    others = sorted(folder.parent.iterdir()) if folder.parent.is_dir() else []
-    opened = (open_packed(path, sources) for path in (folder, *others))
-    return next(filter(None, opened), None)
 
 
 def _source_digests(sets: FeatureSets, labels: Mapping[str, Labels | None]) -> dict[str, str]:

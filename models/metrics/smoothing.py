@@ -1,6 +1,6 @@
 """Predictions smoothed over time within each clip, and the choice of the best widths (pure)."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import reduce
 from operator import add
@@ -10,7 +10,7 @@ from jaxtyping import Float64
 
 from models.data.packed import PackedFeatures
 from models.data.windows import ROUNDING_S
-from models.metrics.ccc import Concordance, VaConcordance
+from models.metrics.ccc import VaConcordance
 from models.metrics.predict import Prediction, concordance
 
 WINDOWS_S = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0)
@@ -68,8 +68,6 @@ def choose_windows(sums: Mapping[float, VaConcordance]) -> SmoothingWindows:
 
     The sums must not include rows that the widths are then scored on.
     """
-
-    def best(dimension: Callable[[VaConcordance], Concordance]) -> float:
-        return max(sorted(sums), key=lambda width_s: dimension(sums[width_s]).ccc())
-
-    return SmoothingWindows(best(lambda both: both.valence), best(lambda both: both.arousal))
+    scores = {width_s: sums[width_s].ccc() for width_s in sorted(sums)}
+    valence, arousal = (max(scores, key=lambda width_s: scores[width_s][k]) for k in range(2))
+    return SmoothingWindows(valence, arousal)

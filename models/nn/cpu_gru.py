@@ -1,12 +1,11 @@
-"""A bidirectional GRU on a CPU, both directions in one product per step, its gradient by hand.
+"""A bidirectional GRU for CPUs, with one product per step for both directions.
 
-The same numbers as `torch.nn.GRU` (Cho et al., 2014, as PyTorch writes it), which on a CPU makes
-a product for each direction and adds to the gradient of the weights step by step: here that
-gradient is one product over all steps. benchmarks/train.py has both.
+It computes the same numbers as `torch.nn.GRU` (Cho et al., 2014, in PyTorch's form). On a CPU,
+`torch.nn.GRU` has a product per direction, and adds to the gradient of the weights at every step;
+here that gradient is one product over all steps. benchmarks/train.py measures both.
 
-Axis letters beyond those of features/records.py: W numbers of a state, S of both directions'
-states, G of three gates (3W); 2 stands for the two directions, each on its own clock: the second
-reads the window from its end.
+Axes: W is the width of a state, S of the states of both directions, G of three gates (3W). The axis
+of size 2 is the direction; the second direction reads the window from its end.
 """
 
 from typing import Any
@@ -21,7 +20,7 @@ PARAMETERS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
 
 
 def bidirectional_gru(gru: nn.GRU, x: Float[Tensor, "B T D"]) -> Float[Tensor, "B T S"]:
-    """The states of a GRU of one bidirectional layer with `batch_first`: forward, then backward."""
+    """Return the forward and backward states of a bidirectional GRU layer with `batch_first`."""
     weights = [
         torch.stack([getattr(gru, f"{name}_l0"), getattr(gru, f"{name}_l0_reverse")])
         for name in PARAMETERS
@@ -33,11 +32,11 @@ def bidirectional_gru(gru: nn.GRU, x: Float[Tensor, "B T D"]) -> Float[Tensor, "
 
 
 class _Recurrence(torch.autograd.Function):
-    """The states of both directions (2, T, B, W) from rows, and what leads back from them.
+    """The states of both directions (2, T, B, W) from rows, and their gradient.
 
-    Weights have the gates in the order of `nn.GRU`: r, z, n. What is kept of each step is n, r, z
-    and m, the part of n that the state gives: so n, r, z (which the row reaches) lie side by side,
-    and r, z, m (which the state reaches) as well.
+    Weights have the gates in the order of `nn.GRU`: r, z, n. Each step saves n, r, z and m, the
+    part of n that depends on the state, so that n, r, z (which depend on the row) are contiguous,
+    and so are r, z, m (which depend on the state).
 
         h' = n + z (h - n),  n = tanh(x_n + r m),  m = W_hn h + b_hn
     """
@@ -67,8 +66,8 @@ class _Recurrence(torch.autograd.Function):
         h = states.unbind(1)
         n, r, z, m = (gate.unbind(1) for gate in gates.split(width, -1))
         rz, rzm = gates[..., width : 3 * width].unbind(1), gates[..., width:].unbind(1)
-        # Few and large operations, for each costs microseconds to begin; and a product of small
-        # matrices takes half the time where what it reads and writes is contiguous.
+        # Few and large operations, because each takes microseconds to start. A product of small
+        # matrices takes half the time if its operands and its result are contiguous.
         of_state, back = x.new_empty(2, n_windows, 3 * width), w_hh.transpose(1, 2).contiguous()
         for t in range(n_steps):
             rzm[t].add_(torch.bmm(h[t], back, out=of_state))
@@ -85,14 +84,14 @@ class _Recurrence(torch.autograd.Function):
         x, gates, states, w_ih, w_hh = ctx.saved_tensors
         _, n_steps, n_windows, width = gradient.shape
         n, r, z, m = gates.split(width, -1)
-        # What the gradient at h' is multiplied by for each gate: known before the way back begins.
+        # The factor of the gradient at h' for each gate, computed for all steps at once.
         factors = gates.new_empty(2, n_steps, n_windows, 4, width)
         by_n, by_r, by_z, by_m = factors.unbind(3)
         by_n.copy_(torch.ops.aten.tanh_backward(1 - z, n))
         by_r.copy_(torch.ops.aten.sigmoid_backward(by_n * m, r))
         by_z.copy_(torch.ops.aten.sigmoid_backward(states[:, :-1] - n, z))
         torch.mul(by_n, r, out=by_m)
-        of_gates = torch.empty_like(factors)  # gradient of what each gate is made of
+        of_gates = torch.empty_like(factors)  # gradient of each gate's argument
         d_gates, d_rzm = of_gates.unbind(1), of_gates[..., 1:, :].flatten(3).unbind(1)
         d_states, by, keep = gradient.unbind(1), factors.unbind(1), z.unbind(1)
         d_h = d_states[-1]

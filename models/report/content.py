@@ -199,7 +199,7 @@ def _commands_of(source: RunSplit) -> tuple[tuple[str, str], ...]:
 
 
 def _facts_of(record: JsonObject) -> Iterator[tuple[str, object]]:
-    """The facts of a well-formed record; None for a fact that it lacks."""
+    """Yield the facts of a well-formed record; None for a missing one."""
     inputs, versions = record.get("inputs") or {}, record.get("versions") or {}
     for modality in ("visual", "audio"):
         used = inputs.get(modality) or {}

@@ -44,7 +44,6 @@ def _loss(figure: Figure, epochs: Sequence[EpochResult], kept: EpochResult) -> N
     axes = _by_epoch(figure, epochs, kept, "training loss")
     axes.plot([e.index + 1 for e in epochs], [e.loss for e in epochs], "o-", color=INK, ms=3.5)
     axes.set_ylim(bottom=min(0.0, *(e.loss for e in epochs)))
-    _mark(axes, kept)
 
 
 def _val_ccc(figure: Figure, epochs: Sequence[EpochResult], kept: EpochResult) -> None:
@@ -58,7 +57,6 @@ def _val_ccc(figure: Figure, epochs: Sequence[EpochResult], kept: EpochResult) -
     axes.legend(
         loc="lower left", bbox_to_anchor=(0, 1), ncols=3, columnspacing=1.2, borderaxespad=0.2
     )
-    _mark(axes, kept)
 
 
 def _by_epoch(
@@ -69,14 +67,9 @@ def _by_epoch(
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8))
     axes.grid(axis="y", color=FAINT, lw=0.6)
     axes.set_axisbelow(True)
-    axes.axvline(kept.index + 1, color=INK, lw=1, ls=":")
-    return axes
-
-
-def _mark(axes: Axes, kept: EpochResult) -> None:
-    """Write "kept" beside the line at the kept epoch, on the side with more room."""
     at, (first, last) = kept.index + 1, axes.get_xlim()
-    left = at - first > last - at
+    axes.axvline(at, color=INK, lw=1, ls=":")
+    left = at - first > last - at  # the side with more room
     axes.annotate(
         "kept",
         (at, 0.03),
@@ -85,6 +78,7 @@ def _mark(axes: Axes, kept: EpochResult) -> None:
         textcoords="offset points",
         ha="right" if left else "left",
     )
+    return axes
 
 
 def planes(content: Content) -> tuple[Markup, Markup]:

@@ -6,7 +6,7 @@ from pathlib import Path
 from features.canonical_json import canonical_sha256
 from features.errors import InputError
 from features.manifest.manifest import read_manifest
-from features.store.feature_store import absolute_path
+from features.store.location import absolute_path
 from features.system.devices import torch_device
 from features.timeline import MAX_LENGTH_MISMATCH
 from models.data.feature_sets import open_sets_of_head, records_digest

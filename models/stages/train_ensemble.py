@@ -11,7 +11,7 @@ from typing import Literal
 from features.canonical_json import canonical_sha256
 from features.errors import InputError, LaterVersion
 from features.manifest.manifest import Manifest, read_manifest
-from features.store.feature_store import absolute_path
+from features.store.location import absolute_path
 from features.system.devices import torch_device
 from features.system.files import sha256_of
 from features.system.parallel import map_in_processes, n_cores

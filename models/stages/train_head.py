@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from features.canonical_json import canonical_sha256
 from features.errors import InputError, LaterVersion, StoreError, WeightsError
-from features.store.feature_store import absolute_path
+from features.store.location import absolute_path
 from features.system.devices import torch_device
 from features.system.memory import keep_freed_memory
 from features.timeline import MAX_LENGTH_MISMATCH, LengthMismatch

@@ -36,21 +36,14 @@ def head_loss(
     if output.regions is None or not config.region_weight:
         return loss
     valid = targets.valid & output.regions.valid
-    labels = region_labels(targets.va, config, grid)
-    return loss + config.region_weight * region_kl(output.regions.logits, labels, valid)
-
-
-def region_labels(
-    va: Float[Tensor, "B P 2"], config: LossConfig, grid: Grid
-) -> Float[Tensor, "B P R"]:
-    """The labels of the region loss; each row sums to 1."""
     match config.region_labels:
         case "soft":
-            return soft_labels(va, config.sigma, grid)
+            labels = soft_labels(targets.va, config.sigma, grid)
         case "hard":
-            return hard_labels(va, grid)
+            labels = hard_labels(targets.va, grid)
         case _:
             assert_never(config.region_labels)
+    return loss + config.region_weight * region_kl(output.regions.logits, labels, valid)
 
 
 def _weighted(terms: Float[Tensor, "2"], config: LossConfig) -> Float[Tensor, ""]:

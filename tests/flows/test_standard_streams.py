@@ -93,9 +93,10 @@ def test_a_full_output_is_one_line(store, tmp_path):
     ],
     ids=["latin-1", "ascii"],
 )
-@pytest.mark.parametrize("command", ["ls", "verify"])
-def test_what_the_terminal_cannot_show_is_escaped(store, tmp_path, command, environment):
-    done = shell(f"{VAFLOW} {command} {store}", tmp_path, **environment)
-    missing = shell(f"{VAFLOW} {command} ない.zarr", tmp_path, **environment)
-    assert (done.returncode, missing.returncode) == (0, 2)
-    assert b"Traceback" not in done.stderr + missing.stderr
+@pytest.mark.parametrize(
+    ("command", "status"), [("ls {store}", 0), ("verify {store}", 0), ("verify ない.zarr", 2)]
+)
+def test_what_the_terminal_cannot_show_is_escaped(store, tmp_path, command, status, environment):
+    done = shell(f"{VAFLOW} {command.format(store=store)}", tmp_path, **environment)
+    assert done.returncode == status
+    assert b"Traceback" not in done.stderr

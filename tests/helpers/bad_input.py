@@ -1,4 +1,4 @@
-"""A good data set, store and run; ways to spoil a copy of them; checks of what stays."""
+"""A good data set, store and run; ways to damage a copy; checks of what is left unchanged."""
 
 import json
 import os
@@ -41,7 +41,7 @@ def write_good(folder: Path, tiny_clip: dict[str, str], tiny_ast: str) -> Path:
         clips.append(Clip(id=name, split=split, **media))
     (folder / "crops").mkdir()
     for number in {*range(1, N_FRAMES + 1)} - {7}:
-        crop(number)(folder)
+        write_crop(number)(folder)
     write_manifest(folder / "m.jsonl", clips)
     keys = {
         "manifest": "m.jsonl",
@@ -69,12 +69,12 @@ def write_labels(path: Path, va: np.ndarray) -> None:
     path.write_text("valence,arousal\n" + "".join(f"{v:.3f},{a:.3f}\n" for v, a in va))
 
 
-# What stays -------------------------------------------------------------------------------------
+# What is unchanged ------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class Before:
-    """The folder as it was spoiled, before the command."""
+    """The damaged folder before the command runs."""
 
     folder: Path
     files: dict[str, str]
@@ -82,12 +82,12 @@ class Before:
 
 
 def before(folder: Path) -> Before:
-    """The state of everything that a command could spoil."""
+    """The state of everything that a command could damage."""
     return Before(folder, _files(folder))
 
 
 def _files(folder: Path) -> dict[str, str]:
-    """Every file of the folder but what a store remembers beside it, which is no record."""
+    """Digest of every file of the folder, except what a store keeps beside its records."""
     return {
         str(path.relative_to(folder)): sha256_of(path)
         for path in sorted(folder.rglob("*"))
@@ -96,12 +96,12 @@ def _files(folder: Path) -> dict[str, str]:
 
 
 def everything(was: Before) -> None:
-    """Not a byte is other, and nothing new is there."""
+    """Check that no byte has changed and no file is new."""
     assert _files(was.folder) == was.files
 
 
 def all_but(*clips: str) -> Callable[[Before], None]:
-    """Not a byte is other but in the records of these clips; no debris; the run is as it was."""
+    """Check that nothing has changed but the records of these clips."""
 
     def check(was: Before) -> None:
         def kept(files: dict[str, str]) -> dict[str, str]:
@@ -113,68 +113,68 @@ def all_but(*clips: str) -> Callable[[Before], None]:
 
 
 def both_sets(was: Before) -> None:
-    """Both feature sets have their attributes; no record and nothing of the run is other."""
+    """Check that both feature sets have attributes, and that records and run are unchanged."""
     all_but("zarr.json")(was)
     assert len(list(was.folder.glob("s.zarr/*/zarr.json"))) == 2
 
 
 def the_store(was: Before) -> None:
-    """The store is as it was; the run is another."""
+    """Check that the store is unchanged; the run may differ."""
     kept = [{p: d for p, d in f.items() if p[0] != "r"} for f in (was.files, _files(was.folder))]
     assert kept[0] == kept[1]
 
 
-# Ways to spoil it -------------------------------------------------------------------------------
+# Ways to damage it ------------------------------------------------------------------------------
 
 
-def nothing(_: Path) -> None:
-    """It is good as it is."""
+def unchanged(_: Path) -> None:
+    """Leave the good set as it is."""
 
 
-def several(*makes: Make) -> Make:
-    """All of these."""
+def all_of(*makes: Make) -> Make:
+    """Do all of these."""
     return lambda folder: [make(folder) for make in makes]
 
 
-def gone(name: str) -> Make:
-    """Without this file or folder."""
+def delete(name: str) -> Make:
+    """Delete this file or folder."""
 
     def make(folder: Path) -> None:
-        path = found(folder, name)
+        path = path_of(folder, name)
         shutil.rmtree(path) if path.is_dir() else path.unlink()
 
     return make
 
 
-def text(name: str, content: str | bytes) -> Make:
-    """This content in the place of that file."""
+def write(name: str, content: str | bytes) -> Make:
+    """Write a file with this content."""
     data = content.encode() if isinstance(content, str) else content
-    return lambda folder: found(folder, name).write_bytes(data)
+    return lambda folder: path_of(folder, name).write_bytes(data)
 
 
-def cut(name: str, share: float = 0.5) -> Make:
-    """The first part of that file alone."""
+def truncate(name: str, share: float = 0.5) -> Make:
+    """Keep only the first part of a file."""
 
     def make(folder: Path) -> None:
-        whole = found(folder, name).read_bytes()
-        found(folder, name).write_bytes(whole[: int(len(whole) * share)])
+        whole = path_of(folder, name).read_bytes()
+        path_of(folder, name).write_bytes(whole[: int(len(whole) * share)])
 
     return make
 
 
-def found(folder: Path, name: str) -> Path:
-    """A path, of which `clip-*` and `ast-*` name the feature sets."""
+def path_of(folder: Path, name: str) -> Path:
+    """The path; `clip-*` and `ast-*` stand for the names of the feature sets."""
     matches = list(folder.glob(name))
     return matches[0] if matches else folder / name
 
 
-def folder_at(name: str) -> Make:
-    """A folder where there was none."""
+def create_folder(name: str) -> Make:
+    """Create a folder."""
     return lambda folder: (folder / name).mkdir(parents=True)
 
 
-def line(number: int, **keys: object) -> Make:
-    """Other keys in a line of the manifest."""
+def edit_clip(number: int, **keys: object) -> Make:
+    """Change keys of a clip of the manifest, counted from 0."""
 
     def make(folder: Path) -> None:
         clips = [json.loads(one) for one in (folder / "m.jsonl").read_text().splitlines()]
@@ -184,8 +184,8 @@ def line(number: int, **keys: object) -> Make:
     return make
 
 
-def label_row(number: int, row: str, name: str = "c0.txt") -> Make:
-    """Another row in an annotation, counted as its lines."""
+def set_label_row(number: int, row: str, name: str = "c0.txt") -> Make:
+    """Replace a line of an annotation, counted from 1."""
 
     def make(folder: Path) -> None:
         rows = (folder / name).read_text().splitlines()
@@ -195,36 +195,40 @@ def label_row(number: int, row: str, name: str = "c0.txt") -> Make:
     return make
 
 
-def n_rows(number: int, name: str = "c0.txt") -> Make:
-    """So many rows in an annotation."""
+def write_n_rows(number: int, name: str = "c0.txt") -> Make:
+    """Write an annotation of this number of rows."""
     rng = np.random.default_rng(1)
     return lambda folder: write_labels(folder / name, rng.uniform(-1, 1, (number, 2)))
 
 
-def constant(*names: str) -> Make:
-    """Annotations that say the same of every frame."""
-    return several(*(text(n, "valence,arousal\n" + "0.5,-0.5\n" * N_FRAMES) for n in names))
+def write_constant_labels(*names: str) -> Make:
+    """Write annotations with the same label for every frame."""
+    return all_of(*(write(n, "valence,arousal\n" + "0.5,-0.5\n" * N_FRAMES) for n in names))
 
 
-def crop(number: int, side_px: int = 112) -> Make:
-    """A face crop of this frame."""
+def write_crop(number: int, side_px: int = 112) -> Make:
+    """Write a face crop of this frame."""
     picture = Image.fromarray(draw_frames(1, number, side_px)[0])
     return lambda folder: picture.save(folder / "crops" / f"{number:05d}.jpg", quality=90)
 
 
-def crops_from_zero(folder: Path) -> None:
-    """Every crop one number too low."""
+def number_crops_from_zero(folder: Path) -> None:
+    """Number the crops from 0 instead of 1."""
     for path in sorted((folder / "crops").iterdir()):
         path.rename(path.with_name(f"{int(path.stem) - 1:05d}.jpg"))
 
 
-def crops_of_one_size(side_px: int) -> Make:
-    """All crops again, of this size."""
-    return several(*(crop(number, side_px) for number in range(1, N_FRAMES + 1) if number != 7))
+def write_crops_of_size(side_px: int) -> Make:
+    """Write all crops again in this size."""
+    return all_of(
+        *(write_crop(number, side_px) for number in range(1, N_FRAMES + 1) if number != 7)
+    )
 
 
-def video(name: str = "c0.mp4", *, n_frames: int = N_FRAMES, n_samples: int | None = None) -> Make:
-    """A container with a stream of so many pictures, and one of sound unless `n_samples` is None.
+def write_container(
+    name: str = "c0.mp4", *, n_frames: int = N_FRAMES, n_samples: int | None = None
+) -> Make:
+    """Write a container with a video stream of `n_frames` and an audio stream of `n_samples`.
 
     A stream may have no packet at all.
     """
@@ -253,11 +257,11 @@ def video(name: str = "c0.mp4", *, n_frames: int = N_FRAMES, n_samples: int | No
                 container.mux(sound.encode(block))
                 container.mux(sound.encode())
 
-    return several(make, line(0, video=name))
+    return all_of(make, edit_clip(0, video=name))
 
 
-def sound_only(folder: Path) -> None:
-    """A container without a stream of pictures, called a video."""
+def write_sound_only(folder: Path) -> None:
+    """Write a container with an audio stream only."""
     with av.open(str(folder / "c0.mp4"), "w") as container:
         stream = container.add_stream("aac", rate=RATE_HZ, layout="mono")
         block = av.AudioFrame.from_ndarray(tone(1.2)[None], format="fltp", layout="mono")
@@ -266,24 +270,24 @@ def sound_only(folder: Path) -> None:
         container.mux(stream.encode())
 
 
-def pictures_only(folder: Path) -> None:
-    """A video without sound."""
+def write_pictures_only(folder: Path) -> None:
+    """Write a video without sound."""
     write_video(folder / "c0.mp4", time_s=np.arange(N_FRAMES) / 25)
 
 
-def timestamps_that_go_back(folder: Path) -> None:
-    """Two recordings one after the other in one transport stream: the second begins at 0 again."""
+def write_time_backwards(folder: Path) -> None:
+    """Write two recordings into one transport stream: the second begins at 0 again."""
     part = write_video(folder / "part.ts", time_s=np.arange(N_FRAMES) / 25, sound=tone(1.2))
     (folder / "c0.ts").write_bytes(part.read_bytes() * 2)
     part.unlink()
-    line(0, video="c0.ts")(folder)
+    edit_clip(0, video="c0.ts")(folder)
 
 
-def attributes(name: str, **changes: object) -> Make:
-    """Other attributes in a zarr.json; a commit with its digest, as its writer would make it."""
+def set_attributes(name: str, **changes: object) -> Make:
+    """Change attributes of a zarr.json; a commit gets the digest that its writer would give it."""
 
     def make(folder: Path) -> None:
-        path = found(folder, name) / "zarr.json"
+        path = path_of(folder, name) / "zarr.json"
         group = json.loads(path.read_bytes())
         inside = {**group["attributes"], **changes}
         if "digest" in inside:
@@ -295,19 +299,19 @@ def attributes(name: str, **changes: object) -> Make:
     return make
 
 
-def flipped(name: str) -> Make:
-    """One bit of a file the other way."""
+def flip_bit(name: str) -> Make:
+    """Flip one bit of a file."""
 
     def make(folder: Path) -> None:
-        data = bytearray(found(folder, name).read_bytes())
+        data = bytearray(path_of(folder, name).read_bytes())
         data[len(data) // 2] ^= 1
-        found(folder, name).write_bytes(data)
+        path_of(folder, name).write_bytes(data)
 
     return make
 
 
-def head_of(format_name: str) -> Make:
-    """A head that says it is of this format."""
+def set_head_format(format_name: str) -> Make:
+    """Change the format that a head names."""
 
     def make(folder: Path) -> None:
         from safetensors import safe_open
@@ -321,8 +325,8 @@ def head_of(format_name: str) -> Make:
     return make
 
 
-def encoder(index: int, **keys: str) -> Make:
-    """Other keys of an encoder in e.yaml; a file of the folder where it begins with `./`."""
+def edit_encoder(index: int, **keys: str) -> Make:
+    """Change keys of an encoder in e.yaml."""
 
     def make(folder: Path) -> None:
         config = yaml.safe_load((folder / "e.yaml").read_text())
@@ -336,7 +340,7 @@ def encoder(index: int, **keys: str) -> Make:
 
 
 def can_mount() -> bool:
-    """Whether a process may have mounts of its own here."""
+    """Whether a process may have its own mounts here."""
     if not (unshare := shutil.which("unshare")):
         return False
     done = subprocess.run(
@@ -345,31 +349,52 @@ def can_mount() -> bool:
     return done.returncode == 0
 
 
+@dataclass(frozen=True)
+class Scenario:
+    """Commands in a folder, in this order."""
+
+    folder: Path
+    steps: list[str]
+    """The words of a command; or, after a `!`, a line of shell, which must succeed."""
+    limit_bytes: int | None = None
+    """How large a file may grow meanwhile."""
+
+
 STEPS = """
-import contextlib, io, json, os, shlex, sys
+import contextlib, io, json, os, resource, shlex, sys
 from flows.command.main import main
+
+def limit_file_size(n_bytes):
+    resource.setrlimit(resource.RLIMIT_FSIZE, (n_bytes, hard))
+
+soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
 ends = []
-for step in sys.argv[1:]:
-    if step.startswith("!"):
-        assert os.system(step[1:]) == 0, step
-        continue
-    said = io.StringIO()
-    with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
-        status = main(shlex.split(step))
-    ends.append((status, said.getvalue()))
+for folder, limit_bytes, steps in json.loads(sys.argv[1]):
+    os.chdir(folder)
+    ends.append([])
+    for step in steps:
+        if step.startswith("!"):
+            assert os.system(step[1:]) == 0, step
+            continue
+        said = io.StringIO()
+        with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
+            limit_file_size(soft if limit_bytes is None else limit_bytes)
+            status = main(shlex.split(step))
+            limit_file_size(soft)
+        ends[-1].append((status, said.getvalue()))
 print(json.dumps(ends))
 """
 
 
-def in_a_process(folder: Path, *steps: str, limit: str = ":") -> list[tuple[int, str]]:
-    """Exit status and words of each command, in one process with mounts and a limit of its own.
-
-    A step that begins with `!` is one of the shell.
-    """
-    shell = ["sh", "-c", f'{limit}; exec "$0" "$@"', sys.executable, "-c", STEPS, *steps]
-    own_mounts = ["unshare", "-rm"] if any("mount" in step for step in steps) else []
+def run_in_a_process(scenarios: list[Scenario]) -> list[list[tuple[int, str]]]:
+    """Exit status and output of each command by scenario, from one process with its own mounts."""
+    given = [(str(each.folder), each.limit_bytes, each.steps) for each in scenarios]
+    mounts = any("mount" in step for each in scenarios for step in each.steps)
     done = subprocess.run(
-        [*own_mounts, *shell], cwd=folder, capture_output=True, text=True, check=False
+        [*(["unshare", "-rm"] if mounts else []), sys.executable, "-c", STEPS, json.dumps(given)],
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout.splitlines()[-1])
+    return [[(status, said) for status, said in each] for each in json.loads(done.stdout)]

@@ -1,4 +1,4 @@
-"""A headless Chromium for the tests that look at a page as a person would see it."""
+"""A headless Chromium for tests of what a page looks like."""
 
 import os
 import shutil
@@ -28,9 +28,9 @@ QUIET = (
 
 @contextmanager
 def chromium(profile: Path) -> Iterator[webdriver.Chrome]:
-    """A browser without a network but this machine, which logs what its pages say and ask for.
+    """A browser that reaches only this machine, and logs console messages and requests.
 
-    Where there is none the test is skipped, or fails if `VAFLOW_REQUIRE_BROWSER` is 1.
+    Without Chromium the test is skipped, or fails if `VAFLOW_REQUIRE_BROWSER` is 1.
     """
     browser, driver = shutil.which("chromium"), shutil.which("chromedriver")
     if not (browser and driver):
@@ -51,7 +51,7 @@ def chromium(profile: Path) -> Iterator[webdriver.Chrome]:
 
 
 def resize(window: webdriver.Chrome, width_px: int, *, mobile: bool = False) -> None:
-    """Make the page so wide, and as a phone lays it out where `mobile`."""
+    """Set the width of the page; `mobile` lays it out as on a phone."""
     window.execute_cdp_cmd(
         "Emulation.setDeviceMetricsOverride",
         {"width": width_px, "height": 800, "deviceScaleFactor": 1, "mobile": mobile},

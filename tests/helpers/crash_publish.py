@@ -8,6 +8,7 @@ take minutes.
 """
 
 import errno
+import gc
 import json
 import os
 import resource
@@ -165,6 +166,9 @@ def check(path: Path, undisturbed: Path, way: str) -> None:
 
 def main(folder: Path, stride: int) -> None:
     """Each disturbance, on a new record and on one that replaces another."""
+    os.fsync = os.fstat  # a killed process needs no fsync, and waiting for the disk takes time
+    make_track(0)  # imports numpy.random, which each child would import again
+    gc.freeze()  # a collection in a child would copy the memory that it shares with this process
     statuses: dict[str, Counter[int]] = {}
     assert forked(lambda: write(folder / "new", "a", 2)) == 0
     first = folder / "first"

@@ -7,6 +7,7 @@ extract-features and runs it again. Prints what a reader found, as JSON. Each pr
 one that has never sent a request, since an S3 client does not survive a fork.
 """
 
+import gc
 import json
 import os
 import random
@@ -26,9 +27,10 @@ from features.manifest.manifest import write_manifest
 from features.media.decoder_version import decoder_version
 from features.store.feature_store import FeatureStore
 from tests.helpers.crash_publish import SOURCE, SPEC, make_track
-from tests.helpers.toy_extraction import N_CLIPS, N_ROWS, ToyConfig, asked, child, end
+from tests.helpers.toy_extraction import N_ROWS, ToyConfig, asked, child, end
 from tests.helpers.toy_extraction import SPEC as TOY
 
+N_CLIPS = 12
 CHANGES = ("put_object", "delete_object", "delete_objects")
 
 
@@ -155,6 +157,7 @@ def committed_files(store: str, names: list[str]) -> dict[str, dict[str, str]]:
 
 
 def main(folder: Path, url: str) -> None:
+    gc.freeze()  # a collection in a child would copy the memory that it shares with this process
     states = states_after_kills(folder, f"{url}/replaced.zarr")
     resumed = resume_a_killed_run(folder, f"{url}/e.zarr", N_CLIPS // 3)
     sys.stdout.write(json.dumps({"states": states, **resumed}))

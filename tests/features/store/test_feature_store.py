@@ -17,7 +17,8 @@ from features.canonical_json import canonical
 from features.clip import Track
 from features.errors import InputError, LaterVersion, StoreError
 from features.store.commit import encode_group
-from features.store.feature_store import FeatureStore, absolute_path
+from features.store.feature_store import FeatureStore
+from features.store.location import absolute_path
 from features.store.record import write_staged
 from features.system.locks import file_lock
 from tests.helpers.small_stores import SOURCE, SPEC, make_track, same, state_of

@@ -27,7 +27,8 @@ from features.maintenance.status import status
 from features.maintenance.verify import verify
 from features.manifest.labels import Labels, write_labels
 from features.manifest.manifest import write_manifest
-from features.store.feature_store import FeatureStore, absolute_path, backend_at
+from features.store.feature_store import FeatureStore
+from features.store.location import absolute_path, backend_at
 from features.store.s3_client import CONNECT_S, filesystem, s3_errors
 from flows.command.main import main
 from models.runs.folder import HEAD_FILE

@@ -1,9 +1,8 @@
-"""Bad input, all of it, as a table: what is wrong, the command, its exit status, what it says and
-what stays. Every row runs the real command on a copy of a good set (bad_input.py)."""
+"""All kinds of bad input as a table: what is wrong, the command, its exit status, its message, and
+what it leaves unchanged. Each row runs the command on a copy of a good set (bad_input.py)."""
 
 import json
 import os
-import random
 import re
 import shlex
 import shutil
@@ -11,7 +10,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -24,35 +24,36 @@ from flows.command.main import main
 from tests.helpers.bad_input import (
     Before,
     Make,
+    Scenario,
     all_but,
-    attributes,
+    all_of,
     before,
     both_sets,
     can_mount,
-    constant,
-    crop,
-    crops_from_zero,
-    crops_of_one_size,
-    cut,
-    encoder,
+    create_folder,
+    delete,
+    edit_clip,
+    edit_encoder,
     everything,
-    flipped,
-    folder_at,
-    gone,
-    head_of,
-    in_a_process,
-    label_row,
-    line,
-    n_rows,
-    nothing,
-    pictures_only,
-    several,
-    sound_only,
-    text,
+    flip_bit,
+    number_crops_from_zero,
+    run_in_a_process,
+    set_attributes,
+    set_head_format,
+    set_label_row,
     the_store,
-    timestamps_that_go_back,
-    video,
+    truncate,
+    unchanged,
+    write,
+    write_constant_labels,
+    write_container,
+    write_crop,
+    write_crops_of_size,
     write_good,
+    write_n_rows,
+    write_pictures_only,
+    write_sound_only,
+    write_time_backwards,
 )
 from tests.helpers.small_media import TINY_CLIP
 
@@ -71,7 +72,7 @@ class Row:
 
     name: str
     make: Make
-    """Spoils a copy of the good set."""
+    """Damages a copy of the good set."""
     command: str
     status: int
     says: str
@@ -80,119 +81,224 @@ class Row:
 
 
 A, B = "c0.mp4", '{"id": "a", "video": "c0.mp4"}\n'
-AWAY = "the features .* are damaged .* delete the folder s.zarr/clip-.*/c0 and run extract-features"
+DAMAGED = (
+    "the features .* are damaged .* delete the folder s.zarr/clip-.*/c0 and run extract-features"
+)
 
 MEDIA = (
-    Row("video missing", gone(A), EXTRACT, 1, "c0.mp4 cannot be read .No such file.*; correct"),
-    Row("video truncated", cut(A), EXTRACT, 1, "c0.mp4 cannot be decoded .Invalid data.*; replace"),
-    Row("video a text", text(A, "none"), EXTRACT, 1, "c0.mp4 cannot be decoded .*; replace"),
-    Row("video of 0 bytes", text(A, ""), EXTRACT, 1, r"c0.mp4 is empty \(0 bytes\); replace"),
-    Row("video a folder", line(0, video="crops"), EXTRACT, 1, r"crops cannot be read \(Is a dir"),
-    Row("sound only", sound_only, EXTRACT, 1, "c0.mp4 has no video; give", all_but("c0")),
+    Row("video missing", delete(A), EXTRACT, 1, "c0.mp4 cannot be read .No such file.*; correct"),
     Row(
-        "pictures only", pictures_only, EXTRACT, 0, "note: c0: the clip has no sound", all_but("c0")
+        "video truncated",
+        truncate(A),
+        EXTRACT,
+        1,
+        "c0.mp4 cannot be decoded .Invalid data.*; replace",
+    ),
+    Row("video a text", write(A, "none"), EXTRACT, 1, "c0.mp4 cannot be decoded .*; replace"),
+    Row("video of 0 bytes", write(A, ""), EXTRACT, 1, r"c0.mp4 is empty \(0 bytes\); replace"),
+    Row(
+        "video a folder",
+        edit_clip(0, video="crops"),
+        EXTRACT,
+        1,
+        r"crops cannot be read \(Is a dir",
+    ),
+    Row("sound only", write_sound_only, EXTRACT, 1, "c0.mp4 has no video; give", all_but("c0")),
+    Row(
+        "pictures only",
+        write_pictures_only,
+        EXTRACT,
+        0,
+        "note: c0: the clip has no sound",
+        all_but("c0"),
     ),
     Row(
-        "no frame", video(n_frames=0, n_samples=9999), EXTRACT, 1, "no frame decodes", all_but("c0")
+        "no frame",
+        write_container(n_frames=0, n_samples=9999),
+        EXTRACT,
+        1,
+        "no frame decodes",
+        all_but("c0"),
     ),
-    Row("no frame, no sound", video(n_frames=0), EXTRACT, 1, "no frame decodes", all_but("c0")),
     Row(
-        "no packet at all", video("c0.mkv", n_frames=0), EXTRACT, 1, "c0.mkv cannot be decoded .End"
+        "no frame, no sound",
+        write_container(n_frames=0),
+        EXTRACT,
+        1,
+        "no frame decodes",
+        all_but("c0"),
+    ),
+    Row(
+        "no packet at all",
+        write_container("c0.mkv", n_frames=0),
+        EXTRACT,
+        1,
+        "c0.mkv cannot be decoded .End",
     ),
     Row(
         "no packet of sound",
-        video("c0.mkv"),
+        write_container("c0.mkv"),
         EXTRACT,
         0,
         "c0: the clip has no sound",
         all_but("c0"),
     ),
-    Row("sound of 10 ms", video(n_samples=441), EXTRACT, 0, "2 extracted", all_but("c0")),
+    Row("sound of 10 ms", write_container(n_samples=441), EXTRACT, 0, "2 extracted", all_but("c0")),
     Row(
         "back in time",
-        timestamps_that_go_back,
+        write_time_backwards,
         EXTRACT,
         0,
         "c0: timestamps unusable: c",
         all_but("c0"),
     ),
-    Row("frames not a folder", line(1, frames=A), EXTRACT, 1, "no such folder of crops; correct"),
-    Row("crops missing", gone("crops"), EXTRACT, 1, "crops: there is no such folder of crops"),
-    Row("no crop", several(gone("crops"), folder_at("crops")), EXTRACT, 1, "crops holds no crop; "),
     Row(
-        "crop missing", gone("crops/00009.jpg"), EXTRACT, 0, "1 extracted, 7 already", all_but("c1")
+        "frames not a folder",
+        edit_clip(1, frames=A),
+        EXTRACT,
+        1,
+        "no such folder of crops; correct",
+    ),
+    Row("crops missing", delete("crops"), EXTRACT, 1, "crops: there is no such folder of crops"),
+    Row(
+        "no crop",
+        all_of(delete("crops"), create_folder("crops")),
+        EXTRACT,
+        1,
+        "crops holds no crop; ",
+    ),
+    Row(
+        "crop missing",
+        delete("crops/00009.jpg"),
+        EXTRACT,
+        0,
+        "1 extracted, 7 already",
+        all_but("c1"),
     ),
     Row(
         "crop corrupt",
-        cut("crops/00003.jpg"),
+        truncate("crops/00003.jpg"),
         EXTRACT,
         1,
         "00003.jpg is not a complete image .*; repl",
     ),
-    Row("crop of another size", crop(3, 256), EXTRACT, 0, "1 extracted, 7 already", all_but("c1")),
-    Row("crops of 96 px", crops_of_one_size(96), EXTRACT, 0, "1 extracted, 7 alr", all_but("c1")),
-    Row("crops from 0", crops_from_zero, EXTRACT, 1, "00000.jpg: crops .* from 0, add 1 to each"),
-    Row("crops: 3 too many", crop(33), EXTRACT, 0, "1 extracted, 7 already", all_but("c1")),
+    Row(
+        "crop of another size",
+        write_crop(3, 256),
+        EXTRACT,
+        0,
+        "1 extracted, 7 already",
+        all_but("c1"),
+    ),
+    Row("crops of 96 px", write_crops_of_size(96), EXTRACT, 0, "1 extracted, 7 alr", all_but("c1")),
+    Row(
+        "crops from 0",
+        number_crops_from_zero,
+        EXTRACT,
+        1,
+        "00000.jpg: crops .* from 0, add 1 to each",
+    ),
+    Row("crops: 3 too many", write_crop(33), EXTRACT, 0, "1 extracted, 7 already", all_but("c1")),
     Row(
         "crops: 4 too many",
-        crop(34),
+        write_crop(34),
         EXTRACT,
         1,
         "has crop 34, .* 30 frames; at most 3 more .*correct",
     ),
     Row(
         "crop not numbered",
-        text("crops/a.jpg", "x"),
+        write("crops/a.jpg", "x"),
         EXTRACT,
         1,
         "a.jpg: crops are named 00001.jpg",
     ),
-    Row("media gone, status", gone(A), STATUS, 1, "stale: c0 .*: the media that it was "),
+    Row("media gone, status", delete(A), STATUS, 1, "stale: c0 .*: the media that it was "),
 )
 
 LABELS = (
-    Row("wrong header", label_row(1, "arousal,valence"), TRAIN, 2, "first line must be 'valence,a"),
     Row(
-        "a word", label_row(6, "0.1,happy"), TRAIN, 2, "c0.txt, line 6: expected two .*'0.1,happy'"
+        "wrong header",
+        set_label_row(1, "arousal,valence"),
+        TRAIN,
+        2,
+        "first line must be 'valence,a",
     ),
-    Row("out of range", label_row(6, "0.1,1.2"), TRAIN, 2, r"c0.txt, line 6: .* outside \[-1, 1\]"),
-    Row("one -5 of two", label_row(6, "-5,0.2"), TRAIN, 2, "line 6: .* both columns must have it"),
-    Row("no row", text("c0.txt", "valence,arousal\n"), TRAIN, 2, "c0.txt has a header but no row"),
-    Row("no file", gone("c0.txt"), TRAIN, 2, r"c0.txt cannot be read \(No such file.*correct `lab"),
-    Row("no text", text("c0.txt", b"\xff\xfe"), TRAIN, 2, r"c0.txt cannot be read \(it is no text"),
-    Row("no labels", line(0, labels=None), TRAIN, 2, "1 clips to train on have no labels .*; give"),
-    Row("3 rows more", n_rows(33), TRAIN, 0, "train-head: 1 epochs", the_store),
+    Row(
+        "a word",
+        set_label_row(6, "0.1,happy"),
+        TRAIN,
+        2,
+        "c0.txt, line 6: expected two .*'0.1,happy'",
+    ),
+    Row(
+        "out of range",
+        set_label_row(6, "0.1,1.2"),
+        TRAIN,
+        2,
+        r"c0.txt, line 6: .* outside \[-1, 1\]",
+    ),
+    Row(
+        "one -5 of two",
+        set_label_row(6, "-5,0.2"),
+        TRAIN,
+        2,
+        "line 6: .* both columns must have it",
+    ),
+    Row("no row", write("c0.txt", "valence,arousal\n"), TRAIN, 2, "c0.txt has a header but no row"),
+    Row(
+        "no file", delete("c0.txt"), TRAIN, 2, r"c0.txt cannot be read \(No such file.*correct `lab"
+    ),
+    Row(
+        "no text", write("c0.txt", b"\xff\xfe"), TRAIN, 2, r"c0.txt cannot be read \(it is no text"
+    ),
+    Row(
+        "no labels",
+        edit_clip(0, labels=None),
+        TRAIN,
+        2,
+        "1 clips to train on have no labels .*; give",
+    ),
+    Row("3 rows more", write_n_rows(33), TRAIN, 0, "train-head: 1 epochs", the_store),
     Row(
         "4 rows more",
-        n_rows(34),
+        write_n_rows(34),
         TRAIN,
         2,
         "34 label rows but 30 .* at most 3.*max_length_mismatch=N",
     ),
     Row(
         "4 rows fewer",
-        n_rows(26),
+        write_n_rows(26),
         TRAIN,
         2,
         "26 label rows but 30 .* at most 3.*max_length_mismatch=N",
     ),
     Row(
         "allowed",
-        n_rows(34),
+        write_n_rows(34),
         f"{TRAIN} max_length_mismatch=4",
         0,
         "train-head: 1 epochs",
         the_store,
     ),
     Row(
-        "5, 4 allowed", n_rows(35), f"{TRAIN} max_length_mismatch=4", 2, "35 label .* by at most 4"
+        "5, 4 allowed",
+        write_n_rows(35),
+        f"{TRAIN} max_length_mismatch=4",
+        2,
+        "35 label .* by at most 4",
     ),
     Row(
-        "scored", n_rows(34, "c2.txt"), SCORE, 2, "clip 'c2': 34 label rows .*max_length_mismatch=N"
+        "scored",
+        write_n_rows(34, "c2.txt"),
+        SCORE,
+        2,
+        "clip 'c2': 34 label rows .*max_length_mismatch=N",
     ),
     Row(
         "scored, allowed",
-        n_rows(34, "c2.txt"),
+        write_n_rows(34, "c2.txt"),
         f"{SCORE} max_length_mismatch=4",
         0,
         "64 fr",
@@ -200,144 +306,221 @@ LABELS = (
     ),
     Row(
         "less than none",
-        nothing,
+        unchanged,
         f"{TRAIN} max_length_mismatch=-1",
         2,
         "max_length_mismatch = -1: .* equal",
     ),
-    Row("constant", constant("c0.txt"), TRAIN, 0, "note: c0: every ann.* same label", the_store),
-    Row("constant, scored", constant("c3.txt"), SCORE, 0, "note: c3: every annotat", the_store),
+    Row(
+        "constant",
+        write_constant_labels("c0.txt"),
+        TRAIN,
+        0,
+        "note: c0: every ann.* same label",
+        the_store,
+    ),
+    Row(
+        "constant, scored",
+        write_constant_labels("c3.txt"),
+        SCORE,
+        0,
+        "note: c3: every annotat",
+        the_store,
+    ),
 )
 
 MANIFEST = (
     Row(
-        "none", nothing, f"{EXTRACT} manifest=n", 2, "no manifest at n; `vaflow index .* -o n` writ"
+        "none",
+        unchanged,
+        f"{EXTRACT} manifest=n",
+        2,
+        "no manifest at n; `vaflow index .* -o n` writ",
     ),
-    Row("empty", text("m.jsonl", "\n\n"), EXTRACT, 2, "m.jsonl has no line; a manifest holds"),
-    Row("no text", text("m.jsonl", b"\xff\xfe"), EXTRACT, 2, r"m.jsonl is no text file \(UTF-8\)"),
-    Row("half a line", cut("m.jsonl", 0.9), EXTRACT, 2, "line 4: not JSON .* must be one object"),
+    Row("empty", write("m.jsonl", "\n\n"), EXTRACT, 2, "m.jsonl has no line; a manifest holds"),
+    Row("no text", write("m.jsonl", b"\xff\xfe"), EXTRACT, 2, r"m.jsonl is no text file \(UTF-8\)"),
     Row(
-        "an id twice", text("m.jsonl", B + B), EXTRACT, 2, "line 2: the id 'a' is already in line 1"
+        "half a line",
+        truncate("m.jsonl", 0.9),
+        EXTRACT,
+        2,
+        "line 4: not JSON .* must be one object",
     ),
     Row(
-        "absolute", line(2, video="/v.mp4"), EXTRACT, 2, "line 3: video = '/v.mp4': .* be relative"
+        "an id twice",
+        write("m.jsonl", B + B),
+        EXTRACT,
+        2,
+        "line 2: the id 'a' is already in line 1",
     ),
-    Row("escaping", line(1, labels="x/../../l"), EXTRACT, 2, "line 2: labels = .* stay inside it"),
     Row(
-        "unsafe id", line(3, id="../c3"), EXTRACT, 2, "line 4: the id '../c3' is not safe as a name"
+        "absolute",
+        edit_clip(2, video="/v.mp4"),
+        EXTRACT,
+        2,
+        "line 3: video = '/v.mp4': .* be relative",
     ),
-    Row("misspelt key", line(0, vidoe="v"), EXTRACT, 2, "line 1: unknown key 'vidoe'.*is 'video'"),
     Row(
-        "unknown split", line(0, split="dev"), EXTRACT, 2, "line 1: split = 'dev': .*'train', 'val'"
+        "escaping",
+        edit_clip(1, labels="x/../../l"),
+        EXTRACT,
+        2,
+        "line 2: labels = .* stay inside it",
+    ),
+    Row(
+        "unsafe id",
+        edit_clip(3, id="../c3"),
+        EXTRACT,
+        2,
+        "line 4: the id '../c3' is not safe as a name",
+    ),
+    Row(
+        "misspelt key",
+        edit_clip(0, vidoe="v"),
+        EXTRACT,
+        2,
+        "line 1: unknown key 'vidoe'.*is 'video'",
+    ),
+    Row(
+        "unknown split",
+        edit_clip(0, split="dev"),
+        EXTRACT,
+        2,
+        "line 1: split = 'dev': .*'train', 'val'",
     ),
     Row(
         "split not there",
-        nothing,
+        unchanged,
         f"{SCORE} split=vall",
         2,
         "only of train, val; the nearest is 'v",
     ),
     Row(
-        "no split", several(*(line(k, split=None) for k in range(4))), TRAIN, 2, "none of its clips"
+        "no split",
+        all_of(*(edit_clip(k, split=None) for k in range(4))),
+        TRAIN,
+        2,
+        "none of its clips",
     ),
 )
 
 CONFIG = (
-    Row("no file", nothing, "run train-head -c n.yaml", 2, r"n.yaml cannot be read \(No such file"),
+    Row(
+        "no file", unchanged, "run train-head -c n.yaml", 2, r"n.yaml cannot be read \(No such file"
+    ),
     Row(
         "not YAML",
-        text("e.yaml", "store: [a\nrun: r\n"),
+        write("e.yaml", "store: [a\nrun: r\n"),
         EXTRACT,
         2,
         "e.yaml is not YAML: line 2, column 4: expected",
     ),
     Row(
-        "a tab", text("e.yaml", "a:\n\t- b\n"), EXTRACT, 2, "e.yaml is not YAML: line 2, column 1:"
+        "a tab", write("e.yaml", "a:\n\t- b\n"), EXTRACT, 2, "e.yaml is not YAML: line 2, column 1:"
     ),
-    Row("no keys", text("e.yaml", ""), EXTRACT, 2, "must hold keys and values"),
-    Row("bytes", text("e.yaml", b"\xff\xfe"), EXTRACT, 2, "it is not UTF-8 text"),
+    Row("no keys", write("e.yaml", ""), EXTRACT, 2, "must hold keys and values"),
+    Row("bytes", write("e.yaml", b"\xff\xfe"), EXTRACT, 2, "it is not UTF-8 text"),
     Row(
         "value not YAML",
-        nothing,
+        unchanged,
         f"{EXTRACT} 'store={{'",
         2,
         "the value of 'store={' is not YAML: l",
     ),
     Row(
         "unknown key",
-        nothing,
+        unchanged,
         f"{EXTRACT} stroe=x",
         2,
         "unknown key 'stroe'; the nearest .* 'store'",
     ),
     Row(
         "unknown kind",
-        encoder(0, kind="clap"),
+        edit_encoder(0, kind="clap"),
         EXTRACT,
         2,
         "kinds are clip, ast, the nearest is 'cl",
     ),
     Row(
         "unknown head",
-        nothing,
+        unchanged,
         f"{TRAIN} head.kind=dsp",
         2,
         "head.kind = 'dsp': .*nearest is 'dspl'",
     ),
     Row(
         "kind missing",
-        nothing,
+        unchanged,
         f"{EXTRACT} 'encoders=[{{hop_s: 1}}]'",
         2,
         "'encoders.0.kind' is miss",
     ),
-    Row("unknown data set", nothing, "index affwild . -o x.jsonl", 2, "expected tags: 'affwild2'"),
+    Row(
+        "unknown data set", unchanged, "index affwild . -o x.jsonl", 2, "expected tags: 'affwild2'"
+    ),
 )
 
-UNPACKED = gone("s.zarr.work/banks")
-FLIPPED = flipped("s.zarr/clip-*/c0/values/c/0/0")
+FLIPPED = flip_bit("s.zarr/clip-*/c0/values/c/0/0")
 STORE = (
     Row(
-        "none", nothing, f"{TRAIN} store=n.zarr", 2, "no feature store at n.zarr; `vaflow run extr"
+        "none",
+        unchanged,
+        f"{TRAIN} store=n.zarr",
+        2,
+        "no feature store at n.zarr; `vaflow run extr",
     ),
-    Row("a file", nothing, f"{EXTRACT} store=m.jsonl", 2, "m.jsonl exists and is no feature store"),
-    Row("below a file", nothing, f"{EXTRACT} store=m.jsonl/s", 2, "m.jsonl is no folder; give ano"),
     Row(
-        "another folder", nothing, f"{EXTRACT} store=crops", 2, "crops exists and is no feature st"
+        "a file", unchanged, f"{EXTRACT} store=m.jsonl", 2, "m.jsonl exists and is no feature store"
     ),
-    Row("on the web", nothing, f"{EXTRACT} store=gs://b/s", 2, "only folders of this machine"),
+    Row(
+        "below a file", unchanged, f"{EXTRACT} store=m.jsonl/s", 2, "m.jsonl is no folder; give ano"
+    ),
+    Row(
+        "another folder",
+        unchanged,
+        f"{EXTRACT} store=crops",
+        2,
+        "crops exists and is no feature st",
+    ),
+    Row("on the web", unchanged, f"{EXTRACT} store=gs://b/s", 2, "only folders of this machine"),
     Row(
         "later store",
-        attributes("s.zarr", version=2),
+        set_attributes("s.zarr", version=2),
         EXTRACT,
         2,
         "of version 2, this vaflow reads",
     ),
     Row(
         "later set",
-        attributes("s.zarr/clip-*", mask=1),
+        set_attributes("s.zarr/clip-*", mask=1),
         EXTRACT,
         2,
         "unknown key 'mask'.*; use the v",
     ),
-    Row("later set, status", attributes("s.zarr/clip-*", mask=1), STATUS, 2, "unknown key 'mask'"),
+    Row(
+        "later set, status",
+        set_attributes("s.zarr/clip-*", mask=1),
+        STATUS,
+        2,
+        "unknown key 'mask'",
+    ),
     Row(
         "later record",
-        attributes("s.zarr/clip-*/c0", mask=1),
+        set_attributes("s.zarr/clip-*/c0", mask=1),
         EXTRACT,
         2,
         r"another .* \(mask\); us",
     ),
     Row(
         "later record, train",
-        attributes("s.zarr/ast-*/c0", mask=1),
+        set_attributes("s.zarr/ast-*/c0", mask=1),
         TRAIN,
         2,
         r"another .* \(mask\)",
     ),
     Row(
         "set lost its attributes",
-        gone("s.zarr/clip-*/zarr.json"),
+        delete("s.zarr/clip-*/zarr.json"),
         EXTRACT,
         0,
         "nothing to encode",
@@ -345,7 +528,7 @@ STORE = (
     ),
     Row(
         "record half written",
-        gone("s.zarr/clip-*/c0/zarr.json"),
+        delete("s.zarr/clip-*/c0/zarr.json"),
         EXTRACT,
         0,
         "1 extracted",
@@ -353,7 +536,7 @@ STORE = (
     ),
     Row(
         "record lost a chunk",
-        gone("s.zarr/clip-*/c0/values/c/0/0"),
+        delete("s.zarr/clip-*/c0/values/c/0/0"),
         EXTRACT,
         0,
         "1 extracted",
@@ -361,102 +544,155 @@ STORE = (
     ),
     Row(
         "commit cut",
-        cut("s.zarr/clip-*/c0/zarr.json"),
+        truncate("s.zarr/clip-*/c0/zarr.json"),
         STATUS,
         1,
         "corrupt: c0 .* is damaged .*extr",
     ),
     Row(
-        "a flipped bit", several(gone("s.zarr.work/banks"), FLIPPED), f"{TRAIN} force=true", 1, AWAY
+        "a flipped bit",
+        all_of(delete("s.zarr.work/banks"), FLIPPED),
+        f"{TRAIN} force=true",
+        1,
+        DAMAGED,
     ),
     Row("flipped since it was packed", FLIPPED, f"{TRAIN} force=true", 0, "1 epochs", the_store),
     Row(
-        "another spec", nothing, f"{SCORE} store=new.zarr", 2, "trained on clip-.* and ast-.*; extr"
+        "another spec",
+        unchanged,
+        f"{SCORE} store=new.zarr",
+        2,
+        "trained on clip-.* and ast-.*; extr",
     ),
 )
 
 
-def begun(folder: Path) -> None:
-    """An ensemble that was killed before its first member was there."""
+def start_ensemble(folder: Path) -> None:
+    """Leave what an ensemble leaves that is killed before its first member is trained."""
     (folder / "folds").mkdir()
     (folder / "folds" / "inputs").symlink_to(folder)
 
 
-no_record = several(begun, text("folds/ensemble.json", "{"))
+break_ensemble_record = all_of(start_ensemble, write("folds/ensemble.json", "{"))
 
 RUN = (
-    Row("a file", nothing, f"{TRAIN} run=m.jsonl", 2, "run = m.jsonl: m.jsonl is no folder; give"),
-    Row("below a file", nothing, f"{TRAIN} run=m.jsonl/r", 2, "m.jsonl is no folder; give another"),
+    Row(
+        "a file", unchanged, f"{TRAIN} run=m.jsonl", 2, "run = m.jsonl: m.jsonl is no folder; give"
+    ),
+    Row(
+        "below a file", unchanged, f"{TRAIN} run=m.jsonl/r", 2, "m.jsonl is no folder; give another"
+    ),
     Row(
         "another folder",
-        nothing,
+        unchanged,
         f"{TRAIN} run=crops",
         2,
         "crops holds files that do not belong to a run",
     ),
     Row(
         "no head",
-        gone("r/head.safetensors"),
+        delete("r/head.safetensors"),
         SCORE,
         2,
         "there is no trained head at r.*; run train",
     ),
     Row(
-        "half a head", cut("r/head.safetensors"), SCORE, 2, "is not a head of vaflow, or is damaged"
+        "half a head",
+        truncate("r/head.safetensors"),
+        SCORE,
+        2,
+        "is not a head of vaflow, or is damaged",
     ),
     Row(
-        "half a head, again", cut("r/head.safetensors"), TRAIN, 0, "train-head: 1 epochs", the_store
+        "half a head, again",
+        truncate("r/head.safetensors"),
+        TRAIN,
+        0,
+        "train-head: 1 epochs",
+        the_store,
     ),
     Row(
         "later head",
-        head_of("vaflow-head-2"),
+        set_head_format("vaflow-head-2"),
         SCORE,
         2,
         "of format 'vaflow-head-2', this vaflow re",
     ),
     Row(
         "later head, train",
-        head_of("vaflow-head-2"),
+        set_head_format("vaflow-head-2"),
         TRAIN,
         2,
         "give another folder, or .* force=tr",
     ),
     Row(
         "config cut",
-        text("r/config.yaml", "a: ["),
+        write("r/config.yaml", "a: ["),
         SCORE,
         2,
         "not a config of train-head: line 1, col",
     ),
     Row(
         "later config",
-        text("r/config.yaml", "run: r\nnew: 1\n"),
+        write("r/config.yaml", "run: r\nnew: 1\n"),
         SCORE,
         2,
         "unknown key 'new'.*train",
     ),
-    Row("other table", text("r/clips.json", '{"val": {"clips": [1]}}'), SCORE, 0, "CCC", the_store),
+    Row(
+        "other table", write("r/clips.json", '{"val": {"clips": [1]}}'), SCORE, 0, "CCC", the_store
+    ),
 )
 
 ENSEMBLE = (
-    Row("a head's folder", nothing, f"{FOLDS} run=r", 2, "run = r holds a single head; give ano"),
-    Row("another folder", nothing, f"{FOLDS} run=crops", 2, "crops holds files that do not belong"),
-    Row("a file", nothing, f"{FOLDS} run=m.jsonl", 2, "run = m.jsonl: m.jsonl is no folder; give"),
-    Row("one fold", nothing, f"{FOLDS} folds=1", 2, "folds = 1: .*greater than or equal to 2"),
-    Row("21 folds", nothing, f"{FOLDS} folds=21", 2, "folds = 21: .*less than or equal to 20"),
-    Row("too few people", nothing, f"{FOLDS} folds=5", 2, "the clips show 4 subjects, and a fold"),
+    Row("a head's folder", unchanged, f"{FOLDS} run=r", 2, "run = r holds a single head; give ano"),
+    Row(
+        "another folder", unchanged, f"{FOLDS} run=crops", 2, "crops holds files that do not belong"
+    ),
+    Row(
+        "a file", unchanged, f"{FOLDS} run=m.jsonl", 2, "run = m.jsonl: m.jsonl is no folder; give"
+    ),
+    Row("one fold", unchanged, f"{FOLDS} folds=1", 2, "folds = 1: .*greater than or equal to 2"),
+    Row("21 folds", unchanged, f"{FOLDS} folds=21", 2, "folds = 21: .*less than or equal to 20"),
+    Row(
+        "too few people", unchanged, f"{FOLDS} folds=5", 2, "the clips show 4 subjects, and a fold"
+    ),
     Row(
         "one person",
-        several(*(line(k, subject="a") for k in range(4))),
+        all_of(*(edit_clip(k, subject="a") for k in range(4))),
         FOLDS,
         2,
         "folds = 2: the clips show 1 subject, .*; give fewer folds, or clips of more people",
     ),
-    Row("over what", nothing, f"{FOLDS} over=test", 2, "over = 'test': .*'train' or 'train.val'"),
-    Row("no labels", line(2, labels=None), FOLDS, 2, "1 clips to train on have no labels .*; give"),
-    Row("begun", begun, f"{SCORE} run=folds", 2, "in folds is not finished; run train-ensemble ag"),
-    Row("begun, a head", begun, f"{TRAIN} run=folds", 2, "run = folds holds an ensemble; give ano"),
-    Row("no record", no_record, f"{SCORE} run=folds", 2, "ensemble.json is not JSON .*train-ens"),
+    Row("over what", unchanged, f"{FOLDS} over=test", 2, "over = 'test': .*'train' or 'train.val'"),
+    Row(
+        "no labels",
+        edit_clip(2, labels=None),
+        FOLDS,
+        2,
+        "1 clips to train on have no labels .*; give",
+    ),
+    Row(
+        "begun",
+        start_ensemble,
+        f"{SCORE} run=folds",
+        2,
+        "in folds is not finished; run train-ensemble ag",
+    ),
+    Row(
+        "begun, a head",
+        start_ensemble,
+        f"{TRAIN} run=folds",
+        2,
+        "run = folds holds an ensemble; give ano",
+    ),
+    Row(
+        "no record",
+        break_ensemble_record,
+        f"{SCORE} run=folds",
+        2,
+        "ensemble.json is not JSON .*train-ens",
+    ),
 )
 
 SENT = "image_location,valence,arousal\nc3/00001.jpg,0.1,-0.2\nc3/00002.jpg,0.3,-0.4\n"
@@ -465,40 +701,106 @@ CHECK = "check-submission sent.txt --sample asked.txt"
 SUBMIT = f"{SCORE} split=test sample=asked.txt"
 
 
-def sent(content: str | bytes, asked: str | bytes = SENT) -> Make:
-    """A submission and the sample that it is compared with."""
-    return several(text("sent.txt", content), text("asked.txt", asked))
+def submission(content: str | bytes, asked: str | bytes = SENT) -> Make:
+    """Write a submission and the sample that it is compared with."""
+    return all_of(write("sent.txt", content), write("asked.txt", asked))
 
 
-def asked(content: str, *, clip: int = 3) -> Make:
-    """A sample, and this clip as the test split."""
-    return several(text("asked.txt", content), line(clip, split="test"))
+def sample(content: str, *, clip: int = 3) -> Make:
+    """Write a sample, and make this clip the test split."""
+    return all_of(write("asked.txt", content), edit_clip(clip, split="test"))
 
 
 SUBMISSION = (
-    Row("as asked", sent(SENT), CHECK, 0, "nothing is wrong; compared with the 2 rows of 1 clip"),
-    Row("none", text("asked.txt", SENT), CHECK, 2, "sent.txt cannot be read .No such file.*; give"),
-    Row("a folder", sent(SENT), f"{CHECK[:16]} r --sample asked.txt", 2, "r cannot .*Is a direct"),
-    Row("no sample", text("sent.txt", SENT), CHECK, 2, "asked.txt cannot be read .No such file"),
-    Row("sample no text", sent(SENT, b"\xff"), CHECK, 2, "asked.txt is no text in UTF-8; give"),
-    Row("sample a manifest", sent(SENT, B), CHECK, 2, "asked.txt, line 1: a sample begins with"),
-    Row("sample empty", sent(SENT, SENT[:31]), CHECK, 2, "asked.txt has a header but no row; give"),
-    Row("sample spoiled", sent(SENT, f"{SENT}c3\n"), CHECK, 2, "line 4: 'c3' is no .*counted fr"),
-    Row("sample twice", sent(SENT, SENT + SENT[31:]), CHECK, 2, "line 4: 'c3/00001.jpg' stands"),
-    Row("bytes", sent(b"\xff"), CHECK, 1, "encoding: line 1: byte 0xff; .*in UTF-8: save it"),
-    Row("0 bytes", sent(""), CHECK, 1, "empty: 0 bytes; .*\n.* 1 problem; compared with"),
-    Row("two at once", sent(SENT.replace("0.1", "-5").replace("0.4", "nan")), CHECK, 1,
-        "finite: line 3: arousal = '-nan'; .*\nrange: line 2: valence = '-5'; .*\n.* 2 problems"),
-    Row("cut", sent(SENT[:53]), CHECK, 1, "count: 1 rows, .*has 2; .*\nmissing: 'c3/00002.jpg'"),
-    Row("cut in a row", sent(SENT[:60]), CHECK, 1, "columns: line 3: 1 columns in 'c3/0000'"),
-    Row("no sample to score", line(3, split="test"), SUBMIT, 2, "asked.txt cannot be read .No suc"),
-    Row("another clip", asked(HELD, clip=2), SUBMIT, 2, r"of 1 clip without a prediction \(c3\);"),
-    Row("2 rows for 30 frames", asked(SENT), SUBMIT, 2, r"c3: at row 2 and frame 30\); at most 3"),
-    Row("33 rows for 30", asked(HELD), SUBMIT, 0, r"note: .* 3 rows .*\(c3: 3\)", the_store),
-    Row("34 rows for 30", asked(HELD + "c3/00034.jpg,\n"), SUBMIT, 2, "at row 34 and frame 30"),
-    Row("not compared", line(3, split="test"), f"{SCORE} split=test", 0, "not compar", the_store),
-    Row("not of test", nothing, f"{SCORE} sample=asked.txt force=true", 0, "left aside", the_store),
-)  # fmt: skip
+    Row(
+        "as asked",
+        submission(SENT),
+        CHECK,
+        0,
+        "nothing is wrong; compared with the 2 rows of 1 clip",
+    ),
+    Row(
+        "none", write("asked.txt", SENT), CHECK, 2, "sent.txt cannot be read .No such file.*; give"
+    ),
+    Row(
+        "a folder",
+        submission(SENT),
+        f"{CHECK[:16]} r --sample asked.txt",
+        2,
+        "r cannot .*Is a direct",
+    ),
+    Row("no sample", write("sent.txt", SENT), CHECK, 2, "asked.txt cannot be read .No such file"),
+    Row(
+        "sample no text", submission(SENT, b"\xff"), CHECK, 2, "asked.txt is no text in UTF-8; give"
+    ),
+    Row(
+        "sample a manifest",
+        submission(SENT, B),
+        CHECK,
+        2,
+        "asked.txt, line 1: a sample begins with",
+    ),
+    Row(
+        "sample empty",
+        submission(SENT, SENT[:31]),
+        CHECK,
+        2,
+        "asked.txt has a header but no row; give",
+    ),
+    Row(
+        "sample spoiled",
+        submission(SENT, f"{SENT}c3\n"),
+        CHECK,
+        2,
+        "line 4: 'c3' is no .*counted fr",
+    ),
+    Row(
+        "sample twice",
+        submission(SENT, SENT + SENT[31:]),
+        CHECK,
+        2,
+        "line 4: 'c3/00001.jpg' stands",
+    ),
+    Row("bytes", submission(b"\xff"), CHECK, 1, "encoding: line 1: byte 0xff; .*in UTF-8: save it"),
+    Row("0 bytes", submission(""), CHECK, 1, "empty: 0 bytes; .*\n.* 1 problem; compared with"),
+    Row(
+        "two at once",
+        submission(SENT.replace("0.1", "-5").replace("0.4", "nan")),
+        CHECK,
+        1,
+        "finite: line 3: arousal = '-nan'; .*\nrange: line 2: valence = '-5'; .*\n.* 2 problems",
+    ),
+    Row(
+        "cut",
+        submission(SENT[:53]),
+        CHECK,
+        1,
+        "count: 1 rows, .*has 2; .*\nmissing: 'c3/00002.jpg'",
+    ),
+    Row("cut in a row", submission(SENT[:60]), CHECK, 1, "columns: line 3: 1 columns in 'c3/0000'"),
+    Row(
+        "no sample to score",
+        edit_clip(3, split="test"),
+        SUBMIT,
+        2,
+        "asked.txt cannot be read .No suc",
+    ),
+    Row("another clip", sample(HELD, clip=2), SUBMIT, 2, r"of 1 clip without a prediction \(c3\);"),
+    Row("2 rows for 30 frames", sample(SENT), SUBMIT, 2, r"c3: at row 2 and frame 30\); at most 3"),
+    Row("33 rows for 30", sample(HELD), SUBMIT, 0, r"note: .* 3 rows .*\(c3: 3\)", the_store),
+    Row("34 rows for 30", sample(HELD + "c3/00034.jpg,\n"), SUBMIT, 2, "at row 34 and frame 30"),
+    Row(
+        "not compared",
+        edit_clip(3, split="test"),
+        f"{SCORE} split=test",
+        0,
+        "not compar",
+        the_store,
+    ),
+    Row(
+        "not of test", unchanged, f"{SCORE} sample=asked.txt force=true", 0, "left aside", the_store
+    ),
+)
 
 TABLE = {"media": MEDIA, "labels": LABELS, "manifest": MANIFEST, "config": CONFIG}
 TABLE |= {"store": STORE, "run": RUN, "ensemble": ENSEMBLE, "submission": SUBMISSION}
@@ -519,11 +821,11 @@ def folder(good, tmp_path, monkeypatch) -> Path:
 
 @pytest.mark.parametrize("row", ROWS)
 def test_bad_input(row, folder, capsys):
-    assert_met(row, folder, capsys)
+    assert_row(row, folder, capsys)
 
 
-def assert_met(row: Row, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Fail unless the command ends, says and leaves what the row has."""
+def assert_row(row: Row, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Check the exit status of a row's command, its message, and what it leaves unchanged."""
     if "another spec" in row.name:
         assert main(shlex.split(f"{EXTRACT} store=new.zarr encoders.1.hop_s=0.32")) == 0
         shutil.rmtree(next(folder.glob("new.zarr/clip-*")))
@@ -544,20 +846,20 @@ def assert_met(row: Row, folder: Path, capsys: pytest.CaptureFixture[str]) -> No
 # Encoders -----------------------------------------------------------------------------------------
 
 
-def clip_weights(**vision: int) -> Make:
-    """The weights of a CLIP of other sizes."""
+def save_clip(**vision: int) -> Make:
+    """Save the weights of a CLIP of other sizes, and use them."""
 
     def make(folder: Path) -> None:
         other = {**TINY_CLIP, "vision_cfg": {**TINY_CLIP["vision_cfg"], **vision}}
         save_file(CLIP(**other).state_dict(), folder / "w.safetensors")
 
-    return several(make, encoder(0, pretrained="w.safetensors"))
+    return all_of(make, edit_encoder(0, pretrained="w.safetensors"))
 
 
-def ast_folder(folder: Path, tiny_ast: str) -> Path:
-    """A copy of the AST that e.yaml names."""
+def copy_ast(folder: Path, tiny_ast: str) -> Path:
+    """Copy the AST into the folder, and use the copy."""
     shutil.copytree(tiny_ast, folder / "a")
-    encoder(1, model="a")(folder)
+    edit_encoder(1, model="a")(folder)
     return folder / "a"
 
 
@@ -571,33 +873,56 @@ OTHERS = {
 }  # fmt: skip
 
 ENCODERS = (
-    Row("clip wider", clip_weights(width=128), EXTRACT, 2, "no weights of 'tiny-clip' .*; give"),
-    Row("clip deeper", clip_weights(layers=3), EXTRACT, 2, "no weights of 'tiny-clip' .*; give"),
-    Row("clip shallower", clip_weights(layers=1), EXTRACT, 2, "no weights of 'tiny-clip' .*; give"),
+    Row("clip wider", save_clip(width=128), EXTRACT, 2, "no weights of 'tiny-clip' .*; give"),
+    Row("clip deeper", save_clip(layers=3), EXTRACT, 2, "no weights of 'tiny-clip' .*; give"),
+    Row("clip shallower", save_clip(layers=1), EXTRACT, 2, "no weights of 'tiny-clip' .*; give"),
     Row(
         "a text",
-        several(text("w.safetensors", "hi"), encoder(0, pretrained="w.safetensors")),
+        all_of(write("w.safetensors", "hi"), edit_encoder(0, pretrained="w.safetensors")),
         EXTRACT,
         2,
         "no weights",
     ),
     Row(
         "a pickle",
-        several(text("w.pt", "hi"), encoder(0, pretrained="w.pt")),
+        all_of(write("w.pt", "hi"), edit_encoder(0, pretrained="w.pt")),
         EXTRACT,
         2,
         "w.pt is no safetensors file; .*weights_sha256=[0-9a-f]{64}",
     ),
-    Row("no such model", encoder(0, model="ViT-B-61"), EXTRACT, 2, "no such model; the nearest a"),
-    Row("model of no sizes", several(text("q.json", '{"embed_dim": 1, "vision_cfg": 5}'),
-        encoder(0, model="q.json")), EXTRACT, 2, "it lacks vision_cfg.image_size, text_cfg.vocab"),
-    Row("clip offline", encoder(0, model="ViT-B-16-quickgelu", pretrained="openai"), EXTRACT, 2,
+    Row(
+        "no such model",
+        edit_encoder(0, model="ViT-B-61"),
+        EXTRACT,
+        2,
+        "no such model; the nearest a",
+    ),
+    Row(
+        "model of no sizes",
+        all_of(
+            write("q.json", '{"embed_dim": 1, "vision_cfg": 5}'), edit_encoder(0, model="q.json")
+        ),
+        EXTRACT,
+        2,
+        "it lacks vision_cfg.image_size, text_cfg.vocab",
+    ),
+    Row(
+        "clip offline",
+        edit_encoder(0, model="ViT-B-16-quickgelu", pretrained="openai"),
+        EXTRACT,
+        2,
         "They are open_clip_model.safetensors of https://huggingface.co/timm/vit_base_patch16_clip_"
-        "224.openai: fetch .*encoders.0.pretrained=FILE"),
-    Row("ast offline", encoder(1, model="MIT/ast"), EXTRACT, 2,
+        "224.openai: fetch .*encoders.0.pretrained=FILE",
+    ),
+    Row(
+        "ast offline",
+        edit_encoder(1, model="MIT/ast"),
+        EXTRACT,
+        2,
         "config.json, preprocessor_config.json, model.safetensors of https://huggingface.co/MIT/ast"
-        ": fetch .*encoders.1.model=FOLDER"),
-)  # fmt: skip
+        ": fetch .*encoders.1.model=FOLDER",
+    ),
+)
 
 
 @pytest.mark.parametrize("row", ENCODERS, ids=lambda row: row.name)
@@ -605,7 +930,7 @@ def test_encoders_that_do_not_fit_are_refused_before_anything_is_written(
     row, folder, capsys, monkeypatch
 ):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    assert_met(replace(row, command=f"{row.command} store=new.zarr"), folder, capsys)
+    assert_row(replace(row, command=f"{row.command} store=new.zarr"), folder, capsys)
 
 
 @pytest.mark.parametrize(
@@ -624,10 +949,10 @@ def test_encoders_that_do_not_fit_are_refused_before_anything_is_written(
     ],
     ids=str,
 )
-def test_an_ast_that_is_none_is_refused_before_anything_is_written(
+def test_a_folder_without_a_valid_ast_is_refused_before_anything_is_written(
     change, message, folder, tiny_ast, capsys
 ):
-    place = ast_folder(folder, tiny_ast)
+    place = copy_ast(folder, tiny_ast)
     if isinstance(change, str):
         OTHERS[change]().save_pretrained(place)
     else:
@@ -635,8 +960,8 @@ def test_an_ast_that_is_none_is_refused_before_anything_is_written(
         changed = {**fields, **change} if isinstance(change, dict) else change
         (place / "config.json").write_text(json.dumps(changed))
     capsys.readouterr()
-    row = Row("", nothing, f"{EXTRACT} store=new.zarr", 2, message)
-    assert_met(row, folder, capsys)
+    row = Row("", unchanged, f"{EXTRACT} store=new.zarr", 2, message)
+    assert_row(row, folder, capsys)
 
 
 # Long, and indexed --------------------------------------------------------------------------------
@@ -648,8 +973,8 @@ def test_a_long_manifest_is_read_to_its_first_bad_line(folder, capsys):
         f'{{"id": "c{k}", "video": "videos/{k}.mp4", "split": "train"}}\n' for k in range(n_lines)
     )
     (folder / "m.jsonl").write_text("".join(lines) + '{"id": "x", "video": "/x"}\n')
-    row = Row("", nothing, EXTRACT, 2, f"line {n_lines + 1}: video = '/x': .* must be relative")
-    assert_met(row, folder, capsys)
+    row = Row("", unchanged, EXTRACT, 2, f"line {n_lines + 1}: video = '/x': .* must be relative")
+    assert_row(row, folder, capsys)
 
 
 def test_a_clip_whose_rows_are_far_from_its_frames_is_left_out_of_the_index_unless_allowed(
@@ -659,39 +984,90 @@ def test_a_clip_whose_rows_are_far_from_its_frames_is_left_out_of_the_index_unle
         place = folder / "set" / "VA_Estimation_Challenge" / "Train_Set"
         place.mkdir(parents=True, exist_ok=True)
         shutil.copy(folder / "c0.mp4", folder / "set" / f"{name}.mp4")
-        n_rows(n, f"set/VA_Estimation_Challenge/Train_Set/{name}.txt")(folder)
+        write_n_rows(n, f"set/VA_Estimation_Challenge/Train_Set/{name}.txt")(folder)
     index = "index affwild2 set -o i.jsonl"
     written = all_but("i.jsonl")
     says = r"left out: far: 34 rows, but 30 frames \(\+4\); at most 3 .*--max-length-mismatch N"
     for row in (
-        Row("", nothing, index, 1, says, written),
-        Row("", nothing, f"{index} --max-length-mismatch 4", 0, "index: 2 clips", written),
-        Row("", nothing, f"{index} --max-length-mismatch -1", 2, "length_mismatch: .*equal to 0"),
-        Row("", constant("set/VA_Estimation_Challenge/Train_Set/near.txt"), index, 1,
+        Row("", unchanged, index, 1, says, written),
+        Row("", unchanged, f"{index} --max-length-mismatch 4", 0, "index: 2 clips", written),
+        Row("", unchanged, f"{index} --max-length-mismatch -1", 2, "length_mismatch: .*equal to 0"),
+        Row("", write_constant_labels("set/VA_Estimation_Challenge/Train_Set/near.txt"), index, 1,
             "note: near: every row has the same label; is it a placeholder", written),
     ):  # fmt: skip
-        assert_met(row, folder, capsys)
+        assert_row(row, folder, capsys)
 
 
 # Disks and limits ---------------------------------------------------------------------------------
 
+NO_MOUNTS = "a process may not have its own mounts here"
 
-def test_a_full_disk_is_one_line_and_the_rest_resumes_when_there_is_room(folder):
+
+@dataclass(frozen=True)
+class Ended:
+    """A copy of the good set after a scenario, and what its commands ended with."""
+
+    folder: Path
+    was: Before
+    commands: list[tuple[int, str]]
+
+
+@pytest.fixture(scope="module")
+def limited(good, tmp_path_factory) -> dict[str, Ended]:
+    """The scenarios of full disks and limits, in one process: it takes seconds to start.
+
+    Those that need mounts are left out if a process may not have its own.
+    """
+    read_only = tmp_path_factory.mktemp("read-only") / "copy"
+    steps = {
+        "file size": [f"{EXTRACT} store=new.zarr", f"{TRAIN} run=new"],
+        "full disk": [
+            "!mkdir disk && mount -t tmpfs -o size=200k tmpfs disk",
+            f"{EXTRACT} store=disk/s.zarr",
+            "status disk/s.zarr m.jsonl",
+            f"{TRAIN} store=disk/s.zarr run=new",
+            '!mount -o remount,size=50m disk && test -z "$(ls disk/s.zarr.work/staging)"',
+            f"{EXTRACT} store=disk/s.zarr",
+            f"{EXTRACT} store=disk/s.zarr",
+            "!umount disk && mount -t tmpfs -o size=4k tmpfs disk",
+            f"{TRAIN} run=disk/r",
+        ],
+        "read-only": [
+            "!mount --bind . . && mount -o remount,ro,bind .",
+            f"{EXTRACT} store={read_only}/s.zarr",
+            f"{TRAIN} run={read_only}/r",
+            f"{SCORE} run={read_only}/r",
+            f"{TRAIN} run={read_only}/r train.seed=3",
+            f"{SCORE} run={read_only}/r force=true",
+            f"{EXTRACT} store={read_only}/s.zarr encoders.1.hop_s=0.32",
+        ],
+    }
     if not can_mount():
-        pytest.skip("no mounts of one's own here; the limit on a file's size stands for it")
-    (folder / "disk").mkdir()
-    full, half, after, missing, again, run = in_a_process(
-        folder,
-        "!mount -t tmpfs -o size=200k tmpfs disk",
-        f"{EXTRACT} store=disk/s.zarr",
-        "status disk/s.zarr m.jsonl",
-        f"{TRAIN} store=disk/s.zarr run=new",
-        '!mount -o remount,size=50m disk && test -z "$(ls disk/s.zarr.work/staging)"',
-        f"{EXTRACT} store=disk/s.zarr",
-        f"{EXTRACT} store=disk/s.zarr",
-        "!umount disk && mount -t tmpfs -o size=4k tmpfs disk",
-        f"{TRAIN} run=disk/r",
-    )
+        del steps["full disk"], steps["read-only"]
+    scenarios = []
+    for name in steps:
+        copy = read_only if name == "read-only" else tmp_path_factory.mktemp("limited") / "copy"
+        shutil.copytree(good, copy)
+        if copy == read_only:
+            with pytest.MonkeyPatch.context() as patch:
+                patch.chdir(copy)
+                assert (
+                    main(shlex.split(TRAIN)) == 0
+                )  # its config names the copy's paths from now on
+        limit_bytes = 512 if name == "file size" else None
+        scenarios.append(Scenario(copy, steps[name], limit_bytes))
+    was = [before(scenario.folder) for scenario in scenarios]
+    ends = run_in_a_process(scenarios)
+    return {
+        name: Ended(scenario.folder, *found)
+        for name, scenario, *found in zip(steps, scenarios, was, ends, strict=True)
+    }
+
+
+def test_a_full_disk_is_one_line_and_the_rest_resumes_when_there_is_room(limited):
+    if "full disk" not in limited:
+        pytest.skip(f"{NO_MOUNTS}; the limit on a file's size stands for it")
+    full, half, after, missing, again, run = limited["full disk"].commands
     assert full[0] == 1
     assert re.fullmatch(
         r"vaflow: disk/s.zarr/\S+/c\d: No space left on device; make room .* what is done is k.*\n",
@@ -707,42 +1083,28 @@ def test_a_full_disk_is_one_line_and_the_rest_resumes_when_there_is_room(folder)
     assert re.fullmatch(r"vaflow: \S*disk/r\S*: No space left on device; make room .*\n", run[1])
 
 
-def test_a_file_that_may_not_grow_is_one_line(folder):
-    was = before(folder)
-    features, head = in_a_process(
-        folder, f"{EXTRACT} store=new.zarr", f"{TRAIN} run=new", limit="ulimit -S -f 1"
-    )
-    shared = "the memory shared with the decoding process"  # such a limit holds for it, too
-    for (status, said), what in ((features, shared), (head, r"\S*new\S*")):
+def test_a_file_that_may_not_grow_is_one_line(limited, monkeypatch):
+    ended = limited["file size"]
+    shared = "the memory shared with the decoding process"  # the limit applies to it, too
+    for (status, said), what in zip(ended.commands, (shared, r"\S*new\S*"), strict=True):
         assert status == 1
         assert re.fullmatch(rf"vaflow: {what}: File too large; .* `ulimit -f`.* is kept\n", said)
+    monkeypatch.chdir(ended.folder)
     shutil.rmtree("new")
-    all_but("new.zarr", "new.zarr.work")(was)
+    all_but("new.zarr", "new.zarr.work")(ended.was)
     assert main(shlex.split(f"{EXTRACT} store=new.zarr")) == 0
 
 
-def test_a_read_only_store_and_run_serve_what_is_there_and_refuse_the_rest(folder):
-    if not can_mount():
-        pytest.skip("no mounts of one's own here, and root may write where rights forbid it")
-    assert main(shlex.split(TRAIN)) == 0  # its config names the copy's paths from now on
-    was = before(folder)
-    *served, new, score, lacking = in_a_process(
-        folder,
-        "!mount --bind . . && mount -o remount,ro,bind .",
-        "!true",
-        f"{EXTRACT} store={folder}/s.zarr",
-        f"{TRAIN} run={folder}/r",
-        f"{SCORE} run={folder}/r",
-        f"{TRAIN} run={folder}/r train.seed=3",
-        f"{SCORE} run={folder}/r force=true",
-        f"{EXTRACT} store={folder}/s.zarr encoders.1.hop_s=0.32",
-    )
+def test_a_read_only_store_and_run_serve_what_is_there_and_refuse_the_rest(limited):
+    if "read-only" not in limited:
+        pytest.skip(f"{NO_MOUNTS}, and root may write where rights forbid it")
+    *served, new, score, lacking = limited["read-only"].commands
     assert [status for status, _ in served] == [0, 0, 0]
     assert [status for status, _ in (new, score, lacking)] == [1, 1, 1]
     assert re.fullmatch(r"vaflow: run = .*/r cannot be written to .*; give another .*\n", new[1])
     assert re.fullmatch(r"vaflow: \S*clips.json: Read-only .*: give a path .*\n", score[1])
     assert re.fullmatch(r"vaflow: store = .* cannot be written to .*; give .*\n", lacking[1])
-    everything(was)
+    everything(limited["read-only"].was)
 
 
 # Ctrl-C -------------------------------------------------------------------------------------------
@@ -750,20 +1112,35 @@ def test_a_read_only_store_and_run_serve_what_is_there_and_refuse_the_rest(folde
 STARTED = """
 import signal, sys
 from flows.__main__ import run
-set_handler = signal.signal
-def say_so(*handler):
+
+def reached():
+    print("reached", flush=True)
+
+def on_signal_set(*handler):
     set_handler(*handler)
     signal.signal = set_handler
-    print("up", flush=True)
-signal.signal = say_so
+    reached()
+
+def on_import(event, arguments):
+    if event == "import" and arguments[0] == moment:
+        reached()
+
+set_handler, moment = signal.signal, sys.argv.pop(1)
+if moment == "handler set":  # before that, Ctrl-C is Python's own affair
+    signal.signal = on_signal_set
+else:
+    sys.addaudithook(on_import)
 sys.exit(run())
-"""  # before its handler is there, Ctrl-C is Python's own affair
-MOMENTS_S = (0.0, 0.7, 2.0)  # after the start: the libraries are being imported
+"""
+IMPORTS = ("torch._C", "transformers.modeling_utils")  # each in the middle of a long import
+MORE_CLIPS = 24  # enough that the work goes on while it is interrupted
 
 
-def started(folder: Path, command: str) -> subprocess.Popen[str]:
+@contextmanager
+def started(folder: Path, command: str, moment: str) -> Iterator[subprocess.Popen[str]]:
+    """The command in its own process group, after it has reached the moment."""
     child = subprocess.Popen(
-        [sys.executable, "-c", STARTED, *shlex.split(command)],
+        [sys.executable, "-c", STARTED, moment, *shlex.split(command)],
         cwd=folder,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -771,34 +1148,69 @@ def started(folder: Path, command: str) -> subprocess.Popen[str]:
         start_new_session=True,
     )
     assert child.stdout is not None
-    assert child.stdout.readline() == "up\n"
-    return child
+    try:
+        assert child.stdout.readline() == "reached\n"
+        yield child
+    finally:
+        if child.poll() is None:  # the test has failed
+            os.killpg(child.pid, signal.SIGKILL)
+            child.communicate()
 
 
-def test_ctrl_c_at_any_moment_is_exit_130_and_the_rest_resumes(folder, capsys):
-    draw = random.Random(0)
-    for k in range(60):  # enough that there is something to interrupt
+def interrupt(child: subprocess.Popen[str], send: Callable[[int, int], None]) -> str:
+    """Send SIGINT; returns the stderr of the command, which must end with status 130."""
+    send(child.pid, signal.SIGINT)
+    _, error = child.communicate(timeout=120)
+    assert child.returncode == 130, error
+    return error
+
+
+SAID = "interrupted; what is done is kept, the rest resumes"
+COMMAND = "run pipeline -c e.yaml store=new.zarr run=new train.epochs=100000 train.patience=100000"
+
+
+@pytest.mark.parametrize("moment", ["handler set", *IMPORTS])
+def test_ctrl_c_while_libraries_are_imported_is_exit_130(folder, moment):
+    was = before(folder)
+    with started(folder, COMMAND, moment) as child:
+        assert interrupt(child, os.killpg) == f"{SAID}\n"
+    everything(was)
+
+
+def test_ctrl_c_in_the_work_is_exit_130_and_the_rest_resumes(folder, capsys):
+    for k in range(MORE_CLIPS):
         line_of = (folder / "m.jsonl").read_text().splitlines()[k % 4]
         with (folder / "m.jsonl").open("a") as lines:
             lines.write(line_of.replace(f'"c{k % 4}"', f'"d{k}"') + "\n")
-    command = "run pipeline -c e.yaml store=new.zarr run=new train.epochs=200"
-    for moment_s in (*MOMENTS_S, *(["in the work"] * 2)):
-        child = started(folder, command)
-        if isinstance(moment_s, str):
-            n_before = len(list(folder.glob("new.zarr/*/*/zarr.json")))
-            while len(list(folder.glob("new.zarr/*/*/zarr.json"))) in (0, n_before):
-                if child.poll() is not None or (folder / "new").exists():
-                    break
-                time.sleep(0.02)
-            moment_s = draw.uniform(0, 0.5)
-        time.sleep(moment_s)
-        os.killpg(child.pid, signal.SIGINT)
-        _, error = child.communicate(timeout=30)
-        assert child.returncode in (0, 130), error
-        if child.returncode:
-            assert error == "interrupted; what is done is kept, the rest resumes\n"
+
+    def n_records() -> int:
+        return len(list(folder.glob("new.zarr/*/*/zarr.json")))
+
+    def assert_store_is_sound() -> None:
         assert "corrupt" not in folder_status(capsys, folder)
+        for name in ("staging", "locks"):
+            assert not list((folder / "new.zarr.work" / name).iterdir())
+
+    n_kept = 0
+    for send in (os.kill, os.killpg):  # as `kill -INT`; as a terminal, to all of its processes
+        with started(folder, COMMAND, "handler set") as child:
+            while n_records() == n_kept:
+                assert child.poll() is None, child.communicate()
+                time.sleep(0.01)
+            assert interrupt(child, send) == f"{SAID}\n"
+        assert_store_is_sound()
+        n_kept = n_records()
+
+    with started(folder, f"{COMMAND} --log-format json", "handler set") as child:
+        assert child.stderr is not None
+        while "epoch 1: val mean CCC" not in (logged := child.stderr.readline()):
+            assert logged
+        *_, last = interrupt(child, os.killpg).splitlines()
+    assert json.loads(last)["message"] == SAID
+    assert_store_is_sound()
+    assert n_records() == 2 * (4 + MORE_CLIPS)
     assert main(shlex.split(f"{EXTRACT} store=new.zarr")) == 0
+    assert "nothing to encode" in capsys.readouterr().out
     assert main(shlex.split(f"{TRAIN} store=new.zarr run=new")) == 0
 
 

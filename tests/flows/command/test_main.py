@@ -45,16 +45,6 @@ def test_help_loads_none_of_the_heavy_libraries():
     assert python(code) == "[]"
 
 
-def test_a_stage_run_by_the_command_loads_neither_prefect_nor_matplotlib(tmp_path):
-    code = (
-        "import sys\nfrom flows.command.main import main\n"
-        f"main(['run', 'extract-features', 'manifest={tmp_path}/m', 'store=s', "
-        "'encoders=[{kind: ast}]'])\n"
-        "print([name in sys.modules for name in ('torch', 'prefect', 'matplotlib')])"
-    )
-    assert python(code) == "[True, False, False]"
-
-
 @pytest.mark.parametrize(
     "words",
     [
@@ -90,7 +80,7 @@ def test_without_a_command_the_help_is_shown(capsys):
     assert "extract-features" in capsys.readouterr().out
 
 
-def test_overrides_may_stand_before_and_behind_the_config(tmp_path, capsys):
+def test_overrides_may_precede_and_follow_the_config(tmp_path, capsys):
     (tmp_path / "e.yaml").write_text("store: s")
     for words in (["batch_size=x", "-c"], ["-c"]):
         arguments = ["run", "extract-features", *words, str(tmp_path / "e.yaml"), "reeders=2"]
@@ -163,7 +153,7 @@ BAD = [
 
 
 @pytest.mark.parametrize(("arguments", "message"), BAD, ids=lambda value: str(value)[:40])
-def test_wrong_input_is_exit_2_with_one_line_that_says_what(
+def test_wrong_input_is_exit_2_with_one_line_that_names_it(
     arguments, message, tmp_path, monkeypatch, capsys
 ):
     monkeypatch.chdir(tmp_path)
@@ -172,10 +162,10 @@ def test_wrong_input_is_exit_2_with_one_line_that_says_what(
     assert message in error
     assert error.startswith("vaflow: ")
     assert "Traceback" not in error
-    assert not list(tmp_path.iterdir())  # nothing came to be
+    assert not list(tmp_path.iterdir())  # nothing was created
 
 
-def test_a_dry_run_tells_and_writes_nothing(set_up, tmp_path, capsys):
+def test_a_dry_run_prints_the_plan_and_writes_nothing(set_up, tmp_path, capsys):
     for dry in ("--dry-run", "dry_run=true"):
         assert main([*set_up, dry]) == 0
         said = capsys.readouterr().out
@@ -188,7 +178,7 @@ def test_a_dry_run_tells_and_writes_nothing(set_up, tmp_path, capsys):
     assert "'dry_run' is a key of other stages" in capsys.readouterr().err
 
 
-def test_a_part_is_run_again(set_up, capsys):
+def test_selected_clips_are_extracted_again(set_up, capsys):
     assert main(set_up) == 0
     assert main([*set_up, "--only", "c1", "c0", "--force"]) == 0
     assert "2 clips x 2 feature sets: 4 extracted, 0 already there" in capsys.readouterr().out
@@ -198,24 +188,10 @@ def test_a_part_is_run_again(set_up, capsys):
     assert "only: the manifest has no clip 'c9'; did you mean" in capsys.readouterr().err
     assert main([*set_up, "only=[7]"]) == 2  # a name that YAML takes for a number
     assert "the manifest has no clip '7'" in capsys.readouterr().err
-    assert main([*set_up[:2], "--only", "c1", *set_up[2:]]) == 0  # keys behind ids
+    assert main([*set_up[:2], "--only", "c1", *set_up[2:]]) == 0  # keys after ids
 
 
-@pytest.mark.parametrize(
-    ("number", "status", "said"),
-    [
-        (signal.SIGINT, 130, "interrupted; what is done is kept, the rest resumes\n"),
-        (
-            signal.SIGTERM,
-            143,
-            "WARNING: SIGTERM: clips that have begun are finished; a second one ends at once\n"
-            "terminated; what is done is kept, the rest resumes\n",
-        ),
-    ],
-)
-def test_a_signal_has_an_exit_status_of_its_own_and_the_rest_resumes(
-    set_up, tmp_path, number, status, said
-):
+def test_sigterm_has_its_own_exit_status_and_no_clip_is_left_half_done(set_up, tmp_path):
     clips = [Clip(id=f"d{k:03d}", video="c0.mp4") for k in range(300)]
     write_manifest(tmp_path / "m.jsonl", clips)
     child = subprocess.Popen(
@@ -224,20 +200,19 @@ def test_a_signal_has_an_exit_status_of_its_own_and_the_rest_resumes(
         text=True,
         start_new_session=True,
     )
-    deadline = time.monotonic() + 60
     while not list(tmp_path.glob("s.zarr/clip-*/d*/zarr.json")):
-        assert time.monotonic() < deadline, "no clip was stored"
         assert child.poll() is None
         time.sleep(0.05)
-    os.kill(child.pid, number)
-    _, error = child.communicate(timeout=30)
-    assert child.returncode == status
-    assert error == said
-    if number == signal.SIGTERM:  # no clip was left with one set of two
-        in_sets = Counter(path.parent.name for path in tmp_path.glob("s.zarr/*/d*/zarr.json"))
-        assert set(in_sets.values()) == {2}
-    n_done = len(list(tmp_path.glob("s.zarr/*/d*/zarr.json")))
-    assert 0 < n_done < 600
+    os.kill(child.pid, signal.SIGTERM)
+    _, error = child.communicate(timeout=120)
+    assert child.returncode == 143
+    assert error == (
+        "WARNING: SIGTERM: clips that have begun are finished; a second one ends at once\n"
+        "terminated; what is done is kept, the rest resumes\n"
+    )
+    in_sets = Counter(path.parent.name for path in tmp_path.glob("s.zarr/*/d*/zarr.json"))
+    assert set(in_sets.values()) == {2}  # both sets of each clip
+    assert 0 < len(in_sets) < 300
     assert not list((tmp_path / "s.zarr.work" / "staging").iterdir())
     assert not list((tmp_path / "s.zarr.work" / "locks").iterdir())
 

@@ -39,7 +39,7 @@ def samples(path: Path) -> dict[tuple[str, ...], float]:
     return found
 
 
-def test_what_a_run_did_is_in_the_file_when_it_has_ended(tmp_path):
+def test_the_file_of_an_ended_run_has_its_counts(tmp_path):
     path = tmp_path / "vaflow.prom"
     before_s = time.time()
     with recording(path, STAGE) as metrics:
@@ -65,7 +65,7 @@ def test_what_a_run_did_is_in_the_file_when_it_has_ended(tmp_path):
     assert [each.name for each in tmp_path.iterdir()] == ["vaflow.prom"]
 
 
-def test_names_keep_prometheus_conventions(tmp_path):
+def test_names_follow_the_conventions_of_prometheus(tmp_path):
     with recording(tmp_path / "v.prom", STAGE) as metrics:
         metrics.on_outcome(ENDS[0], 1)
     text = (tmp_path / "v.prom").read_text()
@@ -100,13 +100,13 @@ def test_a_failed_run_says_so_and_keeps_the_time_of_the_last_success(tmp_path):
     assert last_success(tmp_path / "none.prom", STAGE) is None
 
 
-def test_before_the_first_success_there_is_no_time_of_one(tmp_path):
+def test_a_stage_that_never_succeeded_has_no_time_of_success(tmp_path):
     with pytest.raises(OSError, match="full"), recording(tmp_path / "v.prom", STAGE):
         raise OSError("full")
     assert "vaflow_last_success_timestamp_seconds{" not in (tmp_path / "v.prom").read_text()
 
 
-def test_during_a_run_the_file_is_there_at_once_and_written_anew_every_so_often(tmp_path):
+def test_the_file_exists_from_the_start_of_a_run_and_is_updated_during_it(tmp_path):
     path = tmp_path / "v.prom"
     with recording(path, STAGE, every_s=0.01) as metrics:
         first = samples(path)
@@ -164,7 +164,7 @@ def test_hooks_may_be_called_from_many_threads(tmp_path):
     assert samples(tmp_path / "v.prom")["vaflow_rows_total", "clip-1"] == 8000
 
 
-def test_what_was_written_during_the_run_never_replaces_its_end(tmp_path, monkeypatch):
+def test_a_late_update_never_replaces_the_final_file(tmp_path, monkeypatch):
     began = threading.Event()
 
     def write_late(path: Path, data: bytes) -> None:
@@ -193,7 +193,7 @@ def test_a_disk_that_takes_no_metrics_does_not_end_the_run(tmp_path, caplog):
 
 
 @pytest.mark.parametrize("content", [b"vaflow_x{a=", b"\xff\xfe", b'x{stage="'])
-def test_a_file_that_is_damaged_is_replaced_with_a_warning(tmp_path, caplog, content):
+def test_a_damaged_file_is_replaced_with_a_warning(tmp_path, caplog, content):
     (tmp_path / "v.prom").write_bytes(content)
     with recording(tmp_path / "v.prom", STAGE):
         pass

@@ -1,4 +1,4 @@
-"""What flows leave on a real server's pages, and that a run outlives a server that refuses it."""
+"""The artifacts that flows publish on a real server; a run goes on if the server refuses one."""
 
 import json
 import logging
@@ -70,7 +70,9 @@ def published(name: str) -> dict[str, str]:
     return {each.key: each.data for each in found if each.flow_run_id in runs}
 
 
-def test_an_extraction_leaves_its_outcomes_and_the_coverage_of_the_whole_manifest(server, folder):
+def test_an_extraction_publishes_its_outcomes_and_the_coverage_of_the_whole_manifest(
+    server, folder
+):
     @flow(flow_run_name="extracting")
     def extracting() -> None:
         publish_extraction(EXTRACTION, str(folder / "s.zarr"), folder / "m.jsonl")
@@ -84,7 +86,7 @@ def test_an_extraction_leaves_its_outcomes_and_the_coverage_of_the_whole_manifes
     assert "train-head<br/>not run here" in found["pipeline"]
 
 
-def test_an_extraction_that_made_no_store_is_pictured_too(server, folder):
+def test_an_extraction_without_a_store_publishes_the_chart_too(server, folder):
     @flow(flow_run_name="in vain")
     def in_vain() -> None:
         publish_extraction(EXTRACTION, str(folder / "none.zarr"), folder / "m.jsonl")
@@ -94,7 +96,7 @@ def test_an_extraction_that_made_no_store_is_pictured_too(server, folder):
     assert not (folder / "none.zarr").exists()
 
 
-def test_training_and_scoring_leave_how_far_they_are(server, folder, monkeypatch):
+def test_training_and_scoring_publish_the_chart_with_their_scores(server, folder, monkeypatch):
     monkeypatch.chdir(folder)
     monkeypatch.setenv(artifacts.REPORTS_URL, "http://box:8000/")
 
@@ -130,7 +132,7 @@ def test_a_split_without_labels_has_no_report(server, folder):
     assert "report<br/>not run here" in found["pipeline"]
 
 
-def test_an_ensemble_is_pictured_as_one(server, folder):
+def test_the_chart_names_an_ensemble(server, folder):
     (folder / "run" / "ensemble.json").write_text("{}")
     config = (folder / "run" / "config.yaml").read_text()
     (folder / "run" / "config.yaml").write_text(config + "folds: 5\nover: train+val\n")
@@ -143,9 +145,7 @@ def test_an_ensemble_is_pictured_as_one(server, folder):
     assert "train-head<br/>an ensemble" in published("of several")["pipeline"]
 
 
-def test_a_server_that_refuses_an_artifact_costs_the_run_nothing_but_a_warning(
-    server, folder, monkeypatch, caplog
-):
+def test_a_refused_artifact_costs_the_run_only_a_warning(server, folder, monkeypatch, caplog):
     def refuse(self: Artifact) -> None:
         raise ConnectionError("503 Service Unavailable")
 
@@ -165,7 +165,7 @@ def test_a_server_that_refuses_an_artifact_costs_the_run_nothing_but_a_warning(
     assert set(published("refused")) == {"pipeline"}  # the others are tried
 
 
-def test_what_cannot_be_read_costs_the_run_nothing_but_a_warning(server, folder, caplog):
+def test_a_run_folder_that_cannot_be_read_costs_the_run_only_a_warning(server, folder, caplog):
     @flow(flow_run_name="gone")
     def gone() -> None:
         publish_training(folder / "none")
@@ -174,12 +174,12 @@ def test_what_cannot_be_read_costs_the_run_nothing_but_a_warning(server, folder,
     assert "'pipeline' was not published (InputError: " in caplog.text
 
 
-def test_outside_of_a_flow_nothing_is_published(folder, monkeypatch):
+def test_nothing_is_published_outside_a_flow(folder, monkeypatch):
     monkeypatch.setattr(TableArtifact, "create", lambda self: pytest.fail("published"))
     publish_extraction(EXTRACTION, str(folder / "s.zarr"), folder / "m.jsonl")
 
 
-def test_a_report_has_an_address_only_within_the_folder_that_is_served(tmp_path, monkeypatch):
+def test_only_a_report_in_the_served_folder_has_a_url(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     path = tmp_path / "a run" / "report.html"
     monkeypatch.delenv(artifacts.REPORTS_URL, raising=False)
@@ -193,7 +193,7 @@ def test_a_report_has_an_address_only_within_the_folder_that_is_served(tmp_path,
 
 
 @pytest.mark.browser
-def test_prefects_own_mermaid_draws_the_picture(tmp_path):
+def test_prefects_own_mermaid_renders_the_chart(tmp_path):
     assets = Path(prefect.server.__file__).parent / "ui-v2" / "assets"
     module = next(assets.glob("vendor-mermaid-*.js")).name
     (tmp_path / "assets").symlink_to(assets)

@@ -1,6 +1,10 @@
-"""`vaflow serve` with a real server and worker, and the commands that a user types beside it."""
+"""`vaflow serve` with a real server and worker, and the commands that a user types beside it.
+
+The tests share one server and run in this order: each process of Prefect's takes seconds to start.
+"""
 
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -9,7 +13,6 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from types import SimpleNamespace
 
 import psutil
 import pytest
@@ -17,24 +20,22 @@ from prefect.client.orchestration import get_client
 from prefect.client.schemas.actions import WorkPoolUpdate
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
 from prefect.settings import PREFECT_API_URL, temporary_settings
-from prefect.states import Running
-from rich.console import Console
+from prefect.states import Cancelling
 
 from features.clip import Clip
 from features.datasets.affwild2 import AffWild2Config
-from features.errors import VaflowError
 from features.manifest.manifest import read_manifest, write_manifest
 from features.synthetic import render
 from flows.command.main import main
-from flows.server.deployment_run import _watched
+from flows.server.serve import online
 
 pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[3]
 FLOWS = [sys.executable, "-m", "flows"]
 PREFECT = [sys.executable, "-m", "prefect"]
-EXTRACT = ("deployment", "run", "extract-features/local", "--watch", "--watch-timeout", "150")
-START_S, STOP_S, RUN_S = 180, 120, 180
+EXTRACT = ("deployment", "run", "extract-features/local", "--watch", "--watch-timeout", "300")
+START_S, STOP_S, RUN_S = 300, 120, 330  # generous: a loaded machine needs minutes
 ENVIRONMENT = {k: v for k, v in os.environ.items() if not k.startswith("PREFECT_")} | {
     "HF_HUB_OFFLINE": "1"
 }
@@ -89,7 +90,7 @@ def served(tmp_path_factory):
     said = folder / "said"
     with said.open("wb") as output:
         process = subprocess.Popen(
-            [*FLOWS, "serve", "--port", str(port)],
+            [*FLOWS, "serve", "--port", str(port), "--timeout", str(START_S)],
             stdout=output,
             stderr=subprocess.STDOUT,
             cwd=folder,
@@ -111,27 +112,23 @@ def stamps(folder: Path) -> dict[Path, int]:
     return {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
 
 
-def test_a_deployment_runs_with_no_further_parameter_and_again_encodes_nothing(served):
+def test_a_deployment_runs_without_parameters_and_the_next_run_encodes_nothing(served):
     code, said = served.typed(*PREFECT, *EXTRACT)
     assert code == 0, said + served.log("worker")
     assert "4 clips x 2 feature sets: 8 extracted, 0 already there" in served.log("worker")
     store = served.demo / "features.zarr"
     assert len(list(store.glob("*-*/*/zarr.json"))) == 8
 
+    # a run through Prefect takes the command's keys, and shows the log of the flows inside the flow
     before = stamps(store)
-    code, said = served.typed(*FLOWS, "run", "extract-features", "--via", "prefect")
-    assert code == 0, said
-    assert "0 extracted, 8 already there, 0 failed" in said
-    assert stamps(store) == before
-
-
-def test_a_run_through_prefect_takes_the_keys_of_the_command_and_shows_what_is_inside(served):
     words = ("run", "pipeline", "train.epochs=1", f"run={served.demo / 'other'}")
     code, said = served.typed(*FLOWS, *words, "--via", "prefect")
     assert code == 0, said
-    assert "train-head: 1 epochs" in said  # of the flows inside the flow
+    assert "0 extracted, 8 already there, 0 failed" in said
+    assert "train-head: 1 epochs" in said
     assert "score-head: val: CCC valence" in said
     assert (served.demo / "other" / "scores.json").is_file()
+    assert stamps(store) == before
 
 
 def test_a_broken_clip_fails_the_run_and_is_named(served):
@@ -139,22 +136,18 @@ def test_a_broken_clip_fails_the_run_and_is_named(served):
     manifest = served.demo / "broken.jsonl"
     (served.demo / "broken.mp4").write_text("no video")
     write_manifest(manifest, [clip, Clip(id="broken", video="broken.mp4")])
-    code, said = served.typed(*PREFECT, *EXTRACT, "--param", f'manifest="{manifest}"')
-    assert code == 1, said
-    assert "Failed" in said
-    assert "broken (clip-" in served.log("worker")
-
     code, said = served.typed(
         *FLOWS, "run", "extract-features", f"manifest={manifest}", "--via", "prefect"
     )
     assert code == 1
     assert "vaflow: the run ended Failed" in said
     assert "broken (clip-" in said
+    assert "broken (clip-" in served.log("worker")
 
 
 @pytest.fixture
-def there(served, monkeypatch):
-    """This process as one that was started in the folder that is served."""
+def in_served_folder(served, monkeypatch):
+    """The working folder of this process is the served one, and its server is the served one."""
     monkeypatch.chdir(served.folder)
     with temporary_settings({PREFECT_API_URL: f"{served.url}/api"}):
         yield
@@ -170,7 +163,9 @@ def there(served, monkeypatch):
         (["train-head", "trian.epochs=1"], 2, "the nearest valid one is 'train'"),
     ],
 )
-def test_wrong_input_is_named_before_a_run_is_made(there, capsys, words, status, message):
+def test_wrong_input_is_named_before_a_run_is_made(
+    in_served_folder, capsys, words, status, message
+):
     assert main(["run", *words, "--via", "prefect"]) == status
     assert message in capsys.readouterr().err
     with get_client(sync_client=True) as client:
@@ -179,7 +174,7 @@ def test_wrong_input_is_named_before_a_run_is_made(there, capsys, words, status,
         )
 
 
-def test_what_stands_in_the_way_of_a_run_is_named(there, served, tmp_path, monkeypatch, capsys):
+def test_whatever_prevents_a_run_is_named(in_served_folder, served, tmp_path, monkeypatch, capsys):
     run = ["run", "extract-features", "--via", "prefect"]
     with temporary_settings({PREFECT_API_URL: None}):
         assert main(run) == 1
@@ -201,7 +196,9 @@ def test_what_stands_in_the_way_of_a_run_is_named(there, served, tmp_path, monke
     assert f"runs of this deployment work in {served.folder}" in capsys.readouterr().err
 
 
-def test_what_is_served_cannot_be_served_twice(there, served, tmp_path, monkeypatch, capsys):
+def test_what_is_served_cannot_be_served_twice(
+    in_served_folder, served, tmp_path, monkeypatch, capsys
+):
     assert main(["serve"]) == 1
     assert "data/prefect is served already" in capsys.readouterr().err
     monkeypatch.chdir(tmp_path)
@@ -213,7 +210,7 @@ def test_what_is_served_cannot_be_served_twice(there, served, tmp_path, monkeypa
     assert f"port {port} of 127.0.0.1 cannot be used" in capsys.readouterr().err
 
 
-def test_deployments_stand_in_a_queue_and_the_nightly_one_is_asleep(there):
+def test_deployments_have_a_queue_and_the_nightly_schedule_is_off(in_served_folder):
     with get_client(sync_client=True) as client:
         found = {each.id: each for each in client.read_deployments()}
         for deployment in found.values():
@@ -225,26 +222,40 @@ def test_deployments_stand_in_a_queue_and_the_nightly_one_is_asleep(there):
 
 
 def long_run(served, name: str) -> tuple[str, ...]:
-    """What to type for a run of so many clips that it does not end by itself."""
+    """The words that start a run of so many clips that it does not end by itself."""
     video = read_manifest(served.demo / "manifest.jsonl").clips[0].video
     manifest = served.demo / f"{name}.jsonl"
     write_manifest(manifest, [Clip(id=f"d{k:04d}", video=video) for k in range(3000)])
     keys = (f"manifest={manifest}", f"store={served.demo / name}.zarr", "--via", "prefect")
-    return (*FLOWS, "run", "extract-features", *keys)
+    return ("run", "extract-features", *keys)
+
+
+def records(served, name: str) -> list[Path]:
+    return list(served.demo.glob(f"{name}.zarr/*/*/zarr.json"))
 
 
 def wait_for_records(served, name: str) -> None:
     deadline = time.monotonic() + RUN_S
-    while not list(served.demo.glob(f"{name}.zarr/*/*/zarr.json")):
+    while not records(served, name):
         assert time.monotonic() < deadline, served.log("worker")
         time.sleep(0.2)
 
 
-def test_a_run_that_is_cancelled_is_said_to_be_and_leaves_its_outcomes(there, served):
+def test_a_second_run_waits_and_a_cancelled_run_ends_cancelled_with_its_outcomes(
+    in_served_folder, served, capsys
+):
     with ThreadPoolExecutor(1) as pool, get_client(sync_client=True) as client:
-        watched = pool.submit(served.typed, *long_run(served, "cut"))
+        watched = pool.submit(served.typed, *FLOWS, *long_run(served, "cut"))
         wait_for_records(served, "cut")
         (run,) = (run for run in client.read_flow_runs() if run.state.is_running())
+
+        assert main([*long_run(served, "second"), "--timeout", "0.1"]) == 124
+        said = capsys.readouterr().out
+        assert "extract-features: watched for 0.1 s; " in said
+        waiting = re.search(r"goes on; `prefect flow-run cancel (\S+)` ends it", said)[1]
+        client.set_flow_run_state(waiting, Cancelling())
+        assert client.read_flow_run(waiting).state.is_cancelled()  # it had not begun
+
         code, said = served.typed(*PREFECT, "flow-run", "cancel", str(run.id))
         assert code == 0, said
         code, said = watched.result()
@@ -254,23 +265,21 @@ def test_a_run_that_is_cancelled_is_said_to_be_and_leaves_its_outcomes(there, se
     assert "the run ended Cancelled: " in said
     assert "outcomes" in left
     assert not list((served.demo / "cut.zarr.work" / "locks").iterdir())
+    assert not records(served, "second")
 
 
-def test_watching_ends_where_the_worker_is_gone_that_had_the_run(monkeypatch):
-    """A fake server: a real one takes minutes to call a worker that was killed offline."""
-    run, deployment = SimpleNamespace(id="r", name="bold-run"), SimpleNamespace(work_pool_name="p")
-    client = SimpleNamespace(read_flow_run=lambda _: SimpleNamespace(state=Running()))
-    monkeypatch.setattr("flows.server.deployment_run.online", lambda *_: [])
-    monkeypatch.setattr("flows.server.deployment_run.RunLogs", lambda *_: SimpleNamespace(new=list))
-    with pytest.raises(VaflowError, match="no worker is online on the work pool 'p' any more"):
-        _watched(client, run, deployment, Console(), 5.0)
+def test_watching_ends_if_the_worker_is_gone_and_serving_ends_with_no_process_left(
+    in_served_folder, served, monkeypatch, capsys
+):
+    def online_until_there_are_records(client, pool):  # a real server takes minutes to miss one
+        return [] if records(served, "long") else online(client, pool)
 
+    monkeypatch.setattr("flows.server.deployment_run.online", online_until_there_are_records)
+    assert main(long_run(served, "long")) == 1
+    error = capsys.readouterr().err
+    assert "no worker is online on the work pool 'local' any more" in error
+    assert "`prefect flow-run cancel" in error
 
-def test_watching_may_end_before_the_run_and_serving_ends_with_nothing_left(served):
-    code, said = served.typed(*long_run(served, "long"), "--timeout", "1")
-    assert code == 124, said
-    assert "goes on; `prefect flow-run cancel" in said
-    wait_for_records(served, "long")
     below = psutil.Process(served.process.pid).children(recursive=True)
     assert len(below) > 3  # server, worker, run, decoder
     served.process.terminate()
@@ -278,5 +287,5 @@ def test_watching_may_end_before_the_run_and_serving_ends_with_nothing_left(serv
     assert not [process for process in below if process.is_running()]
     assert not (served.folder / "data" / "prefect" / "profiles.toml").exists()
     assert "serve: cancelling the run" in (served.folder / "said").read_text()
-    assert len(list(served.demo.glob("long.zarr/*/*/zarr.json"))) < 6000
+    assert len(records(served, "long")) < 6000
     assert not list((served.demo / "long.zarr.work" / "locks").iterdir())

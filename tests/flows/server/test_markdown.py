@@ -1,4 +1,4 @@
-"""What a run leaves to look at, without a server: rows, the picture, the way to the report."""
+"""The content of the artifacts, without a server: outcome rows, the chart, the report's page."""
 
 import re
 from collections import Counter
@@ -33,7 +33,7 @@ def outcome(clip: str, state: str, detail: str = "", **more) -> Outcome:
     return Outcome(clip, CLIP, state, detail, **more)
 
 
-def test_rows_tell_what_failed_first_and_keep_the_order_within_a_state():
+def test_failed_rows_come_first_and_the_order_within_a_state_is_kept():
     ends = ["present", "extracted", "failed", "quarantined", "extracted", "failed"]
     rows = outcome_rows([outcome(f"c{k}", state) for k, state in enumerate(ends)])
     assert [row["clip"] for row in rows] == ["c2", "c5", "c3", "c1", "c4", "c0"]
@@ -68,7 +68,7 @@ def test_a_detail_is_one_short_line_that_is_neither_html_nor_a_link():
     assert outcome_rows([outcome("c", "failed", "a" * MAX_LETTERS)])[0]["detail"][-1] == "a"
 
 
-def test_coverage_is_counted_for_each_feature_set_that_was_asked_for():
+def test_coverage_is_counted_for_each_requested_feature_set():
     states = ["complete"] * 3 + ["missing", "quarantined", "missing"]
     clips = [ClipStatus(f"c{k}", CLIP, state, "") for k, state in enumerate(states)]
     other = ClipStatus("c0", "clip-old", "complete", "")
@@ -79,7 +79,7 @@ def test_coverage_is_counted_for_each_feature_set_that_was_asked_for():
     )
 
 
-def test_the_picture_is_the_stages_in_their_order_with_the_coverage_of_each():
+def test_the_chart_has_the_stages_in_order_with_the_coverage_of_each_set():
     text = mermaid(Coverage(20, (WHOLE, PART), "val mean CCC 0.650"))
     assert text.splitlines()[:7] == [
         "flowchart LR",
@@ -111,12 +111,12 @@ def test_a_share_is_rounded_down(n_complete, said, look):
     assert f'{said}"]:::{look}' in text
 
 
-def test_a_text_in_the_picture_cannot_end_its_node():
+def test_a_text_in_the_chart_cannot_end_its_node():
     text = mermaid(Coverage(1, (), score='val"]; click index "http://x" #'))
     assert 'score["score-head<br/>val#quot;]; click index #quot;http://x#quot; #35;"]' in text
 
 
-def test_the_page_says_the_same_as_a_table():
+def test_the_page_repeats_the_chart_as_a_table():
     coverage = Coverage(20, (PART,), "trained", "val: mean CCC 0.650", Path("r/report.html"))
     page = picture_page(coverage, Path("m.jsonl"), "s3://bucket/x`y")
     assert page.startswith("Manifest `m.jsonl`, store `` s3://bucket/x`y ``.\n\n```mermaid\nflow")
@@ -134,7 +134,7 @@ def test_code_in_markdown_shows_every_letter(text, shown):
     assert code(text) == shown
 
 
-def test_the_report_is_a_link_where_it_is_served():
+def test_a_served_report_is_a_link():
     result = ScoreResult("scored", Path("r"), "val", SCORE, ())
     page = report_page(result, Path("/w/r/report.html"), "box", "http://h:8/r/report.html")
     assert "| val | 0.700 | 0.600 | 0.650 | 1000 | 4 |" in page
@@ -142,7 +142,7 @@ def test_the_report_is_a_link_where_it_is_served():
     assert "http.server" not in page
 
 
-def test_else_the_page_tells_the_path_and_the_command_that_serves_it():
+def test_the_page_of_a_report_that_is_not_served_has_its_path_and_the_command_to_serve_it():
     result = ScoreResult("scored", Path("r"), "val", SCORE, ())
     page = report_page(result, Path("/w/it's r/report.html"), "box", None)
     assert "The report is `/w/it's r/report.html` on `box`." in page

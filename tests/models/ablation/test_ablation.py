@@ -19,6 +19,7 @@ from models.heads.dspl import DsplConfig, ReleasedConfig
 from models.metrics.ccc import Concordance
 from models.regions.prompts import FixedPrompts
 from models.runs.folder import HEAD_FILE, VAL_PREDICTIONS, RunConfig
+from models.stages import ablate as ablation
 from models.stages.ablate import CSV, MARKDOWN, PAGE, ablate, run_trial
 from models.training.config import TrainConfig
 from tests.helpers.synthetic import plant
@@ -56,6 +57,16 @@ def run(planted, plan, folder, **changes):
     return ablate(manifest=planted.manifest, store=planted.store, run=folder, **keys)
 
 
+@pytest.fixture
+def in_turn(monkeypatch):
+    """Trainings one after the other in this process: `done` shows them in processes."""
+
+    def mapped(function, items, n_processes):
+        return map(function, items)
+
+    monkeypatch.setattr(ablation, "map_in_processes", mapped)
+
+
 @pytest.fixture(scope="module")
 def done(planted, plan, tmp_path_factory):
     return run(planted, plan, tmp_path_factory.mktemp("runs") / "a", workers=2)
@@ -76,14 +87,14 @@ def test_every_variant_is_trained_from_every_seed(done):
     assert (config["head"]["fusion"], config["train"]["seed"]) == ("visual", 1)
 
 
-def test_a_second_run_trains_nothing_and_makes_the_same_table(done, planted, plan):
+def test_a_second_run_trains_nothing_and_makes_the_same_table(done, planted, plan, in_turn):
     before = {name: (done.run / name).read_bytes() for name in (CSV, MARKDOWN, PAGE)}
     again = run(planted, plan, done.run)
     assert (again.n_trained, again.n_present) == (0, 4)
     assert {name: (done.run / name).read_bytes() for name in before} == before
 
 
-def test_what_is_lost_or_damaged_is_made_again_and_no_more(done, planted, plan, monkeypatch):
+def test_what_is_lost_or_damaged_is_made_again_and_no_more(done, planted, plan, in_turn):
     before = (done.run / CSV).read_bytes()
     (done.run / "default-default/seed-1" / HEAD_FILE).unlink()
     (done.run / "default-default/seed-0" / VAL_PREDICTIONS).write_bytes(b"PK no archive")
@@ -108,7 +119,7 @@ def test_predictions_of_other_labels_are_not_taken(planted, tmp_path):
     np.testing.assert_array_equal(run_trial(member).va, found.va)
 
 
-def test_a_training_that_fails_is_listed_and_the_others_go_on(planted, plan, tmp_path, capsys):
+def test_a_training_that_fails_is_listed_and_the_others_go_on(planted, plan, in_turn, tmp_path):
     blocked = tmp_path / "a" / "modality-visual" / "seed-0"
     blocked.mkdir(parents=True)
     (blocked / "letter.txt").write_text("not a run's")
@@ -279,7 +290,7 @@ def test_the_folder_of_a_head_is_not_taken(planted, plan, done, tmp_path):
         run(planted, plan, done.run / "default-default" / "seed-0")
 
 
-def test_the_command_prints_the_table(planted, plan, done, capsys):
+def test_the_command_prints_the_table(planted, plan, done, in_turn, capsys):
     overrides = {
         "manifest": planted.manifest,
         "store": planted.store,

@@ -28,7 +28,7 @@ from tests.helpers.synthetic import N_FRAMES, plant
 pytestmark = pytest.mark.slow
 
 WINDOW = RidgeWindowConfig(reach_s=0.2, step_s=0.04)  # the planted courses turn within a second
-LEARNING = (RidgeConfig(), WINDOW, MlpConfig(hidden=128, passes=100))
+LEARNING = (RidgeConfig(), WINDOW, MlpConfig(hidden=128, passes=50))
 ALL = (MeanConfig(), RidgeConfig(), WINDOW, MlpConfig(passes=5))
 
 
@@ -374,6 +374,6 @@ def test_the_net_depends_on_its_seed_and_no_random_rows_are_held_back(banks):
     one = predicted(banks, config).va
     assert np.abs(one - predicted(banks, config.model_copy(update={"seed": 1})).va).max() > 0
     model = config.build([slice(0, 2)], np.repeat(np.arange(4), 5))
-    net = model.search.estimator[-1]  # pyright: ignore
+    net = model.estimator[-1]  # pyright: ignore
     assert not net.early_stopping
     assert net.max_iter == 2

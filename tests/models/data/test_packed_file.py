@@ -286,8 +286,10 @@ def test_clips_of_another_width_are_refused(planted):
 
 @pytest.mark.parametrize("stride", [13, pytest.param(1, marks=pytest.mark.torture)])
 def test_whatever_happens_while_it_is_packed_the_rows_are_right(tmp_path, stride):
+    planted = plant(tmp_path, ("train", "val"))
+    script = TESTS / "helpers" / "crash_packing.py"
     done = subprocess.run(
-        [sys.executable, str(TESTS / "helpers" / "crash_packing.py"), str(tmp_path), str(stride)],
+        [sys.executable, str(script), str(planted.manifest), planted.store, str(stride)],
         capture_output=True,
         text=True,
         env={**os.environ, "PYTHONPATH": str(TESTS.parent), "OMP_NUM_THREADS": "1"},

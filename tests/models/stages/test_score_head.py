@@ -41,7 +41,7 @@ from models.submission.format import NOT_COMPARED, read_sample
 from models.training.config import TrainConfig
 from tests.helpers.synthetic import AST_SPEC, N_FRAMES, Planted, plant
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("without_figures")]
 
 TRAIN = TrainConfig(epochs=2, window=40, stride=30, batch_size=4, learning_rate=1e-2, threads=1)
 

@@ -1,10 +1,8 @@
 import json
-import os
 import shutil
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -50,7 +48,7 @@ from models.stages.train_head import train_head
 from models.training.config import TrainConfig
 from tests.helpers.synthetic import Planted, plant
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("without_figures")]
 
 HEAD = DsplConfig(width=8)
 TRAIN = TrainConfig(
@@ -301,6 +299,8 @@ def test_some_clips_that_were_trained_on_are_noted(planted, run, tmp_path):
 def test_members_that_train_at_once_share_the_cores(planted, in_turn, tmp_path, monkeypatch):
     for module in (ensemble, threads):
         monkeypatch.setattr(module, "n_cores", lambda: 4)
+    # more threads than cores would wait for each other; test_train_head.py has a test of the number
+    monkeypatch.setattr(torch, "set_num_threads", lambda _: None)
 
     train(planted, tmp_path / "shared", train=TRAIN.model_copy(update={"threads": None}))
     train(planted, tmp_path / "given", train=TRAIN.model_copy(update={"threads": 3}))
@@ -463,30 +463,45 @@ KEYS = [
 ]
 
 
-def test_processes_that_are_killed_leave_what_is_done(planted, tmp_path):
+# the command, whose processes are all killed as soon as it is told of a member
+KILLED = """
+import os, signal, sys
+from features.system.parallel import map_in_processes
+from flows.command.main import main
+from models.stages import train_ensemble
+
+def killed(function, items):
+    for _ in map_in_processes(function, items):
+        os.killpg(0, signal.SIGKILL)
+    yield
+
+train_ensemble.map_in_processes = killed
+main(sys.argv[1:])
+"""
+
+
+def test_processes_that_are_killed_leave_what_is_done(planted, tmp_path, monkeypatch, capfd):
     """By the real command in real processes: killed once a member is there, then run again."""
-    run = tmp_path / "run"
+    run, root = tmp_path / "run", Path(ensemble.__file__).parents[2]
     command = [
-        *(sys.executable, "-m", "flows", "run", "train-ensemble", f"run={run}", "folds=4"),
-        *(f"manifest={planted.manifest}", f"store={planted.store}", "over=train"),
+        *("run", "train-ensemble", f"run={run}", "folds=4", "over=train"),
+        *(f"manifest={planted.manifest}", f"store={planted.store}"),
         *("head={kind: dspl, width: 8}", *KEYS),
     ]
-    root = Path(ensemble.__file__).parents[2]
-    where = {"cwd": root, "env": {**os.environ, "PYTHONPATH": str(root)}, "text": True}
-    child = subprocess.Popen(command, start_new_session=True, **where)
-    while not stamps(run):
-        assert child.poll() is None
-        time.sleep(0.01)
-    os.killpg(child.pid, signal.SIGKILL)
-    child.wait()
+    monkeypatch.setenv("PYTHONPATH", str(root))
+    killed = subprocess.run(
+        [sys.executable, "-c", KILLED, *command], start_new_session=True, cwd=root, check=False
+    )
+    assert killed.returncode == -signal.SIGKILL
     first = stamps(run)
+    assert "fold-1" in first
     assert not (run / ENSEMBLE).exists()
-    done = subprocess.run(command, capture_output=True, check=False, **where)
-    assert done.returncode == 0, done.stderr
-    assert f"4 members, {len(first)} of them there already; out-of-fold CCC valence" in done.stdout
+    assert main(command) == 0
+    said = capfd.readouterr().out
+    assert f"4 members, {len(first)} of them there already; out-of-fold CCC valence" in said
     assert first.items() <= stamps(run).items()
-    again = subprocess.run(command, capture_output=True, check=False, **where)
-    assert "holds this very ensemble of 4 already; nothing to train" in again.stdout
+    assert main(command) == 0
+    assert "holds this very ensemble of 4 already; nothing to train" in capfd.readouterr().out
 
 
 # Scoring ------------------------------------------------------------------------------------------

@@ -30,7 +30,7 @@ from models.training.loss_config import LossConfig
 from tests.helpers.small_heads import BRIEF, FULL, HEAD, without_region_loss
 from tests.helpers.synthetic import AST_SPEC, Planted, plant, tiny_model, write_tiny_clip
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("without_figures")]
 
 
 @pytest.fixture(scope="module")
