@@ -31,7 +31,7 @@ def describe(error: ValidationError, model: type[BaseModel]) -> str:
         return _wrong_kind(field, first)
     if first["type"] == "missing":
         return f"the key {field!r} is missing"
-    if first["type"] == "string_pattern_mismatch" and field == "id":
+    if first["type"] in ("string_pattern_mismatch", "string_unicode") and field == "id":
         return (
             f"the id {first['input']!r} is not safe as a name: 1 to 128 letters, digits, '.', '_' "
             "or '-', beginning with a letter or digit"

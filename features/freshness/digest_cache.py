@@ -169,7 +169,7 @@ def _open_writable(path: Path) -> sqlite3.Connection | None:
 
 def _open_read_only(path: Path) -> sqlite3.Connection | None:
     """Open the database as it is; None if there is none."""
-    uri = f"file:{quote(str(path.resolve()))}?mode=ro"
+    uri = f"file:{quote(os.fsencode(path.resolve()))}?mode=ro"
     try:
         return sqlite3.connect(
             uri, uri=True, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False
