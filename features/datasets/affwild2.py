@@ -15,7 +15,7 @@ from features.config_errors import describe
 from features.datasets.base import ClipReport, DatasetConfig, DatasetIndex
 from features.errors import InputError, MediaError
 from features.manifest.labels import Labels, is_constant, read_labels
-from features.media.crops import CROP_NAME, crop_files
+from features.media.crops import CROP_NAME, crop_files, is_system_file
 from features.media.decoder import Decoder
 from features.media.limits import DEFAULT_LIMITS
 from features.media.video import Probe
@@ -75,7 +75,7 @@ def _scan_folder(root: Path) -> _FolderScan:
     crops: dict[str, list[Path]] = defaultdict(list)
     test_rows: dict[str, int] = {}
     for folder, folders, names in os.walk(root):
-        folders.sort()
+        folders[:] = sorted(name for name in folders if not is_system_file(name))
         parent = Path(folder)
         split = _split_of(parent)
         if any(CROP_NAME.fullmatch(name) for name in names):
@@ -83,7 +83,7 @@ def _scan_folder(root: Path) -> _FolderScan:
             continue
         for name in sorted(names):
             path = parent / name
-            if name.startswith("."):
+            if is_system_file(name):
                 continue
             if path.suffix.lower() in VIDEO_SUFFIXES:
                 videos[path.stem].append(path)
