@@ -20,6 +20,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from features.errors import InputError, VaflowError
 from features.extraction.outcome import Outcome
+from features.printable import printable
 from features.system.files import write_atomic
 from models.training.config import EpochResult
 
@@ -98,7 +99,8 @@ class RunMetrics:
     ) -> Metric:
         family = kind(f"vaflow_{name}", description, labels=("stage", *labels))
         for key, value in values.items():
-            family.add_metric((self.stage, *key), value)
+            shown = [printable(label) for label in (self.stage, *key)]  # newlines: the format's own
+            family.add_metric(shown, value)
         return family
 
     def write(self) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 from features.errors import InputError
 from flows.logs import set_up
 from flows.stage_functions import STAGES, stage_function, stage_name
+from flows.terminal import print_lines
 
 log = logging.getLogger(__name__)
 
@@ -149,9 +150,11 @@ def _run(arguments: argparse.Namespace) -> int:
         raise_if_incomplete(result)
     console = plain_console()
     for text in describe(result):
-        console.print(text)
         if isinstance(text, str):  # not the tables
+            print_lines(text)
             log.info("%s", text.strip())
+        else:
+            console.print(text)
     return 0
 
 

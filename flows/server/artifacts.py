@@ -10,7 +10,6 @@ from functools import partial
 from pathlib import Path
 from urllib.parse import quote
 
-from prefect import get_run_logger
 from prefect.artifacts import Artifact, MarkdownArtifact, TableArtifact
 from prefect.context import FlowRunContext
 
@@ -18,7 +17,9 @@ from features.errors import InputError
 from features.extraction.outcome import ExtractionResult
 from features.maintenance.status import Status, status
 from features.manifest.manifest import read_manifest
+from features.printable import printable
 from features.store.feature_store import FeatureStore
+from flows.logs import run_logger
 from flows.server.markdown import Coverage, outcome_rows, picture_page, report_page, set_coverage
 from models.runs.ensemble_record import EnsembleConfig
 from models.runs.folder import REPORT, RunConfig, holds_ensemble, read_config, read_metrics
@@ -76,7 +77,7 @@ def _publish(key: str, create: Callable[[], Artifact]) -> None:
     try:
         create().create()
     except Exception as error:  # a missing artifact is no reason to lose a run
-        get_run_logger().warning(
+        run_logger().warning(
             "the artifact %r was not published (%s: %s); nothing else is lost",
             key,
             type(error).__name__,
@@ -87,7 +88,9 @@ def _publish(key: str, create: Callable[[], Artifact]) -> None:
 def _outcomes(extraction: ExtractionResult) -> TableArtifact:
     lines = (extraction.summary(), *extraction.remarks)
     return TableArtifact(
-        key=OUTCOMES, table=outcome_rows(extraction.outcomes), description="\n\n".join(lines)
+        key=OUTCOMES,
+        table=outcome_rows(extraction.outcomes),
+        description=printable("\n\n".join(lines)),
     )
 
 
@@ -103,7 +106,9 @@ def _picture(
     n_clips = len(read_manifest(manifest).clips)
     sets = set_coverage(_status(store, manifest), names, n_clips)
     coverage = Coverage(n_clips, sets, training, score, report)
-    return MarkdownArtifact(key=PICTURE, markdown=picture_page(coverage, manifest, store))
+    return MarkdownArtifact(
+        key=PICTURE, markdown=printable(picture_page(coverage, manifest, store))
+    )
 
 
 def _picture_of_run(
@@ -127,7 +132,7 @@ def _picture_of_run(
 def _report(result: ScoreResult) -> MarkdownArtifact:
     path = (result.run / REPORT).resolve()
     page = report_page(result, path, platform.node(), served_at(path))
-    return MarkdownArtifact(key=REPORT_LINK, markdown=page)
+    return MarkdownArtifact(key=REPORT_LINK, markdown=printable(page))
 
 
 def served_at(path: Path) -> str | None:
