@@ -42,6 +42,12 @@ def _id_from_number(name: Any) -> Any:
 def _check_inner_path(path: str) -> str:
     if any(category(character) == "Cc" for character in path):
         raise ValueError(f"the path {path!r} has a control character; rename the file")
+    try:
+        path.encode(errors="surrogateescape")  # as file systems do: any bytes but NUL are a name
+    except UnicodeEncodeError:
+        raise ValueError(
+            f"the path {path!r} has a character that no file name should have"
+        ) from None
     if not path or path.startswith("/") or ".." in path.split("/"):
         raise ValueError(
             f"the path {path!r} must be relative to the manifest's folder and stay inside it"

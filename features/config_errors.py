@@ -39,7 +39,7 @@ def describe(error: ValidationError, model: type[BaseModel]) -> str:
     if first["type"] in ("missing", "union_tag_not_found"):
         key = field if first["type"] == "missing" else kind_field
         return f"the key {key!r} is missing"
-    if first["type"] == "string_pattern_mismatch" and field == "id":
+    if first["type"] in ("string_pattern_mismatch", "string_unicode") and field == "id":
         return (
             f"the id {first['input']!r} is not safe as a name: 1 to 128 letters, digits, '.', '_' "
             "or '-', beginning with a letter or digit"

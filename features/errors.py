@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from typing import Literal
 
+from features.printable import printable
+
 MediaCode = Literal[
     "missing",  # the manifest names no file, or one that does not exist
     "unreadable",  # the operating system cannot read it
@@ -45,9 +47,17 @@ def one_line(error: Exception) -> str:
 
 
 class VaflowError(Exception):
-    """The base class: an error that a user can fix; the command exits with `exit_status`."""
+    """The base class: an error that a user can fix; the command exits with `exit_status`.
+
+    Its text is the message and, on lines of their own, further arguments. Names from outside are
+    escaped in it: a file name can neither add a line nor hide one, wherever the error is shown.
+    """
 
     exit_status = 1
+
+    def __str__(self) -> str:
+        """The message, a line for each argument."""
+        return "\n".join(printable(str(line), layout="") for line in self.args)
 
 
 class InputError(VaflowError):
@@ -87,4 +97,4 @@ class SpecMismatch(StoreError):
 
 
 class Incomplete(VaflowError):
-    """A stage could not do everything; the message lists what is missing."""
+    """A stage could not do everything; further lines list what is missing."""

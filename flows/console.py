@@ -1,14 +1,24 @@
 """The console that a command prints to, and its tables."""
 
 from collections.abc import Iterable, Sequence
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
+
+from features.printable import printable
 
 
 class PipeConsole(Console):
-    """A console that leaves a closed pipe to the command, which knows its exit status."""
+    """A console that escapes names from outside, in lines and in the cells of tables.
+
+    It leaves a closed pipe to the command, which knows its exit status.
+    """
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        """Return the printable text with rich's markup and highlights."""
+        return super().render_str(printable(text), **options)
 
     def on_broken_pipe(self) -> NoReturn:
         """Raise the `BrokenPipeError` again; rich would exit with status 1."""

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from distributed import Event
-from prefect import flow, get_run_logger, task
+from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
 from prefect_dask.task_runners import DaskTaskRunner
 
@@ -23,6 +23,7 @@ from flows.dask.cluster import cluster, connected, n_workers_of
 from flows.dask.shards import OnOutcome, completed_shards, extract_on_worker, new_stop_name
 from flows.keys.help import with_help
 from flows.keys.signature import keys_of, with_keys
+from flows.logs import run_logger
 from flows.server.artifacts import publish_extraction
 from flows.sigterm import stop_between_clips
 from flows.stages import Runner, require_complete
@@ -43,7 +44,7 @@ def extract_shard(
     number: int, n_shards: int, extract: Callable[[OnOutcome], ExtractionResult]
 ) -> ExtractionResult:
     """The result of a shard; logs the outcomes of its clips."""
-    log = get_run_logger()
+    log = run_logger()
 
     def on_outcome(outcome: Outcome) -> None:
         prefix = f"shard {number} of {n_shards}: {outcome.clip} ({outcome.feature_set})"
@@ -75,7 +76,7 @@ def extract_features(
     Returns the number of clips by outcome, as the store holds them at the end, however tasks
     ended. Raises `Incomplete` after all clips if one failed.
     """
-    log = get_run_logger()
+    log = run_logger()
     options = ExtractionOptions(**keys)
     if dry_run:
         estimate = plan_dry_run(manifest, options)

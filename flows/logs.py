@@ -1,5 +1,6 @@
 """The log of a command, as text or as JSON lines."""
 
+import copy
 import json
 import logging
 import math
@@ -10,15 +11,33 @@ import uuid
 from contextlib import suppress
 from datetime import UTC, datetime
 from types import TracebackType
-from typing import Literal
+from typing import Any, Literal
+
+from features.printable import printable
 
 LogFormat = Literal["text", "json"]
 
 OURS = ("features", "models", "flows")
 STANDARD = {*vars(logging.makeLogRecord({})), "message", "asctime"}
+PREFECT_LOGGERS = ("prefect.flow_runs", "prefect.task_runs")
 FLOW_RUN_ID = "PREFECT__FLOW_RUN_ID"  # Prefect sets it in the process of a flow's run
 
 log = logging.getLogger(__name__)
+
+
+class TextLines(logging.Formatter):
+    """Formats a record as `LEVEL: message`; names from outside are escaped in it."""
+
+    def __init__(self) -> None:
+        super().__init__("%(levelname)s: %(message)s")
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The record as text, without the newline."""
+        return super().format(_with_printable_message(record))
+
+    def formatException(self, ei: Any) -> str:  # noqa: N802, the name is logging's
+        """The printable traceback."""
+        return printable(super().formatException(ei))
 
 
 class JsonLines(logging.Formatter):
@@ -52,7 +71,9 @@ class JsonLines(logging.Formatter):
 def set_up(form: LogFormat) -> None:
     """Send the log to stderr; in JSON also warnings and uncaught exceptions."""
     if form == "text":
-        logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
+        handler = logging.StreamHandler()
+        handler.setFormatter(TextLines())
+        logging.basicConfig(level=logging.WARNING, handlers=[handler])
         return
     handler = logging.StreamHandler()
     handler.setFormatter(JsonLines())
@@ -77,13 +98,48 @@ def print_message(message: str) -> None:
         log.error("%s", message.strip().removeprefix("vaflow: "))
         return
     with suppress(BrokenPipeError):
-        print(message, file=sys.stderr)
+        print(printable(message), file=sys.stderr)
 
 
 def _on_uncaught(
     kind: type[BaseException], error: BaseException, traceback: TracebackType | None
 ) -> None:
     log.critical("%s: %s", kind.__name__, error, exc_info=(kind, error, traceback))
+
+
+def run_logger() -> Any:
+    """The logger of the current Prefect run, whose messages are printable.
+
+    Prefect sends them to its server in UTF-8, which cannot represent a lone surrogate. Raises
+    `prefect.exceptions.MissingContextError` outside a run.
+    """
+    from prefect import get_run_logger  # slow to import, and no command in this process needs it
+
+    for name in PREFECT_LOGGERS:  # Prefect itself logs to them, too
+        logging.getLogger(name).addFilter(_make_printable)
+    return get_run_logger()
+
+
+def _make_printable(record: logging.LogRecord) -> bool:
+    """Escape names from outside in the message of a record, which passes this filter."""
+    record.msg, record.args = _with_printable_message(record).msg, ()
+    return True
+
+
+def _with_printable_message(record: logging.LogRecord) -> logging.LogRecord:
+    """Return a copy whose message is printable; each name among its arguments is on one line."""
+    args: Any = record.args
+    if isinstance(args, tuple):
+        args = tuple(_on_one_line(value) for value in args)
+    shown = copy.copy(record)
+    shown.args = args
+    shown.msg, shown.args = printable(shown.getMessage()), ()
+    return shown
+
+
+def _on_one_line(value: object) -> object:
+    """A path or a line of text with escapes; other values keep their type for the format."""
+    return printable(str(value), layout="") if isinstance(value, str | os.PathLike) else value
 
 
 def _plain(value: object) -> object:

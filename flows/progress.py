@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from features.printable import printable
 from flows.console import plain_console
 from flows.logs import is_json
 
@@ -91,7 +92,8 @@ def terminal_hooks(console: Console) -> Iterator[Hooks]:
             if step.what not in tasks:
                 tasks[step.what] = bars.add_task(step.what, total=step.total, detail="")
             task = tasks[step.what]
-            bars.update(task, completed=step.number, total=step.total, detail=step.detail)
+            detail = printable(step.detail, layout="")
+            bars.update(task, completed=step.number, total=step.total, detail=detail)
 
         yield step_hooks(show)
 

@@ -7,11 +7,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from typing import Any
 
-from prefect import Flow, flow, get_run_logger, task
+from prefect import Flow, flow, task
 from prefect.cache_policies import NO_CACHE
 
 from flows.keys.help import with_help
 from flows.keys.signature import hooks_of, keys_of, with_keys
+from flows.logs import run_logger
 from flows.messages import baseline_name, describe
 from flows.progress import log_hooks
 from flows.server.artifacts import publish_score, publish_training
@@ -37,7 +38,7 @@ def stage_flow(
 
     def decorate(conclude: Callable[[Any, Mapping[str, Any]], Any]) -> Flow[..., Any]:
         def run(**keys: Any) -> Any:
-            log = get_run_logger()
+            log = run_logger()
             function = stage_function(stage)
             run_task = task(name=task_name, cache_policy=NO_CACHE, persist_result=False)(function)
             result = run_task(**keys, **hooks_of(function, log_hooks(log)))
@@ -81,7 +82,7 @@ def score_baselines(result: BaselineScores, keys: Mapping[str, Any]) -> list[Sco
     """Learn each baseline on the train split; returns their scores on the val split."""
     for each in result.scores:
         name, modalities = baseline_name(each.baseline), ", ".join(each.baseline.modalities)
-        get_run_logger().info("%s of %s: val mean CCC %.3f", name, modalities, each.score.ccc_mean)
+        run_logger().info("%s of %s: val mean CCC %.3f", name, modalities, each.score.ccc_mean)
     return [asdict(each.score) for each in result.scores]
 
 

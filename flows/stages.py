@@ -53,7 +53,7 @@ def require_complete(extraction: ExtractionResult) -> ExtractionResult:
     """The extraction, if no clip failed; else raises `Incomplete` with the failures."""
     if extraction.failed:
         listed = [f"  {o.clip} ({o.feature_set}): {o.detail}" for o in extraction.failed]
-        raise Incomplete("\n".join([f"{extraction.summary()}; these failed:", *listed]))
+        raise Incomplete(f"{extraction.summary()}; these failed:", *listed)
     return extraction
 
 
@@ -62,10 +62,10 @@ def raise_if_incomplete(result: object) -> None:
     if isinstance(result, ExtractionResult):
         require_complete(result)
     if isinstance(result, Ablation) and result.failed:
-        listed = "\n".join(f"  {failure}" for failure in result.failed)
         raise Incomplete(
             f"{len(result.failed)} trainings of the ablation failed; the table of the others is in "
-            f"{result.run}:\n{listed}"
+            f"{result.run}:",
+            *(f"  {failure}" for failure in result.failed),
         )
 
 

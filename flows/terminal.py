@@ -7,6 +7,8 @@ import sys
 from contextlib import suppress
 from typing import IO
 
+from features.printable import printable
+
 SIGNALLED = 128  # a shell adds the number of the signal to it
 INTERRUPTED = SIGNALLED + signal.SIGINT
 BROKEN_PIPE = SIGNALLED + signal.SIGPIPE
@@ -32,6 +34,12 @@ def open_standard_streams() -> None:
     sys.stderr = sys.stderr or os.fdopen(2, "w", closefd=False)
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(errors="backslashreplace")  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def print_lines(*lines: str, stderr: bool = False) -> None:
+    """Print each text on one line; names from outside are escaped in it."""
+    text = "\n".join(printable(line, layout="") for line in lines)
+    print(text, file=sys.stderr if stderr else sys.stdout)
 
 
 def close_standard_streams(status: int) -> int:

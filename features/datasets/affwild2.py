@@ -15,7 +15,7 @@ from features.config_errors import describe
 from features.datasets.base import ClipReport, DatasetConfig, DatasetIndex
 from features.errors import InputError, MediaError
 from features.manifest.labels import is_constant, read_labels
-from features.media.crops import CROP_NAME, crop_files
+from features.media.crops import CROP_NAME, crop_files, is_system_file
 from features.media.decoder import Decoder
 from features.media.limits import DEFAULT_LIMITS
 from features.timeline import MAX_LENGTH_MISMATCH, LengthMismatch
@@ -75,12 +75,12 @@ def _scan_folder(root: Path) -> _FolderScan:
     crops: dict[str, list[Path]] = defaultdict(list)
     test_rows: dict[str, int] = {}
     for folder, folders, names in os.walk(root):
-        folders.sort()
+        folders[:] = sorted(name for name in folders if not is_system_file(name))
         parent = Path(folder)
         if any(CROP_NAME.fullmatch(name) for name in names):
             crops[parent.name].append(parent)
             continue
-        for name in sorted(name for name in names if not name.startswith(".")):
+        for name in sorted(name for name in names if not is_system_file(name)):
             path = parent / name
             if path.suffix.lower() in VIDEO_SUFFIXES:
                 videos[path.stem].append(path)

@@ -2,6 +2,7 @@
 
 import json
 import pickle  # for its exception only: weights are loaded by torch's safe loader
+import re
 from dataclasses import asdict, dataclass
 from difflib import get_close_matches
 from pathlib import Path
@@ -12,18 +13,21 @@ from open_clip.transform import PreprocessCfg, merge_preprocess_dict
 from safetensors import SafetensorError
 
 from features.canonical_json import JsonObject
-from features.encoders.weights import SHIPPED, WeightsFile
+from features.encoders.weights import SHIPPED, STATE_DICT, WeightsFile, refuse_torchscript
 from features.errors import InputError, WeightsError, one_line
 
 SHIPPED_TAG = "rendered"
 HUB_FILE = "open_clip_model.safetensors"  # the default name in a repository of the hub
-# what open_clip raises if a file does not fit a model (AssertionError: other widths)
+# what open_clip raises if a file does not fit a model (AssertionError: other widths; the
+# errors of attributes and iteration: no dict of tensors)
 LOADING_ERRORS = (
     RuntimeError,
     AssertionError,
     KeyError,
     TypeError,
     ValueError,
+    AttributeError,
+    StopIteration,
     OSError,
     SafetensorError,
     pickle.UnpicklingError,
@@ -71,7 +75,9 @@ def resolve_clip(model: str, pretrained: str, weights_sha256: str | None) -> Res
             f"encoders.clip.pretrained = {pretrained!r} wants resize mode "
             f"{preprocessing.resize_mode!r}; only 'shortest' and 'squash' are supported"
         )
-    weights = WeightsFile.of(_weights_path(name, pretrained, tag))
+    path = _weights_path(name, pretrained, tag)
+    refuse_torchscript(path)
+    weights = WeightsFile.of(path)
     _check_digest(weights, weights_sha256)
     return ResolvedClip(name, model_config, weights, preprocessing)
 
@@ -188,8 +194,17 @@ def load(resolved: ResolvedClip) -> Any:
 
 def _reason(error: Exception) -> str:
     """Why loading failed; torch's own message would advise to load an unsafe pickle."""
-    if isinstance(error, pickle.UnpicklingError | KeyError):
-        return "it is no safetensors file, nor a pickle of weights alone"
+    if isinstance(error, pickle.UnpicklingError | KeyError) or "weights_only" in str(error):
+        found = re.search(r"GLOBAL ([\w.]+)", str(error))
+        has = f": it has an object of {found[1]}, which could run code" if found else ""
+        return (
+            f"it is no safetensors file, nor a pickle of weights alone{has}; {STATE_DICT} "
+            "torch.save(model.state_dict(), 'weights.pt')"
+        )
+    if isinstance(error, AttributeError | StopIteration):
+        return (
+            f"it has no tensors by name; {STATE_DICT} torch.save(model.state_dict(), 'weights.pt')"
+        )
     return one_line(error)
 
 

@@ -1,5 +1,6 @@
 """A file of weights and its sha256, hashed once per process."""
 
+import zipfile
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -10,6 +11,8 @@ from features.system.files import sha256_of
 SHIPPED = Path(__file__).parent / "weights"  # small encoders that come with vaflow
 
 FileState = tuple[int, int, int, int, int]
+TORCHSCRIPT_PART = "constants.pkl"  # as torch itself tells a TorchScript archive from a state dict
+STATE_DICT = "give a state dict, as a .safetensors or .pt file; one is made with"
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +36,20 @@ class WeightsFile:
         """
         if _state_of(self.path) != self.state:
             raise WeightsError(f"{self.path} changed while it was loaded; run the same again")
+
+
+def refuse_torchscript(path: Path) -> None:
+    """Raise `WeightsError` if a file is a TorchScript archive: it holds a program, not weights."""
+    if not zipfile.is_zipfile(path):
+        return
+    with zipfile.ZipFile(path) as archive:
+        parts = [name.partition("/")[2] for name in archive.namelist()]
+    if TORCHSCRIPT_PART in parts:
+        raise WeightsError(
+            f"{path} is a TorchScript archive (torch.jit.save): a program, which is not run. If "
+            f"you trust its origin, {STATE_DICT} torch.save(torch.jit.load({str(path)!r}, "
+            "map_location='cpu').state_dict(), 'weights.pt')"
+        )
 
 
 def _state_of(path: Path) -> FileState:

@@ -14,6 +14,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
+from urllib.parse import quote
 
 from features.store.work_folder import digest_cache_file
 
@@ -163,7 +164,7 @@ def _open(path: Path, *, read_only: bool) -> sqlite3.Connection | None:
 def _connect(path: Path, mode: Literal["ro", "rwc"]) -> sqlite3.Connection:
     """Open the database; if it may be written, raise `sqlite3.Error` if it is damaged."""
     database = sqlite3.connect(
-        f"{path.resolve().as_uri()}?mode={mode}",
+        f"file:{quote(os.fsencode(path.resolve()))}?mode={mode}",
         uri=True,
         timeout=BUSY_TIMEOUT_S,
         isolation_level=None,

@@ -90,9 +90,12 @@ def read_manifest(path: Path) -> Manifest:
 
 
 def write_manifest(path: Path, clips: Iterable[Clip]) -> None:
-    """Write a manifest in one step, unless the file is the same already."""
+    """Write a manifest in one step, unless the file is the same already.
+
+    A byte of a name that is no UTF-8 is written as JSON's escape of its lone surrogate.
+    """
     lines = [json.dumps(clip.model_dump(), ensure_ascii=False) + "\n" for clip in clips]
-    write_if_changed(path, "".join(lines).encode())
+    write_if_changed(path, "".join(lines).encode(errors="backslashreplace"))
 
 
 def _clip(path: Path, number: int, line: str) -> Clip:

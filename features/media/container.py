@@ -44,7 +44,8 @@ def open_container(path: Path, limits: DecodeLimits) -> Iterator[av.container.In
     code: MediaCode = "not-media"
     options = {**WHITELISTS, "max_pixels": str(limits.pixels)}
     try:
-        with av.open(str(path), options=options) as container:
+        # a title that is no UTF-8 is no reason to refuse a file: nothing reads it
+        with av.open(str(path), options=options, metadata_errors="replace") as container:
             code = "damaged"
             n_streams = len(container.streams)
             if n_streams > limits.streams:
@@ -94,8 +95,9 @@ def check_codec(path: Path, stream: av.VideoStream | av.AudioStream) -> None:
     name = codec_name(stream)
     if name not in DECODERS:
         name = _codec_without_decoder(stream) if name == "unknown" else repr(name)
+        kind = {"video": "a video", "audio": "an audio"}[stream.type]
         raise MediaError(
-            f"{path} has a {stream.type} track of codec {name}, which is not decoded; convert the "
+            f"{path} has {kind} track of codec {name}, which is not decoded; convert the "
             "file, to H.264 and AAC for example",
             "codec",
         )
@@ -109,7 +111,9 @@ def _codec_without_decoder(stream: av.VideoStream | av.AudioStream) -> str:
         description: str = stream.container.dumps_format()  # pyright: ignore[reportAttributeAccessIssue]
     finally:
         av.logging.set_level(level)
-    found = re.search(rf"Stream #0:{stream.index}\b.*?: (?:Video|Audio): ([^,\n]+)", description)
+    found = re.search(
+        rf"^ *Stream #0:{stream.index}\b.*?: (?:Video|Audio): ([^,\n]+)", description, re.MULTILINE
+    )
     return repr(found[1]) if found else "'unknown'"
 
 

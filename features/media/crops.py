@@ -11,9 +11,18 @@ from features.errors import MediaError
 from features.media.limits import DEFAULT_LIMITS, DecodeLimits, check_bytes, check_pixels
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP")  # all occur with the suffix .jpg
-SYSTEM_FILES = ("thumbs.db", "desktop.ini")  # written by file browsers, like hidden files
+SYSTEM_FILES = (
+    "thumbs.db",
+    "ehthumbs.db",
+    "desktop.ini",
+)  # of file browsers, which also write hidden files
 ORIENTATION_TAG = 0x0112  # EXIF
 CROP_NAME = re.compile(r"(\d{5,})\.jpg", re.IGNORECASE)
+
+
+def is_system_file(name: str) -> bool:
+    """Whether a file has its name from an operating system or a file browser: it is no medium."""
+    return name.startswith(".") or name.lower() in SYSTEM_FILES
 
 
 def crop_files(folder: Path) -> dict[int, Path]:
@@ -22,7 +31,7 @@ def crop_files(folder: Path) -> dict[int, Path]:
         raise MediaError(f"{folder}: there is no such folder of crops; correct `frames`", "missing")
     crops: dict[int, Path] = {}
     for path in sorted(folder.iterdir()):
-        if path.name.startswith(".") or path.name.lower() in SYSTEM_FILES or path.is_dir():
+        if is_system_file(path.name) or path.is_dir():
             continue
         match = CROP_NAME.fullmatch(path.name)
         number = int(match[1]) if match else 0

@@ -5,13 +5,14 @@ import errno
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from features.errors import VaflowError
+from features.printable import printable
 from flows.command.run import add_log_format, add_run_commands, non_negative
 from flows.command.store import add_store_commands
 from flows.logs import print_message, set_up
-from flows.terminal import BROKEN_PIPE, INTERRUPTED
+from flows.terminal import BROKEN_PIPE, INTERRUPTED, print_lines
 
 REMEDIES = {
     errno.ENOSPC: "make room on this disk",
@@ -41,6 +42,10 @@ class _Parser(argparse.ArgumentParser):
         """Print the help; argparse itself ignores every `OSError`."""
         print(self.format_help(), end="", file=file)
 
+    def error(self, message: str) -> NoReturn:
+        """Print the usage and the message, in which words from outside are escaped, and exit."""
+        super().error(printable(message, layout=""))
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit status."""
@@ -60,7 +65,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except OSError as error:
         if error.filename is None and error.errno not in REMEDIES:
             raise
-        path = error.filename or "standard output, or a file"
+        path = printable(str(error.filename or "standard output, or a file"), layout="")
         remedy = REMEDIES.get(error.errno or 0, "check this path")
         print_message(
             f"vaflow: {path}: {error.strerror}; {remedy}, and run the same again: "
@@ -173,7 +178,7 @@ def _render(arguments: argparse.Namespace) -> int:
     seed = synthetic.DEFAULT_SEED if arguments.seed is None else arguments.seed
     with progress_bar("render") as on_clip:
         synthetic.render(arguments.folder, clips=clips, seconds=seconds, seed=seed, on_clip=on_clip)
-    print(f"render: {clips} clips of about {seconds:g} s, seed {seed}, in {arguments.folder}")
+    print_lines(f"render: {clips} clips of about {seconds:g} s, seed {seed}, in {arguments.folder}")
     return 0
 
 
@@ -192,7 +197,7 @@ def _index(arguments: argparse.Namespace) -> int:
     else:
         written = f"{len(indexed.clips)} clips in {arguments.output}"
         end = written if indexed.clips else "no clip is usable; no manifest was written"
-        print("\n".join([*render_index(indexed), f"index: {end}"]))
+        print_lines(*render_index(indexed), f"index: {end}")
     return 1 if indexed.left_out else 0
 
 
@@ -207,7 +212,7 @@ def _report(arguments: argparse.Namespace) -> int:
         store=arguments.store,
         max_length_mismatch=arguments.max_length_mismatch,
     )
-    print(f"report: {path} shows the split {arguments.split}")
+    print_lines(f"report: {path} shows the split {arguments.split}")
     return 0
 
 
@@ -218,10 +223,10 @@ def _check_submission(arguments: argparse.Namespace) -> int:
     sample = read_sample(arguments.sample)
     problems = check(arguments.file, sample)
     for problem in problems:
-        print(problem)
+        print_lines(str(problem))
     result = count(problems, "problem") if problems else "nothing is wrong"
     rows = f"{count(sample.locations, 'row')} of {count(sample.clips, 'clip')}"
-    print(
+    print_lines(
         f"check-submission: {arguments.file}: {result}; compared with the {rows} of "
         f"{arguments.sample}"
     )

@@ -25,6 +25,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from features.errors import InputError, VaflowError
 from features.extraction.outcome import Outcome
+from features.printable import printable
 from features.system.files import write_atomic
 from models.training.config import EpochResult
 
@@ -73,7 +74,7 @@ class RunMetrics:
 
     def on_outcome(self, outcome: Outcome, total: int) -> None:
         """Count the outcome of a clip."""
-        name = outcome.feature_set
+        name = printable(outcome.feature_set)
         self._expected.set(total)
         self._clips.labels(self.stage, name, outcome.state).inc()
         if outcome.state == "extracted":

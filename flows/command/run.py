@@ -12,6 +12,7 @@ from typing import Any
 from features.errors import InputError
 from flows.logs import is_json, set_up
 from flows.stage_functions import STAGES, stage_function, stage_name
+from flows.terminal import print_lines
 
 WIDTH = 100  # columns of the help of a stage
 INDENT = " " * 6
@@ -168,9 +169,11 @@ def _run(arguments: argparse.Namespace) -> int:
         raise_if_incomplete(result)
     console = plain_console()
     for text in describe(result):
-        console.print(text)
         if isinstance(text, str):  # not the tables
+            print_lines(text)
             log.info("%s", text.strip())
+        else:
+            console.print(text)
     return 0
 
 

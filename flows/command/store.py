@@ -6,6 +6,8 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
+from flows.terminal import print_lines
+
 SHOWN_AT_MOST = 20  # lines of `gc` without --json
 
 
@@ -66,7 +68,10 @@ def _command(commands: Any, name: str, run: Any, summary: str, *, json: bool = T
 
 
 def _print_result(arguments: argparse.Namespace, as_json: Any, lines: Any) -> None:
-    print(json.dumps(as_json, indent=2) if arguments.json else "\n".join(lines))
+    if arguments.json:
+        print(json.dumps(as_json, indent=2))
+    else:
+        print_lines(*lines)
 
 
 def _print_sets(arguments: argparse.Namespace, console: Any, as_json: Any, shown: Any) -> None:
@@ -120,8 +125,6 @@ def _verify(arguments: argparse.Namespace) -> int:
 
 def _repair(arguments: argparse.Namespace, verification: Any) -> Collection[Any]:
     """Report the problems and extract their clips again; returns the outcomes that failed."""
-    import sys
-
     from features.errors import InputError
     from features.extraction.outcome import ExtractionResult
     from features.maintenance.repair import repair
@@ -141,15 +144,14 @@ def _repair(arguments: argparse.Namespace, verification: Any) -> Collection[Any]
         raise InputError("--repair writes to the store; leave out dry_run, or --repair")
     specs = [encoder.spec() for encoder in keys["encoders"]]
     clips = {clip.id for clip in read_manifest(keys["manifest"]).clips}
-    print("\n".join(["verify: found", *render_verification(verification)]), file=sys.stderr)
+    print_lines("verify: found", *render_verification(verification), stderr=True)
     repaired = repair(arguments.store, verification, specs, clips)
     if not any(problem.spec for problem in repaired.repaired):
         return ()
     extraction = extract_features(**keys)
     assert isinstance(extraction, ExtractionResult)  # no dry run
-    print(extraction.summary(), file=sys.stderr)
-    for outcome in extraction.failed:
-        print(f"  {outcome.clip} ({outcome.feature_set}): {outcome.detail}", file=sys.stderr)
+    failures = (f"  {o.clip} ({o.feature_set}): {o.detail}" for o in extraction.failed)
+    print_lines(extraction.summary(), *failures, stderr=True)
     return extraction.failed
 
 
@@ -231,7 +233,7 @@ def _export(arguments: argparse.Namespace) -> int:
     from features.store.hdf5 import export_h5
 
     n_records = export_h5(arguments.store, arguments.output, _clips_of(arguments.manifest))
-    print(f"export: {n_records} records of {arguments.store} in {arguments.output}")
+    print_lines(f"export: {n_records} records of {arguments.store} in {arguments.output}")
     return 0
 
 
@@ -240,8 +242,10 @@ def _import_h5(arguments: argparse.Namespace) -> int:
 
     result = import_h5(arguments.source, arguments.store)
     for path in result.kept:
-        print(f"  kept: {path}: {arguments.store} has a different record; remove it to import")
-    print(
+        print_lines(
+            f"  kept: {path}: {arguments.store} has a different record; remove it to import"
+        )
+    print_lines(
         f"import-h5: {len(result.written)} records written, {len(result.present)} already there, "
         f"{len(result.kept)} kept as they were, in {arguments.store}"
     )

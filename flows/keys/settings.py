@@ -142,13 +142,12 @@ def _check_override(key: str, model: type[BaseModel]) -> None:
 
 
 def _set(given: dict[str, Any], key: str, text: str, model: type[BaseModel]) -> None:
-    """Set `a.b` to the text, parsed as YAML."""
-    try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise InputError(
-            f"the value of '{key}={text}' is not YAML: {describe_yaml(error)}"
-        ) from None
+    """Set `a.b` to the text, parsed as YAML.
+
+    YAML refuses some characters of file names and takes others for the end of a line: a text that
+    is not printable is the value of a key with a text.
+    """
+    value = _parse_yaml(key, text) if text.isprintable() else text
     parts = key.split(".")
     node: Any = given
     candidates = models = [model]
@@ -171,7 +170,18 @@ def _set(given: dict[str, Any], key: str, text: str, model: type[BaseModel]) -> 
     fields = _fields(models, last)
     if isinstance(value, int | float) and len(parts) == 1 and _is_text(fields):
         value = text  # a folder may be called 2024
+    if not text.isprintable() and (_models_in(fields) or not _is_text(fields)):
+        value = _parse_yaml(key, text)
     node[_index(node, last, key)] = _config_value(value, last, fields)
+
+
+def _parse_yaml(key: str, text: str) -> Any:
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise InputError(
+            f"the value of '{key}={text}' is not YAML: {describe_yaml(error)}"
+        ) from None
 
 
 def _index(node: Any, part: str, key: str) -> Any:

@@ -10,7 +10,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import quote
 
-from prefect import get_run_logger
 from prefect.artifacts import MarkdownArtifact, TableArtifact
 from prefect.context import FlowRunContext
 
@@ -18,7 +17,9 @@ from features.errors import InputError
 from features.extraction.outcome import ExtractionResult
 from features.maintenance.status import Status, status
 from features.manifest.manifest import read_manifest
+from features.printable import printable
 from features.store.feature_store import FeatureStore
+from flows.logs import run_logger
 from flows.server.markdown import Coverage, outcome_rows, picture_page, report_page, set_coverage
 from models.runs.ensemble_record import EnsembleConfig
 from models.runs.folder import REPORT, RunConfig, holds_ensemble, read_config, read_metrics
@@ -37,7 +38,7 @@ def _publishing(key: str) -> Iterator[None]:
         yield
     except Exception as error:  # a missing artifact is no reason to lose a run
         message = "the artifact %r was not published (%s: %s); nothing else is lost"
-        get_run_logger().warning(message, key, type(error).__name__, error)
+        run_logger().warning(message, key, type(error).__name__, error)
 
 
 def publish_extraction(extraction: ExtractionResult, store: str, manifest: Path) -> None:
@@ -47,7 +48,7 @@ def publish_extraction(extraction: ExtractionResult, store: str, manifest: Path)
     with _publishing(OUTCOMES):
         text = "\n\n".join((extraction.summary(), *extraction.remarks))
         rows = outcome_rows(extraction.outcomes)
-        TableArtifact(key=OUTCOMES, table=rows, description=text).create()
+        TableArtifact(key=OUTCOMES, table=rows, description=printable(text)).create()
     with _publishing(PICTURE):
         names = dict.fromkeys(outcome.feature_set for outcome in extraction.outcomes)
         _publish_picture(manifest, store, names)
@@ -91,7 +92,7 @@ def publish_score(
         with _publishing(REPORT_LINK):
             path = (result.run / REPORT).resolve()
             page = report_page(result, path, platform.node(), served_at(path))
-            MarkdownArtifact(key=REPORT_LINK, markdown=page).create()
+            MarkdownArtifact(key=REPORT_LINK, markdown=printable(page)).create()
 
 
 def publish_scored(
@@ -122,7 +123,7 @@ def _publish_picture(
         found = status(store, manifest)
     coverage = Coverage(n_clips, set_coverage(found, names, n_clips), training, score, report)
     page = picture_page(coverage, manifest, store)
-    MarkdownArtifact(key=PICTURE, markdown=page).create()
+    MarkdownArtifact(key=PICTURE, markdown=printable(page)).create()
 
 
 def served_at(path: Path) -> str | None:

@@ -1,13 +1,15 @@
 """`vaflow run STAGE --via prefect`: start a run of the stage's deployment, and watch it."""
 
+import json
 import re
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta
 from difflib import get_close_matches
 from logging import WARNING, getLevelName
 from pathlib import Path
+from typing import Any
 from uuid import UUID
 
 import httpx
@@ -58,6 +60,7 @@ def run_and_watch(
         keys = checked.model_dump(mode="json", exclude_unset=True)
         deployed = deployment.parameters
         parameters = {k: v for k, v in keys.items() if k not in deployed or v != deployed[k]}
+        _refuse_names_without_utf_8(parameters)
         _refuse_another_folder(deployment)
         _refuse_without_worker(client, deployment)
         run = client.create_flow_run_from_deployment(deployment.id, parameters=parameters)
@@ -77,6 +80,18 @@ def run_and_watch(
     if state.is_completed():
         return 0
     raise _failure(state)
+
+
+def _refuse_names_without_utf_8(parameters: Mapping[str, Any]) -> None:
+    """Raise `InputError` for a parameter that the messages to the server cannot represent."""
+    for key, value in parameters.items():
+        try:
+            json.dumps(value, ensure_ascii=False).encode()
+        except UnicodeEncodeError:
+            raise InputError(
+                f"{key} = {value!r} has a name that is not UTF-8, and Prefect takes no other; "
+                "give the path of a link to it, or leave --via out"
+            ) from None
 
 
 @contextmanager
@@ -217,7 +232,7 @@ def _failure(state: State) -> VaflowError:
     message = state.message or ""
     raised = RAISED.search(message)
     kind = getattr(features.errors, raised.group(1), None) if raised else None
-    failure = VaflowError(f"the run ended {state.name}: {message}")
+    failure = VaflowError(*f"the run ended {state.name}: {message}".split("\n"))
     if isinstance(kind, type) and issubclass(kind, VaflowError):
         failure.exit_status = kind.exit_status
     return failure

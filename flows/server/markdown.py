@@ -9,6 +9,7 @@ from pathlib import Path
 
 from features.extraction.outcome import Outcome
 from features.maintenance.status import Status
+from features.printable import printable
 from models.stages.score_head import ScoreResult
 
 MAX_ROWS = 200  # the page renders all of them at once
@@ -193,5 +194,5 @@ def _cell(text: str) -> str:
     One of Prefect's interfaces renders a cell as Markdown and HTML: the name of a file must not
     become a link, or an image that is fetched.
     """
-    text = " ".join(text.split()).translate(ANGLES).replace("](", "] (")
+    text = printable(" ".join(text.split())).translate(ANGLES).replace("](", "] (")
     return text if len(text) <= MAX_LETTERS else text[: MAX_LETTERS - 4] + " ..."

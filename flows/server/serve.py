@@ -147,7 +147,8 @@ def _wait(
         if time.monotonic() > deadline_s:
             raise VaflowError(
                 f"the {name} did not start within {timeout_s:g} s; give it more time with "
-                f"--timeout {2 * timeout_s:g}, or see {_last_lines(name)}"
+                f"--timeout {2 * timeout_s:g}, or see {_log_of(name)}:",
+                *_last_lines(name),
             )
         time.sleep(POLL_S)
 
@@ -158,15 +159,19 @@ def _refuse_if_ended(processes: dict[str, subprocess.Popen[bytes]]) -> None:
         if (status := process.poll()) is not None:
             raise VaflowError(
                 f"the {name} ended with status {status}; start again: what is done is kept; "
-                f"the reason is in {_last_lines(name)}"
+                f"the reason is in {_log_of(name)}:",
+                *_last_lines(name),
             )
 
 
-def _last_lines(name: str) -> str:
-    """The end of a process's log, with its path."""
-    path = HOME / f"{name}.log"
-    lines = path.read_text(errors="replace").rstrip().splitlines()[-LAST_LINES:]
-    return "\n  ".join([f"{path}:", *lines])
+def _log_of(name: str) -> Path:
+    return HOME / f"{name}.log"
+
+
+def _last_lines(name: str) -> list[str]:
+    """The end of a process's log, indented."""
+    lines = _log_of(name).read_text(errors="replace").rstrip().splitlines()[-LAST_LINES:]
+    return [f"  {line}" for line in lines]
 
 
 def _deploy(env: dict[str, str]) -> None:
@@ -176,7 +181,8 @@ def _deploy(env: dict[str, str]) -> None:
         words, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
     if done.returncode:
-        raise InputError(f"{DEPLOYMENTS} cannot be deployed:\n{done.stdout.rstrip()}")
+        lines = done.stdout.rstrip().splitlines()
+        raise InputError(f"{DEPLOYMENTS} cannot be deployed:", *lines)
 
 
 def online(client: SyncPrefectClient, pool: str) -> list[datetime]:

@@ -148,11 +148,16 @@ class StreamFusion(nn.Module):
         self.gate_partner: Modality = gate_partner
         self.attention = self.audio_attention = self.gate = self.merge = None
         if kind in ("attention_gate", "attention"):
-            if query_modality in ("visual", "both"):
-                self.attention = CrossModalAttention(width, n_heads)
-            if query_modality in ("audio", "both"):
-                self.audio_attention = CrossModalAttention(width, n_heads)
-            assert self.attention or self.audio_attention, query_modality
+            match query_modality:
+                case "visual":
+                    self.attention = CrossModalAttention(width, n_heads)
+                case "audio":
+                    self.audio_attention = CrossModalAttention(width, n_heads)
+                case "both":
+                    self.attention = CrossModalAttention(width, n_heads)
+                    self.audio_attention = CrossModalAttention(width, n_heads)
+                case _:
+                    assert_never(query_modality)
         match kind:
             case "attention_gate" | "gate":
                 self.gate = GatedFusion(width, dropout)

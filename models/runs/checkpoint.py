@@ -1,8 +1,10 @@
 """A trained head as one safetensors file: weights, config and feature sets."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import torch
 from pydantic import ValidationError, model_validator
@@ -75,7 +77,7 @@ def read_meta(path: Path) -> CheckpointMeta:
     if not path.is_file():
         raise InputError(f"there is no trained head at {path}; run train-head first")
     try:
-        with safe_open(path, framework="pt") as file:
+        with _open_tensors(path) as file:
             fields = json.loads((file.metadata() or {})[META_KEY])
     except (SafetensorError, KeyError, ValueError) as error:
         raise InputError(
@@ -95,7 +97,7 @@ def load_head(path: Path, device: torch.device) -> Head:
     """Return the head in eval mode, with frozen prompts; raises as `read_meta` does."""
     meta = read_meta(path)
     try:
-        with safe_open(path, framework="pt", device=str(device)) as file:
+        with _open_tensors(path, device) as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         prototypes = tensors.pop(PROTOTYPES, torch.zeros(0, meta.visual_width))
         inputs = HeadInputs(
@@ -114,3 +116,13 @@ def load_head(path: Path, device: torch.device) -> Head:
             "run train-head again"
         ) from None
     return head
+
+
+@contextmanager
+def _open_tensors(path: Path, device: torch.device | str = "cpu") -> Iterator[Any]:
+    """Open a file of safetensors, by its number: the library takes no path that is not UTF-8."""
+    with (
+        path.open("rb") as file,
+        safe_open(f"/proc/self/fd/{file.fileno()}", framework="pt", device=str(device)) as tensors,
+    ):
+        yield tensors

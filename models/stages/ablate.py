@@ -11,6 +11,7 @@ from jaxtyping import Float64
 from pydantic import Field
 
 from features.errors import InputError, VaflowError
+from features.printable import printable
 from features.system.files import check_writable, write_atomic
 from features.system.parallel import map_in_processes, n_cores
 from features.timeline import MAX_LENGTH_MISMATCH, LengthMismatch
@@ -136,8 +137,9 @@ def ablate(
 
     run.mkdir(parents=True, exist_ok=True)
     write_atomic(run / CSV, as_csv(lines).encode())
-    write_atomic(run / MARKDOWN, as_markdown(lines).encode())
-    write_atomic(run / PAGE, page(lines, splits.val, splits.subject_by_clip).encode())
+    write_atomic(run / MARKDOWN, printable(as_markdown(lines)).encode())
+    html = page(lines, splits.val, splits.subject_by_clip)
+    write_atomic(run / PAGE, printable(html).encode())
     return ablation
 
 

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from features.errors import InputError
+from features.printable import printable
 from features.system.files import write_atomic
 from models.metrics.scores import ClipScore, SplitScore, clip_scores, split_score
 from models.report.content import content_of
@@ -49,4 +50,4 @@ def write_report(
     key: str,
 ) -> None:
     """Write the report of a split with its scores, whole or not at all."""
-    write_atomic(path, page(content_of(split, score, clips), key).encode())
+    write_atomic(path, printable(page(content_of(split, score, clips), key)).encode())

@@ -19,6 +19,7 @@ import pytest
 from prefect.settings import PREFECT_API_URL
 from prometheus_client.parser import text_string_to_metric_families
 from rich.console import Console
+from rich.table import Table
 
 from features.clip import Clip
 from features.extraction.outcome import Outcome
@@ -26,6 +27,7 @@ from features.manifest.manifest import write_manifest
 from flows import logs
 from flows.command.main import main
 from flows.command.run import merge_hooks
+from flows.console import plain_console
 from flows.logs import JsonLines, print_message, set_up
 from flows.progress import log_hooks, terminal_hooks
 from models.baselines.ridge import RidgeConfig
@@ -165,6 +167,45 @@ def test_text_stays_as_it_is(own_logging, capsys):
     logging.getLogger("features.y").info("not shown")
     logging.getLogger("features.y").warning("shown")
     assert capsys.readouterr().err == "vaflow: this is wrong\nWARNING: shown\n"
+
+
+def test_names_are_escaped_in_the_text_of_the_log(own_logging, capsys):
+    logging.getLogger().handlers.clear()  # pytest's own
+    set_up("text")
+    log, name = logging.getLogger("features.y"), "a\u202e\udce9\nWARNING: forged"
+    escaped = r"a\u202e\udce9\nWARNING: forged"
+    log.warning("%s has %d rows", Path(name), 3)
+    log.warning("of our own:\n\t%s", name)
+    print_message(f"vaflow: a list:\n  {name[:3]}")
+    try:
+        raise ValueError("\u202e")
+    except ValueError:
+        log.exception("it failed")
+    text = capsys.readouterr().err
+    assert text.startswith(
+        f"WARNING: {escaped} has 3 rows\nWARNING: of our own:\n\t{escaped}\n"
+        "vaflow: a list:\n  a\\u202e\\udce9\nERROR: it failed\nTraceback"
+    )
+    assert text.endswith("ValueError: \\u202e\n")
+
+
+def test_a_bar_shows_escapes():
+    screen = Console(file=io.StringIO(), force_terminal=True, width=100)
+    with terminal_hooks(screen) as hooks:
+        hooks["on_case"]("a\u202e\ncase", 2)
+    assert r"a\u202e\ncase" in screen.file.getvalue()
+    assert "\u202e" not in screen.file.getvalue()
+
+
+def test_the_console_escapes_lines_and_cells(capsys):
+    table = Table("\u202ehead", title="\u202etitle")
+    table.add_row("\u202ecell \x1b[2K\udce9")
+    plain_console().print("\u202eline\n\tof ours", table)
+    text = capsys.readouterr().out
+    assert text.startswith("\\u202eline\n")
+    assert text.count(r"\u202e") == 4
+    assert r"\x1b[2K\udce9" in text
+    assert text.replace("\n", "").isprintable()
 
 
 def test_progress_is_logged_every_so_often_and_at_the_end(caplog):

@@ -131,6 +131,19 @@ def test_a_wrong_override_is_named(config, override, message):
         settings(extract_features, config, [override])
 
 
+def test_a_text_that_yaml_would_refuse_or_fold_is_taken_as_it_is(config):
+    name = "caf\udce9 \u2028 4.05\u202fPM\x85"
+    given = [f"manifest={name}/m.jsonl", f"store={name}.zarr", f"encoders.0.pretrained={name}"]
+    found = settings(extract_features, config, given)
+    assert found["manifest"] == Path(f"{name}/m.jsonl")
+    assert found["store"] == f"{name}.zarr"
+    assert found["encoders"][0].pretrained == name
+    several_lines = "limits={wall_s: 7,\n cpu_s: 8}"  # YAML, all the same
+    assert settings(extract_features, config, [several_lines])["limits"].cpu_s == 8
+    with pytest.raises(InputError, match="is not YAML"):
+        settings(extract_features, config, ["limits={\n"])
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

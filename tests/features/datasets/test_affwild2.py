@@ -154,6 +154,35 @@ def test_each_oddity_that_leaves_no_clip_out_has_a_note(root, tmp_path):
     assert indexed.left_out == {}
 
 
+def test_files_of_operating_systems_are_passed_over(root, tmp_path):
+    before = AffWild2Config(root=root).index(tmp_path)
+    crops = root / "cropped_aligned/cropped_aligned/7"
+    annotations = root / "VA_Estimation_Challenge/Train_Set"
+    for folder in (root, root / "batch1", crops, crops.parent, annotations):
+        for name in ("Thumbs.db", "desktop.ini", "._7.mp4", "._7.txt", "._00001.jpg", ".hidden"):
+            (folder / name).write_bytes(b"\0\5\26\7")
+    trash = root / ".Trash-1000"
+    write_crops(trash / "7", [1, 2, 3])
+    (trash / "7.mp4").write_bytes((root / "batch1/7.mp4").read_bytes())
+    (trash / "7.txt").write_bytes((annotations / "7.txt").read_bytes())
+    assert AffWild2Config(root=root).index(tmp_path) == before
+
+
+def test_names_that_are_no_utf_8_are_indexed_or_left_out_with_the_reason(root, tmp_path):
+    (root / "batch1").rename(root / "caf\udce9\u202f")
+    annotate(root, "8\udce9", 10)
+    (root / "batch2" / "spare\u202e\udce9.mp4").write_bytes(b"x")
+    indexed = AffWild2Config(root=root).index(tmp_path)
+    write_manifest(tmp_path / "m.jsonl", indexed.clips)
+    videos = {clip.id: clip.video for clip in read_manifest(tmp_path / "m.jsonl").clips}
+    assert videos["7"] == "set/caf\udce9\u202f/7.mp4"
+    assert "its video is missing" in indexed.left_out["8\udce9"]
+    (root / "batch2" / "8\udce9.mp4").write_bytes((root / "caf\udce9\u202f/7.mp4").read_bytes())
+    indexed = AffWild2Config(root=root).index(tmp_path)
+    assert "is not safe as a name" in indexed.left_out["8\udce9"]
+    assert "video without annotation: spare\u202e\udce9" in indexed.notes
+
+
 def test_a_folder_without_the_data_set_and_an_unknown_kind_are_input_errors(tmp_path):
     with pytest.raises(InputError, match="there is no folder"):
         AffWild2Config(root=tmp_path / "none").index(tmp_path)

@@ -106,3 +106,60 @@ def test_weights_that_change_while_they_are_loaded_are_refused(
     for config in (clip_config, ast_config):
         with pytest.raises(WeightsError, match="changed while it was loaded"):
             config.build(CPU)
+
+
+class Net(torch.nn.Module):
+    """A network of one layer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = torch.nn.Linear(2, 2)
+
+    def forward(self, rows: torch.Tensor) -> torch.Tensor:
+        return self.layer(rows)
+
+
+def refused(tiny_clip: dict[str, str], path: Path) -> str:
+    """The reason why a file is refused whose digest is given, without torch's advice."""
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    config = ClipConfig(model=tiny_clip["model"], pretrained=str(path), weights_sha256=digest)
+    with pytest.raises(WeightsError) as raised:
+        config.build(CPU)
+    reason = str(raised.value)
+    assert not [advice for advice in ("weights_only", "safe_globals", "2.6") if advice in reason]
+    return reason
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.filterwarnings("ignore::FutureWarning")
+@pytest.mark.parametrize("name", ["w.pt", "w.safetensors"])
+def test_a_torchscript_archive_is_refused_and_the_remedy_works(tiny_clip, tmp_path, name):
+    path = tmp_path / name
+    torch.jit.save(torch.jit.trace(Net().eval(), torch.zeros(1, 2)), path)
+    reason = refused(tiny_clip, path)
+    assert f"{path} is a TorchScript archive (torch.jit.save): a program, which is not" in reason
+    assert "give a state dict, as a .safetensors or .pt file" in reason
+    with pytest.raises(WeightsError, match="is a TorchScript archive"):
+        ClipConfig(model=tiny_clip["model"], pretrained=str(path)).spec()  # without a digest, too
+    remedy = reason.split("made with ")[1].replace("weights.pt", str(tmp_path / "state.pt"))
+    exec(remedy, {"torch": torch})
+    state = torch.load(tmp_path / "state.pt", weights_only=True)
+    assert list(state) == ["layer.weight", "layer.bias"]
+
+
+def test_a_pickle_of_a_whole_network_is_refused_with_the_class_and_a_remedy(tiny_clip, tmp_path):
+    torch.save(torch.nn.Linear(2, 2), tmp_path / "w.pt")
+    reason = refused(tiny_clip, tmp_path / "w.pt")
+    assert "nor a pickle of weights alone: it has an object of torch.nn.modules.linear" in reason
+    assert "give a state dict, as a .safetensors or .pt file; one is made with torch.s" in reason
+
+
+@pytest.mark.parametrize("content", [[1, 2], torch.zeros(2), {}])
+def test_a_pickle_without_names_of_tensors_is_refused(tiny_clip, tmp_path, content):
+    torch.save(content, tmp_path / "w.pt")
+    assert "it has no tensors by name; give a state dict" in refused(tiny_clip, tmp_path / "w.pt")
+
+
+def test_a_state_dict_is_not_taken_for_torchscript(tiny_clip, tmp_path):
+    torch.save({"a": torch.zeros(2)}, tmp_path / "w.pt")
+    assert "holds no weights of" in refused(tiny_clip, tmp_path / "w.pt")

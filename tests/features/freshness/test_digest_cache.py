@@ -351,3 +351,15 @@ def test_several_processes_write_to_one_cache(work):
     with open_cache(work, read_only=True) as cache:
         stat = FileStat("x", 0, 10**19 // 2)
         assert [cache.get(Path(str(k)), stat) for k in range(200)] == [str(k) for k in range(200)]
+
+
+@pytest.mark.parametrize("name", ["caf\udce9", "4.05\u202fPM", "a?b#c%d"])
+def test_a_name_of_any_kind_is_found_again(tmp_path, name):
+    work = tmp_path / f"{name}.work"
+    work.mkdir()
+    path, stat = tmp_path / f"{name}.mp4", FileStat("x", 0, 10**19 // 2)
+    with open_cache(work) as cache:
+        cache.put(path, stat, "digest")
+    for read_only in (True, False):
+        with open_cache(work, read_only=read_only) as cache:
+            assert cache.get(path, stat) == "digest"

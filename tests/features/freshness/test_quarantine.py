@@ -3,6 +3,7 @@ from pathlib import Path
 
 import pytest
 
+from features.errors import MediaError
 from features.freshness.quarantine import (
     MAX_MESSAGE_LENGTH,
     QuarantineEntry,
@@ -117,3 +118,10 @@ def test_the_decoder_version_names_our_code_and_the_libraries():
     assert decoder_version().name.startswith(f"decoding {DECODING}, PyAV 1")
     assert "FFmpeg" in decoder_version().name
     assert "Pillow" in decoder_version().name
+
+
+def test_the_message_of_any_name_is_kept(tmp_path):
+    error = MediaError("caf\udce9\u202e.mp4\nis damaged", "damaged")
+    written = put(tmp_path, message=str(error))
+    assert written.message == r"caf\udce9\u202e.mp4\nis damaged"
+    assert read_entry(tmp_path, NAME, "a") == written

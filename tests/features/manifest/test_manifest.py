@@ -1,6 +1,9 @@
 import json
+import os
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from features.clip import Clip
 from features.errors import InputError
@@ -22,6 +25,38 @@ def test_what_is_written_is_read(tmp_path):
     assert manifest.source(clips[1]).video is None
 
 
+FILE_NAMES = st.binary(min_size=1, max_size=40).filter(
+    lambda name: not {*name} & {*range(32), 127, ord("/")} and b"\xc2" not in name and name != b".."
+)  # C2 begins the control characters from 80 to 9F
+
+
+@given(name=FILE_NAMES)
+def test_any_name_of_a_file_is_written_and_read(tmp_path_factory, name):
+    path = tmp_path_factory.getbasetemp() / "any-name.jsonl"
+    clip = Clip(id="a", video=os.fsdecode(name))
+    write_manifest(path, [clip])
+    [found] = read_manifest(path).clips
+    assert found == clip
+    assert os.fsencode(found.video or "") == name
+    path.read_bytes().decode()  # a program in any language can read it
+
+
+def test_a_byte_that_is_no_utf_8_is_an_escape_in_the_file(tmp_path):
+    write_manifest(tmp_path / "m.jsonl", [Clip(id="a", video="caf\udce9 \u202f.mp4")])
+    assert b'"video": "caf\\udce9 \xe2\x80\xaf.mp4"' in (tmp_path / "m.jsonl").read_bytes()
+
+
+@pytest.mark.parametrize("character", ["\n", "\t", "\x00", "\x1b", "\x7f", "\x85"])
+@pytest.mark.parametrize("field", ["video", "frames", "labels", "audio"])
+def test_a_control_character_in_a_path_is_refused_by_line(tmp_path, field, character):
+    path = tmp_path / "m.jsonl"
+    path.write_text("\n".join(json.dumps(x) for x in (GOOD, {"id": "b", field: f"a{character}b"})))
+    message = rf"m\.jsonl, line 2: {field} = .*has a control character; rename the file"
+    with pytest.raises(InputError, match=message) as raised:
+        read_manifest(path)
+    assert str(raised.value).isprintable()
+
+
 @pytest.mark.parametrize(
     ("line", "message"),
     [
@@ -34,6 +69,7 @@ def test_what_is_written_is_read(tmp_path):
         (json.dumps({"video": "x"}), "line 2: the key 'id' is missing"),
         (json.dumps({"id": "../x"}), "line 2: the id '../x' is not safe as a name"),
         (json.dumps({"id": ".hidden"}), "is not safe as a name"),
+        (json.dumps({"id": "caf\udce9"}), r"the id 'caf\\udce9' is not safe as a name"),
         (json.dumps({"id": "a/b"}), "is not safe as a name"),
         (json.dumps({"id": "x" * 129}), "is not safe as a name"),
         (json.dumps({"id": "zarr.json"}), "a name that the feature store uses itself"),

@@ -19,6 +19,7 @@ from features.media.video import probe
 from features.media.worker.client import Stopped
 from features.media.worker.protocol import N_SLOTS
 from features.media.worker.requests import PIECE_BYTES, decode_audio, decode_video
+from features.printable import printable
 from tests.helpers.hostile_server import HOSTILE_SERVER
 from tests.helpers.small_media import tone
 from tests.helpers.whole_media import (
@@ -299,3 +300,28 @@ def test_a_clip_that_exceeds_a_limit_names_its_key(make_video, make_decoder):
     exact = {"frames": 50, "pixels": 64 * 64, "streams": 2, "file_bytes": video.stat().st_size}
     assert len(make_decoder(**exact).frame_times(video, None).time_s) == 50
     assert len(read_frame_times(video, None).time_s) == 50
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "4.05\u202fPM",
+        "a\u202e4pm",
+        "\U0001f600",
+        "e\u0301",
+        "a\\b",
+        "caf\udce9",
+        "a:b",
+        "%03d",
+        "\n",
+    ],
+)
+def test_a_file_of_any_name_is_decoded_and_named_in_errors(decoder, make_video, tmp_path, name):
+    path = make_video(time_s=np.arange(5) / 25, sound=tone(0.2)).rename(tmp_path / f"{name}.mp4")
+    assert decoder.probe(path).n_frames == 5
+    assert len(decoder.frame_times(path, None).time_s) == 5
+    assert len(list(decoder.audio(path, 16_000))) > 1
+    path.write_bytes(b"GIF89a")
+    with pytest.raises(MediaError) as raised:
+        decoder.probe(path)
+    assert str(raised.value).startswith(printable(f"{path} is a GIF file", layout=""))

@@ -12,6 +12,8 @@ from tests.helpers.hostile_media import audio_file, coded
 from tests.helpers.small_media import RATE_HZ, tone
 from tests.helpers.whole_media import read_audio, read_frame_times, read_images
 
+SYSTEM_FILES = (".DS_Store", "._00002.jpg", "._crops", ".hidden", "Thumbs.db", "thumbs.db")
+SYSTEM_FILES += ("desktop.ini", "Desktop.ini", "ehthumbs.db")
 FASTSTART = {"movflags": "faststart"}  # the index first, as streamed files have it
 
 
@@ -143,7 +145,8 @@ def test_audio_keeps_its_pitch_duration_and_position(make_video):
 
 def test_crops_are_numbered_from_one_and_hidden_files_are_ignored(make_crops):
     folder = make_crops([2, 10])
-    (folder / ".DS_Store").write_bytes(b"x")
+    for name in SYSTEM_FILES:
+        (folder / name).write_bytes(b"x")
     assert list(crop_files(folder)) == [2, 10]
     (folder / "00000.jpg").write_bytes(b"x")
     with pytest.raises(MediaError, match="counted from 1"):

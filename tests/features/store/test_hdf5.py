@@ -200,3 +200,17 @@ def test_a_flipped_bit_is_found_or_changes_nothing(exported, whole, tmp_path):
 @pytest.mark.torture
 def test_each_of_five_hundred_flipped_bits_is_found_or_changes_nothing(exported, whole, tmp_path):
     assert_no_flip_is_silent(exported, whole, tmp_path, range(500))
+
+
+def test_names_that_are_no_utf_8_stay_in_the_provenance(tmp_path):
+    store = FeatureStore.open(tmp_path / "s.zarr", create=True)
+    named = {"command": "vaflow caf\udce9\u202e"}
+    store.write(SPEC, "a", make_track(), source=SOURCE, provenance=named, note="from caf\udce9")
+    commit = store.commit(SPEC.name, "a")
+    assert commit is not None
+    assert (commit.provenance, commit.note) == (named, "from caf\udce9")
+    output = tmp_path / "caf\udce9.h5"
+    assert export_h5(str(tmp_path / "s.zarr"), output) == 1
+    import_h5(output, str(tmp_path / "back.zarr"))
+    assert content(tmp_path / "back.zarr") == content(tmp_path / "s.zarr")
+    assert not verify(str(tmp_path / "back.zarr")).problems

@@ -236,3 +236,14 @@ def test_a_folder_that_may_not_be_written_to_is_refused(tmp_path, monkeypatch):
         VaflowError, match=f"{tmp_path} cannot be written to .* give another folder"
     ):
         refuse_unless_collected(tmp_path / "m.prom")
+
+
+def test_labels_are_printable(tmp_path):
+    path = tmp_path / "vaflow.prom"
+    with recording(path, STAGE) as metrics:
+        metrics.on_outcome(Outcome("a", "clip\u202e\udce9\nvaflow_forged 1", "extracted"), 1)
+    text = path.read_text()
+    assert text.replace("\n", "").isprintable()
+    assert (
+        samples(path)["vaflow_clips_total", "clip\\u202e\\udce9\nvaflow_forged 1", "extracted"] == 1
+    )

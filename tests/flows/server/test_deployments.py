@@ -141,7 +141,7 @@ def test_a_broken_clip_fails_the_run_and_is_named(served):
     )
     assert code == 1
     assert "vaflow: the run ended Failed" in said
-    assert "broken (clip-" in said
+    assert "\n  broken (clip-" in said  # the list keeps its lines
     assert "broken (clip-" in served.log("worker")
 
 
@@ -161,6 +161,7 @@ def in_served_folder(served, monkeypatch):
         (["extract-features", "readers=0"], 2, "readers = 0: Input should be greater than"),
         (["train-head", "train.epochs=0"], 2, "train.epochs = 0: Input should be greater than"),
         (["train-head", "trian.epochs=1"], 2, "the nearest valid one is 'train'"),
+        (["train-head", "store=\udce9.zarr"], 2, "not UTF-8, and Prefect takes no other; give the"),
     ],
 )
 def test_wrong_input_is_named_before_a_run_is_made(

@@ -62,6 +62,8 @@ def test_a_detail_is_one_short_line_that_is_neither_html_nor_a_link():
     detail = outcome_rows([outcome("c", "failed", evil)])[0]["detail"]
     assert not re.search(r"[<>\n]|\]\(", detail)
     assert "http://x/y" in detail
+    named = outcome_rows([outcome("c", "failed", "a\u202e\u2028\udce9\x1b b")])[0]["detail"]
+    assert named == r"a\u202e \udce9\x1b b"
     long = outcome_rows([outcome("c", "failed", "ab " * 500)])[0]["detail"]
     assert len(long) == MAX_LETTERS
     assert long.endswith(" ...")

@@ -1,0 +1,26 @@
+"""Text from outside, such as a file name, as it may be shown: without characters that act on it.
+
+A control character moves the cursor of a terminal, a bidirectional control reorders a line, and a
+lone surrogate (a byte of a file name that is no UTF-8) cannot be written at all. What is stored
+keeps the text as it is: only what shows it to a person calls `printable`.
+"""
+
+LAYOUT = "\n\t"
+
+
+def printable(text: str, *, layout: str = LAYOUT) -> str:
+    r"""Return the text with each character that is not printable as an escape, such as \u202f.
+
+    Printable is what `str.isprintable` says. The characters in `layout` stay: newlines and tabs,
+    unless the text is to be one line (`layout=""`). A text that was escaped stays the same.
+    """
+    if text.isprintable():
+        return text
+    return "".join(
+        character if character.isprintable() or character in layout else _escape(character)
+        for character in text
+    )
+
+
+def _escape(character: str) -> str:
+    return character.encode("unicode_escape").decode("ascii")
