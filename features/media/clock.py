@@ -59,14 +59,20 @@ def _is_same_jump(one: _Jump, other: _Jump) -> bool:
 
 
 def _jumps(track: int, packets: TrackPackets, *, may_restart: bool) -> list[_Jump]:
-    """The jumps of one track; a single packet apart from its neighbours is none."""
+    """The jumps of one track; a single packet apart from its neighbours is none.
+
+    Nor is a step from or to a packet that is hidden: an edit list tells what of the track comes
+    next, and the packets that this needs precede it.
+    """
     known = np.flatnonzero(np.isfinite(packets.dts_s))
-    time_s = packets.dts_s[known]
+    time_s, is_shown = packets.dts_s[known], packets.is_shown[known]
     step_s = np.diff(time_s)
     usual_s = typical_step_s(time_s)
     jumps = []
     for k in np.flatnonzero((step_s < -MAX_STEP_BACK_S) | (step_s > MAX_STEP_FORWARD_S)):
         if not 0 < k < len(step_s) - 1 or (step_s[k] > 0 and not may_restart):
+            continue
+        if not is_shown[k : k + 2].all():
             continue
         before, after = time_s[k + 1] - time_s[k - 1], time_s[k + 2] - time_s[k]
         if np.sign(step_s[k]) == np.sign(before) == np.sign(after):

@@ -21,6 +21,7 @@ from features.media.packets import Stream, TrackPackets, read_packets
 
 # attached pictures and thumbnails: a player shows none of them as the film
 STILL = Disposition.attached_pic | Disposition.still_image | Disposition.timed_thumbnails
+UNPROMISED_DURATION = ("mpegts", "mpeg", "aac", "mp3")  # FFmpeg estimates it from what is there
 RESTARTING_CLOCKS = ("mpegts", "mpeg")  # formats with AVFMT_TS_DISCONT
 
 StreamT = TypeVar("StreamT", av.VideoStream, av.AudioStream)
@@ -142,6 +143,8 @@ def promised_s(container: av.container.InputContainer, start_s: float) -> float:
 
     Matroska and FLV count it from 0, wherever the first timestamp is.
     """
+    if container.format.name in UNPROMISED_DURATION:
+        return 0.0
     duration_s = (container.duration or 0) / av.time_base
     from_zero = container.format.name in ("matroska,webm", "flv")
     return duration_s - max(0.0, start_s) if from_zero else duration_s
