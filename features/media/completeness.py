@@ -82,7 +82,7 @@ def check_any_track(
     path: Path, container: av.container.InputContainer, tracks: MediaTracks
 ) -> None:
     """Raise `MediaError` if no track reaches 95 % of the promised duration of the file."""
-    duration_s = promised_s(container, tracks.start_s)
+    duration_s = promised_s(container, tracks.start_s, tracks.end_s)
     found_s = tracks.end_s - tracks.start_s
     if found_s < MIN_DECODED_SHARE * duration_s:
         raise MediaError(
@@ -110,8 +110,8 @@ def _promised_and_covered_s(
     name, start_s = container.format.name, tracks.start_s
     if name in UNPROMISED_DURATION:
         return 0.0, 0.0
-    if name == "avi" and isinstance(stream, av.VideoStream) and stream.average_rate:
-        return stream.frames / float(stream.average_rate), end_s  # it counts dropped frames, too
+    if name == "avi" and stream.frames and stream.time_base:  # it counts dropped frames, too
+        return float(stream.frames * stream.time_base), end_s
     if tag := DURATION_TAG.fullmatch(stream.metadata.get("DURATION", "")):  # Matroska, from 0
         hours, minutes, seconds = (float(part) for part in tag.groups())
         return 3600 * hours + 60 * minutes + seconds - start_s, end_s - start_s
@@ -126,7 +126,7 @@ def _promised_and_covered_s(
         ),
         default=end_s,
     )
-    return promised_s(container, start_s), max(end_s, other_s) - start_s
+    return promised_s(container, start_s, tracks.end_s), max(end_s, other_s) - start_s
 
 
 def _end_of_video_s(stream: Stream, track: MediaTrack, last_s: float) -> float:

@@ -18,6 +18,7 @@ from av.stream import Disposition
 
 FPS = 25
 RATE_HZ = 48_000  # of the sounds
+BLOCK = 960  # samples
 BEEP_S = 0.1
 BEEP_HZ = 1000
 CLOCK = Fraction(1, 90_000)  # of the timestamps before the container rounds them
@@ -148,10 +149,14 @@ class Sound:
         """The encoded sound."""
         samples = beeping(self.beeps_s, self.seconds)
         kind = SAMPLE_FORMATS.get(self.codec, "s16")
-        block = samples[None] if kind.startswith("flt") else (samples[None] * 32767).astype("i2")
-        frame = av.AudioFrame.from_ndarray(block, kind, "mono")
-        frame.rate, frame.pts, frame.time_base = RATE_HZ, 0, Fraction(1, RATE_HZ)
-        coded = stream.encode(frame) + stream.encode(None)
+        samples = samples[None] if kind.startswith("flt") else (samples[None] * 32767).astype("i2")
+        coded: Packets = []
+        for start in range(0, samples.shape[1], BLOCK):  # a packet of PCM holds what one call gives
+            block = np.ascontiguousarray(samples[:, start : start + BLOCK])
+            frame = av.AudioFrame.from_ndarray(block, kind, "mono")
+            frame.rate, frame.pts, frame.time_base = RATE_HZ, start, Fraction(1, RATE_HZ)
+            coded += stream.encode(frame)
+        coded += stream.encode(None)
         for packet in coded:
             at_s = self.start_s + float(packet.pts * packet.time_base) * self.clock
             packet.duration = ticks(float(packet.duration * packet.time_base))
