@@ -45,6 +45,10 @@ def clock_shifts(
         same = [jumps.pop(0)]
         if jumps and _is_same_jump(same[0], jumps[0]):
             same.append(jumps.pop(0))
+        first = same[0]
+        if first.shift_s > 0 and _is_first_known(tracks, first):
+            shifts[first.track][: first.packet] -= first.shift_s
+            continue
         shift_s = max(jump.shift_s for jump in same)  # no track then overlaps what came before
         if shift_s < 0 and len(same) < len(tracks):
             continue  # a pause in one track
@@ -52,6 +56,16 @@ def clock_shifts(
         for jump in same:
             shifts[jump.track][jump.packet :] += shift_s
     return shifts, n_jumps
+
+
+def _is_first_known(tracks: Sequence[TrackPackets], jump: _Jump) -> bool:
+    """Whether another track has no timestamp before a jump: FFmpeg then guesses those before it.
+
+    Matroska has none below 0; they are missing or, of audio, counted from 0.
+    """
+    others = [packets for track, packets in enumerate(tracks) if track != jump.track]
+    before = [packets.dts[packets.order < jump.order] for packets in others]
+    return any(len(dts) > 0 and bool(np.isnan(dts).all()) for dts in before)
 
 
 def _is_same_jump(one: _Jump, other: _Jump) -> bool:
@@ -88,15 +102,19 @@ def mended_times(
     """Return increasing times of frames in presentation order, and how many were mended.
 
     The longest increasing series of timestamps is kept. The others, and missing ones, are placed
-    evenly between their neighbours. Returns None if these are more than a fifth, and more than one.
+    evenly between their neighbours. Returns None if these are more than a fifth, and more than one;
+    missing ones before the first (Matroska has none below 0) do not count.
     """
     time_s = np.array([np.nan if stamp is None else stamp for stamp in stamps_s])
     is_kept = _longest_increase(time_s)
     n_mended = int(np.count_nonzero(~is_kept))
-    if not is_kept.any() or n_mended > max(1, MAX_MENDED_SHARE * len(time_s)):
+    if not is_kept.any():
         return None
     kept = np.flatnonzero(is_kept)
     first, last, step_s = kept[0], kept[-1], typical_step_s(time_s[kept])
+    n_early = int(first) if len(kept) > 1 and np.isnan(time_s[:first]).all() else 0
+    if n_mended - n_early > max(1, MAX_MENDED_SHARE * (len(time_s) - n_early)):
+        return None
     position = np.arange(len(time_s))
     mended = np.interp(position, kept, time_s[kept])
     mended[:first] -= step_s * (first - position[:first])

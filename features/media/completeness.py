@@ -82,7 +82,7 @@ def check_any_track(
     path: Path, container: av.container.InputContainer, tracks: MediaTracks
 ) -> None:
     """Raise `MediaError` if no track reaches 95 % of the promised duration of the file."""
-    duration_s = promised_s(container, tracks.start_s, tracks.end_s)
+    duration_s = promised_s(container, tracks)
     found_s = tracks.end_s - tracks.start_s
     if found_s < MIN_DECODED_SHARE * duration_s:
         raise MediaError(
@@ -126,7 +126,7 @@ def _promised_and_covered_s(
         ),
         default=end_s,
     )
-    return promised_s(container, start_s, tracks.end_s), max(end_s, other_s) - start_s
+    return promised_s(container, tracks), max(end_s, other_s) - start_s
 
 
 def _end_of_video_s(stream: Stream, track: MediaTrack, last_s: float) -> float:

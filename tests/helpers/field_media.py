@@ -23,6 +23,9 @@ BEEP_S = 0.1
 BEEP_HZ = 1000
 CLOCK = Fraction(1, 90_000)  # of the timestamps before the container rounds them
 
+PRIMING_S = {"aac": 1024 / RATE_HZ, "libmp3lame": 1105 / RATE_HZ, "libopus": 312 / RATE_HZ}
+PRIMING_S |= {"pcm_s16le": 0.0}  # what an encoder puts before the sound: the media time counts it
+
 Packets = list[av.Packet]
 Matrix = tuple[int, int, int, int]
 """a, b, c, d of a display matrix (ISO/IEC 14496-12, 6.2.2)."""
@@ -67,6 +70,17 @@ def draw(n_frames: int, width: int = 64, height: int = 48, seed: int = 0) -> np.
     return np.clip(frames, 0, 255).astype(np.uint8)
 
 
+def displayed(matrix: Matrix, frames: np.ndarray) -> np.ndarray:
+    """Frames as a display matrix says: pixel (x, y) goes to (a x + c y, b x + d y)."""
+    a, b, c, d = matrix
+    y, x = np.mgrid[0 : frames.shape[1], 0 : frames.shape[2]]
+    to_x, to_y = a * x + c * y, b * x + d * y
+    to_x, to_y = to_x - to_x.min(), to_y - to_y.min()
+    shown = np.zeros((len(frames), to_y.max() + 1, to_x.max() + 1, 3), np.uint8)
+    shown[:, to_y, to_x] = frames
+    return shown
+
+
 @dataclass(frozen=True)
 class Video:
     """A video track: `time_s` are the presentation times of its frames."""
@@ -107,16 +121,22 @@ class Video:
             coded += stream.encode(frame)
         coded += stream.encode(None)
         written_s = self.time_s if self.written_s is None else self.written_s
-        # timestamps that do not increase need room, as none may lie before its packet is decoded
-        lead_s = 0.0 if self.written_s is None else 2 / FPS
         is_reordered = any(one.pts > other.pts for one, other in pairwise(coded))
-        for packet in coded:
-            stamp_s = written_s[packet.pts]
-            index = packet.dts if is_reordered else packet.pts
-            dts = ticks(self._time_at(index) - lead_s)
+        decoded_s = [self._time_at(p.dts if is_reordered else p.pts) for p in coded]
+        stamps_s = [written_s[packet.pts] for packet in coded]
+        # no timestamp may lie before its packet is decoded
+        lead_s = max(
+            max(0.0, at_s - stamp_s)
+            for at_s, stamp_s in zip(decoded_s, stamps_s, strict=True)
+            if stamp_s is not None
+        )
+        for packet, at_s, stamp_s in zip(coded, decoded_s, stamps_s, strict=True):
             packet.duration = ticks(1 / FPS)
             packet.time_base = CLOCK
-            packet.pts, packet.dts = None if stamp_s is None else ticks(stamp_s), dts
+            packet.pts, packet.dts = (
+                None if stamp_s is None else ticks(stamp_s),
+                ticks(at_s - lead_s),
+            )
         return self.change(coded)
 
     def _time_at(self, index: int) -> float:
@@ -233,9 +253,10 @@ def _box(kind: bytes, content: bytes) -> bytes:
 
 
 def set_edits(path: Path, edits: Sequence[tuple[float, float | None]], number: int = 0) -> Path:
-    """Give a track of an MP4 these edits: seconds to show, and from which second of the media on.
+    """Give a track of an MP4 these edits: seconds to show, and from which second of the track on.
 
-    None instead of a second shows nothing for so long.
+    None instead of a second shows nothing for so long. Seconds count from where the track starts
+    by its present edit list, which leaves out the priming of sound and the delay of B-frames.
     """
     data = path.read_bytes()
     boxes = list(_boxes(data, 0, len(data)))
@@ -252,11 +273,12 @@ def set_edits(path: Path, edits: Sequence[tuple[float, float | None]], number: i
         for kind, first, last in _boxes(mdia, 0, len(mdia))
         if kind == b"mdhd"
     ]
+    zero = next((_last_media_time(content) for kind, content in trak if kind == b"edts"), 0)
     entries = [
         struct.pack(
             ">IiI",
             round(shown_s * movie_rate),
-            -1 if from_s is None else round(from_s * media_rate),
+            -1 if from_s is None else zero + round(from_s * media_rate),
             1 << 16,
         )
         for shown_s, from_s in edits
@@ -267,6 +289,12 @@ def set_edits(path: Path, edits: Sequence[tuple[float, float | None]], number: i
     moov[traks[number]] = b"trak", b"".join(_box(*each) for each in kept)
     path.write_bytes(data[: start - 8] + _box(b"moov", b"".join(_box(*each) for each in moov)))
     return path
+
+
+def _last_media_time(edts: bytes) -> int:
+    """Of the last entry: before it, nothing is shown for a while."""
+    size = 8 if edts[8] == 0 else 16  # of a duration with a media time
+    return struct.unpack_from(">i" if size == 8 else ">q", edts, len(edts) - 4 - size // 2)[0]
 
 
 def _timescale(header: bytes) -> int:

@@ -16,7 +16,7 @@ from features.errors import MediaError
 from features.extraction.batching import Encoded, encode_all
 from features.extraction.prefetch import ReadTask
 from features.media.crops import read_image
-from tests.helpers.field_media import Video, draw, steps, write_media
+from tests.helpers.field_media import Video, displayed, draw, steps, write_media
 from tests.helpers.whole_media import read_images
 
 N_FRAMES = 6
@@ -37,18 +37,6 @@ STORED = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_270,
 }
-
-
-def shown_by(matrix, frames):
-    """Frames as ISO/IEC 14496-12 (6.2.2) says: pixel (x, y) goes to (a x + c y, b x + d y)."""
-    a, b, c, d = matrix
-    height, width = frames.shape[1:3]
-    y, x = np.mgrid[0:height, 0:width]
-    to_x, to_y = a * x + c * y, b * x + d * y
-    to_x, to_y = to_x - to_x.min(), to_y - to_y.min()
-    shown = np.zeros((len(frames), to_y.max() + 1, to_x.max() + 1, 3), np.uint8)
-    shown[:, to_y, to_x] = frames
-    return shown
 
 
 def written(path, frames, **track):
@@ -84,20 +72,20 @@ def clip_rows(tiny_clip, decoder):
 @pytest.mark.parametrize("matrix", MATRICES, ids=str)
 def test_frames_are_shown_as_the_display_matrix_says(matrix, tmp_path):
     stored = draw(N_FRAMES)
-    shown = shown_by(matrix, stored)
+    shown = displayed(matrix, stored)
     turned = read_images(written(tmp_path / "turned.mp4", stored, matrix=matrix))
     upright = read_images(written(tmp_path / "upright.mp4", shown))
     assert turned[0].shape == shown[0].shape
     assert difference(turned, shown) < 1.5 * difference(upright, shown) + 0.5
-    others = [each for each in MATRICES if shown_by(each, stored).shape == shown.shape]
-    wrong = [difference(shown_by(each, stored), shown) for each in others if each != matrix]
+    others = [each for each in MATRICES if displayed(each, stored).shape == shown.shape]
+    wrong = [difference(displayed(each, stored), shown) for each in others if each != matrix]
     assert difference(turned, shown) < 0.2 * min(wrong)  # the pictures tell all ways apart
 
 
 def test_rows_of_turned_and_mirrored_videos_are_those_of_upright_ones(clip_rows, tmp_path):
     stored = draw(N_FRAMES)
     for k, matrix in enumerate([(0, 1, -1, 0), (-1, 0, 0, -1), (0, -1, 1, 0), (-1, 0, 0, 1)]):
-        shown = shown_by(matrix, stored)
+        shown = displayed(matrix, stored)
         upright, again, turned, unturned = clip_rows(
             written(tmp_path / f"upright-{k}.mp4", shown),
             written(tmp_path / f"again-{k}.mp4", shown, options={"crf": "30"}),
