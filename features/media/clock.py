@@ -45,6 +45,10 @@ def clock_shifts(
         same = [jumps.pop(0)]
         if jumps and _is_same_jump(same[0], jumps[0]):
             same.append(jumps.pop(0))
+        first = same[0]
+        if first.shift_s > 0 and _is_first_known(tracks, first):
+            shifts[first.track][: first.packet] -= first.shift_s
+            continue
         shift_s = max(jump.shift_s for jump in same)  # no track then overlaps what came before
         if shift_s < 0 and len(same) < len(tracks):
             continue  # a pause in one track
@@ -54,19 +58,35 @@ def clock_shifts(
     return shifts, n_jumps
 
 
+def _is_first_known(tracks: Sequence[TrackPackets], jump: _Jump) -> bool:
+    """Whether another track has no timestamp before a jump: FFmpeg then guesses those before it.
+
+    Matroska has none below 0; they are missing or, of audio, counted from 0.
+    """
+    others = [packets for track, packets in enumerate(tracks) if track != jump.track]
+    before = [packets.dts[packets.order < jump.order] for packets in others]
+    return any(len(dts) > 0 and bool(np.isnan(dts).all()) for dts in before)
+
+
 def _is_same_jump(one: _Jump, other: _Jump) -> bool:
     return one.track != other.track and abs(one.shift_s - other.shift_s) <= SAME_JUMP_S
 
 
 def _jumps(track: int, packets: TrackPackets, *, may_restart: bool) -> list[_Jump]:
-    """The jumps of one track; a single packet apart from its neighbours is none."""
+    """The jumps of one track; a single packet apart from its neighbours is none.
+
+    Nor is a step from or to a packet that is hidden: an edit list tells what of the track comes
+    next, and the packets that this needs precede it.
+    """
     known = np.flatnonzero(np.isfinite(packets.dts_s))
-    time_s = packets.dts_s[known]
+    time_s, is_shown = packets.dts_s[known], packets.is_shown[known]
     step_s = np.diff(time_s)
     usual_s = typical_step_s(time_s)
     jumps = []
     for k in np.flatnonzero((step_s < -MAX_STEP_BACK_S) | (step_s > MAX_STEP_FORWARD_S)):
         if not 0 < k < len(step_s) - 1 or (step_s[k] > 0 and not may_restart):
+            continue
+        if not is_shown[k : k + 2].all():
             continue
         across_s = np.array([time_s[k + 1] - time_s[k - 1], time_s[k + 2] - time_s[k]])
         if np.all(across_s < 0 if step_s[k] < 0 else across_s > MAX_STEP_FORWARD_S):
@@ -82,15 +102,19 @@ def mended_times(
     """Return increasing times of frames in presentation order, and how many were mended.
 
     The longest increasing series of timestamps is kept. The others, and missing ones, are placed
-    evenly between their neighbours. Returns None if these are more than a fifth, and more than one.
+    evenly between their neighbours. Returns None if these are more than a fifth, and more than one;
+    missing ones before the first (Matroska has none below 0) do not count.
     """
     time_s = np.array([np.nan if stamp is None else stamp for stamp in stamps_s])
     is_kept = _longest_increase(time_s)
     n_mended = int(np.count_nonzero(~is_kept))
-    if not is_kept.any() or n_mended > max(1, MAX_MENDED_SHARE * len(time_s)):
+    if not is_kept.any():
         return None
     kept = np.flatnonzero(is_kept)
     first, last, step_s = kept[0], kept[-1], typical_step_s(time_s[kept])
+    n_early = int(first) if len(kept) > 1 and np.isnan(time_s[:first]).all() else 0
+    if n_mended - n_early > max(1, MAX_MENDED_SHARE * (len(time_s) - n_early)):
+        return None
     position = np.arange(len(time_s))
     mended = np.interp(position, kept, time_s[kept])
     mended[:first] -= step_s * (first - position[:first])

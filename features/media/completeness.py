@@ -9,11 +9,11 @@ import numpy as np
 from av.stream import Stream
 
 from features.errors import MediaError
-from features.media.tracks import MediaTrack, MediaTracks, promised_s
+from features.media.tracks import UNPROMISED_DURATION, MediaTrack, MediaTracks, promised_s
 
+LAST_BYTES = 16  # an entry of the index of an AVI
 MIN_DECODED_SHARE = 0.95  # of what the container promises; less is a broken file
 DURATION_TAG = re.compile(r"(\d+):(\d+):([\d.]+)")
-UNPROMISED_DURATION = ("mpegts", "mpeg", "aac", "mp3")  # FFmpeg estimates it from what is there
 
 
 def check_video(
@@ -37,8 +37,10 @@ def check_video(
         n_missing = n_listed - int(np.count_nonzero(track.packets.is_shown))
         expected, found, unit = int(np.count_nonzero(track.is_due)) + n_missing, n_intact, "frames"
     else:
-        step_s = 1 / float(stream.average_rate) if stream.average_rate else 0.0
-        expected, covered_s = _promised_and_covered_s(container, tracks, stream, last_s + step_s)
+        end_s = _end_of_video_s(stream, track, last_s)
+        expected, covered_s = _promised_and_covered_s(container, tracks, stream, end_s)
+        if container.format.name == "avi" and _riff_is_complete(path):
+            expected = covered_s  # the length counts dropped frames at the end, too
         found, unit = covered_s * intact_share, "seconds"
     if intact_share < MIN_DECODED_SHARE <= found / max(expected, 1e-9):
         expected, found, unit = n_intact + n_damaged, n_intact, "frames"
@@ -62,6 +64,8 @@ def check_audio(
     than 5 % of its packets are damaged."""
     stream, n_packets = container.streams[track.index], len(track.packets.order)
     promised_s, covered_s = _promised_and_covered_s(container, tracks, stream, track.end_s)
+    if n_listed := n_indexed(container, stream):  # edit lists repeat, delay and leave out
+        covered_s = promised_s * np.count_nonzero(track.packets.is_shown) / n_listed
     is_short = covered_s < MIN_DECODED_SHARE * promised_s
     if is_short and container.format.name == "avi":
         is_short = not _riff_is_complete(path)  # the length may count silence ahead of the audio
@@ -78,12 +82,9 @@ def check_any_track(
     path: Path, container: av.container.InputContainer, tracks: MediaTracks
 ) -> None:
     """Raise `MediaError` if no track reaches 95 % of the promised duration of the file."""
-    duration_s = promised_s(container, tracks.start_s)
+    duration_s = promised_s(container, tracks)
     found_s = tracks.end_s - tracks.start_s
-    if (
-        container.format.name not in UNPROMISED_DURATION
-        and found_s < MIN_DECODED_SHARE * duration_s
-    ):
+    if found_s < MIN_DECODED_SHARE * duration_s:
         raise MediaError(
             f"{path}: {found_s:.2f} of the {duration_s:.2f} seconds that the container promises "
             "are there: the file is truncated or damaged; replace it",
@@ -109,8 +110,8 @@ def _promised_and_covered_s(
     name, start_s = container.format.name, tracks.start_s
     if name in UNPROMISED_DURATION:
         return 0.0, 0.0
-    if name == "avi" and isinstance(stream, av.VideoStream) and stream.average_rate:
-        return stream.frames / float(stream.average_rate), end_s  # it counts dropped frames, too
+    if name == "avi" and stream.frames and stream.time_base:  # it counts dropped frames, too
+        return float(stream.frames * stream.time_base), end_s
     if tag := DURATION_TAG.fullmatch(stream.metadata.get("DURATION", "")):  # Matroska, from 0
         hours, minutes, seconds = (float(part) for part in tag.groups())
         return 3600 * hours + 60 * minutes + seconds - start_s, end_s - start_s
@@ -125,11 +126,28 @@ def _promised_and_covered_s(
         ),
         default=end_s,
     )
-    return promised_s(container, start_s), max(end_s, other_s) - start_s
+    return promised_s(container, tracks), max(end_s, other_s) - start_s
+
+
+def _end_of_video_s(stream: Stream, track: MediaTrack, last_s: float) -> float:
+    """When the last decoded frame ends: by its packet, or else one step later."""
+    step_s = 1 / float(stream.average_rate) if stream.average_rate else 0.0
+    ends_s = track.packets.end_s[track.packets.pts_s == last_s]
+    return max(last_s + step_s, float(np.max(ends_s, initial=-np.inf)))
 
 
 def _riff_is_complete(path: Path) -> bool:
-    """Whether a file is as long as the header of its first RIFF chunk says."""
+    """Whether a file is as long as the headers of its RIFF chunks say, and does not end in zeros.
+
+    A file above 1 GB has several. Zeros are what a download that was given up leaves.
+    """
+    n_bytes, start = path.stat().st_size, 0
     with path.open("rb") as file:
-        head = file.read(8)
-    return path.stat().st_size >= 8 + int.from_bytes(head[4:], "little")
+        while start < n_bytes:
+            file.seek(start)
+            head = file.read(8)
+            if head[:4] != b"RIFF":
+                break
+            start += 8 + int.from_bytes(head[4:], "little")
+        file.seek(max(0, n_bytes - LAST_BYTES))
+        return 0 < start <= n_bytes and any(file.read())

@@ -21,6 +21,8 @@ from features.media.packets import Stream, TrackPackets, read_packets
 
 # attached pictures and thumbnails: a player shows none of them as the film
 STILL = Disposition.attached_pic | Disposition.still_image | Disposition.timed_thumbnails
+UNPROMISED_DURATION = ("mpegts", "mpeg", "aac", "mp3")  # FFmpeg estimates it from what is there
+SAME_END_S = 0.1  # a few frames: the header may leave out how long the last one lasts
 RESTARTING_CLOCKS = ("mpegts", "mpeg")  # formats with AVFMT_TS_DISCONT
 
 StreamT = TypeVar("StreamT", av.VideoStream, av.AudioStream)
@@ -94,6 +96,14 @@ class MediaTracks:
     """How often the container's clock jumps."""
 
     @property
+    def decoding_start_s(self) -> float:
+        """The first decoding time of both; inf if there is none."""
+        both = [track.packets.dts_s for track in (self.video, self.audio) if track]
+        return min(
+            (float(np.nanmin(dts_s)) for dts_s in both if not np.isnan(dts_s).all()), default=np.inf
+        )
+
+    @property
     def clock_note(self) -> str | None:
         """What is unusual about the clock, in words."""
         if not self.n_jumps:
@@ -127,8 +137,9 @@ def find_tracks(path: Path, limits: DecodeLimits, numbers: TrackNumbers = BY_FIL
         starts_s = [track.first_s for track in tracks.values() if track.first_s is not None]
         start_s = min(starts_s, default=0.0)
         end_s = max((track.end_s for track in tracks.values()), default=start_s)
-        check_time(path, promised_s(container, start_s), limits)
-        return MediaTracks(tracks.get("video"), tracks.get("audio"), start_s, end_s, n_jumps)
+        found = MediaTracks(tracks.get("video"), tracks.get("audio"), start_s, end_s, n_jumps)
+        check_time(path, promised_s(container, found), limits)
+        return found
 
 
 def first_frame_s(path: Path, limits: DecodeLimits, numbers: TrackNumbers = BY_FILE) -> float:
@@ -137,14 +148,19 @@ def first_frame_s(path: Path, limits: DecodeLimits, numbers: TrackNumbers = BY_F
     return (track.first_s if track else None) or 0.0
 
 
-def promised_s(container: av.container.InputContainer, start_s: float) -> float:
-    """Return the duration in the container's header in seconds; 0 if there is none.
+def promised_s(container: av.container.InputContainer, tracks: MediaTracks) -> float:
+    """Return the duration in the container's header in seconds, from the first frame on; 0 if there
+    is none.
 
-    Matroska and FLV count it from 0, wherever the first timestamp is.
+    Matroska counts it from 0, wherever the first timestamp is. So do some writers of FLV: the file
+    then ends when the header says. The others count it from the first decoding time.
     """
-    duration_s = (container.duration or 0) / av.time_base
-    from_zero = container.format.name in ("matroska,webm", "flv")
-    return duration_s - max(0.0, start_s) if from_zero else duration_s
+    name, duration_s = container.format.name, (container.duration or 0) / av.time_base
+    if name in UNPROMISED_DURATION:
+        return 0.0
+    if name == "flv" and abs(tracks.end_s - duration_s) >= SAME_END_S:
+        return duration_s - max(0.0, tracks.start_s - tracks.decoding_start_s)
+    return duration_s - (max(0.0, tracks.start_s) if name in ("flv", "matroska,webm") else 0.0)
 
 
 def demux(
