@@ -161,7 +161,7 @@ CASES = [
             options={"live": "1"},
         ),
         *(41, 0, UNEVEN_S[-1]),
-        note="1 timestamps mended",
+        note="timestamps mended: 1",
     ),
     # recorders of screens and streams
     Case(
@@ -349,7 +349,7 @@ CASES = [
                 options={"avoid_negative_ts": "disabled"},
             ),
             *(100, -early_s, 3.96 - early_s, [0.6 - early_s, 1.6 - early_s, 2.6 - early_s]),
-            note=f"{25 * early_s} timestamps mended",
+            note=f"timestamps mended: {25 * early_s}",
         )
         for early_s in (1, 2)
     ),
@@ -368,7 +368,7 @@ CASES = [
                 p, Video(options={"bf": "0"}, written_s=stamps({20: 0.76})), Sound(), start_s=5
             ),
             *(50, 5, 6.96, (6.0,)),
-            note="1 timestamps mended",
+            note="timestamps mended: 1",
         )
         for suffix in ("ts", "mkv", "flv")
     ),
@@ -383,7 +383,7 @@ CASES = [
             p, Video(options={"bf": "2"}, written_s=stamps({20: None})), Sound(), start_s=5
         ),
         *(50, 5, 6.96, (6.0,)),
-        note="1 timestamps mended",
+        note="timestamps mended: 1",
     ),
     Case(
         "network, sound loses 20 ms at a time losses.mkv",

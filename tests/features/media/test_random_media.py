@@ -194,7 +194,7 @@ def check(recording: Recording) -> None:
     compared = np.ones(len(expected_s), bool)
     if recording.repeated is not None:  # of two equal timestamps, one is right
         compared[recording.repeated - 1 : recording.repeated + 1] = False
-        assert times.note == "1 timestamps mended"
+        assert times.note == "timestamps mended: 1"
     np.testing.assert_allclose(times.time_s[compared], expected_s[compared], atol=TIME_ERROR_S)
     assert np.all(np.diff(times.time_s) > 0)
     shown = displayed(recording.matrix, draw(len(at_s)))[is_shown]
