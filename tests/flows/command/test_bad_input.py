@@ -1110,7 +1110,7 @@ def test_a_read_only_store_and_run_serve_what_is_there_and_refuse_the_rest(limit
 # Ctrl-C -------------------------------------------------------------------------------------------
 
 STARTED = """
-import signal, sys
+import os, signal, sys
 from flows.__main__ import run
 
 def reached():
@@ -1123,7 +1123,11 @@ def on_signal_set(*handler):
 
 def on_import(event, arguments):
     if event == "import" and arguments[0] == moment:
-        reached()
+        try:
+            reached()
+            signal.pause()
+        except KeyboardInterrupt:
+            os.abort()  # as torch does if that is raised where its C++ code calls Python
 
 set_handler, moment = signal.signal, sys.argv.pop(1)
 if moment == "handler set":  # before that, Ctrl-C is Python's own affair
