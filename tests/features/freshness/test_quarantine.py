@@ -12,7 +12,7 @@ from features.freshness.quarantine import (
     read_entry,
     write_entry,
 )
-from features.media.decoder_version import DecoderVersion, decoder_version
+from features.media.decoder_version import DECODING, DecoderVersion, decoder_version
 from features.media.limits import DecodeLimits
 
 NAME = "clip-0123456789ab"
@@ -114,6 +114,6 @@ def test_a_long_message_is_cut(tmp_path):
 
 
 def test_the_decoder_version_names_our_code_and_the_libraries():
-    assert decoder_version().name.startswith("decoding 1, PyAV 1")
+    assert decoder_version().name.startswith(f"decoding {DECODING}, PyAV 1")
     assert "FFmpeg" in decoder_version().name
     assert "Pillow" in decoder_version().name
