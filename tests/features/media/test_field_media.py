@@ -97,11 +97,24 @@ def edited(path: Path, edits: Sequence[tuple[float, float | None]], **options: s
     return path
 
 
-def two_recordings(path: Path, first_s: float, second_s: float) -> Path:
-    """Two recordings, each with a beep after half a second, in one transport stream."""
-    sound = Sound((0.5,))
-    write_media(path, NO_B, sound, start_s=first_s)
-    return join(path, write_media(path.with_suffix(".2.ts"), NO_B, sound, start_s=second_s))
+BEEP = Sound((0.5,))
+JOINED = r"the clock of the file jumps \(1x\): its parts are joined"
+
+
+def two_recordings(
+    path: Path,
+    first_s: float,
+    second_s: float,
+    first: Sound | None = BEEP,
+    second: Sound | None = BEEP,
+) -> Path:
+    """Two recordings in one transport stream, as `cat` or a recorder without a pause makes it."""
+    parts = [(path, first_s, first), (path.with_suffix(".2.ts"), second_s, second)]
+    written = [
+        write_media(part, NO_B, *([sound] if sound else []), start_s=start_s)
+        for part, start_s, sound in parts
+    ]
+    return join(*written)
 
 
 def programs(path: Path) -> Path:
@@ -261,15 +274,44 @@ CASES = [
         "DVB, two recordings joined, the later one first joined-back.ts",
         lambda p: two_recordings(p, 3000, 5),
         *(100, 3000, 3003.99, (3000.5, 3002.527)),
-        note=r"the clock of the file jumps \(1x\): its parts are joined",
-        sound_note=r"the clock of the file jumps \(1x\): its parts are joined",
+        note=JOINED,
+        sound_note=JOINED,
     ),
     Case(
         "DVB, two recordings joined joined.ts",
         lambda p: two_recordings(p, 5, 3000),
         *(100, 5, 8.99, (5.5, 7.527)),
-        note=r"the clock of the file jumps \(1x\): its parts are joined",
-        sound_note=r"the clock of the file jumps \(1x\): its parts are joined",
+        note=JOINED,
+        sound_note=JOINED,
+    ),
+    *(  # where the second one begins, its sound belongs to its pictures
+        Case(
+            f"DVB, two recordings joined, {name}.ts",
+            lambda p, clocks=clocks, sounds=sounds: two_recordings(p, *clocks, *sounds),
+            *(100, clocks[0], last_s, beeps_at_s),
+            note=JOINED,
+            sound_note=JOINED + r"(; silence was inserted where audio is missing \(1x\))?",
+        )
+        for name, clocks, sounds, last_s, beeps_at_s in [
+            ("the first silent silent", (5, 5), (None, BEEP), 8.96, (7.5,)),
+            ("sound ends early early-end", (5, 5), (Sound((0.1,), 0.4), BEEP), 8.96, (5.1, 7.5)),
+            ("sound ends late late-end", (5, 5), (Sound((0.5,), 6), BEEP), 12.997, (5.5, 11.537)),
+            ("sound starts late late", (5, 5), (BEEP, Sound((0.5,), start_s=3)), 8.96, (5.5, 10.5)),
+            (
+                "sound starts late, the later one first late-back",
+                (3000, 5),
+                (BEEP, Sound((0.5,), start_s=3)),
+                3003.96,
+                (3000.5, 3005.5),
+            ),
+            (
+                "sound starts late, hours later late-hours",
+                (5, 9000),
+                (BEEP, Sound((0.5,), start_s=3)),
+                8.96,
+                (5.5, 10.5),
+            ),
+        ]
     ),
     Case(
         "DVB, two programs programs.ts",
