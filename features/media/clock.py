@@ -12,7 +12,6 @@ from features.timeline import typical_step_s
 
 MAX_STEP_BACK_S = 0.1  # of decoding times; the command `ffmpeg` has the same bound
 MAX_STEP_FORWARD_S = 10.0  # likewise (`-dts_delta_threshold`), where a clock may start again
-SAME_JUMP_S = 1.0  # by how much the tracks of a file may differ at a jump of its clock
 MAX_MENDED_SHARE = 0.2  # of the timestamps; if more are wrong, they are not those of the frames
 
 
@@ -31,8 +30,9 @@ def clock_shifts(
 
     A clock jumps if decoding times go back by more than 0.1 s and go on from there, as where two
     recordings were joined. In formats whose clock `may_restart` (transport and program streams),
-    it also jumps if all tracks step forward by more than 10 s. Tracks that jump together are
-    shifted by the same time, so that they stay in step.
+    it also jumps if all tracks step forward by more than 10 s. Tracks that jump at the same place
+    of the file are shifted by the same time, so that they stay in step; in those formats also a
+    track without a jump, as where its sound starts late in the second recording.
     """
     jumps = sorted(
         jump
@@ -42,10 +42,9 @@ def clock_shifts(
     shifts = [np.zeros(len(packets.order)) for packets in tracks]
     n_jumps = 0
     while jumps:
-        same = [jumps.pop(0)]
-        if jumps and _is_same_jump(same[0], jumps[0]):
-            same.append(jumps.pop(0))
-        first = same[0]
+        first = jumps.pop(0)
+        same = [first, *(other for other in jumps if _is_same_jump(tracks, first, other))]
+        jumps = [jump for jump in jumps if jump not in same]
         if first.shift_s > 0 and _is_first_known(tracks, first):
             shifts[first.track][: first.packet] -= first.shift_s
             continue
@@ -53,8 +52,12 @@ def clock_shifts(
         if shift_s < 0 and len(same) < len(tracks):
             continue  # a pause in one track
         n_jumps += 1
-        for jump in same:
-            shifts[jump.track][jump.packet :] += shift_s
+        starts = {jump.track: jump.packet for jump in same}
+        for track, packets in enumerate(tracks):
+            if may_restart and track not in starts:
+                starts[track] = int(np.searchsorted(packets.order, first.order))
+        for track, start in starts.items():
+            shifts[track][start:] += shift_s
     return shifts, n_jumps
 
 
@@ -68,8 +71,14 @@ def _is_first_known(tracks: Sequence[TrackPackets], jump: _Jump) -> bool:
     return any(len(dts) > 0 and bool(np.isnan(dts).all()) for dts in before)
 
 
-def _is_same_jump(one: _Jump, other: _Jump) -> bool:
-    return one.track != other.track and abs(one.shift_s - other.shift_s) <= SAME_JUMP_S
+def _is_same_jump(tracks: Sequence[TrackPackets], one: _Jump, other: _Jump) -> bool:
+    """Whether two tracks jump at the same place of the file, which lies between their packets."""
+    if one.track == other.track:
+        return False
+    is_near = abs(one.shift_s - other.shift_s) <= MAX_STEP_FORWARD_S
+    both = ((one, other), (other, one))
+    meet = all(tracks[a.track].order[a.packet - 1] <= b.order for a, b in both)
+    return meet and (is_near or max(one.shift_s, other.shift_s) > 0)
 
 
 def _jumps(track: int, packets: TrackPackets, *, may_restart: bool) -> list[_Jump]:

@@ -12,6 +12,7 @@ from jaxtyping import Bool, Float64, Int64
 
 Stream = av.VideoStream | av.AudioStream
 
+RESTARTING_CLOCKS = ("mpegts", "mpeg")  # formats with AVFMT_TS_DISCONT
 DTYPES = (np.int64, np.float64, np.float64, np.float64, bool, bool)  # of the columns
 
 
@@ -20,7 +21,11 @@ class TrackPackets:
     """The packets of one track in the order of the file, which is that of decoding."""
 
     order: Int64[np.ndarray, "P"]
-    """The index of each packet among those of all tracks that were read."""
+    """Where each packet is in the file, comparable between tracks; never falls.
+
+    In transport and program streams the byte where it begins: there, a packet is complete only when
+    the next one of its track begins, which may be in another recording. Otherwise its index.
+    """
     pts: Float64[np.ndarray, "P"]
     """Presentation time in ticks of the container's clock; NaN if missing."""
     dts: Float64[np.ndarray, "P"]
@@ -56,6 +61,7 @@ def read_packets(
     container: av.container.InputContainer, streams: Iterable[Stream]
 ) -> list[TrackPackets]:
     """Return the packets of some tracks of an open container; decodes nothing."""
+    by_position = container.format.name in RESTARTING_CLOCKS
     columns = {stream.index: tuple(array(kind) for kind in "qdddbb") for stream in streams}
     n_packets = 0
     for packet in container.demux([container.streams[index] for index in columns]):
@@ -64,9 +70,14 @@ def read_packets(
         pts = np.nan if packet.pts is None else packet.pts
         dts = pts if packet.dts is None else packet.dts
         shown, key = not packet.is_discard, packet.is_keyframe
-        row = (n_packets, pts, dts, packet.duration or 0, shown, key)
-        n_packets += 1
         of_track = columns[packet.stream.index]
+        order = n_packets
+        if by_position:  # None for all but the first of the frames that share a packet of the file
+            order = (
+                packet.pos if packet.pos is not None else (of_track[0][-1] if of_track[0] else 0)
+            )
+        row = (order, pts, dts, packet.duration or 0, shown, key)
+        n_packets += 1
         for column, value in zip(of_track, row, strict=True):
             column.append(value)
     return [

@@ -17,13 +17,12 @@ from features.errors import MediaError
 from features.media.clock import clock_shifts
 from features.media.container import DECODERS, check_codec, codec_name, open_container
 from features.media.limits import DecodeLimits, check_time
-from features.media.packets import Stream, TrackPackets, read_packets
+from features.media.packets import RESTARTING_CLOCKS, Stream, TrackPackets, read_packets
 
 # attached pictures and thumbnails: a player shows none of them as the film
 STILL = Disposition.attached_pic | Disposition.still_image | Disposition.timed_thumbnails
 UNPROMISED_DURATION = ("mpegts", "mpeg", "aac", "mp3")  # FFmpeg estimates it from what is there
 SAME_END_S = 0.1  # a few frames: the header may leave out how long the last one lasts
-RESTARTING_CLOCKS = ("mpegts", "mpeg")  # formats with AVFMT_TS_DISCONT
 
 StreamT = TypeVar("StreamT", av.VideoStream, av.AudioStream)
 

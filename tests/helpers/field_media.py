@@ -5,6 +5,7 @@ or are left out. So what a file should give is known from how it was made.
 """
 
 import struct
+import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -380,3 +381,22 @@ def skip_bytes(path: Path, share: float) -> Path:
     data = path.read_bytes()
     path.write_bytes(data[round(share * len(data) / TS_PACKET) * TS_PACKET :])
     return path
+
+
+def png_of_16_bits(path: Path, samples: np.ndarray) -> None:
+    """A PNG of 16-bit samples (H, W, C), which Pillow cannot write with 3 or 4 channels."""
+    height, width, n_channels = samples.shape
+    kind = {1: 0, 2: 4, 3: 2, 4: 6}[n_channels]
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in samples)
+    chunks = [
+        (b"IHDR", struct.pack(">IIBBBBB", width, height, 16, kind, 0, 0, 0)),
+        (b"IDAT", zlib.compress(rows)),
+        (b"IEND", b""),
+    ]
+    path.write_bytes(
+        b"\x89PNG\r\n\x1a\n"
+        + b"".join(
+            struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+            for name, data in chunks
+        )
+    )

@@ -11,13 +11,20 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from av.stream import Disposition
 
+from features.clip import Source
+from features.encoders.ast import AstConfig
+from features.errors import MediaError
+from features.extraction.batching import encode_all
+from features.extraction.prefetch import ReadTask
 from features.media.limits import DEFAULT_LIMITS
 from features.media.tracks import BY_FILE, TrackNumbers
 from features.media.worker.requests import decode_audio, decode_video
 from tests.helpers.field_media import (
     FPS,
+    PRIMING_S,
     Packets,
     Sound,
     Video,
@@ -90,11 +97,24 @@ def edited(path: Path, edits: Sequence[tuple[float, float | None]], **options: s
     return path
 
 
-def two_recordings(path: Path, first_s: float, second_s: float) -> Path:
-    """Two recordings, each with a beep after half a second, in one transport stream."""
-    sound = Sound((0.5,))
-    write_media(path, NO_B, sound, start_s=first_s)
-    return join(path, write_media(path.with_suffix(".2.ts"), NO_B, sound, start_s=second_s))
+BEEP = Sound((0.5,))
+JOINED = r"the clock of the file jumps \(1x\): its parts are joined"
+
+
+def two_recordings(
+    path: Path,
+    first_s: float,
+    second_s: float,
+    first: Sound | None = BEEP,
+    second: Sound | None = BEEP,
+) -> Path:
+    """Two recordings in one transport stream, as `cat` or a recorder without a pause makes it."""
+    parts = [(path, first_s, first), (path.with_suffix(".2.ts"), second_s, second)]
+    written = [
+        write_media(part, NO_B, *([sound] if sound else []), start_s=start_s)
+        for part, start_s, sound in parts
+    ]
+    return join(*written)
 
 
 def programs(path: Path) -> Path:
@@ -254,15 +274,44 @@ CASES = [
         "DVB, two recordings joined, the later one first joined-back.ts",
         lambda p: two_recordings(p, 3000, 5),
         *(100, 3000, 3003.99, (3000.5, 3002.527)),
-        note=r"the clock of the file jumps \(1x\): its parts are joined",
-        sound_note=r"the clock of the file jumps \(1x\): its parts are joined",
+        note=JOINED,
+        sound_note=JOINED,
     ),
     Case(
         "DVB, two recordings joined joined.ts",
         lambda p: two_recordings(p, 5, 3000),
         *(100, 5, 8.99, (5.5, 7.527)),
-        note=r"the clock of the file jumps \(1x\): its parts are joined",
-        sound_note=r"the clock of the file jumps \(1x\): its parts are joined",
+        note=JOINED,
+        sound_note=JOINED,
+    ),
+    *(  # where the second one begins, its sound belongs to its pictures
+        Case(
+            f"DVB, two recordings joined, {name}.ts",
+            lambda p, clocks=clocks, sounds=sounds: two_recordings(p, *clocks, *sounds),
+            *(100, clocks[0], last_s, beeps_at_s),
+            note=JOINED,
+            sound_note=JOINED + r"(; silence was inserted where audio is missing \(1x\))?",
+        )
+        for name, clocks, sounds, last_s, beeps_at_s in [
+            ("the first silent silent", (5, 5), (None, BEEP), 8.96, (7.5,)),
+            ("sound ends early early-end", (5, 5), (Sound((0.1,), 0.4), BEEP), 8.96, (5.1, 7.5)),
+            ("sound ends late late-end", (5, 5), (Sound((0.5,), 6), BEEP), 12.997, (5.5, 11.537)),
+            ("sound starts late late", (5, 5), (BEEP, Sound((0.5,), start_s=3)), 8.96, (5.5, 10.5)),
+            (
+                "sound starts late, the later one first late-back",
+                (3000, 5),
+                (BEEP, Sound((0.5,), start_s=3)),
+                3003.96,
+                (3000.5, 3005.5),
+            ),
+            (
+                "sound starts late, hours later late-hours",
+                (5, 9000),
+                (BEEP, Sound((0.5,), start_s=3)),
+                8.96,
+                (5.5, 10.5),
+            ),
+        ]
     ),
     Case(
         "DVB, two programs programs.ts",
@@ -491,3 +540,54 @@ def test_a_file_gives_the_rows_times_and_sound_that_were_recorded(case, tmp_path
 def check_note(note: str | None, pattern: str | None) -> None:
     assert (note is None) == (pattern is None), note
     assert pattern is None or re.fullmatch(pattern, note), note
+
+
+@pytest.mark.parametrize(
+    ("name", "starts_s", "expected_s"),
+    [
+        ("apart.wav", 0.0, 1.9),  # FFmpeg makes it of the sound beside, without its time
+        ("apart.mka", 0.0, 1.9),
+        ("apart.mka", 7.0, 1.9),  # whatever the clock of its recorder says
+        ("apart.ts", WRAP_S - 0.5, 1.9),
+    ],
+)
+def test_sound_of_its_own_file_starts_with_the_first_frame(name, starts_s, expected_s, tmp_path):
+    video = write_media(tmp_path / "b.ts", NO_B, start_s=1.4)
+    codec = "pcm_s16le" if name.endswith("wav") else "libopus"
+    codec = "aac" if name.endswith("ts") else codec
+    sound = write_media(tmp_path / name, Sound((0.5,), 2, codec), start_s=starts_s)
+    pieces, end = sound_of(sound, beside=video)
+    samples = np.concatenate([piece[0] for piece in pieces])
+    delay_s = PRIMING_S["aac"] if codec == "aac" else 0.0  # which a transport stream keeps
+    found_s = beeps_s(samples, end.start_s, RATE_HZ)
+    np.testing.assert_allclose(found_s, [expected_s + delay_s], atol=BEEP_ERROR_S)
+
+
+def test_an_offset_in_the_manifest_moves_the_rows_of_the_sound(tiny_ast, decoder, tmp_path):
+    video = write_media(tmp_path / "b.ts", NO_B, start_s=1.4)
+    sound = write_media(tmp_path / "apart.wav", PCM)
+    encoder = AstConfig(model=tiny_ast, hop_s=0.64).build(torch.device("cpu"))
+    tasks = [
+        ReadTask(k, Source(str(k), video, None, sound, None, audio_offset_s=offset_s), ("it",))
+        for k, offset_s in enumerate((0.0, 0.25, -2.0))
+    ]
+    results = encode_all({"it": encoder}, tasks, batch_sizes={"it": 8}, decoders=[decoder])
+    on, later, earlier = [r.track.time_s for r in sorted(results, key=lambda r: r.index)]
+    assert on[0] == pytest.approx(1.4, abs=0.1)
+    np.testing.assert_allclose(later, on + 0.25)
+    np.testing.assert_allclose(earlier, on - 2.0)
+
+
+def test_a_track_that_a_file_lacks_is_refused_with_what_to_correct(tmp_path):
+    path = write_media(tmp_path / "a.mkv", NO_B, PCM, MP3)
+    with pytest.raises(MediaError, match=r"a\.mkv has 1 video tracks, and no number 1 \(counted"):
+        rows_of(path, TrackNumbers(1, None))
+    with pytest.raises(MediaError, match=r"has 2 audio tracks, and no number 2 .*`audio_track`"):
+        sound_of(path, TrackNumbers(None, 2))
+
+
+def test_a_track_whose_codec_is_unknown_is_refused_if_it_is_asked_for(tmp_path):
+    path = with_unknown_codec(write_media(tmp_path / "a.mov", Video(), Sound(), Sound()))
+    assert len(sound_of(path)[0]) > 0
+    with pytest.raises(MediaError, match="an? audio track of codec .*apac.*, which is not decoded"):
+        sound_of(path, TrackNumbers(None, 0))

@@ -1,7 +1,5 @@
 """Pixels of media as people have them: upright, with square pixels, in 8 bits."""
 
-import struct
-import zlib
 from fractions import Fraction
 from itertools import product
 
@@ -16,7 +14,7 @@ from features.errors import MediaError
 from features.extraction.batching import Encoded, encode_all
 from features.extraction.prefetch import ReadTask
 from features.media.crops import read_image
-from tests.helpers.field_media import Video, displayed, draw, steps, write_media
+from tests.helpers.field_media import Video, displayed, draw, png_of_16_bits, steps, write_media
 from tests.helpers.whole_media import read_images
 
 N_FRAMES = 6
@@ -150,25 +148,6 @@ def test_rows_of_turned_crops_are_those_of_upright_ones(clip_rows, tmp_path):
         crop(folders[2] / name, picture, 1)
     upright, turned, lossless = clip_rows(*folders)
     assert difference(lossless, turned) < 1.5 * difference(lossless, upright)
-
-
-def png_of_16_bits(path, samples) -> None:
-    """A PNG of 16-bit samples (H, W, C), which Pillow cannot write with 3 or 4 channels."""
-    height, width, n_channels = samples.shape
-    kind = {1: 0, 2: 4, 3: 2, 4: 6}[n_channels]
-    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in samples)
-    chunks = [
-        (b"IHDR", struct.pack(">IIBBBBB", width, height, 16, kind, 0, 0, 0)),
-        (b"IDAT", zlib.compress(rows)),
-        (b"IEND", b""),
-    ]
-    path.write_bytes(
-        b"\x89PNG\r\n\x1a\n"
-        + b"".join(
-            struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
-            for name, data in chunks
-        )
-    )
 
 
 @pytest.mark.parametrize("n_channels", [1, 2, 3, 4])

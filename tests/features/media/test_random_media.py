@@ -27,7 +27,7 @@ from tests.helpers.field_media import (
     without,
     write_media,
 )
-from tests.helpers.whole_media import collect, collect_frames
+from tests.helpers.whole_media import collect
 
 RATE_HZ = 16_000
 WRAP_S = 2**33 / 90_000  # where the clock of a transport stream starts again
@@ -176,18 +176,16 @@ def check(recording: Recording) -> None:
     """Decode a recording and compare."""
     with TemporaryDirectory() as folder:
         path = recording.write(Path(folder))
-        images, times = collect_frames(
-            item
-            for item in decode_video(
-                str(path),
-                None,
-                EVERY_FRAME.model_dump(mode="json"),
-                None,
-                limits=DEFAULT_LIMITS,
-                n_threads=1,
-            )
+        frames = EVERY_FRAME.model_dump(mode="json")
+        decoding = decode_video(
+            str(path), None, frames, RATE_HZ, limits=DEFAULT_LIMITS, n_threads=1
         )
+        pieces, times = collect(decoding)
         blocks, end = collect(decode_audio(str(path), RATE_HZ, limits=DEFAULT_LIMITS, n_threads=1))
+    images = [image for piece in pieces if is_images(piece) for image in piece]
+    *beside, end_beside = [piece for piece in pieces if not is_images(piece)]
+    assert end_beside == end  # in one pass with the pictures, the sound is the same
+    np.testing.assert_array_equal(samples_of(beside), samples_of(blocks))
     at_s, is_shown = recording.recorded_s, recording.recorded_s >= recording.trimmed_s - 1e-9
     expected_s = (at_s + recording.shift_s)[is_shown]
     assert len(images) == len(times.rows) == len(times.time_s) == len(expected_s)
@@ -202,7 +200,15 @@ def check(recording: Recording) -> None:
         assert (
             np.abs(image.astype(float) - expected).mean() < 12
         )  # 40 if turned or of the other end
-    check_beeps(recording, np.concatenate([block[0] for block in blocks]), end.start_s)
+    check_beeps(recording, samples_of(blocks), end.start_s)
+
+
+def is_images(piece) -> bool:
+    return isinstance(piece, list) and piece[0].dtype == np.uint8
+
+
+def samples_of(blocks: list) -> np.ndarray:
+    return np.concatenate([block for piece in blocks for block in piece])
 
 
 def check_beeps(recording: Recording, samples: np.ndarray, start_s: float) -> None:
