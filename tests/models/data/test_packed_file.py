@@ -234,7 +234,7 @@ def test_a_folder_with_other_clips_than_its_name_says_is_not_taken_for_them(plan
 
 
 def test_two_that_pack_at_once_pack_once(planted, monkeypatch):
-    packed, both = [], threading.Barrier(2, timeout=30)
+    packed, both = [], threading.Barrier(2, timeout=300)
 
     def pack(*given: object) -> None:
         packed.append(given)
