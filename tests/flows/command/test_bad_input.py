@@ -149,7 +149,7 @@ MEDIA = (
         write_time_backwards,
         EXTRACT,
         0,
-        "c0: the clock of the file jumps (1x): its parts are joined",
+        "c0: the clock of the file jumps .1x.: its parts are joined",
         all_but("c0"),
     ),
     Row(
