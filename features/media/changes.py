@@ -111,8 +111,13 @@ def _first_orientation(
 
 
 def _has_small_losses(track: MediaTrack) -> bool:
-    """Whether timestamps leave the samples by more than is corrected, in steps that were not."""
+    """Whether timestamps leave the samples by more than is corrected, in steps that were not.
+
+    They do, too, if they begin after the samples, as in Matroska that starts below 0.
+    """
     packets = track.packets
+    if not np.isfinite(packets.pts[:1]).all():
+        return True
     gaps_s = packets.pts_s[1:] - packets.end_s[:-1]
     drift_s = 0.0
     for gap_s in gaps_s[np.isfinite(gaps_s)].tolist():

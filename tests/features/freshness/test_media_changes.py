@@ -44,6 +44,7 @@ STALE_PICTURES = {
     "stretched": "pixels that are not square",
     "doubled": "timestamps that do not increase",
     "joined": "timestamps that do not increase",
+    "below": "timestamps that do not increase",
     "thumbnail": "another video track",
     "deep-crops": "crops of more than 8 bits",
     "turned-crops": "turned or mirrored crops",
@@ -51,10 +52,11 @@ STALE_PICTURES = {
 STALE_SOUND = {
     "losses": "audio that left its timestamps",
     "joined": "audio that left its timestamps",
+    "below": "audio that left its timestamps",
     "spatial": "another audio track",
     "apart": "a video that does not start at 0",
 }
-PREFIX = "it was decoded by an earlier version, which reads differently: "
+PREFIX = "decoded by an earlier version; this one reads differently: "
 
 
 def write_clips(folder: Path) -> Path:
@@ -62,6 +64,10 @@ def write_clips(folder: Path) -> Path:
     short, sound = Video(steps(12), options={"bf": "0"}), Sound((0.1,), 0.5)
     write_media(folder / "upright.mp4", short, sound)
     write_media(folder / "late.mkv", short, sound, start_s=3)
+    below = {"avoid_negative_ts": "disabled"}
+    write_media(
+        folder / "below.mkv", Video(steps(50)), Sound((1.5,), 2.0), start_s=-1, options=below
+    )
     write_media(folder / "turned.mp4", replace(short, matrix=(0, 1, -1, 0)), sound)
     write_media(folder / "stretched.mp4", replace(short, pixel_aspect=Fraction(4, 3)), sound)
     twice = [*steps(6), steps(6)[-1], *steps(12)[7:]]
