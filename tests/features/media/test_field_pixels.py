@@ -17,6 +17,8 @@ from features.media.crops import read_image
 from tests.helpers.field_media import Video, displayed, draw, png_of_16_bits, steps, write_media
 from tests.helpers.whole_media import read_images
 
+pytestmark = pytest.mark.slow
+
 N_FRAMES = 6
 MATRICES = [
     (a, b, c, d)

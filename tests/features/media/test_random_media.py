@@ -29,6 +29,8 @@ from tests.helpers.field_media import (
 )
 from tests.helpers.whole_media import collect
 
+pytestmark = pytest.mark.slow
+
 RATE_HZ = 16_000
 WRAP_S = 2**33 / 90_000  # where the clock of a transport stream starts again
 TIME_ERROR_S = 0.0011  # Matroska and FLV round timestamps to milliseconds
