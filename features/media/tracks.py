@@ -165,7 +165,7 @@ def promised_s(container: av.container.InputContainer, tracks: MediaTracks) -> f
 def demux(
     container: av.container.InputContainer, tracks: Sequence[MediaTrack]
 ) -> Iterator[av.Packet]:
-    """Yield the packets of some tracks, with timestamps on the file's clock, and at the end an
+    """Yield the packets of some tracks, with presentation times on the file's clock, and at the end an
     empty packet of each."""
     shifts = {track.index: track.shift_ticks for track in tracks}
     n_read: Counter[int] = Counter()
@@ -176,8 +176,6 @@ def demux(
             n_read[index] += 1
             if ticks and packet.pts is not None:
                 packet.pts += ticks
-            if ticks and packet.dts is not None:
-                packet.dts += ticks
         yield packet
 
 

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from features.media.clock import clock_shifts, mended_times
 from features.media.packets import TrackPackets
+from features.media.tracks import MediaTrack
 
 STEP_S = 0.04
 
@@ -123,3 +124,13 @@ def test_tracks_that_jump_at_different_times_are_shifted_each_by_itself():
     assert n_jumps == 2
     np.testing.assert_allclose(shifts[0][10:], 10 * STEP_S)
     np.testing.assert_allclose(audio.dts_s + shifts[1], regular(20, 5.0))
+
+
+def test_packets_before_the_first_key_frame_are_not_due_whether_timed_or_not():
+    pts = np.array([0, 40, np.nan, 160, 120, 200])
+    shown, key = np.array([1, 1, 1, 1, 1, 0], bool), np.array([0, 0, 0, 1, 0, 0], bool)
+    packets = TrackPackets(np.arange(6), pts, pts, np.full(6, 40.0), shown, key, Fraction(1, 1000))
+    track = MediaTrack(0, packets, np.zeros(6, np.int64), None)
+    # two before the key frame, one without a time, the key frame, one shown before it, one hidden
+    assert track.is_due.tolist() == [False, False, False, True, False, False]
+    assert track.first_s == 0.16

@@ -463,7 +463,7 @@ KEYS = [
 ]
 
 
-# the command, whose processes are all killed as soon as it is told of a member
+# the command, whose processes are all killed when the result of the first member arrives
 KILLED = """
 import os, signal, sys
 from features.system.parallel import map_in_processes
