@@ -165,8 +165,10 @@ def promised_s(container: av.container.InputContainer, tracks: MediaTracks) -> f
 def demux(
     container: av.container.InputContainer, tracks: Sequence[MediaTrack]
 ) -> Iterator[av.Packet]:
-    """Yield the packets of some tracks, with presentation times on the file's clock, and at the end an
-    empty packet of each."""
+    """Yield the packets of some tracks, and at the end an empty packet of each.
+
+    Their presentation times are on the file's clock.
+    """
     shifts = {track.index: track.shift_ticks for track in tracks}
     n_read: Counter[int] = Counter()
     for packet in container.demux([container.streams[track.index] for track in tracks]):

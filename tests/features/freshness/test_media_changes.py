@@ -104,6 +104,8 @@ def write_clips(folder: Path) -> Path:
         if path.suffix in (".mp4", ".mkv", ".ts", ".mov") and path.stem != "part"
     ]
     crops = [Clip(id=f.name, frames=f.name, fps=25) for f in sorted(folder.iterdir()) if f.is_dir()]
+    # of a video beside crops only the times are used: that it is turned changes nothing
+    crops.append(Clip(id="timed", frames="crops", video="turned.mp4"))
     write_manifest(folder / "m.jsonl", [*clips, *crops])
     return folder / "m.jsonl"
 
