@@ -129,11 +129,11 @@ class AudioStream:
     def _follow(self, time_s: float) -> None:
         """Insert silence up to a time, or drop as much of what comes next."""
         n_missing = round((time_s - (self._start_s or 0.0)) * self._rate_hz) - self._n_samples
+        self._n_to_drop = max(0, -n_missing)
         if n_missing > 0:
             self._add_silence(n_missing)
             self._n_silences += 1
         else:
-            self._n_to_drop = -n_missing
             self._n_overlaps += 1
         self._end_s = time_s
 

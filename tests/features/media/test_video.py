@@ -7,6 +7,7 @@ import pytest
 
 from features.errors import MediaError
 from features.media.crops import crop_files, read_image
+from features.media.tracks import demux
 from features.media.video import DecodedVideo, frame_times, probe
 from tests.helpers.hostile_media import audio_file, coded
 from tests.helpers.small_media import RATE_HZ, tone
@@ -294,3 +295,19 @@ def test_an_estimated_duration_is_no_promise(tmp_path):
     with av.open(str(path)) as container:
         assert container.duration / av.time_base > 9
     assert len(read_audio(path, 16_000).samples) / 16_000 == pytest.approx(8, abs=0.1)
+
+
+def test_silence_keeps_its_length_where_audio_that_overlaps_was_not_dropped_whole(
+    tmp_path, monkeypatch
+):
+    audio_file(tmp_path / "a.mkv", codec="libopus", rate_hz=48_000)  # a second in packets of 20 ms
+
+    def moved(container, tracks):
+        for k, packet in enumerate(demux(container, tracks)):
+            if packet.pts is not None and k >= 25:  # one is 60 ms early, the others a second late
+                packet.pts += round((-0.06 if k == 25 else 1) / packet.time_base)
+            yield packet
+
+    monkeypatch.setattr("features.media.audio.demux", moved)
+    found = read_audio(tmp_path / "a.mkv", 16_000)
+    assert len(found.samples) / 16_000 == pytest.approx(2, abs=0.02)
