@@ -18,8 +18,6 @@ from features.extraction.options import ExtractionOptions
 from features.extraction.outcome import ExtractionResult
 from features.manifest.manifest import write_manifest
 from features.media.limits import DecodeLimits
-from features.store.feature_store import FeatureStore
-from flows.dask.cluster import cluster
 from flows.extract import extract_features
 from flows.keys.help import known_keys, with_help
 from flows.keys.signature import HOOK, keys_of
@@ -271,22 +269,6 @@ def test_a_failed_clip_fails_the_flow_after_the_others_are_done(
     assert (tmp_path / "s.zarr").exists()
     write_manifest(two_clips, [Clip(id="good", video="good.mp4", split="train")])
     assert extract_features(**keys) == {"present": 1}
-
-
-def test_on_dask_workers_the_flow_gives_the_same_store(server, two_clips, tiny_clip, tmp_path):
-    encoders = [{"kind": "clip", **tiny_clip}]
-    ends = []
-    with cluster(None, 1) as address:
-        for runner, name in (("local", "a"), ("dask", "b")):
-            keys = {"manifest": two_clips, "store": str(tmp_path / f"{name}.zarr")}
-            keys |= {"encoders": encoders, "runner": runner, "scheduler": address}
-            with pytest.raises(Incomplete, match="1 extracted, .* 1 quarantined") as found:
-                extract_features(**keys)
-            ends.append(str(found.value).partition("; these failed")[2])
-    assert ends[0] == ends[1]
-    (set_name,) = FeatureStore.open(str(tmp_path / "a.zarr")).feature_sets()
-    a, b = (FeatureStore.open(str(tmp_path / f"{n}.zarr")).read(set_name, "good") for n in "ab")
-    assert a.values.tobytes() == b.values.tobytes()
 
 
 def test_the_pipeline_leaves_a_run_and_a_second_one_does_nothing(

@@ -1,10 +1,10 @@
 """Processes that are killed at a chosen request to an object store, or in a run of extraction.
 
-    python tests/helpers/crash_upload.py FOLDER URL
+    python tests/helpers/crash_upload.py FOLDER URL STRIDE
 
-First replaces a record, killed before each request that changes the bucket; then kills a run of
-extract-features and runs it again. Prints what a reader found, as JSON. Each process is forked from
-one that has never sent a request, since an S3 client does not survive a fork.
+First replaces a record, killed before every STRIDE-th request that changes the bucket; then kills
+a run of extract-features and runs it again. Prints what a reader found, as JSON. Each process is
+forked from one that has never sent a request, since an S3 client does not survive a fork.
 """
 
 import gc
@@ -27,7 +27,7 @@ from features.manifest.manifest import write_manifest
 from features.media.decoder_version import decoder_version
 from features.store.feature_store import FeatureStore
 from tests.helpers.crash_publish import SOURCE, SPEC, make_track
-from tests.helpers.toy_extraction import N_ROWS, ToyConfig, asked, child, end
+from tests.helpers.toy_extraction import N_ROWS, ToyConfig, asked, child, end, never_decode
 from tests.helpers.toy_extraction import SPEC as TOY
 
 N_CLIPS = 12
@@ -78,8 +78,9 @@ def state_read(url: str) -> str:
     return next(name for name in known if np.array_equal(values, known[name]))
 
 
-def states_after_kills(folder: Path, url: str) -> list[str]:
-    """What is read after a kill before each request of a publish; the last one is not killed.
+def states_after_kills(folder: Path, url: str, stride: int) -> list[str]:
+    """What is read after a kill before the first request of a publish, and before every
+    `stride`-th after it; the last one is not killed.
 
     Written once more, the store has the bytes of one that was never disturbed.
     """
@@ -96,7 +97,7 @@ def states_after_kills(folder: Path, url: str) -> list[str]:
         write(url, 2)
         return state, objects(url)
 
-    for request in range(1, 100):
+    for request in range(1, 100, stride):
         status = end(child(partial(replace, request)))
         state, stored = asked(state_and_rewrite)
         states.append(state)
@@ -156,12 +157,13 @@ def committed_files(store: str, names: list[str]) -> dict[str, dict[str, str]]:
     return {name: opened.commit(TOY.name, name).files for name in names}
 
 
-def main(folder: Path, url: str) -> None:
+def main(folder: Path, url: str, stride: int) -> None:
+    never_decode()
     gc.freeze()  # a collection in a child would copy the memory that it shares with this process
-    states = states_after_kills(folder, f"{url}/replaced.zarr")
+    states = states_after_kills(folder, f"{url}/replaced.zarr", stride)
     resumed = resume_a_killed_run(folder, f"{url}/e.zarr", N_CLIPS // 3)
     sys.stdout.write(json.dumps({"states": states, **resumed}))
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), sys.argv[2])
+    main(Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]))

@@ -138,11 +138,13 @@ def key(url: str, *parts: str) -> str:
     return "/".join([url.removeprefix("s3://"), SPEC.name, *parts])
 
 
+@pytest.mark.parametrize("stride", [3, pytest.param(1, marks=pytest.mark.torture)])
 def test_a_killed_upload_leaves_the_old_record_none_or_the_new_and_a_killed_run_resumes(
-    bucket, tmp_path
+    bucket, tmp_path, stride
 ):
+    script = TESTS / "helpers" / "crash_upload.py"
     done = subprocess.run(
-        [sys.executable, str(TESTS / "helpers" / "crash_upload.py"), str(tmp_path), f"{bucket}/s"],
+        [sys.executable, str(script), str(tmp_path), f"{bucket}/s", str(stride)],
         capture_output=True,
         text=True,
         env={**os.environ, "PYTHONPATH": str(TESTS.parent), "OMP_NUM_THREADS": "1"},
@@ -152,6 +154,7 @@ def test_a_killed_upload_leaves_the_old_record_none_or_the_new_and_a_killed_run_
     # killed before the commit is deleted; before a file or the commit is put; not killed
     assert (result["states"][0], result["states"][-1]) == ("old", "new")
     assert set(result["states"][1:-1]) == {"missing"}
+    assert len(result["states"]) > 9 / stride
     # whenever the kill came, a clip that was complete is not read again, and no clip twice
     assert result["complete"]
     assert len(result["read again"]) == len(set(result["read again"]))

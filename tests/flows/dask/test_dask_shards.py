@@ -1,4 +1,7 @@
-"""Extraction on real Dask workers, one of which is killed."""
+"""Extraction on real Dask workers, one of which is killed.
+
+The tests share two workers: each takes ten seconds to import what it needs.
+"""
 
 import os
 import signal
@@ -14,7 +17,7 @@ from distributed import LocalCluster
 from features.clip import Clip
 from features.encoders.ast import AstConfig
 from features.encoders.clip import ClipConfig
-from features.errors import InputError, Unreachable, WeightsError
+from features.errors import Incomplete, InputError, Unreachable, WeightsError
 from features.extraction.extract import extract_features
 from features.extraction.options import ExtractionOptions
 from features.maintenance.status import status
@@ -24,11 +27,13 @@ from features.store.feature_store import FeatureStore
 from features.system.locks import HeldLock
 from flows.dask.cluster import cluster, connected, default_workers, n_workers_of
 from flows.dask.shards import extract_on_dask
+from flows.extract import extract_features as extract_features_flow
 from tests.helpers.small_media import tone
 
 pytestmark = pytest.mark.slow
 
-N_CLIPS = 32
+N_CLIPS = 12
+OF_A_SHARD = N_CLIPS // 2
 
 
 @pytest.fixture(scope="module")
@@ -36,6 +41,12 @@ def scheduler():
     """A scheduler with two workers, processes that are replaced when they are killed."""
     with cluster(None, 2) as address:
         yield address
+
+
+@pytest.fixture(autouse=True)
+def two_shards(monkeypatch):
+    """Shards of so few clips that each worker gets one."""
+    monkeypatch.setattr("features.extraction.shards.MIN_CLIPS", OF_A_SHARD)
 
 
 @pytest.fixture
@@ -103,7 +114,7 @@ def test_a_killed_worker_is_replaced_and_each_clip_is_published_once(
         workers = client.run(os.getpid)
 
         def kill_a_worker() -> None:
-            while len(before_kill) < 10 and not has_ended.wait(0.02):
+            while len(before_kill) < 4 and not has_ended.wait(0.02):
                 before_kill.update(published(options.store))
             try:
                 busy = (worker for worker, shards in client.processing().items() if shards)
@@ -141,6 +152,27 @@ def test_a_killed_worker_is_replaced_and_each_clip_is_published_once(
     again = extract_on_dask(manifest, options, scheduler=None, workers=2)
     assert again.counts == {"present": 2 * N_CLIPS}
     assert published(options.store) == final
+
+
+def test_the_flow_gives_the_same_store_and_ends_as_without_workers(
+    server, tmp_path, make_video, tiny_clip, scheduler
+):
+    make_video("good.mp4", time_s=np.arange(20) / 25, sound=tone(0.8))
+    (tmp_path / "bad.mp4").write_text("no video")
+    clips = [Clip(id=name, video=f"{name}.mp4", split="train") for name in ("bad", "good")]
+    write_manifest(tmp_path / "m.jsonl", clips)
+    ends = []
+    for runner, name in (("local", "a"), ("dask", "b")):
+        keys = {"manifest": tmp_path / "m.jsonl", "store": str(tmp_path / f"{name}.zarr")}
+        keys |= {"encoders": [{"kind": "clip", **tiny_clip}]}
+        keys |= {"runner": runner, "scheduler": scheduler}
+        with pytest.raises(Incomplete, match="1 extracted, .* 1 quarantined") as found:
+            extract_features_flow(**keys)
+        ends.append(str(found.value).partition("; these failed")[2])
+    assert ends[0] == ends[1]
+    (set_name,) = FeatureStore.open(str(tmp_path / "a.zarr")).feature_sets()
+    a, b = (FeatureStore.open(str(tmp_path / f"{n}.zarr")).read(set_name, "good") for n in "ab")
+    assert a.values.tobytes() == b.values.tobytes()
 
 
 def test_the_number_of_workers_is_that_of_the_scheduler_or_the_given_one(scheduler):

@@ -19,6 +19,7 @@ import pytest
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.actions import WorkPoolUpdate
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
+from prefect.client.schemas.objects import FlowRun
 from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.states import Cancelling
 
@@ -81,7 +82,7 @@ def served(tmp_path_factory):
     folder = tmp_path_factory.mktemp("served")
     demo = folder / "data" / "demo"
     demo.mkdir(parents=True)
-    render(demo / "dataset", clips=4, seconds=2.0, seed=3)
+    render(demo / "dataset", clips=4, seconds=2.0, seed=3, workers=1)
     indexed = AffWild2Config(root=demo / "dataset").index(demo)
     write_manifest(demo / "manifest.jsonl", indexed.clips)
     for name in ("prefect.yaml", "prefect.toml"):
@@ -112,7 +113,17 @@ def stamps(folder: Path) -> dict[Path, int]:
     return {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
 
 
-def test_a_deployment_runs_without_parameters_and_the_next_run_encodes_nothing(served):
+@pytest.fixture
+def in_served_folder(served, monkeypatch):
+    """The working folder of this process is the served one, and its server is the served one."""
+    monkeypatch.chdir(served.folder)
+    with temporary_settings({PREFECT_API_URL: f"{served.url}/api"}):
+        yield
+
+
+def test_a_deployment_runs_without_parameters_and_the_next_run_encodes_nothing(
+    in_served_folder, served, capsys
+):
     code, said = served.typed(*PREFECT, *EXTRACT)
     assert code == 0, said + served.log("worker")
     assert "4 clips x 2 feature sets: 8 extracted, 0 already there" in served.log("worker")
@@ -121,9 +132,9 @@ def test_a_deployment_runs_without_parameters_and_the_next_run_encodes_nothing(s
 
     # a run through Prefect takes the command's keys, and shows the log of the flows inside the flow
     before = stamps(store)
-    words = ("run", "pipeline", "train.epochs=1", f"run={served.demo / 'other'}")
-    code, said = served.typed(*FLOWS, *words, "--via", "prefect")
-    assert code == 0, said
+    words = ["run", "pipeline", "train.epochs=1", f"run={served.demo / 'other'}"]
+    assert main([*words, "--via", "prefect"]) == 0
+    said = capsys.readouterr().out
     assert "0 extracted, 8 already there, 0 failed" in said
     assert "train-head: 1 epochs" in said
     assert "score-head: val: CCC valence" in said
@@ -131,26 +142,16 @@ def test_a_deployment_runs_without_parameters_and_the_next_run_encodes_nothing(s
     assert stamps(store) == before
 
 
-def test_a_broken_clip_fails_the_run_and_is_named(served):
+def test_a_broken_clip_fails_the_run_and_is_named(in_served_folder, served, capsys):
     clip = read_manifest(served.demo / "manifest.jsonl").clips[0]
     manifest = served.demo / "broken.jsonl"
     (served.demo / "broken.mp4").write_text("no video")
     write_manifest(manifest, [clip, Clip(id="broken", video="broken.mp4")])
-    code, said = served.typed(
-        *FLOWS, "run", "extract-features", f"manifest={manifest}", "--via", "prefect"
-    )
-    assert code == 1
+    assert main(["run", "extract-features", f"manifest={manifest}", "--via", "prefect"]) == 1
+    said = capsys.readouterr().err
     assert "vaflow: the run ended Failed" in said
     assert "\n  broken (clip-" in said  # the list keeps its lines
     assert "broken (clip-" in served.log("worker")
-
-
-@pytest.fixture
-def in_served_folder(served, monkeypatch):
-    """The working folder of this process is the served one, and its server is the served one."""
-    monkeypatch.chdir(served.folder)
-    with temporary_settings({PREFECT_API_URL: f"{served.url}/api"}):
-        yield
 
 
 @pytest.mark.parametrize(
@@ -242,13 +243,23 @@ def wait_for_records(served, name: str) -> None:
         time.sleep(0.2)
 
 
+def wait_for_a_run(client) -> FlowRun:
+    """The run that the worker has begun, which imports what it needs for a while."""
+    deadline = time.monotonic() + RUN_S
+    while True:
+        for run in client.read_flow_runs():
+            if run.state.is_pending() or run.state.is_running():
+                return run
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+
+
 def test_a_second_run_waits_and_a_cancelled_run_ends_cancelled_with_its_outcomes(
     in_served_folder, served, capsys
 ):
     with ThreadPoolExecutor(1) as pool, get_client(sync_client=True) as client:
         watched = pool.submit(served.typed, *FLOWS, *long_run(served, "cut"))
-        wait_for_records(served, "cut")
-        (run,) = (run for run in client.read_flow_runs() if run.state.is_running())
+        run = wait_for_a_run(client)
 
         assert main([*long_run(served, "second"), "--timeout", "0.1"]) == 124
         said = capsys.readouterr().out
@@ -257,6 +268,7 @@ def test_a_second_run_waits_and_a_cancelled_run_ends_cancelled_with_its_outcomes
         client.set_flow_run_state(waiting, Cancelling())
         assert client.read_flow_run(waiting).state.is_cancelled()  # it had not begun
 
+        wait_for_records(served, "cut")
         code, said = served.typed(*PREFECT, "flow-run", "cancel", str(run.id))
         assert code == 0, said
         code, said = watched.result()
