@@ -189,7 +189,7 @@ def _predictions(
             )
         else:
             prediction = predict_baseline(
-                case.model, splits.train, splits.val, splits.subject_by_clip
+                case.model, splits.train, splits.val, splits.subject_by_clip, splits.read_regions
             )
             va = (prediction.va,)
         predictions.append(Predictions(case.group, case.name, va))

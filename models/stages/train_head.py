@@ -7,10 +7,9 @@ from pathlib import Path
 from typing import Literal
 
 import torch
-from pydantic import ValidationError
 
 from features.canonical_json import canonical_sha256
-from features.errors import InputError, LaterVersion, StoreError, WeightsError
+from features.errors import InputError, LaterVersion
 from features.store.location import absolute_path
 from features.system.devices import torch_device
 from features.system.memory import keep_freed_memory
@@ -18,6 +17,7 @@ from features.timeline import MAX_LENGTH_MISMATCH, LengthMismatch
 from models.data.feature_sets import FeatureSets, Modality, records_digest
 from models.data.packed import PackedFeatures
 from models.data.placement import place_on_device, streaming_note
+from models.data.region_prototypes import build_prototypes
 from models.data.splits import ClipGroups, constant_labels, digest_of_labels
 from models.data.statistics import statistics
 from models.data.train_val import TRAIN_VAL, train_val_clips
@@ -25,7 +25,6 @@ from models.heads import AnyHeadConfig
 from models.heads.base import Head, HeadInputs
 from models.heads.dspl import DsplConfig
 from models.regions.nearest_words import prompt_words
-from models.regions.text_tower import TextTower
 from models.regions.texts_file import read_texts
 from models.runs.checkpoint import CheckpointMeta, read_meta, save_head
 from models.runs.folder import (
@@ -169,43 +168,10 @@ def build_head(
     inputs = HeadInputs(
         statistics(train.visual, train.visual_valid, train.index),
         statistics(train.audio, train.audio_valid, train.index),
-        lambda prompts: prompts.build(
-            load_text_tower(sets, train.clip_ids[0], device), read_texts(prompts.texts)
-        ),
+        lambda prompts: build_prototypes(sets, train.clip_ids[0], prompts, device),
         read_texts(config.prompts.texts).grid,
     )
     return config.build(inputs).to(device)
-
-
-def load_text_tower(sets: FeatureSets, clip_id: str, device: torch.device) -> TextTower:
-    """Return the text encoder of the CLIP model named in a clip's record of visual features.
-
-    Raises `InputError` if the encoder is no CLIP, `StoreError` if the record does not name it, and
-    `WeightsError` if its weights have changed.
-    """
-    from features.encoders.clip import ClipConfig, load_clip  # imports open_clip: seconds
-
-    spec = sets.visual
-    if spec.kind != "clip":
-        raise InputError(
-            f"the head's prompts need a text tower, and the visual features {spec.name} are of an "
-            f"encoder of kind {spec.kind!r}, which has none; choose features of a clip encoder"
-        )
-    try:
-        config = ClipConfig.model_validate(sets.encoder_config(spec, clip_id))
-    except ValidationError:
-        raise StoreError(
-            f"the record {spec.name} of clip {clip_id!r} in {sets.store.backend.path()} does not "
-            "say which encoder made it; run extract-features again"
-        ) from None
-    loaded = load_clip(config)
-    if loaded.weights_sha256 != spec.weights_sha256:
-        raise WeightsError(
-            f"the weights of {config.model} ({config.pretrained}) have the digest "
-            f"{loaded.weights_sha256[:12]}, the features {spec.name} were made with "
-            f"{spec.weights_sha256[:12]}; put the old weights back, or extract and train again"
-        )
-    return TextTower(loaded.model.to(device), loaded.tokenizer)
 
 
 @contextmanager

@@ -209,6 +209,11 @@ def test_the_default_plan_has_the_variants_of_the_paper():
         ("sigma", "0.3"),
         ("sigma", "0.66"),
         ("preset", "released"),
+        ("words in the region loss", "permuted"),
+        ("words in the region loss", "random"),
+        ("baseline", "text alone"),
+        ("baseline", "text alone, permuted"),
+        ("baseline", "text alone, random"),
     } <= names
     left_out = {("region loss", "soft labels"), ("prompts", "coop"), ("temporal", "gru")}
     assert not names & left_out  # they are the default
