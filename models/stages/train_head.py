@@ -14,11 +14,11 @@ from features.store.location import absolute_path
 from features.system.devices import torch_device
 from features.system.memory import keep_freed_memory
 from features.timeline import MAX_LENGTH_MISMATCH, LengthMismatch
-from models.data.feature_sets import FeatureSets, Modality, records_digest
+from models.data.feature_sets import Modality, records_digest
 from models.data.packed import PackedFeatures
 from models.data.placement import place_on_device, streaming_note
 from models.data.region_prototypes import build_prototypes
-from models.data.splits import ClipGroups, constant_labels, digest_of_labels
+from models.data.splits import ClipGroups, constant_labels, digest_of_labels, subject_by_clip
 from models.data.statistics import statistics
 from models.data.train_val import TRAIN_VAL, train_val_clips
 from models.heads import AnyHeadConfig
@@ -43,6 +43,7 @@ from models.runs.folder import (
     write_metrics,
 )
 from models.runs.threads import limit_threads
+from models.stages.text_prior import prior_start
 from models.training.config import EpochResult, TrainConfig, best_epoch
 from models.training.loop import Fit, check_head, fit
 from models.training.loss_config import check_loss
@@ -112,7 +113,7 @@ def train_head(
     keep_freed_memory()
     with seeded(train.seed, train.threads):
         try:
-            network = build_head(head, clips.sets, train_rows, device)
+            network = build_head(head, clips, train_rows, device)
             placed = place_on_device(train_rows, device, train.bank_mib)
             check_head(network, head, placed, train)
         except ValueError as error:  # a config that is valid key by key, but not together
@@ -159,17 +160,26 @@ def digest_inputs(clips: ClipGroups, head: AnyHeadConfig) -> Inputs:
 
 
 def build_head(
-    config: AnyHeadConfig, sets: FeatureSets, train: PackedFeatures, device: torch.device
+    config: AnyHeadConfig, clips: ClipGroups, train: PackedFeatures, device: torch.device
 ) -> Head:
     """Return the head on the device, with inputs standardised by the training rows.
 
-    Its prompts run on the text encoder of the CLIP that made the visual features.
+    Its prompts run on the text encoder of the CLIP that made the visual features. A text prior is
+    fitted to the training rows.
     """
+    grid = read_texts(config.prompts.texts).grid
     inputs = HeadInputs(
         statistics(train.visual, train.visual_valid, train.index),
         statistics(train.audio, train.audio_valid, train.index),
-        lambda prompts: build_prototypes(sets, train.clip_ids[0], prompts, device),
-        read_texts(config.prompts.texts).grid,
+        lambda prompts: build_prototypes(clips.sets, train.clip_ids[0], prompts, device),
+        grid,
+        lambda prototypes: prior_start(
+            train,
+            subject_by_clip(clips.all_clips),
+            prototypes,
+            grid,
+            is_causal=config.windows == "causal",
+        ),
     )
     return config.build(inputs).to(device)
 
