@@ -101,7 +101,9 @@ class Inputs(Config):
 
 def run_key(config: RunConfig, inputs: Inputs) -> str:
     """Return the sha256 of everything that determines the head; excludes paths and devices."""
-    not_decisive = {"device", "threads"}
+    not_decisive = {"device", "threads", "unlabelled", "transductive"}  # inputs names the clips
+    if config.train.unlabelled is None:
+        not_decisive |= {"pseudo_labels", "pseudo_weight"}
     if config.train.bank_mib is None:  # a limit may change the order of windows
         not_decisive.add("bank_mib")
     decisive: dict[str, JsonValue] = {
