@@ -18,6 +18,7 @@ STAGES = {
     "pipeline": "extract-features, train-head and score-head, one after the other",
     "baselines": "train and score the simple models that a head must beat",
     "ablate": "train variants of a head over several seeds and compare them",
+    "learning-curve": "train variants on few people and on noisy labels and compare them",
 }
 """The help of each stage."""
 
@@ -27,6 +28,7 @@ def stage_function(name: str) -> Callable[..., Any]:
     from flows.stages import extract_features, pipeline
     from models.stages.ablate import ablate
     from models.stages.baselines import score_baselines
+    from models.stages.learning_curve import learning_curve
     from models.stages.score_head import score_head
     from models.stages.train_ensemble import train_ensemble
     from models.stages.train_head import train_head
@@ -39,6 +41,7 @@ def stage_function(name: str) -> Callable[..., Any]:
         "pipeline": pipeline,
         "baselines": score_baselines,
         "ablate": ablate,
+        "learning-curve": learning_curve,
     }
     return functions[name]
 

@@ -84,6 +84,9 @@ OTHER_VALUES = {  # none is the default of its key
     "output": Path("b.json"),
     "variants": "modality",
     "seeds": 2,
+    "people": (3,),
+    "noise": (0.5,),
+    "draws": 2,
     "workers": 4,
     "device": "cpu",
     "batch_size": 3,
@@ -122,6 +125,7 @@ ONE_TASK = {
     "score-head": "models.stages.score_head.score_head",
     "baselines": "models.stages.baselines.score_baselines",
     "ablate": "models.stages.ablate.ablate",
+    "learning-curve": "models.stages.learning_curve.learning_curve",
 }
 
 
