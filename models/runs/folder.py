@@ -97,6 +97,8 @@ class Inputs(Config):
     labels_sha256: str
     texts_sha256: str | None
     """Digest of the region descriptions."""
+    subjects_sha256: str | None = None
+    """Digest of who is in which training clip, if something is chosen by folds over people."""
 
 
 def run_key(config: RunConfig, inputs: Inputs) -> str:
@@ -111,7 +113,9 @@ def run_key(config: RunConfig, inputs: Inputs) -> str:
             config.head.model_dump(mode="json"),
             config.train.model_dump(mode="json", exclude=not_decisive),
         ),
-        "inputs": inputs.model_dump(mode="json"),
+        "inputs": inputs.model_dump(
+            mode="json", exclude=set() if inputs.subjects_sha256 else {"subjects_sha256"}
+        ),
         "max_rows_apart": MAX_LENGTH_MISMATCH,  # constant, so that older runs keep their key
     }
     return canonical_sha256(decisive)

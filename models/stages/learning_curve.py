@@ -22,6 +22,8 @@ from models.ablation.curve_table import (
 )
 from models.ablation.plan import AblationCase, ablation_cases, read_plan
 from models.ablation.table import Va
+from models.data.feature_sets import open_sets
+from models.data.packed_cache import load_packed
 from models.data.splits import clips_of_split, subject_by_clip
 from models.data.train_val import load_splits
 from models.heads import AnyHeadConfig
@@ -117,6 +119,10 @@ def learning_curve(
         everyone,
         *(Condition(std, n_all, is_all=True) for std in sorted(set(noise))),
     ]
+    models = [case.model for case in cases]
+    if any(isinstance(model, tuple) and model[1].unlabelled == OTHERS for model in models):
+        # all draws share one packed file
+        load_packed(open_sets(store, visual, audio), dict.fromkeys(splits.train.clip_ids))
     time_s = {clip_id: splits.train.time_s[span] for clip_id, span in splits.train.spans()}
     keys = RunConfig(
         manifest=manifest,
@@ -156,6 +162,7 @@ def learning_curve(
     )
     from models.ablation.curve_html import page  # imports matplotlib, which is slow
 
+    run.mkdir(parents=True, exist_ok=True)
     write_atomic(run / CSV, as_csv(rows).encode())
     write_atomic(run / MARKDOWN, printable(as_markdown(rows)).encode())
     html = page(rows, splits.val, splits.subject_by_clip)
@@ -188,9 +195,8 @@ def _jobs(
             if drawn.others is None:
                 continue
             head, train = case.model
-            chosen = replace(
-                case, model=(head, train.model_copy(update={"unlabelled": drawn.others}))
-            )
+            train = train.model_copy(update={"unlabelled": drawn.others})
+            chosen = replace(case, model=(head, train))
         run = keys.run / condition.folder / case.folder / f"draw-{draw}"
         name = f"{condition}: {case.name}, draw {draw}"
         yield _Job(condition, case, draw, Trial.of(name, chosen, on_draw, run, draw))

@@ -18,7 +18,7 @@ from models.data.feature_sets import FeatureSets, Modality, records_digest
 from models.data.packed import PackedFeatures
 from models.data.placement import place_on_device, streaming_note
 from models.data.region_prototypes import build_prototypes
-from models.data.splits import ClipGroups, constant_labels, digest_of_labels
+from models.data.splits import ClipGroups, constant_labels, digest_of_labels, subject_by_clip
 from models.data.statistics import statistics
 from models.data.train_val import TRAIN_VAL, train_val_clips
 from models.data.unlabelled import UNLABELLED, unlabelled_clips
@@ -168,6 +168,7 @@ def digest_inputs(
 ) -> Inputs:
     """Return the digests of a training's inputs; raises `StoreError` if a record is missing."""
     groups = clips.clips | (unlabelled.clips if unlabelled else {})
+    subjects = subject_by_clip(clips.clips.get("train", ()))
     clip_ids = dict.fromkeys(clip.id for group in groups.values() for clip in group)
 
     def digest_set(modality: Modality) -> SetUsed:
@@ -181,6 +182,7 @@ def digest_inputs(
         clips={name: [clip.id for clip in group] for name, group in groups.items()},
         labels_sha256=digest_of_labels(clips.labels),
         texts_sha256=canonical_sha256(read_texts(head.prompts.texts).model_dump(mode="json")),
+        subjects_sha256=canonical_sha256(dict(subjects)) if unlabelled else None,
     )
 
 
