@@ -88,7 +88,7 @@ def test_the_people_of_a_draw_are_among_those_of_its_larger_numbers(tmp_path):
         assert sum(split == "train" for split in splits.values()) + len(others.clips) == 12
         assert (splits["v"], splits["t"], splits["n"]) == ("val", "test", None)
         for clip in others.clips:
-            assert written.path(clip.video).resolve() == tmp_path / "data" / clip.video
+            assert others.path(clip.video).resolve() == tmp_path / "data" / Path(clip.video).name
 
 
 # The error of a rater ---------------------------------------------------------------------------
