@@ -84,15 +84,15 @@ def _ablation_table(result: Ablation) -> Table:
 
 
 def _training_line(result: TrainResult) -> str:
-    best = result.best
+    kept = result.kept
     if result.state == "present":
         return (
             f"train-head: {result.run} holds this very head already; nothing to train "
-            f"(val mean CCC {best.ccc_mean:.3f})"
+            f"(val mean CCC {kept.ccc_mean:.3f})"
         )
     return (
-        f"train-head: {len(result.epochs)} epochs, the best is {best.index + 1} with val mean "
-        f"CCC {best.ccc_mean:.3f}; in {result.run}"
+        f"train-head: {len(result.epochs)} epochs, epoch {kept.index + 1} is kept, with val mean "
+        f"CCC {kept.ccc_mean:.3f}; in {result.run}"
     )
 
 

@@ -1,4 +1,4 @@
-"""Keys of configs that earlier versions wrote elsewhere or under another name.
+"""Keys of configs that earlier versions wrote elsewhere, under another name, or not at all.
 
 Until version 0.1 the loss was configured in the head. Run folders, checkpoints and the YAML files
 of users may still have the old keys.
@@ -31,6 +31,53 @@ OLD_VALUES: Mapping[str, Mapping[str, str]] = MappingProxyType(
 )
 """Key -> {old value -> the value that replaces it}."""
 
+KEYS_OF_0_1 = frozenset(
+    {
+        "epochs",
+        "patience",
+        "batch_size",
+        "learning_rate",
+        "weight_decay",
+        "warmup",
+        "clip_grad_norm",
+        "seed",
+        "window",
+        "stride",
+        "causal_stride",
+        "mixup",
+    }
+)
+"""The keys of `train` in version 0.1, which wrote all of them to a run's config."""
+
+LATER_KEYS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
+    {
+        "head": {"fusion_dropout": None, "attention_init": "linear"},
+        "train": {
+            "select": "val",
+            "inner_share": 0.2,
+            "min_delta": 0.0,
+            "drop_last": False,
+            "schedule": "cosine",
+            "causal_stride_s": None,
+            "causal_start_s": 0.0,
+        },
+    }
+)
+"""Keys that version 0.1 did not have, with the values that stand for what it did."""
+
+
+def complete_train(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """A copy of the keys of `train`, in which a config of version 0.1 means what it meant then.
+
+    With `patience` and without `select`, training stops by the val split. A config written in full
+    also gets the other keys that are newer, so that no preset sets them.
+    """
+    if "select" in fields or fields.get("patience") is None:
+        return dict(fields)
+    if not fields.keys() >= KEYS_OF_0_1:
+        return {"select": "val", **fields}
+    return {**LATER_KEYS["train"], **fields}
+
 
 def move_old_keys(fields: Mapping[str, Any]) -> dict[str, Any]:
     """A copy of the keys of a stage or a run, with old keys and values replaced.
@@ -62,6 +109,10 @@ def with_old_keys(head: Mapping[str, Any], train: Mapping[str, Any]) -> dict[str
             old[section][name] = before.get(old[section][name], old[section][name])
     for key, replacement in OLD_KEYS.items():
         _move(old, replacement, key)
+    for section, later in LATER_KEYS.items():
+        for name, before in later.items():
+            if name in old[section] and old[section][name] == before:
+                del old[section][name]
     if not old["train"].get("loss"):  # a key that is newer stays, and decides the run
         old["train"].pop("loss", None)
     return old

@@ -21,7 +21,7 @@ from models.regions.prompts import FixedPrompts
 from models.runs.folder import HEAD_FILE, VAL_PREDICTIONS, RunConfig
 from models.stages import ablate as ablation
 from models.stages.ablate import CSV, MARKDOWN, PAGE, ablate, run_trial
-from models.training.config import TrainConfig
+from models.training.config import TrainConfig, preset_train
 from tests.helpers.synthetic import plant
 
 pytestmark = pytest.mark.slow
@@ -208,13 +208,39 @@ def test_the_default_plan_has_the_variants_of_the_paper():
         ("sigma", "0.2"),
         ("sigma", "0.3"),
         ("sigma", "0.66"),
-        ("preset", "released"),
+        ("preset", "released, own trainer"),
     } <= names
     left_out = {("region loss", "soft labels"), ("prompts", "coop"), ("temporal", "gru")}
     assert not names & left_out  # they are the default
-    released = next(case for case in cases if case.name == "released")
-    assert released.model[0] == ReleasedConfig()
     assert len({case.folder for case in cases}) == len(cases)
+
+
+def test_another_preset_is_trained_by_its_own_trainer():
+    given = TrainConfig(
+        epochs=3, learning_rate=0.01, mixup=0.4, window=40, stride=40, seed=5, threads=1
+    )
+    variants = {
+        "a": {"head": {"kind": "released"}},
+        "b": {"head": {"kind": "released", "width": 8}},
+    }
+    variants["b"]["train"] = {"select": "last"}
+    plan = Plan.model_validate({"groups": [{"name": "g", "variants": variants}]})
+
+    default, a, b = ablation_cases(plan, HEAD, given)
+
+    assert (a.name, a.folder) == ("a, own trainer", "g-a-own-trainer")
+    own = preset_train(ReleasedConfig(), TrainConfig(seed=5, threads=1))
+    assert a.model == (ReleasedConfig(), own)
+    assert b.model[1].select == "last"
+    assert b.model[1].learning_rate == own.learning_rate
+    assert default.model == (HEAD, given)
+    # the other way round, `dspl` has no trainer of its own: it gets the keys that are given
+    variants = {"c": {"head": {"kind": "dspl"}}, "d": {"head": {"width": 8}}}
+    plan = Plan.model_validate({"groups": [{"name": "g", "variants": variants}]})
+    default, c, d = ablation_cases(plan, ReleasedConfig(), given)
+    assert default.model[1] == d.model[1] == preset_train(ReleasedConfig(), given)
+    assert (c.name, d.name) == ("c", "d")
+    assert c.model == (DsplConfig(), given)
 
 
 def test_variants_change_the_given_head_and_keep_the_rest():

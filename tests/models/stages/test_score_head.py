@@ -237,8 +237,8 @@ def test_batches_cover_the_order():
 def test_the_score_is_that_of_the_best_epoch(trained, run):
     result = score_head(run=run)
     assert result.state == "scored"
-    assert result.score.ccc_valence == trained.best.ccc_valence
-    assert result.score.ccc_mean == trained.best.ccc_mean
+    assert result.score.ccc_valence == trained.kept.ccc_valence
+    assert result.score.ccc_mean == trained.kept.ccc_mean
     written = json.loads((run / SCORES).read_text())
     assert list(written) == ["val"]
     assert set(written["val"]) == {
