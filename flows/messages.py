@@ -78,9 +78,10 @@ def _ablation_table(result: Ablation) -> Table:
         interval = f"{difference.low:+.3f} to {difference.high:+.3f}" if difference else ""
         name = line.row if line.row == line.group else f"{line.group}: {line.row}"
         cells = (number(line.ccc_mean), number(line.averaged), number(line.difference, "+.3f"))
-        rows.append((name, *cells, interval))
+        rows.append((name, *cells, interval, number(line.p_holm)))
     title = "val mean CCC: over seeds, and of the predictions averaged over them"
-    return make_table(title, ["row"], ["mean", "averaged", "to default", "95 %, paired"], rows)
+    columns = ["mean", "averaged", "to default", "95 %, paired", "p (Holm)"]
+    return make_table(title, ["row"], columns, rows)
 
 
 def _training_line(result: TrainResult) -> str:

@@ -1,7 +1,7 @@
 """The plan of an ablation: groups of variants that each change something in the default."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -132,6 +132,21 @@ def ablation_cases(plan: Plan, head: AnyHeadConfig, train: TrainConfig) -> tuple
             f"two variants of the ablation have the folder {clash!r}; give one another name"
         )
     return tuple(cases)
+
+
+def selection_note(cases: Sequence[AblationCase]) -> str:
+    """Return which rows have epochs that were chosen on the val split, on which they are scored."""
+    chosen = [
+        case.name
+        for case in cases
+        if isinstance(case.model, tuple) and case.model[1].select == "val"
+    ]
+    if not chosen:
+        return "No epoch is chosen on this split."
+    return (
+        "These rows have their epoch chosen on this very split, which makes their score too high, "
+        f"and no other row has: {', '.join(chosen)}."
+    )
 
 
 def _changed(

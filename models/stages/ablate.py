@@ -15,7 +15,7 @@ from features.printable import printable
 from features.system.files import check_writable, write_atomic
 from features.system.parallel import map_in_processes, n_cores
 from features.timeline import MAX_LENGTH_MISMATCH, LengthMismatch
-from models.ablation.plan import AblationCase, ablation_cases, read_plan
+from models.ablation.plan import AblationCase, ablation_cases, read_plan, selection_note
 from models.ablation.table import Predictions, TableRow, as_csv, as_markdown, table_rows
 from models.baselines.predict import predict_baseline
 from models.data.train_val import Splits, load_splits
@@ -135,10 +135,11 @@ def ablate(
     )
     from models.ablation.html import page  # imports matplotlib, which is slow
 
+    selection = selection_note(cases)
     run.mkdir(parents=True, exist_ok=True)
     write_atomic(run / CSV, as_csv(lines).encode())
-    write_atomic(run / MARKDOWN, printable(as_markdown(lines)).encode())
-    html = page(lines, splits.val, splits.subject_by_clip)
+    write_atomic(run / MARKDOWN, printable(as_markdown(lines, selection)).encode())
+    html = page(lines, splits.val, splits.subject_by_clip, selection)
     write_atomic(run / PAGE, printable(html).encode())
     return ablation
 
