@@ -35,10 +35,12 @@ LONGEST = (  # in the order of their duration; a file that is missing here only 
     "test_flows.py",
     "test_bad_input.py",
     "test_dask_shards.py",
+    "test_train_ensemble.py",
+    "test_s3.py",
+    "test_durability.py",
 )
 ONE_SERVER = (  # use the fixture `server`
     "test_flows.py",
-    "test_dask_shards.py",
     "test_artifacts.py",
     "test_logs.py",
     "test_names.py",
