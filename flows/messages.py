@@ -18,6 +18,7 @@ from models.stages.learning_curve import LearningCurve
 from models.stages.score_head import ScoreResult
 from models.stages.train_ensemble import EnsembleResult
 from models.stages.train_head import TrainResult
+from models.stages.zero_shot import ZeroShotResult
 
 StageResult = (
     ExtractionResult
@@ -27,6 +28,7 @@ StageResult = (
     | ScoreResult
     | PipelineResult
     | BaselineScores
+    | ZeroShotResult
     | Ablation
     | LearningCurve
 )
@@ -59,6 +61,9 @@ def describe(result: StageResult) -> Iterator[str | Table]:
             yield baseline_table(result)
             if result.output:
                 yield f"baselines: the scores are in {result.output}"
+        case ZeroShotResult():
+            yield from _zero_shot_lines(result)
+            yield from _notes(result.notes)
         case Ablation():
             yield from _notes(result.notes)
             yield _ablation_table(result)
@@ -162,6 +167,20 @@ def _interval(score: SplitScore) -> str:
         f"; 95 % interval of the mean {score.ccc_mean_low:.3f} to {score.ccc_mean_high:.3f} "
         f"over {score.n_subjects} subjects"
     )
+
+
+def _zero_shot_lines(result: ZeroShotResult) -> Iterator[str]:
+    matched = {
+        "train": "matched to mean and deviation of the train split's labels",
+        "published": "matched to the published mean and deviation of Aff-Wild2",
+        "none": "not matched",
+    }
+    yield (
+        f"zero-shot: {result.n_frames} frames of {result.n_clips} clips predicted, "
+        f"{matched[result.match]}; in {result.output}"
+    )
+    for split, score in result.scores.items():
+        yield f"  {split}: {ccc_text(score)} over {score.n_frames} frames{_interval(score)}"
 
 
 def _clip_table(result: ScoreResult) -> Table:

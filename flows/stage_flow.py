@@ -24,6 +24,7 @@ from models.stages.learning_curve import LearningCurve
 from models.stages.score_head import ScoreResult
 from models.stages.train_ensemble import EnsembleResult
 from models.stages.train_head import TrainResult
+from models.stages.zero_shot import ZeroShotResult
 
 Scores = dict[str, float | None]
 
@@ -85,6 +86,12 @@ def score_baselines(result: BaselineScores, keys: Mapping[str, Any]) -> list[Sco
         name, modalities = baseline_name(each.baseline), ", ".join(each.baseline.modalities)
         run_logger().info("%s of %s: val mean CCC %.3f", name, modalities, each.score.ccc_mean)
     return [asdict(each.score) for each in result.scores]
+
+
+@stage_flow("zero-shot", "predict")
+def zero_shot(result: ZeroShotResult, keys: Mapping[str, Any]) -> dict[str, Scores]:
+    """Predict clips from the region texts alone; returns the scores of the annotated splits."""
+    return {split: asdict(score) for split, score in result.scores.items()}
 
 
 @stage_flow("ablate", "ablate")

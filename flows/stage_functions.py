@@ -17,6 +17,7 @@ STAGES = {
     "score-head": "predict a split with a trained head and score it",
     "pipeline": "extract-features, train-head and score-head, one after the other",
     "baselines": "train and score the simple models that a head must beat",
+    "zero-shot": "predict clips from the region texts alone, without labels or training",
     "ablate": "train variants of a head over several seeds and compare them",
     "learning-curve": "train variants on few people and on noisy labels and compare them",
 }
@@ -32,6 +33,7 @@ def stage_function(name: str) -> Callable[..., Any]:
     from models.stages.score_head import score_head
     from models.stages.train_ensemble import train_ensemble
     from models.stages.train_head import train_head
+    from models.stages.zero_shot import zero_shot
 
     functions = {
         "extract-features": extract_features,
@@ -40,6 +42,7 @@ def stage_function(name: str) -> Callable[..., Any]:
         "score-head": score_head,
         "pipeline": pipeline,
         "baselines": score_baselines,
+        "zero-shot": zero_shot,
         "ablate": ablate,
         "learning-curve": learning_curve,
     }

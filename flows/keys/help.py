@@ -44,6 +44,14 @@ HELP = {
     "draws": "Draws of people and of label noise, and seeds of the trainings.",
     "baselines": "The baselines to fit and score.",
     "output": "JSON file for the scores; null: none is written.",
+    "prompts": "The texts of the regions.",
+    "scale": "Factor of the cosines between embeddings and texts, before the softmax.",
+    "width_s": "Span of the moving mean in time.",
+    "match": (
+        "Mean and deviation that V and A are given: of the train split's labels, published ones "
+        "of Aff-Wild2, or none; null: train if it has labels, else published."
+    ),
+    "zero_shot.output": "Folder for predictions.csv and zero_shot.json.",
     "ablate.workers": "Trainings at once; null: one per core.",
     "learning_curve.workers": "Trainings at once; null: one per core.",
     "score_head.manifest": "JSON lines, one per annotated person; null: that of the training.",

@@ -1,5 +1,7 @@
 """Zero-shot predictions of every row of packed features (models/regions/zero_shot.py)."""
 
+from dataclasses import replace
+
 import numpy as np
 import torch
 from jaxtyping import Float, Float64
@@ -9,7 +11,15 @@ from models.data.packed import ROWS_AT_ONCE, PackedFeatures
 from models.metrics.predict import Prediction, fill_gaps
 from models.metrics.smoothing import moving_mean
 from models.regions.soft_labels import region_centres
-from models.regions.zero_shot import Pair, RegionPrototypes, ZeroShotSettings, barycentre, cosines
+from models.regions.zero_shot import (
+    UNMATCHED,
+    Moments,
+    Pair,
+    RegionPrototypes,
+    ZeroShotSettings,
+    barycentre,
+    cosines,
+)
 
 
 def predict_zero_shot(
@@ -30,6 +40,16 @@ def predict_zero_shot(
         interpolated[span] = ~seen[span] & seen[span].any()
     va = np.where(np.isnan(va), settings.wanted.mean, va)
     return Prediction(np.clip(va, -1, 1), interpolated)
+
+
+def match_moments(
+    packed: PackedFeatures, regions: RegionPrototypes, settings: ZeroShotSettings, wanted: Moments
+) -> ZeroShotSettings:
+    """Return the settings that give the rows with a face these moments, all clips together."""
+    raw = barycentres(region_cosines(packed, regions.prototypes), regions, settings.scale)
+    smoothed = smooth_seen(raw, packed, settings.width_s)[packed.visual_valid.cpu().numpy()]
+    found = Moments.of(smoothed) if len(smoothed) else UNMATCHED
+    return replace(settings, found=found, wanted=wanted)
 
 
 def region_cosines(

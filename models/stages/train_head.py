@@ -14,7 +14,7 @@ from features.store.location import absolute_path
 from features.system.devices import torch_device
 from features.system.memory import keep_freed_memory
 from features.timeline import MAX_LENGTH_MISMATCH, LengthMismatch
-from models.data.feature_sets import FeatureSets, Modality, records_digest
+from models.data.feature_sets import Modality, records_digest
 from models.data.packed import PackedFeatures
 from models.data.placement import place_on_device, streaming_note
 from models.data.region_prototypes import build_prototypes
@@ -45,6 +45,7 @@ from models.runs.folder import (
 )
 from models.runs.threads import limit_threads
 from models.stages.pseudo_labels import pseudo_labelled
+from models.stages.text_prior import prior_start
 from models.training.config import EpochResult, TrainConfig, best_epoch
 from models.training.loop import Fit, check_head, fit
 from models.training.loss_config import check_loss
@@ -119,7 +120,7 @@ def train_head(
     keep_freed_memory()
     with seeded(train.seed, train.threads):
         try:
-            network = build_head(head, clips.sets, train_rows, device)
+            network = build_head(head, clips, train_rows, device)
             placed = place_on_device(train_rows, device, train.bank_mib)
             check_head(network, head, placed, train)
         except ValueError as error:  # a config that is valid key by key, but not together
@@ -132,7 +133,7 @@ def train_head(
 
             def train_teacher(seed: int) -> Head:
                 with seeded(seed, train.threads):
-                    teacher = build_head(head, clips.sets, train_rows, device)
+                    teacher = build_head(head, clips, train_rows, device)
                     settings = train.model_copy(update={"seed": seed})
                     first = fit(teacher, head, placed, val_rows, settings, grid)
                 teacher.load_state_dict(first.state)
@@ -168,7 +169,8 @@ def digest_inputs(
 ) -> Inputs:
     """Return the digests of a training's inputs; raises `StoreError` if a record is missing."""
     groups = clips.clips | (unlabelled.clips if unlabelled else {})
-    subjects = subject_by_clip(clips.clips.get("train", ()))
+    subjects = subject_by_clip(clips.all_clips)
+    by_people = unlabelled is not None or head.prior != "none"
     clip_ids = dict.fromkeys(clip.id for group in groups.values() for clip in group)
 
     def digest_set(modality: Modality) -> SetUsed:
@@ -182,22 +184,31 @@ def digest_inputs(
         clips={name: [clip.id for clip in group] for name, group in groups.items()},
         labels_sha256=digest_of_labels(clips.labels),
         texts_sha256=canonical_sha256(read_texts(head.prompts.texts).model_dump(mode="json")),
-        subjects_sha256=canonical_sha256(dict(subjects)) if unlabelled else None,
+        subjects_sha256=canonical_sha256({**subjects}) if by_people else None,
     )
 
 
 def build_head(
-    config: AnyHeadConfig, sets: FeatureSets, train: PackedFeatures, device: torch.device
+    config: AnyHeadConfig, clips: ClipGroups, train: PackedFeatures, device: torch.device
 ) -> Head:
     """Return the head on the device, with inputs standardised by the training rows.
 
-    Its prompts run on the text encoder of the CLIP that made the visual features.
+    Its prompts run on the text encoder of the CLIP that made the visual features. A text prior is
+    fitted to the training rows.
     """
+    grid = read_texts(config.prompts.texts).grid
     inputs = HeadInputs(
         statistics(train.visual, train.visual_valid, train.index),
         statistics(train.audio, train.audio_valid, train.index),
-        lambda prompts: build_prototypes(sets, train.clip_ids[0], prompts, device),
-        read_texts(config.prompts.texts).grid,
+        lambda prompts: build_prototypes(clips.sets, train.clip_ids[0], prompts, device),
+        grid,
+        lambda prototypes: prior_start(
+            train,
+            subject_by_clip(clips.all_clips),
+            prototypes,
+            grid,
+            is_causal=config.windows == "causal",
+        ),
     )
     return config.build(inputs).to(device)
 

@@ -181,9 +181,9 @@ def check_gradient_paths(head: Head, batch: Batch) -> None:
             "the region loss cannot be checked: no row of the batch has a face; "
             "give a batch with at least one valid visual row"
         )
-    shared = _with_gradient(head, logits.log_softmax(dim=-1)[:, 0].sum()) & _with_gradient(
-        head, output.va.square().sum()
-    )
+    va = _gradients(head, output.va.square().sum())  # may be zero at the start: a text prior's are
+    regions = _gradients(head, logits.log_softmax(dim=-1)[:, 0].sum())
+    shared = any(bool(gradient.any()) for name, gradient in regions.items() if name in va)
     if not shared:
         raise ValueError(
             "the region loss reaches no parameter of the V/A output: the region logits are read "
@@ -193,15 +193,16 @@ def check_gradient_paths(head: Head, batch: Batch) -> None:
         )
 
 
-def _with_gradient(head: Head, loss: Float[Tensor, ""]) -> set[str]:
+def _gradients(head: Head, loss: Float[Tensor, ""]) -> dict[str, Tensor]:
+    """The gradient of each parameter that the loss depends on."""
     if not loss.requires_grad:
-        return set()
+        return {}
     names, parameters = zip(*head.named_parameters(), strict=True)
     gradients = torch.autograd.grad(loss, parameters, retain_graph=True, allow_unused=True)
     return {
-        name
+        name: gradient
         for name, gradient in zip(names, gradients, strict=True)
-        if gradient is not None and bool(gradient.any())
+        if gradient is not None
     }
 
 

@@ -114,11 +114,15 @@ def test_fixed_prototypes_are_made_once(watched, bank):
 
 
 @pytest.mark.parametrize("region_weight", [0.0, 0.2])
-def test_scores_that_are_told_of_regions_run_the_text_tower_once(watched, bank, region_weight):
+@pytest.mark.parametrize("link", [{"region_link": "barycentre"}, {"prior": "zero_shot"}], ids=str)
+def test_scores_that_are_told_of_regions_run_the_text_tower_once(
+    watched, bank, region_weight, link
+):
     inputs, runs = watched
-    config = DsplConfig(width=8, region_link="barycentre")
+    config = DsplConfig(width=8, **link)
     train = TRAIN.model_copy(update={"loss": LossConfig(region_weight=region_weight)})
     head = config.build(inputs)
+    runs.clear()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("models.metrics.predict.ROWS_AT_ONCE", 40)  # several batches
         fit(head, config, bank, bank, train)
@@ -134,8 +138,9 @@ def test_scores_that_are_told_of_regions_run_the_text_tower_once(watched, bank, 
             DsplConfig(width=8, temporal="transformer", query_modality="both", skip_dropout=0.5),
             LossConfig(),
         ),
+        (DsplConfig(width=8, prior="zero_shot"), LossConfig(region_weight=0)),
     ],
-    ids=["dspl", "released", "other loss", "transformer"],
+    ids=["dspl", "released", "other loss", "transformer", "prior"],
 )
 def test_no_step_waits_for_a_value(inputs, bank, config, loss):
     head = config.build(inputs)
