@@ -179,11 +179,11 @@ def as_markdown(lines: Sequence[TableRow], selection: str = "") -> str:
             str(line.n_seeds),
             number(line.ccc_valence),
             number(line.ccc_arousal),
-            number(line.ccc_mean) + _span(line.ccc_mean_low, line.ccc_mean_high),
-            number(line.averaged) + _span(line.averaged_low, line.averaged_high),
+            number(line.ccc_mean) + span(line.ccc_mean_low, line.ccc_mean_high),
+            number(line.averaged) + span(line.averaged_low, line.averaged_high),
             f"{bold}{number(line.difference, '+.3f')}{bold}"
-            + _span(line.difference_low, line.difference_high, "+.3f"),
-            _span(line.difference_bca_low, line.difference_bca_high, "+.3f").strip(),
+            + span(line.difference_low, line.difference_high, "+.3f"),
+            span(line.difference_bca_low, line.difference_bca_high, "+.3f").strip(),
             number(line.p_holm),
         )
         group = line.group
@@ -196,6 +196,6 @@ def number(value: float | None, form: str = ".3f") -> str:
     return "\N{EN DASH}" if value is None else format(value, form)
 
 
-def _span(low: float | None, high: float | None, form: str = ".3f") -> str:
-    """An interval in brackets; empty for None."""
+def span(low: float | None, high: float | None, form: str = ".3f") -> str:
+    """Return an interval in brackets; empty for None."""
     return "" if low is None or high is None else f" [{low:{form}}, {high:{form}}]"

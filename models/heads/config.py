@@ -105,6 +105,10 @@ class DsplOptions(HeadConfig, ABC):
     """What V and A also read from the region branch: probabilities, or their barycentre."""
     squash: Literal["none", "tanh"] = "none"
     """Function applied to V and A; scoring clips to [-1, 1] in any case."""
+    prior: Literal["none", "zero_shot"] = "none"
+    """What V and A start from: 0, or the zero-shot prediction by the texts of `prompts`."""
+    residual: Literal["fused", "visual", "audio"] = "fused"
+    """What is read for what V and A add to the prior: as `fusion` says, or one modality."""
 
     @model_validator(mode="after")
     def _check_options(self) -> "DsplOptions":
@@ -118,9 +122,24 @@ class DsplOptions(HeadConfig, ABC):
                 f"rotary positions need heads of even width, and {self.width} / {self.n_heads} "
                 f"is {head_width}: change width or n_heads, or set positions to learned"
             )
-        if self.fusion == "audio" and self.region_on == "temporal":
+        if self.prior == "none" and self.residual != "fused":
             raise ValueError(
-                "region_on 'temporal' is the visual stream, and fusion 'audio' has none: "
+                f"residual {self.residual!r} is added to a prior, and prior is none: set prior to "
+                f"zero_shot, or use fusion {self.residual!r} instead"
+            )
+        if self.prior != "none" and self.region_link == "barycentre":
+            raise ValueError(
+                "the prior is a barycentre of the regions already: set region_link to none"
+            )
+        if self.prior != "none" and self.squash != "none":
+            raise ValueError(
+                f"squash {self.squash!r} would bend the prior, which V and A start from: set "
+                "squash to none"
+            )
+        if self.streams == "audio" and self.region_on == "temporal":
+            key = "fusion" if self.residual == "fused" else "residual"
+            raise ValueError(
+                f"region_on 'temporal' is the visual stream, and {key} 'audio' has none: "
                 "set region_on to fused"
             )
         if self.region_link != "none" and not self.has_region_logits:
@@ -143,6 +162,11 @@ class DsplOptions(HeadConfig, ABC):
         return DsplHead(self, inputs)
 
     @property
+    def streams(self) -> Fusion:
+        """How the streams that the network reads are fused, or the one that is read."""
+        return self.fusion if self.residual == "fused" else self.residual
+
+    @property
     def has_region_logits(self) -> bool:
         """False if V and A are predicted from audio alone and the regions are not."""
-        return self.fusion != "audio" or self.region_on == "fused"
+        return self.prior != "none" or self.streams != "audio" or self.region_on == "fused"

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import ConfigDict, Field, model_validator
@@ -10,7 +11,7 @@ from features.config import Config
 from features.system.device_name import DeviceName
 from models.heads.config import HeadConfig
 from models.training.loss_config import LossConfig
-from models.training.old_keys import LATER_KEYS, complete_train
+from models.training.old_keys import NEW_TRAIN_KEYS, complete_train
 
 
 class TrainConfig(Config):
@@ -59,6 +60,14 @@ class TrainConfig(Config):
     """Seconds at the beginning of a clip without a target of a causal window in training."""
     mixup: float = Field(default=0.0, ge=0)
     """Alpha of the Beta distribution of mixup; 0: no mixup."""
+    unlabelled: Path | None = None
+    """Manifest of clips to train on without labels; their features are in the same store."""
+    pseudo_labels: Literal["text", "ensemble"] = "text"
+    """Labels of unlabelled clips: of the baseline `text`, or of three heads trained before."""
+    pseudo_weight: float = Field(default=0.5, gt=0)
+    """Weight of the loss of unlabelled clips."""
+    transductive: bool = False
+    """Accept unlabelled clips of people of the val and test split; scores mention it."""
     precision: Literal["float32", "bfloat16"] = "float32"
     """Precision of the head in training; weights, loss and scoring are float32."""
     device: DeviceName = "auto"
@@ -115,7 +124,7 @@ def preset_train(head: HeadConfig, train: TrainConfig) -> TrainConfig:
 
 def train_of_0_1(train: TrainConfig) -> TrainConfig:
     """What version 0.1 made of the keys that are given: it stopped by val, with a patience of 5."""
-    before = {**LATER_KEYS["train"], "patience": 5}
+    before = {**NEW_TRAIN_KEYS, "patience": 5}
     return train.model_copy(
         update={key: value for key, value in before.items() if key not in train.model_fields_set}
     )

@@ -1,7 +1,7 @@
 """The training loop, from packed features on a device to the best weights."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from features.errors import VaflowError
 from models.data.batch import Batch, Targets
-from models.data.batches import shuffled_batches
+from models.data.batches import Example, endless_batches, shuffled_batches
 from models.data.mixup import mixup
 from models.data.packed import PackedFeatures
 from models.data.windows import Windows
@@ -45,11 +45,13 @@ def fit(
     grid: Grid = NINE,
     on_epoch: Callable[[EpochResult], None] | None = None,
     inner: PackedFeatures | None = None,
+    unlabelled: PackedFeatures | None = None,
 ) -> Fit:
     """Trains the head in place, on the device of the features; call `check_head` first.
 
     `inner` are the held-out training rows, which `select: inner` needs. Val is scored after every
-    epoch, whatever selects. Raises `VaflowError` if the loss is not finite.
+    epoch, whatever selects. Each step also draws a batch of `unlabelled`, whose labels are
+    predictions (Lee, 2013). Raises `VaflowError` if the loss is not finite.
     """
     windows = training_windows(train, head_config, config)
     val_windows = head_windows(val, head_config, size=config.window, stride=config.stride)
@@ -66,6 +68,7 @@ def fit(
     )
     shuffle = np.random.default_rng(config.seed)
     draws = np.random.default_rng((config.seed, 1))  # of mixup, independent of the shuffle
+    pseudo = unlabelled and _pseudo_batches(unlabelled, head_config, config)
     epochs: list[EpochResult] = []
     kept, state = None, {}
     for index in range(config.epochs):
@@ -76,7 +79,8 @@ def fit(
                 continue  # only the last one is smaller
             if config.mixup:
                 batch, targets = mixup(batch, targets, draws, config.mixup)
-            total += step(head, optimizer, batch, targets, config, grid)
+            extra = next(pseudo) if pseudo else None
+            total += step(head, optimizer, batch, targets, config, grid, extra)
             schedule.step()
         loss = total.item() / n_steps
         if not math.isfinite(loss):
@@ -113,6 +117,16 @@ def steps_per_epoch(windows: Windows, config: TrainConfig) -> int:
     return math.ceil(len(windows) / config.batch_size)
 
 
+def _pseudo_batches(
+    packed: PackedFeatures, head: HeadConfig, config: TrainConfig
+) -> Iterator[Example]:
+    """Yield batches of unlabelled clips without end, mixed like those of labelled clips."""
+    shuffle, draws = (np.random.default_rng((config.seed, stream)) for stream in (2, 3))
+    windows = training_windows(packed, head, config)
+    for batch, targets in endless_batches(packed, windows, shuffle, config.batch_size):
+        yield mixup(batch, targets, draws, config.mixup) if config.mixup else (batch, targets)
+
+
 def training_windows(packed: PackedFeatures, head: HeadConfig, config: TrainConfig) -> Windows:
     """Return the windows of one epoch."""
     return head_windows(
@@ -140,16 +154,22 @@ def step(
     targets: Targets,
     config: TrainConfig,
     grid: Grid = NINE,
+    pseudo: Example | None = None,
 ) -> Float[Tensor, ""]:
     """One training step; returns the loss as a tensor on the device, as reading it would wait.
 
+    The loss of windows with pseudo-labels is added with the weight `train.pseudo_weight`.
     The text tower runs once, whatever the number of windows, and not at all with fixed prompts.
     """
     lower = config.precision == "bfloat16"
     with torch.autocast(batch.visual.device.type, torch.bfloat16, enabled=lower):
         prototypes = head.prototypes() if config.loss.region_weight else None
         output = head(batch, prototypes)
+        extra = head(pseudo[0], prototypes) if pseudo else None
     loss = head_loss(output.in_float32(), targets, config.loss, grid)
+    if pseudo and extra:
+        added = head_loss(extra.in_float32(), pseudo[1], config.loss, grid)
+        loss = loss + config.pseudo_weight * added
     optimizer.zero_grad()
     loss.backward()
     if config.clip_grad_norm is not None:
@@ -201,9 +221,9 @@ def check_gradient_paths(head: Head, batch: Batch) -> None:
             "the region loss cannot be checked: no row of the batch has a face; "
             "give a batch with at least one valid visual row"
         )
-    shared = _with_gradient(head, logits.log_softmax(dim=-1)[:, 0].sum()) & _with_gradient(
-        head, output.va.square().sum()
-    )
+    va = _gradients(head, output.va.square().sum())  # may be zero at the start: a text prior's are
+    regions = _gradients(head, logits.log_softmax(dim=-1)[:, 0].sum())
+    shared = any(bool(gradient.any()) for name, gradient in regions.items() if name in va)
     if not shared:
         raise ValueError(
             "the region loss reaches no parameter of the V/A output: the region logits are read "
@@ -213,15 +233,16 @@ def check_gradient_paths(head: Head, batch: Batch) -> None:
         )
 
 
-def _with_gradient(head: Head, loss: Float[Tensor, ""]) -> set[str]:
+def _gradients(head: Head, loss: Float[Tensor, ""]) -> dict[str, Tensor]:
+    """The gradient of each parameter that the loss depends on."""
     if not loss.requires_grad:
-        return set()
+        return {}
     names, parameters = zip(*head.named_parameters(), strict=True)
     gradients = torch.autograd.grad(loss, parameters, retain_graph=True, allow_unused=True)
     return {
-        name
+        name: gradient
         for name, gradient in zip(names, gradients, strict=True)
-        if gradient is not None and bool(gradient.any())
+        if gradient is not None
     }
 
 

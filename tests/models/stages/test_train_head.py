@@ -14,16 +14,21 @@ from features.errors import InputError, StoreError, VaflowError, WeightsError
 from features.manifest.manifest import read_manifest, write_manifest
 from features.store.feature_store import FeatureStore
 from features.system.devices import torch_device
+from models.baselines.predict import predict_baseline
 from models.baselines.ridge import RidgeConfig
+from models.baselines.text import TextConfig
 from models.data.batch import Batch
 from models.data.packed import Streaming
+from models.data.train_val import load_splits, train_val_clips
 from models.data.windows import dense_windows
 from models.heads.dspl import DsplConfig, ReleasedConfig
+from models.metrics.predict import concordance
+from models.regions.prompts import FixedPrompts
 from models.runs.checkpoint import load_head
 from models.runs.folder import CONFIG, HEAD_FILE, METRICS, PROVENANCE, RunConfig, read_config
 from models.runs.run_split import open_split, read_split
 from models.stages.score_head import score_head
-from models.stages.train_head import TrainResult, seeded, train_head
+from models.stages.train_head import TrainResult, build_head, seeded, train_head
 from models.training import loop
 from models.training.config import TrainConfig, train_of_0_1
 from models.training.loop import rate
@@ -543,3 +548,66 @@ def test_the_towers_beside_the_text_tower_do_not_run(planted, tmp_path, monkeypa
 def test_no_epoch_depends_on_numpy_s_global_generator(planted, brief, tmp_path):
     np.random.seed(3)
     assert train(planted, tmp_path).epochs == brief.epochs
+
+
+@pytest.mark.parametrize("residual", ["fused", "audio"])
+def test_a_head_with_a_prior_starts_as_the_text_prediction_and_comes_back(
+    planted, tmp_path, residual
+):
+    head = HEAD.model_copy(
+        update={"prior": "zero_shot", "residual": residual, "prompts": FixedPrompts()}
+    )
+    still = BRIEF.model_copy(  # windows as long as a clip have no edges
+        update={
+            "epochs": 1,
+            "learning_rate": 1e-30,
+            "window": 140,
+            "loss": LossConfig(region_weight=0),
+        }
+    )
+    result = train(planted, tmp_path, head=head, train=still)
+    splits = load_splits(planted.manifest, planted.store)
+    text = predict_baseline(
+        TextConfig(), splits.train, splits.val, splits.subject_by_clip, splits.read_regions
+    )
+    found = read_split(open_split(result.run, None, None, "val")).prediction
+    np.testing.assert_allclose(found.va, text.va, atol=1e-4)
+    assert result.best.ccc_mean == pytest.approx(concordance(text, splits.val).ccc()[2], abs=1e-4)
+
+
+def test_a_prior_is_trained_with_its_words_and_saved(planted, tmp_path):
+    head = HEAD.model_copy(update={"prior": "zero_shot"})
+    result = train(planted, tmp_path, head=head, train=without_region_loss(FULL))
+    assert result.best.ccc_mean > 0.8
+    saved = load_file(result.run / HEAD_FILE)
+    with torch.no_grad(), seeded(FULL.seed, 1):
+        clips = train_val_clips(planted.manifest, planted.store, None, None)
+        packed = clips.load(3).select(clips.ids("train"))
+        start = build_head(head, clips, packed, torch.device("cpu")).state_dict()
+    for name in ("prior.factor", "prior.shift", "prompts.context"):
+        assert not torch.equal(saved[name], start[name]), name
+    for name in ("prior.scale", "prior.n_rows", "prior.found_mean"):
+        assert torch.equal(saved[name], start[name]), name
+    assert load_head(result.run / HEAD_FILE, torch.device("cpu")).reads_regions
+    scored = score_head(run=result.run).score
+    assert scored.ccc_mean == pytest.approx(result.best.ccc_mean)
+
+
+def test_a_prior_of_causal_windows_starts_near_the_trailing_text_prediction(planted, tmp_path):
+    head = HEAD.model_copy(update={"prior": "zero_shot", "windows": "causal"})
+    still = BRIEF.model_copy(
+        update={"epochs": 1, "learning_rate": 1e-30, "loss": LossConfig(region_weight=0)}
+    )
+    result = train(planted, tmp_path, head=head, train=still)
+    assert result.state == "trained"
+    assert load_file(result.run / HEAD_FILE)["prior.n_rows"].max() <= 20
+
+
+def test_one_person_is_too_few_for_a_prior(planted, tmp_path):
+    manifest = planted.manifest.with_name("one.jsonl")
+    clips = read_manifest(planted.manifest).clips
+    write_manifest(manifest, [clip.model_copy(update={"subject": "one"}) for clip in clips])
+    head = HEAD.model_copy(update={"prior": "zero_shot"})
+    with pytest.raises(InputError, match="give it clips of two subjects to train on"):
+        train(planted, tmp_path / "run", head=head, manifest=manifest)
+    assert not (tmp_path / "run").exists()

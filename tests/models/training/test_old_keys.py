@@ -118,3 +118,12 @@ def test_a_loss_key_of_a_later_version_decides_the_key_of_a_run():
         "head": {"kind": "dspl", "sigma": 0.4},
         "train": {"epochs": 3, "loss": {"huber_weight": 0.5}},
     }
+
+
+def test_a_new_key_enters_the_key_of_a_run_unless_it_means_what_the_version_before_did():
+    head = {"kind": "dspl", "prompts": {"kind": "coop"}}
+    as_before = head | {"prior": "none", "prompts": {"kind": "coop", "control": "none"}}
+    other = head | {"prior": "zero_shot", "prompts": {"kind": "coop", "control": "permuted"}}
+
+    assert with_old_keys(as_before, {"epochs": 3}) == {"head": head, "train": {"epochs": 3}}
+    assert with_old_keys(other, {"epochs": 3})["head"] == other

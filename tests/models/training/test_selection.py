@@ -11,7 +11,7 @@ from models.training.config import (
     preset_train,
     selection_score,
 )
-from models.training.old_keys import KEYS_OF_0_1, LATER_KEYS
+from models.training.old_keys import KEYS_OF_0_1, NEW_TRAIN_KEYS
 
 
 def epochs(*scores: tuple[float, float | None]) -> list[EpochResult]:
@@ -93,5 +93,5 @@ def test_a_config_that_is_resolved_or_written_in_full_stays_as_it_is():
     old = TrainConfig().model_dump(include=set(KEYS_OF_0_1)) | {"patience": 5}
     config = TrainConfig.model_validate(old)
     assert preset_train(ReleasedConfig(), config) == config
-    later = LATER_KEYS["train"]
+    later = NEW_TRAIN_KEYS
     assert {key: getattr(config, key) for key in later} == later
