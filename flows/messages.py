@@ -11,8 +11,10 @@ from flows.stages import PipelineResult
 from models.ablation.table import number
 from models.baselines import AnyBaselineConfig
 from models.metrics.scores import SplitScore
+from models.stages import learning_curve as curve
 from models.stages.ablate import CSV, MARKDOWN, PAGE, Ablation
 from models.stages.baselines import BaselineScores
+from models.stages.learning_curve import LearningCurve
 from models.stages.score_head import ScoreResult
 from models.stages.train_ensemble import EnsembleResult
 from models.stages.train_head import TrainResult
@@ -28,6 +30,7 @@ StageResult = (
     | BaselineScores
     | ZeroShotResult
     | Ablation
+    | LearningCurve
 )
 
 
@@ -69,6 +72,14 @@ def describe(result: StageResult) -> Iterator[str | Table]:
                 f"{result.n_present} already there; {PAGE}, {MARKDOWN} and {CSV} are in "
                 f"{result.run}"
             )
+        case LearningCurve():
+            yield from _notes(result.notes)
+            yield _curve_table(result)
+            yield (
+                f"learning-curve: {len(result.rows)} rows; {result.n_trained} heads trained, "
+                f"{result.n_present} already there; {curve.PAGE}, {curve.MARKDOWN} and "
+                f"{curve.CSV} are in {result.run}"
+            )
 
 
 def _notes(notes: Iterable[str]) -> Iterator[str]:
@@ -86,6 +97,19 @@ def _ablation_table(result: Ablation) -> Table:
         rows.append((name, *cells, interval))
     title = "val mean CCC: over seeds, and of the predictions averaged over them"
     return make_table(title, ["row"], ["mean", "averaged", "to default", "95 %, paired"], rows)
+
+
+def _curve_table(result: LearningCurve) -> Table:
+    """The score of each variant by people and label noise, and its difference from the default."""
+    rows = []
+    for row in result.rows:
+        difference = row.to_default
+        interval = f"{difference.low:+.3f} to {difference.high:+.3f}" if difference else ""
+        name = row.row if row.row == row.group else f"{row.group}: {row.row}"
+        cells = (number(row.ccc_mean), number(row.difference, "+.3f"), interval)
+        rows.append((name, str(row.people), f"{row.noise:g}", *cells))
+    names = ["people", "label noise", "mean", "to default", "95 %, paired"]
+    return make_table("val mean CCC, mean over the draws", ["row"], names, rows)
 
 
 def _training_line(result: TrainResult) -> str:

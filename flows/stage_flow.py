@@ -20,6 +20,7 @@ from flows.stage_functions import stage_function
 from flows.stages import raise_if_incomplete
 from models.stages.ablate import Ablation
 from models.stages.baselines import BaselineScores
+from models.stages.learning_curve import LearningCurve
 from models.stages.score_head import ScoreResult
 from models.stages.train_ensemble import EnsembleResult
 from models.stages.train_head import TrainResult
@@ -104,4 +105,22 @@ def ablate(result: Ablation, keys: Mapping[str, Any]) -> list[dict[str, str | fl
             "to_default": line.difference,
         }
         for line in result.lines
+    ]
+
+
+@stage_flow("learning-curve", "learning curve")
+def learning_curve(
+    result: LearningCurve, keys: Mapping[str, Any]
+) -> list[dict[str, str | float | None]]:
+    """Train variants on few people and on noisy labels; returns the table. Fails as `ablate`."""
+    return [
+        {
+            "people": row.people,
+            "noise": row.noise,
+            "group": row.group,
+            "row": row.row,
+            "ccc_mean": row.ccc_mean,
+            "to_default": row.difference,
+        }
+        for row in result.rows
     ]

@@ -19,6 +19,7 @@ STAGES = {
     "baselines": "train and score the simple models that a head must beat",
     "zero-shot": "predict clips from the region texts alone, without labels or training",
     "ablate": "train variants of a head over several seeds and compare them",
+    "learning-curve": "train variants on few people and on noisy labels and compare them",
 }
 """The help of each stage."""
 
@@ -28,6 +29,7 @@ def stage_function(name: str) -> Callable[..., Any]:
     from flows.stages import extract_features, pipeline
     from models.stages.ablate import ablate
     from models.stages.baselines import score_baselines
+    from models.stages.learning_curve import learning_curve
     from models.stages.score_head import score_head
     from models.stages.train_ensemble import train_ensemble
     from models.stages.train_head import train_head
@@ -42,6 +44,7 @@ def stage_function(name: str) -> Callable[..., Any]:
         "baselines": score_baselines,
         "zero-shot": zero_shot,
         "ablate": ablate,
+        "learning-curve": learning_curve,
     }
     return functions[name]
 

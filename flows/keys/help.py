@@ -39,6 +39,9 @@ HELP = {
     "sample": "The challenge's sample file, whose rows submission.txt has in the same order.",
     "variants": "Plan of variants: a name in configs/ablations, or a YAML file.",
     "seeds": "Number of trainings of each variant.",
+    "people": "Numbers of people with labels; all of them are always a condition, too.",
+    "noise": "Standard deviations of the error that is added to the training labels of all people.",
+    "draws": "Draws of people and of label noise, and seeds of the trainings.",
     "baselines": "The baselines to fit and score.",
     "output": "JSON file for the scores; null: none is written.",
     "prompts": "The texts of the regions.",
@@ -50,6 +53,7 @@ HELP = {
     ),
     "zero_shot.output": "Folder for predictions.csv and zero_shot.json.",
     "ablate.workers": "Trainings at once; null: one per core.",
+    "learning_curve.workers": "Trainings at once; null: one per core.",
     "score_head.manifest": "JSON lines, one per annotated person; null: that of the training.",
     "score_head.store": "The feature store; null: that of the training.",
     "score_head.max_length_mismatch": (

@@ -150,10 +150,10 @@ def as_markdown(lines: Sequence[TableRow]) -> str:
             str(line.n_seeds),
             number(line.ccc_valence),
             number(line.ccc_arousal),
-            number(line.ccc_mean) + _span(line.ccc_mean_low, line.ccc_mean_high),
-            number(line.averaged) + _span(line.averaged_low, line.averaged_high),
+            number(line.ccc_mean) + span(line.ccc_mean_low, line.ccc_mean_high),
+            number(line.averaged) + span(line.averaged_low, line.averaged_high),
             f"{bold}{number(line.difference, '+.3f')}{bold}"
-            + _span(line.difference_low, line.difference_high, "+.3f"),
+            + span(line.difference_low, line.difference_high, "+.3f"),
         )
         group = line.group
         text.append(f"| {' | '.join(cells)} |")
@@ -165,6 +165,6 @@ def number(value: float | None, form: str = ".3f") -> str:
     return "\N{EN DASH}" if value is None else format(value, form)
 
 
-def _span(low: float | None, high: float | None, form: str = ".3f") -> str:
-    """An interval in brackets; empty for None."""
+def span(low: float | None, high: float | None, form: str = ".3f") -> str:
+    """Return an interval in brackets; empty for None."""
     return "" if low is None or high is None else f" [{low:{form}}, {high:{form}}]"

@@ -97,11 +97,15 @@ class Inputs(Config):
     labels_sha256: str
     texts_sha256: str | None
     """Digest of the region descriptions."""
+    subjects_sha256: str | None = None
+    """Digest of who is in which training clip, if something is chosen by folds over people."""
 
 
 def run_key(config: RunConfig, inputs: Inputs) -> str:
     """Return the sha256 of everything that determines the head; excludes paths and devices."""
-    not_decisive = {"device", "threads"}
+    not_decisive = {"device", "threads", "unlabelled", "transductive"}  # inputs names the clips
+    if config.train.unlabelled is None:
+        not_decisive |= {"pseudo_labels", "pseudo_weight"}
     if config.train.bank_mib is None:  # a limit may change the order of windows
         not_decisive.add("bank_mib")
     decisive: dict[str, JsonValue] = {
@@ -109,7 +113,9 @@ def run_key(config: RunConfig, inputs: Inputs) -> str:
             config.head.model_dump(mode="json"),
             config.train.model_dump(mode="json", exclude=not_decisive),
         ),
-        "inputs": inputs.model_dump(mode="json"),
+        "inputs": inputs.model_dump(
+            mode="json", exclude=set() if inputs.subjects_sha256 else {"subjects_sha256"}
+        ),
         "max_rows_apart": MAX_LENGTH_MISMATCH,  # constant, so that older runs keep their key
     }
     return canonical_sha256(decisive)

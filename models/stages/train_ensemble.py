@@ -99,6 +99,11 @@ def train_ensemble(
     ensemble. Raises as `train_head` does, before anything is written.
     """
     check_loss(head, train.loss)
+    if train.unlabelled:
+        raise InputError(
+            "train.unlabelled is not for ensembles, whose folds hold out each person in turn: "
+            "leave it out, or train a single head with train-head"
+        )
     content, sets = read_manifest(manifest), open_sets(store, visual, audio)
     groups = group_clips(content, sets, deal_folds(clips_over(content, over), folds))
     for name in groups.clips:

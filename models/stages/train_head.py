@@ -21,6 +21,7 @@ from models.data.region_prototypes import build_prototypes
 from models.data.splits import ClipGroups, constant_labels, digest_of_labels, subject_by_clip
 from models.data.statistics import statistics
 from models.data.train_val import TRAIN_VAL, train_val_clips
+from models.data.unlabelled import UNLABELLED, unlabelled_clips
 from models.heads import AnyHeadConfig
 from models.heads.base import Head, HeadInputs
 from models.heads.dspl import DsplConfig
@@ -43,6 +44,7 @@ from models.runs.folder import (
     write_metrics,
 )
 from models.runs.threads import limit_threads
+from models.stages.pseudo_labels import pseudo_labelled
 from models.stages.text_prior import prior_start
 from models.training.config import EpochResult, TrainConfig, best_epoch
 from models.training.loop import Fit, check_head, fit
@@ -85,13 +87,18 @@ def train_head(
     """
     check_loss(head, train.loss)
     clips = train_val_clips(manifest, store, visual, audio)
+    unlabelled = None
+    if train.unlabelled:
+        path = train.unlabelled.resolve()
+        train = train.model_copy(update={"unlabelled": path})
+        unlabelled = unlabelled_clips(clips.sets, manifest, path, transductive=train.transductive)
     for split in TRAIN_VAL:
         if not clips.is_annotated(split):
             raise InputError(
                 f"no row of the split {split!r} is annotated (-5 marks a row that is not); "
                 "give it clips with labels"
             )
-    inputs, grid = digest_inputs(clips, head), read_texts(head.prompts.texts).grid
+    inputs, grid = digest_inputs(clips, head, unlabelled), read_texts(head.prompts.texts).grid
     config = RunConfig(
         manifest=manifest.resolve(),
         store=absolute_path(store),
@@ -118,8 +125,23 @@ def train_head(
             check_head(network, head, placed, train)
         except ValueError as error:  # a config that is valid key by key, but not together
             raise InputError(f"head: {error}") from error
-        val_rows = place_on_device(val_rows, device, train.bank_mib, already_used=placed)
-        result = fit(network, head, placed, val_rows, train, grid, on_epoch)
+        val_rows = place_on_device(val_rows, device, train.bank_mib, placed)
+        extra = None
+        if unlabelled:
+            extra = unlabelled.load(max_length_mismatch)
+            extra = place_on_device(extra, device, train.bank_mib, placed, val_rows)
+
+            def train_teacher(seed: int) -> Head:
+                with seeded(seed, train.threads):
+                    teacher = build_head(head, clips, train_rows, device)
+                    settings = train.model_copy(update={"seed": seed})
+                    first = fit(teacher, head, placed, val_rows, settings, grid)
+                teacher.load_state_dict(first.state)
+                return teacher
+
+            extra = pseudo_labelled(extra, train_rows, clips, head, train, train_teacher)
+            notes += streaming_note(extra, UNLABELLED)
+        result = fit(network, head, placed, val_rows, train, grid, on_epoch, extra)
     meta = CheckpointMeta(
         head=head,
         loss=train.loss,
@@ -142,20 +164,27 @@ def train_config(config: RunConfig, *, force: bool = False) -> TrainResult:
     return train_head(**dict(config), force=force)
 
 
-def digest_inputs(clips: ClipGroups, head: AnyHeadConfig) -> Inputs:
+def digest_inputs(
+    clips: ClipGroups, head: AnyHeadConfig, unlabelled: ClipGroups | None = None
+) -> Inputs:
     """Return the digests of a training's inputs; raises `StoreError` if a record is missing."""
+    groups = clips.clips | (unlabelled.clips if unlabelled else {})
+    subjects = subject_by_clip(clips.clips.get("train", clips.all_clips))
+    by_people = unlabelled or head.chooses_by_people
+    clip_ids = dict.fromkeys(clip.id for group in groups.values() for clip in group)
 
     def digest_set(modality: Modality) -> SetUsed:
         spec = clips.sets.spec(modality)
-        digest = records_digest(clips.sets, list(clips.labels), modality)
+        digest = records_digest(clips.sets, list(clip_ids), modality)
         return SetUsed(name=spec.name, digest=spec.digest, records_sha256=digest)
 
     return Inputs(
         visual=digest_set("visual"),
         audio=digest_set("audio"),
-        clips={group: list(clips.ids(group)) for group in clips.clips},
+        clips={name: [clip.id for clip in group] for name, group in groups.items()},
         labels_sha256=digest_of_labels(clips.labels),
         texts_sha256=canonical_sha256(read_texts(head.prompts.texts).model_dump(mode="json")),
+        subjects_sha256=canonical_sha256(dict(subjects)) if by_people else None,
     )
 
 

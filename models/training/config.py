@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 from pydantic import ConfigDict, Field, model_validator
@@ -42,6 +43,14 @@ class TrainConfig(Config):
     """Rows between the targets of causal windows in training; scoring predicts every row."""
     mixup: float = Field(default=0.0, ge=0)
     """Alpha of the Beta distribution of mixup; 0: no mixup."""
+    unlabelled: Path | None = None
+    """Manifest of clips to train on without labels; their features are in the same store."""
+    pseudo_labels: Literal["text", "ensemble"] = "text"
+    """Labels of unlabelled clips: of the baseline `text`, or of three heads trained before."""
+    pseudo_weight: float = Field(default=0.5, gt=0)
+    """Weight of the loss of unlabelled clips."""
+    transductive: bool = False
+    """Accept unlabelled clips of people of the val and test split; scores mention it."""
     precision: Literal["float32", "bfloat16"] = "float32"
     """Precision of the head in training; weights, loss and scoring are float32."""
     device: DeviceName = "auto"

@@ -1,7 +1,7 @@
 """The training loop, from packed features on a device to the best weights."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from features.errors import VaflowError
 from models.data.batch import Batch, Targets
-from models.data.batches import shuffled_batches
+from models.data.batches import Example, endless_batches, shuffled_batches
 from models.data.mixup import mixup
 from models.data.packed import PackedFeatures
 from models.data.windows import Windows
@@ -44,9 +44,11 @@ def fit(
     config: TrainConfig,
     grid: Grid = NINE,
     on_epoch: Callable[[EpochResult], None] | None = None,
+    unlabelled: PackedFeatures | None = None,
 ) -> Fit:
     """Trains the head in place, on the device of the features; call `check_head` first.
 
+    Each step also draws a batch of `unlabelled`, whose labels are predictions (Lee, 2013).
     Raises `VaflowError` if the loss is not finite.
     """
     windows = training_windows(train, head_config, config)
@@ -58,6 +60,7 @@ def fit(
     )
     shuffle = np.random.default_rng(config.seed)
     draws = np.random.default_rng((config.seed, 1))  # of mixup, independent of the shuffle
+    pseudo = unlabelled and _pseudo_batches(unlabelled, head_config, config)
     epochs: list[EpochResult] = []
     best, state = None, {}
     for index in range(config.epochs):
@@ -66,7 +69,8 @@ def fit(
         for batch, targets in shuffled_batches(train, windows, shuffle, config.batch_size):
             if config.mixup:
                 batch, targets = mixup(batch, targets, draws, config.mixup)
-            total += step(head, optimizer, batch, targets, config, grid)
+            extra = next(pseudo) if pseudo else None
+            total += step(head, optimizer, batch, targets, config, grid, extra)
             schedule.step()
         loss = total.item() / n_steps
         if not math.isfinite(loss):
@@ -85,6 +89,16 @@ def fit(
             break
     assert best is not None  # there is an epoch
     return Fit(tuple(epochs), best, state)
+
+
+def _pseudo_batches(
+    packed: PackedFeatures, head: HeadConfig, config: TrainConfig
+) -> Iterator[Example]:
+    """Yield batches of unlabelled clips without end, mixed like those of labelled clips."""
+    shuffle, draws = (np.random.default_rng((config.seed, stream)) for stream in (2, 3))
+    windows = training_windows(packed, head, config)
+    for batch, targets in endless_batches(packed, windows, shuffle, config.batch_size):
+        yield mixup(batch, targets, draws, config.mixup) if config.mixup else (batch, targets)
 
 
 def training_windows(packed: PackedFeatures, head: HeadConfig, config: TrainConfig) -> Windows:
@@ -107,16 +121,22 @@ def step(
     targets: Targets,
     config: TrainConfig,
     grid: Grid = NINE,
+    pseudo: Example | None = None,
 ) -> Float[Tensor, ""]:
     """One training step; returns the loss as a tensor on the device, as reading it would wait.
 
+    The loss of windows with pseudo-labels is added with the weight `train.pseudo_weight`.
     The text tower runs once, whatever the number of windows, and not at all with fixed prompts.
     """
     lower = config.precision == "bfloat16"
     with torch.autocast(batch.visual.device.type, torch.bfloat16, enabled=lower):
         prototypes = head.prototypes() if config.loss.region_weight else None
         output = head(batch, prototypes)
+        extra = head(pseudo[0], prototypes) if pseudo else None
     loss = head_loss(output.in_float32(), targets, config.loss, grid)
+    if pseudo and extra:
+        added = head_loss(extra.in_float32(), pseudo[1], config.loss, grid)
+        loss = loss + config.pseudo_weight * added
     optimizer.zero_grad()
     loss.backward()
     nn.utils.clip_grad_norm_(head.parameters(), config.clip_grad_norm)

@@ -58,6 +58,7 @@ def test_the_demo_and_the_deployments_are_one_experiment():
         own = {
             "flows.stage_flow.train_ensemble": "ensemble",
             "flows.stage_flow.ablate": "ablation",
+            "flows.stage_flow.learning_curve": "learning-curve",
         }
         if folder := own.get(deployment["entrypoint"]):
             expected["run"] = f"data/demo/{folder}"  # a head's own takes no other heads

@@ -89,6 +89,9 @@ OTHER_VALUES = {  # none is the default of its key
     "match": "published",
     "variants": "modality",
     "seeds": 2,
+    "people": (3,),
+    "noise": (0.5,),
+    "draws": 2,
     "workers": 4,
     "device": "cpu",
     "batch_size": 3,
@@ -128,6 +131,7 @@ ONE_TASK = {
     "baselines": "models.stages.baselines.score_baselines",
     "zero-shot": "models.stages.zero_shot.zero_shot",
     "ablate": "models.stages.ablate.ablate",
+    "learning-curve": "models.stages.learning_curve.learning_curve",
 }
 
 

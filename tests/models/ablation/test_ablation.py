@@ -19,8 +19,9 @@ from models.heads.dspl import DsplConfig, ReleasedConfig
 from models.metrics.ccc import Concordance
 from models.regions.prompts import FixedPrompts
 from models.runs.folder import HEAD_FILE, VAL_PREDICTIONS, RunConfig
-from models.stages import ablate as ablation
-from models.stages.ablate import CSV, MARKDOWN, PAGE, ablate, run_trial
+from models.stages import trials
+from models.stages.ablate import CSV, MARKDOWN, PAGE, ablate
+from models.stages.trials import Trial, run_trial
 from models.training.config import TrainConfig
 from tests.helpers.synthetic import plant
 
@@ -64,7 +65,7 @@ def in_turn(monkeypatch):
     def mapped(function, items, n_processes):
         return map(function, items)
 
-    monkeypatch.setattr(ablation, "map_in_processes", mapped)
+    monkeypatch.setattr(trials, "map_in_processes", mapped)
 
 
 @pytest.fixture(scope="module")
@@ -105,13 +106,14 @@ def test_what_is_lost_or_damaged_is_made_again_and_no_more(done, planted, plan, 
 
 
 def test_predictions_of_other_labels_are_not_taken(planted, tmp_path):
-    member = RunConfig(
+    config = RunConfig(
         manifest=planted.manifest,
         store=planted.store,
         run=tmp_path / "run",
         head=HEAD,
         train=TRAIN,
     )
+    member = Trial("one", config)
     found = run_trial(member)
     path = tmp_path / "run" / VAL_PREDICTIONS
     with np.load(path) as file:

@@ -142,11 +142,11 @@ def test_a_cpu_reads_memory_maps_and_streams_what_exceeds_the_limit():
     assert streamed.device == CPU
     # two that fit alone, but not together
     small = packed_rows([30_000], width=8)
-    assert place_on_device(
-        small, CPU, 2, already_used=place_on_device(small, CPU, 2)
-    ).streaming.n_rows == (int(0.9 * (2 * MIB - 30_000 * 51) / 51))
+    assert place_on_device(small, CPU, 2, place_on_device(small, CPU, 2)).streaming.n_rows == (
+        int(0.9 * (2 * MIB - 30_000 * 51) / 51)
+    )
     assert (
-        place_on_device(small, CPU, 2, already_used=streamed).streaming is None
+        place_on_device(small, CPU, 2, streamed).streaming is None
     )  # streamed features take no memory there
 
 

@@ -13,6 +13,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from models.data.packed import PackedFeatures
 from models.heads import AnyHeadConfig
 from models.heads.dspl import DsplConfig, ReleasedConfig
+from models.heads.windows import head_windows
+from models.metrics.predict import concordance, predict
 from models.regions.prompts import CoopCscPrompts, FixedPrompts
 from models.regions.text_tower import TextTower
 from models.regions.texts_file import read_texts
@@ -202,3 +204,34 @@ def test_bfloat16_on_a_cpu_is_refused(inputs, bank):
     train = TRAIN.model_copy(update={"precision": "bfloat16"})
     with pytest.raises(ValueError, match="train.precision is bfloat16, and a CPU casts to it more"):
         check_head(config.build(inputs), config, bank, train)
+
+
+def test_the_loss_of_pseudo_labels_is_added_with_its_weight(inputs, bank):
+    config = DsplConfig(width=8, dropout=0)
+    windows = training_windows(bank, config, TRAIN)
+    labelled, pseudo = (bank.gather(windows, np.arange(k, k + 4)) for k in (0, 4))
+
+    def loss(example, extra=None, weight: float = 0.5) -> float:
+        torch.manual_seed(0)
+        head = config.build(inputs)  # a new one, as a step changes its weights
+        train = TRAIN.model_copy(update={"pseudo_weight": weight})
+        return step(head, adam_w(head, train), *example, train, pseudo=extra).item()
+
+    for weight in (0.5, 2.0):
+        expected = loss(labelled) + weight * loss(pseudo)
+        assert loss(labelled, pseudo, weight) == pytest.approx(expected, rel=1e-6)
+
+
+def test_unlabelled_clips_are_trained_on_and_not_validated_on(inputs, bank):
+    config = DsplConfig(width=8)
+    unlabelled, val = bank.select(["a"]), bank.select(["b"])
+    fits = []
+    for extra in (None, unlabelled):
+        torch.manual_seed(0)
+        head = config.build(inputs)
+        fits.append(fit(head, config, val, val, TRAIN, unlabelled=extra))
+        head.load_state_dict(fits[-1].state)
+        windows = head_windows(val, config, size=TRAIN.window, stride=TRAIN.stride)
+        expected = concordance(predict(head, val, windows), val).ccc()[2]
+        assert fits[-1].best.ccc_mean == pytest.approx(expected)
+    assert fits[0].epochs != fits[1].epochs
