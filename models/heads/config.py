@@ -58,6 +58,11 @@ class HeadConfig(BaseModel, ABC):
         """Whether a region loss can be computed with this head."""
         return True
 
+    @property
+    def chooses_by_people(self) -> bool:
+        """Whether the head is built with settings chosen by folds over the training subjects."""
+        return False
+
     @abstractmethod
     def build(self, inputs: "HeadInputs") -> "Head":
         """The head, with weights drawn from torch's generator."""
@@ -160,6 +165,11 @@ class DsplOptions(HeadConfig, ABC):
         from models.heads.network import DsplHead
 
         return DsplHead(self, inputs)
+
+    @property
+    def chooses_by_people(self) -> bool:
+        """Whether there is a prior, whose scale and width are chosen."""
+        return self.prior != "none"
 
     @property
     def streams(self) -> Fusion:

@@ -194,7 +194,7 @@ def digest_inputs(
     """Return the digests of a training's inputs; raises `StoreError` if a record is missing."""
     groups = clips.clips | (unlabelled.clips if unlabelled else {})
     subjects = subject_by_clip(clips.all_clips)
-    by_people = unlabelled is not None or head.prior != "none"
+    by_people = unlabelled is not None or head.chooses_by_people
     clip_ids = dict.fromkeys(clip.id for group in groups.values() for clip in group)
 
     def digest_set(modality: Modality) -> SetUsed:

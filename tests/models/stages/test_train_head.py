@@ -28,7 +28,7 @@ from models.runs.checkpoint import load_head
 from models.runs.folder import CONFIG, HEAD_FILE, METRICS, PROVENANCE, RunConfig, read_config
 from models.runs.run_split import open_split, read_split
 from models.stages.score_head import score_head
-from models.stages.train_head import TrainResult, build_head, seeded, train_head
+from models.stages.train_head import TrainResult, build_head, digest_inputs, seeded, train_head
 from models.training import loop
 from models.training.config import TrainConfig, train_of_0_1
 from models.training.loop import rate
@@ -611,3 +611,15 @@ def test_one_person_is_too_few_for_a_prior(planted, tmp_path):
     with pytest.raises(InputError, match="give it clips of two subjects to train on"):
         train(planted, tmp_path / "run", head=head, manifest=manifest)
     assert not (tmp_path / "run").exists()
+
+
+def test_who_is_in_a_clip_decides_the_key_of_a_head_with_a_prior_alone(planted):
+    manifest = planted.manifest.with_name("pairs.jsonl")
+    clips = read_manifest(planted.manifest).clips
+    write_manifest(manifest, [each.model_copy(update={"subject": each.id[-1:]}) for each in clips])
+    groups = [
+        train_val_clips(path, planted.store, None, None) for path in (planted.manifest, manifest)
+    ]
+    for head, is_equal in ((HEAD, True), (HEAD.model_copy(update={"prior": "zero_shot"}), False)):
+        one, other = (digest_inputs(each, head) for each in groups)
+        assert (one == other) == is_equal
