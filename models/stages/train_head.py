@@ -193,7 +193,8 @@ def digest_inputs(
 ) -> Inputs:
     """Return the digests of a training's inputs; raises `StoreError` if a record is missing."""
     groups = clips.clips | (unlabelled.clips if unlabelled else {})
-    subjects = subject_by_clip(clips.clips.get("train", ()))
+    subjects = subject_by_clip(clips.all_clips)
+    by_people = unlabelled is not None or head.prior != "none"
     clip_ids = dict.fromkeys(clip.id for group in groups.values() for clip in group)
 
     def digest_set(modality: Modality) -> SetUsed:
@@ -207,7 +208,7 @@ def digest_inputs(
         clips={name: [clip.id for clip in group] for name, group in groups.items()},
         labels_sha256=digest_of_labels(clips.labels),
         texts_sha256=canonical_sha256(read_texts(head.prompts.texts).model_dump(mode="json")),
-        subjects_sha256=canonical_sha256(dict(subjects)) if unlabelled else None,
+        subjects_sha256=canonical_sha256({**subjects}) if by_people else None,
     )
 
 
