@@ -447,9 +447,9 @@ def test_the_released_head_is_trained_by_its_own_trainer(planted, tmp_path):
 def test_the_trainer_of_the_released_head_does_what_it_says(planted, tmp_path, monkeypatch):
     steps, plain = [], loop.step
 
-    def watched(head, optimizer, batch, targets, config, grid):
+    def watched(head, optimizer, batch, targets, config, grid, extra):
         rate = optimizer.param_groups[0]["lr"]
-        loss = plain(head, optimizer, batch, targets, config, grid)
+        loss = plain(head, optimizer, batch, targets, config, grid, extra)
         norm = torch.stack([w.grad.norm() for w in head.parameters() if w.grad is not None]).norm()
         steps.append((rate, len(targets.va), float(norm)))
         return loss
@@ -572,13 +572,13 @@ def test_a_head_with_a_prior_starts_as_the_text_prediction_and_comes_back(
     )
     found = read_split(open_split(result.run, None, None, "val")).prediction
     np.testing.assert_allclose(found.va, text.va, atol=1e-4)
-    assert result.best.ccc_mean == pytest.approx(concordance(text, splits.val).ccc()[2], abs=1e-4)
+    assert result.kept.ccc_mean == pytest.approx(concordance(text, splits.val).ccc()[2], abs=1e-4)
 
 
 def test_a_prior_is_trained_with_its_words_and_saved(planted, tmp_path):
     head = HEAD.model_copy(update={"prior": "zero_shot"})
     result = train(planted, tmp_path, head=head, train=without_region_loss(FULL))
-    assert result.best.ccc_mean > 0.8
+    assert result.kept.ccc_mean > 0.8
     saved = load_file(result.run / HEAD_FILE)
     with torch.no_grad(), seeded(FULL.seed, 1):
         clips = train_val_clips(planted.manifest, planted.store, None, None)
@@ -590,7 +590,7 @@ def test_a_prior_is_trained_with_its_words_and_saved(planted, tmp_path):
         assert torch.equal(saved[name], start[name]), name
     assert load_head(result.run / HEAD_FILE, torch.device("cpu")).reads_regions
     scored = score_head(run=result.run).score
-    assert scored.ccc_mean == pytest.approx(result.best.ccc_mean)
+    assert scored.ccc_mean == pytest.approx(result.kept.ccc_mean)
 
 
 def test_a_prior_of_causal_windows_starts_near_the_trailing_text_prediction(planted, tmp_path):
