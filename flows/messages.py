@@ -94,9 +94,10 @@ def _ablation_table(result: Ablation) -> Table:
         interval = f"{difference.low:+.3f} to {difference.high:+.3f}" if difference else ""
         name = line.row if line.row == line.group else f"{line.group}: {line.row}"
         cells = (number(line.ccc_mean), number(line.averaged), number(line.difference, "+.3f"))
-        rows.append((name, *cells, interval))
+        rows.append((name, *cells, interval, number(line.p_holm)))
     title = "val mean CCC: over seeds, and of the predictions averaged over them"
-    return make_table(title, ["row"], ["mean", "averaged", "to default", "95 %, paired"], rows)
+    columns = ["mean", "averaged", "to default", "95 %, paired", "p (Holm)"]
+    return make_table(title, ["row"], columns, rows)
 
 
 def _curve_table(result: LearningCurve) -> Table:
@@ -113,15 +114,15 @@ def _curve_table(result: LearningCurve) -> Table:
 
 
 def _training_line(result: TrainResult) -> str:
-    best = result.best
+    kept = result.kept
     if result.state == "present":
         return (
             f"train-head: {result.run} holds this very head already; nothing to train "
-            f"(val mean CCC {best.ccc_mean:.3f})"
+            f"(val mean CCC {kept.ccc_mean:.3f})"
         )
     return (
-        f"train-head: {len(result.epochs)} epochs, the best is {best.index + 1} with val mean "
-        f"CCC {best.ccc_mean:.3f}; in {result.run}"
+        f"train-head: {len(result.epochs)} epochs, epoch {kept.index + 1} is kept, with val mean "
+        f"CCC {kept.ccc_mean:.3f}; in {result.run}"
     )
 
 

@@ -62,7 +62,7 @@ def stage_flow(
 def train_head(result: TrainResult, keys: Mapping[str, Any]) -> dict[str, float]:
     """Train a head on the store alone; returns the val scores of the epoch that was kept."""
     publish_training(result.run)
-    return asdict(result.best)
+    return asdict(result.kept)
 
 
 @stage_flow("train-ensemble", "train")

@@ -1,8 +1,10 @@
 """What tests share: small real media, and small seeded encoders of the real classes."""
 
+import gc
 import json
 import os
 import signal
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -33,8 +35,16 @@ LONGEST = (  # in the order of their duration; a file that is missing here only 
     "test_flows.py",
     "test_bad_input.py",
     "test_dask_shards.py",
+    "test_train_ensemble.py",
+    "test_s3.py",
+    "test_durability.py",
 )
-ONE_SERVER = ("test_flows.py", "test_artifacts.py", "test_logs.py")  # use the fixture `server`
+ONE_SERVER = (  # use the fixture `server`
+    "test_flows.py",
+    "test_artifacts.py",
+    "test_logs.py",
+    "test_names.py",
+)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -46,6 +56,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         return LONGEST.index(name) if name in LONGEST else len(LONGEST), item.path not in slow
 
     items.sort(key=rank)  # stable: the order is kept otherwise
+
+
+def pytest_collection_finish() -> None:
+    """Spare garbage collections the millions of objects that were imported."""
+    gc.freeze()
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -114,6 +129,49 @@ def decoder():
 
     with closing(Decoder(DecodeLimits())) as process:
         yield process
+
+
+@pytest.fixture(scope="session")
+def kept_runtime():
+    """A runtime on the CPU that is never closed, as that of a Dask worker: it keeps its decoding
+    processes for the next extraction, each of which takes half a second to start."""
+    from features.extraction.runtime import Runtime
+
+    class KeptRuntime(Runtime):
+        is_free = True
+
+        def encoder(self, config):
+            return config.build(self.device)  # a test may have changed the weights
+
+        def close(self):
+            self.is_free = True
+
+    runtime = KeptRuntime("cpu")
+    yield runtime
+    Runtime.close(runtime)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def keep_decoders(request) -> Iterator[None]:
+    """Extractions on the CPU in the process of the tests share `kept_runtime`."""
+    if "features.extraction.extract" not in sys.modules:  # no test that was collected extracts
+        yield
+        return
+    from features.extraction.runtime import Runtime
+    from features.system.devices import torch_device
+
+    kept = request.getfixturevalue("kept_runtime")
+
+    def free_runtime(name):
+        if torch_device(name).type != "cpu" or not kept.is_free:
+            return Runtime(name)
+        kept.is_free = False
+        return kept
+
+    with pytest.MonkeyPatch.context() as patch:
+        for module in ("extract", "shards"):
+            patch.setattr(f"features.extraction.{module}.Runtime", free_runtime)
+        yield
 
 
 @pytest.fixture

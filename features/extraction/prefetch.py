@@ -141,6 +141,9 @@ def _read_clip(
                         read = deduplicator.distinct(item)
                     else:  # the layout, which is the last item
                         read = EndOfClip(item, tuple(deduplicator.order))
+                        # to the end of the request, or closing it would kill the process
+                        # (test_a_decoding_process_serves_one_clip_after_another)
+                        next(items, None)
                 except MediaError as error:
                     read = error
                 waited_s = decoder.client.waited_s - waited_s

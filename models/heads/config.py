@@ -1,11 +1,21 @@
 """The configs of heads: what a network is made of. Imports no torch, so that configs load fast."""
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from models.nn.kinds import Fusion, Modality, Positions, QueryModality, RegionLink, Temporal
+from models.nn.kinds import (
+    AttentionInit,
+    Fusion,
+    Modality,
+    Positions,
+    QueryModality,
+    RegionLink,
+    Temporal,
+)
 from models.regions.prompts import AnyPrompts, CoopPrompts
 
 if TYPE_CHECKING:
@@ -25,6 +35,8 @@ class HeadConfig(BaseModel, ABC):
 
     allow_ineffective_region_loss: ClassVar[bool] = False
     """Whether the head may be trained with a region loss that changes neither V nor A."""
+    trainer: ClassVar[Mapping[str, Any]] = MappingProxyType({})
+    """The preset's own keys of `train`, which `preset_train` sets unless they are given."""
 
     windows: Literal["dense", "causal"] = "dense"
     """Predict every row of a window, or the last row of the ten seconds before it."""
@@ -76,6 +88,11 @@ class DsplOptions(HeadConfig, ABC):
     """The stream that is the query of the cross-modal attention."""
     gate_partner: Modality = "audio"
     """The stream that the gate weighs against the visual stream."""
+    fusion_dropout: Annotated[float, Field(ge=0, lt=1)] | None = None
+    """Dropout in attention weights, feed-forward part, gate MLP and fused stream; null: `dropout`
+    of the fused stream, and none elsewhere."""
+    attention_init: AttentionInit = "linear"
+    """Initial weights of the cross-modal attention: of nn.Linear or of nn.MultiheadAttention."""
     skip_dropout: Annotated[float, Field(ge=0, lt=1)] | None = None
     """Dropout of a linear skip connection from the embeddings to V and A; null: no skip."""
     skip_spans: tuple[Annotated[int, Field(ge=2)], ...] = (25, 100)

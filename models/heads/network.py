@@ -59,7 +59,9 @@ class DsplHead(Head):
                 query_modality=config.query_modality,
                 gate_partner=config.gate_partner,
                 n_heads=config.n_heads,
-                dropout=config.dropout,
+                dropout=config.dropout if config.fusion_dropout is None else config.fusion_dropout,
+                inner_dropout=config.fusion_dropout or 0.0,
+                attention_init=config.attention_init,
             )
         n_probabilities = inputs.grid.n_regions if config.region_link == "probabilities" else 0
         self.va = nn.Sequential(

@@ -27,10 +27,15 @@ from models.runs.folder import (
 )
 from models.runs.predictor import TrainedEnsemble
 from models.runs.run_split import PredictedSplit, RunSplit
-from models.training.config import EpochResult
+from models.training.config import EpochResult, kept_epoch
 
 LOST_EPOCHS = "The run's folder has lost the file with its epochs, so there is no curve to show."
 ENSEMBLE_EPOCHS = "Each member of an ensemble has curves of its own, in the member's own report."
+KEPT_WHY = {
+    "last": "the last",
+    "val": "the best on the split val",
+    "inner": "the best on the training subjects that were held out",
+}
 PROVENANCE_FIELDS = {
     "seed": "seed",
     "device": "device",
@@ -82,6 +87,10 @@ class Content:
     arousal: Agreement
     epochs: tuple[EpochResult, ...]
     """Empty if there are none to show."""
+    kept: EpochResult | None
+    """The epoch whose weights were kept; None if there are no epochs."""
+    kept_why: str
+    """Why it was kept, in words."""
     truth: Float64[np.ndarray, "N 2"]
     """Annotated frames of all clips."""
     predicted: Float64[np.ndarray, "N 2"]
@@ -136,13 +145,16 @@ def content_of(
         )
         for score_of_clip, (_, rows) in zip(clips, packed.spans(), strict=True)
     ]
+    epochs, train = _read_epochs(source), source.predictor.config.train
     return Content(
         run=source.run.resolve().name,
         split=source.name,
         score=score,
         valence=sums.valence.agreement(),
         arousal=sums.arousal.agreement(),
-        epochs=_read_epochs(source),
+        epochs=epochs,
+        kept=kept_epoch(epochs, train) if epochs else None,
+        kept_why=KEPT_WHY[train.select],
         no_epochs=ENSEMBLE_EPOCHS if isinstance(source.predictor, TrainedEnsemble) else LOST_EPOCHS,
         caution=source.caution,
         truth=labels[annotated],

@@ -35,7 +35,7 @@ class Member(Config):
     """Name of its run folder in the ensemble's folder."""
     head_sha256: str
     held_out: tuple[str, ...]
-    """The clips that it was not trained on, which chose its epoch."""
+    """The clips that it was not trained on; with `train.select` val, they chose its epoch."""
     ccc_mean: float
 
 
@@ -50,8 +50,8 @@ class EnsembleRecord(Config):
     widths_s: SmoothingWindows
     """Chosen on all out-of-fold predictions."""
     out_of_fold: SplitScore
-    """Each clip predicted by the member that was not trained on it, without smoothing. Slightly
-    optimistic, because the clips chose that member's epoch."""
+    """Each clip predicted by the member that was not trained on it, without smoothing. Too high
+    if `train.select` is val, because the clips then chose that member's epoch."""
     out_of_fold_smoothed: SplitScore
     """The same, each fold smoothed with the windows chosen on the other folds."""
 

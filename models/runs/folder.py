@@ -20,7 +20,7 @@ from features.system.files import check_writable, write_atomic, write_if_changed
 from features.system.provenance import provenance
 from features.timeline import MAX_LENGTH_MISMATCH, LengthMismatch
 from models.heads import AnyHeadConfig
-from models.training.config import EpochResult, TrainConfig
+from models.training.config import EpochResult, TrainConfig, train_of_0_1
 from models.training.old_keys import move_old_keys, with_old_keys
 
 CONFIG = "config.yaml"
@@ -121,6 +121,26 @@ def run_key(config: RunConfig, inputs: Inputs) -> str:
     return canonical_sha256(decisive)
 
 
+def key_of_0_1(config: RunConfig, given: TrainConfig, inputs: Inputs) -> str | None:
+    """Return the key that version 0.1 gave to a run with the `given` keys of `train`.
+
+    None if `select` is among them, as 0.1 had only one way to select an epoch.
+    """
+    if "select" in given.model_fields_set:
+        return None
+    return run_key(config.model_copy(update={"train": train_of_0_1(given)}), inputs)
+
+
+def replaces_run_of_0_1(run: Path) -> str:
+    """Return the message for a finished run that an unchanged config would now replace."""
+    return (
+        f"run = {run} was trained with these keys by an earlier version, which kept the epoch that "
+        "was best on val and stopped after 5 epochs without a better one; now the last epoch is "
+        "kept: give train.select=val train.patience=5 to keep the run, or train.select=last to "
+        "replace it"
+    )
+
+
 def write_config(config: RunConfig) -> None:
     """Write the resolved config to the run's folder, so that `-c` repeats the run."""
     text = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False).encode()
@@ -209,7 +229,11 @@ def start_run(config: RunConfig, inputs: Inputs, facts: JsonObject) -> None:
 
 def write_metrics(run: Path, epochs: Sequence[EpochResult]) -> None:
     """Write one JSON object per epoch, without times: equal runs give equal files."""
-    lines = "".join(json.dumps(asdict(epoch)) + "\n" for epoch in epochs)
+    written = (asdict(epoch) for epoch in epochs)
+    lines = "".join(
+        json.dumps({key: value for key, value in each.items() if value is not None}) + "\n"
+        for each in written
+    )
     write_atomic(run / METRICS, lines.encode())
 
 

@@ -11,7 +11,7 @@ from features.errors import InputError
 from features.printable import printable
 from features.system.files import write_atomic
 from features.timeline import MAX_LENGTH_MISMATCH, LengthMismatch
-from models.ablation.plan import ablation_cases, read_plan
+from models.ablation.plan import ablation_cases, read_plan, selection_note
 from models.ablation.table import Predictions, TableRow, as_csv, as_markdown, table_rows
 from models.data.train_val import load_splits
 from models.heads import AnyHeadConfig
@@ -122,9 +122,10 @@ def ablate(
     )
     from models.ablation.html import page  # imports matplotlib, which is slow
 
+    selection = selection_note(cases)
     run.mkdir(parents=True, exist_ok=True)
     write_atomic(run / CSV, as_csv(lines).encode())
-    write_atomic(run / MARKDOWN, printable(as_markdown(lines)).encode())
-    html = page(lines, splits.val, splits.subject_by_clip)
+    write_atomic(run / MARKDOWN, printable(as_markdown(lines, selection)).encode())
+    html = page(lines, splits.val, splits.subject_by_clip, selection)
     write_atomic(run / PAGE, printable(html).encode())
     return ablation

@@ -1,6 +1,6 @@
 """The stage `train-head`: a head trained on the features in a store."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,7 +36,9 @@ from models.runs.folder import (
     RunConfig,
     SetUsed,
     check_run,
+    key_of_0_1,
     read_metrics,
+    replaces_run_of_0_1,
     run_key,
     start_run,
     write_config,
@@ -46,7 +48,7 @@ from models.runs.folder import (
 from models.runs.threads import limit_threads
 from models.stages.pseudo_labels import pseudo_labelled
 from models.stages.text_prior import prior_start
-from models.training.config import EpochResult, TrainConfig, best_epoch
+from models.training.config import EpochResult, TrainConfig, kept_epoch, preset_train
 from models.training.loop import Fit, check_head, fit
 from models.training.loss_config import check_loss
 
@@ -59,7 +61,7 @@ class TrainResult:
     """`present` if the folder held this head already and nothing was done."""
     run: Path
     epochs: tuple[EpochResult, ...]
-    best: EpochResult
+    kept: EpochResult
     """The epoch whose weights were kept."""
     notes: tuple[str, ...] = ()
     """Warnings about the labels and the memory."""
@@ -80,11 +82,13 @@ def train_head(
 ) -> TrainResult:
     """Train a head on the features in a store, and write it to the folder `run`.
 
-    No video is read, and the only encoder that runs is CLIP's text encoder. A run with the same
+    No video is read, and the only encoder that runs is CLIP's text encoder. A preset's own keys of
+    `train` hold unless they are given (`preset_train`). A run with the same
     config and inputs is kept, unless `force`; another one is replaced. Label rows and frames of a
     clip may differ by `max_length_mismatch`. Raises `InputError`, `StoreError` or a subclass if the
     inputs do not fit together, before anything is written.
     """
+    given, train = train, preset_train(head, train)
     check_loss(head, train.loss)
     clips = train_val_clips(manifest, store, visual, audio)
     unlabelled = None
@@ -109,14 +113,22 @@ def train_head(
         audio=clips.sets.audio.name,
         max_length_mismatch=max_length_mismatch,
     )
+    held_out = ()
+    if train.select == "inner":
+        held_out = clips.hold_out("train", train.inner_share, train.seed)
     notes, key = constant_labels(clips.labels), run_key(config, inputs)
     if not force and (epochs := _read_finished(run, key)):
         write_config(config)  # manifest or store may have moved
-        return TrainResult("present", run, epochs, best_epoch(epochs), notes)
+        return TrainResult("present", run, epochs, kept_epoch(epochs, train), notes)
     check_run(run)
+    if not force and (old := key_of_0_1(config, given, inputs)) and _read_finished(run, old):
+        raise InputError(replaces_run_of_0_1(run))
     device = torch_device(train.device)
     packed = clips.load(max_length_mismatch)
-    train_rows, val_rows = (packed.select(clips.ids(split)) for split in TRAIN_VAL)
+    train_ids, val_ids = (clips.ids(split) for split in TRAIN_VAL)
+    train_rows = packed.select([clip_id for clip_id in train_ids if clip_id not in held_out])
+    inner_rows = packed.select(held_out) if held_out else None
+    val_rows = packed.select(val_ids)
     keep_freed_memory()
     with seeded(train.seed, train.threads):
         try:
@@ -126,6 +138,8 @@ def train_head(
         except ValueError as error:  # a config that is valid key by key, but not together
             raise InputError(f"head: {error}") from error
         val_rows = place_on_device(val_rows, device, train.bank_mib, placed)
+        if inner_rows is not None:
+            inner_rows = place_on_device(inner_rows, device, train.bank_mib, placed, val_rows)
         extra = None
         if unlabelled:
             extra = unlabelled.load(max_length_mismatch)
@@ -135,13 +149,23 @@ def train_head(
                 with seeded(seed, train.threads):
                     teacher = build_head(head, clips, train_rows, device)
                     settings = train.model_copy(update={"seed": seed})
-                    first = fit(teacher, head, placed, val_rows, settings, grid)
+                    first = fit(teacher, head, placed, val_rows, settings, grid, inner=inner_rows)
                 teacher.load_state_dict(first.state)
                 return teacher
 
             extra = pseudo_labelled(extra, train_rows, clips, head, train, train_teacher)
             notes += streaming_note(extra, UNLABELLED)
-        result = fit(network, head, placed, val_rows, train, grid, on_epoch, extra)
+        result = fit(
+            network,
+            head,
+            placed,
+            val_rows,
+            train,
+            grid,
+            on_epoch,
+            inner=inner_rows,
+            unlabelled=extra,
+        )
     meta = CheckpointMeta(
         head=head,
         loss=train.loss,
@@ -154,9 +178,9 @@ def train_head(
         key=key,
         grid=grid,
     )
-    _write(config, meta, inputs, clips, network, result)
+    _write(config, meta, inputs, clips, network, result, held_out)
     notes += streaming_note(placed)
-    return TrainResult("trained", run, result.epochs, result.best, notes)
+    return TrainResult("trained", run, result.epochs, result.kept, notes)
 
 
 def train_config(config: RunConfig, *, force: bool = False) -> TrainResult:
@@ -240,11 +264,14 @@ def _write(
     clips: ClipGroups,
     head: Head,
     result: Fit,
+    held_out: Sequence[str],
 ) -> None:
     """Write the run's folder; the head is written last, and commits it."""
     run, sets, clip_id = config.run, clips.sets, clips.ids("train")[0]
     encoders = {spec.kind: sets.encoder_config(spec, clip_id) for spec in (sets.visual, sets.audio)}
-    facts = {"key": meta.key, "encoders": encoders, "best_epoch": result.best.index}
+    facts = {"key": meta.key, "encoders": encoders, "best_epoch": result.kept.index}
+    if held_out:
+        facts["held_out"] = list(held_out)
     start_run(config, inputs, facts)
     write_metrics(run, result.epochs)
     head.load_state_dict(result.state)

@@ -34,13 +34,66 @@ OLD_VALUES: Mapping[str, Mapping[str, str]] = MappingProxyType(
 """Key -> {old value -> the value that replaces it}."""
 
 NEW_KEYS: Mapping[str, JsonValue] = MappingProxyType(
-    {"head.prior": "none", "head.residual": "fused", "head.prompts.control": "none"}
+    {
+        "head.prior": "none",
+        "head.residual": "fused",
+        "head.prompts.control": "none",
+        "head.fusion_dropout": None,
+        "head.attention_init": "linear",
+        "train.select": "val",
+        "train.inner_share": 0.2,
+        "train.min_delta": 0.0,
+        "train.drop_last": False,
+        "train.schedule": "cosine",
+        "train.causal_stride_s": None,
+        "train.causal_start_s": 0.0,
+    }
 )
 """Key that version 0.1 lacks -> the value that means what 0.1 did, whatever the default is.
 
 A key with this value is left out of the key of a run, so that older runs keep theirs. Add every
 new key of a head or a training here.
 """
+
+NEW_TRAIN_KEYS: Mapping[str, JsonValue] = MappingProxyType(
+    {
+        key.removeprefix("train."): value
+        for key, value in NEW_KEYS.items()
+        if key.startswith("train.")
+    }
+)
+"""Those of `train`, without their section."""
+
+KEYS_OF_0_1 = frozenset(
+    {
+        "epochs",
+        "patience",
+        "batch_size",
+        "learning_rate",
+        "weight_decay",
+        "warmup",
+        "clip_grad_norm",
+        "seed",
+        "window",
+        "stride",
+        "causal_stride",
+        "mixup",
+    }
+)
+"""The keys of `train` in version 0.1, which wrote all of them to a run's config."""
+
+
+def complete_train(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """A copy of the keys of `train`, in which a config of version 0.1 means what it meant then.
+
+    With `patience` and without `select`, training stops by the val split. A config written in full
+    also gets the other keys that are newer, so that no preset sets them.
+    """
+    if "select" in fields or fields.get("patience") is None:
+        return dict(fields)
+    if not fields.keys() >= KEYS_OF_0_1:
+        return {"select": "val", **fields}
+    return {**NEW_TRAIN_KEYS, **fields}
 
 
 def move_old_keys(fields: Mapping[str, Any]) -> dict[str, Any]:

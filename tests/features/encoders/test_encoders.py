@@ -27,7 +27,7 @@ from features.encoders.clip import ClipConfig, load_clip
 from features.encoders.clip_model import SHIPPED, SHIPPED_TAG
 from features.errors import InputError, MediaError, WeightsError
 from features.media.sampling import Sampling
-from tests.helpers.small_media import RATE_HZ, TINY_AST, tone
+from tests.helpers.small_media import RATE_HZ, TINY_AST, TINY_CLIP, tone
 from tests.helpers.whole_media import read_audio, read_frame_times
 
 pytestmark = pytest.mark.slow
@@ -62,18 +62,24 @@ def least_cosine(found: np.ndarray, wanted: np.ndarray) -> float:
     )
 
 
-def seeded_vit_b_32(folder: Path) -> ClipConfig:
+def seeded_vit(folder: Path) -> ClipConfig:
+    """A CLIP whose pictures go through the first two of the twelve layers of a ViT-B/32."""
+    config = open_clip.get_model_config("ViT-B-32")
+    config["vision_cfg"]["layers"] = 2
+    config["text_cfg"] = TINY_CLIP["text_cfg"]
     torch.manual_seed(1)
-    cfg = open_clip.get_model_config("ViT-B-32")
-    save_file(CLIP(**cfg).state_dict(), folder / "seeded.safetensors")
-    return ClipConfig(model="ViT-B-32", pretrained=str(folder / "seeded.safetensors"))
+    save_file(CLIP(**config).state_dict(), folder / "seeded.safetensors")
+    (folder / "seeded.json").write_text(json.dumps(config))
+    return ClipConfig(
+        model=str(folder / "seeded.json"), pretrained=str(folder / "seeded.safetensors")
+    )
 
 
-@pytest.fixture(scope="module", params=["shipped", "ViT-B-32"])
+@pytest.fixture(scope="module", params=["shipped", "ViT"])
 def clip_config(request, tmp_path_factory) -> ClipConfig:
     if request.param == "shipped":
         return ClipConfig(model="vaflow-rn-small", pretrained=SHIPPED_TAG)
-    return seeded_vit_b_32(tmp_path_factory.mktemp("vit"))
+    return seeded_vit(tmp_path_factory.mktemp("vit"))
 
 
 loaded_once = cache(load_clip)

@@ -21,6 +21,7 @@ from features.maintenance.status import render_status, status
 from features.manifest.manifest import read_manifest, write_manifest
 from features.media.decoder_version import DecoderVersion
 from features.media.limits import DecodeLimits
+from features.media.worker.client import DecoderClient
 from features.store.feature_store import FeatureStore
 from tests.helpers.small_media import tone
 
@@ -94,6 +95,18 @@ def test_every_clip_gets_a_track_in_every_set_and_a_second_run_encodes_nothing(
     again = extract_features(manifest, both)
     assert counts(again) == {"present": 8}
     assert "nothing to encode" in again.summary()
+
+
+def test_a_decoding_process_serves_one_clip_after_another(manifest, both, monkeypatch):
+    starts, start = [], DecoderClient.start
+
+    def counted(self):
+        starts.append(self)
+        start(self)
+
+    monkeypatch.setattr(DecoderClient, "start", counted)
+    extract_features(manifest, replace(both, readers=1))
+    assert len(starts) <= 1  # none if one is left of another test
 
 
 @pytest.mark.parametrize("batch_size", [1, 7, 1000])

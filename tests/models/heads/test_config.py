@@ -9,6 +9,7 @@ from pydantic import ValidationError
 from models.data.batch import Batch
 from models.heads.config import DsplOptions
 from models.heads.dspl import DsplConfig, ReleasedConfig
+from models.nn.cpu_dropout import Dropout
 from models.nn.text_prior import PriorStart
 from models.regions.grid import Grid
 from models.regions.prompts import CoopCscPrompts, FixedPrompts
@@ -20,6 +21,9 @@ pytestmark = pytest.mark.slow
 
 SETTINGS = [
     {"temporal": "tcn"},
+    {"temporal": "tcn_released"},
+    {"fusion_dropout": 0.3},
+    {"attention_init": "xavier"},
     {"temporal": "transformer"},
     {"temporal": "transformer", "positions": "learned"},
     {"fusion": "attention"},
@@ -124,6 +128,8 @@ def test_the_presets_differ_in_these_switches_and_no_other():
         "inputs",
         "adapter",
         "temporal",
+        "fusion_dropout",
+        "attention_init",
         "gate_partner",
         "region_on",
         "logit_scale",
@@ -143,6 +149,66 @@ def test_a_dspl_head_with_the_released_switches_is_the_released_head(inputs):
         check_gradient_paths(dspl, causal_batch())
     assert ReleasedConfig().allow_ineffective_region_loss
     assert not DsplConfig(**switched).allow_ineffective_region_loss
+
+
+def test_the_released_head_drops_where_it_was_released_to(inputs):
+    head = ReleasedConfig(width=8).build(inputs)
+    found = {name: module.p for name, module in head.named_modules() if isinstance(module, Dropout)}
+    convolutions = {
+        f"{modality}.temporal.blocks.{block}.dropout": 0.1
+        for modality in ("visual", "audio")
+        for block in (0, 1)
+    }
+    fusion = {
+        "fuse.attention.feed_forward.1.1": 0.1,
+        "fuse.gate.gate_mlp.1.1": 0.1,
+        "fuse.gate.out.2": 0.1,
+    }
+    assert found == convolutions | fusion | {"va.2": 0.2}
+    assert head.fuse.attention.dropout == 0.1
+    plain = DsplConfig(width=8).build(inputs)
+    found = {n: module.p for n, module in plain.named_modules() if isinstance(module, Dropout)}
+    assert found == {"fuse.gate.out.2": 0.2, "va.2": 0.2}
+    assert plain.fuse.attention.dropout == 0
+
+
+def test_the_attention_drops_its_weights_in_training_alone(inputs):
+    config = DsplConfig(width=8, fusion="attention", fusion_dropout=0.5)
+    attention, batch = config.build(inputs).fuse.attention, make_batch()
+    x, y = torch.randn(3, 11, 8), torch.randn(3, 11, 8)
+    attention.feed_forward.eval()
+    torch.testing.assert_close(
+        attention.eval()(x, y, batch.audio_valid), attention(x, y, batch.audio_valid)
+    )
+    attention.train().feed_forward.eval()
+    first, second = (attention(x, y, batch.audio_valid) for _ in range(2))
+    assert not torch.equal(first, second)
+
+
+def test_the_released_attention_starts_as_that_of_torch(inputs):
+    attention = ReleasedConfig(width=32).build(inputs).fuse.attention
+    assert not attention.query.bias.any()
+    assert not attention.out.bias.any()
+    bound = (6 / (4 * 32)) ** 0.5
+    assert attention.query.weight.abs().max().item() == pytest.approx(bound, rel=0.02)
+    assert DsplConfig(width=32).build(inputs).fuse.attention.query.bias.any()
+
+
+def test_a_released_config_of_0_1_keeps_its_network(inputs):
+    added = {"fusion_dropout", "attention_init"}
+    old = ReleasedConfig(width=8, temporal="tcn").model_dump(mode="json", exclude=added)
+
+    head = ReleasedConfig.model_validate(old)
+
+    assert (head.temporal, head.fusion_dropout, head.attention_init) == ("tcn", None, "linear")
+    assert ReleasedConfig.model_validate(head.model_dump(mode="json")) == head
+    weights = head.build(inputs).state_dict()
+    assert "fuse.gate.gate_mlp.2.weight" in weights  # as 0.1 named it
+    new = ReleasedConfig(width=8).model_dump(mode="json")
+    assert ReleasedConfig.model_validate(new) == ReleasedConfig(width=8)
+    assert ReleasedConfig.model_validate({"width": 8, "temporal": "tcn"}).fusion_dropout == 0.1
+    renamed = ReleasedConfig(width=8).build(inputs).state_dict().keys() - weights.keys()
+    assert {name.split(".temporal.")[-1] for name in renamed} == {"out.weight", "out.bias"}
 
 
 def test_a_causal_window_speaks_with_the_mean_of_its_valid_rows(inputs):

@@ -114,7 +114,7 @@ def test_the_score_of_a_head_on_new_people_has_no_caution(by_text):
     scored = score_head(run=by_text.run)
     assert scored.notes == ()
     assert scored.score is not None
-    assert scored.score.ccc_mean == pytest.approx(by_text.best.ccc_mean)  # of val alone
+    assert scored.score.ccc_mean == pytest.approx(by_text.kept.ccc_mean)  # of val alone
 
 
 @pytest.mark.parametrize(

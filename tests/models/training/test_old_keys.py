@@ -6,7 +6,7 @@ from models.heads import AnyHeadConfig
 from models.heads.dspl import DsplConfig
 from models.runs.checkpoint import CheckpointMeta
 from models.runs.folder import Inputs, RunConfig, SetUsed, run_key
-from models.training.config import TrainConfig
+from models.training.config import TrainConfig, train_of_0_1
 from models.training.loss_config import LossConfig
 from models.training.old_keys import OLD_KEYS, move_old_keys, with_old_keys
 
@@ -100,7 +100,7 @@ def test_the_key_of_a_run_is_that_of_the_version_before():
         store="s",
         run="r",
         head=TypeAdapter(AnyHeadConfig).validate_python(HEAD.model_dump()),
-        train=TrainConfig(epochs=3, loss=LOSS),
+        train=train_of_0_1(TrainConfig(epochs=3, loss=LOSS)),
     )
 
     assert (
