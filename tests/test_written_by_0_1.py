@@ -72,3 +72,13 @@ def test_a_trained_head_predicts_what_it_predicted(old, name, capsys):
     assert predictions(run) == [pytest.approx(row, abs=DIGITS) for row in rows]
     again = json.loads((run / "scores.json").read_text())["val"]
     assert {key: again[key] for key in scores} == pytest.approx(scores, abs=DIGITS)
+
+
+@pytest.mark.parametrize(
+    ("name", "stage"), [("released", "train-head"), ("ensemble", "train-ensemble")]
+)
+def test_a_run_s_own_config_trains_nothing_again(old, name, stage, capsys):
+    run = old / "trained" / name
+    given = [f"manifest={old}/trained/manifest.jsonl", f"store={old}/trained/features.zarr"]
+    assert main(["run", stage, "-c", f"{run}/config.yaml", f"run={run}", *given]) == 0
+    assert "nothing to train" in "".join(capsys.readouterr())

@@ -104,7 +104,7 @@ def test_a_config_with_patience_alone_means_what_it_meant(tmp_path):
 
     assert settings(train_head, tmp_path / "e.yaml", given)["train"].select == "val"
     assert settings(train_head, None, [*given, "train.patience=2"])["train"].select == "val"
-    with pytest.raises(InputError, match="train: .*select is last, which trains all epochs"):
+    with pytest.raises(InputError, match="train = .*select is last, which trains all epochs"):
         settings(train_head, tmp_path / "e.yaml", [*given, "train.select=last"])
 
 
