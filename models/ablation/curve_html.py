@@ -21,8 +21,13 @@ BAND_ALPHA = 0.13
 MARKERS = "os^Dv<>P"
 
 
-def page(rows: Sequence[CurveRow], val: PackedFeatures, subject_by_clip: Mapping[str, str]) -> str:
-    """Return the page as HTML; equal input gives an equal page."""
+def page(
+    rows: Sequence[CurveRow],
+    val: PackedFeatures,
+    subject_by_clip: Mapping[str, str],
+    selection: str,
+) -> str:
+    """Return the page as HTML; `selection` says how epochs were chosen. Equal input, equal page."""
     annotated = [clip for clip, span in val.spans() if bool(val.va_valid[span].any())]
     n_subjects = len({subject_by_clip[clip] for clip in annotated})
     groups = list(dict.fromkeys(row.group for row in rows if row.group != DEFAULT))
@@ -35,6 +40,7 @@ def page(rows: Sequence[CurveRow], val: PackedFeatures, subject_by_clip: Mapping
         n_subjects=n_subjects,
         few=n_subjects < FEW_SUBJECTS,
         n_draws=max(row.n_draws for row in rows),
+        selection=selection,
     )
 
 
@@ -52,7 +58,7 @@ def _draw(figure: Figure, rows: Sequence[CurveRow], names: Sequence[str]) -> Non
     people = [row for row in rows if not row.noise]
     noise = [row for row in rows if row.people == n_all]
     figure.set_layout_engine("constrained")
-    n_panels = 2 if any(row.noise for row in rows) else 1
+    n_panels = 2 if any(row.noise and row.group != DEFAULT for row in rows) else 1
     panels = figure.subplots(1, n_panels, sharey=True, squeeze=False)[0]
     _panel(panels[0], people, names, lambda row: row.people)
     ticks = sorted({row.people for row in people})

@@ -128,8 +128,8 @@ def as_csv(rows: Sequence[CurveRow]) -> str:
     return text.getvalue()
 
 
-def as_markdown(rows: Sequence[CurveRow]) -> str:
-    """The table as Markdown."""
+def as_markdown(rows: Sequence[CurveRow], selection: str) -> str:
+    """The table as Markdown; `selection` says how epochs were chosen."""
     head = ("people", "label noise", "", "row", "draws", "valence", "arousal", "mean", "to default")
     text = [f"| {' | '.join(head)} |", "|--:|--:|---|---|" + "--:|" * (len(head) - 4)]
     for row in rows:
@@ -147,4 +147,4 @@ def as_markdown(rows: Sequence[CurveRow]) -> str:
             + span(row.difference_low, row.difference_high, "+.3f"),
         )
         text.append(f"| {' | '.join(cells)} |")
-    return "\n".join(text) + "\n"
+    return "\n".join([*text, "", selection]) + "\n"

@@ -98,7 +98,7 @@ class Inputs(Config):
     texts_sha256: str | None
     """Digest of the region descriptions."""
     subjects_sha256: str | None = None
-    """Digest of who is in which training clip, if something is chosen by folds over people."""
+    """Digest of who is in which clip, if something is chosen by folds over people."""
 
 
 def run_key(config: RunConfig, inputs: Inputs) -> str:

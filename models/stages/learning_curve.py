@@ -20,7 +20,7 @@ from models.ablation.curve_table import (
     as_markdown,
     curve_rows,
 )
-from models.ablation.plan import AblationCase, ablation_cases, read_plan
+from models.ablation.plan import AblationCase, ablation_cases, read_plan, selection_note
 from models.ablation.table import Va
 from models.data.feature_sets import open_sets
 from models.data.packed_cache import load_packed
@@ -162,10 +162,11 @@ def learning_curve(
     )
     from models.ablation.curve_html import page  # imports matplotlib, which is slow
 
+    selection = selection_note(cases)
     run.mkdir(parents=True, exist_ok=True)
     write_atomic(run / CSV, as_csv(rows).encode())
-    write_atomic(run / MARKDOWN, printable(as_markdown(rows)).encode())
-    html = page(rows, splits.val, splits.subject_by_clip)
+    write_atomic(run / MARKDOWN, printable(as_markdown(rows, selection)).encode())
+    html = page(rows, splits.val, splits.subject_by_clip, selection)
     write_atomic(run / PAGE, printable(html).encode())
     return curve
 

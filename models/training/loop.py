@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from features.errors import VaflowError
+from features.errors import InputError, VaflowError
 from models.data.batch import Batch, Targets
 from models.data.batches import Example, endless_batches, shuffled_batches
 from models.data.mixup import mixup
@@ -123,6 +123,11 @@ def _pseudo_batches(
     """Yield batches of unlabelled clips without end, mixed like those of labelled clips."""
     shuffle, draws = (np.random.default_rng((config.seed, stream)) for stream in (2, 3))
     windows = training_windows(packed, head, config)
+    if not len(windows):
+        raise InputError(
+            "the clips of train.unlabelled give no window to train on: give longer ones, or lower "
+            f"train.causal_start_s (it is {config.causal_start_s:g})"
+        )
     for batch, targets in endless_batches(packed, windows, shuffle, config.batch_size):
         yield mixup(batch, targets, draws, config.mixup) if config.mixup else (batch, targets)
 

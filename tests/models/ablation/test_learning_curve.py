@@ -267,7 +267,7 @@ def test_a_row_is_paired_with_the_default_by_draw(planted):
     assert rows[1].differs
     assert rows[2].n_draws == 0
     assert set(as_csv(rows).splitlines()[3].split(",")[5:]) == {""}
-    assert "| none | 0 | – | – |" in as_markdown(rows)  # noqa: RUF001
+    assert "| none | 0 | – | – |" in as_markdown(rows, "")  # noqa: RUF001
 
 
 def test_the_default_cannot_train_on_the_others(planted, plan, tmp_path):

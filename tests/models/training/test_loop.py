@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from features.errors import InputError
 from models.data.packed import PackedFeatures
 from models.heads import AnyHeadConfig
 from models.heads.dspl import DsplConfig, ReleasedConfig
@@ -235,3 +236,11 @@ def test_unlabelled_clips_are_trained_on_and_not_validated_on(inputs, bank):
         expected = concordance(predict(head, val, windows), val).ccc()[2]
         assert fits[-1].kept.ccc_mean == pytest.approx(expected)
     assert fits[0].epochs != fits[1].epochs
+
+
+def test_unlabelled_clips_without_a_window_are_refused(inputs, bank):
+    config = ReleasedConfig(width=8)
+    train = TRAIN.model_copy(update={"causal_start_s": 2.0})
+    brief = bank.select(["a"]).copy_runs([slice(0, 20)], bank.visual.device)  # 0.8 s
+    with pytest.raises(InputError, match="no window to train on.*causal_start_s .it is 2"):
+        fit(config.build(inputs), config, bank, bank, train, unlabelled=brief)
