@@ -108,6 +108,7 @@ FEELINGS: tuple[tuple[tuple[str, ...], ...], ...] = (
 OTHER_SHARE = 0.10  # of the words for a feeling, which are any of them
 FEELING_SHARE = 0.65  # of the captions that name a feeling
 PART_SHARE = 0.6  # of the parts that can be described
+PART_SHARE_OF_LOOKS = 0.8  # of them, in captions that describe looks only
 WRONG_SHARE = 0.02  # of the parts, described as the opposite
 
 PEOPLE = ("someone", "a person", "a face", "a man", "a woman", "a speaker", "the person here")
@@ -172,10 +173,10 @@ def write_caption(
     who = str(rng.choice(PEOPLE))
     names_feeling = feelings and rng.random() < FEELING_SHARE
     pieces = [_feeling_text(rng, who, name_feeling(rng, levels))] if names_feeling else []
-    phrases = []
+    phrases, part_share = [], PART_SHARE if feelings else PART_SHARE_OF_LOOKS
     for part, name in enumerate(PART_NAMES):
         level = levels[part] if rng.random() > WRONG_SHARE else 2 - levels[part]
-        if PARTS[name][level] and rng.random() < PART_SHARE:
+        if PARTS[name][level] and rng.random() < part_share:
             phrases.append(str(rng.choice(PARTS[name][level])))
     if phrases:
         rng.shuffle(phrases)

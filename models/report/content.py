@@ -13,6 +13,7 @@ from features.errors import InputError
 from models.metrics.ccc import Agreement
 from models.metrics.predict import concordance
 from models.metrics.scores import ClipScore, SplitScore
+from models.metrics.zero_shot import predict_zero_shot
 from models.regions.grid import Grid
 from models.regions.nearest_words import PromptWords, read_prompt_words
 from models.report.region_report import RegionReading, regions_of
@@ -27,6 +28,7 @@ from models.runs.folder import (
 )
 from models.runs.predictor import TrainedEnsemble
 from models.runs.run_split import PredictedSplit, RunSplit
+from models.runs.texts_alone import read_texts_alone
 from models.training.config import EpochResult, kept_epoch
 
 LOST_EPOCHS = "The run's folder has lost the file with its epochs, so there is no curve to show."
@@ -109,6 +111,8 @@ class Content:
     facts: tuple[tuple[str, str], ...]
     """Names and values of the training's provenance."""
     no_epochs: str = LOST_EPOCHS
+    texts_alone: tuple[float, float, float] | None = None
+    """CCC of V, of A, and their mean, of the region texts alone; None if the run has none."""
     caution: tuple[str, ...] = ()
 
 
@@ -124,6 +128,7 @@ def content_of(
             "compare its predictions with; give a split with labels"
         )
     sums = concordance(prediction, packed)
+    alone = read_texts_alone(source.run, meta.grid)
     annotated, labels = packed.va_valid.cpu().numpy(), packed.va.cpu().numpy()
     truth = np.where(annotated[:, None], labels, np.nan)
     valid = packed.visual_valid.cpu().numpy(), packed.audio_valid.cpu().numpy()
@@ -157,6 +162,8 @@ def content_of(
         kept_why=KEPT_WHY[train.select],
         no_epochs=ENSEMBLE_EPOCHS if isinstance(source.predictor, TrainedEnsemble) else LOST_EPOCHS,
         caution=source.caution,
+        texts_alone=alone
+        and concordance(predict_zero_shot(packed, alone.regions, alone.settings), packed).ccc(),
         truth=labels[annotated],
         predicted=prediction.va[annotated],
         grid=meta.grid,

@@ -28,6 +28,7 @@ HEAD_FILE = "head.safetensors"
 METRICS = "metrics.jsonl"
 PROVENANCE = "provenance.json"
 PROMPTS = "prompts.json"
+TEXTS_ALONE = "texts_alone.json"
 SCORES = "scores.json"
 CLIPS = "clips.json"
 PREDICTIONS = "predictions.csv"
@@ -42,6 +43,7 @@ OUTPUT_FILES = (
     ENSEMBLE,
     HEAD_FILE,
     PROMPTS,
+    TEXTS_ALONE,
     CLIPS,
     SCORES,
     PREDICTIONS,

@@ -1,4 +1,4 @@
-"""What the text prior of a head starts from, found on the training rows."""
+"""What region texts say of the training rows: what a text prior starts from, and texts alone."""
 
 from collections.abc import Mapping
 
@@ -10,10 +10,15 @@ from torch import Tensor
 from features.timeline import typical_step_s
 from models.baselines.text import fit_text
 from models.data.packed import PackedFeatures
+from models.data.region_prototypes import read_regions
+from models.data.splits import ClipGroups
 from models.data.windows import N_VISUAL, ROUNDING_S, SPAN_S
+from models.heads.config import HeadConfig
 from models.nn.text_prior import N_ANCHORS, PriorStart
 from models.regions.grid import Grid
-from models.regions.zero_shot import RegionPrototypes
+from models.regions.prompts import FixedPrompts
+from models.regions.zero_shot import RegionPrototypes, ZeroShotSettings
+from models.runs.texts_alone import TextsAlone
 
 CAUSAL_STEP_S = SPAN_S / N_VISUAL  # from row to row of a causal window
 
@@ -49,3 +54,17 @@ def prior_start(
 def n_steps(reach_s: float, step_s: float) -> int:
     """Return how many rows lie within a reach on one side of a row, as in `moving_mean`."""
     return int((reach_s + ROUNDING_S) // step_s)
+
+
+def texts_alone(clips: ClipGroups, head: HeadConfig, train: PackedFeatures) -> TextsAlone | None:
+    """Return the zero-shot prediction by the texts of a head, matched to the training labels.
+
+    Nothing is chosen: scale and width are the defaults of `zero-shot`. None if the encoder has no
+    text tower, or no annotated training row has a face.
+    """
+    if clips.sets.visual.kind != "clip" or not (train.va_valid & train.visual_valid).any():
+        return None
+    prompts = FixedPrompts(texts=head.prompts.texts, control=head.prompts.control)
+    regions = read_regions(clips.sets, train.clip_ids[0], prompts)
+    (scale, _), (width_s, _) = ZeroShotSettings().scale, ZeroShotSettings().width_s
+    return TextsAlone(regions, fit_text(train, {}, regions, scale=scale, width_s=width_s))

@@ -45,9 +45,10 @@ from models.runs.folder import (
     write_json,
     write_metrics,
 )
+from models.runs.texts_alone import TextsAlone
 from models.runs.threads import limit_threads
 from models.stages.pseudo_labels import pseudo_labelled
-from models.stages.text_prior import prior_start
+from models.stages.text_prior import prior_start, texts_alone
 from models.training.config import EpochResult, TrainConfig, kept_epoch, preset_train
 from models.training.loop import Fit, check_head, fit
 from models.training.loss_config import check_loss
@@ -178,7 +179,9 @@ def train_head(
         key=key,
         grid=grid,
     )
-    _write(config, meta, inputs, clips, network, result, held_out)
+    _write(
+        config, meta, inputs, clips, network, result, held_out, texts_alone(clips, head, train_rows)
+    )
     notes += streaming_note(placed)
     return TrainResult("trained", run, result.epochs, result.kept, notes)
 
@@ -265,6 +268,7 @@ def _write(
     head: Head,
     result: Fit,
     held_out: Sequence[str],
+    alone: TextsAlone | None,
 ) -> None:
     """Write the run's folder; the head is written last, and commits it."""
     run, sets, clip_id = config.run, clips.sets, clips.ids("train")[0]
@@ -277,6 +281,8 @@ def _write(
     head.load_state_dict(result.state)
     if words := prompt_words(head, meta.grid):
         write_json(run / PROMPTS, words.model_dump(mode="json"))
+    if alone:
+        alone.write(run)
     with torch.no_grad():
         prototypes = head.prototypes()
     save_head(run / HEAD_FILE, result.state, prototypes, meta)
