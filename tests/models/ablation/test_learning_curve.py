@@ -114,7 +114,7 @@ def test_the_error_has_the_given_deviation():
 
 
 @given(std=st.floats(0.01, 2), seed=st.integers(0, 99))
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_noisy_labels_stay_in_range_and_annotated_where_they_were(std, seed):
     rng = np.random.default_rng(seed)
     valid = rng.random(200) < 0.8

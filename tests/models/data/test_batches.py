@@ -54,7 +54,7 @@ def rows_of(examples) -> list[bytes]:
 
 
 @pytest.mark.parametrize("kind", ["dense", "causal"])
-@settings(deadline=None, max_examples=15)
+@settings(max_examples=15)
 @given(
     lengths=st.lists(st.integers(1, 40), min_size=1, max_size=5),
     n_rows=st.integers(0, 200),
