@@ -11,11 +11,14 @@ from flows.stages import PipelineResult
 from models.ablation.table import number
 from models.baselines import AnyBaselineConfig
 from models.metrics.scores import SplitScore
+from models.stages import learning_curve as curve
 from models.stages.ablate import CSV, MARKDOWN, PAGE, Ablation
 from models.stages.baselines import BaselineScores
+from models.stages.learning_curve import LearningCurve
 from models.stages.score_head import ScoreResult
 from models.stages.train_ensemble import EnsembleResult
 from models.stages.train_head import TrainResult
+from models.stages.zero_shot import ZeroShotResult
 
 StageResult = (
     ExtractionResult
@@ -25,7 +28,9 @@ StageResult = (
     | ScoreResult
     | PipelineResult
     | BaselineScores
+    | ZeroShotResult
     | Ablation
+    | LearningCurve
 )
 
 
@@ -56,6 +61,9 @@ def describe(result: StageResult) -> Iterator[str | Table]:
             yield baseline_table(result)
             if result.output:
                 yield f"baselines: the scores are in {result.output}"
+        case ZeroShotResult():
+            yield from _zero_shot_lines(result)
+            yield from _notes(result.notes)
         case Ablation():
             yield from _notes(result.notes)
             yield _ablation_table(result)
@@ -63,6 +71,14 @@ def describe(result: StageResult) -> Iterator[str | Table]:
                 f"ablate: {len(result.lines)} rows; {result.n_trained} heads trained, "
                 f"{result.n_present} already there; {PAGE}, {MARKDOWN} and {CSV} are in "
                 f"{result.run}"
+            )
+        case LearningCurve():
+            yield from _notes(result.notes)
+            yield _curve_table(result)
+            yield (
+                f"learning-curve: {len(result.rows)} rows; {result.n_trained} heads trained, "
+                f"{result.n_present} already there; {curve.PAGE}, {curve.MARKDOWN} and "
+                f"{curve.CSV} are in {result.run}"
             )
 
 
@@ -78,21 +94,35 @@ def _ablation_table(result: Ablation) -> Table:
         interval = f"{difference.low:+.3f} to {difference.high:+.3f}" if difference else ""
         name = line.row if line.row == line.group else f"{line.group}: {line.row}"
         cells = (number(line.ccc_mean), number(line.averaged), number(line.difference, "+.3f"))
-        rows.append((name, *cells, interval))
+        rows.append((name, *cells, interval, number(line.p_holm)))
     title = "val mean CCC: over seeds, and of the predictions averaged over them"
-    return make_table(title, ["row"], ["mean", "averaged", "to default", "95 %, paired"], rows)
+    columns = ["mean", "averaged", "to default", "95 %, paired", "p (Holm)"]
+    return make_table(title, ["row"], columns, rows)
+
+
+def _curve_table(result: LearningCurve) -> Table:
+    """The score of each variant by people and label noise, and its difference from the default."""
+    rows = []
+    for row in result.rows:
+        difference = row.to_default
+        interval = f"{difference.low:+.3f} to {difference.high:+.3f}" if difference else ""
+        name = row.row if row.row == row.group else f"{row.group}: {row.row}"
+        cells = (number(row.ccc_mean), number(row.difference, "+.3f"), interval)
+        rows.append((name, str(row.people), f"{row.noise:g}", *cells))
+    names = ["people", "label noise", "mean", "to default", "95 %, paired"]
+    return make_table("val mean CCC, mean over the draws", ["row"], names, rows)
 
 
 def _training_line(result: TrainResult) -> str:
-    best = result.best
+    kept = result.kept
     if result.state == "present":
         return (
             f"train-head: {result.run} holds this very head already; nothing to train "
-            f"(val mean CCC {best.ccc_mean:.3f})"
+            f"(val mean CCC {kept.ccc_mean:.3f})"
         )
     return (
-        f"train-head: {len(result.epochs)} epochs, the best is {best.index + 1} with val mean "
-        f"CCC {best.ccc_mean:.3f}; in {result.run}"
+        f"train-head: {len(result.epochs)} epochs, epoch {kept.index + 1} is kept, with val mean "
+        f"CCC {kept.ccc_mean:.3f}; in {result.run}"
     )
 
 
@@ -138,6 +168,20 @@ def _interval(score: SplitScore) -> str:
         f"; 95 % interval of the mean {score.ccc_mean_low:.3f} to {score.ccc_mean_high:.3f} "
         f"over {score.n_subjects} subjects"
     )
+
+
+def _zero_shot_lines(result: ZeroShotResult) -> Iterator[str]:
+    matched = {
+        "train": "matched to mean and deviation of the train split's labels",
+        "published": "matched to the published mean and deviation of Aff-Wild2",
+        "none": "not matched",
+    }
+    yield (
+        f"zero-shot: {result.n_frames} frames of {result.n_clips} clips predicted, "
+        f"{matched[result.match]}; in {result.output}"
+    )
+    for split, score in result.scores.items():
+        yield f"  {split}: {ccc_text(score)} over {score.n_frames} frames{_interval(score)}"
 
 
 def _clip_table(result: ScoreResult) -> Table:

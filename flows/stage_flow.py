@@ -20,9 +20,11 @@ from flows.stage_functions import stage_function
 from flows.stages import raise_if_incomplete
 from models.stages.ablate import Ablation
 from models.stages.baselines import BaselineScores
+from models.stages.learning_curve import LearningCurve
 from models.stages.score_head import ScoreResult
 from models.stages.train_ensemble import EnsembleResult
 from models.stages.train_head import TrainResult
+from models.stages.zero_shot import ZeroShotResult
 
 Scores = dict[str, float | None]
 
@@ -60,7 +62,7 @@ def stage_flow(
 def train_head(result: TrainResult, keys: Mapping[str, Any]) -> dict[str, float]:
     """Train a head on the store alone; returns the val scores of the epoch that was kept."""
     publish_training(result.run)
-    return asdict(result.best)
+    return asdict(result.kept)
 
 
 @stage_flow("train-ensemble", "train")
@@ -86,6 +88,12 @@ def score_baselines(result: BaselineScores, keys: Mapping[str, Any]) -> list[Sco
     return [asdict(each.score) for each in result.scores]
 
 
+@stage_flow("zero-shot", "predict")
+def zero_shot(result: ZeroShotResult, keys: Mapping[str, Any]) -> dict[str, Scores]:
+    """Predict clips from the region texts alone; returns the scores of the annotated splits."""
+    return {split: asdict(score) for split, score in result.scores.items()}
+
+
 @stage_flow("ablate", "ablate")
 def ablate(result: Ablation, keys: Mapping[str, Any]) -> list[dict[str, str | float | None]]:
     """Train every variant with several seeds; returns the table. Fails if a training failed."""
@@ -97,4 +105,22 @@ def ablate(result: Ablation, keys: Mapping[str, Any]) -> list[dict[str, str | fl
             "to_default": line.difference,
         }
         for line in result.lines
+    ]
+
+
+@stage_flow("learning-curve", "learning curve")
+def learning_curve(
+    result: LearningCurve, keys: Mapping[str, Any]
+) -> list[dict[str, str | float | None]]:
+    """Train variants on few people and on noisy labels; returns the table. Fails as `ablate`."""
+    return [
+        {
+            "people": row.people,
+            "noise": row.noise,
+            "group": row.group,
+            "row": row.row,
+            "ccc_mean": row.ccc_mean,
+            "to_default": row.difference,
+        }
+        for row in result.rows
     ]

@@ -19,6 +19,7 @@ from features.system.devices import DeviceName
 from flows.keys.signature import keys_for, keys_of, with_keys
 from flows.sigterm import stop_between_clips
 from models.stages.ablate import Ablation
+from models.stages.learning_curve import LearningCurve
 from models.stages.score_head import ScoreResult, score_head
 from models.stages.train_head import TrainResult, train_head
 from models.training.config import EpochResult
@@ -61,9 +62,10 @@ def raise_if_incomplete(result: object) -> None:
     """Raise `Incomplete` if the result of a stage has failures."""
     if isinstance(result, ExtractionResult):
         require_complete(result)
-    if isinstance(result, Ablation) and result.failed:
+    if isinstance(result, Ablation | LearningCurve) and result.failed:
+        what = "ablation" if isinstance(result, Ablation) else "learning curve"
         raise Incomplete(
-            f"{len(result.failed)} trainings of the ablation failed; the table of the others is in "
+            f"{len(result.failed)} trainings of the {what} failed; the table of the others is in "
             f"{result.run}:",
             *(f"  {failure}" for failure in result.failed),
         )

@@ -1,5 +1,6 @@
 """What each part of a training step costs, in arithmetic and in time."""
 
+import math
 import statistics
 import time
 from collections.abc import Callable
@@ -86,7 +87,7 @@ def parts_of(
         if found:
             ways[name] = _forward_and_backward([(head.get_submodule(p), inputs[p]) for p in found])
     ways["optimiser"] = lambda: (
-        nn.utils.clip_grad_norm_(head.parameters(), train.clip_grad_norm),
+        nn.utils.clip_grad_norm_(head.parameters(), train.clip_grad_norm or math.inf),
         optimizer.step(),
     )
     ways["step"] = lambda: step(head, optimizer, batch, targets, train)

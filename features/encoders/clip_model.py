@@ -16,7 +16,8 @@ from features.canonical_json import JsonObject
 from features.encoders.weights import SHIPPED, STATE_DICT, WeightsFile, refuse_torchscript
 from features.errors import InputError, WeightsError, one_line
 
-SHIPPED_TAG = "rendered"
+SHIPPED_TAGS = {"rendered": "", "rendered-looks": "-looks"}
+"""Tags of the shipped weights, and the endings of their files' names."""
 HUB_FILE = "open_clip_model.safetensors"  # the default name in a repository of the hub
 # what open_clip raises if a file does not fit a model (AssertionError: other widths; the
 # errors of attributes and iteration: no dict of tensors)
@@ -125,8 +126,9 @@ def _has_keys(value: object, keys: tuple[str, ...]) -> bool:
 
 def _weights_path(name: str, pretrained: str, tag: dict[str, str]) -> Path:
     """The file of weights: shipped, local, or from the cache of the hub."""
-    if pretrained == SHIPPED_TAG and (SHIPPED / f"{name}.safetensors").is_file():
-        return SHIPPED / f"{name}.safetensors"
+    shipped = SHIPPED / f"{name}{SHIPPED_TAGS.get(pretrained, '')}.safetensors"
+    if pretrained in SHIPPED_TAGS and shipped.is_file():
+        return shipped
     if Path(pretrained).is_file():
         return Path(pretrained)
     if not tag:

@@ -1,11 +1,9 @@
 """Captions of drawn faces and tags of synthetic voices, from which the small encoders learn.
 
-A caption describes mouth, eyes and brows, or how someone looks; a tag describes how someone sounds.
-Neither names a coordinate. Each adjective has a point in the V/A plane, in standard deviations, and
-is chosen for feelings near it; the points are our own judgement.
+A caption describes mouth, eyes and brows, and may have a word for the feeling that they show; a tag
+describes how someone sounds. Both are chosen by what is drawn or synthesised, never by valence and
+arousal.
 """
-
-from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float64, Int8
@@ -13,7 +11,6 @@ from jaxtyping import Float64, Int8
 from features.synthetic.expression import FACE_CUES, VOICE_CUES
 
 CUT = 0.55  # standard deviations from which a cue is low or high
-UNSAID = -1
 
 # For each part of the face: phrases for a low, a medium and a high cue. A medium cue without
 # phrases is not mentioned.
@@ -51,7 +48,7 @@ PARTS: dict[str, tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]] = {
     ),
     "lids": (
         (
-            "half-closed eyes", "drooping lids", "narrow eyes", "heavy lids", "sleepy eyes",
+            "half-closed eyes", "drooping lids", "narrow eyes", "heavy lids", "eyes nearly shut",
             "eyes barely open",
         ),
         (),
@@ -65,39 +62,54 @@ PARTS: dict[str, tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]] = {
 }  # fmt: skip
 PART_NAMES = tuple(PARTS)
 
-FEELINGS: dict[str, tuple[float, float]] = {
-    "sad": (-1.6, -1.2), "weary": (-1.0, -1.9), "gloomy": (-1.5, -1.3), "dejected": (-1.7, -1.1),
-    "exhausted": (-1.1, -2.1), "sorrowful": (-1.8, -0.9), "downcast": (-1.4, -1.2),
-    "tired": (-0.7, -1.9), "depressed": (-1.7, -1.5), "listless": (-0.9, -1.8),
-    "displeased": (-1.4, 0.0), "unhappy": (-1.6, -0.4), "annoyed": (-1.3, 0.6),
-    "dissatisfied": (-1.2, -0.1), "sulky": (-1.3, -0.4), "grumpy": (-1.3, 0.2),
-    "disappointed": (-1.4, -0.6), "uncomfortable": (-1.0, 0.3), "sour": (-1.2, 0.0),
-    "angry": (-1.7, 1.6), "furious": (-1.9, 2.1), "tense": (-1.0, 1.3), "enraged": (-2.0, 2.2),
-    "hostile": (-1.7, 1.3), "outraged": (-1.8, 1.8), "afraid": (-1.4, 1.7),
-    "anxious": (-1.1, 1.3), "stressed": (-1.2, 1.2), "irritated": (-1.4, 1.0),
-    "alarmed": (-0.9, 1.8), "fierce": (-1.3, 1.6), "upset": (-1.5, 0.9),
-    "calm": (0.3, -1.6), "blank": (-0.1, -1.4), "drowsy": (-0.1, -2.0), "quiet": (0.1, -1.5),
-    "still": (0.0, -1.4), "bored": (-0.6, -1.5), "passive": (-0.2, -1.5), "sleepy": (0.0, -2.1),
-    "expressionless": (-0.1, -1.2), "vacant": (-0.2, -1.6),
-    "neutral": (0.0, 0.0), "ordinary": (0.1, 0.0), "indifferent": (-0.3, -0.5),
-    "unmoved": (-0.1, -0.4), "composed": (0.2, -0.5), "matter-of-fact": (0.0, 0.1),
-    "thoughtful": (0.0, -0.3),
-    "alert": (0.2, 1.3), "attentive": (0.3, 0.9), "surprised": (0.1, 1.8), "awake": (0.2, 1.1),
-    "astonished": (0.2, 2.0), "startled": (-0.3, 1.9), "watchful": (-0.1, 1.1),
-    "keen": (0.6, 1.1), "curious": (0.5, 0.9),
-    "content": (1.2, -1.0), "relaxed": (1.0, -1.5), "peaceful": (1.1, -1.6),
-    "serene": (1.2, -1.5), "at ease": (0.9, -1.2), "satisfied": (1.3, -0.7),
-    "restful": (0.8, -1.7), "comfortable": (1.0, -0.9), "mellow": (0.9, -1.4),
-    "happy": (1.6, 0.3), "pleased": (1.3, 0.1), "glad": (1.4, 0.2), "cheerful": (1.6, 0.5),
-    "friendly": (1.3, 0.1), "warm": (1.2, -0.2), "amused": (1.4, 0.5), "delighted": (1.8, 0.9),
-    "excited": (1.4, 1.7), "joyful": (1.8, 1.3), "thrilled": (1.8, 1.8), "elated": (1.9, 1.6),
-    "ecstatic": (2.0, 2.0), "enthusiastic": (1.5, 1.5), "overjoyed": (2.0, 1.6),
-    "jubilant": (1.9, 1.7), "eager": (1.0, 1.4), "lively": (1.1, 1.3), "exuberant": (1.7, 1.8),
-}  # fmt: skip
-FEELING_NAMES = tuple(FEELINGS)
-FEELING_VA = np.array(list(FEELINGS.values()))  # (N, 2)
-FEELING_SD = 0.45  # scale of the distance between a feeling and the word that is chosen for it
-WRONG_SHARE = 0.06  # of captions, with one wrong claim
+# The words that a captioner has for a feeling: by the corners of the mouth (down, level, up), and
+# by how closed, or open and wide, the mouth is (0 to 2).
+FEELINGS: tuple[tuple[tuple[str, ...], ...], ...] = (
+    (
+        (
+            "sad", "weary", "gloomy", "dejected", "exhausted", "sorrowful", "downcast", "tired",
+            "depressed", "listless",
+        ),
+        (
+            "displeased", "unhappy", "annoyed", "dissatisfied", "sulky", "grumpy", "disappointed",
+            "uncomfortable", "sour",
+        ),
+        (
+            "angry", "furious", "tense", "enraged", "hostile", "outraged", "afraid", "anxious",
+            "stressed", "irritated", "alarmed", "fierce", "upset",
+        ),
+    ),
+    (
+        (
+            "calm", "blank", "drowsy", "quiet", "still", "bored", "passive", "sleepy",
+            "expressionless", "vacant",
+        ),
+        (
+            "neutral", "ordinary", "indifferent", "unmoved", "composed", "matter-of-fact",
+            "thoughtful",
+        ),
+        (
+            "alert", "attentive", "surprised", "awake", "astonished", "startled", "watchful",
+            "keen", "curious",
+        ),
+    ),
+    (
+        (
+            "content", "relaxed", "peaceful", "serene", "at ease", "satisfied", "restful",
+            "comfortable", "mellow",
+        ),
+        ("happy", "pleased", "glad", "cheerful", "friendly", "warm", "amused", "delighted"),
+        (
+            "excited", "joyful", "thrilled", "elated", "ecstatic", "enthusiastic", "overjoyed",
+            "jubilant", "eager", "lively", "exuberant",
+        ),
+    ),
+)  # fmt: skip
+OTHER_SHARE = 0.10  # of the words for a feeling, which are any of them
+FEELING_SHARE = 0.65  # of the captions that name a feeling
+PART_SHARE = 0.6  # of the parts that can be described
+PART_SHARE_OF_LOOKS = 0.8  # of them, in captions that describe looks only
+WRONG_SHARE = 0.02  # of the parts, described as the opposite
 
 PEOPLE = ("someone", "a person", "a face", "a man", "a woman", "a speaker", "the person here")
 HEDGES = ("", "", "", "rather ", "a bit ", "quite ", "very ", "somewhat ", "clearly ")
@@ -109,7 +121,7 @@ FEELING_FORMS = (
 )  # fmt: skip
 PART_FORMS = ("{who}, {parts}", "{parts}", "{who} showing {parts}", "a picture of {parts}")
 
-# The bias of a tag's score, and its weights of the cues of a voice, and of V and A.
+# The bias of a tag's score, and its weights of the cues of a voice.
 VOICE_TAGS: dict[str, tuple[float, dict[str, float]]] = {
     "shouting": (-1.2, {"loudness": 1, "brightness": 0.4}),
     "loud voice": (-0.3, {"loudness": 1}),
@@ -127,28 +139,17 @@ VOICE_TAGS: dict[str, tuple[float, dict[str, float]]] = {
     "lilting voice": (-0.3, {"lilt": 1}),
     "flat voice": (-0.2, {"lilt": -1}),
     "smiling voice": (-0.3, {"spread": 1}),
-    "laughing voice": (-1.0, {"valence": 0.7, "arousal": 0.5}),
-    "sigh": (-1.0, {"valence": -0.5, "arousal": -0.7}),
-    "crying voice": (-1.0, {"valence": -0.9}),
-    "angry voice": (-0.9, {"valence": -0.7, "arousal": 0.7}),
-    "calm voice": (-0.6, {"valence": 0.3, "arousal": -0.8}),
-    "excited voice": (-0.9, {"valence": 0.5, "arousal": 0.8}),
-    "tired voice": (-0.7, {"valence": -0.3, "arousal": -0.9}),
-    "cheerful voice": (-0.6, {"valence": 0.9, "arousal": 0.2}),
-    "complaining voice": (-0.6, {"valence": -0.9, "arousal": 0.2}),
+    "laughing voice": (-1.0, {"spread": 0.6, "pitch": 0.5, "lilt": 0.4}),
+    "sigh": (-1.0, {"loudness": -0.6, "tempo": -0.5, "lilt": -0.4}),
+    "crying voice": (-1.0, {"roughness": 0.6, "lilt": -0.6, "pitch": 0.3}),
+    "angry voice": (-0.9, {"roughness": 0.7, "loudness": 0.6, "brightness": 0.3}),
+    "calm voice": (-0.6, {"tempo": -0.5, "loudness": -0.5, "roughness": -0.3}),
+    "excited voice": (-0.9, {"pitch": 0.6, "tempo": 0.5, "loudness": 0.4}),
+    "tired voice": (-0.7, {"tempo": -0.6, "loudness": -0.5, "pitch": -0.3}),
+    "cheerful voice": (-0.6, {"lilt": 0.7, "spread": 0.5}),
+    "complaining voice": (-0.6, {"lilt": -0.6, "roughness": 0.5}),
 }
 TAGS = ("speech", "silence", "music", *VOICE_TAGS)
-
-
-@dataclass(frozen=True, slots=True)
-class Caption:
-    """The caption of one face, with the claims it makes."""
-
-    text: str
-    claims: Int8[np.ndarray, "P"]
-    """Level 0, 1 or 2 of each part, or UNSAID."""
-    feeling: int
-    """Index into FEELING_NAMES, or UNSAID."""
 
 
 def part_levels(
@@ -163,33 +164,40 @@ def part_levels(
 
 
 def write_caption(
-    rng: np.random.Generator, levels: Int8[np.ndarray, "P"], felt_va: Float64[np.ndarray, "2"]
-) -> Caption:
-    """A random caption of a face: the feeling, some parts, or both."""
-    claims = np.full(len(PART_NAMES), UNSAID, dtype=np.int8)
-    feeling, pieces = UNSAID, []
+    rng: np.random.Generator, levels: Int8[np.ndarray, "P"], *, feelings: bool = True
+) -> str:
+    """A random caption of a face: some of its parts, a word for the feeling, or both.
+
+    Without `feelings`, parts only.
+    """
     who = str(rng.choice(PEOPLE))
-    if rng.random() < 0.65:
-        distance = ((FEELING_VA - felt_va) ** 2).sum(axis=1)
-        weight = np.exp(-(distance - distance.min()) / (2 * FEELING_SD**2))
-        feeling = int(rng.choice(len(FEELING_NAMES), p=weight / weight.sum()))
-        pieces.append(_feeling_text(rng, who, FEELING_NAMES[feeling]))
-    candidates = [part for part, name in enumerate(PART_NAMES) if PARTS[name][levels[part]]]
-    n_parts = int(rng.integers(1, 4)) if feeling == UNSAID else int(rng.integers(0, 3))
-    n_parts = min(n_parts, len(candidates))
-    if n_parts:
-        phrases = []
-        for part in rng.permutation(candidates)[:n_parts].tolist():
-            claims[part] = levels[part]
-            if rng.random() < WRONG_SHARE / n_parts:
-                claims[part] = 2 - levels[part]
-            phrases.append(str(rng.choice(PARTS[PART_NAMES[part]][claims[part]] or ("a face",))))
-        parts = " and ".join([", ".join(phrases[:-1]), phrases[-1]] if n_parts > 1 else phrases)
+    names_feeling = feelings and rng.random() < FEELING_SHARE
+    pieces = [_feeling_text(rng, who, name_feeling(rng, levels))] if names_feeling else []
+    phrases, part_share = [], PART_SHARE if feelings else PART_SHARE_OF_LOOKS
+    for part, name in enumerate(PART_NAMES):
+        level = levels[part] if rng.random() > WRONG_SHARE else 2 - levels[part]
+        if PARTS[name][level] and rng.random() < part_share:
+            phrases.append(str(rng.choice(PARTS[name][level])))
+    if phrases:
+        rng.shuffle(phrases)
+        parts = " and ".join([", ".join(phrases[:-1]), phrases[-1]] if phrases[1:] else phrases)
         form = "{parts}" if pieces else str(rng.choice(PART_FORMS))
         pieces.append(form.format(who=who, parts=parts))
-    if not pieces:
-        pieces.append(_feeling_text(rng, who, "ordinary"))
-    return Caption(text=", ".join(pieces), claims=claims, feeling=feeling)
+    return ", ".join(pieces) or f"a picture of {who}"
+
+
+def name_feeling(rng: np.random.Generator, levels: Int8[np.ndarray, "P"]) -> str:
+    """The word that a captioner chooses for a face, going by the mouth alone.
+
+    Corners that are up or down say whether someone is pleased, and a mouth that is open or wide
+    says that someone is lively. Some words are chosen at random.
+    """
+    level = dict(zip(PART_NAMES, levels.tolist(), strict=True))
+    openness = level["mouth_open"] + level["mouth_width"]  # 0 to 4
+    corners, openness = level["smile"], (openness >= 2) + (openness >= 3)
+    if rng.random() < OTHER_SHARE:
+        corners, openness = rng.integers(3, size=2)
+    return str(rng.choice(FEELINGS[corners][openness]))
 
 
 def _feeling_text(rng: np.random.Generator, who: str, feeling: str) -> str:
@@ -200,14 +208,12 @@ def _feeling_text(rng: np.random.Generator, who: str, feeling: str) -> str:
 
 def tag_scores(
     cues: Float64[np.ndarray, "T G"],
-    felt_va: Float64[np.ndarray, "T 2"],
     voiced: Float64[np.ndarray, "T"],
     *,
     music: bool,
 ) -> Float64[np.ndarray, "T K"]:
     """The score of each tag of `TAGS` at each step: positive if it fits."""
-    names = (*VOICE_CUES, "valence", "arousal")
-    columns = dict(zip(names, (*cues.T, *felt_va.T), strict=True))
+    columns = dict(zip(VOICE_CUES, cues.T, strict=True))
     speaking = np.where(voiced > 0.15, 0.0, -1.5)
     scores = [
         np.where(voiced > 0.15, 2.0, -2.0),

@@ -1,4 +1,4 @@
-"""Training data of the small encoders: drawn faces with captions, voices with tags.
+"""Training data of the small encoders: drawn faces, and voices with tags.
 
 It is drawn from `ENCODER_BRANCH` in chunks, each with its own subjects, so that processes can draw
 chunks in parallel and whole chunks can be used for evaluation.
@@ -10,11 +10,11 @@ from dataclasses import dataclass, fields, replace
 from functools import partial
 
 import numpy as np
-from jaxtyping import Float32, Float64, Int8, Shaped, UInt8
+from jaxtyping import Float32, Float64, Int8, UInt8
 from PIL import Image
 
 from features.synthetic.background_sound import background_audio
-from features.synthetic.captions import part_levels, tag_scores, write_caption
+from features.synthetic.captions import part_levels, tag_scores
 from features.synthetic.expression import (
     CUE_LIMIT,
     DEFAULT_DIFFICULTY,
@@ -40,30 +40,31 @@ STEP_SPAN_S = 0.5  # duration of the sound around a step that its tags describe
 
 
 @dataclass(frozen=True, slots=True)
-class CaptionedFaces:
-    """Faces with captions; row i of each array belongs to text i."""
+class DrawnFaces:
+    """Faces, and what can be said of them."""
 
     pixels: UInt8[np.ndarray, "N H W 3"]
     levels: Int8[np.ndarray, "N P"]
+    """The level of each part, from which captions are written."""
     felt_va: Float32[np.ndarray, "N 2"]
-    texts: Shaped[np.ndarray, "N"]
+    """V and A in standard deviations: for the evaluation only, never for training."""
 
 
-def face_chunk(seed: int, chunk: int, side_px: int) -> CaptionedFaces:
+def face_chunk(seed: int, chunk: int, side_px: int) -> DrawnFaces:
     """The faces of one chunk, each resized to `side_px` as in CLIP's preprocessing."""
     rng = stream(seed, ENCODER_BRANCH, FACES, chunk)
-    rows: list[tuple[np.ndarray, np.ndarray, np.ndarray, str]] = []
+    rows: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
     for _ in range(SUBJECTS_PER_CHUNK):
         face = draw_face_identity(rng)
-        rows += [_captioned_face(rng, face, side_px) for _ in range(FACES_PER_SUBJECT)]
-    pixels, levels, felt_va, texts = (np.array(column) for column in zip(*rows, strict=True))
-    return CaptionedFaces(pixels, levels, felt_va.astype(np.float32), texts)
+        rows += [_drawn_face(rng, face, side_px) for _ in range(FACES_PER_SUBJECT)]
+    pixels, levels, felt_va = (np.array(column) for column in zip(*rows, strict=True))
+    return DrawnFaces(pixels, levels, felt_va.astype(np.float32))
 
 
-def _captioned_face(
+def _drawn_face(
     rng: np.random.Generator, face: Face, side_px: int
-) -> tuple[UInt8[np.ndarray, "H W 3"], Int8[np.ndarray, "P"], Float64[np.ndarray, "2"], str]:
-    """One crop of a face, with its levels, V and A, and the text of a caption."""
+) -> tuple[UInt8[np.ndarray, "H W 3"], Int8[np.ndarray, "P"], Float64[np.ndarray, "2"]]:
+    """One crop of a face, with its levels, and V and A."""
     weights = np.array(list(FACE_WEIGHTS.values()))
     unit = weights / np.linalg.norm(weights, axis=1, keepdims=True)
     felt_va = rng.normal(0, FELT_SD, 2)
@@ -79,8 +80,7 @@ def _captioned_face(
         face, look, (yaw, pitch, roll), shade((0, 0, 0), 0.0, wall), rng.normal(0, 0.025, 3)
     )
     levels = part_levels(cues, jaw_opening(look), open_share)
-    photograph = _photograph(rng, pixels, side_px)
-    return photograph, levels, felt_va, write_caption(rng, levels, felt_va).text
+    return _photograph(rng, pixels, side_px), levels, felt_va
 
 
 def _photograph(
@@ -120,7 +120,6 @@ def audio_chunk(
         near = partial(_moving_average, span=int(STEP_SPAN_S * GRID_HZ))
         scores = tag_scores(
             near(cues),
-            near(trajectory.standard()),
             near(speech.envelope[:, None])[:, 0],
             music=music,
         )
@@ -140,7 +139,7 @@ def _moving_average(track: Float64[np.ndarray, "T K"], span: int) -> Float64[np.
     return np.stack([np.convolve(column, kernel, "same") for column in track.T], axis=1)
 
 
-def join_faces(chunks: Sequence[CaptionedFaces]) -> CaptionedFaces:
+def join_faces(chunks: Sequence[DrawnFaces]) -> DrawnFaces:
     """The faces of all chunks, in order."""
-    names = [field.name for field in fields(CaptionedFaces)]
-    return CaptionedFaces(*(np.concatenate([getattr(c, name) for c in chunks]) for name in names))
+    names = [field.name for field in fields(DrawnFaces)]
+    return DrawnFaces(*(np.concatenate([getattr(c, name) for c in chunks]) for name in names))

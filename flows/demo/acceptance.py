@@ -51,7 +51,9 @@ def score_rows(config: RunConfig, head: SplitScore) -> tuple[ScoreRow, ...]:
     )
 
     def ridge(name: str, low: float, high: float, baseline: RidgeConfig) -> ScoreRow:
-        predicted = predict_baseline(baseline, splits.train, splits.val, splits.subject_by_clip)
+        predicted = predict_baseline(
+            baseline, splits.train, splits.val, splits.subject_by_clip, splits.read_regions
+        )
         score = concordance(predicted, splits.val)
         return ScoreRow(f"ridge, {name}", score.valence.ccc(), score.arousal.ccc(), low, high)
 

@@ -39,9 +39,21 @@ HELP = {
     "sample": "The challenge's sample file, whose rows submission.txt has in the same order.",
     "variants": "Plan of variants: a name in configs/ablations, or a YAML file.",
     "seeds": "Number of trainings of each variant.",
+    "people": "Numbers of people with labels; all of them are always a condition, too.",
+    "noise": "Standard deviations of the error that is added to the training labels of all people.",
+    "draws": "Draws of people and of label noise, and seeds of the trainings.",
     "baselines": "The baselines to fit and score.",
     "output": "JSON file for the scores; null: none is written.",
+    "prompts": "The texts of the regions.",
+    "scale": "Factor of the cosines between embeddings and texts, before the softmax.",
+    "width_s": "Span of the moving mean in time.",
+    "match": (
+        "Mean and deviation that V and A are given: of the train split's labels, published ones "
+        "of Aff-Wild2, or none; null: train if it has labels, else published."
+    ),
+    "zero_shot.output": "Folder for predictions.csv and zero_shot.json.",
     "ablate.workers": "Trainings at once; null: one per core.",
+    "learning_curve.workers": "Trainings at once; null: one per core.",
     "score_head.manifest": "JSON lines, one per annotated person; null: that of the training.",
     "score_head.store": "The feature store; null: that of the training.",
     "score_head.max_length_mismatch": (

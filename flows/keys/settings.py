@@ -220,11 +220,14 @@ def _models_of(config: Any, models: list[type[BaseModel]]) -> list[type[BaseMode
 
 
 def _default(fields: Sequence[FieldInfo]) -> dict[str, Any]:
-    """The default of a config, as YAML has it."""
+    """What the default of a config sets, as YAML has it; the preset of a head sets the rest."""
     for each in fields:
         default = each.get_default(call_default_factory=True, validated_data={})
         if isinstance(default, BaseModel):
-            return default.model_dump(mode="json")
+            kind = kind_of(type(default))
+            return default.model_dump(mode="json", exclude_unset=True) | (
+                {"kind": kind} if kind else {}
+            )
     return {}
 
 

@@ -24,7 +24,7 @@ from flows.server.markdown import Coverage, outcome_rows, picture_page, report_p
 from models.runs.ensemble_record import EnsembleConfig
 from models.runs.folder import REPORT, RunConfig, holds_ensemble, read_config, read_metrics
 from models.stages.score_head import ScoreResult
-from models.training.config import best_epoch
+from models.training.config import kept_epoch
 
 OUTCOMES, PICTURE, REPORT_LINK = "outcomes", "pipeline", "report"  # keys: [a-z0-9-]
 REPORTS_URL = "VAFLOW_REPORTS_URL"
@@ -72,8 +72,9 @@ def publish_training(
         if holds_ensemble(run):
             config, training = read_config(run, EnsembleConfig), "an ensemble"
         else:
-            config, best = read_config(run, RunConfig), best_epoch(read_metrics(run))
-            training = f"val mean CCC {best.ccc_mean:.3f}"
+            config = read_config(run, RunConfig)
+            kept = kept_epoch(read_metrics(run), config.train)
+            training = f"val mean CCC {kept.ccc_mean:.3f}"
         names = [name for name in (config.visual, config.audio) if name]
         data = manifest or config.manifest, store or config.store
         _publish_picture(*data, names, training, score, report)

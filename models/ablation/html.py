@@ -6,7 +6,7 @@ from pathlib import Path
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
-from models.ablation.table import TableRow, number
+from models.ablation.table import CAPTION, TableRow, number
 from models.data.packed import PackedFeatures
 from models.metrics.intervals import FEW_SUBJECTS, LEVEL, RESAMPLES
 from models.plots.page import template
@@ -17,8 +17,13 @@ LINE_PX = 24
 MARGIN_PX = 70
 
 
-def page(lines: Sequence[TableRow], val: PackedFeatures, subject_by_clip: Mapping[str, str]) -> str:
-    """Return the page as HTML; equal input gives an equal page."""
+def page(
+    lines: Sequence[TableRow],
+    val: PackedFeatures,
+    subject_by_clip: Mapping[str, str],
+    selection: str,
+) -> str:
+    """Return the page as HTML; equal input gives an equal page. `selection` ends the caption."""
     annotated = [clip for clip, span in val.spans() if bool(val.va_valid[span].any())]
     n_subjects = len({subject_by_clip[clip] for clip in annotated})
     drawn = [line for line in lines if line.to_default]
@@ -31,6 +36,8 @@ def page(lines: Sequence[TableRow], val: PackedFeatures, subject_by_clip: Mappin
         resamples=RESAMPLES,
         n_subjects=n_subjects,
         few=n_subjects < FEW_SUBJECTS,
+        caption=CAPTION,
+        selection=selection,
         n_frames=int(val.va_valid.sum()),
     )
 

@@ -1,7 +1,7 @@
 """The plan of an ablation: groups of variants that each change something in the default."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,13 +15,17 @@ from features.errors import InputError
 from models.baselines import AnyBaselineConfig
 from models.heads import AnyHeadConfig
 from models.heads.config import HeadConfig
-from models.training.config import TrainConfig
+from models.training.config import TrainConfig, preset_train
 from models.training.loss_config import check_loss
 from models.training.old_keys import move_old_keys
 
 FOLDER = Path(__file__).parents[2] / "configs" / "ablations"  # installed editable, from a checkout
 HEAD: TypeAdapter[AnyHeadConfig] = TypeAdapter(AnyHeadConfig)
 DEFAULT = "default"
+OWN_TRAINER = ", own trainer"
+"""Ends the name of a variant that is trained by its preset's keys of `train`."""
+OF_THE_MACHINE = {"seed", "precision", "device", "threads", "bank_mib"}
+"""Keys of `train` that every variant shares, whatever its trainer."""
 
 
 class Variant(Config):
@@ -105,16 +109,18 @@ def read_plan(name: str) -> Plan:
 def ablation_cases(plan: Plan, head: AnyHeadConfig, train: TrainConfig) -> tuple[AblationCase, ...]:
     """Return the default, then every variant; raises `InputError` if a variant is not valid.
 
-    A variant with the config of the default, or of another variant of its group, is left out.
+    A variant with the config of the default, or of another variant of its group, is left out. A
+    variant of another preset that has a trainer of its own is trained by that; its name says so.
     """
-    cases = [AblationCase(DEFAULT, DEFAULT, (head, train))]
+    cases = [AblationCase(DEFAULT, DEFAULT, (head, preset_train(head, train)))]
     for group in plan.groups:
         seen: list[Any] = [cases[0].model]
         for name, variant in group.variants.items():
             model = variant.baseline or _changed(group.name, name, variant, head, train)
             if model not in seen:
                 seen.append(model)
-                cases.append(AblationCase(group.name, name, model))
+                own = isinstance(model, tuple) and model[0].kind != head.kind and model[0].trainer
+                cases.append(AblationCase(group.name, f"{name}{OWN_TRAINER if own else ''}", model))
     folders = [case.folder for case in cases]
     if nameless := next((case.name for case in cases if not case.folder), None):
         raise InputError(
@@ -128,18 +134,34 @@ def ablation_cases(plan: Plan, head: AnyHeadConfig, train: TrainConfig) -> tuple
     return tuple(cases)
 
 
+def selection_note(cases: Sequence[AblationCase]) -> str:
+    """Return which rows have epochs that were chosen on the val split, on which they are scored."""
+    chosen = [
+        case.name
+        for case in cases
+        if isinstance(case.model, tuple) and case.model[1].select == "val"
+    ]
+    if not chosen:
+        return "No epoch is chosen on this split."
+    return (
+        "These rows have their epoch chosen on this very split, which makes their score too high, "
+        f"and no other row has: {', '.join(chosen)}."
+    )
+
+
 def _changed(
     group: str, name: str, variant: Variant, head: AnyHeadConfig, train: TrainConfig
 ) -> tuple[AnyHeadConfig, TrainConfig]:
-    head_fields, train_fields = head.model_dump(mode="json"), train.model_dump(mode="json")
-    if variant.head.get("kind", head.kind) != head.kind:  # another preset, with its own loss
-        head_fields = {}
-        del train_fields["loss"]
+    head_fields = head.model_dump(mode="json")
+    train_fields = train.model_dump(mode="json", exclude_unset=True)
+    is_other = variant.head.get("kind", head.kind) != head.kind  # another preset, as published
     try:
-        changed = (
-            HEAD.validate_python(_merged(head_fields, variant.head)),
-            TrainConfig.model_validate(_merged(train_fields, variant.train)),
-        )
+        changed_head = HEAD.validate_python(_merged({} if is_other else head_fields, variant.head))
+        if is_other:  # with its own loss, and its own trainer if it has one
+            kept = OF_THE_MACHINE if changed_head.trainer else train_fields.keys() - {"loss"}
+            train_fields = {key: train_fields[key] for key in train_fields.keys() & kept}
+        changed_train = TrainConfig.model_validate(_merged(train_fields, variant.train))
+        changed = changed_head, preset_train(changed_head, changed_train)
         check_loss(changed[0], changed[1].loss)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]

@@ -3,7 +3,7 @@
 import csv
 import io
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 
 import numpy as np
 from jaxtyping import Float64
@@ -11,7 +11,10 @@ from jaxtyping import Float64
 from models.data.packed import PackedFeatures
 from models.metrics.ccc import VaConcordance
 from models.metrics.intervals import (
+    FEW_SUBJECTS,
+    LEVEL,
     Estimate,
+    holm,
     interval_over_seeds,
     paired_difference,
     score_intervals,
@@ -46,11 +49,21 @@ class TableRow:
     averaged_low: float | None
     """95 % interval over subjects, as the next."""
     averaged_high: float | None
+    averaged_bca_low: float | None
+    """The same by BCa, as the next; None if there are many subjects."""
+    averaged_bca_high: float | None
     difference: float | None
     """`averaged` minus that of the default."""
     difference_low: float | None
     """95 % interval over subjects, paired, as the next."""
     difference_high: float | None
+    difference_bca_low: float | None
+    """The same by BCa, as the next; None if there are many subjects."""
+    difference_bca_high: float | None
+    p: float | None
+    """Two-sided, of the hypothesis that the variant is worth what the default is."""
+    p_holm: float | None = None
+    """`p` corrected for the number of differences in the table (Holm, 1979)."""
 
     @property
     def to_default(self) -> Estimate | None:
@@ -61,11 +74,17 @@ class TableRow:
 
     @property
     def differs(self) -> bool:
-        """Whether the interval of the difference excludes zero."""
-        difference = self.to_default
-        return difference is not None and not difference.low <= 0 <= difference.high
+        """Whether the difference excludes zero, corrected for the number of differences."""
+        return self.p_holm is not None and self.p_holm < 1 - LEVEL
 
 
+CAPTION = (
+    f"Intervals: {100 * LEVEL:.0f} %; of the mean over seeds (Student's t), of the average over "
+    "subjects (bootstrap, percentiles), of the difference over subjects (paired, percentiles, and "
+    f"BCa if there are fewer than {FEW_SUBJECTS} subjects). p: two-sided, by the same resamples, "
+    "corrected by Holm's method for the number of differences in the table. A difference is bold "
+    f"if p is below {1 - LEVEL:.2f}."
+)
 COLUMNS = tuple(field.name for field in fields(TableRow))
 
 
@@ -88,7 +107,10 @@ def table_rows(
         return list(sums_by_subject(_prediction(va), val, subject_by_clip).values())
 
     default = by_subject(np.mean(variants[0].va, axis=0)) if variants[0].va else None
-    return tuple(_table_row(each, val, by_subject, default) for each in variants)
+    rows = [_table_row(each, val, by_subject, default) for each in variants]
+    rows[0] = replace(rows[0], p=None)  # of the default with itself, which is no comparison
+    corrected = iter(holm([row.p for row in rows if row.p is not None]))
+    return tuple(row if row.p is None else replace(row, p_holm=next(corrected)) for row in rows)
 
 
 def _table_row(
@@ -105,6 +127,8 @@ def _table_row(
     subjects = by_subject(averaged)
     intervals = score_intervals(subjects)
     difference = paired_difference(subjects, default) if default else None
+    bca = intervals and intervals.mean.bca
+    difference_bca = difference and difference.mean.bca
     return TableRow(
         variant.group,
         variant.row,
@@ -117,9 +141,14 @@ def _table_row(
         concordance(_prediction(averaged), val).ccc()[2],
         intervals and intervals.mean.low,
         intervals and intervals.mean.high,
+        bca and bca[0],
+        bca and bca[1],
         difference and difference.mean.value,
         difference and difference.mean.low,
         difference and difference.mean.high,
+        difference_bca and difference_bca[0],
+        difference_bca and difference_bca[1],
+        difference and difference.mean.p_value,
     )
 
 
@@ -137,10 +166,10 @@ def as_csv(lines: Sequence[TableRow]) -> str:
     return text.getvalue()
 
 
-def as_markdown(lines: Sequence[TableRow]) -> str:
-    """The table as Markdown."""
-    head = ("", "row", "seeds", "valence", "arousal", "mean", "of the average", "to default")
-    text = [f"| {' | '.join(head)} |", "|---|---|" + "--:|" * (len(head) - 2)]
+def as_markdown(lines: Sequence[TableRow], selection: str = "") -> str:
+    """The table as Markdown, with a caption that `selection` ends."""
+    columns = ("seeds", "valence", "arousal", "mean", "of the average", "to default", "BCa", "p")
+    text = [f"|  | row | {' | '.join(columns)} |", "|---|---|" + "--:|" * len(columns)]
     group = ""
     for line in lines:
         bold = "**" if line.differs else ""
@@ -150,14 +179,16 @@ def as_markdown(lines: Sequence[TableRow]) -> str:
             str(line.n_seeds),
             number(line.ccc_valence),
             number(line.ccc_arousal),
-            number(line.ccc_mean) + _span(line.ccc_mean_low, line.ccc_mean_high),
-            number(line.averaged) + _span(line.averaged_low, line.averaged_high),
+            number(line.ccc_mean) + span(line.ccc_mean_low, line.ccc_mean_high),
+            number(line.averaged) + span(line.averaged_low, line.averaged_high),
             f"{bold}{number(line.difference, '+.3f')}{bold}"
-            + _span(line.difference_low, line.difference_high, "+.3f"),
+            + span(line.difference_low, line.difference_high, "+.3f"),
+            span(line.difference_bca_low, line.difference_bca_high, "+.3f").strip(),
+            number(line.p_holm),
         )
         group = line.group
         text.append(f"| {' | '.join(cells)} |")
-    return "\n".join(text) + "\n"
+    return "\n".join([*text, "", f"{CAPTION} {selection}".strip()]) + "\n"
 
 
 def number(value: float | None, form: str = ".3f") -> str:
@@ -165,6 +196,6 @@ def number(value: float | None, form: str = ".3f") -> str:
     return "\N{EN DASH}" if value is None else format(value, form)
 
 
-def _span(low: float | None, high: float | None, form: str = ".3f") -> str:
-    """An interval in brackets; empty for None."""
+def span(low: float | None, high: float | None, form: str = ".3f") -> str:
+    """Return an interval in brackets; empty for None."""
     return "" if low is None or high is None else f" [{low:{form}}, {high:{form}}]"

@@ -8,7 +8,9 @@ from models.baselines.mean import MeanConfig
 from models.baselines.mlp import MlpConfig
 from models.baselines.ridge import RidgeConfig
 from models.baselines.ridge_window import RidgeWindowConfig
+from models.baselines.text import TextConfig
 
 AnyBaselineConfig = Annotated[
-    MeanConfig | RidgeConfig | RidgeWindowConfig | MlpConfig, Field(discriminator="kind")
+    MeanConfig | RidgeConfig | RidgeWindowConfig | MlpConfig | TextConfig,
+    Field(discriminator="kind"),
 ]

@@ -38,9 +38,13 @@ class Regressor(Protocol):
 
 
 class BaselineConfig(Config, ABC):
-    """Modalities of a baseline, which is fitted to annotated rows with a valid modality."""
+    """What the config of every baseline has, besides the modalities that it reads."""
 
     model_config = ConfigDict(allow_inf_nan=False)
+
+
+class RowBaselineConfig(BaselineConfig, ABC):
+    """A regressor from the features of a row, fitted to annotated rows with a valid modality."""
 
     modalities: Modalities = ("visual", "audio")
     """The modalities that are read."""
@@ -67,8 +71,8 @@ def folds_by_subject(subjects: Int64[np.ndarray, "N"]) -> Folds:
     n = len(np.unique(subjects))
     if n < 2:
         raise InputError(
-            "a baseline chooses its settings by folds over people: give it clips of two subjects "
-            "to train on"
+            "what chooses its settings by folds over people cannot do so with the clips of one: "
+            "give it clips of two subjects to train on"
         )
     rows = np.zeros((len(subjects), 1))
     return list(GroupKFold(min(FOLDS, n)).split(rows, groups=subjects))

@@ -6,10 +6,10 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Float64, Int64
 
-from models.baselines.base import BaselineConfig, Regressor
+from models.baselines.base import Regressor, RowBaselineConfig
 
 
-class MeanConfig(BaselineConfig):
+class MeanConfig(RowBaselineConfig):
     """No settings; the modalities only select the training rows."""
 
     kind: Literal["mean"] = "mean"

@@ -7,13 +7,13 @@ import numpy as np
 from jaxtyping import Int64
 from pydantic import Field
 
-from models.baselines.base import SEED, BaselineConfig, Regressor, folds_by_subject
+from models.baselines.base import SEED, Regressor, RowBaselineConfig, folds_by_subject
 
 ALPHAS = np.logspace(0, 3, 4)  # candidates for the weight of the L2 penalty
 BATCH_SIZE = 500  # rows per step
 
 
-class MlpConfig(BaselineConfig):
+class MlpConfig(RowBaselineConfig):
     """A network per row.
 
     It stops after a fixed number of passes, because rows held out at random would show the same

@@ -1,43 +1,55 @@
 """Baselines fitted to packed training rows, and their predictions of packed val rows."""
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
 
 import numpy as np
-from jaxtyping import Bool, Float64, Int64
+from jaxtyping import Float64
 
 from features.errors import InputError
-from models.baselines.base import BaselineConfig
+from models.baselines import AnyBaselineConfig
+from models.baselines.base import RowBaselineConfig
+from models.baselines.text import TextConfig, fit_text
+from models.baselines.training_rows import any_valid, subjects_of_rows, training_rows
 from models.data.feature_sets import Modality
 from models.data.packed import PackedFeatures
 from models.metrics.predict import Prediction, fill_gaps
-
-MAX_ROWS = 30_000  # of training: bounds the memory, and neighbouring frames are nearly equal
+from models.metrics.zero_shot import predict_zero_shot
+from models.regions.prompts import AnyPrompts
+from models.regions.zero_shot import RegionPrototypes
 
 
 def predict_baseline(
-    config: BaselineConfig,
+    config: AnyBaselineConfig,
     train: PackedFeatures,
     val: PackedFeatures,
     subject_by_clip: Mapping[str, str],
+    read_regions: Callable[[AnyPrompts], RegionPrototypes],
 ) -> Prediction:
     """Return V and A of every val row, fitted to the annotated training rows.
 
     Settings are chosen by folds over `subject_by_clip`. A modality that a row lacks is replaced by
     its mean over the training rows. Rows without any of the modalities are interpolated in time,
     as the head does with rows without a face. Of more than `MAX_ROWS` training rows every k-th is
-    used. Raises `InputError` if there are no training rows, or too few people.
+    used. Only `text` encodes prompts, with `read_regions`. Raises `InputError` if there are no
+    training rows, or too few people, and what `read_regions` raises.
     """
+    if isinstance(config, TextConfig):
+        regions = read_regions(config.prompts)
+        settings = fit_text(
+            train, subject_by_clip, regions, scale=config.scale, width_s=config.width_s
+        )
+        return predict_zero_shot(val, regions, settings)
     means = [_training_mean(train, modality) for modality in config.modalities]
-    chosen = _training_rows(train, config.modalities)
+    chosen = training_rows(train, config.modalities)
     parts = [
         [block[chosen[span]] for block in _blocks(config, train, span, means)]
         for _, span in train.spans()
     ]
     ends = np.cumsum([0, *(block.shape[1] for block in parts[0])]).tolist()
     model = config.build(
-        [slice(*pair) for pair in pairwise(ends)], _subjects(train, subject_by_clip)[chosen]
+        [slice(*pair) for pair in pairwise(ends)], subjects_of_rows(train, subject_by_clip)[chosen]
     )
     rows = np.concatenate([np.concatenate(blocks, axis=1) for blocks in parts])
     from sklearn.exceptions import ConvergenceWarning
@@ -46,36 +58,12 @@ def predict_baseline(
         warnings.simplefilter("ignore", ConvergenceWarning)
         model.fit(rows, train.va.cpu().numpy()[chosen])
     va, interpolated = np.zeros((len(val.time_s), 2)), np.zeros(len(val.time_s), dtype=bool)
-    seen = _any_valid(val, config.modalities)
+    seen = any_valid(val, config.modalities)
     for _, span in val.spans():
         found = model.predict(np.concatenate(_blocks(config, val, span, means), axis=1))
         va[span] = fill_gaps(np.clip(found, -1, 1), seen[span], val.time_s[span])
         interpolated[span] = ~seen[span] & seen[span].any()
     return Prediction(va, interpolated)
-
-
-def _training_rows(train: PackedFeatures, modalities: Sequence[Modality]) -> Bool[np.ndarray, "N"]:
-    """The annotated rows with a valid modality, or every k-th of them."""
-    known = np.flatnonzero(train.va_valid.cpu().numpy() & _any_valid(train, modalities))
-    if not len(known):
-        raise InputError(
-            f"no annotated row of the training clips has {' or '.join(modalities)} features to "
-            "learn from; are its labels all invalid?"
-        )
-    chosen = np.zeros(len(train.time_s), dtype=bool)
-    chosen[known[:: -(-len(known) // MAX_ROWS)]] = True
-    return chosen
-
-
-def _subjects(packed: PackedFeatures, subject_by_clip: Mapping[str, str]) -> Int64[np.ndarray, "N"]:
-    """The subject of each row, numbered in the order of their first clip."""
-    names = [subject_by_clip[clip_id] for clip_id in packed.clip_ids]
-    number = {name: k for k, name in enumerate(dict.fromkeys(names))}
-    return np.repeat([number[name] for name in names], np.diff(packed.offsets))
-
-
-def _any_valid(packed: PackedFeatures, modalities: Sequence[Modality]) -> Bool[np.ndarray, "N"]:
-    return np.logical_or.reduce([_track(packed, modality)[1] for modality in modalities])
 
 
 def _track(
@@ -99,7 +87,7 @@ def _training_mean(train: PackedFeatures, modality: Modality) -> Float64[np.ndar
 
 
 def _blocks(
-    config: BaselineConfig,
+    config: RowBaselineConfig,
     packed: PackedFeatures,
     span: slice,
     means: Sequence[Float64[np.ndarray, "_"]],

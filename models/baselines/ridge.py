@@ -7,12 +7,12 @@ import numpy as np
 from jaxtyping import Float64, Int64
 from pydantic import Field
 
-from models.baselines.base import BaselineConfig, Regressor, folds_by_subject, smoothed
+from models.baselines.base import Regressor, RowBaselineConfig, folds_by_subject, smoothed
 
 ALPHAS = np.logspace(0, 5, 6)  # candidates for the penalty
 
 
-class RidgeConfig(BaselineConfig):
+class RidgeConfig(RowBaselineConfig):
     """Ridge regression per row."""
 
     kind: Literal["ridge"] = "ridge"

@@ -7,12 +7,12 @@ import numpy as np
 from jaxtyping import Float64, Int64
 from pydantic import Field
 
-from models.baselines.base import SEED, BaselineConfig, Regressor, folds_by_subject, smoothed
+from models.baselines.base import SEED, Regressor, RowBaselineConfig, folds_by_subject, smoothed
 
 ALPHAS = np.logspace(0, 6, 7)  # candidates for the penalty
 
 
-class RidgeWindowConfig(BaselineConfig):
+class RidgeWindowConfig(RowBaselineConfig):
     """Ridge regression on a row's neighbours in order, reduced to few numbers per modality."""
 
     kind: Literal["ridge_window"] = "ridge_window"

@@ -15,17 +15,17 @@ def place_on_device(
     packed: PackedFeatures,
     device: torch.device,
     memory_mib: int | None,
-    already_used: PackedFeatures | None = None,
+    *already_placed: PackedFeatures,
 ) -> PackedFeatures:
     """Return the features on the device, or streamed to it if they exceed `memory_mib`.
 
     The default is half of the free memory of a GPU; on a CPU, memory maps are left unchanged.
-    Features in `already_used` count towards the limit. The rows of streamed features are not
+    The features in `already_placed` count towards the limit. The rows of streamed features are not
     moved: `gather` copies single windows, `shuffled_batches` large blocks.
     """
     if device.type == "cpu" and memory_mib is None:
         return packed
-    used = already_used.n_bytes if already_used and not already_used.streaming else 0
+    used = sum(each.n_bytes for each in already_placed if not each.streaming)
     if memory_mib is not None:
         room = memory_mib * MIB - used
     else:
@@ -37,12 +37,12 @@ def place_on_device(
     return replace(packed, streaming=Streaming(device, n_rows))
 
 
-def streaming_note(train: PackedFeatures) -> tuple[str, ...]:
-    """Return a note if the training clips were streamed, which shuffles their windows less."""
-    if not train.streaming:
+def streaming_note(packed: PackedFeatures, name: str = "training") -> tuple[str, ...]:
+    """Return a note if these clips were streamed, which shuffles their windows less."""
+    if not packed.streaming:
         return ()
     return (
-        f"the training clips take {train.n_bytes / MIB:.0f} MiB, more than train.bank_mib allows "
-        f"on {train.device}: they were streamed, {train.streaming.n_rows} of {len(train.time_s)} "
-        "rows at a time, so that windows were mixed less",
+        f"the {name} clips take {packed.n_bytes / MIB:.0f} MiB, more than train.bank_mib allows "
+        f"on {packed.device}: they were streamed, {packed.streaming.n_rows} of "
+        f"{len(packed.time_s)} rows at a time, so that windows were mixed less",
     )

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Annotated, Literal
 
+import numpy as np
 from pydantic import Field
 
 from features.canonical_json import canonical_sha256
@@ -126,6 +127,30 @@ class ClipGroups:
         """Return whether a clip of the group has an annotated row."""
         labels = (self.labels[clip_id] for clip_id in self.ids(group))
         return any(item is not None and item.valid.any() for item in labels)
+
+    def hold_out(self, group: str, share: float, seed: int) -> tuple[str, ...]:
+        """Return the ids of the clips of a random share of the annotated subjects of a group.
+
+        At least one subject is held out, and one is left; raises `InputError` if there are fewer
+        than two.
+        """
+        subjects = subject_by_clip(self.clips[group])
+        annotated = sorted(
+            {
+                subject
+                for clip_id, subject in subjects.items()
+                if (item := self.labels[clip_id]) is not None and item.valid.any()
+            }
+        )
+        if len(annotated) < 2:
+            raise InputError(
+                f"train.select is inner, and the split {group!r} has {len(annotated)} annotated "
+                "subject: one is held out and one is trained on; set train.select to last, or add "
+                "clips of other people"
+            )
+        n = min(max(1, round(share * len(annotated))), len(annotated) - 1)
+        drawn = set(np.random.default_rng(seed).permutation(annotated)[:n].tolist())
+        return tuple(clip_id for clip_id, subject in subjects.items() if subject in drawn)
 
     def load(self, max_length_mismatch: int) -> PackedFeatures:
         """Return the rows of all clips, group after group; raises as `load_packed` does.

@@ -1,12 +1,15 @@
 """The packed train and val splits of a manifest."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from features.manifest.manifest import read_manifest
 from features.timeline import MAX_LENGTH_MISMATCH
 from models.data.feature_sets import open_sets
 from models.data.packed import PackedFeatures
+from models.data.region_prototypes import read_regions
 from models.data.splits import (
     ClipGroups,
     clips_of_split,
@@ -14,6 +17,8 @@ from models.data.splits import (
     group_clips,
     subject_by_clip,
 )
+from models.regions.prompts import AnyPrompts
+from models.regions.zero_shot import RegionPrototypes
 
 TRAIN_VAL = ("train", "val")
 
@@ -27,6 +32,8 @@ class Splits:
     subject_by_clip: dict[str, str]
     visual: str
     audio: str
+    read_regions: Callable[[AnyPrompts], RegionPrototypes]
+    """Encodes the texts of prompts; raises as `load_text_tower` does."""
     notes: tuple[str, ...] = ()
     """Warnings about the labels."""
 
@@ -58,5 +65,6 @@ def load_splits(
         subject_by_clip=subject_by_clip(groups.all_clips),
         visual=groups.sets.visual.name,
         audio=groups.sets.audio.name,
+        read_regions=partial(read_regions, groups.sets, groups.ids("train")[0]),
         notes=constant_labels(groups.labels),
     )

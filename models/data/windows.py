@@ -115,16 +115,32 @@ def dense_windows(offsets: Int64[np.ndarray, "N"], *, size: int, stride: int) ->
 
 
 def causal_windows(
-    offsets: Int64[np.ndarray, "C"], time_s: Float64[np.ndarray, "R"], *, stride: int
+    offsets: Int64[np.ndarray, "C"],
+    time_s: Float64[np.ndarray, "R"],
+    *,
+    stride: int,
+    stride_s: float | None = None,
+    start_s: float = 0.0,
 ) -> CausalWindows:
-    """Return a window for every `stride`-th row of every clip, counted from its last row."""
+    """Return a window for every `stride`-th row of every clip, counted from its last row.
+
+    With `stride_s`, for the row shown at every `stride_s` seconds instead, counted from `start_s`.
+    The first `start_s` seconds of a clip have no target.
+    """
     empty = np.zeros(0, np.int64)  # the dtype, also of no clips
     target, first_row, clock_s = [empty], [empty], np.empty_like(time_s)
     begins_s = 0.0
     for start, stop in pairwise(offsets):
-        targets = np.arange(stop - 1, start - 1, -stride)[::-1]
+        clip_s = time_s[start:stop] - time_s[start]  # (T,)
+        first = start + int(np.searchsorted(clip_s, start_s - ROUNDING_S))
+        targets = np.arange(stop - 1, first - 1, -stride)[::-1]
+        if stride_s is not None:
+            at_s = np.arange(start_s, clip_s[-1] + ROUNDING_S, stride_s)
+            targets = start + np.unique(
+                np.searchsorted(clip_s, at_s + ROUNDING_S, side="right") - 1
+            )
         target.append(targets)
         first_row.append(np.full(len(targets), start))
-        clock_s[start:stop] = time_s[start:stop] - time_s[start] + begins_s
+        clock_s[start:stop] = clip_s + begins_s
         begins_s = clock_s[stop - 1] + SPAN_S  # the clock increases from clip to clip
     return CausalWindows(np.concatenate(target), np.concatenate(first_row), clock_s)

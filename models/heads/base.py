@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from models.data.batch import Batch
 from models.data.statistics import Statistics
+from models.nn.text_prior import PriorStart
 from models.regions.grid import NINE, Grid
 from models.regions.prompts import AnyPrompts
 from models.regions.prototypes import Prototypes
@@ -48,13 +49,15 @@ class HeadInputs:
     """Builds the prototypes of a config."""
     grid: Grid = NINE
     """The regions that the prompts describe."""
+    fit_prior: Callable[[Float[Tensor, "R D"]], PriorStart] = lambda _: PriorStart()
+    """Finds what a text prior with these prototypes starts from, on the training rows."""
 
 
 class Head(nn.Module, ABC):
     """Predicts valence and arousal of each row of a window, or of its last row."""
 
     reads_regions: bool = False
-    """Whether V and A depend on the region logits, so that `forward` needs prototypes."""
+    """Whether V and A depend on the prototypes, so that `forward` needs them."""
 
     @abstractmethod
     def prototypes(self) -> Float[Tensor, "R D"] | None:

@@ -1,11 +1,21 @@
 """The configs of heads: what a network is made of. Imports no torch, so that configs load fast."""
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from models.nn.kinds import Fusion, Modality, Positions, QueryModality, RegionLink, Temporal
+from models.nn.kinds import (
+    AttentionInit,
+    Fusion,
+    Modality,
+    Positions,
+    QueryModality,
+    RegionLink,
+    Temporal,
+)
 from models.regions.prompts import AnyPrompts, CoopPrompts
 
 if TYPE_CHECKING:
@@ -25,6 +35,8 @@ class HeadConfig(BaseModel, ABC):
 
     allow_ineffective_region_loss: ClassVar[bool] = False
     """Whether the head may be trained with a region loss that changes neither V nor A."""
+    trainer: ClassVar[Mapping[str, Any]] = MappingProxyType({})
+    """The preset's own keys of `train`, which `preset_train` sets unless they are given."""
 
     windows: Literal["dense", "causal"] = "dense"
     """Predict every row of a window, or the last row of the ten seconds before it."""
@@ -45,6 +57,11 @@ class HeadConfig(BaseModel, ABC):
     def has_region_logits(self) -> bool:
         """Whether a region loss can be computed with this head."""
         return True
+
+    @property
+    def chooses_by_people(self) -> bool:
+        """Whether the head is built with settings chosen by folds over the training subjects."""
+        return False
 
     @abstractmethod
     def build(self, inputs: "HeadInputs") -> "Head":
@@ -76,6 +93,11 @@ class DsplOptions(HeadConfig, ABC):
     """The stream that is the query of the cross-modal attention."""
     gate_partner: Modality = "audio"
     """The stream that the gate weighs against the visual stream."""
+    fusion_dropout: Annotated[float, Field(ge=0, lt=1)] | None = None
+    """Dropout in attention weights, feed-forward part, gate MLP and fused stream; null: `dropout`
+    of the fused stream, and none elsewhere."""
+    attention_init: AttentionInit = "linear"
+    """Initial weights of the cross-modal attention: of nn.Linear or of nn.MultiheadAttention."""
     skip_dropout: Annotated[float, Field(ge=0, lt=1)] | None = None
     """Dropout of a linear skip connection from the embeddings to V and A; null: no skip."""
     skip_spans: tuple[Annotated[int, Field(ge=2)], ...] = (25, 100)
@@ -88,6 +110,10 @@ class DsplOptions(HeadConfig, ABC):
     """What V and A also read from the region branch: probabilities, or their barycentre."""
     squash: Literal["none", "tanh"] = "none"
     """Function applied to V and A; scoring clips to [-1, 1] in any case."""
+    prior: Literal["none", "zero_shot"] = "none"
+    """What V and A start from: 0, or the zero-shot prediction by the texts of `prompts`."""
+    residual: Literal["fused", "visual", "audio"] = "fused"
+    """What is read for what V and A add to the prior: as `fusion` says, or one modality."""
 
     @model_validator(mode="after")
     def _check_options(self) -> "DsplOptions":
@@ -101,9 +127,24 @@ class DsplOptions(HeadConfig, ABC):
                 f"rotary positions need heads of even width, and {self.width} / {self.n_heads} "
                 f"is {head_width}: change width or n_heads, or set positions to learned"
             )
-        if self.fusion == "audio" and self.region_on == "temporal":
+        if self.prior == "none" and self.residual != "fused":
             raise ValueError(
-                "region_on 'temporal' is the visual stream, and fusion 'audio' has none: "
+                f"residual {self.residual!r} is added to a prior, and prior is none: set prior to "
+                f"zero_shot, or use fusion {self.residual!r} instead"
+            )
+        if self.prior != "none" and self.region_link == "barycentre":
+            raise ValueError(
+                "the prior is a barycentre of the regions already: set region_link to none"
+            )
+        if self.prior != "none" and self.squash != "none":
+            raise ValueError(
+                f"squash {self.squash!r} would bend the prior, which V and A start from: set "
+                "squash to none"
+            )
+        if self.streams == "audio" and self.region_on == "temporal":
+            key = "fusion" if self.residual == "fused" else "residual"
+            raise ValueError(
+                f"region_on 'temporal' is the visual stream, and {key} 'audio' has none: "
                 "set region_on to fused"
             )
         if self.region_link != "none" and not self.has_region_logits:
@@ -126,6 +167,16 @@ class DsplOptions(HeadConfig, ABC):
         return DsplHead(self, inputs)
 
     @property
+    def chooses_by_people(self) -> bool:
+        """Whether there is a prior, whose scale and width are chosen."""
+        return self.prior != "none"
+
+    @property
+    def streams(self) -> Fusion:
+        """How the streams that the network reads are fused, or the one that is read."""
+        return self.fusion if self.residual == "fused" else self.residual
+
+    @property
     def has_region_logits(self) -> bool:
         """False if V and A are predicted from audio alone and the regions are not."""
-        return self.fusion != "audio" or self.region_on == "fused"
+        return self.prior != "none" or self.streams != "audio" or self.region_on == "fused"

@@ -17,6 +17,7 @@ from models.nn.linear_skip import LinearSkip
 from models.nn.old_tensors import load_old_names
 from models.nn.region_logits import RegionLogits, RegionToVa
 from models.nn.temporal import temporal_branch
+from models.nn.text_prior import TextPrior
 
 
 class DsplHead(Head):
@@ -30,12 +31,14 @@ class DsplHead(Head):
                            |                  ^          ^
         audio -------------|---> temporal ----+----------+
                            +-> scale * cos(., prototypes) -> region logits
+
+    With a prior, V and A are the zero-shot prediction plus what the network adds, at first zero.
     """
 
     def __init__(self, config: DsplOptions, inputs: HeadInputs) -> None:
         super().__init__()
         self.config = config
-        self.reads_regions = config.region_link != "none"
+        self.reads_regions = config.region_link != "none" or config.prior != "none"
         width, n_visual, n_audio = config.width, len(inputs.visual.mean), len(inputs.audio.mean)
         self.standard_visual = self._standardise(inputs.visual)
         self.standard_audio = self._standardise(inputs.audio)
@@ -46,17 +49,19 @@ class DsplHead(Head):
                 self.adapter = nn.Identity()
             case _:
                 assert_never(config.adapter)
-        self.visual = self._branch(n_visual) if config.fusion != "audio" else None
-        self.audio = self._branch(n_audio) if config.fusion != "visual" else None
+        self.visual = self._branch(n_visual) if config.streams != "audio" else None
+        self.audio = self._branch(n_audio) if config.streams != "visual" else None
         self.fuse = None
-        if config.fusion not in ("visual", "audio"):
+        if config.streams not in ("visual", "audio"):
             self.fuse = StreamFusion(
-                config.fusion,
+                config.streams,
                 width,
                 query_modality=config.query_modality,
                 gate_partner=config.gate_partner,
                 n_heads=config.n_heads,
-                dropout=config.dropout,
+                dropout=config.dropout if config.fusion_dropout is None else config.fusion_dropout,
+                inner_dropout=config.fusion_dropout or 0.0,
+                attention_init=config.attention_init,
             )
         n_probabilities = inputs.grid.n_regions if config.region_link == "probabilities" else 0
         self.va = nn.Sequential(
@@ -71,6 +76,7 @@ class DsplHead(Head):
         on_stream = config.region_on in ("temporal", "fused")
         self.regions = RegionLogits(width if on_stream else n_visual, n_visual, config.logit_scale)
         self.link = RegionToVa(inputs.grid) if config.region_link == "barycentre" else None
+        self.prior = self._prior(inputs)
         load_old_names(self, {"bank.": "prompts."})
 
     def _standardise(self, statistics: Statistics) -> Standardise:
@@ -103,6 +109,21 @@ class DsplHead(Head):
         dropout = self.config.skip_dropout
         return None if dropout is None else LinearSkip(n_inputs, self.config.skip_spans, dropout)
 
+    def _prior(self, inputs: HeadInputs) -> TextPrior | None:
+        """The prior; what is added to it starts at zero, as linear skip connections do anyway."""
+        match self.config.prior:
+            case "none":
+                return None
+            case "zero_shot":
+                for parameter in self.va[-1].parameters():
+                    nn.init.zeros_(parameter)
+                with torch.no_grad():
+                    prototypes = self.prompts()
+                start, is_causal = inputs.fit_prior(prototypes), self.config.windows == "causal"
+                return TextPrior(inputs.grid, start, prototypes, is_causal=is_causal)
+            case _:
+                assert_never(self.config.prior)
+
     def prototypes(self) -> Float[Tensor, "R D"]:
         """Unit text features of the regions under the current context."""
         return self.prompts()
@@ -128,6 +149,9 @@ class DsplHead(Head):
         if self.skip_audio:
             skip = self.skip_audio(audio, batch.audio_valid)
             va = va + self._predicted_rows(skip, batch.audio_valid)
+        if self.prior:
+            assert prototypes is not None  # the head reads regions
+            va = va + self.prior(batch.visual, batch.visual_valid, prototypes)
         match self.config.squash:
             case "none":
                 return HeadOutput(va, regions)

@@ -26,15 +26,20 @@ class SmoothingWindows:
 
 
 def moving_mean(
-    values: Float64[np.ndarray, "T"], time_s: Float64[np.ndarray, "T"], width_s: float
+    values: Float64[np.ndarray, "T"],
+    time_s: Float64[np.ndarray, "T"],
+    width_s: float,
+    *,
+    trailing: bool = False,
 ) -> Float64[np.ndarray, "T"]:
     """Return the mean of the rows at most half the width before or after each row.
 
+    With `trailing` it is of the rows at most the width before each row, and of the row itself.
     Times must increase; near the ends of a clip the mean is over fewer rows.
     """
-    half_s = width_s / 2 + ROUNDING_S
-    first = np.searchsorted(time_s, time_s - half_s, side="left")
-    stop = np.searchsorted(time_s, time_s + half_s, side="right")
+    before_s, after_s = (width_s, 0.0) if trailing else (width_s / 2, width_s / 2)
+    first = np.searchsorted(time_s, time_s - (before_s + ROUNDING_S), side="left")
+    stop = np.searchsorted(time_s, time_s + (after_s + ROUNDING_S), side="right")
     total = np.concatenate([[0.0], np.cumsum(values)])
     return (total[stop] - total[first]) / (stop - first)
 

@@ -1,14 +1,15 @@
 """Layers that combine the visual and the audio stream. W is the width of a stream."""
 
+from functools import partial
 from typing import assert_never
 
 import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
-from models.nn.attention import attend, check_heads, feed_forward, split_heads
+from models.nn.attention import attend, check_heads, feed_forward, relu, split_heads, xavier_
 from models.nn.cpu_dropout import Dropout
-from models.nn.kinds import BimodalFusion, Modality, QueryModality
+from models.nn.kinds import AttentionInit, BimodalFusion, Modality, QueryModality
 from models.nn.old_tensors import load_old_names
 
 
@@ -16,21 +17,32 @@ class CrossModalAttention(nn.Module):
     """Attention of one stream to the other (Jung et al., 2026: visual to audio).
 
     Multi-head attention, residual, LayerNorm; feed-forward, residual, LayerNorm. In a window
-    whose context has no valid row the attention adds its output bias only.
+    whose context has no valid row the attention adds its output bias only. Attention weights and
+    the inner features of the feed-forward part have the same dropout.
 
     Shapes: query (B, T, W), context (B, S, W), context_valid (B, S) -> (B, T, W).
     """
 
-    def __init__(self, width: int, n_heads: int) -> None:
+    def __init__(
+        self, width: int, n_heads: int, dropout: float = 0.0, init: AttentionInit = "linear"
+    ) -> None:
         super().__init__()
         check_heads(width, n_heads)
         self.n_heads = n_heads
+        self.dropout = dropout
         self.query = nn.Linear(width, width)
         self.key = nn.Linear(width, width)
         self.value = nn.Linear(width, width)
         self.out = nn.Linear(width, width)
+        match init:
+            case "linear":
+                pass
+            case "xavier":
+                xavier_(self.query, self.key, self.value, self.out)
+            case _:
+                assert_never(init)
         self.norm_attended = nn.LayerNorm(width)
-        self.feed_forward = feed_forward(width)
+        self.feed_forward = feed_forward(width, dropout)
         self.norm_out = nn.LayerNorm(width)
 
     def forward(
@@ -45,6 +57,7 @@ class CrossModalAttention(nn.Module):
             split_heads(self.key(context), self.n_heads),
             split_heads(self.value(context), self.n_heads),
             context_valid,
+            self.dropout if self.training else 0.0,
         )
         x = self.norm_attended(query + self.out(attended))
         return self.norm_out(x + self.feed_forward(x))
@@ -56,17 +69,17 @@ class GatedFusion(nn.Module):
     g = sigmoid(MLP[Wv x ; Wa y]), then Linear, ReLU and dropout of g * Wv x + (1 - g) * Wa y
     (Jung et al., 2026; in their code y is the visual stream, here it is the audio stream). If
     only one modality of a row is valid, the gate selects it; if neither is, the visual stream,
-    which then carries the state of neighbouring rows.
+    which then carries the state of neighbouring rows. `mlp_dropout` is that inside the MLP.
 
     Shapes: visual, audio (B, T, W), visual_valid, audio_valid (B, T) -> (B, T, W).
     """
 
-    def __init__(self, width: int, dropout: float) -> None:
+    def __init__(self, width: int, dropout: float, mlp_dropout: float = 0.0) -> None:
         super().__init__()
         self.visual = nn.Linear(width, width)
         self.audio = nn.Linear(width, width)
         self.gate_mlp = nn.Sequential(
-            nn.Linear(2 * width, width), nn.ReLU(), nn.Linear(width, width), nn.Sigmoid()
+            nn.Linear(2 * width, width), relu(mlp_dropout), nn.Linear(width, width), nn.Sigmoid()
         )
         self.out = nn.Sequential(nn.Linear(width, width), nn.ReLU(), Dropout(dropout))
         load_old_names(self, {"image.": "visual.", "weigh.": "gate_mlp."})
@@ -127,8 +140,9 @@ class StreamFusion(nn.Module):
     `query_modality` is the stream that attends to the other one (Jung et al., 2026: the visual
     one). With `both` and no gate, the two results are concatenated. The gate weighs the visual
     stream against `gate_partner`: the audio stream, or the visual stream before the attention (the
-    released code of the paper). If the streams have different numbers of rows, the gate and the
-    concatenation pair each visual row with the audio row nearest in time.
+    released code of the paper). `inner_dropout` is that inside attention and gate, `dropout` that
+    of the result of a gate or concatenation. If the streams have different numbers of rows, the
+    gate and the concatenation pair each visual row with the audio row nearest in time.
 
     Shapes: visual (B, T, W), audio (B, S, W) -> (B, R, W), where R = S if the result is the
     attention of the audio stream alone, and R = T otherwise.
@@ -143,24 +157,27 @@ class StreamFusion(nn.Module):
         gate_partner: Modality,
         n_heads: int,
         dropout: float,
+        inner_dropout: float = 0.0,
+        attention_init: AttentionInit = "linear",
     ) -> None:
         super().__init__()
         self.gate_partner: Modality = gate_partner
         self.attention = self.audio_attention = self.gate = self.merge = None
         if kind in ("attention_gate", "attention"):
+            attention = partial(CrossModalAttention, width, n_heads, inner_dropout, attention_init)
             match query_modality:
                 case "visual":
-                    self.attention = CrossModalAttention(width, n_heads)
+                    self.attention = attention()
                 case "audio":
-                    self.audio_attention = CrossModalAttention(width, n_heads)
+                    self.audio_attention = attention()
                 case "both":
-                    self.attention = CrossModalAttention(width, n_heads)
-                    self.audio_attention = CrossModalAttention(width, n_heads)
+                    self.attention = attention()
+                    self.audio_attention = attention()
                 case _:
                     assert_never(query_modality)
         match kind:
             case "attention_gate" | "gate":
-                self.gate = GatedFusion(width, dropout)
+                self.gate = GatedFusion(width, dropout, inner_dropout)
             case "concatenation":
                 self.merge = Concatenation(width, dropout)
             case "attention":

@@ -19,15 +19,24 @@ Padding = Literal["causal", "centred"]
 class ResidualBlock(nn.Module):
     """x + f(x), where f is two times dilated convolution, ReLU, dropout.
 
-    As in Bai et al. (2018, sec. 3.3), but without weight normalisation and without a ReLU on the
-    sum, as in the released configuration of Jung et al. (2026). Rows that are not valid or lie
-    outside the window enter each convolution as zero.
+    As in Bai et al. (2018, sec. 3.3), but without weight normalisation, and with a ReLU on the sum
+    only if `relu_on_sum`. Rows that are not valid or lie outside the window enter each convolution
+    as zero.
 
     Shapes: x (B, W, T), valid (B, T) -> (B, W, T).
     """
 
-    def __init__(self, width: int, dropout: float, dilation: int, padding: Padding) -> None:
+    def __init__(
+        self,
+        width: int,
+        dropout: float,
+        dilation: int,
+        padding: Padding,
+        *,
+        relu_on_sum: bool = False,
+    ) -> None:
         super().__init__()
+        self.relu_on_sum = relu_on_sum
         reach = (KERNEL - 1) * dilation
         match padding:
             case "causal":
@@ -49,11 +58,14 @@ class ResidualBlock(nn.Module):
         for convolution in (self.first, self.second):
             padded = F.pad(y.masked_fill(invalid, 0), self.pad)  # (B, W, T + reach)
             y = self.dropout(F.relu(convolution(padded)))
-        return x + y
+        return F.relu(x + y) if self.relu_on_sum else x + y
 
 
 class Tcn(nn.Module):
     """Linear D -> W, then a residual block per dilation (Bai et al., 2018; Jung et al., 2026).
+
+    With `as_released`, as in the released configuration of Jung et al. (2026): a ReLU on the sum
+    of each block, and a Linear W -> W after the last one.
 
     The two convolutions of a block reach 4 x dilation rows back: with dilations 1 and 2 a row
     depends on itself and the 12 rows before it, or with `centred` padding on 6 rows on either
@@ -69,12 +81,16 @@ class Tcn(nn.Module):
         dropout: float = DROPOUT,
         dilations: tuple[int, ...] = DILATIONS,
         padding: Padding = "causal",
+        *,
+        as_released: bool = False,
     ) -> None:
         super().__init__()
         self.projection = nn.Linear(n_inputs, width)
         self.blocks = nn.ModuleList(
-            ResidualBlock(width, dropout, dilation, padding) for dilation in dilations
+            ResidualBlock(width, dropout, dilation, padding, relu_on_sum=as_released)
+            for dilation in dilations
         )
+        self.out = nn.Linear(width, width) if as_released else nn.Identity()
 
     def forward(
         self, x: Float[Tensor, "B T D"], valid: Bool[Tensor, "B T"]
@@ -83,4 +99,4 @@ class Tcn(nn.Module):
         states = project_valid(self.projection, x, valid).transpose(1, 2)  # (B, W, T)
         for block in self.blocks:
             states = block(states, valid)
-        return states.transpose(1, 2)
+        return self.out(states.transpose(1, 2))

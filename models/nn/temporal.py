@@ -24,7 +24,7 @@ def temporal_branch(
 ) -> nn.Module:
     """A branch (B, T, n_inputs), valid (B, T) -> (B, T, width).
 
-    The heads, dropout and positions are those of the transformer; the TCN has the dropout of its
+    The heads, dropout and positions are those of the transformer; a TCN has the dropout of its
     source (Jung et al., 2026).
     """
     match kind:
@@ -32,6 +32,8 @@ def temporal_branch(
             return BiGru(n_inputs, width)
         case "tcn":
             return Tcn(n_inputs, width)
+        case "tcn_released":
+            return Tcn(n_inputs, width, as_released=True)
         case "transformer":
             return TemporalTransformer(
                 n_inputs, width, n_heads, N_LAYERS, dropout, positions, N_ROWS_MAX

@@ -22,6 +22,7 @@ AROUSAL = "#D55E00"
 NO_FACE = "#F0E442"
 NO_SOUND = "#CC79A7"
 UNLABELLED = "#999999"
+LINES = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 FAINT = "#D0D0D0"
 INK = "#333333"
 SHADES = "Blues"  # one hue from white to dark: needs no colour vision

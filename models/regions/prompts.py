@@ -1,7 +1,7 @@
 """Configs of the prompts that describe the regions. Imports no torch, so that configs load fast."""
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, assert_never
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -18,10 +18,29 @@ class PromptsConfig(BaseModel, ABC):
 
     texts: str = "nine_regions"
     """A name in configs/prompts, or the path of a YAML file."""
+    control: Literal["none", "permuted", "random"] = "none"
+    """Texts of other regions, or random directions: a gain that is left is not the words'."""
+
+    def build(self, tower: "TextTower", texts: "RegionTexts") -> "Prototypes":
+        """The prototypes of the texts, with the context drawn from torch's generator.
+
+        With the control `random` they are fixed, and nothing is learned.
+        """
+        from models.regions.controls import permute_texts, random_prototypes
+
+        match self.control:
+            case "none":
+                return self.encode(tower, texts)
+            case "permuted":
+                return self.encode(tower, permute_texts(texts))
+            case "random":
+                return random_prototypes(tower, texts)
+            case _:
+                assert_never(self.control)
 
     @abstractmethod
-    def build(self, tower: "TextTower", texts: "RegionTexts") -> "Prototypes":
-        """The prototypes of the texts, with the context drawn from torch's generator."""
+    def encode(self, tower: "TextTower", texts: "RegionTexts") -> "Prototypes":
+        """The prototypes of these texts."""
 
 
 class FixedPrompts(PromptsConfig):
@@ -29,7 +48,7 @@ class FixedPrompts(PromptsConfig):
 
     kind: Literal["fixed"] = "fixed"
 
-    def build(self, tower: "TextTower", texts: "RegionTexts") -> "FixedPrototypes":
+    def encode(self, tower: "TextTower", texts: "RegionTexts") -> "FixedPrototypes":
         """The prototypes; runs the text tower once."""
         from models.regions.prototypes import prototypes_of_templates
 
@@ -46,7 +65,7 @@ class LearnedPrompts(PromptsConfig, ABC):
     init_std: float = Field(default=0.02, gt=0)
     """Standard deviation of their initial values (Zhou et al., 2022, sec. 3.1)."""
 
-    def build(self, tower: "TextTower", texts: "RegionTexts") -> "CoopPrototypes":
+    def encode(self, tower: "TextTower", texts: "RegionTexts") -> "CoopPrototypes":
         """The prototypes, with the contexts drawn from torch's generator."""
         from models.regions.prototypes import CoopPrototypes
 

@@ -13,6 +13,7 @@ from features.errors import InputError
 from models.metrics.ccc import Agreement
 from models.metrics.predict import concordance
 from models.metrics.scores import ClipScore, SplitScore
+from models.metrics.zero_shot import predict_zero_shot
 from models.regions.grid import Grid
 from models.regions.nearest_words import PromptWords, read_prompt_words
 from models.report.region_report import RegionReading, regions_of
@@ -27,10 +28,16 @@ from models.runs.folder import (
 )
 from models.runs.predictor import TrainedEnsemble
 from models.runs.run_split import PredictedSplit, RunSplit
-from models.training.config import EpochResult
+from models.runs.texts_alone import read_texts_alone
+from models.training.config import EpochResult, kept_epoch
 
 LOST_EPOCHS = "The run's folder has lost the file with its epochs, so there is no curve to show."
 ENSEMBLE_EPOCHS = "Each member of an ensemble has curves of its own, in the member's own report."
+KEPT_WHY = {
+    "last": "the last",
+    "val": "the best on the split val",
+    "inner": "the best on the training subjects that were held out",
+}
 PROVENANCE_FIELDS = {
     "seed": "seed",
     "device": "device",
@@ -82,6 +89,10 @@ class Content:
     arousal: Agreement
     epochs: tuple[EpochResult, ...]
     """Empty if there are none to show."""
+    kept: EpochResult | None
+    """The epoch whose weights were kept; None if there are no epochs."""
+    kept_why: str
+    """Why it was kept, in words."""
     truth: Float64[np.ndarray, "N 2"]
     """Annotated frames of all clips."""
     predicted: Float64[np.ndarray, "N 2"]
@@ -100,6 +111,8 @@ class Content:
     facts: tuple[tuple[str, str], ...]
     """Names and values of the training's provenance."""
     no_epochs: str = LOST_EPOCHS
+    texts_alone: tuple[float, float, float] | None = None
+    """CCC of V, of A, and their mean, of the region texts alone; None if the run has none."""
     caution: tuple[str, ...] = ()
 
 
@@ -115,6 +128,7 @@ def content_of(
             "compare its predictions with; give a split with labels"
         )
     sums = concordance(prediction, packed)
+    alone = read_texts_alone(source.run, meta.grid)
     annotated, labels = packed.va_valid.cpu().numpy(), packed.va.cpu().numpy()
     truth = np.where(annotated[:, None], labels, np.nan)
     valid = packed.visual_valid.cpu().numpy(), packed.audio_valid.cpu().numpy()
@@ -136,15 +150,20 @@ def content_of(
         )
         for score_of_clip, (_, rows) in zip(clips, packed.spans(), strict=True)
     ]
+    epochs, train = _read_epochs(source), source.predictor.config.train
     return Content(
         run=source.run.resolve().name,
         split=source.name,
         score=score,
         valence=sums.valence.agreement(),
         arousal=sums.arousal.agreement(),
-        epochs=_read_epochs(source),
+        epochs=epochs,
+        kept=kept_epoch(epochs, train) if epochs else None,
+        kept_why=KEPT_WHY[train.select],
         no_epochs=ENSEMBLE_EPOCHS if isinstance(source.predictor, TrainedEnsemble) else LOST_EPOCHS,
         caution=source.caution,
+        texts_alone=alone
+        and concordance(predict_zero_shot(packed, alone.regions, alone.settings), packed).ccc(),
         truth=labels[annotated],
         predicted=prediction.va[annotated],
         grid=meta.grid,

@@ -17,7 +17,7 @@ from models.regions.grid import Grid
 from models.regions.soft_labels import region_centres
 from models.report.content import Content
 from models.report.region_report import RegionReading, region_names
-from models.training.config import EpochResult, best_epoch
+from models.training.config import EpochResult
 
 CURVES_PX = (380, 260)
 PLANE_PX = (380, 316)
@@ -30,13 +30,13 @@ LIGHT_BELOW = 0.68  # share of the scale below which the text of a cell is dark
 LEAST_SHOWN = 0.005  # smaller shares round to 0 % and are not written
 
 
-def learning_curves(epochs: Sequence[EpochResult]) -> tuple[Markup, Markup]:
+def learning_curves(epochs: Sequence[EpochResult], kept: EpochResult) -> tuple[Markup, Markup]:
     """Training loss and val scores by epoch, with a mark at the epoch that is kept."""
-    kept, over = best_epoch(epochs), f"over {len(epochs)} epochs"
-    best = f"{kept.ccc_mean:.3f} at epoch {kept.index + 1}, which is kept"
+    over = f"over {len(epochs)} epochs"
+    value = f"{kept.ccc_mean:.3f} at epoch {kept.index + 1}, which is kept"
     return (
         svg("loss", f"Training loss {over}", *CURVES_PX, _loss, epochs, kept),
-        svg("val-ccc", f"CCC on the split val {over}; {best}", *CURVES_PX, _val_ccc, epochs, kept),
+        svg("val-ccc", f"CCC on the split val {over}; {value}", *CURVES_PX, _val_ccc, epochs, kept),
     )
 
 

@@ -9,7 +9,6 @@ from models.report.content import Content
 from models.report.figures import confusion, learning_curves, planes, region_grids
 from models.report.region_report import MINUS, RegionReading
 from models.report.timeline import is_wide, timeline
-from models.training.config import best_epoch
 
 
 def page(content: Content, key: str) -> str:
@@ -24,8 +23,7 @@ def page(content: Content, key: str) -> str:
         resamples=RESAMPLES,
         seed=SEED,
         few=content.score.n_subjects < FEW_SUBJECTS,
-        curves=learning_curves(content.epochs) if content.epochs else (),
-        kept=best_epoch(content.epochs) if content.epochs else None,
+        curves=learning_curves(content.epochs, content.kept) if content.kept else (),
         planes=planes(content),
         regions=regions,
         no_regions=None if regions else content.regions,

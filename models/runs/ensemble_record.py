@@ -6,16 +6,17 @@ from pathlib import Path
 
 from pydantic import Field, ValidationError
 
-from features.clip import Clip
+from features.clip import Clip, Split
 from features.config import Config
 from features.config_errors import describe
 from features.errors import InputError
-from features.manifest.manifest import Manifest, write_manifest
+from features.manifest.manifest import Manifest
 from features.system.files import sha256_of
 from models.data.splits import Folds, Over
 from models.metrics.scores import SplitScore
 from models.metrics.smoothing import SmoothingWindows
-from models.runs.folder import ENSEMBLE, HEAD_FILE, INPUTS, RunConfig, check_format, write_json
+from models.runs.folder import ENSEMBLE, HEAD_FILE, RunConfig, check_format, write_json
+from models.runs.split_manifest import write_split_manifest
 
 FORMAT = "vaflow-ensemble-1"
 
@@ -34,7 +35,7 @@ class Member(Config):
     """Name of its run folder in the ensemble's folder."""
     head_sha256: str
     held_out: tuple[str, ...]
-    """The clips that it was not trained on, which chose its epoch."""
+    """The clips that it was not trained on; with `train.select` val, they chose its epoch."""
     ccc_mean: float
 
 
@@ -49,8 +50,8 @@ class EnsembleRecord(Config):
     widths_s: SmoothingWindows
     """Chosen on all out-of-fold predictions."""
     out_of_fold: SplitScore
-    """Each clip predicted by the member that was not trained on it, without smoothing. Slightly
-    optimistic, because the clips chose that member's epoch."""
+    """Each clip predicted by the member that was not trained on it, without smoothing. Too high
+    if `train.select` is val, because the clips then chose that member's epoch."""
     out_of_fold_smoothed: SplitScore
     """The same, each fold smoothed with the windows chosen on the other folds."""
 
@@ -104,21 +105,14 @@ def write_fold_manifests(
 ) -> None:
     """Write a manifest per fold: the fold is its val split, the other folds its train split.
 
-    Clips of the test split stay in it; others have no split. Paths go through the link to the
-    folder of `manifest`, because labels may be licensed and copies would become outdated.
+    Clips of the test split stay in it; others have no split.
     """
     fold_of = {clip.id: name for name, clips in folds.items() for clip in clips}
     for name in folds:
-        clips: list[Clip] = []
+        splits: dict[str, Split | None] = {}
         for clip in manifest.clips:
             fold = fold_of.get(clip.id)
-            split = "test" if clip.split == "test" else None
+            splits[clip.id] = "test" if clip.split == "test" else None
             if fold:
-                split = "val" if fold == name else "train"
-            paths = {
-                field: f"{INPUTS}/{path}"
-                for field in ("video", "frames", "labels", "audio")
-                if (path := getattr(clip, field)) is not None
-            }
-            clips.append(clip.model_copy(update={**paths, "split": split}))
-        write_manifest(folder / f"{name}.jsonl", clips)
+                splits[clip.id] = "val" if fold == name else "train"
+        write_split_manifest(folder / f"{name}.jsonl", manifest, splits)

@@ -20,7 +20,7 @@ from features.system.files import check_writable, write_atomic, write_if_changed
 from features.system.provenance import provenance
 from features.timeline import MAX_LENGTH_MISMATCH, LengthMismatch
 from models.heads import AnyHeadConfig
-from models.training.config import EpochResult, TrainConfig
+from models.training.config import EpochResult, TrainConfig, train_of_0_1
 from models.training.old_keys import move_old_keys, with_old_keys
 
 CONFIG = "config.yaml"
@@ -28,6 +28,7 @@ HEAD_FILE = "head.safetensors"
 METRICS = "metrics.jsonl"
 PROVENANCE = "provenance.json"
 PROMPTS = "prompts.json"
+TEXTS_ALONE = "texts_alone.json"
 SCORES = "scores.json"
 CLIPS = "clips.json"
 PREDICTIONS = "predictions.csv"
@@ -42,6 +43,7 @@ OUTPUT_FILES = (
     ENSEMBLE,
     HEAD_FILE,
     PROMPTS,
+    TEXTS_ALONE,
     CLIPS,
     SCORES,
     PREDICTIONS,
@@ -97,11 +99,15 @@ class Inputs(Config):
     labels_sha256: str
     texts_sha256: str | None
     """Digest of the region descriptions."""
+    subjects_sha256: str | None = None
+    """Digest of who is in which clip, if something is chosen by folds over people."""
 
 
 def run_key(config: RunConfig, inputs: Inputs) -> str:
     """Return the sha256 of everything that determines the head; excludes paths and devices."""
-    not_decisive = {"device", "threads"}
+    not_decisive = {"device", "threads", "unlabelled", "transductive"}  # inputs names the clips
+    if config.train.unlabelled is None:
+        not_decisive |= {"pseudo_labels", "pseudo_weight"}
     if config.train.bank_mib is None:  # a limit may change the order of windows
         not_decisive.add("bank_mib")
     decisive: dict[str, JsonValue] = {
@@ -109,10 +115,32 @@ def run_key(config: RunConfig, inputs: Inputs) -> str:
             config.head.model_dump(mode="json"),
             config.train.model_dump(mode="json", exclude=not_decisive),
         ),
-        "inputs": inputs.model_dump(mode="json"),
+        "inputs": inputs.model_dump(
+            mode="json", exclude=set() if inputs.subjects_sha256 else {"subjects_sha256"}
+        ),
         "max_rows_apart": MAX_LENGTH_MISMATCH,  # constant, so that older runs keep their key
     }
     return canonical_sha256(decisive)
+
+
+def key_of_0_1(config: RunConfig, given: TrainConfig, inputs: Inputs) -> str | None:
+    """Return the key that version 0.1 gave to a run with the `given` keys of `train`.
+
+    None if `select` is among them, as 0.1 had only one way to select an epoch.
+    """
+    if "select" in given.model_fields_set:
+        return None
+    return run_key(config.model_copy(update={"train": train_of_0_1(given)}), inputs)
+
+
+def replaces_run_of_0_1(run: Path) -> str:
+    """Return the message for a finished run that an unchanged config would now replace."""
+    return (
+        f"run = {run} was trained with these keys by an earlier version, which kept the epoch that "
+        "was best on val and stopped after 5 epochs without a better one; now the last epoch is "
+        "kept: give train.select=val train.patience=5 to keep the run, or train.select=last to "
+        "replace it"
+    )
 
 
 def write_config(config: RunConfig) -> None:
@@ -203,7 +231,11 @@ def start_run(config: RunConfig, inputs: Inputs, facts: JsonObject) -> None:
 
 def write_metrics(run: Path, epochs: Sequence[EpochResult]) -> None:
     """Write one JSON object per epoch, without times: equal runs give equal files."""
-    lines = "".join(json.dumps(asdict(epoch)) + "\n" for epoch in epochs)
+    written = (asdict(epoch) for epoch in epochs)
+    lines = "".join(
+        json.dumps({key: value for key, value in each.items() if value is not None}) + "\n"
+        for each in written
+    )
     write_atomic(run / METRICS, lines.encode())
 
 

@@ -19,6 +19,7 @@ from models.data.splits import (
     group_clips,
     subject_by_clip,
 )
+from models.data.unlabelled import shared_with
 from models.metrics.predict import Prediction
 from models.runs.folder import CONFIG
 from models.runs.predictor import TrainedHead, TrainedModel, open_model
@@ -47,8 +48,31 @@ class RunSplit:
     def caution(self) -> tuple[str, ...]:
         """Notes on what limits the score of this split."""
         if isinstance(self.predictor, TrainedHead):  # trained on the split named train
-            return ()
+            return self._unlabelled_caution()
         return self.predictor.caution(self.clips.ids(self.name))
+
+    def _unlabelled_caution(self) -> tuple[str, ...]:
+        """Return a note if unlabelled clips of the training are of these people or videos."""
+        train = self.predictor.config.train
+        if not train.unlabelled:
+            return ()
+        clips = self.clips.all_clips
+        try:
+            extra = read_manifest(train.unlabelled)
+        except InputError:
+            if not train.transductive:
+                return ()
+            return (
+                f"the head was trained with train.transductive on {train.unlabelled}, which cannot "
+                "be read now: these clips may be among its unlabelled ones",
+            )
+        shared = shared_with(read_manifest(self.manifest), clips, extra, extra.clips)
+        if not (n := len(list(shared))):
+            return ()
+        return (
+            f"{n} of {len(clips)} clips are of people or videos that were trained on without "
+            "labels (train.unlabelled): this score is transductive, and none on new people",
+        )
 
     def key(self) -> str:
         """Return the sha256 of everything that determines the scores."""

@@ -7,7 +7,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from features.errors import InputError
+from features.errors import InputError, VaflowError
 from features.system.files import check_writable
 from features.timeline import MAX_LENGTH_MISMATCH, LengthMismatch
 from models.baselines import AnyBaselineConfig
@@ -16,6 +16,7 @@ from models.baselines.mlp import MlpConfig
 from models.baselines.predict import predict_baseline
 from models.baselines.ridge import RidgeConfig
 from models.baselines.ridge_window import RidgeWindowConfig
+from models.baselines.text import TextConfig
 from models.data.train_val import load_splits
 from models.metrics.scores import SplitScore, split_score
 from models.runs.folder import write_json
@@ -29,6 +30,7 @@ BASELINES: tuple[AnyBaselineConfig, ...] = (
     RidgeConfig(),
     RidgeWindowConfig(),
     MlpConfig(),
+    TextConfig(),
 )
 
 
@@ -62,8 +64,9 @@ def score_baselines(
 ) -> BaselineScores:
     """Fit each baseline to the train split and score it on the val split.
 
-    Nothing is chosen on the val split. The scores are written to `output` as JSON, if given.
-    Raises as `train_head` does.
+    Nothing is chosen on the val split. Of the default baselines, `text` is left out with a note if
+    the region texts cannot be encoded. The scores are written to `output` as JSON, if given. Raises
+    as `train_head` does.
     """
     if output:
         check_writable(output.parent, "output")
@@ -74,11 +77,19 @@ def score_baselines(
     splits = load_splits(manifest, store, visual, audio, max_length_mismatch)
     if not splits.val.va_valid.any():
         raise InputError("no row of the val split is annotated: there is nothing to score on")
-    scores = []
+    scores, notes = [], splits.notes
     for baseline in baselines:
         if on_baseline:
             on_baseline(baseline, len(baselines))
-        prediction = predict_baseline(baseline, splits.train, splits.val, splits.subject_by_clip)
+        try:
+            prediction = predict_baseline(
+                baseline, splits.train, splits.val, splits.subject_by_clip, splits.read_regions
+            )
+        except VaflowError as error:
+            if not isinstance(baseline, TextConfig) or baselines != BASELINES:
+                raise
+            notes += (f"the baseline text is left out: {error}",)
+            continue
         score = split_score(prediction, splits.val, splits.subject_by_clip)
         assert score is not None  # a row is annotated
         scores.append(BaselineScore(baseline, score))
@@ -89,4 +100,4 @@ def score_baselines(
         ]
         output.parent.mkdir(parents=True, exist_ok=True)  # no paths or times: equal files
         write_json(output, {"visual": splits.visual, "audio": splits.audio, "val": val})
-    return BaselineScores(tuple(scores), splits.notes, output)
+    return BaselineScores(tuple(scores), notes, output)

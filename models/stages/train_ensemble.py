@@ -47,7 +47,9 @@ from models.runs.folder import (
     HEAD_FILE,
     RunConfig,
     check_ensemble,
+    key_of_0_1,
     link_manifest_root,
+    replaces_run_of_0_1,
     run_key,
     start_run,
     write_config,
@@ -55,7 +57,7 @@ from models.runs.folder import (
 from models.runs.predictor import TrainedHead
 from models.runs.threads import limit_threads, share_cores
 from models.stages.train_head import TrainResult, digest_inputs, train_config
-from models.training.config import TrainConfig
+from models.training.config import TrainConfig, preset_train
 from models.training.loss_config import check_loss
 
 FOLD_FILES = re.compile(r"fold-\d+(\.jsonl)?")
@@ -98,7 +100,13 @@ def train_ensemble(
     are finished are kept, unless `force`; `ensemble.json` is written last, and commits the
     ensemble. Raises as `train_head` does, before anything is written.
     """
+    given, train = train, preset_train(head, train)
     check_loss(head, train.loss)
+    if train.unlabelled:
+        raise InputError(
+            "train.unlabelled is not for ensembles, whose folds hold out each person in turn: "
+            "leave it out, or train a single head with train-head"
+        )
     content, sets = read_manifest(manifest), open_sets(store, visual, audio)
     groups = group_clips(content, sets, deal_folds(clips_over(content, over), folds))
     for name in groups.clips:
@@ -121,11 +129,14 @@ def train_ensemble(
         max_length_mismatch=max_length_mismatch,
     )
     notes = constant_labels(groups.labels)
-    key = canonical_sha256({"members": run_key(config, inputs), "over": over})
+    key = ensemble_key(run_key(config, inputs), over)
     if not force and (record := _read_finished(run, key)):
         _write_inputs(config, content, groups)  # manifest or store may have moved
         return EnsembleResult("present", run, record, len(record.members), notes)
     check_ensemble(run)
+    old = key_of_0_1(config, given, inputs)
+    if not force and old and _read_finished(run, ensemble_key(old, over)):
+        raise InputError(replaces_run_of_0_1(run))
     torch_device(train.device)
     packed = groups.load(max_length_mismatch)  # members read their rows of the same file
     run.mkdir(parents=True, exist_ok=True)
@@ -145,6 +156,11 @@ def train_ensemble(
     write_record(run, record)
     n_kept = sum(member.state == "present" for member in members)
     return EnsembleResult("trained", run, record, n_kept, notes)
+
+
+def ensemble_key(members: str, over: Over) -> str:
+    """Return the key of an ensemble from the key of its members' config and inputs."""
+    return canonical_sha256({"members": members, "over": over})
 
 
 def _read_finished(run: Path, key: str) -> EnsembleRecord | None:

@@ -1,31 +1,31 @@
 """The stage `train-head`: a head trained on the features in a store."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 import torch
-from pydantic import ValidationError
 
 from features.canonical_json import canonical_sha256
-from features.errors import InputError, LaterVersion, StoreError, WeightsError
+from features.errors import InputError, LaterVersion
 from features.store.location import absolute_path
 from features.system.devices import torch_device
 from features.system.memory import keep_freed_memory
 from features.timeline import MAX_LENGTH_MISMATCH, LengthMismatch
-from models.data.feature_sets import FeatureSets, Modality, records_digest
+from models.data.feature_sets import Modality, records_digest
 from models.data.packed import PackedFeatures
 from models.data.placement import place_on_device, streaming_note
-from models.data.splits import ClipGroups, constant_labels, digest_of_labels
+from models.data.region_prototypes import build_prototypes
+from models.data.splits import ClipGroups, constant_labels, digest_of_labels, subject_by_clip
 from models.data.statistics import statistics
 from models.data.train_val import TRAIN_VAL, train_val_clips
+from models.data.unlabelled import UNLABELLED, unlabelled_clips
 from models.heads import AnyHeadConfig
 from models.heads.base import Head, HeadInputs
 from models.heads.dspl import DsplConfig
 from models.regions.nearest_words import prompt_words
-from models.regions.text_tower import TextTower
 from models.regions.texts_file import read_texts
 from models.runs.checkpoint import CheckpointMeta, read_meta, save_head
 from models.runs.folder import (
@@ -36,15 +36,20 @@ from models.runs.folder import (
     RunConfig,
     SetUsed,
     check_run,
+    key_of_0_1,
     read_metrics,
+    replaces_run_of_0_1,
     run_key,
     start_run,
     write_config,
     write_json,
     write_metrics,
 )
+from models.runs.texts_alone import TextsAlone
 from models.runs.threads import limit_threads
-from models.training.config import EpochResult, TrainConfig, best_epoch
+from models.stages.pseudo_labels import pseudo_labelled
+from models.stages.text_prior import prior_start, texts_alone
+from models.training.config import EpochResult, TrainConfig, kept_epoch, preset_train
 from models.training.loop import Fit, check_head, fit
 from models.training.loss_config import check_loss
 
@@ -57,7 +62,7 @@ class TrainResult:
     """`present` if the folder held this head already and nothing was done."""
     run: Path
     epochs: tuple[EpochResult, ...]
-    best: EpochResult
+    kept: EpochResult
     """The epoch whose weights were kept."""
     notes: tuple[str, ...] = ()
     """Warnings about the labels and the memory."""
@@ -78,20 +83,27 @@ def train_head(
 ) -> TrainResult:
     """Train a head on the features in a store, and write it to the folder `run`.
 
-    No video is read, and the only encoder that runs is CLIP's text encoder. A run with the same
+    No video is read, and the only encoder that runs is CLIP's text encoder. A preset's own keys of
+    `train` hold unless they are given (`preset_train`). A run with the same
     config and inputs is kept, unless `force`; another one is replaced. Label rows and frames of a
     clip may differ by `max_length_mismatch`. Raises `InputError`, `StoreError` or a subclass if the
     inputs do not fit together, before anything is written.
     """
+    given, train = train, preset_train(head, train)
     check_loss(head, train.loss)
     clips = train_val_clips(manifest, store, visual, audio)
+    unlabelled = None
+    if train.unlabelled:
+        path = train.unlabelled.resolve()
+        train = train.model_copy(update={"unlabelled": path})
+        unlabelled = unlabelled_clips(clips.sets, manifest, path, transductive=train.transductive)
     for split in TRAIN_VAL:
         if not clips.is_annotated(split):
             raise InputError(
                 f"no row of the split {split!r} is annotated (-5 marks a row that is not); "
                 "give it clips with labels"
             )
-    inputs, grid = digest_inputs(clips, head), read_texts(head.prompts.texts).grid
+    inputs, grid = digest_inputs(clips, head, unlabelled), read_texts(head.prompts.texts).grid
     config = RunConfig(
         manifest=manifest.resolve(),
         store=absolute_path(store),
@@ -102,24 +114,59 @@ def train_head(
         audio=clips.sets.audio.name,
         max_length_mismatch=max_length_mismatch,
     )
+    held_out = ()
+    if train.select == "inner":
+        held_out = clips.hold_out("train", train.inner_share, train.seed)
     notes, key = constant_labels(clips.labels), run_key(config, inputs)
     if not force and (epochs := _read_finished(run, key)):
         write_config(config)  # manifest or store may have moved
-        return TrainResult("present", run, epochs, best_epoch(epochs), notes)
+        return TrainResult("present", run, epochs, kept_epoch(epochs, train), notes)
     check_run(run)
+    if not force and (old := key_of_0_1(config, given, inputs)) and _read_finished(run, old):
+        raise InputError(replaces_run_of_0_1(run))
     device = torch_device(train.device)
     packed = clips.load(max_length_mismatch)
-    train_rows, val_rows = (packed.select(clips.ids(split)) for split in TRAIN_VAL)
+    train_ids, val_ids = (clips.ids(split) for split in TRAIN_VAL)
+    train_rows = packed.select([clip_id for clip_id in train_ids if clip_id not in held_out])
+    inner_rows = packed.select(held_out) if held_out else None
+    val_rows = packed.select(val_ids)
     keep_freed_memory()
     with seeded(train.seed, train.threads):
         try:
-            network = build_head(head, clips.sets, train_rows, device)
+            network = build_head(head, clips, train_rows, device)
             placed = place_on_device(train_rows, device, train.bank_mib)
             check_head(network, head, placed, train)
         except ValueError as error:  # a config that is valid key by key, but not together
             raise InputError(f"head: {error}") from error
-        val_rows = place_on_device(val_rows, device, train.bank_mib, already_used=placed)
-        result = fit(network, head, placed, val_rows, train, grid, on_epoch)
+        val_rows = place_on_device(val_rows, device, train.bank_mib, placed)
+        if inner_rows is not None:
+            inner_rows = place_on_device(inner_rows, device, train.bank_mib, placed, val_rows)
+        extra = None
+        if unlabelled:
+            extra = unlabelled.load(max_length_mismatch)
+            extra = place_on_device(extra, device, train.bank_mib, placed, val_rows)
+
+            def train_teacher(seed: int) -> Head:
+                with seeded(seed, train.threads):
+                    teacher = build_head(head, clips, train_rows, device)
+                    settings = train.model_copy(update={"seed": seed})
+                    first = fit(teacher, head, placed, val_rows, settings, grid, inner=inner_rows)
+                teacher.load_state_dict(first.state)
+                return teacher
+
+            extra = pseudo_labelled(extra, train_rows, clips, head, train, train_teacher)
+            notes += streaming_note(extra, UNLABELLED)
+        result = fit(
+            network,
+            head,
+            placed,
+            val_rows,
+            train,
+            grid,
+            on_epoch,
+            inner=inner_rows,
+            unlabelled=extra,
+        )
     meta = CheckpointMeta(
         head=head,
         loss=train.loss,
@@ -132,9 +179,11 @@ def train_head(
         key=key,
         grid=grid,
     )
-    _write(config, meta, inputs, clips, network, result)
+    _write(
+        config, meta, inputs, clips, network, result, held_out, texts_alone(clips, head, train_rows)
+    )
     notes += streaming_note(placed)
-    return TrainResult("trained", run, result.epochs, result.best, notes)
+    return TrainResult("trained", run, result.epochs, result.kept, notes)
 
 
 def train_config(config: RunConfig, *, force: bool = False) -> TrainResult:
@@ -142,70 +191,53 @@ def train_config(config: RunConfig, *, force: bool = False) -> TrainResult:
     return train_head(**dict(config), force=force)
 
 
-def digest_inputs(clips: ClipGroups, head: AnyHeadConfig) -> Inputs:
+def digest_inputs(
+    clips: ClipGroups, head: AnyHeadConfig, unlabelled: ClipGroups | None = None
+) -> Inputs:
     """Return the digests of a training's inputs; raises `StoreError` if a record is missing."""
+    groups = clips.clips | (unlabelled.clips if unlabelled else {})
+    subjects = subject_by_clip(clips.all_clips)
+    by_people = unlabelled is not None or head.chooses_by_people
+    clip_ids = dict.fromkeys(clip.id for group in groups.values() for clip in group)
 
     def digest_set(modality: Modality) -> SetUsed:
         spec = clips.sets.spec(modality)
-        digest = records_digest(clips.sets, list(clips.labels), modality)
+        digest = records_digest(clips.sets, list(clip_ids), modality)
         return SetUsed(name=spec.name, digest=spec.digest, records_sha256=digest)
 
     return Inputs(
         visual=digest_set("visual"),
         audio=digest_set("audio"),
-        clips={group: list(clips.ids(group)) for group in clips.clips},
+        clips={name: [clip.id for clip in group] for name, group in groups.items()},
         labels_sha256=digest_of_labels(clips.labels),
         texts_sha256=canonical_sha256(read_texts(head.prompts.texts).model_dump(mode="json")),
+        subjects_sha256=canonical_sha256({**subjects}) if by_people else None,
     )
 
 
 def build_head(
-    config: AnyHeadConfig, sets: FeatureSets, train: PackedFeatures, device: torch.device
+    config: AnyHeadConfig, clips: ClipGroups, train: PackedFeatures, device: torch.device
 ) -> Head:
     """Return the head on the device, with inputs standardised by the training rows.
 
-    Its prompts run on the text encoder of the CLIP that made the visual features.
+    Its prompts run on the text encoder of the CLIP that made the visual features. A text prior is
+    fitted to the training rows.
     """
+    grid = read_texts(config.prompts.texts).grid
     inputs = HeadInputs(
         statistics(train.visual, train.visual_valid, train.index),
         statistics(train.audio, train.audio_valid, train.index),
-        lambda prompts: prompts.build(
-            load_text_tower(sets, train.clip_ids[0], device), read_texts(prompts.texts)
+        lambda prompts: build_prototypes(clips.sets, train.clip_ids[0], prompts, device),
+        grid,
+        lambda prototypes: prior_start(
+            train,
+            subject_by_clip(clips.all_clips),
+            prototypes,
+            grid,
+            is_causal=config.windows == "causal",
         ),
-        read_texts(config.prompts.texts).grid,
     )
     return config.build(inputs).to(device)
-
-
-def load_text_tower(sets: FeatureSets, clip_id: str, device: torch.device) -> TextTower:
-    """Return the text encoder of the CLIP model named in a clip's record of visual features.
-
-    Raises `InputError` if the encoder is no CLIP, `StoreError` if the record does not name it, and
-    `WeightsError` if its weights have changed.
-    """
-    from features.encoders.clip import ClipConfig, load_clip  # imports open_clip: seconds
-
-    spec = sets.visual
-    if spec.kind != "clip":
-        raise InputError(
-            f"the head's prompts need a text tower, and the visual features {spec.name} are of an "
-            f"encoder of kind {spec.kind!r}, which has none; choose features of a clip encoder"
-        )
-    try:
-        config = ClipConfig.model_validate(sets.encoder_config(spec, clip_id))
-    except ValidationError:
-        raise StoreError(
-            f"the record {spec.name} of clip {clip_id!r} in {sets.store.backend.path()} does not "
-            "say which encoder made it; run extract-features again"
-        ) from None
-    loaded = load_clip(config)
-    if loaded.weights_sha256 != spec.weights_sha256:
-        raise WeightsError(
-            f"the weights of {config.model} ({config.pretrained}) have the digest "
-            f"{loaded.weights_sha256[:12]}, the features {spec.name} were made with "
-            f"{spec.weights_sha256[:12]}; put the old weights back, or extract and train again"
-        )
-    return TextTower(loaded.model.to(device), loaded.tokenizer)
 
 
 @contextmanager
@@ -235,16 +267,22 @@ def _write(
     clips: ClipGroups,
     head: Head,
     result: Fit,
+    held_out: Sequence[str],
+    alone: TextsAlone | None,
 ) -> None:
     """Write the run's folder; the head is written last, and commits it."""
     run, sets, clip_id = config.run, clips.sets, clips.ids("train")[0]
     encoders = {spec.kind: sets.encoder_config(spec, clip_id) for spec in (sets.visual, sets.audio)}
-    facts = {"key": meta.key, "encoders": encoders, "best_epoch": result.best.index}
+    facts = {"key": meta.key, "encoders": encoders, "best_epoch": result.kept.index}
+    if held_out:
+        facts["held_out"] = list(held_out)
     start_run(config, inputs, facts)
     write_metrics(run, result.epochs)
     head.load_state_dict(result.state)
     if words := prompt_words(head, meta.grid):
         write_json(run / PROMPTS, words.model_dump(mode="json"))
+    if alone:
+        alone.write(run)
     with torch.no_grad():
         prototypes = head.prototypes()
     save_head(run / HEAD_FILE, result.state, prototypes, meta)

@@ -2,13 +2,16 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from pathlib import Path
+from typing import Annotated, Literal
 
 from pydantic import ConfigDict, Field, model_validator
 
 from features.config import Config
 from features.system.device_name import DeviceName
+from models.heads.config import HeadConfig
 from models.training.loss_config import LossConfig
+from models.training.old_keys import NEW_TRAIN_KEYS, complete_train
 
 
 class TrainConfig(Config):
@@ -20,18 +23,29 @@ class TrainConfig(Config):
     """What the head is trained for."""
     epochs: int = Field(default=15, ge=1)
     """Maximum number of epochs."""
-    patience: int = Field(default=5, ge=1)
-    """Epochs without a better val mean CCC after which training stops."""
+    select: Literal["last", "val", "inner"] = "last"
+    """The epoch whose weights are kept: the last, or that with the best mean CCC on the val split
+    or on training subjects that are held out (inner)."""
+    inner_share: float = Field(default=0.2, gt=0, lt=1)
+    """Share of the training subjects that are held out if select is inner."""
+    patience: int | None = Field(default=None, ge=1)
+    """Epochs without a better mean CCC after which training stops; null: it never stops early."""
+    min_delta: float = Field(default=0.0, ge=0)
+    """An epoch is better only if its mean CCC is higher by more than this."""
     batch_size: int = Field(default=16, ge=1)
     """Windows per step."""
+    drop_last: bool = False
+    """Leave out the last batch of an epoch if it has fewer windows."""
     learning_rate: float = Field(default=1e-4, gt=0)
-    """Peak learning rate, after the warm-up and before the cosine decay to 0."""
+    """Peak learning rate, after the warm-up."""
+    schedule: Literal["cosine", "constant"] = "cosine"
+    """Learning rate after the warm-up: a cosine decay to 0, or the peak throughout."""
     weight_decay: float = Field(default=1e-4, ge=0)
     """Weight decay of AdamW."""
     warmup: float = Field(default=0.1, ge=0, lt=1)
     """Share of all steps with a rising learning rate."""
-    clip_grad_norm: float = Field(default=1.0, gt=0)
-    """Norm that the gradient of all weights is clipped to."""
+    clip_grad_norm: Annotated[float, Field(gt=0)] | None = 1.0
+    """Norm that the gradient of all weights is clipped to; null: no clipping."""
     seed: int = Field(default=0, ge=0)
     """Seed of initial weights, shuffling, dropout and mixup."""
     window: int = Field(default=300, ge=1)
@@ -40,8 +54,20 @@ class TrainConfig(Config):
     """Rows between the starts of dense windows."""
     causal_stride: int = Field(default=10, ge=1)
     """Rows between the targets of causal windows in training; scoring predicts every row."""
+    causal_stride_s: Annotated[float, Field(gt=0)] | None = None
+    """Seconds between those targets, from causal_start_s on; null: causal_stride rows."""
+    causal_start_s: float = Field(default=0.0, ge=0)
+    """Seconds at the beginning of a clip without a target of a causal window in training."""
     mixup: float = Field(default=0.0, ge=0)
     """Alpha of the Beta distribution of mixup; 0: no mixup."""
+    unlabelled: Path | None = None
+    """Manifest of clips to train on without labels; their features are in the same store."""
+    pseudo_labels: Literal["text", "ensemble"] = "text"
+    """Labels of unlabelled clips: of the baseline `text`, or of three heads trained before."""
+    pseudo_weight: float = Field(default=0.5, gt=0)
+    """Weight of the loss of unlabelled clips."""
+    transductive: bool = False
+    """Accept unlabelled clips of people of the val and test split; scores mention it."""
     precision: Literal["float32", "bfloat16"] = "float32"
     """Precision of the head in training; weights, loss and scoring are float32."""
     device: DeviceName = "auto"
@@ -54,6 +80,21 @@ class TrainConfig(Config):
     None: half of the free memory of a GPU; on a CPU the rows are a memory map and take none.
     """
 
+    @model_validator(mode="before")
+    @classmethod
+    def _accept_config_without_select(cls, fields: object) -> object:
+        return complete_train(fields) if isinstance(fields, dict) else fields
+
+    @model_validator(mode="after")
+    def _stops_by_what_selects(self) -> "TrainConfig":
+        if self.select == "last" and (self.patience is not None or self.min_delta):
+            raise ValueError(
+                "patience and min_delta stop a training by the score that selects its epoch, and "
+                "select is last, which trains all epochs and reads no score: leave them out, or "
+                "set select to val or inner"
+            )
+        return self
+
     @model_validator(mode="after")
     def _windows_overlap(self) -> "TrainConfig":
         if self.stride > self.window:
@@ -62,6 +103,31 @@ class TrainConfig(Config):
                 "or rows are left out"
             )
         return self
+
+
+GIVEN_WITH = {"select": {"patience", "min_delta"}, "causal_stride": {"causal_stride_s"}}
+"""Keys that a preset leaves alone if the first one is given, because they belong to it."""
+
+
+def preset_train(head: HeadConfig, train: TrainConfig) -> TrainConfig:
+    """The config by which the head is trained: the preset's own keys, unless they are given.
+
+    Every stage that trains calls it first. A config that it returned, or that was written in full,
+    stays as it is.
+    """
+    given = set(train.model_fields_set)
+    for key in train.model_fields_set & GIVEN_WITH.keys():
+        given |= GIVEN_WITH[key]
+    own = {key: value for key, value in head.trainer.items() if key not in given}
+    return train.model_copy(update=own) if own else train
+
+
+def train_of_0_1(train: TrainConfig) -> TrainConfig:
+    """What version 0.1 made of the keys that are given: it stopped by val, with a patience of 5."""
+    before = {**NEW_TRAIN_KEYS, "patience": 5}
+    return train.model_copy(
+        update={key: value for key, value in before.items() if key not in train.model_fields_set}
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,8 +141,24 @@ class EpochResult:
     """CCC of the val split by the official protocol, as the next two."""
     ccc_arousal: float
     ccc_mean: float
+    ccc_inner: float | None = None
+    """Mean CCC of the training subjects that are held out; None unless `select` is inner."""
 
 
-def best_epoch(epochs: Sequence[EpochResult]) -> EpochResult:
-    """The first epoch with the highest val mean CCC, whose weights are kept."""
-    return max(epochs, key=lambda epoch: epoch.ccc_mean)
+def kept_epoch(epochs: Sequence[EpochResult], config: TrainConfig) -> EpochResult:
+    """The epoch whose weights are kept: the last, or the first that no later one is better than."""
+    if config.select == "last":
+        return epochs[-1]
+    kept = epochs[0]
+    for epoch in epochs[1:]:
+        if selection_score(epoch, config) > selection_score(kept, config) + config.min_delta:
+            kept = epoch
+    return kept
+
+
+def selection_score(epoch: EpochResult, config: TrainConfig) -> float:
+    """The mean CCC that the epoch is selected by, if the config does not select the last."""
+    if config.select == "val":
+        return epoch.ccc_mean
+    assert epoch.ccc_inner is not None  # `fit` computes it
+    return epoch.ccc_inner

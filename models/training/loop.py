@@ -1,7 +1,7 @@
 """The training loop, from packed features on a device to the best weights."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 
@@ -10,9 +10,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from features.errors import VaflowError
+from features.errors import InputError, VaflowError
 from models.data.batch import Batch, Targets
-from models.data.batches import shuffled_batches
+from models.data.batches import Example, endless_batches, shuffled_batches
 from models.data.mixup import mixup
 from models.data.packed import PackedFeatures
 from models.data.windows import Windows
@@ -21,7 +21,7 @@ from models.heads.config import HeadConfig
 from models.heads.windows import head_windows
 from models.metrics.predict import concordance, predict
 from models.regions.grid import NINE, Grid
-from models.training.config import EpochResult, TrainConfig
+from models.training.config import EpochResult, TrainConfig, kept_epoch
 from models.training.losses import head_loss
 
 
@@ -30,8 +30,8 @@ class Fit:
     """The result of a training."""
 
     epochs: tuple[EpochResult, ...]
-    best: EpochResult
-    """The first with the highest val mean CCC."""
+    kept: EpochResult
+    """The epoch that the config selects."""
     state: dict[str, Tensor]
     """The head's weights after that epoch."""
 
@@ -44,29 +44,43 @@ def fit(
     config: TrainConfig,
     grid: Grid = NINE,
     on_epoch: Callable[[EpochResult], None] | None = None,
+    inner: PackedFeatures | None = None,
+    unlabelled: PackedFeatures | None = None,
 ) -> Fit:
     """Trains the head in place, on the device of the features; call `check_head` first.
 
-    Raises `VaflowError` if the loss is not finite.
+    `inner` are the held-out training rows, which `select: inner` needs. Val is scored after every
+    epoch, whatever selects. Each step also draws a batch of `unlabelled`, whose labels are
+    predictions (Lee, 2013). Raises `VaflowError` if the loss is not finite.
     """
     windows = training_windows(train, head_config, config)
     val_windows = head_windows(val, head_config, size=config.window, stride=config.stride)
     optimizer = adam_w(head, config)
-    n_steps = math.ceil(len(windows) / config.batch_size)
+    n_steps = steps_per_epoch(windows, config)
     schedule = torch.optim.lr_scheduler.LambdaLR(
-        optimizer, partial(rate, n_steps=n_steps * config.epochs, warmup=config.warmup)
+        optimizer,
+        partial(
+            rate,
+            n_steps=n_steps * config.epochs,
+            warmup=config.warmup,
+            decays=config.schedule == "cosine",
+        ),
     )
     shuffle = np.random.default_rng(config.seed)
     draws = np.random.default_rng((config.seed, 1))  # of mixup, independent of the shuffle
+    pseudo = unlabelled and _pseudo_batches(unlabelled, head_config, config)
     epochs: list[EpochResult] = []
-    best, state = None, {}
+    kept, state = None, {}
     for index in range(config.epochs):
         head.train()
         total = torch.zeros((), device=train.device)
         for batch, targets in shuffled_batches(train, windows, shuffle, config.batch_size):
+            if config.drop_last and len(targets.va) < config.batch_size:
+                continue  # only the last one is smaller
             if config.mixup:
                 batch, targets = mixup(batch, targets, draws, config.mixup)
-            total += step(head, optimizer, batch, targets, config, grid)
+            extra = next(pseudo) if pseudo else None
+            total += step(head, optimizer, batch, targets, config, grid, extra)
             schedule.step()
         loss = total.item() / n_steps
         if not math.isfinite(loss):
@@ -75,22 +89,60 @@ def fit(
                 f"train.learning_rate (it is {config.learning_rate:g})"
             )
         score = concordance(predict(head, val, val_windows), val)
-        epochs.append(EpochResult(index, loss, *score.ccc()))
+        held_out = mean_ccc(head, head_config, inner, config) if inner else None
+        epochs.append(EpochResult(index, loss, *score.ccc(), held_out))
         if on_epoch:
             on_epoch(epochs[-1])
-        if best is None or epochs[-1].ccc_mean > best.ccc_mean:
-            best = epochs[-1]
+        kept = kept_epoch(epochs, config)
+        if kept is epochs[-1]:
             state = {name: tensor.clone() for name, tensor in head.state_dict().items()}
-        elif index - best.index >= config.patience:
+        elif config.patience and index - kept.index >= config.patience:
             break
-    assert best is not None  # there is an epoch
-    return Fit(tuple(epochs), best, state)
+    assert kept is not None  # there is an epoch
+    return Fit(tuple(epochs), kept, state)
+
+
+def mean_ccc(
+    head: Head, head_config: HeadConfig, packed: PackedFeatures, config: TrainConfig
+) -> float:
+    """Return the mean CCC of the head on all annotated rows."""
+    windows = head_windows(packed, head_config, size=config.window, stride=config.stride)
+    return concordance(predict(head, packed, windows), packed).ccc()[2]
+
+
+def steps_per_epoch(windows: Windows, config: TrainConfig) -> int:
+    """Return how many batches an epoch has."""
+    if config.drop_last:
+        return len(windows) // config.batch_size
+    return math.ceil(len(windows) / config.batch_size)
+
+
+def _pseudo_batches(
+    packed: PackedFeatures, head: HeadConfig, config: TrainConfig
+) -> Iterator[Example]:
+    """Yield batches of unlabelled clips without end, mixed like those of labelled clips."""
+    shuffle, draws = (np.random.default_rng((config.seed, stream)) for stream in (2, 3))
+    windows = training_windows(packed, head, config)
+    if not len(windows):
+        raise InputError(
+            "the clips of train.unlabelled give no window to train on: give longer ones, or lower "
+            f"train.causal_start_s (it is {config.causal_start_s:g})"
+        )
+    for batch, targets in endless_batches(packed, windows, shuffle, config.batch_size):
+        yield mixup(batch, targets, draws, config.mixup) if config.mixup else (batch, targets)
 
 
 def training_windows(packed: PackedFeatures, head: HeadConfig, config: TrainConfig) -> Windows:
     """Return the windows of one epoch."""
-    strides = {"stride": config.stride, "causal_stride": config.causal_stride}
-    return head_windows(packed, head, size=config.window, **strides)
+    return head_windows(
+        packed,
+        head,
+        size=config.window,
+        stride=config.stride,
+        causal_stride=config.causal_stride,
+        causal_stride_s=config.causal_stride_s,
+        causal_start_s=config.causal_start_s,
+    )
 
 
 def adam_w(head: Head, config: TrainConfig) -> torch.optim.AdamW:
@@ -107,19 +159,26 @@ def step(
     targets: Targets,
     config: TrainConfig,
     grid: Grid = NINE,
+    pseudo: Example | None = None,
 ) -> Float[Tensor, ""]:
     """One training step; returns the loss as a tensor on the device, as reading it would wait.
 
+    The loss of windows with pseudo-labels is added with the weight `train.pseudo_weight`.
     The text tower runs once, whatever the number of windows, and not at all with fixed prompts.
     """
     lower = config.precision == "bfloat16"
     with torch.autocast(batch.visual.device.type, torch.bfloat16, enabled=lower):
         prototypes = head.prototypes() if config.loss.region_weight else None
         output = head(batch, prototypes)
+        extra = head(pseudo[0], prototypes) if pseudo else None
     loss = head_loss(output.in_float32(), targets, config.loss, grid)
+    if pseudo and extra:
+        added = head_loss(extra.in_float32(), pseudo[1], config.loss, grid)
+        loss = loss + config.pseudo_weight * added
     optimizer.zero_grad()
     loss.backward()
-    nn.utils.clip_grad_norm_(head.parameters(), config.clip_grad_norm)
+    if config.clip_grad_norm is not None:
+        nn.utils.clip_grad_norm_(head.parameters(), config.clip_grad_norm)
     optimizer.step()
     return loss.detach()
 
@@ -129,8 +188,8 @@ def check_head(
 ) -> None:
     """Raises `ValueError` if the head cannot be trained with this config.
 
-    That is if it cannot read such windows, if the region loss would change nothing (unless the
-    head allows it), or if the precision is bfloat16 on a CPU.
+    That is if there is no batch of windows or the head cannot read them, if the region loss would
+    change nothing (unless the head allows it), or if the precision is bfloat16 on a CPU.
     """
     if config.precision == "bfloat16" and train.visual.device.type == "cpu":
         raise ValueError(
@@ -138,6 +197,12 @@ def check_head(
             "float32: set it to float32, or train on a GPU"
         )
     windows = training_windows(train, head_config, config)
+    if not steps_per_epoch(windows, config):
+        raise ValueError(
+            f"the train split gives {len(windows)} windows, which is no batch: lower "
+            f"train.causal_start_s (it is {config.causal_start_s:g}) or train.batch_size "
+            f"({config.batch_size}), or set train.drop_last to false"
+        )
     chosen = np.linspace(0, len(windows) - 1, config.batch_size).astype(np.int64)
     if config.loss.region_weight and not head_config.allow_ineffective_region_loss:
         check_gradient_paths(head, train.gather(windows, chosen)[0])
@@ -161,9 +226,9 @@ def check_gradient_paths(head: Head, batch: Batch) -> None:
             "the region loss cannot be checked: no row of the batch has a face; "
             "give a batch with at least one valid visual row"
         )
-    shared = _with_gradient(head, logits.log_softmax(dim=-1)[:, 0].sum()) & _with_gradient(
-        head, output.va.square().sum()
-    )
+    va = _gradients(head, output.va.square().sum())  # may be zero at the start: a text prior's are
+    regions = _gradients(head, logits.log_softmax(dim=-1)[:, 0].sum())
+    shared = any(bool(gradient.any()) for name, gradient in regions.items() if name in va)
     if not shared:
         raise ValueError(
             "the region loss reaches no parameter of the V/A output: the region logits are read "
@@ -173,21 +238,24 @@ def check_gradient_paths(head: Head, batch: Batch) -> None:
         )
 
 
-def _with_gradient(head: Head, loss: Float[Tensor, ""]) -> set[str]:
+def _gradients(head: Head, loss: Float[Tensor, ""]) -> dict[str, Tensor]:
+    """The gradient of each parameter that the loss depends on."""
     if not loss.requires_grad:
-        return set()
+        return {}
     names, parameters = zip(*head.named_parameters(), strict=True)
     gradients = torch.autograd.grad(loss, parameters, retain_graph=True, allow_unused=True)
     return {
-        name
+        name: gradient
         for name, gradient in zip(names, gradients, strict=True)
-        if gradient is not None and bool(gradient.any())
+        if gradient is not None
     }
 
 
-def rate(step: int, *, n_steps: int, warmup: float) -> float:
-    """Share of the peak learning rate at a step: linear warm-up, then cosine decay."""
+def rate(step: int, *, n_steps: int, warmup: float, decays: bool = True) -> float:
+    """Share of the peak learning rate at a step: linear warm-up, then cosine decay or 1."""
     n_warmup = math.ceil(warmup * n_steps)
     if step < n_warmup:
         return (step + 1) / n_warmup
+    if not decays:
+        return 1.0
     return (1 + math.cos(math.pi * (step - n_warmup) / max(1, n_steps - n_warmup))) / 2

@@ -1,4 +1,4 @@
-"""Keys of configs that earlier versions wrote elsewhere or under another name.
+"""Keys of configs that earlier versions wrote elsewhere, under another name, or not at all.
 
 Until version 0.1 the loss was configured in the head. Run folders, checkpoints and the YAML files
 of users may still have the old keys.
@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from copy import deepcopy
 from types import MappingProxyType
 from typing import Any
+
+from pydantic import JsonValue
 
 OLD_KEYS: Mapping[str, str] = MappingProxyType(
     {
@@ -30,6 +32,68 @@ OLD_VALUES: Mapping[str, Mapping[str, str]] = MappingProxyType(
     {key: {"image": "visual"} for key in ("head.query_modality", "head.gate_partner")}
 )
 """Key -> {old value -> the value that replaces it}."""
+
+NEW_KEYS: Mapping[str, JsonValue] = MappingProxyType(
+    {
+        "head.prior": "none",
+        "head.residual": "fused",
+        "head.prompts.control": "none",
+        "head.fusion_dropout": None,
+        "head.attention_init": "linear",
+        "train.select": "val",
+        "train.inner_share": 0.2,
+        "train.min_delta": 0.0,
+        "train.drop_last": False,
+        "train.schedule": "cosine",
+        "train.causal_stride_s": None,
+        "train.causal_start_s": 0.0,
+    }
+)
+"""Key that version 0.1 lacks -> the value that means what 0.1 did, whatever the default is.
+
+A key with this value is left out of the key of a run, so that older runs keep theirs. Add every
+new key of a head or a training here.
+"""
+
+NEW_TRAIN_KEYS: Mapping[str, JsonValue] = MappingProxyType(
+    {
+        key.removeprefix("train."): value
+        for key, value in NEW_KEYS.items()
+        if key.startswith("train.")
+    }
+)
+"""Those of `train`, without their section."""
+
+KEYS_OF_0_1 = frozenset(
+    {
+        "epochs",
+        "patience",
+        "batch_size",
+        "learning_rate",
+        "weight_decay",
+        "warmup",
+        "clip_grad_norm",
+        "seed",
+        "window",
+        "stride",
+        "causal_stride",
+        "mixup",
+    }
+)
+"""The keys of `train` in version 0.1, which wrote all of them to a run's config."""
+
+
+def complete_train(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """A copy of the keys of `train`, in which a config of version 0.1 means what it meant then.
+
+    With `patience` and without `select`, training stops by the val split. A config written in full
+    also gets the other keys that are newer, so that no preset sets them.
+    """
+    if "select" in fields or fields.get("patience") is None:
+        return dict(fields)
+    if not fields.keys() >= KEYS_OF_0_1:
+        return {"select": "val", **fields}
+    return {**NEW_TRAIN_KEYS, **fields}
 
 
 def move_old_keys(fields: Mapping[str, Any]) -> dict[str, Any]:
@@ -55,6 +119,8 @@ def with_old_keys(head: Mapping[str, Any], train: Mapping[str, Any]) -> dict[str
     (`test_old_keys.py::test_the_key_of_a_run_is_that_of_the_version_before`).
     """
     old = {"head": deepcopy(dict(head)), "train": deepcopy(dict(train))}
+    for key, value in NEW_KEYS.items():
+        _drop(old, key, value)
     for key, values in OLD_VALUES.items():
         section, name = key.split(".")
         if name in old[section]:
@@ -67,15 +133,26 @@ def with_old_keys(head: Mapping[str, Any], train: Mapping[str, Any]) -> dict[str
     return old
 
 
-def _move(fields: dict[str, Any], source: str, target: str) -> None:
-    """Moves a value from one dotted key to another, if it is there."""
-    *sections, name = source.split(".")
+def _drop(fields: dict[str, Any], key: str, value: JsonValue) -> None:
+    """Deletes a dotted key, if it is there and has this value."""
+    inner, name = _section(fields, key)
+    if inner is not None and name in inner and inner[name] == value:
+        del inner[name]
+
+
+def _section(fields: dict[str, Any], key: str) -> tuple[dict[str, Any] | None, str]:
+    """The innermost section of a dotted key, None if it is missing, and the name in it."""
+    *sections, name = key.split(".")
     inner: Any = fields
     for section in sections:
-        inner = inner.get(section)
-        if not isinstance(inner, dict):
-            return
-    if name not in inner:
+        inner = inner.get(section) if isinstance(inner, dict) else None
+    return (inner if isinstance(inner, dict) else None), name
+
+
+def _move(fields: dict[str, Any], source: str, target: str) -> None:
+    """Moves a value from one dotted key to another, if it is there."""
+    inner, name = _section(fields, source)
+    if inner is None or name not in inner:
         return
     value = inner.pop(name)
     *sections, name = target.split(".")

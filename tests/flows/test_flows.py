@@ -28,6 +28,7 @@ from flows.stages import feature_sets_of
 from models.baselines.mean import MeanConfig
 from models.heads.dspl import DsplConfig
 from models.metrics.scores import SplitScore
+from models.regions.prompts import FixedPrompts
 from models.stages.score_head import ScoreResult
 from models.stages.train_head import TrainResult
 from models.training.config import EpochResult, TrainConfig
@@ -80,8 +81,15 @@ OTHER_VALUES = {  # none is the default of its key
     "sample": Path("sample.txt"),
     "baselines": (MeanConfig(),),
     "output": Path("b.json"),
+    "prompts": FixedPrompts(control="permuted"),
+    "scale": 20.0,
+    "width_s": 1.0,
+    "match": "published",
     "variants": "modality",
     "seeds": 2,
+    "people": (3,),
+    "noise": (0.5,),
+    "draws": 2,
     "workers": 4,
     "device": "cpu",
     "batch_size": 3,
@@ -119,7 +127,9 @@ ONE_TASK = {
     "train-ensemble": "models.stages.train_ensemble.train_ensemble",
     "score-head": "models.stages.score_head.score_head",
     "baselines": "models.stages.baselines.score_baselines",
+    "zero-shot": "models.stages.zero_shot.zero_shot",
     "ablate": "models.stages.ablate.ablate",
+    "learning-curve": "models.stages.learning_curve.learning_curve",
 }
 
 

@@ -12,7 +12,7 @@ from flows.stages import extract_features
 from models.heads.dspl import DsplConfig, ReleasedConfig
 from models.regions.prompts import FixedPrompts
 from models.stages.train_head import train_head
-from models.training.config import TrainConfig
+from models.training.config import TrainConfig, preset_train
 from models.training.loss_config import LossConfig
 
 EXPERIMENT = """
@@ -83,6 +83,29 @@ def test_a_head_of_another_kind_is_that_preset_as_published(tmp_path, with_confi
 
     assert found["head"] == ReleasedConfig(dropout=0.1)
     assert found["train"] == TrainConfig(epochs=3 if with_config else 15)
+
+
+@pytest.mark.parametrize("file", ["", "train: {epochs: 3}"])
+def test_a_key_of_train_leaves_the_others_to_the_preset(tmp_path, file):
+    (tmp_path / "e.yaml").write_text(f"manifest: m\nstore: s\n{file}\n")
+    given = ["run=r", "head.kind=released", "train.seed=4", "train.loss.sigma=0.3"]
+
+    found = settings(train_head, tmp_path / "e.yaml", given)
+
+    resolved = preset_train(found["head"], found["train"])
+    own = ReleasedConfig.trainer | ({"epochs": 3} if file else {}) | {"seed": 4}
+    assert {key: getattr(resolved, key) for key in own} == own
+    assert resolved.loss.sigma == 0.3
+
+
+def test_a_config_with_patience_alone_means_what_it_meant(tmp_path):
+    (tmp_path / "e.yaml").write_text("train: {patience: 5}")
+    given = ["manifest=m", "store=s", "run=r"]
+
+    assert settings(train_head, tmp_path / "e.yaml", given)["train"].select == "val"
+    assert settings(train_head, None, [*given, "train.patience=2"])["train"].select == "val"
+    with pytest.raises(InputError, match="train = .*select is last, which trains all epochs"):
+        settings(train_head, tmp_path / "e.yaml", [*given, "train.select=last"])
 
 
 def test_prompts_of_another_kind_keep_the_texts(tmp_path):

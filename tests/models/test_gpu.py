@@ -109,7 +109,7 @@ def test_a_head_learns_on_a_gpu_what_it_learns_on_a_cpu(temporal, bank):
         placed, device = bank.to(torch.device(name)), torch.device(name)
         head = built(config, bank).to(device)
         check_head(head, config, placed, train)
-        scores[name] = fit(head, config, placed, placed, train).best.ccc_mean
+        scores[name] = fit(head, config, placed, placed, train).kept.ccc_mean
         windows = head_windows(placed, config, size=60, stride=40)
         assert np.isfinite(predict(head, placed, windows).va).all()
     assert scores["cuda"] == pytest.approx(scores["cpu"], abs=0.05)

@@ -10,20 +10,21 @@ from typing import Any
 import numpy as np
 import open_clip
 import torch
-from jaxtyping import Float, Float32, Int8, Int64
+from jaxtyping import Float, Int64
 from safetensors.torch import save_file
 from torch import Tensor
 from torch.nn import functional
 
-from features.synthetic.captions import FEELING_VA, PART_NAMES, PARTS, UNSAID, write_caption
+from features.synthetic.captions import PART_NAMES, PARTS, write_caption
 from features.synthetic.random_streams import ENCODER_BRANCH, stream
 from features.synthetic.training.loop import HELD_OUT, WEIGHT_DECAY, fit
-from features.synthetic.training_data import CaptionedFaces, face_chunk, join_faces
+from features.synthetic.training_data import DrawnFaces, face_chunk, join_faces
 from features.system.parallel import map_in_processes
 
 log = logging.getLogger(__name__)
 
 CLIP_NAME = "vaflow-rn-small"
+CLIP_LOOKS_NAME = f"{CLIP_NAME}-looks"  # of the weights trained without words for feelings
 SIDE_PX = 64
 CLIP_MODEL: dict[str, Any] = {
     "embed_dim": 128,
@@ -37,25 +38,7 @@ CLIP_MODEL: dict[str, Any] = {
     },
 }
 PICTURE_CHUNKS = 70  # of 400 pictures
-CLIP_EPOCHS, CLIP_BATCH, CLIP_RATE = 7, 128, 2e-3
-FIT_SD = 0.6  # scale of the V/A distance between face and caption at which they still fit
-
-
-def caption_fit(
-    levels: Int8[np.ndarray, "B P"],
-    felt_va: Float32[np.ndarray, "B 2"],
-    claims: Int8[np.ndarray, "B2 P"],
-    feeling: Int64[np.ndarray, "B2"],
-) -> Float32[np.ndarray, "B B2"]:
-    """How well caption j fits picture i, 0 to 1, so that no true caption is a negative.
-
-    It is 0 if a claim is wrong, and falls with the V/A distance of the feelings.
-    """
-    wrong = (claims[None] != UNSAID) & (claims[None] != levels[:, None])  # (B, B2, P)
-    caption_va = FEELING_VA[feeling]  # not used if the caption names no feeling (index -1)
-    squared = ((felt_va[:, None] - caption_va[None]) ** 2).sum(axis=2)
-    near = np.where(feeling[None] == UNSAID, 1.0, np.exp(-squared / (2 * FIT_SD**2)))
-    return (near * ~wrong.any(axis=2)).astype(np.float32)
+CLIP_EPOCHS, CLIP_BATCH, CLIP_RATE = 8, 128, 1e-3
 
 
 def text_features(model: open_clip.CLIP, tokens: Int64[Tensor, "N L"]) -> Float[Tensor, "N D"]:
@@ -79,57 +62,55 @@ def normalised(pixels: np.ndarray) -> Float[Tensor, "N 3 H W"]:
     return (channels_first.float() / 255 - mean) / std
 
 
-def train_clip(folder: Path, seed: int, workers: int) -> tuple[Path, dict[str, float]]:
-    """Train the small CLIP, write it and its config; return the weights' path and metrics."""
+def train_clip(
+    folder: Path, seed: int, workers: int, *, feelings: bool = True
+) -> tuple[Path, dict[str, float]]:
+    """Train the small CLIP, write it and its config; return the weights' path and metrics.
+
+    Without `feelings`, its captions describe what is drawn and name no feeling.
+    """
     draw = partial(face_chunk, seed, side_px=SIDE_PX)
     chunks = list(map_in_processes(draw, range(PICTURE_CHUNKS), workers))
     n_test = round(HELD_OUT * PICTURE_CHUNKS)
     train, test = join_faces(chunks[:-n_test]), join_faces(chunks[-n_test:])
-    log.info("%d pictures for training", len(train.texts))
+    log.info("%d pictures for training", len(train.levels))
     (folder / f"{CLIP_NAME}.json").write_text(json.dumps(CLIP_MODEL, indent=2) + "\n")
     torch.manual_seed(seed)
     model = open_clip.CLIP(**CLIP_MODEL).to(memory_format=torch.channels_last)
-    fit_clip(model, train, stream(seed, ENCODER_BRANCH, 2))
+    fit_clip(model, train, stream(seed, ENCODER_BRANCH, 2), feelings=feelings)
     state = {name: value.half().contiguous() for name, value in model.state_dict().items()}
-    path = folder / f"{CLIP_NAME}.safetensors"
+    path = folder / f"{CLIP_NAME if feelings else CLIP_LOOKS_NAME}.safetensors"
     save_file(state, path)
     return path, measure_clip(model, test)
 
 
-def fit_clip(model: open_clip.CLIP, faces: CaptionedFaces, rng: np.random.Generator) -> None:
-    """Train the model contrastively; every epoch draws new captions."""
+def fit_clip(
+    model: open_clip.CLIP, faces: DrawnFaces, rng: np.random.Generator, *, feelings: bool
+) -> None:
+    """Train the model contrastively (Radford et al., 2021); every epoch draws new captions."""
     tokenize = open_clip.SimpleTokenizer()
     no_decay = [p for p in model.parameters() if p.ndim < 2 or p.shape[0] > 40_000]
     decay = [p for p in model.parameters() if not (p.ndim < 2 or p.shape[0] > 40_000)]
     optimiser = torch.optim.AdamW(
         [{"params": decay, "weight_decay": WEIGHT_DECAY}, {"params": no_decay, "weight_decay": 0}],
         lr=CLIP_RATE,
+        betas=(0.9, 0.98),  # as Radford et al. (2021), appendix F
     )
-    sizes = {"n_rows": len(faces.texts), "batch": CLIP_BATCH, "n_epochs": CLIP_EPOCHS}
+    sizes = {"n_rows": len(faces.levels), "batch": CLIP_BATCH, "n_epochs": CLIP_EPOCHS}
 
     def loss_of(rows: np.ndarray) -> Tensor:
-        captions = [
-            write_caption(rng, faces.levels[row], faces.felt_va[row].astype(np.float64))
-            for row in rows
-        ]
-        suits = caption_fit(
-            faces.levels[rows],
-            faces.felt_va[rows],
-            np.stack([caption.claims for caption in captions]),
-            np.array([caption.feeling for caption in captions]),
-        )
-        # a picture's own caption is never wholly wrong
-        target = torch.from_numpy(suits) + 0.1 * torch.eye(len(rows))
+        captions = [write_caption(rng, faces.levels[row], feelings=feelings) for row in rows]
         images = normalised(faces.pixels[rows])
         if rng.random() < 0.5:
             images = images.flip(3)
         image = functional.normalize(model.encode_image(images), dim=-1)
-        text = text_features(model, tokenize([caption.text for caption in captions]))
+        text = text_features(model, tokenize(captions))
         with torch.no_grad():
             model.logit_scale.clamp_(0, math.log(100))
         logits = model.logit_scale.exp() * image @ text.T
-        by_image = functional.cross_entropy(logits, target / target.sum(1, keepdim=True))
-        by_text = functional.cross_entropy(logits.T, target.T / target.T.sum(1, keepdim=True))
+        own = torch.arange(len(rows))
+        by_image = functional.cross_entropy(logits, own)
+        by_text = functional.cross_entropy(logits.T, own)
         return (by_image + by_text) / 2
 
     model.train()
@@ -137,7 +118,7 @@ def fit_clip(model: open_clip.CLIP, faces: CaptionedFaces, rng: np.random.Genera
 
 
 @torch.inference_mode()
-def measure_clip(model: open_clip.CLIP, faces: CaptionedFaces) -> dict[str, float]:
+def measure_clip(model: open_clip.CLIP, faces: DrawnFaces) -> dict[str, float]:
     """The zero-shot accuracy for each part of the face, and for four feelings."""
     model.eval()
     tokenize = open_clip.SimpleTokenizer()

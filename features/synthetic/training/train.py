@@ -1,8 +1,9 @@
 """Train the two small encoders of the demo on rendered faces and voices, and write their card.
 
 `python -m features.synthetic.training.train` writes the weights: a CLIP with a ResNet, trained on
-captions, and an AST, trained on sound tags. Each part has its own random stream, writes its own
-`*.measured.json` for the card, and can be trained alone.
+captions (once with words for feelings in them, once without), and an AST, trained on sound tags.
+Each part has its own random stream, writes its own `*.measured.json` for the card, and can be
+trained alone.
 """
 
 import argparse
@@ -10,12 +11,13 @@ import json
 import logging
 import os
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import torch
 
 from features.synthetic.training.ast import AST_NAME, train_ast
-from features.synthetic.training.clip import CLIP_NAME, train_clip
+from features.synthetic.training.clip import CLIP_LOOKS_NAME, CLIP_NAME, train_clip
 from features.system.files import sha256_of
 
 log = logging.getLogger(__name__)
@@ -25,6 +27,7 @@ DEFAULT_SEED = 2026
 THREADS = 1  # another number sums in another order, which changes the last digits
 PARTS: dict[str, Callable[[Path, int, int], tuple[Path, dict[str, float]]]] = {
     CLIP_NAME: train_clip,
+    CLIP_LOOKS_NAME: partial(train_clip, feelings=False),
     AST_NAME: train_ast,
 }
 
@@ -77,10 +80,22 @@ the same script and its numbers are measured.
 They are a CLIP (`{CLIP_NAME}`, open_clip's classes) and an AST (`{AST_NAME}`, transformers'
 classes), small enough to lie in the repository and to run on two cores. They have only ever seen
 drawn faces with captions and heard synthetic voices with tags, of subjects and curves that no
-rendered data set can draw. They make the demo and the tests mean something: the text tower knows
-what "excited" looks like on a drawn face. **They know nothing of real faces or real voices**: for
-those, use the encoders that `configs/encoders/` names. Captions are words; no coordinate of
-valence or arousal was shown to either.
+rendered data set can draw. **They know nothing of real faces or real voices**: for those, use the
+encoders that `configs/encoders/` names.
+
+The CLIP is trained with the plain contrastive loss: a caption belongs to its own picture and to no
+other. A caption describes what is drawn (mouth, brows, lids, cheeks), and in two of three cases it
+has a word for a feeling. The captioner chooses the word by the mouth alone: corners up or down say
+whether someone is pleased, and a mouth that is open or wide says that someone is lively; one word
+in ten is any word. A tag of a voice is drawn from its pitch, loudness, tempo, brightness, melody
+and roughness. No value of valence or arousal is used in the choice of a word or a tag, or in the
+loss.
+The faces and voices themselves are drawn from such values, so looks that go together in life go
+together here, too.
+
+`{CLIP_LOOKS_NAME}` (`pretrained: rendered-looks`) is the same network trained on captions that
+describe parts only. It has never read a word for a feeling, and is a control: what a text of a
+feeling says to it is chance.
 """
 
 

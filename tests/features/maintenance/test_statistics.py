@@ -78,7 +78,7 @@ def test_the_sums_are_those_of_numpy_over_all_rows(shared_store):
     assert found.summary.n_bytes == sum(path.stat().st_size for path in files)
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=15, suppress_health_check=[HealthCheck.too_slow])
 @given(
     order=st.permutations(sorted(TRACKS)),
     cuts=st.lists(st.integers(0, len(TRACKS)), max_size=4),

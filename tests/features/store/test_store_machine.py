@@ -169,9 +169,7 @@ class StoreAgainstDictionary(RuleBasedStateMachine):
 def run(examples: int, steps: int) -> None:
     run_state_machine_as_test(
         StoreAgainstDictionary,
-        settings=settings(
-            max_examples=examples, stateful_step_count=steps, deadline=None, database=None
-        ),
+        settings=settings(max_examples=examples, stateful_step_count=steps, database=None),
     )
 
 

@@ -1,6 +1,7 @@
 """The small encoders: what they learn from, that nothing rendered is in it, and the weights."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,11 +17,10 @@ from transformers import ASTConfig, ASTFeatureExtractor, ASTModel
 from features.synthetic import dataset_writer as writer
 from features.synthetic import training_data as lessons
 from features.synthetic.captions import (
-    FEELING_NAMES,
     FEELINGS,
     PARTS,
     TAGS,
-    UNSAID,
+    name_feeling,
     part_levels,
     tag_scores,
     write_caption,
@@ -29,12 +29,13 @@ from features.synthetic.expression import FACE_CUES, FACE_WEIGHTS
 from features.synthetic.face import Look, draw_single
 from features.synthetic.identity import draw_face_identity
 from features.synthetic.random_streams import ENCODER_BRANCH, RENDERED_BRANCH
+from features.synthetic.training import clip as training_clip
 from features.synthetic.training import train as training
 from features.synthetic.training.ast import AST_NAME, step_centres_s, step_features
 from features.synthetic.training.clip import (
     CLIP_NAME,
     SIDE_PX,
-    caption_fit,
+    fit_clip,
     normalised,
     text_features,
 )
@@ -45,7 +46,7 @@ from features.system.files import sha256_of
 
 pytestmark = pytest.mark.slow
 
-MAX_BYTES = 16e6  # of all weights in git
+MAX_BYTES = 21e6  # of all weights in git
 PROMPTS = Path(__file__).parents[3] / "configs" / "prompts"
 
 
@@ -84,21 +85,24 @@ def test_no_rendered_set_can_draw_from_the_encoders_branch(monkeypatch, tmp_path
 def test_a_chunk_repeats_and_another_chunk_is_of_others(monkeypatch):
     monkeypatch.setattr(lessons, "SUBJECTS_PER_CHUNK", 1)
     one, again, other = face_chunk(1, 0, 64), face_chunk(1, 0, 64), face_chunk(1, 1, 64)
-    np.testing.assert_array_equal(one.texts, again.texts)
+    np.testing.assert_array_equal(one.levels, again.levels)
     np.testing.assert_array_equal(one.pixels, again.pixels)
-    assert (one.texts != other.texts).any()
+    assert (one.pixels != other.pixels).any()
 
 
 def test_captions_are_words_without_numbers_and_never_a_region_text():
     rng = np.random.default_rng(0)
-    levels = part_levels(np.zeros(len(FACE_CUES)), 0.3, 1.0)
-    texts = [write_caption(rng, levels, rng.normal(0, 1.2, 2)).text for _ in range(3000)]
+    texts = [write_caption(rng, random_levels(rng)) for _ in range(3000)]
     assert len(set(texts)) > 2000
     assert not any(character.isdigit() for text in texts for character in text)
     assert not any(word in text for text in texts for word in ("valence", "arousal"))
     regions = [text for file in PROMPTS.glob("*.yaml") for text in region_texts(file)]
     two_words = [text for text in regions if " " in text]
     assert not any(region in text for text in texts for region in two_words)
+
+
+def random_levels(rng: np.random.Generator) -> np.ndarray:
+    return rng.integers(0, 3, len(PARTS)).astype(np.int8)
 
 
 def region_texts(file: Path) -> list[str]:
@@ -114,19 +118,48 @@ def region_texts(file: Path) -> list[str]:
     return walk(yaml.safe_load(file.read_text()))
 
 
-def test_a_caption_claims_what_it_says():
+def test_a_caption_describes_what_shows():
     rng = np.random.default_rng(1)
     smiling = np.array([2.0 if name == "smile" else 0.0 for name in FACE_CUES])
     levels = part_levels(smiling, 0.25, 1.0)
-    said = [write_caption(rng, levels, np.array([1.5, 0.3])) for _ in range(400)]
-    claimed = [caption for caption in said if caption.claims[0] != UNSAID]
-    up = [caption for caption in claimed if caption.claims[0] == 2]
-    assert len(up) / len(claimed) > 0.85  # some are wrong, on purpose
-    for caption in up:
-        assert any(phrase in caption.text for phrase in PARTS["smile"][2])
-    feelings = {FEELING_NAMES[c.feeling] for c in said if c.feeling != UNSAID}
-    assert "happy" in feelings
-    assert not feelings & {"sad", "furious", "sleepy"}
+    texts = [write_caption(rng, levels, feelings=False) for _ in range(400)]
+    up, down = (
+        sum(any(phrase in text for phrase in PARTS["smile"][level]) for text in texts)
+        for level in (2, 0)
+    )
+    assert up > 150
+    assert 0 < down < 0.1 * up  # some are wrong, on purpose
+
+
+def test_a_feeling_is_named_by_what_shows_and_some_are_of_any_feeling():
+    rng = np.random.default_rng(2)
+    level = {"smile": 2, "mouth_open": 1, "mouth_width": 1}  # happy, whatever the brows do
+    levels = np.array([level.get(name, 0) for name in PARTS], dtype=np.int8)
+    words = [name_feeling(rng, levels) for _ in range(2000)]
+    share = [[np.isin(words, group).mean() for group in row] for row in FEELINGS]
+    assert share[2][1] > 0.85
+    assert np.min(share) > 0
+
+
+def test_a_caption_of_looks_names_no_feeling():
+    rng = np.random.default_rng(3)
+    words = {word for row in FEELINGS for group in row for word in group}
+    texts = [write_caption(rng, random_levels(rng), feelings=False) for _ in range(500)]
+    assert not any(f" {word} " in f" {text.replace(',', ' ')} " for text in texts for word in words)
+
+
+def test_captions_and_loss_read_no_valence_and_arousal(monkeypatch):
+    monkeypatch.setattr(lessons, "SUBJECTS_PER_CHUNK", 2)
+    monkeypatch.setattr(training_clip, "CLIP_BATCH", 8)
+    monkeypatch.setattr(training_clip, "CLIP_EPOCHS", 1)
+    faces = face_chunk(1, 0, SIDE_PX)
+    weights = []
+    for felt_va in (faces.felt_va, np.full_like(faces.felt_va, np.nan)):
+        torch.manual_seed(0)
+        model = open_clip.CLIP(**training_clip.CLIP_MODEL)
+        fit_clip(model, replace(faces, felt_va=felt_va), np.random.default_rng(0), feelings=True)
+        weights.append(model.text_projection)
+    torch.testing.assert_close(*weights, rtol=0, atol=0)
 
 
 def test_a_cue_is_worth_a_word_beyond_half_a_standard_deviation():
@@ -145,23 +178,12 @@ def test_what_shows_counts_not_what_is_meant():
     assert levels[names.index("lids")] == 0
 
 
-def test_a_true_caption_of_another_picture_is_no_wrong_answer():
-    happy, sad = (FEELING_NAMES.index(name) for name in ("happy", "sad"))
-    levels = np.array([[2, 1], [0, 1]], dtype=np.int8)
-    felt_va = np.array([FEELINGS["happy"], FEELINGS["sad"]], dtype=np.float32)
-    claims = np.array([[2, UNSAID], [UNSAID, 1], [UNSAID, UNSAID], [0, UNSAID]], dtype=np.int8)
-    fit = caption_fit(levels, felt_va, claims, np.array([UNSAID, UNSAID, happy, sad]))
-    # a claim borne out fits whoever's it is; happy lies 2.8 standard deviations from sad
-    np.testing.assert_allclose(fit, [[1, 1, 1, 0], [0, 1, 0, 1]], atol=1e-4)
-
-
 def test_tags_follow_the_voice():
     calm, loud = np.zeros((2, 7)), np.zeros((2, 7))
     loud[:, 1] = 2.5
-    still = np.zeros((2, 2))
     voiced = np.array([1.0, 0.0])
-    quiet = tag_scores(calm, still, voiced, music=False)
-    shout = tag_scores(loud, still, voiced, music=True)
+    quiet = tag_scores(calm, voiced, music=False)
+    shout = tag_scores(loud, voiced, music=True)
     assert shout[0, TAGS.index("shouting")] > 0 > quiet[0, TAGS.index("shouting")]
     assert shout[0, TAGS.index("shouting")] > shout[1, TAGS.index("shouting")]
     assert quiet[1, TAGS.index("silence")] > 0 > quiet[0, TAGS.index("silence")]
@@ -221,7 +243,7 @@ def test_all_weights_together_are_small_and_in_half_precision():
     files = [path for path in WEIGHTS.rglob("*") if path.is_file()]
     assert sum(path.stat().st_size for path in files) <= MAX_BYTES
     weights = [path for path in files if path.suffix == ".safetensors"]
-    assert len(weights) == 2
+    assert len(weights) == 3
     for path in weights:
         kinds = {tensor.dtype for tensor in load_file(path).values() if tensor.is_floating_point()}
         assert kinds == {torch.float16}, path
@@ -268,7 +290,7 @@ def test_the_text_tower_knows_what_words_look_like(clip):
         image = functional.normalize(clip.encode_image(normalised(small)), dim=-1)
         text = text_features(clip, open_clip.get_tokenizer(CLIP_NAME)(texts))
     found = (image @ text.T).argmax(1).numpy()
-    assert (found == np.array(truth)).mean() > 0.7  # chance is .25
+    assert (found == np.array(truth)).mean() > 0.5  # chance is .25; captions go by the mouth alone
 
 
 def resized(picture: np.ndarray) -> np.ndarray:

@@ -577,6 +577,27 @@ break_ensemble_record = all_of(start_ensemble, write("folds/ensemble.json", "{")
 
 RUN = (
     Row(
+        "texts into a run",
+        unchanged,
+        "run zero-shot -c e.yaml output=r",
+        2,
+        "r holds files that do not belong to zero-shot; give another folder",
+    ),
+    Row(
+        "texts without a folder",
+        unchanged,
+        "run zero-shot -c e.yaml",
+        2,
+        "the key 'output' is missing",
+    ),
+    Row(
+        "texts without labels",
+        all_of(edit_clip(0, labels=None), edit_clip(1, labels=None)),
+        "run zero-shot -c e.yaml output=z match=train",
+        2,
+        "no row of the split 'train' is annotated; give its clips labels, or match = published",
+    ),
+    Row(
         "a file", unchanged, f"{TRAIN} run=m.jsonl", 2, "run = m.jsonl: m.jsonl is no folder; give"
     ),
     Row(

@@ -36,8 +36,9 @@ def test_keys_inside_configs_have_type_default_and_help(capsys):
     assert "  manifest: path; required\n" in text
     assert "  head: config of kind dspl or released; default kind dspl\n" in text
     assert "  head.width: integer; default 256\n" in text
-    assert "  head.temporal: gru | tcn | transformer; default gru\n" in text
-    assert "  head.temporal: gru | tcn | transformer; default tcn\n" in text  # of released
+    temporal = "  head.temporal: gru | tcn | tcn_released | transformer; default "
+    assert f"{temporal}gru\n" in text
+    assert f"{temporal}tcn_released\n" in text  # of released
     assert "  train.epochs: integer; default 15\n" in text
     assert "At least 1." in text
     assert "\ntrain.loss:\n" in text

@@ -59,7 +59,9 @@ def test_the_band_is_what_the_set_was_made_for():
 def test_the_rows_are_ridge_and_the_head_each_against_what_came_before(config):
     visual, audio, both, near, head = score_rows(config, score(0.7, 0.72))
     splits = load_splits(config.manifest, config.store)
-    found = predict_baseline(RidgeConfig(), splits.train, splits.val, splits.subject_by_clip)
+    found = predict_baseline(
+        RidgeConfig(), splits.train, splits.val, splits.subject_by_clip, splits.read_regions
+    )
     expected = concordance(found, splits.val)
     assert (both.valence, both.arousal) == (expected.valence.ccc(), expected.arousal.ccc())
     assert visual.valence > 0.9 > audio.valence  # where it was planted

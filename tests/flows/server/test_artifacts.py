@@ -51,7 +51,7 @@ def folder(tmp_path):
             store=str(tmp_path / "s.zarr"),
             run=tmp_path / "run",
             head=DsplConfig(),
-            train=TrainConfig(),
+            train=TrainConfig(select="val"),
             visual=SPEC.name,
             audio="ast-0123456789ab",
         )

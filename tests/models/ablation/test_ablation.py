@@ -1,6 +1,7 @@
 import csv
 import io
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -11,17 +12,26 @@ from features.errors import Incomplete, InputError
 from flows.command.main import main
 from flows.messages import describe
 from flows.stages import raise_if_incomplete
-from models.ablation.plan import DEFAULT, FOLDER, Plan, ablation_cases, read_plan
+from models.ablation.plan import (
+    DEFAULT,
+    FOLDER,
+    Plan,
+    ablation_cases,
+    read_plan,
+    selection_note,
+)
 from models.ablation.table import COLUMNS, Predictions, as_csv, as_markdown, table_rows
 from models.baselines.ridge import RidgeConfig
 from models.data.train_val import load_splits
 from models.heads.dspl import DsplConfig, ReleasedConfig
 from models.metrics.ccc import Concordance
+from models.metrics.intervals import RESAMPLES
 from models.regions.prompts import FixedPrompts
 from models.runs.folder import HEAD_FILE, VAL_PREDICTIONS, RunConfig
-from models.stages import ablate as ablation
-from models.stages.ablate import CSV, MARKDOWN, PAGE, ablate, run_trial
-from models.training.config import TrainConfig
+from models.stages import trials
+from models.stages.ablate import CSV, MARKDOWN, PAGE, ablate
+from models.stages.trials import Trial, run_trial
+from models.training.config import TrainConfig, preset_train
 from tests.helpers.synthetic import plant
 
 pytestmark = pytest.mark.slow
@@ -64,7 +74,7 @@ def in_turn(monkeypatch):
     def mapped(function, items, n_processes):
         return map(function, items)
 
-    monkeypatch.setattr(ablation, "map_in_processes", mapped)
+    monkeypatch.setattr(trials, "map_in_processes", mapped)
 
 
 @pytest.fixture(scope="module")
@@ -105,13 +115,14 @@ def test_what_is_lost_or_damaged_is_made_again_and_no_more(done, planted, plan, 
 
 
 def test_predictions_of_other_labels_are_not_taken(planted, tmp_path):
-    member = RunConfig(
+    config = RunConfig(
         manifest=planted.manifest,
         store=planted.store,
         run=tmp_path / "run",
         head=HEAD,
         train=TRAIN,
     )
+    member = Trial("one", config)
     found = run_trial(member)
     path = tmp_path / "run" / VAL_PREDICTIONS
     with np.load(path) as file:
@@ -161,15 +172,51 @@ def test_the_table_by_hand(planted):
     assert default.averaged == pytest.approx(ccc(np.mean(noisy, axis=0)))
     assert default.averaged > default.ccc_mean  # noise averages out
     assert (default.difference, default.difference_low, default.difference_high) == (0, 0, 0)
+    assert (default.p, default.p_holm) == (None, None)
     assert not default.differs
     expected = ccc(np.mean(worse, axis=0)) - default.averaged
     assert half.difference == pytest.approx(expected)
     assert half.difference_low <= half.difference <= half.difference_high < 0
     assert half.differs
+    assert half.p == half.p_holm == pytest.approx(2 / (RESAMPLES + 1))
+    assert half.difference_bca_low < half.difference < half.difference_bca_high
+    assert half.averaged_bca_low < half.averaged < half.averaged_bca_high
     # Student's t of three seeds: 4.303 deviations of the mean to either side
     scores = [ccc(va) for va in noisy]
     reach = 4.3027 * np.std(scores, ddof=1) / np.sqrt(3)
     assert default.ccc_mean_high - default.ccc_mean == pytest.approx(reach, rel=1e-3)
+
+
+def test_more_rows_make_a_difference_less_sure(planted):
+    splits = load_splits(planted.manifest, planted.store)
+    val, truth = splits.val, splits.val.va.numpy()
+    rng = np.random.default_rng(0)
+
+    def noisy(deviation):
+        return truth + deviation * rng.standard_normal(truth.shape)
+
+    default = Predictions(DEFAULT, DEFAULT, (noisy(0.3),))
+    rows = [Predictions("g", f"r{k}", (noisy(0.3),)) for k in range(60)]
+    bad = Predictions("g", "bad", (noisy(0.6),))
+    alone = table_rows([default, bad], val, splits.subject_by_clip)
+    among = table_rows([default, *rows, bad], val, splits.subject_by_clip)
+    assert alone[1].p == among[-1].p == pytest.approx(2 / (RESAMPLES + 1))
+    assert alone[1].differs
+    assert among[-1].p_holm == pytest.approx(61 * among[-1].p)  # 2000 resamples say no more
+    assert not among[-1].differs
+    assert among[-1].difference_high < 0  # although its own interval leaves zero out
+    text = as_markdown([among[0], among[-1]])
+    assert "**" not in text
+    assert f"**{alone[1].difference:+.3f}**" in as_markdown(alone)
+
+
+def test_the_table_says_whose_epochs_are_chosen_on_val():
+    variants = {"a": {"head": {"kind": "released"}}}
+    plan = Plan.model_validate({"groups": [{"name": "g", "variants": variants}]})
+    last = selection_note(ablation_cases(plan, HEAD, TrainConfig()))
+    assert last.endswith("and no other row has: a, own trainer.")
+    assert "default, a, own" in selection_note(ablation_cases(plan, HEAD, TrainConfig(patience=3)))
+    assert selection_note([]) == "No epoch is chosen on this split."
 
 
 def test_the_files_say_the_same_as_the_table(done):
@@ -183,8 +230,13 @@ def test_the_files_say_the_same_as_the_table(done):
     page = (done.run / PAGE).read_text()
     for line in done.lines:
         assert f"{line.ccc_mean:.3f}" in written
-        assert f"<td>{line.difference:+.3f}</td>" in page
+        assert re.search(rf"<td>(<strong>)?{re.escape(f'{line.difference:+.3f}')}", page)
+        bold = f"<strong>{line.difference:+.3f}</strong>" in page
+        assert bold == line.differs == (f"**{line.difference:+.3f}**" in written)
         assert line.row in page
+    for text in (written, page):
+        assert "corrected by Holm" in text
+        assert "No epoch is chosen on this split." in text
     assert "<svg" in page
     assert "http" not in page.replace("http-equiv", "").replace("http://www.w3.org", "")
 
@@ -208,13 +260,44 @@ def test_the_default_plan_has_the_variants_of_the_paper():
         ("sigma", "0.2"),
         ("sigma", "0.3"),
         ("sigma", "0.66"),
-        ("preset", "released"),
+        ("preset", "released, own trainer"),
+        ("words in the region loss", "permuted"),
+        ("words in the region loss", "random"),
+        ("baseline", "text alone"),
+        ("baseline", "text alone, permuted"),
+        ("baseline", "text alone, random"),
     } <= names
     left_out = {("region loss", "soft labels"), ("prompts", "coop"), ("temporal", "gru")}
     assert not names & left_out  # they are the default
-    released = next(case for case in cases if case.name == "released")
-    assert released.model[0] == ReleasedConfig()
     assert len({case.folder for case in cases}) == len(cases)
+
+
+def test_another_preset_is_trained_by_its_own_trainer():
+    given = TrainConfig(
+        epochs=3, learning_rate=0.01, mixup=0.4, window=40, stride=40, seed=5, threads=1
+    )
+    variants = {
+        "a": {"head": {"kind": "released"}},
+        "b": {"head": {"kind": "released", "width": 8}},
+    }
+    variants["b"]["train"] = {"select": "last"}
+    plan = Plan.model_validate({"groups": [{"name": "g", "variants": variants}]})
+
+    default, a, b = ablation_cases(plan, HEAD, given)
+
+    assert (a.name, a.folder) == ("a, own trainer", "g-a-own-trainer")
+    own = preset_train(ReleasedConfig(), TrainConfig(seed=5, threads=1))
+    assert a.model == (ReleasedConfig(), own)
+    assert b.model[1].select == "last"
+    assert b.model[1].learning_rate == own.learning_rate
+    assert default.model == (HEAD, given)
+    # the other way round, `dspl` has no trainer of its own: it gets the keys that are given
+    variants = {"c": {"head": {"kind": "dspl"}}, "d": {"head": {"width": 8}}}
+    plan = Plan.model_validate({"groups": [{"name": "g", "variants": variants}]})
+    default, c, d = ablation_cases(plan, ReleasedConfig(), given)
+    assert default.model[1] == d.model[1] == preset_train(ReleasedConfig(), given)
+    assert (c.name, d.name) == ("c", "d")
+    assert c.model == (DsplConfig(), given)
 
 
 def test_variants_change_the_given_head_and_keep_the_rest():

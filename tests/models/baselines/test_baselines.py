@@ -12,24 +12,27 @@ from sklearn.model_selection import GridSearchCV
 from features.clip import Clip
 from features.errors import InputError
 from models.baselines import AnyBaselineConfig
-from models.baselines import predict as rows
+from models.baselines import training_rows as rows
 from models.baselines.base import BaselineConfig, folds_by_subject, smoothed
 from models.baselines.mean import MeanConfig
 from models.baselines.mlp import MlpConfig
 from models.baselines.predict import predict_baseline
 from models.baselines.ridge import RidgeConfig
 from models.baselines.ridge_window import RidgeWindowConfig, nearest
+from models.baselines.text import TextConfig
 from models.data.packed import PackedFeatures
 from models.data.splits import subject_by_clip
 from models.data.train_val import load_splits
 from models.metrics.predict import concordance
-from tests.helpers.synthetic import N_FRAMES, plant
+from models.regions.prompts import AnyPrompts
+from models.regions.zero_shot import RegionPrototypes
+from tests.helpers.synthetic import N_FRAMES, WIDTH_VISUAL, plant
 
 pytestmark = pytest.mark.slow
 
 WINDOW = RidgeWindowConfig(reach_s=0.2, step_s=0.04)  # the planted courses turn within a second
 LEARNING = (RidgeConfig(), WINDOW, MlpConfig(hidden=128, passes=50))
-ALL = (MeanConfig(), RidgeConfig(), WINDOW, MlpConfig(passes=5))
+ALL = (MeanConfig(), RidgeConfig(), WINDOW, MlpConfig(passes=5), TextConfig())
 
 
 def kind(config: BaselineConfig) -> str:
@@ -54,8 +57,15 @@ def alone(bank: PackedFeatures) -> dict[str, str]:
 
 
 def predicted(banks: tuple[PackedFeatures, PackedFeatures], config: BaselineConfig, *modalities):
-    config = config.model_copy(update={"modalities": modalities or ("visual", "audio")})
-    return predict_baseline(config, *banks, alone(banks[0]))
+    if not isinstance(config, TextConfig):
+        config = config.model_copy(update={"modalities": modalities or ("visual", "audio")})
+    return predict_baseline(config, *banks, alone(banks[0]), read_regions)
+
+
+def read_regions(_: AnyPrompts) -> RegionPrototypes:
+    """Nine directions."""
+    drawn = torch.randn(9, WIDTH_VISUAL, generator=torch.Generator().manual_seed(0))
+    return RegionPrototypes(torch.nn.functional.normalize(drawn, dim=-1))
 
 
 def score(
@@ -133,7 +143,7 @@ def test_equal_input_gives_equal_predictions_on_the_scale(banks, config):
     found = predicted((train, wide), config).va
     np.testing.assert_array_equal(found, predicted((train, wide), config).va)
     assert np.abs(found).max() <= 1
-    if config.kind != "mean":
+    if config in LEARNING:
         assert np.abs(found).max() == 1  # it was clipped
 
 
@@ -241,7 +251,7 @@ def test_settings_are_chosen_on_people_that_were_not_fitted(banks, config, monke
     monkeypatch.setattr(GridSearchCV, "fit", spy)
     train = banks[0]
     groups = dict(zip(train.clip_ids, "abcacd", strict=True))  # two clips of a, two of c
-    predict_baseline(config, *banks, groups)
+    predict_baseline(config, *banks, groups, read_regions)
     clips = np.repeat(list(groups.values()), np.diff(train.offsets))[train.va_valid.numpy()]
     (folds,) = seen
     assert len(folds) == 4
@@ -262,7 +272,7 @@ def test_folds_hold_each_person_once_and_are_five_at_most():
 @pytest.mark.parametrize("config", LEARNING, ids=kind)
 def test_one_person_is_too_few_to_choose_by_folds(banks, config):
     with pytest.raises(InputError, match="give it clips of two subjects to train on"):
-        predict_baseline(config, *banks, dict.fromkeys(banks[0].clip_ids, "one"))
+        predict_baseline(config, *banks, dict.fromkeys(banks[0].clip_ids, "one"), read_regions)
 
 
 def test_a_clip_without_a_subject_is_one_of_its_own():

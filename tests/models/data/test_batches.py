@@ -54,7 +54,7 @@ def rows_of(examples) -> list[bytes]:
 
 
 @pytest.mark.parametrize("kind", ["dense", "causal"])
-@settings(deadline=None, max_examples=15)
+@settings(max_examples=15)
 @given(
     lengths=st.lists(st.integers(1, 40), min_size=1, max_size=5),
     n_rows=st.integers(0, 200),
@@ -142,11 +142,11 @@ def test_a_cpu_reads_memory_maps_and_streams_what_exceeds_the_limit():
     assert streamed.device == CPU
     # two that fit alone, but not together
     small = packed_rows([30_000], width=8)
-    assert place_on_device(
-        small, CPU, 2, already_used=place_on_device(small, CPU, 2)
-    ).streaming.n_rows == (int(0.9 * (2 * MIB - 30_000 * 51) / 51))
+    assert place_on_device(small, CPU, 2, place_on_device(small, CPU, 2)).streaming.n_rows == (
+        int(0.9 * (2 * MIB - 30_000 * 51) / 51)
+    )
     assert (
-        place_on_device(small, CPU, 2, already_used=streamed).streaming is None
+        place_on_device(small, CPU, 2, streamed).streaming is None
     )  # streamed features take no memory there
 
 

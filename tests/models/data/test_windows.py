@@ -73,6 +73,27 @@ def test_causal_windows_by_hand():
     assert told.real.all()
 
 
+def test_causal_targets_at_even_times_by_hand():
+    # 12.5 rows a second for 16.4 s, then a clip of 9 s: rows are 80 ms apart
+    time_s = np.concatenate([7 + np.arange(206) * 0.08, np.arange(113) * 0.08])
+    offsets = np.array([0, 206, 319])
+    # targets at 10, 13 and 16 s: rows 125 (10 s), 162 (12.96 s) and 200 (16 s); the second clip
+    # ends before the first of them
+    windows = causal_windows(offsets, time_s, stride=1, stride_s=3.0, start_s=10.0)
+    assert windows.target.tolist() == [125, 162, 200]
+    assert windows.visual(np.array([0])).real.all()  # no window reaches before its clip
+    # from the beginning: 0, 3, ... 15 s, and 0, 3, 6 s of the second one, which ends at 8.96 s
+    windows = causal_windows(offsets, time_s, stride=1, stride_s=3.0)
+    assert windows.target.tolist() == [0, 37, 75, 112, 150, 187, 206, 243, 281]
+    # rows counted from the last one, the first 10 s without a target
+    windows = causal_windows(offsets, time_s, stride=40, start_s=10.0)
+    assert windows.target.tolist() == [125, 165, 205]
+    assert causal_windows(offsets, time_s, stride=40, start_s=10.01).target.tolist() == [165, 205]
+    # closer than the rows: each is a target once
+    windows = causal_windows(offsets, time_s, stride=1, stride_s=0.01)
+    assert windows.target.tolist() == list(range(319))
+
+
 def test_no_clip_no_causal_window():
     assert len(causal_windows(np.array([0]), np.zeros(0), stride=5)) == 0
 

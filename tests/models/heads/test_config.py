@@ -9,8 +9,11 @@ from pydantic import ValidationError
 from models.data.batch import Batch
 from models.heads.config import DsplOptions
 from models.heads.dspl import DsplConfig, ReleasedConfig
+from models.nn.cpu_dropout import Dropout
+from models.nn.text_prior import PriorStart
 from models.regions.grid import Grid
 from models.regions.prompts import CoopCscPrompts, FixedPrompts
+from models.regions.zero_shot import Moments, ZeroShotSettings
 from models.training.loop import check_gradient_paths
 from tests.helpers.small_heads import make_batch
 
@@ -18,6 +21,9 @@ pytestmark = pytest.mark.slow
 
 SETTINGS = [
     {"temporal": "tcn"},
+    {"temporal": "tcn_released"},
+    {"fusion_dropout": 0.3},
+    {"attention_init": "xavier"},
     {"temporal": "transformer"},
     {"temporal": "transformer", "positions": "learned"},
     {"fusion": "attention"},
@@ -45,6 +51,12 @@ SETTINGS = [
     {"windows": "causal", "fusion": "audio", "region_on": "fused"},
     {"windows": "causal", "fusion": "attention", "query_modality": "audio", "region_on": "fused"},
     {"windows": "causal", "region_link": "probabilities"},
+    {"prior": "zero_shot"},
+    {"prior": "zero_shot", "prompts": FixedPrompts(), "region_link": "probabilities"},
+    {"prior": "zero_shot", "residual": "visual", "skip_dropout": 0.1},
+    {"prior": "zero_shot", "residual": "audio"},
+    {"prior": "zero_shot", "fusion": "audio"},
+    {"prior": "zero_shot", "windows": "causal", "residual": "audio"},
 ]
 
 
@@ -116,6 +128,8 @@ def test_the_presets_differ_in_these_switches_and_no_other():
         "inputs",
         "adapter",
         "temporal",
+        "fusion_dropout",
+        "attention_init",
         "gate_partner",
         "region_on",
         "logit_scale",
@@ -135,6 +149,66 @@ def test_a_dspl_head_with_the_released_switches_is_the_released_head(inputs):
         check_gradient_paths(dspl, causal_batch())
     assert ReleasedConfig().allow_ineffective_region_loss
     assert not DsplConfig(**switched).allow_ineffective_region_loss
+
+
+def test_the_released_head_drops_where_it_was_released_to(inputs):
+    head = ReleasedConfig(width=8).build(inputs)
+    found = {name: module.p for name, module in head.named_modules() if isinstance(module, Dropout)}
+    convolutions = {
+        f"{modality}.temporal.blocks.{block}.dropout": 0.1
+        for modality in ("visual", "audio")
+        for block in (0, 1)
+    }
+    fusion = {
+        "fuse.attention.feed_forward.1.1": 0.1,
+        "fuse.gate.gate_mlp.1.1": 0.1,
+        "fuse.gate.out.2": 0.1,
+    }
+    assert found == convolutions | fusion | {"va.2": 0.2}
+    assert head.fuse.attention.dropout == 0.1
+    plain = DsplConfig(width=8).build(inputs)
+    found = {n: module.p for n, module in plain.named_modules() if isinstance(module, Dropout)}
+    assert found == {"fuse.gate.out.2": 0.2, "va.2": 0.2}
+    assert plain.fuse.attention.dropout == 0
+
+
+def test_the_attention_drops_its_weights_in_training_alone(inputs):
+    config = DsplConfig(width=8, fusion="attention", fusion_dropout=0.5)
+    attention, batch = config.build(inputs).fuse.attention, make_batch()
+    x, y = torch.randn(3, 11, 8), torch.randn(3, 11, 8)
+    attention.feed_forward.eval()
+    torch.testing.assert_close(
+        attention.eval()(x, y, batch.audio_valid), attention(x, y, batch.audio_valid)
+    )
+    attention.train().feed_forward.eval()
+    first, second = (attention(x, y, batch.audio_valid) for _ in range(2))
+    assert not torch.equal(first, second)
+
+
+def test_the_released_attention_starts_as_that_of_torch(inputs):
+    attention = ReleasedConfig(width=32).build(inputs).fuse.attention
+    assert not attention.query.bias.any()
+    assert not attention.out.bias.any()
+    bound = (6 / (4 * 32)) ** 0.5
+    assert attention.query.weight.abs().max().item() == pytest.approx(bound, rel=0.02)
+    assert DsplConfig(width=32).build(inputs).fuse.attention.query.bias.any()
+
+
+def test_a_released_config_of_0_1_keeps_its_network(inputs):
+    added = {"fusion_dropout", "attention_init"}
+    old = ReleasedConfig(width=8, temporal="tcn").model_dump(mode="json", exclude=added)
+
+    head = ReleasedConfig.model_validate(old)
+
+    assert (head.temporal, head.fusion_dropout, head.attention_init) == ("tcn", None, "linear")
+    assert ReleasedConfig.model_validate(head.model_dump(mode="json")) == head
+    weights = head.build(inputs).state_dict()
+    assert "fuse.gate.gate_mlp.2.weight" in weights  # as 0.1 named it
+    new = ReleasedConfig(width=8).model_dump(mode="json")
+    assert ReleasedConfig.model_validate(new) == ReleasedConfig(width=8)
+    assert ReleasedConfig.model_validate({"width": 8, "temporal": "tcn"}).fusion_dropout == 0.1
+    renamed = ReleasedConfig(width=8).build(inputs).state_dict().keys() - weights.keys()
+    assert {name.split(".temporal.")[-1] for name in renamed} == {"out.weight", "out.bias"}
 
 
 def test_a_causal_window_speaks_with_the_mean_of_its_valid_rows(inputs):
@@ -205,6 +279,66 @@ def test_probabilities_of_the_regions_reach_valence_and_arousal(inputs):
         torch.testing.assert_close(other[~seen], told[~seen]) if link == "barycentre" else None
 
 
+def with_prior(inputs, **settings):
+    """A head whose prior starts from means of 1 and 5 rows."""
+    start = PriorStart(
+        ZeroShotSettings(
+            scale=(10.0, 40.0),
+            found=Moments((0.1, 0.0), (0.1, 0.2)),
+            wanted=Moments((0.2, -0.3), (0.4, 0.1)),
+        ),
+        n_rows=(1, 5),
+    )
+    torch.manual_seed(0)
+    config = DsplConfig(width=32, prior="zero_shot", **settings)
+    return config.build(replace(inputs, fit_prior=lambda _: start)).eval()
+
+
+@pytest.mark.parametrize("settings", [{"skip_dropout": 0.5}, {"residual": "audio"}], ids=named)
+@pytest.mark.parametrize("windows", ["dense", "causal"])
+def test_a_head_with_a_prior_starts_from_it_alone(inputs, windows, settings):
+    head = with_prior(inputs, windows=windows, **settings)
+    batch = make_batch() if windows == "dense" else causal_batch()
+    prior = head.prior(batch.visual, batch.visual_valid, head.prototypes())
+    assert torch.equal(head(batch).va, prior)
+    assert torch.equal(head(batch, head.prototypes()).va, prior)
+
+
+@pytest.mark.parametrize(
+    ("settings", "absent"),
+    [({"residual": "audio"}, "visual"), ({"residual": "visual"}, "audio")],
+    ids=lambda each: str(each),
+)
+def test_the_residual_reads_the_modality_that_it_is_told(inputs, settings, absent):
+    head = with_prior(inputs, **settings)
+    assert getattr(head, absent) is None
+    for parameter in head.va.parameters():
+        torch.nn.init.normal_(parameter, std=0.1)
+    batch = make_batch()
+    silent = replace(batch, audio=0 * batch.audio)
+    heard = not torch.equal(head(silent).va, head(batch).va)
+    assert heard == (absent == "visual")
+
+
+def test_v_and_a_train_the_learned_words_of_a_prior(inputs):
+    batch = make_batch()
+    for prior in ("none", "zero_shot"):
+        torch.manual_seed(0)
+        head = DsplConfig(width=8, prior=prior).build(inputs)
+        head(batch).va.square().sum().backward()
+        gradient = head.prompts.context.grad
+        assert (gradient is not None and bool(gradient.any())) == (prior == "zero_shot")
+
+
+def test_the_region_loss_is_accepted_beside_a_prior_if_they_share_something(inputs):
+    batch = make_batch()
+    for settings in ({"prompts": FixedPrompts()}, {"residual": "audio"}):
+        check_gradient_paths(with_prior(inputs, **settings), batch)
+    apart = with_prior(inputs, prompts=FixedPrompts(), residual="audio")
+    with pytest.raises(ValueError, match="region loss reaches no parameter of the V/A output"):
+        check_gradient_paths(apart, batch)
+
+
 def test_tanh_keeps_v_and_a_within_the_plane(inputs):
     torch.manual_seed(0)
     open_ended, squashed = (
@@ -237,6 +371,13 @@ def test_a_grid_of_another_size_gives_as_many_logits(inputs):
         ({"width": 12, "n_heads": 4, "temporal": "transformer"}, "12 / 4 is 3"),
         ({"width": 10}, "multiple of n_heads"),
         ({"lora": 8}, "lora would train an encoder along, and heads are trained on features"),
+        ({"residual": "audio"}, "prior is none: set prior to zero_shot, or use fusion 'audio'"),
+        ({"prior": "zero_shot", "region_link": "barycentre"}, "set region_link to none"),
+        ({"prior": "zero_shot", "squash": "tanh"}, "set squash to none"),
+        (
+            {"prior": "zero_shot", "residual": "audio", "region_on": "temporal"},
+            "and residual 'audio' has none: set region_on to fused",
+        ),
         ({"bottleneck": 0}, "greater than or equal to 1"),
         ({"skip_spans": (1,)}, "greater than or equal to 2"),
     ],

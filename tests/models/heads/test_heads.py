@@ -1,3 +1,4 @@
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import get_args
@@ -10,7 +11,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from models.data.batch import Batch
 from models.heads import AnyHeadConfig
-from models.heads.dspl import DsplConfig
+from models.heads.dspl import DsplConfig, ReleasedConfig
 from models.nn.adapter import ResidualAdapter, Standardise
 from models.regions.prompts import FixedPrompts
 from models.training.loop import check_gradient_paths
@@ -30,7 +31,7 @@ def _seeded():
 
 
 def small(config_type):
-    return config_type(width=8)
+    return config_type(width=32)  # narrower, all ReLUs of `released` may be shut
 
 
 @pytest.mark.parametrize("config_type", MEMBERS, ids=lambda c: c.__name__)
@@ -194,6 +195,20 @@ def test_the_recommended_head_is_the_default_one():
         HEAD_CONFIG.validate_python(yaml.safe_load((CONFIGS / "dspl.yaml").read_text()))
         == DsplConfig()
     )
+
+
+def test_the_file_of_the_released_head_is_the_preset():
+    fields = yaml.safe_load((CONFIGS / "released.yaml").read_text())
+    assert fields.keys() == ReleasedConfig.model_fields.keys()
+    assert HEAD_CONFIG.validate_python(fields) == ReleasedConfig()
+
+
+def test_the_file_of_the_released_head_names_its_trainer():
+    text = (CONFIGS / "released.yaml").read_text()
+    for key, value in ReleasedConfig.trainer.items():
+        shown = {None: "null", True: "true", 1e-4: "0.0001"}.get(value, value)
+        shown = f"{shown:g}" if isinstance(shown, float) else shown
+        assert re.search(rf"^#  .*\b{key}: {shown}( |,|$)", text, re.MULTILINE), key
 
 
 def test_weights_with_the_tensor_names_of_the_version_before_are_loaded(inputs):

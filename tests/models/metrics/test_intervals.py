@@ -3,18 +3,23 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from scipy.stats import bootstrap
 
 from models.metrics.ccc import Concordance, VaConcordance
 from models.metrics.intervals import (
+    FEW_SUBJECTS,
     RESAMPLES,
     SEED,
     Estimate,
     ScoreEstimates,
     _estimate,
+    bca_interval,
+    holm,
     interval_over_seeds,
     paired_difference,
     resample,
     score_intervals,
+    two_sided_p,
 )
 
 PEOPLE = st.lists(
@@ -197,6 +202,102 @@ def test_a_difference_is_surer_than_two_scores_where_people_are_hard_for_both():
     assert alone is not None
     assert found.mean.high - found.mean.low < (alone.mean.high - alone.mean.low) / 3
     assert found.mean.low > 0  # a is better, though by less than either score is sure of
+
+
+def test_the_bca_interval_is_that_of_scipy():
+    people = [each.valence for each in models(4, n=11)[1]]
+
+    def statistic(drawn):
+        counts = np.bincount(drawn, minlength=len(people)).astype(np.float64)
+        return resample(people, counts[None])[0]
+
+    theirs = bootstrap(
+        (np.arange(len(people)),),
+        statistic,
+        vectorized=False,
+        n_resamples=500,
+        method="BCa",
+        random_state=np.random.default_rng(0),
+    )
+    without_one = resample(people, 1 - np.eye(len(people)))
+    whole = resample(people, np.ones((1, len(people))))[0]
+
+    low, high = bca_interval(whole, theirs.bootstrap_distribution, without_one)
+
+    expected = theirs.confidence_interval
+    assert (low, high) == pytest.approx((expected.low, expected.high), abs=1e-12)
+    plain = np.quantile(theirs.bootstrap_distribution, [0.025, 0.975])
+    assert abs(low - plain[0]) > 1e-3  # it is not the percentile interval
+
+
+def test_few_people_have_a_bca_interval_and_many_have_none():
+    for n in (FEW_SUBJECTS - 1, FEW_SUBJECTS):
+        a, b = models(6, n)
+        for found in (score_intervals(a), paired_difference(a, b)):
+            assert found is not None
+            for each in three(found):
+                assert (each.bca is not None) == (n < FEW_SUBJECTS)
+    few, _ = models(6, FEW_SUBJECTS - 1)
+    valence = [each.valence for each in few]
+    counts = np.random.default_rng(SEED).multinomial(
+        len(few), np.full(len(few), 1 / len(few)), size=RESAMPLES
+    )
+    drawn = resample(valence, counts.astype(np.float64))
+    found = score_intervals(few)
+    assert found is not None
+    expected = bca_interval(found.valence.value, drawn, resample(valence, 1 - np.eye(len(few))))
+    assert found.valence.bca == pytest.approx(expected)
+
+
+def test_a_bca_interval_that_cannot_be_moved_is_that_of_percentiles():
+    drawn = np.arange(1001.0)
+    jackknife = np.array([1.0, 2.0, 4.0])
+    assert bca_interval(-1.0, drawn, jackknife) == pytest.approx((25, 975))
+    assert bca_interval(2000.0, drawn, jackknife) == pytest.approx((25, 975))
+    assert bca_interval(500.0, drawn, np.ones(3)) == pytest.approx((25, 975))
+
+
+def test_a_p_value_by_hand():
+    # 100 resamples, 3 of them at or below zero: twice (3 + 1) of 101
+    assert two_sided_p(np.array([-1.0, -0.5, 0.0, *[1.0] * 97])) == pytest.approx(8 / 101)
+    assert two_sided_p(np.array([*[-1.0] * 97, 0.0, 0.5, 1.0])) == pytest.approx(8 / 101)
+    assert two_sided_p(np.zeros(100)) == 1
+    assert two_sided_p(np.ones(100)) == pytest.approx(2 / 101)
+
+
+def test_a_difference_has_a_p_value_and_a_score_has_none():
+    a, b = models(3)
+    found, alone = paired_difference(a, b), score_intervals(a)
+    assert found is not None
+    assert alone is not None
+    assert all(each.p_value is None for each in three(alone))
+    assert found.mean.p_value == pytest.approx(2 / (RESAMPLES + 1))  # b has more noise by far
+    turned = paired_difference(b, a)
+    assert turned is not None
+    assert [each.p_value for each in three(turned)] == [each.p_value for each in three(found)]
+
+
+def test_p_values_are_about_as_small_as_they_say_if_nothing_differs():
+    rng = np.random.default_rng(2)
+    n_small = 0
+    for _ in range(100):
+        truth = rng.uniform(-1, 1, (40, 10))
+        a, b = (
+            [VaConcordance(each, each) for each in map(Concordance.of, truth, said)]
+            for said in (truth + rng.normal(0, 0.3, truth.shape) for _ in range(2))
+        )
+        found = paired_difference(a, b)
+        assert found is not None
+        n_small += found.mean.p_value < 0.05
+    assert 1 <= n_small <= 12  # of 100; 5 are expected
+
+
+def test_holm_by_hand():
+    # sorted: .01 x 4, .02 x 3, .03 x 2 (not below the one before), .04 x 1 (not below .06)
+    assert holm([0.04, 0.01, 0.03, 0.02]) == pytest.approx([0.06, 0.04, 0.06, 0.06])
+    assert holm([0.5, 0.9]) == [1.0, 1.0]
+    assert holm([0.001]) == [0.001]
+    assert holm([]) == []
 
 
 def test_people_without_rows_and_too_few_people_leave_no_difference():

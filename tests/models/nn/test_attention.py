@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from models.nn.attention import attend, check_heads, feed_forward, split_heads
+from models.nn.attention import attend, check_heads, feed_forward, split_heads, xavier_
 from tests.helpers import numpy_reference as by_hand
 
 HEADS = 3
@@ -52,6 +52,36 @@ def test_a_blank_window_finds_nothing():
 def test_a_width_that_the_heads_do_not_divide_is_refused():
     with pytest.raises(ValueError, match=r"width \(10\) must be a multiple of .* heads \(4\)"):
         check_heads(10, 4)
+
+
+def test_dropout_takes_attention_weights_out():
+    # one key row: its weight is 1, so what is found is 0 or, scaled by 1 / (1 - p), 4 values
+    query, key, value = torch.randn(50, 9, 6), torch.randn(50, 1, 6), torch.ones(50, 1, 6)
+    heads = (split_heads(x, HEADS) for x in (query, key, value))
+    found = attend(*heads, torch.ones(50, 1, dtype=torch.bool), dropout_p=0.75)
+    assert found.unique().tolist() == [0, 4]
+    by_head = found.unflatten(-1, (HEADS, -1))
+    assert (by_head == by_head[..., :1]).all()  # a weight is of a whole head
+    assert (found == 0).float().mean().item() == pytest.approx(0.75, abs=0.05)
+
+
+def test_xavier_is_that_of_torch_s_own_attention():
+    torch.manual_seed(0)
+    width = 64
+    theirs = torch.nn.MultiheadAttention(width, 4)
+    ours = [torch.nn.Linear(width, width) for _ in range(4)]
+    kept = ours[3].weight.clone()
+    xavier_(*ours)
+    bound = theirs.in_proj_weight.abs().max().item()
+    for projection in ours[:3]:
+        assert projection.weight.abs().max().item() == pytest.approx(bound, rel=0.01)
+        assert projection.weight.std().item() == pytest.approx(
+            theirs.in_proj_weight.std().item(), rel=0.05
+        )
+    assert torch.equal(ours[3].weight, kept)  # torch leaves the last projection a plain Linear
+    assert not theirs.in_proj_bias.any()
+    assert not theirs.out_proj.bias.any()
+    assert not any(projection.bias.any() for projection in ours)
 
 
 def test_feed_forward_is_four_times_as_wide_inside():

@@ -30,9 +30,11 @@ def convolution_by_hand(p, name, x, offsets):
     return np.array(rows)
 
 
+@pytest.mark.parametrize("as_released", [False, True])
 @pytest.mark.parametrize("padding", PADDINGS)
-def test_it_equals_numpy_on_its_own_weights(padding):
-    module, x = branch(padding, dilations=(1, 3)), torch.randn(1, 12, 5)
+def test_it_equals_numpy_on_its_own_weights(padding, as_released):
+    module = branch(padding, dilations=(1, 3), as_released=as_released)
+    x = torch.randn(1, 12, 5)
     with torch.no_grad():  # so that no ReLU is closed for good
         for parameter in module.parameters():
             parameter.add_(torch.randn_like(parameter) * 0.5)
@@ -47,7 +49,12 @@ def test_it_equals_numpy_on_its_own_weights(padding):
             y[unseen] = 0
             y = np.maximum(convolution_by_hand(p, f"blocks.{block}.{name}", y, offsets), 0)
         states = states + y
+        if as_released:
+            assert block or states.min() < 0  # later sums are of two ReLUs
+            states = np.maximum(states, 0)
         assert states[unseen].any(axis=1).all()  # else the next block would have nothing to mask
+    if as_released:
+        states = linear(p, "out", states)
     np.testing.assert_allclose(module(x, valid)[0].detach().numpy(), states, atol=1e-5)
 
 
@@ -112,8 +119,9 @@ def test_dropout_follows_each_convolution():
     assert len(dropped) == 2 * len(module.blocks)
 
 
-def test_it_is_as_released_unless_told_otherwise():
-    module = Tcn(5, WIDTH)
+@pytest.mark.parametrize("as_released", [False, True])
+def test_its_blocks_are_those_of_the_paper_unless_told_otherwise(as_released):
+    module = Tcn(5, WIDTH, as_released=as_released)
     assert [(block.first.dilation, block.pad, block.dropout.p) for block in module.blocks] == [
         ((1,), (2, 0), 0.1),
         ((2,), (4, 0), 0.1),

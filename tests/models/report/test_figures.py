@@ -86,6 +86,8 @@ def content_with(truth, predicted) -> Content:
         valence=NONE,
         arousal=NONE,
         epochs=(),
+        kept=None,
+        kept_why="",
         truth=np.array(truth, dtype=np.float64),
         predicted=np.array(predicted, dtype=np.float64),
         prompts=None,
@@ -182,9 +184,9 @@ def test_a_long_clip_gets_the_width_of_the_page_and_a_clip_of_one_frame_is_drawn
     assert "time (s)" in texts(timeline(course(n=1), "t"))
 
 
-def test_the_kept_epoch_is_the_best_and_is_marked():
+def test_the_kept_epoch_is_marked():
     epochs = [EpochResult(k, 1.0, ccc, ccc, ccc) for k, ccc in enumerate((0.1, 0.3, 0.2))]
-    for figure in learning_curves(epochs):
+    for figure in learning_curves(epochs, epochs[1]):
         at = texts(figure)
         assert abs(at["kept"][0] - at["2"][0]) < 12  # px; epochs are counted from 1
         upright = [line for line in shapes(figure, INK) if np.ptp(line[:, 0]) == 0]
@@ -192,4 +194,4 @@ def test_the_kept_epoch_is_the_best_and_is_marked():
         others = [line for line in upright if np.ptp(line[:, 1]) > 0.9 * np.ptp(tallest[:, 1])]
         marks = [line[0, 0] for line in others]
         assert any(mark == pytest.approx(at["2"][0], abs=1) for mark in marks)
-    assert "0.300 at epoch 2, which is kept" in learning_curves(epochs)[1]
+    assert "0.300 at epoch 2, which is kept" in learning_curves(epochs, epochs[1])[1]

@@ -22,11 +22,12 @@ from models.regions.soft_labels import soft_labels
 from models.report.content import Content, content_of
 from models.report.html import MINUS, number, page
 from models.report.region_report import RegionReading, read_regions
-from models.runs.folder import CONFIG, METRICS, PROVENANCE, REPORT
+from models.runs.folder import CONFIG, METRICS, PROVENANCE, REPORT, TEXTS_ALONE
 from models.runs.run_split import RunSplit, open_split, read_split
 from models.stages.report import report
 from models.stages.score_head import score_head
 from models.stages.train_head import train_head
+from models.stages.zero_shot import zero_shot
 from models.training.config import EpochResult, TrainConfig
 from models.training.loss_config import LossConfig
 from tests.helpers.synthetic import N_FRAMES, plant
@@ -270,6 +271,18 @@ def test_the_course_of_a_clip_shows_what_is_missing(content):
     assert course.n_without_face == 6
 
 
+def test_the_texts_alone_are_scored_beside_the_head(planted, run, shown, tmp_path):
+    found = zero_shot(
+        manifest=planted.manifest, store=planted.store, output=tmp_path / "out", match="train"
+    ).scores["val"]
+    assert f"arousal {number(found.ccc_arousal)}.</p>" in shown
+    (run / TEXTS_ALONE).write_text('{"settings": {}}')
+    with pytest.raises(InputError, match="texts_alone.json is damaged"):
+        report(run)
+    (run / TEXTS_ALONE).unlink()  # as in a run of before
+    assert "texts alone" not in report(run).read_text()
+
+
 def test_the_score_is_made_of_what_the_table_says(content):
     both = zip(
         (content.valence, content.arousal),
@@ -438,7 +451,8 @@ def test_damaged_files_of_a_run_are_named(run):
 
 
 def test_learning_curves_of_one_epoch(content):
-    text = page(replace(content, epochs=(EpochResult(0, 1.5, -0.2, 0.1, -0.05),)), KEY)
+    only = EpochResult(0, 1.5, -0.2, 0.1, -0.05)
+    text = page(replace(content, epochs=(only,), kept=only), KEY)
     assert "1 epoch; the weights of\nepoch 1 are kept" in text
     assert f"{MINUS}0.050" in text
 

@@ -1,4 +1,5 @@
 import json
+from pathlib import Path
 
 import pytest
 
@@ -9,6 +10,7 @@ from flows.messages import baseline_name, baseline_table
 from models.baselines.mean import MeanConfig
 from models.baselines.predict import predict_baseline
 from models.baselines.ridge import RidgeConfig
+from models.baselines.text import TextConfig
 from models.data.train_val import load_splits
 from models.metrics.scores import split_score
 from models.stages.baselines import BASELINES, score_baselines
@@ -38,7 +40,9 @@ def test_the_stage_scores_val_after_learning_from_train(planted, tmp_path):
     )
     splits = load_splits(planted.manifest, planted.store)
     for each, config in zip(result.scores, FEW, strict=True):
-        found = predict_baseline(config, splits.train, splits.val, splits.subject_by_clip)
+        found = predict_baseline(
+            config, splits.train, splits.val, splits.subject_by_clip, splits.read_regions
+        )
         assert each.baseline == config
         assert each.score == split_score(found, splits.val, splits.subject_by_clip)
     written = json.loads(output.read_text())
@@ -107,7 +111,7 @@ def test_the_command_prints_a_table_and_names_wrong_kinds(planted, tmp_path, cap
     assert "0.000" in said
     assert f"the scores are in {tmp_path / 'b.json'}" in said
     for wrong, message in (
-        ("baselines=[{kind: rige}]", "the kinds are mean, ridge, ridge_window, mlp"),
+        ("baselines=[{kind: rige}]", "the kinds are mean, ridge, ridge_window, mlp, text"),
         ("baselines=[]", "at least 1 item"),
         ("baselines=[{kind: mlp, passes: 0}]", "greater than or equal to 1"),
     ):
@@ -138,6 +142,21 @@ def test_progress_is_told_before_each_baseline(planted):
 
 
 def test_every_kind_is_scored_by_default_and_ridge_on_each_modality():
-    assert {config.kind for config in BASELINES} == {"mean", "ridge", "ridge_window", "mlp"}
+    kinds = {"mean", "ridge", "ridge_window", "mlp", "text"}
+    assert {config.kind for config in BASELINES} == kinds
     ridge = [config.modalities for config in BASELINES if config.kind == "ridge"]
     assert ridge == [("visual",), ("audio",), ("visual", "audio")]
+
+
+def test_text_is_left_out_with_a_note_unless_it_was_asked_for(planted, monkeypatch):
+    weights = planted.store.replace("features.zarr", "tiny-0.safetensors")
+    Path(weights).unlink()
+    keys = {"manifest": planted.manifest, "store": planted.store}
+    few = (MeanConfig(), TextConfig())
+    monkeypatch.setattr("models.stages.baselines.BASELINES", few)
+    result = score_baselines(**keys, baselines=few)
+    assert [each.baseline.kind for each in result.scores] == ["mean"]
+    (note,) = result.notes
+    assert note.startswith("the baseline text is left out: ")
+    with pytest.raises(InputError):
+        score_baselines(**keys, baselines=(TextConfig(),))

@@ -237,8 +237,8 @@ def test_batches_cover_the_order():
 def test_the_score_is_that_of_the_best_epoch(trained, run):
     result = score_head(run=run)
     assert result.state == "scored"
-    assert result.score.ccc_valence == trained.best.ccc_valence
-    assert result.score.ccc_mean == trained.best.ccc_mean
+    assert result.score.ccc_valence == trained.kept.ccc_valence
+    assert result.score.ccc_mean == trained.kept.ccc_mean
     written = json.loads((run / SCORES).read_text())
     assert list(written) == ["val"]
     assert set(written["val"]) == {
@@ -255,14 +255,30 @@ def test_the_score_is_that_of_the_best_epoch(trained, run):
         "ccc_arousal_high",
         "ccc_mean_low",
         "ccc_mean_high",
+        "ccc_valence_bca_low",
+        "ccc_valence_bca_high",
+        "ccc_arousal_bca_low",
+        "ccc_arousal_bca_high",
+        "ccc_mean_bca_low",
+        "ccc_mean_bca_high",
     }
     for name in ("valence", "arousal", "mean"):
         low, score, high = (written["val"][f"ccc_{name}{end}"] for end in ("_low", "", "_high"))
         assert low <= score <= high
+        found = getattr(score_intervals_of(run), name)
+        ends = tuple(written["val"][f"ccc_{name}_bca_{end}"] for end in ("low", "high"))
+        assert ends == found.bca
     assert written["val"]["n_subjects"] == 2
     assert written["val"]["n_frames"] == 2 * N_FRAMES  # one row more, one of them unannotated
     assert written["val"]["n_clips"] == 2
     assert written["val"]["n_interpolated"] == 6
+
+
+def score_intervals_of(run):
+    """The intervals of the val split, from the predictions of the run."""
+    reading = read_split(open_split(run, None, None, "val"))
+    subjects = sums_by_subject(reading.prediction, reading.packed, reading.source.subject_by_clip)
+    return score_intervals(list(subjects.values()))
 
 
 def test_the_score_can_be_had_from_the_predictions_alone(planted, run):

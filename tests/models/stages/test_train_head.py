@@ -14,23 +14,31 @@ from features.errors import InputError, StoreError, VaflowError, WeightsError
 from features.manifest.manifest import read_manifest, write_manifest
 from features.store.feature_store import FeatureStore
 from features.system.devices import torch_device
+from models.baselines.predict import predict_baseline
 from models.baselines.ridge import RidgeConfig
+from models.baselines.text import TextConfig
 from models.data.batch import Batch
 from models.data.packed import Streaming
+from models.data.train_val import load_splits, train_val_clips
 from models.data.windows import dense_windows
 from models.heads.dspl import DsplConfig, ReleasedConfig
+from models.metrics.predict import concordance
+from models.regions.prompts import FixedPrompts
 from models.runs.checkpoint import load_head
 from models.runs.folder import CONFIG, HEAD_FILE, METRICS, PROVENANCE, RunConfig, read_config
 from models.runs.run_split import open_split, read_split
 from models.stages.score_head import score_head
-from models.stages.train_head import TrainResult, seeded, train_head
-from models.training.config import TrainConfig
+from models.stages.train_head import TrainResult, build_head, digest_inputs, seeded, train_head
+from models.training import loop
+from models.training.config import TrainConfig, train_of_0_1
 from models.training.loop import rate
 from models.training.loss_config import LossConfig
 from tests.helpers.small_heads import BRIEF, FULL, HEAD, without_region_loss
 from tests.helpers.synthetic import AST_SPEC, Planted, plant, tiny_model, write_tiny_clip
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("without_figures")]
+
+BRIEF_KEYS = {"window": 40, "stride": 40, "batch_size": 4, "learning_rate": 1e-2, "threads": 1}
 
 
 @pytest.fixture(scope="module")
@@ -62,10 +70,10 @@ def test_a_planted_signal_is_found(planted, tmp_path):
     seen = []
     result = train(planted, tmp_path, train=FULL, on_epoch=seen.append)
     assert result.state == "trained"
-    assert result.best.ccc_valence > 0.9
-    assert result.best.ccc_arousal > 0.9
+    assert result.kept.ccc_valence > 0.9
+    assert result.kept.ccc_arousal > 0.9
     assert seen == list(result.epochs)
-    assert result.best == max(result.epochs, key=lambda epoch: epoch.ccc_mean)
+    assert result.kept == max(result.epochs, key=lambda epoch: epoch.ccc_mean)
 
 
 def test_the_same_run_again_gives_the_same_digits(planted, brief, tmp_path):
@@ -89,7 +97,7 @@ def test_a_streamed_training_finds_the_signal_and_repeats_it(planted, tmp_path, 
     monkeypatch.setattr("models.data.placement.MIB", 20_000)  # 75 bytes a row, 6 clips of 130 rows
     streamed = FULL.model_copy(update={"bank_mib": 1})
     first, again = (train(planted, tmp_path / run, train=streamed) for run in "ab")
-    assert first.best.ccc_mean > 0.85
+    assert first.kept.ccc_mean > 0.85
     assert "streamed, 240 of 780 rows at a time" in " ".join(first.notes)
     assert again.epochs == first.epochs
     reading = read_split(open_split(first.run, None, None, "val"))
@@ -117,8 +125,8 @@ def test_each_setting_decides_the_result(planted, brief, tmp_path, change):
 def test_the_region_loss_shapes_valence_and_arousal(planted, brief, tmp_path):
     # one seed, and the same draws: only the loss is different
     without = train(planted, tmp_path, train=without_region_loss(BRIEF))
-    assert without.best.ccc_valence != brief.best.ccc_valence
-    assert without.best.ccc_arousal != brief.best.ccc_arousal
+    assert without.kept.ccc_valence != brief.kept.ccc_valence
+    assert without.kept.ccc_arousal != brief.kept.ccc_arousal
     found, shaped = load_file(without.run / HEAD_FILE), load_file(brief.run / HEAD_FILE)
     for name in ("va.3.weight", "adapter.up.weight", "visual.temporal.projection.weight"):
         assert not torch.equal(found[name], shaped[name]), name
@@ -131,17 +139,17 @@ def test_the_region_loss_shapes_valence_and_arousal(planted, brief, tmp_path):
 def test_the_region_loss_of_the_released_preset_moves_nothing(planted, tmp_path):
     # as it was released: frozen embedding, fixed prototypes, fixed scale
     head = ReleasedConfig(width=16, dropout=0.1)
-    brief = BRIEF.model_copy(update={"causal_stride": 10})
+    brief = BRIEF.model_copy(update={"causal_stride": 10, "causal_start_s": 0.0})
     kept = train(planted, tmp_path / "kept", head=head, train=brief)
     without = without_region_loss(brief)
     left_out = train(planted, tmp_path / "left_out", head=head, train=without)
-    assert kept.best.ccc_mean == left_out.best.ccc_mean
+    assert kept.kept.ccc_mean == left_out.kept.ccc_mean
     found, expected = load_file(kept.run / HEAD_FILE), load_file(left_out.run / HEAD_FILE)
     assert found.keys() == expected.keys()
     for name in found:
         assert torch.equal(found[name], expected[name]), name
     scored = score_head(run=kept.run).score
-    assert scored.ccc_mean == pytest.approx(kept.best.ccc_mean)
+    assert scored.ccc_mean == pytest.approx(kept.kept.ccc_mean)
 
 
 def test_a_dspl_head_with_the_released_switches_is_refused(planted, tmp_path):
@@ -164,16 +172,16 @@ def solved(planted, tmp_path_factory):
 
 
 def test_sight_alone_fails_on_arousal_and_sound_alone_on_valence(solved):
-    assert solved["visual"].best.ccc_valence > 0.9
-    assert abs(solved["visual"].best.ccc_arousal) < 0.3
-    assert solved["audio"].best.ccc_arousal > 0.85
-    assert abs(solved["audio"].best.ccc_valence) < 0.3
+    assert solved["visual"].kept.ccc_valence > 0.9
+    assert abs(solved["visual"].kept.ccc_arousal) < 0.3
+    assert solved["audio"].kept.ccc_arousal > 0.85
+    assert abs(solved["audio"].kept.ccc_valence) < 0.3
 
 
 @pytest.mark.parametrize("fusion", ["concatenation", "gate"])
 def test_fused_both_are_solved(solved, fusion):
-    assert solved[fusion].best.ccc_valence > 0.9
-    assert solved[fusion].best.ccc_arousal > 0.9
+    assert solved[fusion].kept.ccc_valence > 0.9
+    assert solved[fusion].kept.ccc_arousal > 0.9
 
 
 def test_the_gate_leans_to_the_side_that_is_left(solved):
@@ -264,7 +272,7 @@ def test_a_finished_run_is_left_alone(planted, brief):
     again = train(planted, brief.run)
     assert again.state == "present"
     assert again.epochs == brief.epochs
-    assert again.best == brief.best
+    assert again.kept == brief.kept
     after = {file: file.stat().st_mtime_ns for file in brief.run.iterdir()}
     del before[brief.run / CONFIG], after[brief.run / CONFIG]
     assert after == before
@@ -355,19 +363,110 @@ def test_training_stops_when_val_gets_no_better(planted, tmp_path):
     # a rate so small that the score cannot rise for long
     config = FULL.model_copy(update={"learning_rate": 1e-12, "patience": 2, "epochs": 9})
     result = train(planted, tmp_path, train=config)
-    assert len(result.epochs) == result.best.index + 1 + 2
+    assert len(result.epochs) == result.kept.index + 1 + 2
     assert len(result.epochs) < 9
 
 
-def test_the_best_weights_are_kept(planted, tmp_path, monkeypatch):
+@pytest.mark.parametrize("select", ["last", "val", "inner"])
+def test_the_weights_of_the_selected_epoch_are_kept(planted, tmp_path, monkeypatch, select):
     # the last of three epochs goes thirty times as fast, and spoils what was learned
     monkeypatch.setattr(
         "models.training.loop.rate",
-        lambda step, n_steps, warmup: 30 if 3 * step >= 2 * n_steps else 1,
+        lambda step, n_steps, **_: 30 if 3 * step >= 2 * n_steps else 1,
     )
-    result = train(planted, tmp_path, train=BRIEF.model_copy(update={"epochs": 3}))
-    assert 0 < result.best.ccc_mean != result.epochs[-1].ccc_mean
-    assert score_head(run=tmp_path).score.ccc_mean == result.best.ccc_mean
+    config = TrainConfig(select=select, epochs=3, **BRIEF_KEYS)
+    result = train(planted, tmp_path, train=config)
+    spoiled = result.epochs[-1]
+    assert len(result.epochs) == 3
+    assert (result.kept == spoiled) == (select == "last")
+    assert (spoiled.ccc_inner is None) == (select != "inner")
+    assert (0 < result.kept.ccc_mean != spoiled.ccc_mean) == (select != "last")
+    assert score_head(run=tmp_path).score.ccc_mean == result.kept.ccc_mean
+    assert json.loads((tmp_path / PROVENANCE).read_text())["best_epoch"] == result.kept.index
+    again = train(planted, tmp_path, train=config)
+    assert (again.state, again.kept) == ("present", result.kept)
+    lines = (tmp_path / METRICS).read_text()
+    assert ("ccc_inner" in lines) == (select == "inner")  # else as earlier versions wrote it
+
+
+def test_inner_trains_as_if_the_held_out_people_were_not_there(planted, tmp_path):
+    keys = {"schedule": "constant", "inner_share": 0.4, **BRIEF_KEYS}
+    result = train(planted, tmp_path / "a", train=TrainConfig(select="inner", epochs=2, **keys))
+    held_out = json.loads((result.run / PROVENANCE).read_text())["held_out"]
+    manifest = read_manifest(planted.manifest)
+    assert len(held_out) == 2  # of 6 people, .4 are 2.4
+    left = [
+        clip.model_copy(update={"split": "test" if clip.id in held_out else clip.split})
+        for clip in manifest.clips
+    ]
+    path = planted.manifest.parent / "left.jsonl"
+    write_manifest(path, left)
+    epochs = result.kept.index + 1
+    others = train(planted, tmp_path / "b", manifest=path, train=TrainConfig(epochs=epochs, **keys))
+    found, expected = (load_file(run / HEAD_FILE) for run in (result.run, others.run))
+    for name in expected:
+        assert torch.equal(found[name], expected[name]), name
+
+
+def test_one_annotated_person_is_not_divided(small, tmp_path):
+    with pytest.raises(InputError, match="split 'train' has 1 annotated subject: one is held out"):
+        train(small, tmp_path / "run", train=TrainConfig(select="inner", **BRIEF_KEYS))
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_run_of_the_version_before_is_not_replaced_unasked(small, tmp_path):
+    run, keys = tmp_path / "run", {"epochs": 1, **BRIEF_KEYS}
+    before = train(small, run, train=train_of_0_1(TrainConfig(**keys)))
+    kept = weights(before)
+
+    with pytest.raises(InputError, match=r"train.select=val train.patience=5 to keep the run"):
+        train(small, run, train=TrainConfig(**keys))
+
+    assert weights(before) == kept
+    told = TrainConfig(select="val", patience=5, **keys)
+    assert train(small, run, train=told).state == "present"
+    assert train(small, run, train=TrainConfig(select="last", **keys)).state == "trained"
+    assert train(small, run, train=TrainConfig(**keys)).state == "present"
+
+
+def test_the_released_head_is_trained_by_its_own_trainer(planted, tmp_path):
+    head = ReleasedConfig(width=16)
+    with pytest.raises(InputError, match=r"the train split gives 0 windows, .* \(it is 10\)"):
+        train(planted, tmp_path, head=head, train=TrainConfig())  # clips of 5.2 s
+
+    given = TrainConfig(causal_start_s=1.0, causal_stride_s=0.2, epochs=1, threads=1)
+    result = train(planted, tmp_path / "run", head=head, train=given)
+
+    config = read_config(result.run)
+    own = ReleasedConfig.trainer | given.model_dump(exclude_unset=True)
+    assert {key: getattr(config.train, key) for key in own} == own
+    assert train(planted, result.run, head=head, train=given).state == "present"
+    assert train(planted, result.run, head=head, train=config.train).state == "present"
+
+
+def test_the_trainer_of_the_released_head_does_what_it_says(planted, tmp_path, monkeypatch):
+    steps, plain = [], loop.step
+
+    def watched(head, optimizer, batch, targets, config, grid, extra):
+        rate = optimizer.param_groups[0]["lr"]
+        loss = plain(head, optimizer, batch, targets, config, grid, extra)
+        norm = torch.stack([w.grad.norm() for w in head.parameters() if w.grad is not None]).norm()
+        steps.append((rate, len(targets.va), float(norm)))
+        return loss
+
+    monkeypatch.setattr(loop, "step", watched)
+    given = {"causal_start_s": 1.0, "causal_stride_s": 0.3, "epochs": 2, "threads": 1}
+    # 6 clips of 5.2 s have targets at 1, 1.3, ... 4.9 s: 84, which are 5 batches of 16, and 4
+    head = ReleasedConfig(width=16)
+    train(planted, tmp_path / "own", head=head, train=TrainConfig(**given))
+    assert [step[:2] for step in steps] == [(1e-4, 16)] * 10
+    assert max(norm for *_, norm in steps) > 0.02  # not clipped to the norm below
+    steps.clear()
+    clipped = TrainConfig(**given, clip_grad_norm=0.01, drop_last=False, schedule="cosine")
+    train(planted, tmp_path / "other", head=head, train=clipped)
+    assert [n for _, n, _ in steps] == [16, 16, 16, 16, 16, 4] * 2
+    assert max(norm for *_, norm in steps) == pytest.approx(0.01, rel=1e-3)
+    assert len({rate for rate, *_ in steps}) == 12
 
 
 def test_a_training_that_diverges_says_so(planted, tmp_path):
@@ -385,6 +484,8 @@ def test_the_rate_by_hand():
     assert rates[9] == pytest.approx((1 + math.cos(math.pi * 7 / 8)) / 2)
     assert rate(0, n_steps=10, warmup=0.0) == 1
     assert rate(1, n_steps=1, warmup=0.9) == 1  # after the last step nothing divides by 0
+    constant = [rate(step, n_steps=10, warmup=0.2, decays=False) for step in range(10)]
+    assert constant == [0.5, *[1.0] * 9]
 
 
 def test_windows_that_leave_rows_out_are_refused():
@@ -447,3 +548,78 @@ def test_the_towers_beside_the_text_tower_do_not_run(planted, tmp_path, monkeypa
 def test_no_epoch_depends_on_numpy_s_global_generator(planted, brief, tmp_path):
     np.random.seed(3)
     assert train(planted, tmp_path).epochs == brief.epochs
+
+
+@pytest.mark.parametrize("residual", ["fused", "audio"])
+def test_a_head_with_a_prior_starts_as_the_text_prediction_and_comes_back(
+    planted, tmp_path, residual
+):
+    head = HEAD.model_copy(
+        update={"prior": "zero_shot", "residual": residual, "prompts": FixedPrompts()}
+    )
+    still = BRIEF.model_copy(  # windows as long as a clip have no edges
+        update={
+            "epochs": 1,
+            "learning_rate": 1e-30,
+            "window": 140,
+            "loss": LossConfig(region_weight=0),
+        }
+    )
+    result = train(planted, tmp_path, head=head, train=still)
+    splits = load_splits(planted.manifest, planted.store)
+    text = predict_baseline(
+        TextConfig(), splits.train, splits.val, splits.subject_by_clip, splits.read_regions
+    )
+    found = read_split(open_split(result.run, None, None, "val")).prediction
+    np.testing.assert_allclose(found.va, text.va, atol=1e-4)
+    assert result.kept.ccc_mean == pytest.approx(concordance(text, splits.val).ccc()[2], abs=1e-4)
+
+
+def test_a_prior_is_trained_with_its_words_and_saved(planted, tmp_path):
+    head = HEAD.model_copy(update={"prior": "zero_shot"})
+    result = train(planted, tmp_path, head=head, train=without_region_loss(FULL))
+    assert result.kept.ccc_mean > 0.8
+    saved = load_file(result.run / HEAD_FILE)
+    with torch.no_grad(), seeded(FULL.seed, 1):
+        clips = train_val_clips(planted.manifest, planted.store, None, None)
+        packed = clips.load(3).select(clips.ids("train"))
+        start = build_head(head, clips, packed, torch.device("cpu")).state_dict()
+    for name in ("prior.factor", "prior.shift", "prompts.context"):
+        assert not torch.equal(saved[name], start[name]), name
+    for name in ("prior.scale", "prior.n_rows", "prior.found_mean"):
+        assert torch.equal(saved[name], start[name]), name
+    assert load_head(result.run / HEAD_FILE, torch.device("cpu")).reads_regions
+    scored = score_head(run=result.run).score
+    assert scored.ccc_mean == pytest.approx(result.kept.ccc_mean)
+
+
+def test_a_prior_of_causal_windows_starts_near_the_trailing_text_prediction(planted, tmp_path):
+    head = HEAD.model_copy(update={"prior": "zero_shot", "windows": "causal"})
+    still = BRIEF.model_copy(
+        update={"epochs": 1, "learning_rate": 1e-30, "loss": LossConfig(region_weight=0)}
+    )
+    result = train(planted, tmp_path, head=head, train=still)
+    assert result.state == "trained"
+    assert load_file(result.run / HEAD_FILE)["prior.n_rows"].max() <= 20
+
+
+def test_one_person_is_too_few_for_a_prior(planted, tmp_path):
+    manifest = planted.manifest.with_name("one.jsonl")
+    clips = read_manifest(planted.manifest).clips
+    write_manifest(manifest, [clip.model_copy(update={"subject": "one"}) for clip in clips])
+    head = HEAD.model_copy(update={"prior": "zero_shot"})
+    with pytest.raises(InputError, match="give it clips of two subjects to train on"):
+        train(planted, tmp_path / "run", head=head, manifest=manifest)
+    assert not (tmp_path / "run").exists()
+
+
+def test_who_is_in_a_clip_decides_the_key_of_a_head_with_a_prior_alone(planted):
+    manifest = planted.manifest.with_name("pairs.jsonl")
+    clips = read_manifest(planted.manifest).clips
+    write_manifest(manifest, [each.model_copy(update={"subject": each.id[-1:]}) for each in clips])
+    groups = [
+        train_val_clips(path, planted.store, None, None) for path in (planted.manifest, manifest)
+    ]
+    for head, is_equal in ((HEAD, True), (HEAD.model_copy(update={"prior": "zero_shot"}), False)):
+        one, other = (digest_inputs(each, head) for each in groups)
+        assert (one == other) == is_equal

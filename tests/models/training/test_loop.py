@@ -10,9 +10,12 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from features.errors import InputError
 from models.data.packed import PackedFeatures
 from models.heads import AnyHeadConfig
 from models.heads.dspl import DsplConfig, ReleasedConfig
+from models.heads.windows import head_windows
+from models.metrics.predict import concordance, predict
 from models.regions.prompts import CoopCscPrompts, FixedPrompts
 from models.regions.text_tower import TextTower
 from models.regions.texts_file import read_texts
@@ -112,11 +115,15 @@ def test_fixed_prototypes_are_made_once(watched, bank):
 
 
 @pytest.mark.parametrize("region_weight", [0.0, 0.2])
-def test_scores_that_are_told_of_regions_run_the_text_tower_once(watched, bank, region_weight):
+@pytest.mark.parametrize("link", [{"region_link": "barycentre"}, {"prior": "zero_shot"}], ids=str)
+def test_scores_that_are_told_of_regions_run_the_text_tower_once(
+    watched, bank, region_weight, link
+):
     inputs, runs = watched
-    config = DsplConfig(width=8, region_link="barycentre")
+    config = DsplConfig(width=8, **link)
     train = TRAIN.model_copy(update={"loss": LossConfig(region_weight=region_weight)})
     head = config.build(inputs)
+    runs.clear()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("models.metrics.predict.ROWS_AT_ONCE", 40)  # several batches
         fit(head, config, bank, bank, train)
@@ -132,8 +139,9 @@ def test_scores_that_are_told_of_regions_run_the_text_tower_once(watched, bank, 
             DsplConfig(width=8, temporal="transformer", query_modality="both", skip_dropout=0.5),
             LossConfig(),
         ),
+        (DsplConfig(width=8, prior="zero_shot"), LossConfig(region_weight=0)),
     ],
-    ids=["dspl", "released", "other loss", "transformer"],
+    ids=["dspl", "released", "other loss", "transformer", "prior"],
 )
 def test_no_step_waits_for_a_value(inputs, bank, config, loss):
     head = config.build(inputs)
@@ -197,3 +205,42 @@ def test_bfloat16_on_a_cpu_is_refused(inputs, bank):
     train = TRAIN.model_copy(update={"precision": "bfloat16"})
     with pytest.raises(ValueError, match="train.precision is bfloat16, and a CPU casts to it more"):
         check_head(config.build(inputs), config, bank, train)
+
+
+def test_the_loss_of_pseudo_labels_is_added_with_its_weight(inputs, bank):
+    config = DsplConfig(width=8, dropout=0)
+    windows = training_windows(bank, config, TRAIN)
+    labelled, pseudo = (bank.gather(windows, np.arange(k, k + 4)) for k in (0, 4))
+
+    def loss(example, extra=None, weight: float = 0.5) -> float:
+        torch.manual_seed(0)
+        head = config.build(inputs)  # a new one, as a step changes its weights
+        train = TRAIN.model_copy(update={"pseudo_weight": weight})
+        return step(head, adam_w(head, train), *example, train, pseudo=extra).item()
+
+    for weight in (0.5, 2.0):
+        expected = loss(labelled) + weight * loss(pseudo)
+        assert loss(labelled, pseudo, weight) == pytest.approx(expected, rel=1e-6)
+
+
+def test_unlabelled_clips_are_trained_on_and_not_validated_on(inputs, bank):
+    config = DsplConfig(width=8)
+    unlabelled, val = bank.select(["a"]), bank.select(["b"])
+    fits = []
+    for extra in (None, unlabelled):
+        torch.manual_seed(0)
+        head = config.build(inputs)
+        fits.append(fit(head, config, val, val, TRAIN, unlabelled=extra))
+        head.load_state_dict(fits[-1].state)
+        windows = head_windows(val, config, size=TRAIN.window, stride=TRAIN.stride)
+        expected = concordance(predict(head, val, windows), val).ccc()[2]
+        assert fits[-1].kept.ccc_mean == pytest.approx(expected)
+    assert fits[0].epochs != fits[1].epochs
+
+
+def test_unlabelled_clips_without_a_window_are_refused(inputs, bank):
+    config = ReleasedConfig(width=8)
+    train = TRAIN.model_copy(update={"causal_start_s": 2.0})
+    brief = bank.select(["a"]).copy_runs([slice(0, 20)], bank.visual.device)  # 0.8 s
+    with pytest.raises(InputError, match="no window to train on.*causal_start_s .it is 2"):
+        fit(config.build(inputs), config, bank, bank, train, unlabelled=brief)

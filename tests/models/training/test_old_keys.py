@@ -6,7 +6,7 @@ from models.heads import AnyHeadConfig
 from models.heads.dspl import DsplConfig
 from models.runs.checkpoint import CheckpointMeta
 from models.runs.folder import Inputs, RunConfig, SetUsed, run_key
-from models.training.config import TrainConfig
+from models.training.config import TrainConfig, train_of_0_1
 from models.training.loss_config import LossConfig
 from models.training.old_keys import OLD_KEYS, move_old_keys, with_old_keys
 
@@ -100,7 +100,7 @@ def test_the_key_of_a_run_is_that_of_the_version_before():
         store="s",
         run="r",
         head=TypeAdapter(AnyHeadConfig).validate_python(HEAD.model_dump()),
-        train=TrainConfig(epochs=3, loss=LOSS),
+        train=train_of_0_1(TrainConfig(epochs=3, loss=LOSS)),
     )
 
     assert (
@@ -118,3 +118,12 @@ def test_a_loss_key_of_a_later_version_decides_the_key_of_a_run():
         "head": {"kind": "dspl", "sigma": 0.4},
         "train": {"epochs": 3, "loss": {"huber_weight": 0.5}},
     }
+
+
+def test_a_new_key_enters_the_key_of_a_run_unless_it_means_what_the_version_before_did():
+    head = {"kind": "dspl", "prompts": {"kind": "coop"}}
+    as_before = head | {"prior": "none", "prompts": {"kind": "coop", "control": "none"}}
+    other = head | {"prior": "zero_shot", "prompts": {"kind": "coop", "control": "permuted"}}
+
+    assert with_old_keys(as_before, {"epochs": 3}) == {"head": head, "train": {"epochs": 3}}
+    assert with_old_keys(other, {"epochs": 3})["head"] == other

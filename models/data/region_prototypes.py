@@ -1,0 +1,62 @@
+"""Region prototypes from the text tower of the CLIP that made a feature set."""
+
+import torch
+from pydantic import ValidationError
+
+from features.errors import InputError, StoreError, WeightsError
+from models.data.feature_sets import FeatureSets
+from models.regions.prompts import AnyPrompts
+from models.regions.prototypes import Prototypes
+from models.regions.text_tower import TextTower
+from models.regions.texts_file import read_texts
+from models.regions.zero_shot import RegionPrototypes
+
+CPU = torch.device("cpu")
+
+
+def build_prototypes(
+    sets: FeatureSets, clip_id: str, prompts: AnyPrompts, device: torch.device
+) -> Prototypes:
+    """Return the prototypes of prompts on the device; raises as `load_text_tower` does."""
+    return prompts.build(load_text_tower(sets, clip_id, device), read_texts(prompts.texts))
+
+
+def read_regions(sets: FeatureSets, clip_id: str, prompts: AnyPrompts) -> RegionPrototypes:
+    """Return the features of the regions, on the CPU; raises as `load_text_tower` does."""
+    try:
+        with torch.no_grad():
+            prototypes = build_prototypes(sets, clip_id, prompts, CPU)()
+    except ValueError as error:  # texts or a model that the text tower cannot run
+        raise InputError(f"prompts: {error}") from error
+    return RegionPrototypes(prototypes, read_texts(prompts.texts).grid)
+
+
+def load_text_tower(sets: FeatureSets, clip_id: str, device: torch.device) -> TextTower:
+    """Return the text encoder of the CLIP model named in a clip's record of visual features.
+
+    Raises `InputError` if the encoder is no CLIP, `StoreError` if the record does not name it, and
+    `WeightsError` if its weights have changed.
+    """
+    from features.encoders.clip import ClipConfig, load_clip  # imports open_clip: seconds
+
+    spec = sets.visual
+    if spec.kind != "clip":
+        raise InputError(
+            f"region prompts need a text tower, and the visual features {spec.name} are of an "
+            f"encoder of kind {spec.kind!r}, which has none; choose features of a clip encoder"
+        )
+    try:
+        config = ClipConfig.model_validate(sets.encoder_config(spec, clip_id))
+    except ValidationError:
+        raise StoreError(
+            f"the record {spec.name} of clip {clip_id!r} in {sets.store.backend.path()} does not "
+            "say which encoder made it; run extract-features again"
+        ) from None
+    loaded = load_clip(config)
+    if loaded.weights_sha256 != spec.weights_sha256:
+        raise WeightsError(
+            f"the weights of {config.model} ({config.pretrained}) have the digest "
+            f"{loaded.weights_sha256[:12]}, the features {spec.name} were made with "
+            f"{spec.weights_sha256[:12]}; put the old weights back, or extract and train again"
+        )
+    return TextTower(loaded.model.to(device), loaded.tokenizer)

@@ -1,0 +1,76 @@
+"""Clips that are trained on without their labels, and what they must not share with other clips."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from features.clip import Clip
+from features.errors import InputError, list_names
+from features.manifest.manifest import Manifest, read_manifest
+from models.data.feature_sets import FeatureSets
+from models.data.splits import ClipGroups
+
+UNLABELLED = "unlabelled"
+"""The name of their group."""
+HELD_OUT = ("val", "test")
+
+
+@dataclass(frozen=True, slots=True)
+class Shared:
+    """What a clip has in common with a clip of another manifest."""
+
+    clip: Clip
+    what: Literal["id", "video", "subject"]
+    other: Clip
+
+
+def shared_with(
+    manifest: Manifest, clips: Sequence[Clip], other: Manifest, others: Sequence[Clip]
+) -> Iterator[Shared]:
+    """Yield each clip that has the id, the video or the subject of another manifest's clip."""
+    known = {trait: clip for clip in others for trait in _traits(other, clip)}
+    for clip in clips:
+        for trait in _traits(manifest, clip):
+            if trait in known:
+                yield Shared(clip, trait[0], known[trait])
+                break
+
+
+def _traits(
+    manifest: Manifest, clip: Clip
+) -> Iterator[tuple[Literal["id", "video", "subject"], str]]:
+    yield "id", clip.id.casefold()
+    for path in (clip.video, clip.frames):
+        if path is not None:
+            yield "video", str(manifest.path(path).resolve())
+    if clip.subject is not None:
+        yield "subject", clip.subject
+
+
+def unlabelled_clips(
+    sets: FeatureSets, manifest: Path, unlabelled: Path, *, transductive: bool
+) -> ClipGroups:
+    """Return the clips of the manifest `unlabelled` as a group; their labels are not read.
+
+    Raises `InputError` if one of them is in the train split of `manifest` or, unless
+    `transductive`, shares its id, video or subject with a clip of the val or test split.
+    """
+    listed, extra = read_manifest(manifest), read_manifest(unlabelled)
+    trained = {clip.id.casefold() for clip in listed.clips if clip.split == "train"}
+    if twice := [clip.id for clip in extra.clips if clip.id.casefold() in trained]:
+        raise InputError(
+            f"train.unlabelled = {unlabelled}: {len(twice)} of its clips are in the train split "
+            f"with their labels ({list_names(twice)}); take them out of one of the two manifests"
+        )
+    held_out = [clip for clip in listed.clips if clip.split in HELD_OUT]
+    shared = list(shared_with(extra, extra.clips, listed, held_out))
+    if shared and not transductive:
+        first = shared[0]
+        raise InputError(
+            f"train.unlabelled = {unlabelled}: {len(shared)} of its {len(extra.clips)} clips are "
+            f"of people or videos that are held out: clip {first.clip.id!r} has the {first.what} "
+            f"of {first.other.id!r} in the split {first.other.split!r}; take them out, or set "
+            "train.transductive=true, which scores will mention"
+        )
+    return ClipGroups(sets, {UNLABELLED: extra.clips}, dict.fromkeys(c.id for c in extra.clips))

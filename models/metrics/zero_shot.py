@@ -1,0 +1,92 @@
+"""Zero-shot predictions of every row of packed features (models/regions/zero_shot.py)."""
+
+from dataclasses import replace
+
+import numpy as np
+import torch
+from jaxtyping import Float, Float64
+from torch import Tensor
+
+from models.data.packed import ROWS_AT_ONCE, PackedFeatures
+from models.metrics.predict import Prediction, fill_gaps
+from models.metrics.smoothing import moving_mean
+from models.regions.soft_labels import region_centres
+from models.regions.zero_shot import (
+    UNMATCHED,
+    Moments,
+    Pair,
+    RegionPrototypes,
+    ZeroShotSettings,
+    barycentre,
+    cosines,
+)
+
+
+def predict_zero_shot(
+    packed: PackedFeatures, regions: RegionPrototypes, settings: ZeroShotSettings
+) -> Prediction:
+    """Return V and A of every row from the texts alone, clamped.
+
+    Rows without a face are interpolated in time, as those of heads are; a clip without any gets the
+    wanted mean.
+    """
+    similarity = region_cosines(packed, regions.prototypes)
+    raw = barycentres(similarity, regions, settings.scale)
+    va = settings.match(smooth_seen(raw, packed, settings.width_s))
+    seen = packed.visual_valid.cpu().numpy()
+    interpolated = np.zeros(len(va), dtype=bool)
+    for _, span in packed.spans():
+        va[span] = fill_gaps(va[span], seen[span], packed.time_s[span])
+        interpolated[span] = ~seen[span] & seen[span].any()
+    va = np.where(np.isnan(va), settings.wanted.mean, va)
+    return Prediction(np.clip(va, -1, 1), interpolated)
+
+
+def match_moments(
+    packed: PackedFeatures, regions: RegionPrototypes, settings: ZeroShotSettings, wanted: Moments
+) -> ZeroShotSettings:
+    """Return the settings that give the rows with a face these moments, all clips together."""
+    raw = barycentres(region_cosines(packed, regions.prototypes), regions, settings.scale)
+    smoothed = smooth_seen(raw, packed, settings.width_s)[packed.visual_valid.cpu().numpy()]
+    found = Moments.of(smoothed) if len(smoothed) else UNMATCHED
+    return replace(settings, found=found, wanted=wanted)
+
+
+def region_cosines(
+    packed: PackedFeatures, prototypes: Float[Tensor, "R D"]
+) -> Float[Tensor, "N R"]:
+    """Return the cosines of every row with the prototypes, on the device of the features."""
+    prototypes = prototypes.to(packed.visual.device)
+    n_rows = len(packed.time_s)
+    parts = [
+        cosines(packed.embeddings("visual", slice(start, start + ROWS_AT_ONCE)).float(), prototypes)
+        for start in range(0, n_rows, ROWS_AT_ONCE)
+    ]
+    return torch.cat(parts)
+
+
+def barycentres(
+    similarity: Float[Tensor, "N R"], regions: RegionPrototypes, scale: Pair
+) -> Float64[np.ndarray, "N 2"]:
+    """Return the barycentre of each row, not smoothed; of no meaning in rows without a face."""
+    device = similarity.device
+    centres, factors = region_centres(regions.grid).to(device), torch.tensor(scale, device=device)
+    return barycentre(similarity, centres, factors).double().cpu().numpy()
+
+
+def smooth_seen(
+    va: Float64[np.ndarray, "N 2"], packed: PackedFeatures, width_s: Pair, *, trailing: bool = False
+) -> Float64[np.ndarray, "N 2"]:
+    """Return the moving mean over the rows with a face of each clip; NaN in the other rows.
+
+    With `trailing` it is over a row and the rows before it.
+    """
+    seen = packed.visual_valid.cpu().numpy()
+    smoothed = np.full_like(va, np.nan)
+    for _, span in packed.spans():
+        rows = np.flatnonzero(seen[span]) + span.start
+        for column, each_s in enumerate(width_s):
+            smoothed[rows, column] = moving_mean(
+                va[rows, column], packed.time_s[rows], each_s, trailing=trailing
+            )
+    return smoothed
