@@ -48,6 +48,7 @@ ONE_SERVER = (  # use the fixture `server`
     "test_artifacts.py",
     "test_logs.py",
     "test_names.py",
+    "test_dask_shards.py",
 )
 
 
