@@ -1,11 +1,11 @@
-"""What sound adds to sight on rendered sets that no setting was chosen on.
+"""What audio adds to the visual features, on rendered sets that no setting was chosen on.
 
-    python benchmarks/rendered_seeds.py --folder data/benchmarks
-    python benchmarks/sound_over_sight.py --folder data/benchmarks
+    python benchmarks/synthetic_seeds.py --folder data/benchmarks
+    python benchmarks/audio_over_visual.py --folder data/benchmarks
 
 The demo's head was set up on the demo's own val split (seed 7). Here it is trained as it stands,
-and with sight alone, on the sets of seeds 1 to 5, five training seeds each: first per set, as
-`vaflow run ablate` reports it, then over the sets, each of which has people of its own.
+and with the visual features alone, on the sets of seeds 1 to 5, five training seeds each: first per
+set, as `vaflow run ablate` reports it, then over the sets, each of which has people of its own.
 """
 
 import argparse
@@ -26,23 +26,23 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, default=Path("data/benchmarks"))
     parser.add_argument("--seeds", type=int, nargs="+", default=SEEDS)
     arguments = parser.parse_args()
-    print("| seed | with sound | sight alone | sound adds (95 %, paired over subjects) |")
+    print("| seed | both | visual alone | audio adds (95 %, paired over subjects) |")
     print("|---|---|---|---|")
     gains: list[float] = []
     for seed in arguments.seeds:
         folder = arguments.folder / f"seed-{seed}"
-        keys: Any = demo_keys(folder, "manifest.jsonl", "features.zarr", "sight-alone")
+        keys: Any = demo_keys(folder, "manifest.jsonl", "features.zarr", "visual-alone")
         kept = ("manifest", "store", "run", "head", "train", "max_length_mismatch")
-        both, sight = ablate(
-            variants="sight", **{key: keys[key] for key in kept if key in keys}
+        both, visual = ablate(
+            variants="visual", **{key: keys[key] for key in kept if key in keys}
         ).lines
-        found = sight.to_default
-        if both.averaged is None or sight.averaged is None or found is None:
-            raise VaflowError(f"{folder}: a training failed; see sight-alone/ablation.md there")
-        gains.append(-found.value)
+        difference = visual.to_default
+        if both.averaged is None or visual.averaged is None or difference is None:
+            raise VaflowError(f"{folder}: a training failed; see visual-alone/ablation.md there")
+        gains.append(-difference.value)
         print(
-            f"| {seed} | {both.averaged:.3f} | {sight.averaged:.3f} | {-found.value:+.3f} "
-            f"({-found.high:+.3f} to {-found.low:+.3f}) |",
+            f"| {seed} | {both.averaged:.3f} | {visual.averaged:.3f} | {-difference.value:+.3f} "
+            f"({-difference.high:+.3f} to {-difference.low:+.3f}) |",
             flush=True,
         )
     over = interval_over_seeds(gains)

@@ -1,6 +1,6 @@
 """The demo's pipeline on rendered sets of several seeds, and with encoders of random weights.
 
-    python benchmarks/rendered_seeds.py --folder data/benchmarks
+    python benchmarks/synthetic_seeds.py --folder data/benchmarks
 
 renders a set per seed, extracts, trains and scores, and prints a table: ridge per frame on each
 modality and on both, ridge with neighbouring frames, and the head. Then the first seed once
