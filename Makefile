@@ -4,6 +4,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 export HF_HUB_OFFLINE := 1
 export DO_NOT_TRACK := 1
+# Each process of the tests compiles all modules again (8 s) unless compiled ones may be kept.
+unexport PYTHONDONTWRITEBYTECODE
 
 CONTROLS := control-labels control-face control-voice
 
@@ -12,7 +14,9 @@ PORT ?= 4200
 # One process per core; the tests of a module share its fixtures in one of them. The modules start
 # in the order of tests/conftest.py, the longest first, and not in that of their number of tests.
 PYTEST := $(BIN)/python -m pytest --quiet
-PARALLEL := --numprocesses=auto --dist=loadfile --no-loadscope-reorder
+PARALLEL := --dist=loadfile --no-loadscope-reorder --numprocesses
+# Of all tests, one more: some wait for a server, a worker or a process that is to be killed.
+AND_ONE_THAT_WAITS := $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
 
 .PHONY: help venv demo controls $(CONTROLS) serve check quick test torture lint docs encoders clean
 
@@ -54,10 +58,10 @@ check: venv # both at the same time; the output of each is shown when it has end
 	@$(MAKE) --no-print-directory --jobs=2 --output-sync=target lint quick
 
 quick: venv
-	$(PYTEST) $(PARALLEL) -m "not slow and not torture"
+	$(PYTEST) $(PARALLEL)=auto -m "not slow and not torture"
 
 test: venv
-	$(PYTEST) $(PARALLEL) --durations=10
+	$(PYTEST) $(PARALLEL)=$(AND_ONE_THAT_WAITS) --durations=10
 
 torture: venv
 	$(PYTEST) --durations=10 -m torture

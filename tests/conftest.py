@@ -1,8 +1,10 @@
 """What tests share: small real media, and small seeded encoders of the real classes."""
 
+import functools
 import gc
 import json
 import os
+import re
 import signal
 import sys
 from collections.abc import Callable, Iterator
@@ -52,6 +54,16 @@ ONE_SERVER = (  # use the fixture `server`
 )
 
 
+SLOW_MODULE = re.compile(r"^pytestmark = .*\bmark\.slow\b", re.MULTILINE)
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Do not import a module of slow tests only to leave them out: it takes longer than most."""
+    if "not slow" not in config.option.markexpr or collection_path.suffix != ".py":
+        return None
+    return bool(SLOW_MODULE.search(collection_path.read_text())) or None
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Run the longest modules first, then the slow ones: the last one to end is then short."""
     slow = {item.path for item in items if item.get_closest_marker("slow")}
@@ -89,6 +101,16 @@ def fsync_without_waiting() -> Iterator[None]:
     """
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(os, "fsync", os.fstat)  # which refuses what is no open file, too
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def ask_git_once() -> Iterator[None]:
+    """Spare each extraction and training the process that names the commit of the checkout."""
+    from features.system import provenance
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(provenance, "git_commit", functools.cache(provenance.git_commit))
         yield
 
 
@@ -156,9 +178,26 @@ def kept_runtime():
     Runtime.close(runtime)
 
 
+@pytest.fixture(scope="session")
+def kept_decoder():
+    """A function that gives a decoder with some limits, the same each time; it is never closed."""
+    from features.media.decoder import Decoder
+    from features.media.limits import DecodeLimits
+
+    class KeptDecoder(Decoder):
+        def close(self) -> None:
+            """Keep the process for the next one who asks."""
+
+    made: dict[DecodeLimits, Decoder] = {}
+    yield lambda limits: made.setdefault(limits, KeptDecoder(limits))  # starts no process yet
+    for decoder in made.values():
+        Decoder.close(decoder)
+
+
 @pytest.fixture(scope="module", autouse=True)
 def keep_decoders(request) -> Iterator[None]:
-    """Extractions on the CPU in the process of the tests share `kept_runtime`."""
+    """Extractions on the CPU in the process of the tests share `kept_runtime`, and all that asks a
+    decoder only a few questions, such as `status`, shares `kept_decoder`."""
     if "features.extraction.extract" not in sys.modules:  # no test that was collected extracts
         yield
         return
@@ -176,6 +215,8 @@ def keep_decoders(request) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         for module in ("extract", "shards"):
             patch.setattr(f"features.extraction.{module}.Runtime", free_runtime)
+        for module in ("datasets.affwild2", "extraction.dry_run", "freshness.media_changes"):
+            patch.setattr(f"features.{module}.Decoder", request.getfixturevalue("kept_decoder"))
         yield
 
 

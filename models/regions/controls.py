@@ -44,18 +44,17 @@ def derangement(grid: Grid) -> tuple[int, ...]:
     """
     n = len(grid.levels)
     levels = [index - (n - 1) / 2 for index in range(n)]
-    axes = [[v for v in levels for _ in levels], [a for _ in levels for a in levels]]
+    valence, arousal = [v for v in levels for _ in levels], [a for _ in levels for a in levels]
     draw = random.Random(SEED)
     identity = range(n * n)
     drawn = (tuple(draw.sample(identity, n * n)) for _ in range(DRAWS))
     moved = (order for order in drawn if all(k != region for k, region in enumerate(order)))
 
-    def kept_order(order: Sequence[int]) -> tuple[float, float]:
-        def product(one: Sequence[float], other: Sequence[float]) -> float:
-            return abs(sum(one[k] * other[region] for k, region in enumerate(order)))
+    def product(order: Sequence[int], one: Sequence[float], other: Sequence[float]) -> float:
+        return abs(sum(one[k] * other[region] for k, region in enumerate(order)))
 
-        valence, arousal = axes
-        own = max(product(valence, valence), product(arousal, arousal))
-        return own, max(product(valence, arousal), product(arousal, valence))
+    def kept_order(order: Sequence[int]) -> tuple[float, float]:
+        own = max(product(order, valence, valence), product(order, arousal, arousal))
+        return own, max(product(order, valence, arousal), product(order, arousal, valence))
 
     return min(moved, key=kept_order)

@@ -3,7 +3,7 @@ import subprocess
 import sys
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from features.canonical_json import canonical
@@ -65,6 +65,7 @@ def test_a_copy_with_another_field_has_a_digest_of_its_own():
     assert copy.name != spec.name
 
 
+@settings(max_examples=30)
 @given(st.dictionaries(st.text(max_size=3), JSON, min_size=2))
 def test_the_order_of_keys_does_not_change_canonical_json(value):
     assert canonical(dict(reversed(value.items()))) == canonical(value)

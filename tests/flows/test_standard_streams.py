@@ -32,12 +32,21 @@ def store(tmp_path) -> str:
     return "感情.zarr"
 
 
-@pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&- <&-"])
-def test_a_closed_stream_changes_no_exit_status(store, tmp_path, closed):
-    good = shell(f"{VAFLOW} verify {store} {closed}", tmp_path)
-    wrong = shell(f"{VAFLOW} verify none.zarr {closed}", tmp_path)
-    assert (good.returncode, wrong.returncode) == (0, 2)
-    assert b"Traceback" not in good.stderr + wrong.stderr
+@pytest.mark.parametrize(
+    ("words", "closed", "status"),
+    [  # the quick commands, and once each that of a library's console and of an error
+        ("--help", ">&-", 0),
+        ("--help", "2>&-", 0),
+        ("bogus", ">&-", 2),
+        ("bogus", "2>&-", 2),
+        ("verify {store}", ">&- 2>&- <&-", 0),
+        ("verify none.zarr", ">&- 2>&- <&-", 2),
+    ],
+)
+def test_a_closed_stream_changes_no_exit_status(store, tmp_path, words, closed, status):
+    done = shell(f"{VAFLOW} {words.format(store=store)} {closed}", tmp_path)
+    assert done.returncode == status
+    assert b"Traceback" not in done.stderr
 
 
 def test_no_file_takes_the_number_of_a_closed_stream(store, tmp_path):
@@ -51,7 +60,6 @@ def test_no_file_takes_the_number_of_a_closed_stream(store, tmp_path):
     [
         ("--help", 141),
         ("run --help", 141),
-        ("ls {store}", 141),
         ("verify {store}", 141),
         ("verify none.zarr", 2),
         ("bogus", 2),
@@ -93,9 +101,7 @@ def test_a_full_output_is_one_line(store, tmp_path):
     ],
     ids=["latin-1", "ascii"],
 )
-@pytest.mark.parametrize(
-    ("command", "status"), [("ls {store}", 0), ("verify {store}", 0), ("verify ない.zarr", 2)]
-)
+@pytest.mark.parametrize(("command", "status"), [("verify {store}", 0), ("verify ない.zarr", 2)])
 def test_what_the_terminal_cannot_show_is_escaped(store, tmp_path, command, status, environment):
     done = shell(f"{VAFLOW} {command.format(store=store)}", tmp_path, **environment)
     assert done.returncode == status

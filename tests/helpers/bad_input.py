@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 
 import av
@@ -291,9 +292,8 @@ def set_attributes(name: str, **changes: object) -> Make:
         group = json.loads(path.read_bytes())
         inside = {**group["attributes"], **changes}
         if "digest" in inside:
-            from features.store.commit import _digest
-
-            inside["digest"] = _digest({k: v for k, v in inside.items() if k != "digest"})
+            others = {key: value for key, value in inside.items() if key != "digest"}
+            inside["digest"] = sha256(canonical(others)).hexdigest()
         path.write_bytes(canonical({**group, "attributes": inside}))
 
     return make

@@ -183,12 +183,20 @@ def both(tiny_clip, tiny_ast):
     }
 
 
-def run(encoders, source: Source, **limits) -> dict[str, Encoded | Failed]:
-    tasks = [ReadTask(0, source, tuple(encoders))]
-    sizes = dict.fromkeys(encoders, 8)
-    with closing(Decoder(DecodeLimits(**limits))) as decoder:
-        ended = encode_all(encoders, tasks, batch_sizes=sizes, decoders=[decoder])
+@pytest.fixture
+def run(kept_decoder):
+    """A function that encodes one clip by each of some encoders."""
+
+    def encode(encoders, source: Source, **limits) -> dict[str, Encoded | Failed]:
+        ended = encode_all(
+            encoders,
+            [ReadTask(0, source, tuple(encoders))],
+            batch_sizes=dict.fromkeys(encoders, 8),
+            decoders=[kept_decoder(DecodeLimits(**limits))],
+        )
         return {result.feature_set: result for result in ended}
+
+    return encode
 
 
 def source(**parts) -> Source:
@@ -203,7 +211,7 @@ def assert_same(a: Encoded, b: Encoded) -> None:
 
 
 def test_two_encoders_share_one_decoding_of_a_video_and_get_what_each_gets_alone(
-    both, make_video, make_crops, requests
+    run, both, make_video, make_crops, requests
 ):
     video = make_video(time_s=np.arange(80) / 25, sound=tone(3.2), sound_starts_s=0.2)
     for frames in (None, make_crops([1, 5])):
@@ -235,7 +243,7 @@ def test_closing_the_results_early_stops_the_decoders(make_video):
             decoder.probe(make_video())
 
 
-def test_audio_in_a_separate_file_is_read_alone(both, make_video, requests, monkeypatch):
+def test_audio_in_a_separate_file_is_read_alone(run, both, make_video, requests, monkeypatch):
     def never(*_):
         raise AssertionError("the audio of the video is not wanted")
 
@@ -247,7 +255,7 @@ def test_audio_in_a_separate_file_is_read_alone(both, make_video, requests, monk
     assert ended["ast"].track.time_s[-1] > 2.5
 
 
-def test_a_failure_of_one_modality_leaves_the_other(both, make_video):
+def test_a_failure_of_one_modality_leaves_the_other(run, both, make_video):
     video = make_video(time_s=np.arange(80) / 25, sound=tone(3.2))
 
     with closing(Decoder(DecodeLimits())) as decoder:
@@ -263,7 +271,7 @@ def test_a_failure_of_one_modality_leaves_the_other(both, make_video):
 
 
 def test_long_audio_is_buffered_in_a_file_and_decoded_alone_if_the_disk_is_full(
-    both, make_video, monkeypatch, requests
+    run, both, make_video, monkeypatch, requests
 ):
     clip = source(video=make_video(time_s=np.arange(80) / 25, sound=tone(3.2)))
     wanted = run(both, clip)["ast"]
@@ -286,7 +294,7 @@ def test_an_item_has_the_same_output_in_any_batch(n_others):
     assert torch.equal(encoder.encode(few)[:1], encoder.encode(items)[:1])
 
 
-def test_a_still_image_and_silence_are_encoded_once(both, make_video, monkeypatch):
+def test_a_still_image_and_silence_are_encoded_once(run, both, make_video, monkeypatch):
     counts = {"clip": 0, "ast": 0}
     for name, encoder in both.items():
 

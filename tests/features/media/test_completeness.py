@@ -1,5 +1,9 @@
 """The 95 % rule from both sides, for each container."""
 
+import functools
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
 import pytest
 
 from features.errors import MediaError
@@ -27,22 +31,28 @@ WITHOUT_PROMISE = {
 }
 
 
-def written(folder, name, codecs, kept=None):
+@functools.cache
+def encoded(name: str, with_sound: bool) -> bytes:
+    """A file of 200 frames."""
+    video_codec, audio_codec, options = (CONTAINERS | WITHOUT_PROMISE)[name]
+    tracks = [Video(steps(N_FRAMES), video_codec, options=NO_B if video_codec == "libx264" else {})]
+    tracks += [Sound(seconds=N_FRAMES / 25, codec=audio_codec)] if with_sound else []
+    with TemporaryDirectory() as folder:
+        path = write_media(Path(folder) / name, *tracks, start_s=0.2, options=options)
+        return path.read_bytes()
+
+
+def written(folder: Path, name: str, *, kept: int | None = None, with_sound: bool = True) -> Path:
     """A file of 200 frames, or what of it comes before the packet of frame `kept`."""
-    video_codec, audio_codec, options = codecs
-    encoder = NO_B if video_codec == "libx264" else {}
-    tracks = [Video(steps(N_FRAMES), video_codec, options=encoder)]
-    tracks += [Sound(seconds=N_FRAMES / 25, codec=audio_codec)] if audio_codec else []
-    path = write_media(folder / name, *tracks, start_s=0.2, options=options)
+    path = folder / name
+    path.write_bytes(encoded(name, with_sound))
     return path if kept is None else cut_before_frame(path, kept)
 
 
 @pytest.mark.parametrize("with_sound", [False, True], ids=["silent", "with sound"])
 @pytest.mark.parametrize("name", CONTAINERS)
 def test_a_file_of_which_94_percent_are_left_is_incomplete(name, with_sound, tmp_path):
-    video, audio, options = CONTAINERS[name]
-    codecs = (video, audio if with_sound else None, options)
-    path = written(tmp_path, name, codecs, kept=188)
+    path = written(tmp_path, name, kept=188, with_sound=with_sound)
     with pytest.raises(MediaError, match="fewer than 95%: the file is truncated or damaged"):
         read_frame_times(path, None)
     if with_sound:
@@ -53,9 +63,7 @@ def test_a_file_of_which_94_percent_are_left_is_incomplete(name, with_sound, tmp
 @pytest.mark.parametrize("with_sound", [False, True], ids=["silent", "with sound"])
 @pytest.mark.parametrize("name", CONTAINERS)
 def test_a_file_of_which_96_percent_are_left_is_accepted(name, with_sound, tmp_path):
-    video, audio, options = CONTAINERS[name]
-    codecs = (video, audio if with_sound else None, options)
-    path = written(tmp_path, name, codecs, kept=193)
+    path = written(tmp_path, name, kept=193, with_sound=with_sound)
     assert len(read_frame_times(path, None).time_s) in (192, 193)
     if with_sound:
         found = read_audio(path, 16_000)
@@ -64,7 +72,7 @@ def test_a_file_of_which_96_percent_are_left_is_accepted(name, with_sound, tmp_p
 
 @pytest.mark.parametrize("name", WITHOUT_PROMISE)
 def test_a_container_that_promises_nothing_is_whole_wherever_it_ends(name, tmp_path):
-    path = written(tmp_path, name, WITHOUT_PROMISE[name])
+    path = written(tmp_path, name)
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     times_s = read_frame_times(path, None).time_s
     assert 40 < len(times_s) < 160
@@ -76,9 +84,8 @@ def test_a_container_that_promises_nothing_is_whole_wherever_it_ends(name, tmp_p
 @pytest.mark.parametrize("kept", [50, 188])
 @pytest.mark.parametrize("name", CONTAINERS)
 def test_a_download_that_was_given_up_is_incomplete_although_it_has_its_size(name, kept, tmp_path):
-    whole = written(tmp_path, name, CONTAINERS[name]).stat().st_size
-    path = cut_before_frame(tmp_path / name, kept)
-    path.write_bytes(path.read_bytes().ljust(whole, b"\0"))
+    path = written(tmp_path, name, kept=kept)
+    path.write_bytes(path.read_bytes().ljust(len(encoded(name, True)), b"\0"))
     with pytest.raises(MediaError, match="fewer than 95%: the file is truncated or damaged"):
         read_frame_times(path, None)
 

@@ -5,6 +5,7 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import closing
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -74,6 +75,13 @@ def make_decoder():
         decoder.close()
 
 
+@pytest.fixture(scope="module")
+def hostile_decoder():
+    """A decoder with the usual limits, whose process also serves the hostile requests."""
+    with closing(Decoder(DecodeLimits(), server=HOSTILE_SERVER)) as decoder:
+        yield decoder
+
+
 def request(decoder: Decoder, name: str, path: Path) -> list:
     return list(decoder.client.request(name, str(path)))
 
@@ -132,8 +140,8 @@ def test_memory_does_not_grow_with_the_length_of_a_video(make_video, make_decode
     assert sum(len(item) for item in items if isinstance(item, list)) == 300
 
 
-def test_a_process_that_crashes_is_replaced_and_leaves_no_file_open(make_video, make_decoder):
-    decoder, video = make_decoder(), make_video()
+def test_a_process_that_crashes_is_replaced_and_leaves_no_file_open(make_video, hostile_decoder):
+    decoder, video = hostile_decoder, make_video()
     assert len(decoder.frame_times(video, None).time_s) == 50
     n_open = len(os.listdir("/proc/self/fd"))
     for _ in range(3):
@@ -145,8 +153,8 @@ def test_a_process_that_crashes_is_replaced_and_leaves_no_file_open(make_video, 
     assert len(os.listdir("/proc/self/fd")) == n_open
 
 
-def test_a_request_that_is_not_in_the_table_is_refused(make_video, make_decoder):
-    decoder, video = make_decoder(), make_video()
+def test_a_request_that_is_not_in_the_table_is_refused(make_video, hostile_decoder):
+    decoder, video = hostile_decoder, make_video()
     with pytest.raises(MediaError, match="there is no request 'eval'; there are decode_video, "):
         request(decoder, "eval", video)
     assert decoder.probe(video).n_frames == 50
@@ -188,16 +196,16 @@ def test_each_request_has_its_own_processor_time(make_video, make_decoder):
     assert decoder.client.pid == pid
 
 
-def test_an_answer_that_is_no_message_is_a_failure_of_the_file(make_video, make_decoder):
-    decoder, video = make_decoder(), make_video()
+def test_an_answer_that_is_no_message_is_a_failure_of_the_file(make_video, hostile_decoder):
+    decoder, video = hostile_decoder, make_video()
     with pytest.raises(MediaError, match="sent an invalid answer") as failure:
         request(decoder, "send_list", video)
     assert failure.value.code == "crashed"
     assert decoder.probe(video).n_frames == 50
 
 
-def test_a_long_message_of_an_error_is_cut(make_video, make_decoder):
-    decoder, video = make_decoder(), make_video()
+def test_a_long_message_of_an_error_is_cut(make_video, hostile_decoder):
+    decoder, video = hostile_decoder, make_video()
     with pytest.raises(MediaError, match="the decoder failed .ValueError: xxx") as failure:
         request(decoder, "fail_at_length", video)
     assert len(str(failure.value)) < 10_000
@@ -220,8 +228,8 @@ def test_the_process_has_no_rights_that_decoding_does_not_need(make_video, make_
     assert nice == min(19, own_nice + 10)
 
 
-def test_frames_of_an_abandoned_video_do_not_appear_in_the_next(make_video, make_decoder):
-    decoder = make_decoder()
+def test_frames_of_an_abandoned_video_do_not_appear_in_the_next(make_video, hostile_decoder):
+    decoder = hostile_decoder
     items = decoder.frames(make_large(make_video, "long.mp4"), None)
     next(items)
     items.close()
@@ -294,9 +302,12 @@ def test_a_clip_that_exceeds_a_limit_names_its_key(make_video, make_decoder):
         ("file_bytes", 1000, "limit-bytes"),
     ]:
         message = rf"limits\.{key} = {value}; .*limits\.{key}="
+        limits = DecodeLimits(**{key: value})
         with pytest.raises(MediaError, match=message) as failure:
-            make_decoder(**{key: value}).frame_times(video, None)
+            list(decode_video(str(video), None, {}, None, limits=limits, n_threads=1))
         assert failure.value.code == code
+    with pytest.raises(MediaError, match=r"limits\.frames = 49; "):
+        make_decoder(frames=49).frame_times(video, None)  # limits reach the process, too
     exact = {"frames": 50, "pixels": 64 * 64, "streams": 2, "file_bytes": video.stat().st_size}
     assert len(make_decoder(**exact).frame_times(video, None).time_s) == 50
     assert len(read_frame_times(video, None).time_s) == 50

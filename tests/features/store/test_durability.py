@@ -128,25 +128,6 @@ def test_the_spelling_of_a_spec_does_not_change_the_key(spec, data):
     assert FeatureSpec.model_validate(json.loads(text)).digest == spec.digest
 
 
-def test_the_hash_seed_does_not_change_the_key():
-    code = (
-        "from features.spec import FeatureSpec; print(FeatureSpec(kind='clip', model={k: {k} and 1 "
-        "for k in {'a', 'b', 'c', 'd'}}, weights_sha256='0' * 64, preprocessing={}, sampling={}, "
-        "precision='float32').digest)"
-    )
-    said = {
-        subprocess.run(
-            [sys.executable, "-c", code],
-            capture_output=True,
-            text=True,
-            env={**os.environ, "PYTHONHASHSEED": seed},
-        ).stdout
-        for seed in ("0", "1", "2")
-    }
-    assert len(said) == 1
-    assert len(said.pop().strip()) == 64
-
-
 def test_each_part_of_a_source_changed_alone_changes_its_digest_and_where_it_lies_does_not(
     tmp_path, make_crops
 ):

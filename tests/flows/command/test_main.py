@@ -45,31 +45,27 @@ def test_help_loads_none_of_the_heavy_libraries():
     assert python(code) == "[]"
 
 
-@pytest.mark.parametrize(
-    "words",
-    [
+def test_a_misspelt_key_or_stage_is_answered_without_loading_a_stage():
+    wrong = [
         ["train-head", "manifst=x"],
         ["train", "manifest=x"],
         ["train-head", "train.epohcs=3"],
         ["train-head", "head.prompts.textx=mine.yaml"],
         ["extract-features", "limits.steams=2"],
-    ],
-)
-def test_a_misspelt_key_or_stage_is_answered_without_loading_a_stage(words):
+    ]
     code = (
         "import sys\nfrom flows.command.main import main\n"
-        f"assert main(['run', *{words}]) == 2\n"
+        f"for words in {wrong}: assert main(['run', *words]) == 2, words\n"
         f"print([name for name in {HEAVY} if name in sys.modules and name != 'pydantic'])"
     )
     assert python(code) == "[]"
 
 
-@pytest.mark.parametrize("command", ["verify", "stats"])
-def test_a_command_that_reads_a_store_loads_no_torch(tmp_path, command):
+def test_commands_that_read_a_store_load_no_torch(tmp_path):
     FeatureStore.open(tmp_path / "s.zarr", create=True)
     code = (
         "import sys\nfrom flows.command.main import main\n"
-        f"main(['{command}', '{tmp_path}/s.zarr'])\n"
+        f"for command in ('verify', 'stats'): main([command, '{tmp_path}/s.zarr'])\n"
         "print([name for name in ('torch', 'prefect', 'matplotlib') if name in sys.modules])"
     )
     assert python(code) == "[]"
@@ -191,11 +187,22 @@ def test_selected_clips_are_extracted_again(set_up, capsys):
     assert main([*set_up[:2], "--only", "c1", *set_up[2:]]) == 0  # keys after ids
 
 
+LIST_LOADED = """
+import json, pathlib, sys
+from flows.__main__ import run
+path = pathlib.Path(sys.argv.pop(1))
+status = run()
+path.write_text(json.dumps(list(sys.modules)))
+sys.exit(status)
+"""
+
+
 def test_sigterm_has_its_own_exit_status_and_no_clip_is_left_half_done(set_up, tmp_path):
+    """In the same process, which is expensive: an extraction loads neither Prefect nor plots."""
     clips = [Clip(id=f"d{k:03d}", video="c0.mp4") for k in range(300)]
     write_manifest(tmp_path / "m.jsonl", clips)
     child = subprocess.Popen(
-        [sys.executable, "-m", "flows", *set_up],
+        [sys.executable, "-c", LIST_LOADED, str(tmp_path / "loaded.json"), *set_up],
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
@@ -215,6 +222,9 @@ def test_sigterm_has_its_own_exit_status_and_no_clip_is_left_half_done(set_up, t
     assert 0 < len(in_sets) < 300
     assert not list((tmp_path / "s.zarr.work" / "staging").iterdir())
     assert not list((tmp_path / "s.zarr.work" / "locks").iterdir())
+    loaded = set(json.loads((tmp_path / "loaded.json").read_text()))
+    assert "torch" in loaded
+    assert not loaded & {"prefect", "matplotlib"}
 
 
 def test_index_writes_a_manifest_and_reports(tmp_path, make_video, capsys):

@@ -10,7 +10,10 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from contextvars import copy_context
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,24 +22,24 @@ import pytest
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.actions import WorkPoolUpdate
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
-from prefect.client.schemas.objects import FlowRun
 from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.states import Cancelling
 
 from features.clip import Clip
 from features.datasets.affwild2 import AffWild2Config
+from features.errors import VaflowError
 from features.manifest.manifest import read_manifest, write_manifest
+from features.store.feature_store import FeatureStore
 from features.synthetic import render
 from flows.command.main import main
+from flows.server.deployment_run import run_and_watch
 from flows.server.serve import online
 
 pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[3]
-FLOWS = [sys.executable, "-m", "flows"]
-PREFECT = [sys.executable, "-m", "prefect"]
-EXTRACT = ("deployment", "run", "extract-features/local", "--watch", "--watch-timeout", "300")
-START_S, STOP_S, RUN_S = 300, 120, 330  # generous: a loaded machine needs minutes
+STAGE = "extract-features"
+START_S, STOP_S, RUN_S = 1200, 300, 1200  # generous: a loaded machine needs minutes
 ENVIRONMENT = {k: v for k, v in os.environ.items() if not k.startswith("PREFECT_")} | {
     "HF_HUB_OFFLINE": "1"
 }
@@ -91,7 +94,16 @@ def served(tmp_path_factory):
     said = folder / "said"
     with said.open("wb") as output:
         process = subprocess.Popen(
-            [*FLOWS, "serve", "--port", str(port), "--timeout", str(START_S)],
+            [
+                sys.executable,
+                "-m",
+                "flows",
+                "serve",
+                "--port",
+                str(port),
+                "--timeout",
+                str(START_S),
+            ],
             stdout=output,
             stderr=subprocess.STDOUT,
             cwd=folder,
@@ -121,37 +133,36 @@ def in_served_folder(served, monkeypatch):
         yield
 
 
-def test_a_deployment_runs_without_parameters_and_the_next_run_encodes_nothing(
+def test_a_deployment_runs_without_parameters_and_shows_the_log_of_its_flows(
     in_served_folder, served, capsys
 ):
-    code, said = served.typed(*PREFECT, *EXTRACT)
-    assert code == 0, said + served.log("worker")
-    assert "4 clips x 2 feature sets: 8 extracted, 0 already there" in served.log("worker")
-    store = served.demo / "features.zarr"
-    assert len(list(store.glob("*-*/*/zarr.json"))) == 8
+    assert main(["run", "pipeline", "--via", "prefect"]) == 0
 
-    # a run through Prefect takes the command's keys, and shows the log of the flows inside the flow
-    before = stamps(store)
-    words = ["run", "pipeline", "train.epochs=1", f"run={served.demo / 'other'}"]
-    assert main([*words, "--via", "prefect"]) == 0
     said = capsys.readouterr().out
-    assert "0 extracted, 8 already there, 0 failed" in said
-    assert "train-head: 1 epochs" in said
+    assert "4 clips x 2 feature sets: 8 extracted, 0 already there" in said
+    assert "train-head: 10 epochs" in said
     assert "score-head: val: CCC valence" in said
-    assert (served.demo / "other" / "scores.json").is_file()
-    assert stamps(store) == before
+    assert (served.demo / "run" / "scores.json").is_file()
+    assert len(records(served.demo / "features.zarr")) == 8
 
 
-def test_a_broken_clip_fails_the_run_and_is_named(in_served_folder, served, capsys):
+def test_a_run_takes_the_keys_of_the_command_and_fails_if_a_clip_is_broken_which_it_names(
+    in_served_folder, served, capsys
+):
     clip = read_manifest(served.demo / "manifest.jsonl").clips[0]
     manifest = served.demo / "broken.jsonl"
     (served.demo / "broken.mp4").write_text("no video")
     write_manifest(manifest, [clip, Clip(id="broken", video="broken.mp4")])
+    before = stamps(served.demo / "features.zarr")
+
     assert main(["run", "extract-features", f"manifest={manifest}", "--via", "prefect"]) == 1
+
     said = capsys.readouterr().err
     assert "vaflow: the run ended Failed" in said
+    assert "0 extracted, 2 already there, 0 failed, 2 quarantined" in said
     assert "\n  broken (clip-" in said  # the list keeps its lines
     assert "broken (clip-" in served.log("worker")
+    assert stamps(served.demo / "features.zarr") == before
 
 
 @pytest.mark.parametrize(
@@ -223,82 +234,93 @@ def test_deployments_have_a_queue_and_the_nightly_schedule_is_off(in_served_fold
     assert "Rows per dense window. At least 1." in str(nightly.parameter_openapi_schema)
 
 
-def long_run(served, name: str) -> tuple[str, ...]:
-    """The words that start a run of so many clips that it does not end by itself."""
+def records(store: Path) -> list[Path]:
+    return list(store.glob("*-*/*/zarr.json"))
+
+
+@dataclass(frozen=True)
+class EndlessRun:
+    """An extraction that cannot end, since this process has claimed its last clip."""
+
+    keys: tuple[str, ...]
+    store: Path
+
+    def wait_for_records(self) -> None:
+        deadline = time.monotonic() + RUN_S
+        while not records(self.store):
+            assert time.monotonic() < deadline
+            time.sleep(0.2)
+
+
+@contextmanager
+def endless_run(served: Served, name: str) -> Iterator[EndlessRun]:
+    """A run of three clips into a store of its own."""
     video = read_manifest(served.demo / "manifest.jsonl").clips[0].video
-    manifest = served.demo / f"{name}.jsonl"
-    write_manifest(manifest, [Clip(id=f"d{k:04d}", video=video) for k in range(3000)])
-    keys = (f"manifest={manifest}", f"store={served.demo / name}.zarr", "--via", "prefect")
-    return ("run", "extract-features", *keys)
-
-
-def records(served, name: str) -> list[Path]:
-    return list(served.demo.glob(f"{name}.zarr/*/*/zarr.json"))
-
-
-def wait_for_records(served, name: str) -> None:
-    deadline = time.monotonic() + RUN_S
-    while not records(served, name):
-        assert time.monotonic() < deadline, served.log("worker")
-        time.sleep(0.2)
-
-
-def wait_for_a_run(client) -> FlowRun:
-    """The run that the worker has begun, which imports what it needs for a while."""
-    deadline = time.monotonic() + RUN_S
-    while True:
-        for run in client.read_flow_runs():
-            if run.state.is_pending() or run.state.is_running():
-                return run
-        assert time.monotonic() < deadline
-        time.sleep(0.2)
+    manifest, path = served.demo / f"{name}.jsonl", served.demo / f"{name}.zarr"
+    write_manifest(manifest, [Clip(id=f"d{k}", video=video) for k in range(3)])
+    some_set, _ = FeatureStore.open(served.demo / "features.zarr").feature_sets()
+    claim = FeatureStore.open(path, create=True).claim(some_set, "d2")
+    assert claim
+    try:
+        yield EndlessRun((f"manifest={manifest}", f"store={path}"), path)
+    finally:
+        claim.release()
 
 
 def test_a_second_run_waits_and_a_cancelled_run_ends_cancelled_with_its_outcomes(
     in_served_folder, served, capsys
 ):
-    with ThreadPoolExecutor(1) as pool, get_client(sync_client=True) as client:
-        watched = pool.submit(served.typed, *FLOWS, *long_run(served, "cut"))
-        run = wait_for_a_run(client)
+    with (
+        endless_run(served, "first") as first,
+        endless_run(served, "second") as second,
+        ThreadPoolExecutor(1) as pool,
+        get_client(sync_client=True) as client,
+    ):
+        in_this_context = copy_context().run  # which has the address of the server
+        watching = pool.submit(in_this_context, run_and_watch, STAGE, None, first.keys, None)
+        first.wait_for_records()
+        (run,) = (each for each in client.read_flow_runs() if each.state.is_running())
 
-        assert main([*long_run(served, "second"), "--timeout", "0.1"]) == 124
+        assert main(["run", STAGE, *second.keys, "--via", "prefect", "--timeout", "0.1"]) == 124
         said = capsys.readouterr().out
         assert "extract-features: watched for 0.1 s; " in said
         waiting = re.search(r"goes on; `prefect flow-run cancel (\S+)` ends it", said)[1]
         client.set_flow_run_state(waiting, Cancelling())
         assert client.read_flow_run(waiting).state.is_cancelled()  # it had not begun
 
-        wait_for_records(served, "cut")
-        code, said = served.typed(*PREFECT, "flow-run", "cancel", str(run.id))
+        code, said = served.typed(
+            sys.executable, "-m", "prefect", "flow-run", "cancel", str(run.id)
+        )
         assert code == 0, said
-        code, said = watched.result()
+        with pytest.raises(VaflowError, match="the run ended Cancelled: "):
+            watching.result()
         one = FlowRunFilter(id=FlowRunFilterId(any_=[run.id]))
         left = {each.key for each in client.read_artifacts(flow_run_filter=one)}
-    assert code == 1
-    assert "the run ended Cancelled: " in said
     assert "outcomes" in left
-    assert not list((served.demo / "cut.zarr.work" / "locks").iterdir())
-    assert not records(served, "second")
+    assert not list(first.store.with_name("first.zarr.work").glob("locks/*"))
+    assert not records(second.store)
 
 
 def test_watching_ends_if_the_worker_is_gone_and_serving_ends_with_no_process_left(
     in_served_folder, served, monkeypatch, capsys
 ):
-    def online_until_there_are_records(client, pool):  # a real server takes minutes to miss one
-        return [] if records(served, "long") else online(client, pool)
+    with endless_run(served, "long") as run:
 
-    monkeypatch.setattr("flows.server.deployment_run.online", online_until_there_are_records)
-    assert main(long_run(served, "long")) == 1
-    error = capsys.readouterr().err
-    assert "no worker is online on the work pool 'local' any more" in error
-    assert "`prefect flow-run cancel" in error
+        def online_until_there_are_records(client, pool):  # a real server takes minutes to miss one
+            return [] if records(run.store) else online(client, pool)
 
-    below = psutil.Process(served.process.pid).children(recursive=True)
-    assert len(below) > 3  # server, worker, run, decoder
-    served.process.terminate()
-    assert served.process.wait(STOP_S) == 0
-    assert not [process for process in below if process.is_running()]
+        monkeypatch.setattr("flows.server.deployment_run.online", online_until_there_are_records)
+        assert main(["run", STAGE, *run.keys, "--via", "prefect"]) == 1
+        error = capsys.readouterr().err
+        assert "no worker is online on the work pool 'local' any more" in error
+        assert "`prefect flow-run cancel" in error
+
+        below = psutil.Process(served.process.pid).children(recursive=True)
+        assert len(below) > 3  # server, worker, run, decoder
+        served.process.terminate()
+        assert served.process.wait(STOP_S) == 0
+        assert not [process for process in below if process.is_running()]
     assert not (served.folder / "data" / "prefect" / "profiles.toml").exists()
     assert "serve: cancelling the run" in (served.folder / "said").read_text()
-    assert len(records(served, "long")) < 6000
-    assert not list((served.demo / "long.zarr.work" / "locks").iterdir())
+    assert len(records(run.store)) < 6
+    assert not list(run.store.with_name("long.zarr.work").glob("locks/*"))

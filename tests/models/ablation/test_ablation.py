@@ -37,7 +37,7 @@ from tests.helpers.synthetic import plant
 pytestmark = pytest.mark.slow
 
 HEAD = DsplConfig(width=8, n_heads=2, prompts=FixedPrompts())
-TRAIN = TrainConfig(epochs=2, window=40, stride=40, batch_size=4, learning_rate=1e-2, threads=1)
+TRAIN = TrainConfig(epochs=1, window=40, stride=40, batch_size=4, learning_rate=1e-2, threads=1)
 PLAN = """
 groups:
   - name: modality

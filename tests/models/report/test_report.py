@@ -34,6 +34,8 @@ from tests.helpers.synthetic import N_FRAMES, plant
 
 pytestmark = pytest.mark.slow
 
+WITHOUT_FIGURES = pytest.mark.usefixtures("without_figures")  # for tests that look at none
+
 TRAIN = TrainConfig(epochs=3, window=40, stride=30, batch_size=4, learning_rate=1e-2, threads=1)
 KEY = "0" * 64
 
@@ -110,6 +112,7 @@ def test_scoring_leaves_a_report_of_an_annotated_split(run):
     assert f"{2 * N_FRAMES} annotated frames of 2\nclips" in text
 
 
+@WITHOUT_FIGURES
 def test_a_split_without_labels_leaves_the_report_alone(run):
     score_head(run=run, split="test")
     assert not (run / REPORT).exists()
@@ -119,6 +122,7 @@ def test_a_split_without_labels_leaves_the_report_alone(run):
     assert (run / REPORT).read_bytes() == before
 
 
+@WITHOUT_FIGURES
 def test_a_lost_report_is_made_again_and_nothing_else(run):
     score_head(run=run)
     whole = (run / REPORT).read_bytes()
@@ -129,6 +133,7 @@ def test_a_lost_report_is_made_again_and_nothing_else(run):
     assert {file: file.stat().st_mtime_ns for file in before} == before
 
 
+@WITHOUT_FIGURES
 def test_the_report_is_of_the_split_scored_last(run):
     score_head(run=run)
     val = (run / REPORT).read_bytes()
@@ -138,6 +143,7 @@ def test_the_report_is_of_the_split_scored_last(run):
     assert (run / REPORT).read_bytes() == val
 
 
+@WITHOUT_FIGURES
 def test_a_report_older_than_the_scores_is_made_again(run, monkeypatch):
     # killed between the scores and the report: the next scoring finds scores, but an old report
     score_head(run=run, split="train")
@@ -159,6 +165,7 @@ def test_equal_inputs_give_equal_bytes(content, shown):
     assert page(content, KEY) == shown
 
 
+@WITHOUT_FIGURES
 def test_who_a_clip_shows_is_part_of_the_score(planted, run, tmp_path):
     assert score_head(run=run).score.n_subjects == 2
     clips = [
@@ -271,6 +278,7 @@ def test_the_course_of_a_clip_shows_what_is_missing(content):
     assert course.n_without_face == 6
 
 
+@WITHOUT_FIGURES
 def test_the_texts_alone_are_scored_beside_the_head(planted, run, shown, tmp_path):
     found = zero_shot(
         manifest=planted.manifest, store=planted.store, output=tmp_path / "out", match="train"
@@ -370,6 +378,7 @@ def test_the_region_branch_is_read_with_the_prototypes_it_was_trained_with(conte
     assert found.mean_label.sum() == pytest.approx(1)
 
 
+@WITHOUT_FIGURES
 def test_a_branch_that_was_not_trained_is_not_shown(planted, tmp_path):
     train_head(
         manifest=planted.manifest,
@@ -415,6 +424,7 @@ def test_a_moved_manifest_is_in_the_commands(planted, trained, tmp_path):
     assert lines[2].endswith(f"--manifest '{moved}'")
 
 
+@WITHOUT_FIGURES
 def test_another_length_tolerance_is_in_the_commands_but_not_in_the_key(trained):
     usual, wider = (open_split(trained, None, None, "val", rows) for rows in (None, 9))
     assert usual.key() == wider.key()
@@ -431,6 +441,7 @@ def test_inputs_that_lie_where_they_lay_are_not_in_the_commands(planted, trained
     assert [line for _, line in found.commands if "manifest" in line or "store" in line] == []
 
 
+@WITHOUT_FIGURES
 def test_a_run_that_lost_its_epochs_and_provenance_still_has_a_report(run):
     (run / METRICS).unlink()
     (run / PROVENANCE).unlink()
@@ -463,6 +474,7 @@ def test_numbers_have_a_true_minus_and_none_a_dash():
     assert number(None) == "\N{EN DASH}"
 
 
+@WITHOUT_FIGURES
 def test_the_command_makes_the_report_again(run, tmp_path, capsys):
     score_head(run=run)
     made = (run / REPORT).read_bytes()

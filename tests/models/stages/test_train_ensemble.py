@@ -52,7 +52,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("without_figures")]
 
 HEAD = DsplConfig(width=8)
 TRAIN = TrainConfig(
-    epochs=2, window=40, stride=30, batch_size=4, learning_rate=1e-2, threads=1, device="cpu"
+    epochs=1, window=40, stride=30, batch_size=4, learning_rate=1e-2, threads=1, device="cpu"
 )
 FOLDS = ("fold-1", "fold-2")
 SPLITS = ("train",) * 5 + ("val",) * 2 + ("test",)
@@ -455,7 +455,7 @@ def test_a_moved_manifest_and_store_are_found_again(planted, run, in_turn, tmp_p
 
 
 KEYS = [
-    "train.epochs=2",
+    "train.epochs=1",
     "train.window=40",
     "train.stride=30",
     "train.threads=1",
