@@ -15,8 +15,8 @@ PORT ?= 4200
 # in the order of tests/conftest.py, the longest first, and not in that of their number of tests.
 PYTEST := $(BIN)/python -m pytest --quiet
 PARALLEL := --dist=loadfile --no-loadscope-reorder --numprocesses
-# Of all tests, one more: some wait for a server, a worker or a process that is to be killed.
-AND_ONE_THAT_WAITS := $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
+# One more process than cores: some tests wait for a server or for a process that they kill.
+TEST_PROCESSES := $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
 
 .PHONY: help venv demo controls $(CONTROLS) serve check quick test torture lint docs encoders clean
 
@@ -61,7 +61,7 @@ quick: venv
 	$(PYTEST) $(PARALLEL)=auto -m "not slow and not torture"
 
 test: venv
-	$(PYTEST) $(PARALLEL)=$(AND_ONE_THAT_WAITS) --durations=10
+	$(PYTEST) $(PARALLEL)=$(TEST_PROCESSES) --durations=10
 
 torture: venv
 	$(PYTEST) --durations=10 -m torture
