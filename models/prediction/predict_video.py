@@ -18,9 +18,10 @@ from models.data.packed_file import pack_in_memory
 from models.data.placement import place_on_device
 from models.prediction.estimate import Estimator
 from models.prediction.figure import timeline_svg
+from models.prediction.overlay import write_overlay
 from models.prediction.people import Person, VideoPeople
 from models.prediction.record import PersonSummary, VideoEntry, shown_path
-from models.prediction.rows import PersonRows, person_rows
+from models.prediction.rows import PersonRows, person_rows, region_words
 from models.prediction.tables import TableFormat, write_table
 
 VERSION = 1  # raise it when the files of the same input change
@@ -77,9 +78,13 @@ class VideoPredictor:
         """
         began = time.monotonic()
         people = [self._rows(person) for person in video.people]
-        table = self.output / f"{video.name}.{self.table}"
-        write_table(table, self.table, people, self.estimator.grid)
-        files = [table]
+        files = []
+        if people and self.overlay:  # first: it alone can fail, and then leaves nothing
+            files.append(self.output / f"{video.name}.overlay.mp4")
+            words = region_words(self.estimator.grid)
+            write_overlay(files[-1], video.path, people, words, self.limits)
+        files.append(self.output / f"{video.name}.{self.table}")
+        write_table(files[-1], self.table, people, self.estimator.grid)
         if people:
             files.append(self.output / f"{video.name}.svg")
             write_atomic(files[-1], timeline_svg(video.name, people))

@@ -49,7 +49,7 @@ def check_table_format(table: TableFormat) -> None:
         except ImportError:
             raise InputError(
                 "format = parquet needs pyarrow, which is not installed; install it with "
-                "`pip install 'vaflow[parquet]'` or `pip install pyarrow`, or take csv or json"
+                "`pip install pyarrow`, or take csv or json"
             ) from None
 
 
