@@ -18,8 +18,12 @@ def add_predict_command(commands: Any) -> None:
         description="Predict valence and arousal of any videos with a trained run. `vaflow run "
         "predict --help` lists more keys, which key=value sets here, too.",
     )
-    predict.add_argument("run", metavar="RUN", help="folder of a run; left out with --zero-shot")
-    predict.add_argument("videos", nargs="*", metavar="VIDEO", help="files, folders and patterns")
+    predict.add_argument(
+        "overrides",
+        nargs="*",
+        metavar="RUN VIDEO",
+        help="folder of a run (left out with --zero-shot), then files, folders and patterns",
+    )
     predict.add_argument("-o", "--output", type=Path, required=True, metavar="OUT")
     predict.add_argument(
         "-c", "--config", type=Path, metavar="CONFIG.yaml", help="encoders and other keys"
@@ -42,9 +46,8 @@ def _predict(arguments: argparse.Namespace) -> int:
     from flows.keys.settings import settings
 
     set_up(arguments.log_format)
-    given = [arguments.run, *arguments.videos]
-    overrides = [word for word in given if _is_override(word)]
-    words = [word for word in given if not _is_override(word)]
+    overrides = [word for word in arguments.overrides if _is_override(word)]
+    words = [word for word in arguments.overrides if not _is_override(word)]
     run, videos = (None, words) if arguments.zero_shot else (words[:1] or None, words[1:])
     if not videos:
         raise InputError("predict needs a RUN and videos: vaflow predict RUN VIDEO... -o OUT")

@@ -8,13 +8,12 @@ from typing import Literal
 
 from features.encoders import AnyEncoderConfig
 from features.errors import InputError, MediaError, list_names
-from features.extraction.extract import extract_clips
+from features.extraction.extract import extract_manifest
 from features.extraction.options import Count, ExtractionOptions
 from features.extraction.outcome import ExtractionResult, Outcome
-from features.extraction.runtime import Runtime
 from features.media.limits import DEFAULT_LIMITS, DecodeLimits
 from features.store.location import absolute_path
-from features.system.devices import DeviceName
+from features.system.devices import DeviceName, torch_device
 from models.data.feature_sets import FeatureSets, open_sets, open_sets_of_head
 from models.data.region_prototypes import read_regions
 from models.prediction.card import card, facts_of
@@ -145,12 +144,7 @@ def predict(
         limits,
         force=force,
     )
-    runtime = Runtime(device)
-    try:
-        extraction = extract_clips(manifest_of(people.values()), options, runtime, on_outcome)
-        torch_device = runtime.device
-    finally:
-        runtime.close()
+    extraction = extract_manifest(manifest_of(people.values()), options, on_outcome)
     problems |= _failures(people, extraction)
     notes = _notes(people, extraction)
     estimator, sets = None, None
@@ -164,7 +158,13 @@ def predict(
         else:
             assert sets is not None and estimator is not None  # noqa: PT018 - this one is good
             predictor = VideoPredictor(
-                output, sets, estimator, torch_device, format, overlay=overlay, limits=limits
+                output,
+                sets,
+                estimator,
+                torch_device(device),
+                format,
+                overlay=overlay,
+                limits=limits,
             )
             result, record = _predict(predictor, record, people[path], notes.get(path, ()), force)
         results.append(result)

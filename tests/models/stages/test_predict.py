@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import yaml
 from safetensors.torch import load_file, save_file
 
 from features.encoders.ast import AstConfig
@@ -24,11 +25,10 @@ from models.prediction.rows import person_rows
 from models.prediction.tables import COLUMNS, check_table_format, columns_of, write_table
 from models.runs.checkpoint import read_meta, save_head
 from models.runs.ensemble_record import EnsembleRecord
-from models.runs.folder import HEAD_FILE, PROVENANCE
+from models.runs.folder import CONFIG, HEAD_FILE, PROVENANCE
 from models.runs.predictor import TrainedEnsemble, TrainedHead, open_model
 from models.stages.predict import PredictResult, predict
 from models.stages.score_head import score_head
-from tests.helpers.bad_input import write_good
 from tests.helpers.small_media import write_video
 
 pytestmark = pytest.mark.slow
@@ -37,9 +37,9 @@ UNEVEN_S = np.array([0.0, 0.04, 0.1, 0.11, 0.3, 0.34, 0.5, 0.9])
 
 
 @pytest.fixture(scope="module")
-def good(tmp_path_factory, tiny_clip, tiny_ast) -> Path:
+def good(tmp_path_factory, good_set) -> Path:
     """The good set of test_bad_input.py, and a video of uneven rate without sound."""
-    folder = write_good(tmp_path_factory.mktemp("good"), tiny_clip, tiny_ast)
+    folder = shutil.copytree(good_set, tmp_path_factory.mktemp("predict") / "good")
     (folder / "videos").mkdir()
     shutil.copy(folder / "c0.mp4", folder / "videos" / "first.mp4")
     write_video(folder / "videos" / "uneven.mp4", time_s=UNEVEN_S)
@@ -234,14 +234,12 @@ def test_the_encoders_of_a_run_are_found_in_its_store_or_must_be_given(
     provenance = json.loads((old / PROVENANCE).read_text())
     (old / PROVENANCE).write_text(json.dumps({k: provenance[k] for k in ("key", "inputs")}))
     assert predict_in(good, "old-out", run=old).counts == {"predicted": 2}
-    (good / "s.zarr").rename(good / "gone.zarr")
-    try:
-        with pytest.raises(InputError, match="reads the features clip-.* and ast-.*not at hand"):
-            predict_in(good, "old-out", run=old)
-        encoders = (AstConfig(model=tiny_ast, hop_s=0.64), ClipConfig(**tiny_clip))
-        assert predict_in(good, "old-out", run=old, encoders=encoders).counts == {"present": 2}
-    finally:
-        (good / "gone.zarr").rename(good / "s.zarr")
+    config = yaml.safe_load((old / CONFIG).read_text())
+    (old / CONFIG).write_text(yaml.safe_dump(config | {"store": str(good / "gone.zarr")}))
+    with pytest.raises(InputError, match="reads the features clip-.* and ast-.*not at hand"):
+        predict_in(good, "old-out", run=old)
+    encoders = (AstConfig(model=tiny_ast, hop_s=0.64), ClipConfig(**tiny_clip))
+    assert predict_in(good, "old-out", run=old, encoders=encoders).counts == {"present": 2}
 
 
 def test_an_encoder_with_other_weights_is_refused(good, tiny_clip, tiny_ast, tmp_path):
