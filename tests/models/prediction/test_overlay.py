@@ -13,7 +13,7 @@ from models.metrics.predict import RegionPosterior
 from models.prediction.drawing import BACKGROUND, LONGEST_PX, Layout, Overlay, colour_of
 from models.prediction.overlay import write_overlay
 from models.prediction.rows import PersonRows
-from tests.helpers.field_media import Sound, Video, beeps_s, displayed, draw, write_media
+from tests.helpers.field_media import Sound, Video, beeps_s, displayed, draw, steps, write_media
 from tests.helpers.whole_media import read_audio, read_frame_times, read_images
 
 pytestmark = pytest.mark.slow
@@ -82,17 +82,18 @@ def test_a_turned_video_without_sound_is_upright_beside_the_plane(tmp_path):
 
 def test_times_below_zero_are_moved_with_the_sound(tmp_path):
     source = write_media(
-        tmp_path / "source.mp4", Video(UNEVEN_S - 0.1), Sound(seconds=1.2), start_s=0.0
+        tmp_path / "source.mkv",
+        Video(steps(20, -0.1)),
+        Sound(beeps_s=(0.3,), seconds=1.2),
+        options={"avoid_negative_ts": "disabled"},
     )
     times = read_frame_times(source, None).time_s
+    assert times[0] == pytest.approx(-0.1, abs=0.001)
     made = overlay_of(source, [person_of(times)])
-    shown = read_frame_times(made, None).time_s
-    np.testing.assert_allclose(np.diff(shown), np.diff(times), atol=1e-4)
+    np.testing.assert_allclose(read_frame_times(made, None).time_s, times + 0.1, atol=0.001)
     before, after = (read_audio(path, 48_000) for path in (source, made))
-    offsets = [
-        each.start_s - float(first_s) for each, first_s in ((before, times[0]), (after, shown[0]))
-    ]
-    assert offsets[0] == pytest.approx(offsets[1], abs=0.001)
+    beeps = [beeps_s(each.samples, each.start_s, 48_000) for each in (before, after)]
+    np.testing.assert_allclose(beeps[1], beeps[0] + 0.1, atol=0.003)
 
 
 def test_a_video_that_has_changed_since_is_refused_and_leaves_no_file(tmp_path):
