@@ -1028,7 +1028,7 @@ class Ended:
 
 
 @pytest.fixture(scope="module")
-def limited(good, tmp_path_factory) -> dict[str, Ended]:
+def limited(good_set, tmp_path_factory) -> dict[str, Ended]:
     """The scenarios of full disks and limits, in one process: it takes seconds to start.
 
     Those that need mounts are left out if a process may not have its own.
@@ -1062,7 +1062,7 @@ def limited(good, tmp_path_factory) -> dict[str, Ended]:
     scenarios = []
     for name in steps:
         copy = read_only if name == "read-only" else tmp_path_factory.mktemp("limited") / "copy"
-        shutil.copytree(good, copy)
+        shutil.copytree(good_set, copy)
         if copy == read_only:
             with pytest.MonkeyPatch.context() as patch:
                 patch.chdir(copy)
