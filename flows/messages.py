@@ -15,6 +15,7 @@ from models.stages import learning_curve as curve
 from models.stages.ablate import CSV, MARKDOWN, PAGE, Ablation
 from models.stages.baselines import BaselineScores
 from models.stages.learning_curve import LearningCurve
+from models.stages.predict import PredictResult
 from models.stages.score_head import ScoreResult
 from models.stages.train_ensemble import EnsembleResult
 from models.stages.train_head import TrainResult
@@ -28,6 +29,7 @@ StageResult = (
     | ScoreResult
     | PipelineResult
     | BaselineScores
+    | PredictResult
     | ZeroShotResult
     | Ablation
     | LearningCurve
@@ -61,6 +63,9 @@ def describe(result: StageResult) -> Iterator[str | Table]:
             yield baseline_table(result)
             if result.output:
                 yield f"baselines: the scores are in {result.output}"
+        case PredictResult():
+            yield result.summary()
+            yield from result.remarks()
         case ZeroShotResult():
             yield from _zero_shot_lines(result)
             yield from _notes(result.notes)

@@ -20,6 +20,7 @@ from flows.logs import is_json
 if TYPE_CHECKING:  # these load torch, which a misspelt key need not wait for (test_main.py)
     from features.extraction.outcome import Outcome
     from models.baselines import AnyBaselineConfig
+    from models.stages.predict import VideoResult
     from models.stages.train_head import TrainResult
     from models.training.config import EpochResult
 
@@ -70,7 +71,12 @@ def step_hooks(on_step: Callable[[Step], None]) -> Hooks:
     def on_case(case: str, total: int) -> None:
         count("training", total, case)
 
-    hooks = (on_epoch, on_baseline, on_outcome, on_member, on_case)
+    def on_video(result: VideoResult, total: int) -> None:
+        rate = f", {result.n_frames / result.seconds:.0f} frames/s" if result.seconds else ""
+        frames = f", {result.n_frames} frames" if result.n_frames else ""
+        count("video", total, f"{result.name} {result.state}{frames}{rate}")
+
+    hooks = (on_epoch, on_baseline, on_outcome, on_member, on_case, on_video)
     return {hook.__name__: hook for hook in hooks}
 
 

@@ -21,6 +21,7 @@ from flows.stages import raise_if_incomplete
 from models.stages.ablate import Ablation
 from models.stages.baselines import BaselineScores
 from models.stages.learning_curve import LearningCurve
+from models.stages.predict import PredictResult
 from models.stages.score_head import ScoreResult
 from models.stages.train_ensemble import EnsembleResult
 from models.stages.train_head import TrainResult
@@ -86,6 +87,12 @@ def score_baselines(result: BaselineScores, keys: Mapping[str, Any]) -> list[Sco
         name, modalities = baseline_name(each.baseline), ", ".join(each.baseline.modalities)
         run_logger().info("%s of %s: val mean CCC %.3f", name, modalities, each.score.ccc_mean)
     return [asdict(each.score) for each in result.scores]
+
+
+@stage_flow("predict", "predict")
+def predict(result: PredictResult, keys: Mapping[str, Any]) -> dict[str, int]:
+    """Predict any videos with a trained head; returns the number of videos by outcome."""
+    return dict(result.counts)
 
 
 @stage_flow("zero-shot", "predict")

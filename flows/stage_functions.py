@@ -17,6 +17,7 @@ STAGES = {
     "score-head": "predict a split with a trained head and score it",
     "pipeline": "extract-features, train-head and score-head, one after the other",
     "baselines": "train and score the simple models that a head must beat",
+    "predict": "predict any videos with a trained head, without a manifest or labels",
     "zero-shot": "predict clips from the region texts alone, without labels or training",
     "ablate": "train variants of a head over several seeds and compare them",
     "learning-curve": "train variants on few people and on noisy labels and compare them",
@@ -30,6 +31,7 @@ def stage_function(name: str) -> Callable[..., Any]:
     from models.stages.ablate import ablate
     from models.stages.baselines import score_baselines
     from models.stages.learning_curve import learning_curve
+    from models.stages.predict import predict
     from models.stages.score_head import score_head
     from models.stages.train_ensemble import train_ensemble
     from models.stages.train_head import train_head
@@ -42,6 +44,7 @@ def stage_function(name: str) -> Callable[..., Any]:
         "score-head": score_head,
         "pipeline": pipeline,
         "baselines": score_baselines,
+        "predict": predict,
         "zero-shot": zero_shot,
         "ablate": ablate,
         "learning-curve": learning_curve,

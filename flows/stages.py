@@ -20,6 +20,7 @@ from flows.keys.signature import keys_for, keys_of, with_keys
 from flows.sigterm import stop_between_clips
 from models.stages.ablate import Ablation
 from models.stages.learning_curve import LearningCurve
+from models.stages.predict import PredictResult
 from models.stages.score_head import ScoreResult, score_head
 from models.stages.train_head import TrainResult, train_head
 from models.training.config import EpochResult
@@ -62,6 +63,9 @@ def raise_if_incomplete(result: object) -> None:
     """Raise `Incomplete` if the result of a stage has failures."""
     if isinstance(result, ExtractionResult):
         require_complete(result)
+    if isinstance(result, PredictResult) and result.failed:
+        failures = (f"  {each.name}: {each.problem}" for each in result.failed)
+        raise Incomplete(f"{result.summary()}; these failed:", *failures, *result.remarks())
     if isinstance(result, Ablation | LearningCurve) and result.failed:
         what = "ablation" if isinstance(result, Ablation) else "learning curve"
         raise Incomplete(

@@ -220,6 +220,14 @@ def keep_decoders(request) -> Iterator[None]:
         yield
 
 
+@pytest.fixture(scope="session")
+def good_set(tmp_path_factory, tiny_clip, tiny_ast) -> Path:
+    """Four clips with store and run, which takes seconds to make: tests work on copies of it."""
+    from tests.helpers.bad_input import write_good
+
+    return write_good(tmp_path_factory.mktemp("good"), tiny_clip, tiny_ast)
+
+
 @pytest.fixture
 def runtime():
     """A runtime on the CPU that has loaded nothing."""

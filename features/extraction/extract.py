@@ -42,8 +42,17 @@ def extract_features(
     `on_outcome` is called with each outcome and their total number. `should_continue` is asked
     before each clip; when it returns False, no other clip is started.
     """
+    return extract_manifest(read_manifest(manifest), options, on_outcome, should_continue)
+
+
+def extract_manifest(
+    clips: Manifest,
+    options: ExtractionOptions,
+    on_outcome: Callable[[Outcome, int], None] | None = None,
+    should_continue: Callable[[], bool] = lambda: True,
+) -> ExtractionResult:
+    """Extract as `extract_features` does, from a manifest that need not be a file."""
     with closing(Runtime(options.device)) as runtime:
-        clips = read_manifest(manifest)
         return extract_clips(clips, options, runtime, on_outcome, should_continue)
 
 

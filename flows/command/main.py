@@ -9,6 +9,7 @@ from typing import Any, NoReturn
 
 from features.errors import VaflowError
 from features.printable import printable
+from flows.command.predict import add_predict_command
 from flows.command.run import add_log_format, add_run_commands, non_negative
 from flows.command.store import add_store_commands
 from flows.logs import print_message, set_up
@@ -131,6 +132,7 @@ def parser() -> argparse.ArgumentParser:
     index.add_argument("--json", action="store_true", help="the report as JSON")
     index.set_defaults(command=_index)
 
+    add_predict_command(commands)
     add_run_commands(commands)
 
     report = commands.add_parser("report", help="write the report of a run again, as one HTML file")

@@ -156,14 +156,19 @@ def _run(arguments: argparse.Namespace) -> int:
                 "worker's; leave one of the two out"
             )
         return run_and_watch(arguments.stage, arguments.config, overrides, arguments.timeout)
+    keys = settings(stage_function(stage), arguments.config, overrides)
+    return run_stage(stage, keys, arguments.metrics)
+
+
+def run_stage(stage: str, keys: dict[str, Any], metrics_file: Path | None) -> int:
+    """Run a stage with its progress, and print its result."""
     function = stage_function(stage)
-    keys = settings(function, arguments.config, overrides)
     from flows.console import plain_console
     from flows.keys.signature import hooks_of
     from flows.messages import describe
     from flows.stages import raise_if_incomplete
 
-    metrics = None if keys.get("dry_run") else arguments.metrics  # a dry run has no metrics
+    metrics = None if keys.get("dry_run") else metrics_file  # a dry run has no metrics
     with _progress_hooks(stage, metrics) as hooks:
         result = function(**keys, **hooks_of(function, hooks))
         raise_if_incomplete(result)

@@ -51,6 +51,15 @@ HELP = {
         "Mean and deviation that V and A are given: of the train split's labels, published ones "
         "of Aff-Wild2, or none; null: train if it has labels, else published."
     ),
+    "videos": "Files, folders and patterns; of a folder's files, those with a video's suffix.",
+    "zero_shot": "Predict from the region texts alone, without a run; needs encoders.",
+    "format": "Format of the tables; parquet needs pyarrow.",
+    "overlay": "Also write each video with valence and arousal drawn beside the picture.",
+    "predict.run": "Folder of the trained head or ensemble; null with zero_shot.",
+    "predict.output": "Folder for tables, pictures, index.html and predictions.json.",
+    "predict.encoders": "Encoders of the run; empty: those that the run names.",
+    "predict.store": "The feature store; null: features.zarr in the output folder.",
+    "predict.force": "Also encode and predict again what is up to date.",
     "zero_shot.output": "Folder for predictions.csv and zero_shot.json.",
     "ablate.workers": "Trainings at once; null: one per core.",
     "learning_curve.workers": "Trainings at once; null: one per core.",

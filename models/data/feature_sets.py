@@ -53,6 +53,19 @@ def open_sets_of_head(store: str, visual: str, audio: str) -> FeatureSets:
     return open_sets(store, visual, audio)
 
 
+def encoder_of_any_record(store: str, name: str) -> JsonValue:
+    """Return the encoder config in some record of a feature set; None if no record has one.
+
+    Raises `StoreError` if there is no such store.
+    """
+    opened = FeatureStore.open(store)
+    for clip_id in opened.clip_ids(name):
+        commit = opened.commit(name, clip_id)
+        if commit and (config := commit.provenance.get("encoder")):
+            return config
+    return None
+
+
 def _choose(
     store: str, specs: dict[str, FeatureSpec], modality: Modality, name: str | None
 ) -> FeatureSpec:

@@ -272,8 +272,13 @@ def _write(
 ) -> None:
     """Write the run's folder; the head is written last, and commits it."""
     run, sets, clip_id = config.run, clips.sets, clips.ids("train")[0]
-    encoders = {spec.kind: sets.encoder_config(spec, clip_id) for spec in (sets.visual, sets.audio)}
-    facts = {"key": meta.key, "encoders": encoders, "best_epoch": result.kept.index}
+    specs = (sets.visual, sets.audio)
+    facts = {
+        "key": meta.key,
+        "encoders": {spec.kind: sets.encoder_config(spec, clip_id) for spec in specs},
+        "specs": {spec.kind: spec.model_dump(mode="json") for spec in specs},
+        "best_epoch": result.kept.index,
+    }
     if held_out:
         facts["held_out"] = list(held_out)
     start_run(config, inputs, facts)

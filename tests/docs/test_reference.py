@@ -64,4 +64,4 @@ def test_each_kind_of_a_config_has_a_section(keys):
 
 
 def test_a_bar_in_help_does_not_break_a_table(reference):
-    assert reference.commands().count("`--log-format text\\|json`") == 2
+    assert reference.commands().count("`--log-format text\\|json`") == 3

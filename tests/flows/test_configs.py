@@ -43,7 +43,8 @@ def test_head_configs_are_valid(path):
 @pytest.mark.parametrize("path", files("experiments"), ids=lambda path: path.stem)
 @pytest.mark.parametrize("stage", STAGES)
 def test_experiments_are_taken_by_every_stage(path, stage):
-    required = ["output=o"] if stage == "zero-shot" else []  # that of `baselines` is a file
+    required = ["output=o"] if stage in ("zero-shot", "predict") else []  # of `baselines`: a file
+    required += ["videos=[v.mp4]"] if stage == "predict" else []
     assert settings(stage_function(stage), path, required)
 
 
@@ -54,6 +55,8 @@ def test_the_demo_and_the_deployments_are_one_experiment():
         extra = {"runner": "dask", "workers": 2} if deployment["name"] == "dask" else {}
         if deployment["entrypoint"] == "flows.stage_flow.zero_shot":
             extra = {"output": "data/demo/zero-shot"}
+        if deployment["entrypoint"] == "flows.stage_flow.predict":
+            extra = {"videos": ["data/demo/dataset/videos"], "output": "data/demo/predictions"}
         expected = {key: demo[key] for key in parameters.keys() - extra.keys()} | extra
         own = {
             "flows.stage_flow.train_ensemble": "ensemble",

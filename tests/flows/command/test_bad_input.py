@@ -49,7 +49,6 @@ from tests.helpers.bad_input import (
     write_container,
     write_crop,
     write_crops_of_size,
-    write_good,
     write_n_rows,
     write_pictures_only,
     write_sound_only,
@@ -828,14 +827,9 @@ TABLE |= {"store": STORE, "run": RUN, "ensemble": ENSEMBLE, "submission": SUBMIS
 ROWS = [pytest.param(row, id=f"{kind}: {row.name}") for kind in TABLE for row in TABLE[kind]]
 
 
-@pytest.fixture(scope="module")
-def good(tmp_path_factory, tiny_clip, tiny_ast) -> Path:
-    return write_good(tmp_path_factory.mktemp("good"), tiny_clip, tiny_ast)
-
-
 @pytest.fixture
-def folder(good, tmp_path, monkeypatch) -> Path:
-    shutil.copytree(good, tmp_path / "copy")
+def folder(good_set, tmp_path, monkeypatch) -> Path:
+    shutil.copytree(good_set, tmp_path / "copy")
     monkeypatch.chdir(tmp_path / "copy")
     return tmp_path / "copy"
 
@@ -1034,7 +1028,7 @@ class Ended:
 
 
 @pytest.fixture(scope="module")
-def limited(good, tmp_path_factory) -> dict[str, Ended]:
+def limited(good_set, tmp_path_factory) -> dict[str, Ended]:
     """The scenarios of full disks and limits, in one process: it takes seconds to start.
 
     Those that need mounts are left out if a process may not have its own.
@@ -1068,7 +1062,7 @@ def limited(good, tmp_path_factory) -> dict[str, Ended]:
     scenarios = []
     for name in steps:
         copy = read_only if name == "read-only" else tmp_path_factory.mktemp("limited") / "copy"
-        shutil.copytree(good, copy)
+        shutil.copytree(good_set, copy)
         if copy == read_only:
             with pytest.MonkeyPatch.context() as patch:
                 patch.chdir(copy)

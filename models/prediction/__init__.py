@@ -1,0 +1,1 @@
+"""Predictions of videos without a manifest: inputs, tables, pictures and the page."""

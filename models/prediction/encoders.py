@@ -1,0 +1,95 @@
+"""The encoders whose features a trained model reads."""
+
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+from pydantic import TypeAdapter, ValidationError
+
+from features.encoders import AnyEncoderConfig
+from features.errors import InputError, SpecMismatch, VaflowError, WeightsError
+from features.spec import FeatureSpec
+from models.data.feature_sets import encoder_of_any_record
+from models.runs.folder import PROVENANCE, read_json
+from models.runs.predictor import TrainedEnsemble, TrainedModel
+
+REMEDY = "delete it, and give encoders=[...], or -c with a YAML file that has them"
+CONFIG: TypeAdapter[AnyEncoderConfig] = TypeAdapter(AnyEncoderConfig)
+
+
+def encoders_of(
+    model: TrainedModel, given: Sequence[AnyEncoderConfig] | None
+) -> tuple[AnyEncoderConfig, ...]:
+    """Return the configs of the encoders of a model, one for each feature set that it reads.
+
+    They are those `given`, or else those that the run's provenance or the store of its training
+    names. Raises `SpecMismatch` if one of them makes other features than the model reads, such as
+    with other weights, and `InputError` if one is not known.
+    """
+    needed = (model.meta.visual, model.meta.audio)
+    found: dict[str, AnyEncoderConfig] = {}
+    problems: list[str] = []
+    candidates = iter(given) if given else _candidates(model, needed)
+    for config in candidates:
+        try:
+            name = config.spec().name
+        except WeightsError as error:
+            problems.append(f"{_shown(config)}: {error}")
+            continue
+        if name not in needed:
+            problems.append(f"{_shown(config)} makes {name}: {_difference(model, config)}")
+        found.setdefault(name, config)
+        if all(each in found for each in needed):
+            break
+    if missing := [name for name in needed if name not in found]:
+        raise (SpecMismatch if problems else InputError)(
+            f"{model.run} reads the features {' and '.join(missing)}, and the encoders that make "
+            "them are not at hand; give the ones of its training with encoders=[...], or -c with "
+            "a YAML file that has them, and their weights",
+            *(f"  {problem}" for problem in dict.fromkeys(problems)),
+        )
+    return tuple(found[name] for name in dict.fromkeys(needed))
+
+
+def _candidates(model: TrainedModel, needed: Iterable[str]) -> Iterator[AnyEncoderConfig]:
+    """Yield the configs that the run's provenance names, then those of the training's store."""
+    for folder in folders_of(model):
+        named = read_json(folder / PROVENANCE, REMEDY).get("encoders")
+        for config in named.values() if isinstance(named, dict) else ():
+            yield from _parsed(config)
+    for name in needed:
+        try:
+            yield from _parsed(encoder_of_any_record(model.config.store, name))
+        except (VaflowError, OSError):  # the store of the training is gone, or elsewhere
+            continue
+
+
+def folders_of(model: TrainedModel) -> tuple[Path, ...]:
+    """Return the folder of a run, and those of an ensemble's members."""
+    members = model.members if isinstance(model, TrainedEnsemble) else ()
+    return (model.run, *(member.run for member in members))
+
+
+def _parsed(config: object) -> Iterator[AnyEncoderConfig]:
+    try:
+        yield CONFIG.validate_python(config)
+    except ValidationError:
+        return  # none, or of a version with other keys
+
+
+def _shown(config: AnyEncoderConfig) -> str:
+    return json.dumps(config.model_dump(mode="json", exclude_defaults=True) | {"kind": config.kind})
+
+
+def _difference(model: TrainedModel, config: AnyEncoderConfig) -> str:
+    """Say in which fields the spec of a config differs from the one of the training."""
+    spec = config.spec()
+    for folder in folders_of(model):
+        specs = read_json(folder / PROVENANCE, REMEDY).get("specs")
+        wanted = specs.get(spec.kind) if isinstance(specs, dict) else None
+        if isinstance(wanted, dict):
+            made = spec.model_dump(mode="json")
+            fields = [name for name in FeatureSpec.model_fields if made[name] != wanted.get(name)]
+            shown = (f"{name} is {made[name]}, not {wanted.get(name)}" for name in fields)
+            return "; ".join(shown)[:400]
+    return f"its weights have the sha256 {spec.weights_sha256}"

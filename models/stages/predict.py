@@ -1,0 +1,298 @@
+"""The stage `predict`: valence and arousal of any videos, without a manifest or labels."""
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from features.encoders import AnyEncoderConfig
+from features.errors import InputError, MediaError, list_names
+from features.extraction.extract import extract_manifest
+from features.extraction.options import Count, ExtractionOptions
+from features.extraction.outcome import ExtractionResult, Outcome
+from features.media.limits import DEFAULT_LIMITS, DecodeLimits
+from features.store.location import absolute_path
+from features.system.devices import DeviceName, torch_device
+from models.data.feature_sets import FeatureSets, open_sets, open_sets_of_head
+from models.data.region_prototypes import read_regions
+from models.prediction.card import card, facts_of
+from models.prediction.encoders import encoders_of
+from models.prediction.estimate import Estimator, ModelEstimator, ZeroShotEstimator
+from models.prediction.page import write_page
+from models.prediction.people import VideoPeople, manifest_of, whole_frame
+from models.prediction.predict_video import PredictedVideo, VideoPredictor
+from models.prediction.record import (
+    FEATURES,
+    RESERVED,
+    Record,
+    VideoEntry,
+    delete_files,
+    made_with,
+    read_record,
+    shown_path,
+    with_entry,
+    write_record,
+)
+from models.prediction.tables import TableFormat, check_table_format
+from models.prediction.videos import find_videos, name_outputs, video_id
+from models.regions.prompts import FixedPrompts
+from models.runs.predictor import TrainedModel, open_model
+
+
+@dataclass(frozen=True, slots=True)
+class VideoResult:
+    """How the prediction of one video ended."""
+
+    video: Path
+    name: str
+    state: Literal["predicted", "present", "failed"]
+    """`present` if its files were up to date and nothing was done."""
+    problem: str = ""
+    notes: tuple[str, ...] = ()
+    n_frames: int = 0
+    n_people: int = 0
+    seconds: float = 0.0
+    """Of prediction and writing; not those of the extraction."""
+
+
+@dataclass(frozen=True, slots=True)
+class PredictResult:
+    """The result of a prediction."""
+
+    output: Path
+    videos: tuple[VideoResult, ...]
+    left_out: tuple[Path, ...]
+    """Files of the given folders that are no videos."""
+    extraction: ExtractionResult
+    page: Path
+
+    @property
+    def counts(self) -> Counter[str]:
+        """Number of videos by outcome."""
+        return Counter(each.state for each in self.videos)
+
+    @property
+    def failed(self) -> tuple[VideoResult, ...]:
+        """The videos that could not be predicted."""
+        return tuple(each for each in self.videos if each.state == "failed")
+
+    def summary(self) -> str:
+        """The counts in one line."""
+        counts = self.counts
+        failed = f", {n} failed" if (n := counts["failed"]) else ""
+        frames = sum(each.n_frames for each in self.videos if each.state == "predicted")
+        return (
+            f"predict: {counts['predicted']} videos predicted ({frames} frames), "
+            f"{counts['present']} up to date{failed}; {self.page} shows them"
+        )
+
+    def remarks(self) -> Iterator[str]:
+        """Yield a line on the files that were left out, and one for each note on a video."""
+        if self.left_out:
+            names = [path.name for path in self.left_out]
+            yield f"  left out, as their suffixes are not those of videos: {list_names(names)}"
+        for each in self.videos:
+            yield from (f"  note: {each.name}: {note}" for note in each.notes)
+
+
+def predict(
+    *,
+    videos: tuple[str, ...],
+    output: Path,
+    run: Path | None = None,
+    encoders: tuple[AnyEncoderConfig, ...] = (),
+    store: str | None = None,
+    zero_shot: bool = False,
+    prompts: FixedPrompts = FixedPrompts(),
+    format: TableFormat = "csv",
+    overlay: bool = False,
+    device: DeviceName = "auto",
+    batch_size: Count | None = None,
+    readers: Count | None = None,
+    limits: DecodeLimits = DEFAULT_LIMITS,
+    force: bool = False,
+    on_outcome: Callable[[Outcome, int], None] | None = None,
+    on_video: Callable[[VideoResult, int], None] | None = None,
+) -> PredictResult:
+    """Predict every frame of videos with the model in the folder `run`, or zero-shot.
+
+    `videos` are files, folders and patterns. Features go to `store`, by default in `output`; what
+    is there is not encoded again. The encoders are those of the run unless they are given. Writes
+    for each video a table and a timeline, with `overlay` also a video, and for all of them
+    `predictions.json` and `index.html`. A video that fails is a `VideoResult`, and the others go
+    on. Raises `InputError`, `SpecMismatch` or `StoreError` before anything is written if the inputs
+    do not fit together.
+    """
+    check_table_format(format)
+    found = find_videos(videos, output)
+    model = _model_of(run, zero_shot)
+    configs = encoders_of(model, encoders) if model else _zero_shot_encoders(encoders)
+    record = read_record(output)
+    names = name_outputs(found.paths, record.names(), RESERVED)
+    people, problems = _people_in(found.paths, names)
+    facts = facts_of(model, configs) | {"device": device}
+    record = record.model_copy(update={"made_with": made_with(facts)})
+    output.mkdir(parents=True, exist_ok=True)
+    write_record(output, record)  # marks the folder as one of predictions
+    options = ExtractionOptions(
+        absolute_path(store) if store else str(output.resolve() / FEATURES),
+        configs,
+        device,
+        batch_size,
+        readers,
+        limits,
+        force=force,
+    )
+    extraction = extract_manifest(manifest_of(people.values()), options, on_outcome)
+    problems |= _failures(people, extraction)
+    notes = _notes(people, extraction)
+    estimator, sets = None, None
+    if good := [each for path, each in people.items() if path not in problems]:
+        sets = _sets_of(options.store, model, configs)
+        estimator = ModelEstimator(model) if model else _zero_shot(sets, good[0], prompts)
+    results: list[VideoResult] = []
+    for path in found.paths:
+        if path in problems:
+            result, record = _fail(output, record, path, names[path], problems[path])
+        else:
+            assert sets is not None and estimator is not None  # noqa: PT018 - this one is good
+            predictor = VideoPredictor(
+                output,
+                sets,
+                estimator,
+                torch_device(device),
+                format,
+                overlay=overlay,
+                limits=limits,
+            )
+            result, record = _predict(predictor, record, people[path], notes.get(path, ()), force)
+        results.append(result)
+        if on_video:
+            on_video(result, len(found.paths))
+    page = write_page(output, record, card(model, configs, whole_frames=True))
+    return PredictResult(output, tuple(results), found.left_out, extraction, page)
+
+
+def _model_of(run: Path | None, zero_shot: bool) -> TrainedModel | None:
+    """Return the model; None for a zero-shot prediction."""
+    if (run is None) != zero_shot:
+        raise InputError(
+            "run and zero_shot=true exclude each other: leave one of them out"
+            if run
+            else "run is missing: give the folder of a trained head or ensemble, or zero_shot=true "
+            "to predict from the region texts alone"
+        )
+    return open_model(run) if run else None
+
+
+def _zero_shot_encoders(
+    given: tuple[AnyEncoderConfig, ...],
+) -> tuple[AnyEncoderConfig, ...]:
+    modalities = [config.modality for config in given]
+    if sorted(modalities) != ["audio", "visual"]:
+        raise InputError(
+            "a zero-shot prediction needs the encoders in a config: one of kind clip, whose texts "
+            f"are read, and one of sound; {len(given)} are given. Give -c with a YAML file such as "
+            "configs/encoders/affwild2.yaml"
+        )
+    return given
+
+
+def _people_in(
+    paths: Sequence[Path], names: Mapping[Path, str]
+) -> tuple[dict[Path, VideoPeople], dict[Path, str]]:
+    """Return the people in each video, and what is wrong with the videos that have none."""
+    people, problems = dict[Path, VideoPeople](), dict[Path, str]()
+    for path in paths:
+        try:
+            people[path] = whole_frame(path, names[path])
+        except MediaError as error:
+            problems[path] = str(error)
+    return people, problems
+
+
+def _failures(people: Mapping[Path, VideoPeople], extraction: ExtractionResult) -> dict[Path, str]:
+    """Return the first failure of each video with one, by path."""
+    details = {outcome.clip: outcome.detail for outcome in reversed(extraction.failed)}
+    reasons = {clip: text.replace("failed=true", "force=true") for clip, text in details.items()}
+    return {
+        path: reasons[person.clip.id]
+        for path, video in people.items()
+        for person in video.people
+        if person.clip.id in reasons
+    }
+
+
+def _notes(
+    people: Mapping[Path, VideoPeople], extraction: ExtractionResult
+) -> dict[Path, tuple[str, ...]]:
+    """Return the notes on the records of each video."""
+    path_of = {person.clip.id: path for path, v in people.items() for person in v.people}
+    notes: dict[Path, tuple[str, ...]] = {}
+    for outcome in extraction.outcomes:
+        path = path_of[outcome.clip]
+        if outcome.note and outcome.note not in notes.get(path, ()):
+            notes[path] = (*notes.get(path, ()), outcome.note)
+    return notes
+
+
+def _sets_of(
+    store: str, model: TrainedModel | None, encoders: Sequence[AnyEncoderConfig]
+) -> FeatureSets:
+    if model:
+        return open_sets_of_head(store, model.meta.visual, model.meta.audio)
+    names = {config.modality: config.spec().name for config in encoders}
+    return open_sets(store, names["visual"], names["audio"])
+
+
+def _zero_shot(sets: FeatureSets, video: VideoPeople, prompts: FixedPrompts) -> Estimator:
+    return ZeroShotEstimator(read_regions(sets, video.people[0].clip.id, prompts))
+
+
+def _fail(
+    output: Path, record: Record, path: Path, name: str, problem: str
+) -> tuple[VideoResult, Record]:
+    """Record that a video failed; the files of an earlier prediction are deleted."""
+    delete_files(output, record.videos.get(video_id(path)))
+    entry = VideoEntry(name=name, video=shown_path(path), state="failed", problem=problem)
+    record = with_entry(record, video_id(path), entry)
+    write_record(output, record)
+    return VideoResult(path, name, "failed", problem), record
+
+
+def _predict(
+    predictor: VideoPredictor,
+    record: Record,
+    video: VideoPeople,
+    notes: tuple[str, ...],
+    force: bool,
+) -> tuple[VideoResult, Record]:
+    """Predict a video unless its files are up to date; the entry in the record is written last."""
+    key, entry = predictor.key(video), record.videos.get(video.id)
+    if entry and not force and entry.is_current(predictor.output, key):
+        result = VideoResult(
+            video.path, video.name, "present", "", notes, entry.frames, len(entry.people)
+        )
+        return result, record
+    if entry:  # a killed prediction leaves no entry for files that it had begun to replace
+        delete_files(predictor.output, entry)
+    try:
+        predicted: PredictedVideo = predictor.predict(video, notes, key)
+    except MediaError as error:  # of the overlay, which decodes the video again
+        return _fail(predictor.output, record, video.path, video.name, str(error))
+    record = with_entry(record, video.id, predicted.entry)
+    write_record(predictor.output, record)
+    return (
+        VideoResult(
+            video.path,
+            video.name,
+            "predicted",
+            "",
+            notes,
+            predicted.entry.frames,
+            len(video.people),
+            predicted.seconds,
+        ),
+        record,
+    )

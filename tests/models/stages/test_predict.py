@@ -1,0 +1,276 @@
+"""The stage `predict` on a small set: its numbers, what it keeps, and what it refuses."""
+
+import csv
+import json
+import shutil
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from safetensors.torch import load_file, save_file
+
+from features.encoders.ast import AstConfig
+from features.encoders.clip import ClipConfig
+from features.errors import InputError, SpecMismatch
+from features.system.files import sha256_of
+from flows.messages import describe
+from models.metrics.smoothing import SmoothingWindows
+from models.prediction.estimate import ModelEstimator
+from models.prediction.predict_video import VideoPredictor
+from models.prediction.record import PAGE, RECORD
+from models.prediction.rows import person_rows
+from models.prediction.tables import COLUMNS, check_table_format, columns_of, write_table
+from models.runs.checkpoint import read_meta, save_head
+from models.runs.ensemble_record import EnsembleRecord
+from models.runs.folder import CONFIG, HEAD_FILE, PROVENANCE
+from models.runs.predictor import TrainedEnsemble, TrainedHead, open_model
+from models.stages.predict import PredictResult, predict
+from models.stages.score_head import score_head
+from tests.helpers.small_media import write_video
+
+pytestmark = pytest.mark.slow
+
+UNEVEN_S = np.array([0.0, 0.04, 0.1, 0.11, 0.3, 0.34, 0.5, 0.9])
+
+
+@pytest.fixture(scope="module")
+def good(tmp_path_factory, good_set) -> Path:
+    """The good set of test_bad_input.py, and a video of uneven rate without sound."""
+    folder = shutil.copytree(good_set, tmp_path_factory.mktemp("predict") / "good")
+    (folder / "videos").mkdir()
+    shutil.copy(folder / "c0.mp4", folder / "videos" / "first.mp4")
+    write_video(folder / "videos" / "uneven.mp4", time_s=UNEVEN_S)
+    (folder / "videos" / "notes.txt").write_text("")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def predicted(good) -> PredictResult:
+    return predict_in(good, "out")
+
+
+def predict_in(folder: Path, output: str, **keys) -> PredictResult:
+    given = {
+        "run": folder / "r",
+        "videos": (str(folder / "videos"),),
+        "output": folder / output,
+        "store": str(folder / "features.zarr"),
+        "device": "cpu",
+    }
+    return predict(**(given | keys))
+
+
+def rows_of(path: Path) -> list[dict[str, str]]:
+    with path.open(encoding="utf-8", newline="") as lines:
+        return list(csv.DictReader(lines))
+
+
+def test_every_frame_has_a_row_with_its_own_time(predicted):
+    rows = rows_of(predicted.output / "uneven.csv")
+    assert tuple(rows[0]) == COLUMNS
+    assert [int(row["frame"]) for row in rows] == list(range(1, len(UNEVEN_S) + 1))
+    np.testing.assert_allclose([float(row["time_s"]) for row in rows], UNEVEN_S, atol=1e-4)
+    assert {(row["person"], row["valid"], row["face_x"]) for row in rows} == {("1", "1", "")}
+    assert all(" valence " in row["region"] for row in rows)
+    assert all(1 / 9 <= float(row["region_probability"]) <= 1 for row in rows)
+    assert {row["valence_spread"] for row in rows} == {""}
+
+
+def test_values_are_those_of_score_head(predicted, good):
+    score_head(run=good / "r", split="train")
+    scored = [row for row in rows_of(good / "r" / "predictions.csv") if row["clip"] == "c0"]
+    rows = rows_of(predicted.output / "first.csv")  # a copy of the video of c0
+    for name in ("frame", "time_s", "valence", "arousal"):
+        assert [row[name] for row in rows] == [row[name] for row in scored], name
+
+
+def test_the_result_tells_what_was_done_and_left_out(predicted):
+    first, *others = describe(predicted)
+    assert first.startswith("predict: 2 videos predicted (38 frames), 0 up to date; ")
+    assert others == [
+        "  left out, as their suffixes are not those of videos: notes.txt",
+        "  note: uneven: the clip has no sound",
+    ]
+    assert predicted.page.name == PAGE
+    page = predicted.page.read_text()
+    assert 'href="first.csv"' in page
+    assert 'src="uneven.svg"' in page
+    assert "Note: the clip has no sound" in page
+    assert "not what the person feels" in page
+    assert "drawn faces" not in page  # these encoders are not those of the demo
+
+
+def content(output: Path) -> dict[str, str]:
+    return {path.name: sha256_of(path) for path in output.iterdir() if path.is_file()}
+
+
+def test_what_is_up_to_date_is_kept_and_what_is_damaged_is_written_again(predicted, good):
+    before = content(predicted.output)
+    seen: list[tuple[str, str, int]] = []
+    again = predict_in(good, "out", on_video=lambda r, n: seen.append((r.name, r.state, n)))
+    assert seen == [("first", "present", 2), ("uneven", "present", 2)]
+    assert again.extraction.counts == {"present": 4}
+    assert content(predicted.output) == before
+    (predicted.output / "uneven.csv").write_text("frame\n")  # as a full disk or an editor leaves it
+    (predicted.output / "first.svg").unlink()
+    assert predict_in(good, "out").counts == {"predicted": 2}
+    assert content(predicted.output) == before
+
+
+def test_a_killed_prediction_does_the_rest(predicted, good, monkeypatch):
+    whole = VideoPredictor.predict
+
+    def killed(self, video, *others):
+        if video.name == "uneven":
+            raise KeyboardInterrupt
+        return whole(self, video, *others)
+
+    monkeypatch.setattr(VideoPredictor, "predict", killed)
+    with pytest.raises(KeyboardInterrupt):
+        predict_in(good, "killed")
+    monkeypatch.undo()
+    states = [video.state for video in predict_in(good, "killed").videos]
+    assert states == ["present", "predicted"]
+    made, whole_made = content(good / "killed"), content(predicted.output)
+    del made[PAGE], whole_made[PAGE]  # which is called like its folder
+    assert made == whole_made
+
+
+def test_another_head_or_format_is_predicted_again_and_replaces_the_files(predicted, good):
+    keys = {"videos": (str(good / "videos" / "uneven.mp4"),)}
+    predict_in(good, "other", **keys)
+    assert predict_in(good, "other", format="json", **keys).counts == {"predicted": 1}
+    assert set(content(good / "other")) == {RECORD, PAGE, "uneven.json", "uneven.svg"}
+    (person,) = json.loads((good / "other" / "uneven.json").read_text())["people"]
+    rows = rows_of(predicted.output / "uneven.csv")
+    assert person["valence"] == [float(row["valence"]) for row in rows]
+    assert person["region"] == [row["region"] for row in rows]
+    assert person["face_w"] == [None] * len(rows)
+    shifted = shutil.copytree(good / "r", good / "shifted")
+    shift_head(shifted, 0.5)
+    assert predict_in(good, "other", run=shifted, **keys).counts == {"predicted": 1}
+    moved = rows_of(good / "other" / "uneven.csv")
+    assert float(moved[0]["valence"]) != float(rows[0]["valence"])
+
+
+def shift_head(run: Path, by: float) -> None:
+    """Add a number to every bias of a head."""
+    path = run / HEAD_FILE
+    meta, tensors = read_meta(path), load_file(path)
+    moved = {name: t + by if name.endswith("bias") else t for name, t in tensors.items()}
+    save_head(path, moved, None, meta)
+
+
+def test_the_spread_is_over_the_members_of_an_ensemble(good, predicted):
+    other = shutil.copytree(good / "r", good / "member")
+    shift_head(other, 0.1)
+    head = open_model(good / "r")
+    members = [TrainedHead(run, head.meta, head.config) for run in (good / "r", other)]
+    record = EnsembleRecord.model_construct(widths_s=SmoothingWindows(0.0, 0.2))
+    ensemble = TrainedEnsemble(good / "r", record, head.config, tuple(members))
+    packed = pack(good, head)
+    found = ModelEstimator(ensemble).estimate(packed)
+    np.testing.assert_array_equal(found.va, ensemble.predict(packed).va)
+    each = [member.predict(packed, regions=True) for member in members]
+    apart = np.abs(each[0].va[:, 0] - each[1].va[:, 0])  # valence is not smoothed
+    np.testing.assert_allclose(found.spread[:, 0], apart / np.sqrt(2), atol=1e-12)
+    assert found.spread[:, 1].max() > 0
+    mean = (each[0].regions.posterior + each[1].regions.posterior) / 2
+    np.testing.assert_allclose(found.regions.posterior, mean)
+
+
+def pack(good: Path, head: TrainedHead):
+    from models.data.alignment import align_clips
+    from models.data.feature_sets import open_sets_of_head
+    from models.data.packed_file import pack_in_memory
+
+    sets = open_sets_of_head(str(good / "s.zarr"), head.meta.visual, head.meta.audio)
+    return pack_in_memory(align_clips(sets, {"c1": None}, 3))
+
+
+def test_boxes_and_gaps_are_in_the_columns(good):
+    head = open_model(good / "r")
+    packed = pack(good, head)  # frame 7 has no crop
+    boxes = np.full((30, 4), np.nan)
+    boxes[0] = 1.04, 2, 30, 40.26
+    estimate = ModelEstimator(head).estimate(packed)
+    columns = columns_of(person_rows(3, packed, estimate, boxes), head.meta.grid)
+    assert [columns[f"face_{side}"][0] for side in "xywh"] == [1.0, 2.0, 30.0, 40.3]
+    assert columns["face_x"][1:] == [None] * 29
+    assert set(columns["person"]) == {3}
+    assert [number for number, valid in enumerate(columns["valid"], 1) if not valid] == [7]
+    assert columns["region"][6] is None
+    assert columns["region_probability"][6] is None
+    low, between, high = columns["valence"][5:8]
+    assert between == pytest.approx((low + high) / 2, abs=1e-6)
+    with pytest.raises(ValueError, match="4 boxes for 30 frames"):
+        person_rows(1, packed, estimate, boxes[:4])
+
+
+def test_parquet_needs_its_library(monkeypatch):
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    monkeypatch.setitem(sys.modules, "pyarrow.parquet", None)
+    with pytest.raises(InputError, match="format = parquet needs pyarrow, which is not installed"):
+        check_table_format("parquet")
+
+
+def test_parquet_has_the_cells_of_the_other_formats(good, tmp_path):
+    parquet = pytest.importorskip("pyarrow.parquet")
+    head = open_model(good / "r")
+    packed = pack(good, head)
+    person = person_rows(1, packed, ModelEstimator(head).estimate(packed), None)
+    write_table(tmp_path / "t.parquet", "parquet", [person], head.meta.grid)
+    read = parquet.read_table(tmp_path / "t.parquet").to_pydict()
+    assert read == {n: list(c) for n, c in columns_of(person, head.meta.grid).items()}
+
+
+def test_the_encoders_of_a_run_are_found_in_its_store_or_must_be_given(
+    good, tiny_clip, tiny_ast, predicted
+):
+    old = shutil.copytree(good / "r", good / "old")  # of a version that did not name them
+    provenance = json.loads((old / PROVENANCE).read_text())
+    (old / PROVENANCE).write_text(json.dumps({k: provenance[k] for k in ("key", "inputs")}))
+    assert predict_in(good, "old-out", run=old).counts == {"predicted": 2}
+    config = yaml.safe_load((old / CONFIG).read_text())
+    (old / CONFIG).write_text(yaml.safe_dump(config | {"store": str(good / "gone.zarr")}))
+    with pytest.raises(InputError, match="reads the features clip-.* and ast-.*not at hand"):
+        predict_in(good, "old-out", run=old)
+    encoders = (AstConfig(model=tiny_ast, hop_s=0.64), ClipConfig(**tiny_clip))
+    assert predict_in(good, "old-out", run=old, encoders=encoders).counts == {"present": 2}
+
+
+def test_an_encoder_with_other_weights_is_refused(good, tiny_clip, tiny_ast, tmp_path):
+    tensors = load_file(tiny_clip["pretrained"])
+    tensors["logit_scale"] = torch.tensor(3.0)
+    save_file(tensors, tmp_path / "other.safetensors")
+    other = ClipConfig(**tiny_clip | {"pretrained": str(tmp_path / "other.safetensors")})
+    encoders = (other, AstConfig(model=tiny_ast, hop_s=0.64))
+    with pytest.raises(SpecMismatch) as raised:
+        predict_in(good, "refused", encoders=encoders)
+    first, problem = str(raised.value).splitlines()
+    assert "reads the features clip-" in first
+    assert "ast-" not in first
+    wanted = json.loads((good / "r" / PROVENANCE).read_text())["specs"]["clip"]
+    found = other.spec().weights_sha256
+    assert f"weights_sha256 is {found}, not {wanted['weights_sha256']}" in problem
+    assert not (good / "refused").exists()
+
+
+def test_zero_shot_needs_encoders_and_no_run(good, tiny_clip, tiny_ast):
+    encoders = (ClipConfig(**tiny_clip), AstConfig(model=tiny_ast, hop_s=0.64))
+    keys = {"run": None, "zero_shot": True, "videos": (str(good / "c0.mp4"),)}
+    result = predict_in(good, "zero", encoders=encoders, **keys)
+    rows = rows_of(result.output / "c0.csv")
+    assert len(rows) == 30
+    assert max(abs(float(row["valence"])) for row in rows) <= 0.66  # within the centres
+    assert {row["valence_spread"] for row in rows} == {""}
+    assert "Nothing was trained" in result.page.read_text()
+    with pytest.raises(InputError, match="needs the encoders in a config"):
+        predict_in(good, "zero", **keys)
+    with pytest.raises(InputError, match="run and zero_shot=true exclude each other"):
+        predict_in(good, "zero", zero_shot=True)
+    with pytest.raises(InputError, match="run is missing"):
+        predict_in(good, "zero", run=None)
