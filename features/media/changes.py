@@ -1,17 +1,16 @@
 """What this version decodes differently from an earlier one, by file: its records are stale."""
 
 from collections.abc import Iterable
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
 import av
-import av.container
-import av.error
 import numpy as np
 from PIL import Image
 
 from features.media.audio import MAX_DRIFT_S
-from features.media.container import open_container, set_up_video
+from features.media.container import open_container
 from features.media.crops import ORIENTATION_TAG, is_8_bit
 from features.media.display import Orientation, orientation
 from features.media.limits import DecodeLimits
@@ -19,10 +18,10 @@ from features.media.tracks import (
     MediaTrack,
     MediaTracks,
     TrackNumbers,
-    demux,
     find_tracks,
     first_frame_s,
 )
+from features.media.video import DecodedVideo, decoded_frames
 
 OLD_MAX_GAP_S = 0.05  # decoding 1 filled gaps of the audio above this, and lost those below
 
@@ -51,8 +50,10 @@ def video_changes(
             reasons.append("another video track")
         if pixels and (stream.sample_aspect_ratio or 1) != 1:
             reasons.append("pixels that are not square")
-        if pixels and _first_orientation(path, container, stream, track, limits) != Orientation():
-            reasons.append("turned or mirrored frames")
+    if pixels:
+        with closing(decoded_frames(tracks, DecodedVideo(), n_threads=1)) as frames:
+            if orientation(next(frames)) != Orientation():
+                reasons.append("turned or mirrored frames")
     due_s = np.sort(track.packets.pts_s[track.is_due])
     if tracks.n_jumps or not np.all(np.diff(due_s) > 0):  # False for NaN, too
         reasons.append("timestamps that do not increase")
@@ -91,23 +92,6 @@ def crop_changes(paths: Iterable[Path]) -> list[str]:
         except (OSError, SyntaxError, Image.DecompressionBombError):
             continue  # the extraction itself reports it
     return sorted(reasons)
-
-
-def _first_orientation(
-    path: Path,
-    container: av.container.InputContainer,
-    stream: av.VideoStream,
-    track: MediaTrack,
-    limits: DecodeLimits,
-) -> Orientation:
-    set_up_video(path, stream, limits, n_threads=1)
-    for packet in demux(container, [track]):
-        try:
-            for frame in stream.decode(packet):
-                return orientation(frame)
-        except av.error.InvalidDataError:
-            continue
-    return Orientation()
 
 
 def _has_small_losses(track: MediaTrack) -> bool:

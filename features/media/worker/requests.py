@@ -68,10 +68,8 @@ def decode_video(
     """
     file, decoded, indices = Path(path), DecodedVideo(), []
     tracks = find_tracks(file, limits, TrackNumbers(video_track, audio_track))
-    track = require_video(file, tracks, limits)
-    tap = AudioTap(file, tracks, audio_rate_hz, limits)
-    frames = decoded_frames(file, tracks, decoded, limits, n_threads, tap.packet_tap)
-    timed = _with_times(frames, fps)
+    track, tap = require_video(tracks), AudioTap(tracks, audio_rate_hz)
+    timed = _with_times(decoded_frames(tracks, decoded, n_threads, tap), fps)
     if sampling is None:
         images: Iterator[list[Image]] = ([] for _ in timed)
     else:
@@ -118,7 +116,7 @@ def decode_audio(
     tracks = find_tracks(
         Path(path), limits, numbers if beside is None else TrackNumbers(None, audio_track)
     )
-    for item in decoded_audio(Path(path), tracks, rate_hz, limits):
+    for item in decoded_audio(tracks, rate_hz):
         if not isinstance(item, AudioEnd):
             yield [item]
         elif beside is None or item.start_s is None:
