@@ -46,31 +46,46 @@ class Decoder:
         self,
         video: Path,
         fps: float | None,
-        sampling: Sampling = EVERY_FRAME,
+        sampling: Sampling | None = EVERY_FRAME,
         tracks: TrackNumbers = BY_FILE,
     ) -> Generator[list[Image] | FrameTimes, None, None]:
         """Yield the sampled frames, some at a time; the last item has the time of every frame.
 
-        `fps` is the declared rate, used if timestamps are missing.
+        `fps` is the declared rate, used if timestamps are missing. Without a sampling, only the
+        times are yielded.
         """
-        yield from self._decode_video(video, fps, sampling, tracks)
+        self._delete_audio()
+        rate_hz = self._audio_rate_hz
+        audio = self._audio = AudioBuffer(video, rate_hz, tracks) if rate_hz else None
+        settings = None if sampling is None else sampling.model_dump(mode="json")
+        request = self.client.request("decode_video", video, fps, settings, rate_hz, tracks)
+        with closing(request) as items:
+            for item in items:
+                if isinstance(item, FrameTimes) or (
+                    isinstance(item, list) and item[0].dtype == np.uint8
+                ):
+                    yield item
+                elif audio and isinstance(item, AudioEnd):
+                    audio.end = item
+                elif audio:
+                    audio.add(item[0])
 
     def frame_times(
         self, video: Path, fps: float | None, tracks: TrackNumbers = BY_FILE
     ) -> FrameTimes:
         """The presentation time of every frame; decodes all of them to check the file."""
-        [times] = self._decode_video(video, fps, None, tracks)
+        [times] = self.frames(video, fps, None, tracks)
         assert isinstance(times, FrameTimes)
         return times
 
     def crops(self, paths: Sequence[Path]) -> Generator[list[Image], None, None]:
         """Yield the images of these files in order, some at a time."""
         if paths:
-            yield from self.client.request("read_crops", [str(path) for path in paths])
+            yield from self.client.request("read_crops", list(paths))
 
     def probe(self, video: Path) -> Probe:
         """What the container of a video lists, without decoding."""
-        [found] = self.client.request("probe_video", str(video))
+        [found] = self.client.request("probe_video", video)
         return found
 
     def audio(
@@ -88,10 +103,7 @@ class Decoder:
         if self._audio and self._audio.holds(path, rate_hz, tracks):
             yield from self._audio.items()
             return
-        video = None if beside is None else str(beside)
-        request = self.client.request(
-            "decode_audio", str(path), rate_hz, tracks.audio, tracks.video, video
-        )
+        request = self.client.request("decode_audio", path, rate_hz, tracks, beside)
         with closing(request) as items:
             for item in items:
                 yield item if isinstance(item, AudioEnd) else item[0]
@@ -100,38 +112,8 @@ class Decoder:
         self, reading: str, files: Sequence[Path], tracks: TrackNumbers, beside: Path | None = None
     ) -> list[str]:
         """What differs for files since decoding 1, in words; `reading` as in `changes_since_1`."""
-        video = None if beside is None else str(beside)
-        [found] = self.client.request(
-            "changes_since_1",
-            [str(path) for path in files],
-            reading,
-            tracks.video,
-            tracks.audio,
-            video,
-        )
+        [found] = self.client.request("changes_since_1", list(files), reading, tracks, beside)
         return found.reasons
-
-    def _decode_video(
-        self, video: Path, fps: float | None, sampling: Sampling | None, tracks: TrackNumbers
-    ) -> Generator[list[Image] | FrameTimes, None, None]:
-        """Decode a video; without a sampling, yield only the times. Audio goes to the buffer."""
-        self._delete_audio()
-        rate_hz = self._audio_rate_hz
-        audio = self._audio = AudioBuffer(video, rate_hz, tracks) if rate_hz else None
-        settings = None if sampling is None else sampling.model_dump(mode="json")
-        request = self.client.request(
-            "decode_video", str(video), fps, settings, rate_hz, tracks.video, tracks.audio
-        )
-        with closing(request) as items:
-            for item in items:
-                if isinstance(item, FrameTimes) or (
-                    isinstance(item, list) and item[0].dtype == np.uint8
-                ):
-                    yield item
-                elif audio and isinstance(item, AudioEnd):
-                    audio.end = item
-                elif audio:
-                    audio.add(item[0])
 
     def _delete_audio(self) -> None:
         if self._audio:

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import av
 import av.stream
@@ -27,8 +27,7 @@ SAME_END_S = 0.1  # a few frames: the header may leave out how long the last one
 StreamT = TypeVar("StreamT", av.VideoStream, av.AudioStream)
 
 
-@dataclass(frozen=True, slots=True)
-class TrackNumbers:
+class TrackNumbers(NamedTuple):
     """The tracks that a manifest asks for, each counted from 0 among those of its kind.
 
     None leaves the choice to the file: the track that a player would take.
@@ -203,16 +202,10 @@ def _video_stream(
 ) -> av.VideoStream | None:
     if number is not None:
         return _numbered(path, container.streams.video, number, "video")
-    films = _films(container)
-    moving = [stream for stream in films if len(packets[stream.index].order) > 1]
-    candidates = moving or films
-    return _best(candidates, container.streams.best("video"))
-
-
-def _films(container: InputContainer) -> list[av.VideoStream]:
-    """The video tracks that can be decoded; cover pictures only if there is nothing else."""
     usable = [stream for stream in container.streams.video if codec_name(stream) in DECODERS]
-    return [stream for stream in usable if not stream.disposition & STILL] or usable
+    films = [stream for stream in usable if not stream.disposition & STILL] or usable
+    moving = [stream for stream in films if len(packets[stream.index].order) > 1]
+    return _best(moving or films, container.streams.best("video"))
 
 
 def _audio_stream(
