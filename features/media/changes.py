@@ -14,13 +14,7 @@ from features.media.container import open_container
 from features.media.crops import ORIENTATION_TAG, is_8_bit
 from features.media.display import Orientation, orientation
 from features.media.limits import DecodeLimits
-from features.media.tracks import (
-    MediaTrack,
-    MediaTracks,
-    TrackNumbers,
-    find_tracks,
-    first_frame_s,
-)
+from features.media.tracks import MediaTrack, MediaTracks, TrackNumbers, find_tracks, first_frame_s
 from features.media.video import DecodedVideo, decoded_frames
 
 OLD_MAX_GAP_S = 0.05  # decoding 1 filled gaps of the audio above this, and lost those below
