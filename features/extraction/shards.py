@@ -129,10 +129,7 @@ class ShardStream:
     """
 
     def __init__(
-        self,
-        plan: PlannedExtraction,
-        shards: Sequence[Shard],
-        should_continue: Callable[[], bool],
+        self, plan: PlannedExtraction, shards: Sequence[Shard], should_continue: Callable[[], bool]
     ) -> None:
         jobs = {each[0].clip.id: each for each in plan.jobs_by_clip()}
         self._shard_of = {clip.id: shard.number for shard in shards for clip in shard.clips.clips}

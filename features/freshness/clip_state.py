@@ -67,9 +67,7 @@ def clip_state(
 
 
 def _record_state(
-    header: RecordHeader,
-    source: JsonObject | MediaError | None,
-    changes: Callable[[], str] | None,
+    header: RecordHeader, source: JsonObject | MediaError | None, changes: Callable[[], str] | None
 ) -> tuple[State, str]:
     if header.fault:
         return "corrupt", header.fault
@@ -81,8 +79,5 @@ def _record_state(
     if changed := [key for key in now | before if now.get(key) != before.get(key)]:
         return "stale", f"source changed: {', '.join(changed)}"
     if header.commit.decoding < DECODING and changes and (differing := changes()):
-        return (
-            "stale",
-            f"decoded by an earlier version; this one reads differently: {differing}",
-        )
+        return ("stale", f"decoded by an earlier version; this one reads differently: {differing}")
     return "complete", header.commit.note or ""

@@ -1,5 +1,6 @@
 """What the decoder reads differently in a clip's media than it did when its record was made."""
 
+from functools import partial
 from pathlib import Path
 
 from features.clip import Source
@@ -64,11 +65,7 @@ class MediaChanges:
             stat = file_stat([*files, *([beside] if beside else [])])
         except OSError:
             return ""
-        reasons = self._cache.get(key, stat)
-        if reasons is None:
-            reasons = self._read(reading, files, tracks, beside)
-            self._cache.put(key, stat, reasons)
-        return reasons
+        return self._cache.lookup(key, stat, partial(self._read, reading, files, tracks, beside))
 
     def _read(
         self, reading: str, files: list[Path], tracks: TrackNumbers, beside: Path | None

@@ -1,7 +1,6 @@
 """Digests of a clip's media, by part."""
 
 import hashlib
-from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from pathlib import Path
 
@@ -55,28 +54,19 @@ class SourceDigests:
     def _file_digest(self, path: Path, known: dict[str, str]) -> str:
         name = str(path)  # hashed faster than a `Path`
         if name not in known:
-            known[name] = self._cached(path, [path], partial(_sha256, path))
+            known[name] = self._cache.lookup(path, file_stat([path]), partial(_sha256, path))
         return known[name]
 
     def _crops_digest(self, folder: Path) -> str:
         crops = crop_files(folder)
-        return self._cached(folder, crops.values(), partial(_sha256_of_crops, crops))
 
-    def _cached(self, path: Path, files: Iterable[Path], read: Callable[[], str]) -> str:
-        """Return the digest of a path from the cache, or else read its files."""
-        stat = file_stat(files)  # before reading, so that a change meanwhile is noticed
-        digest = self._cache.get(path, stat)
-        if digest is None:
-            digest = read()
-            self._cache.put(path, stat, digest)
-        return digest
+        def read() -> str:
+            digest = hashlib.sha256()
+            for number, path in crops.items():
+                digest.update(f"{number}:{_sha256(path)}\n".encode())
+            return digest.hexdigest()
 
-
-def _sha256_of_crops(crops: Mapping[int, Path]) -> str:
-    digest = hashlib.sha256()
-    for number, path in crops.items():
-        digest.update(f"{number}:{_sha256(path)}\n".encode())
-    return digest.hexdigest()
+        return self._cache.lookup(folder, file_stat(crops.values()), read)
 
 
 def _sha256(path: Path) -> str:

@@ -14,7 +14,7 @@ from features.media.container import open_container
 from features.media.crops import ORIENTATION_TAG, is_8_bit
 from features.media.display import Orientation, orientation
 from features.media.limits import DecodeLimits
-from features.media.tracks import MediaTrack, MediaTracks, TrackNumbers, find_tracks, first_frame_s
+from features.media.tracks import MediaTrack, TrackNumbers, find_tracks, first_frame_s
 from features.media.video import DecodedVideo, decoded_frames
 
 OLD_MAX_GAP_S = 0.05  # decoding 1 filled gaps of the audio above this, and lost those below
@@ -68,7 +68,8 @@ def audio_changes(
             reasons.append("another audio track")
     if tracks.n_jumps or _has_small_losses(track):
         reasons.append("audio that left its timestamps")
-    if beside is not None and abs(first_frame_s(beside, limits, numbers) - _own_start_s(tracks)):
+    own_start_s = tracks.start_s if tracks.video else track.first_s or 0.0
+    if beside is not None and first_frame_s(beside, limits, numbers) != own_start_s:
         reasons.append("a video that does not start at 0")
     return reasons
 
@@ -103,9 +104,3 @@ def _has_small_losses(track: MediaTrack) -> bool:
         if abs(drift_s) > MAX_DRIFT_S:
             return True
     return False
-
-
-def _own_start_s(tracks: MediaTracks) -> float:
-    if tracks.video is not None:
-        return tracks.start_s
-    return tracks.audio.first_s or 0.0 if tracks.audio else 0.0

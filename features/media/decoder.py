@@ -89,11 +89,7 @@ class Decoder:
         return found
 
     def audio(
-        self,
-        path: Path,
-        rate_hz: int,
-        tracks: TrackNumbers = BY_FILE,
-        beside: Path | None = None,
+        self, path: Path, rate_hz: int, tracks: TrackNumbers = BY_FILE, beside: Path | None = None
     ) -> Generator[Block | AudioEnd, None, None]:
         """Yield the audio of a file, mono at `rate_hz`; the last item is an `AudioEnd`.
 

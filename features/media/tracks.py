@@ -195,10 +195,7 @@ def _on_file_clock(
 
 
 def _video_stream(
-    path: Path,
-    container: InputContainer,
-    packets: dict[int, TrackPackets],
-    number: int | None,
+    path: Path, container: InputContainer, packets: dict[int, TrackPackets], number: int | None
 ) -> av.VideoStream | None:
     if number is not None:
         return _numbered(path, container.streams.video, number, "video")
@@ -209,10 +206,7 @@ def _video_stream(
 
 
 def _audio_stream(
-    path: Path,
-    container: InputContainer,
-    video: av.VideoStream | None,
-    number: int | None,
+    path: Path, container: InputContainer, video: av.VideoStream | None, number: int | None
 ) -> av.AudioStream | None:
     if number is not None:
         return _numbered(path, container.streams.audio, number, "audio")

@@ -186,10 +186,7 @@ def _feeling_text(rng: np.random.Generator, who: str, feeling: str) -> str:
 
 
 def tag_scores(
-    cues: Float64[np.ndarray, "T G"],
-    voiced: Float64[np.ndarray, "T"],
-    *,
-    music: bool,
+    cues: Float64[np.ndarray, "T G"], voiced: Float64[np.ndarray, "T"], *, music: bool
 ) -> Float64[np.ndarray, "T K"]:
     """The score of each tag of `TAGS` at each step: positive if it fits."""
     columns = dict(zip(VOICE_CUES, cues.T, strict=True))

@@ -36,10 +36,7 @@ class Scene:
     half_heights_px: tuple[float, ...]
 
     def frame(
-        self,
-        rng: np.random.Generator,
-        time_s: float,
-        people: tuple[tuple[Face, Pose, Look], ...],
+        self, rng: np.random.Generator, time_s: float, people: tuple[tuple[Face, Pose, Look], ...]
     ) -> UInt8[np.ndarray, "H W 3"]:
         """Return the frame at a time, with all people in it."""
         picture = self.still.copy()

@@ -118,11 +118,7 @@ def audio_chunk(
         sound = synthesise(rng, cues, speech, voice, n_samples)
         sound = sound + background_audio(rng, n_samples, around)
         near = partial(_moving_average, span=int(STEP_SPAN_S * GRID_HZ))
-        scores = tag_scores(
-            near(cues),
-            near(speech.envelope[:, None])[:, 0],
-            music=music,
-        )
+        scores = tag_scores(near(cues), near(speech.envelope[:, None])[:, 0], music=music)
         for window in range(WINDOWS_PER_VOICE):
             at_s = window * seconds + np.array(steps_s)
             fit = scores[np.round(at_s * GRID_HZ).astype(int)]
