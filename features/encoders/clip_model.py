@@ -22,17 +22,9 @@ HUB_FILE = "open_clip_model.safetensors"  # the default name in a repository of 
 # what open_clip raises if a file does not fit a model (AssertionError: other widths; the
 # errors of attributes and iteration: no dict of tensors)
 LOADING_ERRORS = (
-    RuntimeError,
-    AssertionError,
-    KeyError,
-    TypeError,
-    ValueError,
-    AttributeError,
-    StopIteration,
-    OSError,
-    SafetensorError,
-    pickle.UnpicklingError,
-)
+    RuntimeError, AssertionError, KeyError, TypeError, ValueError, AttributeError, StopIteration,
+    OSError, SafetensorError, pickle.UnpicklingError,
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)

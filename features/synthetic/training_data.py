@@ -97,7 +97,7 @@ def _photograph(
 
 
 def audio_chunk(
-    seed: int, chunk: int, seconds: float, steps_s: tuple[float, ...]
+    seed: int, chunk: int, seconds: float, steps_s: Float64[np.ndarray, "T"]
 ) -> tuple[Float32[np.ndarray, "N S"], Int8[np.ndarray, "N T K"]]:
     """The windows of sound of one chunk, and a 0 or 1 for each tag at each step.
 
@@ -120,7 +120,7 @@ def audio_chunk(
         near = partial(_moving_average, span=int(STEP_SPAN_S * GRID_HZ))
         scores = tag_scores(near(cues), near(speech.envelope[:, None])[:, 0], music=music)
         for window in range(WINDOWS_PER_VOICE):
-            at_s = window * seconds + np.array(steps_s)
+            at_s = window * seconds + steps_s
             fit = scores[np.round(at_s * GRID_HZ).astype(int)]
             chance = 1 / (1 + np.exp(-TAG_SHARPNESS * fit))
             tags.append((rng.random(chance.shape) < chance).astype(np.int8))
