@@ -13,7 +13,6 @@ from features.extraction.options import ExtractionOptions
 from features.extraction.outcome import Outcome, Reason
 from features.freshness.clip_state import ClipState, clip_state
 from features.freshness.digest_cache import DigestCache, open_cache
-from features.freshness.media_changes import MediaChanges
 from features.freshness.media_digests import SourceDigests
 from features.freshness.quarantine import entries_of, read_entry
 from features.manifest.manifest import Manifest
@@ -111,14 +110,13 @@ def plan_extraction(
         )
         clips = replace(clips, clips=quarantined)
     with open_cache(store.work, read_only=read_only) as cache:
-        digests, changes = SourceDigests(cache), MediaChanges(cache, options.limits)
         planners = [_SetPlanner(config, spec, options, store, decoder) for config, spec in specs]
-        with closing(changes):
+        with closing(SourceDigests(cache, options.limits)) as digests:
             for clip in clips.clips:
                 source = clips.source(clip)
                 digest_of = partial(digests.of, source, known={})
                 for planner in planners:
-                    planner.add(clips, clip, digest_of, partial(changes.of, source))
+                    planner.add(clips, clip, digest_of, partial(digests.changes, source))
     sets = tuple(SetPlan(p.config, p.spec, tuple(p.jobs), tuple(p.outcomes)) for p in planners)
     return PlannedExtraction(clips, options, store, decoder, sets, cache)
 
