@@ -108,7 +108,6 @@ def _register(model: str) -> str:
 
 
 def _has_keys(value: object, keys: tuple[str, ...]) -> bool:
-    """Whether nested JSON objects have these keys."""
     for key in keys:
         if not isinstance(value, dict) or key not in value:
             return False

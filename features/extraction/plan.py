@@ -123,8 +123,6 @@ def plan_extraction(
 
 @dataclass
 class _SetPlanner:
-    """Collects the jobs and the outcomes of one feature set."""
-
     config: AnyEncoderConfig
     spec: FeatureSpec
     options: ExtractionOptions
@@ -175,7 +173,6 @@ def final_outcome(state: ClipState, set_name: str, clip_id: str) -> Outcome | No
 
 
 def _reason(state: ClipState, *, has_other: bool) -> Reason:
-    """Why a clip in this state is extracted."""
     if state.state in ("complete", "quarantined"):
         return "forced"
     if state.state == "missing":

@@ -90,7 +90,6 @@ def draw_scene(
 
 
 def _muted(rng: np.random.Generator) -> Float64[np.ndarray, "3"]:
-    """Return a muted colour, as of walls and furniture."""
     grey = rng.uniform(50, 205)
     return np.clip(grey + rng.normal(0, 22, 3), 20, 235)
 

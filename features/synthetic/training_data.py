@@ -64,7 +64,6 @@ def face_chunk(seed: int, chunk: int, side_px: int) -> DrawnFaces:
 def _drawn_face(
     rng: np.random.Generator, face: Face, side_px: int
 ) -> tuple[UInt8[np.ndarray, "H W 3"], Int8[np.ndarray, "P"], Float64[np.ndarray, "2"]]:
-    """One crop of a face, with its levels, and V and A."""
     weights = np.array(list(FACE_WEIGHTS.values()))
     unit = weights / np.linalg.norm(weights, axis=1, keepdims=True)
     felt_va = rng.normal(0, FELT_SD, 2)
@@ -130,7 +129,6 @@ def audio_chunk(
 
 
 def _moving_average(track: Float64[np.ndarray, "T K"], span: int) -> Float64[np.ndarray, "T K"]:
-    """The average of each column over `span` grid steps around each step."""
     kernel = np.ones(span) / span
     return np.stack([np.convolve(column, kernel, "same") for column in track.T], axis=1)
 

@@ -117,7 +117,6 @@ class DecoderClient:
         return receive(connection)
 
     def _death(self, about: str) -> Exception:
-        """The error for a process that ended during a request."""
         number = -self._kill()
         if self._stopped:
             return Stopped()
@@ -133,7 +132,6 @@ class DecoderClient:
         return MediaError(f"{about}: its decoding process was ended {how}{hint}", "crashed")
 
     def _ready_connection(self) -> tuple[Connection, SharedBuffer]:
-        """The connection and the shared memory, once the process is ready."""
         if self._connection is None:
             self.start()
         assert self._connection is not None
