@@ -30,7 +30,8 @@ class Decoder:
 
     def __init__(self, limits: DecodeLimits, n_threads: int = 1, server: str = SERVER) -> None:
         self.limits = limits
-        self.client = DecoderClient(limits, n_threads, server)
+        self.client = DecoderClient(limits, server)
+        self._n_threads = n_threads
         self._audio_rate_hz: int | None = None
         self._audio: AudioBuffer | None = None
 
@@ -58,8 +59,8 @@ class Decoder:
         rate_hz = self._audio_rate_hz
         audio = self._audio = AudioBuffer(video, rate_hz, tracks) if rate_hz else None
         settings = None if sampling is None else sampling.model_dump(mode="json")
-        request = self.client.request("decode_video", video, fps, settings, rate_hz, tracks)
-        with closing(request) as items:
+        arguments = video, fps, settings, rate_hz, tracks, self._n_threads
+        with closing(self.client.request("decode_video", *arguments)) as items:
             for item in items:
                 if isinstance(item, FrameTimes) or (
                     isinstance(item, list) and item[0].dtype == np.uint8

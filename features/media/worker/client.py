@@ -39,10 +39,9 @@ class Stopped(Exception):
 class DecoderClient:
     """Sends one request at a time to a decoding process, for one thread."""
 
-    def __init__(self, limits: DecodeLimits, n_threads: int, server: str = SERVER) -> None:
+    def __init__(self, limits: DecodeLimits, server: str = SERVER) -> None:
         """`server` is the module that the process runs."""
         self.limits = limits
-        self.n_threads = n_threads
         self.server = server
         self.waited_s = 0.0
         """How long the caller has waited for the process, in total."""
@@ -183,7 +182,7 @@ class DecoderClient:
             os.close(fd)
         limits = self.limits.model_dump(mode="json")
         with suppress(BrokenPipeError, ConnectionResetError):  # the next `receive` reports it
-            send(self._connection, {"limits": limits, "n_threads": self.n_threads})
+            send(self._connection, limits)
 
     def _kill(self) -> int:
         """Kill the process with its group; return its status, negative after a signal."""

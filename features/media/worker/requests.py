@@ -1,6 +1,6 @@
 """The requests that a decoding process serves.
 
-A request takes JSON values, the limits and a number of threads, and raises `MediaError`. It yields
+A request takes JSON values and the limits, and raises `MediaError`. It yields
 pieces (lists of arrays that fit a slot of shared memory) and records (dataclasses).
 """
 
@@ -52,9 +52,9 @@ def decode_video(
     sampling: JsonObject | None,
     audio_rate_hz: int | None,
     tracks: Numbers = BY_FILE,
+    n_threads: int = 0,
     *,
     limits: DecodeLimits,
-    n_threads: int,
 ) -> Iterator[list[Image] | list[Block] | AudioEnd | FrameTimes]:
     """Yield the undamaged frames that are sampled, and at the end the times of all frames.
 
@@ -82,12 +82,12 @@ def decode_video(
     yield FrameTimes(times.time_s, rows, times.note)
 
 
-def probe_video(path: str, *, limits: DecodeLimits, n_threads: int) -> Iterator[Probe]:
+def probe_video(path: str, *, limits: DecodeLimits) -> Iterator[Probe]:
     """Yield what a container lists, without decoding."""
     yield probe(Path(path), limits)
 
 
-def read_crops(paths: list[str], *, limits: DecodeLimits, n_threads: int) -> Iterator[list[Image]]:
+def read_crops(paths: list[str], *, limits: DecodeLimits) -> Iterator[list[Image]]:
     """Yield the images of these files, in order."""
     yield from pieces(read_image(Path(path), limits) for path in paths)
 
@@ -99,7 +99,6 @@ def decode_audio(
     beside: str | None = None,
     *,
     limits: DecodeLimits,
-    n_threads: int,
 ) -> Iterator[list[Block] | AudioEnd]:
     """Yield the samples of the audio, then its end.
 
@@ -121,13 +120,7 @@ def decode_audio(
 
 
 def changes_since_1(
-    paths: list[str],
-    reading: str,
-    tracks: Numbers,
-    beside: str | None,
-    *,
-    limits: DecodeLimits,
-    n_threads: int,
+    paths: list[str], reading: str, tracks: Numbers, beside: str | None, *, limits: DecodeLimits
 ) -> Iterator[DecodingChanges]:
     """Yield what differs for the files of one modality since decoding 1.
 
