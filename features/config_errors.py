@@ -63,7 +63,6 @@ def keys_at(model: type[BaseModel], location: tuple[int | str, ...]) -> list[str
 
 
 def _models_at(model: type[BaseModel], location: tuple[int | str, ...]) -> list[type[BaseModel]]:
-    """The models that are possible at a location."""
     models: list[type[BaseModel]] = [model]
     for part in location:
         tagged = [m for m in models if part == _kind(m)]

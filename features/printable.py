@@ -17,10 +17,6 @@ def printable(text: str, *, layout: str = LAYOUT) -> str:
     if text.isprintable():
         return text
     return "".join(
-        character if character.isprintable() or character in layout else _escape(character)
-        for character in text
+        c if c.isprintable() or c in layout else c.encode("unicode_escape").decode("ascii")
+        for c in text
     )
-
-
-def _escape(character: str) -> str:
-    return character.encode("unicode_escape").decode("ascii")

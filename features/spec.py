@@ -1,13 +1,12 @@
 """The spec of a feature set: everything that decides its numbers."""
 
-import hashlib
 from collections.abc import Mapping
 from functools import cached_property
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from features.canonical_json import JsonObject, canonical
+from features.canonical_json import JsonObject, canonical_sha256
 
 Modality = Literal["visual", "audio"]
 MODALITY: dict[str, Modality] = {"clip": "visual", "ast": "audio"}  # by kind of encoder
@@ -39,7 +38,7 @@ class FeatureSpec(BaseModel):
     @cached_property
     def digest(self) -> str:
         """sha256 of the canonical JSON, in hexadecimal."""
-        return hashlib.sha256(canonical(self.model_dump(mode="json"))).hexdigest()
+        return canonical_sha256(self.model_dump(mode="json"))
 
     @cached_property
     def name(self) -> str:

@@ -12,7 +12,15 @@ from pydantic import Field
 from torch import Tensor
 
 from features.clip import Source, Track
-from features.encoders.ast_model import AstFiles, load, load_extractor, network_config, resolve_ast
+from features.encoders.ast_model import (
+    AstFiles,
+    load,
+    load_extractor,
+    network_config,
+    resolve_ast,
+    step_centres_s,
+    step_features,
+)
 from features.encoders.ast_windows import FBANK_HOP_S, FBANK_WINDOW_S, AudioWindows
 from features.encoders.base import DTYPES, EncoderConfig, to_stored, tracks_of
 from features.errors import InputError, WeightsError
@@ -20,21 +28,11 @@ from features.media.audio import AudioEnd, Block
 from features.media.decoder import Decoder
 from features.spec import FeatureSpec, Modality
 
-SPECIAL_TOKENS = 2  # class and distillation, ahead of the patches
 ARCHITECTURE = (  # every key of the network's config that decides values
-    "hidden_size",
-    "num_hidden_layers",
-    "num_attention_heads",
-    "intermediate_size",
-    "hidden_act",
-    "layer_norm_eps",
-    "qkv_bias",
-    "patch_size",
-    "frequency_stride",
-    "time_stride",
-    "max_length",
+    "hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size", "hidden_act",
+    "layer_norm_eps", "qkv_bias", "patch_size", "frequency_stride", "time_stride", "max_length",
     "num_mel_bins",
-)
+)  # fmt: skip
 EPOCH = 1  # of the code below, see FeatureSpec.epoch
 
 
@@ -134,13 +132,8 @@ class AstEncoder:
         network = self.model.config
         hop_frames = _hop_frames(config, network.max_length, network.time_stride)
         self.windows = AudioWindows(self.extractor, hop_frames)
-        patch, bins = network.patch_size, network.num_mel_bins
-        assert isinstance(patch, int)  # AST's patches are square
-        self.n_mel_patches = 1 + (bins - patch) // network.frequency_stride
-        self.n_steps = 1 + (network.max_length - patch) // network.time_stride
-        # a step is centred in the frames of its patch, and a frame in its 25 ms
-        first_s = (patch - 1) / 2 * FBANK_HOP_S + FBANK_WINDOW_S / 2
-        self.centre_s = first_s + network.time_stride * FBANK_HOP_S * np.arange(self.n_steps)
+        self.centre_s = step_centres_s(network)
+        self.n_steps = len(self.centre_s)
 
     def blank(self, n_items: int) -> Float32[Tensor, "N T M"]:
         """Windows of zeros."""
@@ -179,11 +172,8 @@ class AstEncoder:
 
     @torch.inference_mode()
     def encode(self, items: Float32[Tensor, "N T M"]) -> Tensor:
-        """Embeddings (N, steps, D): patch tokens averaged over frequency; on the device."""
-        windows = items.to(self.device, self.dtype, non_blocking=True)
-        tokens = self.model(input_values=windows).last_hidden_state[:, SPECIAL_TOKENS:]
-        grid = tokens.unflatten(1, (self.n_mel_patches, self.n_steps))  # frequency first
-        return grid.mean(dim=1)
+        """Embeddings (N, steps, D), on the device."""
+        return step_features(self.model, items.to(self.device, self.dtype, non_blocking=True))
 
     def assemble(self, outputs: Iterable[Tensor], layout: WindowLayout) -> tuple[Track, str | None]:
         """One row per step inside the audio, each from the window that `keep` chooses."""

@@ -4,18 +4,23 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 from huggingface_hub.errors import StrictDataclassError
+from jaxtyping import Float, Float64
 from safetensors import SafetensorError
+from torch import Tensor
 from transformers import ASTConfig as AstNetworkConfig
 from transformers import ASTFeatureExtractor, ASTModel
 from transformers.utils import logging as progress
 from transformers.utils.hub import cached_file
 
 from features.canonical_json import JsonObject
+from features.encoders.ast_windows import FBANK_HOP_S, FBANK_WINDOW_S
 from features.encoders.weights import SHIPPED, WeightsFile
 from features.errors import WeightsError, one_line
 
+SPECIAL_TOKENS = 2  # class and distillation, ahead of the patches
 MODEL_TYPE = "audio-spectrogram-transformer"
 CLASSIFIER = "classifier."  # weights of a fine-tuned AST that an encoder does not use
 
@@ -92,6 +97,26 @@ def load_extractor(files: AstFiles) -> ASTFeatureExtractor:
             "vaflow does not support; set mean and std"
         )
     return extractor
+
+
+def step_centres_s(network: AstNetworkConfig) -> Float64[np.ndarray, "T"]:
+    """The time of the centre of each step, from the start of its window.
+
+    A step is centred in the frames of its patch, and a frame in its 25 ms.
+    """
+    assert isinstance(network.patch_size, int)  # AST's patches are square
+    n_steps = 1 + (network.max_length - network.patch_size) // network.time_stride
+    first_s = (network.patch_size - 1) / 2 * FBANK_HOP_S + FBANK_WINDOW_S / 2
+    return first_s + network.time_stride * FBANK_HOP_S * np.arange(n_steps)
+
+
+def step_features(model: ASTModel, windows: Float[Tensor, "N W M"]) -> Float[Tensor, "N T D"]:
+    """The embeddings of the steps of each window: patch tokens averaged over frequency."""
+    network = model.config
+    assert isinstance(network.patch_size, int)
+    n_bands = 1 + (network.num_mel_bins - network.patch_size) // network.frequency_stride
+    tokens = model(input_values=windows).last_hidden_state[:, SPECIAL_TOKENS:]
+    return tokens.unflatten(1, (n_bands, -1)).mean(dim=1)  # frequency first
 
 
 def _json(path: Path) -> JsonObject:

@@ -40,7 +40,7 @@ class AudioWindows:
         kept = torch.zeros(0, self.extractor.num_mel_bins)
         first, n_windows = 0, 0  # `first` is the index of kept[0] in the whole spectrogram
         n_frames = 0
-        for frames in self._frames(blocks):
+        for frames in self.spectrogram(blocks):
             n_frames += len(frames)
             kept = torch.cat([kept, frames])
             while len(kept) - (start := n_windows * self.hop_frames - first) >= self.real_frames:
@@ -64,15 +64,10 @@ class AudioWindows:
         padded = torch.nn.functional.pad(frames, (0, 0, 0, self.extractor.max_length - len(frames)))
         return (padded - self.extractor.mean) / (self.extractor.std * 2)
 
-    def spectrogram(self, samples: Float32[np.ndarray, "_"]) -> Float32[Tensor, "T M"]:
-        """Kaldi's log mel filter bank of all samples, 10 ms a frame."""
-        empty = torch.zeros(0, self.extractor.num_mel_bins)
-        return torch.cat([empty, *self._frames([samples])])
-
-    def _frames(
+    def spectrogram(
         self, blocks: Iterable[Float32[np.ndarray, "_"]]
     ) -> Iterator[Float32[Tensor, "_ M"]]:
-        """Yield the spectrogram, some frames at a time.
+        """Yield Kaldi's log mel filter bank of audio, 10 ms a frame, some frames at a time.
 
         A frame depends on its own 25 ms only, so blocks give the same frames as the whole.
         """

@@ -151,7 +151,6 @@ class ClipEncoder:
     def _preprocessed(
         self, items: Generator[list[Image] | FrameTimes, None, None]
     ) -> Generator[UInt8[Tensor, "N 3 H W"] | FrameTimes, None, None]:
-        """Resize the images among the items."""
         with closing(items):
             for item in items:
                 yield self.preprocess(item) if isinstance(item, list) else item

@@ -22,17 +22,9 @@ HUB_FILE = "open_clip_model.safetensors"  # the default name in a repository of 
 # what open_clip raises if a file does not fit a model (AssertionError: other widths; the
 # errors of attributes and iteration: no dict of tensors)
 LOADING_ERRORS = (
-    RuntimeError,
-    AssertionError,
-    KeyError,
-    TypeError,
-    ValueError,
-    AttributeError,
-    StopIteration,
-    OSError,
-    SafetensorError,
-    pickle.UnpicklingError,
-)
+    RuntimeError, AssertionError, KeyError, TypeError, ValueError, AttributeError, StopIteration,
+    OSError, SafetensorError, pickle.UnpicklingError,
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +108,6 @@ def _register(model: str) -> str:
 
 
 def _has_keys(value: object, keys: tuple[str, ...]) -> bool:
-    """Whether nested JSON objects have these keys."""
     for key in keys:
         if not isinstance(value, dict) or key not in value:
             return False

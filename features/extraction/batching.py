@@ -51,8 +51,6 @@ class Failed:
 
 @dataclass(slots=True)
 class _ClipInProgress:
-    """The outputs of a clip so far, for one encoder."""
-
     index: int
     outputs: OutputBuffer = field(default_factory=OutputBuffer)
     n_read: int = 0

@@ -75,7 +75,6 @@ class ExtractionPipeline:
     def _run_pass(
         self, claims: "_Claims", decoders: Sequence[Decoder]
     ) -> Generator[Outcome, None, None]:
-        """Yield the outcomes of one pass over the unclaimed clips."""
         started_s = time.monotonic()
         done: dict[str, Throughput] = {}
         tasks = claims.tasks()

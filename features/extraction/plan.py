@@ -1,6 +1,5 @@
 """What an extraction has to do: the clips that each feature set lacks, and why it lacks them."""
 
-from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -13,12 +12,11 @@ from features.extraction.options import ExtractionOptions
 from features.extraction.outcome import Outcome, Reason
 from features.freshness.clip_state import ClipState, clip_state
 from features.freshness.digest_cache import DigestCache, open_cache
-from features.freshness.media_changes import MediaChanges
 from features.freshness.media_digests import SourceDigests
 from features.freshness.quarantine import entries_of, read_entry
 from features.manifest.manifest import Manifest
 from features.media.decoder_version import DecoderVersion, decoder_version
-from features.spec import FeatureSpec, Modality
+from features.spec import FeatureSpec
 from features.store.feature_store import FeatureStore
 from features.system.memory import gc_paused
 
@@ -110,28 +108,28 @@ def plan_extraction(
             if any(read_entry(store.work, spec.name, clip.id) for _, spec in specs)
         )
         clips = replace(clips, clips=quarantined)
-    with open_cache(store.work, read_only=read_only) as cache:
-        digests, changes = SourceDigests(cache), MediaChanges(cache, options.limits)
-        planners = [_SetPlanner(config, spec, options, store, decoder) for config, spec in specs]
-        with closing(changes):
-            for clip in clips.clips:
-                source = clips.source(clip)
-                digest_of = partial(digests.of, source, known={})
-                for planner in planners:
-                    planner.add(clips, clip, digest_of, partial(changes.of, source))
+    with (
+        open_cache(store.work, read_only=read_only) as cache,
+        closing(SourceDigests(cache, options.limits)) as digests,
+    ):
+        common = options, store, decoder, digests
+        planners = [_SetPlanner(config, spec, *common) for config, spec in specs]
+        for clip in clips.clips:
+            source, known = clips.source(clip), {}
+            for planner in planners:
+                planner.add(clips, clip, source, known)
     sets = tuple(SetPlan(p.config, p.spec, tuple(p.jobs), tuple(p.outcomes)) for p in planners)
     return PlannedExtraction(clips, options, store, decoder, sets, cache)
 
 
 @dataclass
 class _SetPlanner:
-    """Collects the jobs and the outcomes of one feature set."""
-
     config: AnyEncoderConfig
     spec: FeatureSpec
     options: ExtractionOptions
     store: FeatureStore
     decoder: DecoderVersion
+    digests: SourceDigests
     jobs: list[ExtractionJob] = field(default_factory=list)
     outcomes: list[Outcome] = field(default_factory=list)
 
@@ -139,21 +137,18 @@ class _SetPlanner:
         self.others = self.store.sets_beside(self.spec)
         self.quarantined = entries_of(self.store.work, self.spec.name)
 
-    def add(
-        self,
-        clips: Manifest,
-        clip: Clip,
-        digest_of: Callable[[Modality], JsonObject],
-        changes_of: Callable[[Modality], str],
-    ) -> None:
-        """Add a job for the clip, or its outcome if it needs no work."""
-        name = self.spec.name
+    def add(self, clips: Manifest, clip: Clip, source: Source, known: dict[str, str]) -> None:
+        """Add a job for the clip, or its outcome if it needs no work.
+
+        `known` has the digests of the clip's files that were looked up for other sets.
+        """
+        name, modality = self.spec.name, self.config.modality
         try:
-            digest = digest_of(self.config.modality)
+            digest = self.digests.of(source, modality, known)
         except MediaError as error:
             self.outcomes.append(Outcome(clip.id, name, "failed", str(error)))
             return
-        changes = partial(changes_of, self.config.modality)
+        changes = partial(self.digests.changes, source, modality)
         state = clip_state(
             self.store, name, clip.id, digest, self.decoder, self.quarantined, changes
         )
@@ -177,7 +172,6 @@ def final_outcome(state: ClipState, set_name: str, clip_id: str) -> Outcome | No
 
 
 def _reason(state: ClipState, *, has_other: bool) -> Reason:
-    """Why a clip in this state is extracted."""
     if state.state in ("complete", "quarantined"):
         return "forced"
     if state.state == "missing":

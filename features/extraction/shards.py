@@ -129,10 +129,7 @@ class ShardStream:
     """
 
     def __init__(
-        self,
-        plan: PlannedExtraction,
-        shards: Sequence[Shard],
-        should_continue: Callable[[], bool],
+        self, plan: PlannedExtraction, shards: Sequence[Shard], should_continue: Callable[[], bool]
     ) -> None:
         jobs = {each[0].clip.id: each for each in plan.jobs_by_clip()}
         self._shard_of = {clip.id: shard.number for shard in shards for clip in shard.clips.clips}
@@ -207,7 +204,6 @@ def result_in_store(
 def _outcome_in_store(
     plan: PlannedExtraction, job: ExtractionJob, report: Outcome | None, lost: str
 ) -> Outcome:
-    """How a clip ended that the feature set lacked."""
     clip_id, name = job.clip.id, job.feature_set
     state = clip_state(plan.store, name, clip_id, job.source_digest, plan.decoder)
     if state.state == "complete" and report and report.state == "extracted":

@@ -2,12 +2,16 @@
 
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 from features.canonical_json import JsonObject
+from features.clip import Source
 from features.errors import MediaError
+from features.freshness.media_digests import SourceDigests
 from features.freshness.quarantine import QuarantineEntry, is_valid, read_entry
 from features.media.decoder_version import DECODING, DecoderVersion
+from features.spec import MODALITY, FeatureSpec
 from features.store.commit import RecordHeader
 from features.store.feature_store import FeatureStore
 
@@ -66,10 +70,27 @@ def clip_state(
     return ClipState(state, reason, digest, header.n_bytes, entry)
 
 
+def compare_media(
+    store: FeatureStore,
+    spec: FeatureSpec,
+    clip_id: str,
+    media: Source,
+    digests: SourceDigests,
+    decoder: DecoderVersion,
+    quarantined: Collection[str] | None = None,
+) -> tuple[ClipState, JsonObject | MediaError]:
+    """Return the state of a clip by its media, and the media's digests or why it has none."""
+    modality = MODALITY[spec.kind]
+    try:
+        source = digests.of(media, modality)
+    except MediaError as error:
+        source = error
+    changes = partial(digests.changes, media, modality)
+    return clip_state(store, spec.name, clip_id, source, decoder, quarantined, changes), source
+
+
 def _record_state(
-    header: RecordHeader,
-    source: JsonObject | MediaError | None,
-    changes: Callable[[], str] | None,
+    header: RecordHeader, source: JsonObject | MediaError | None, changes: Callable[[], str] | None
 ) -> tuple[State, str]:
     if header.fault:
         return "corrupt", header.fault
@@ -81,8 +102,5 @@ def _record_state(
     if changed := [key for key in now | before if now.get(key) != before.get(key)]:
         return "stale", f"source changed: {', '.join(changed)}"
     if header.commit.decoding < DECODING and changes and (differing := changes()):
-        return (
-            "stale",
-            f"decoded by an earlier version; this one reads differently: {differing}",
-        )
+        return ("stale", f"decoded by an earlier version; this one reads differently: {differing}")
     return "complete", header.commit.note or ""

@@ -9,7 +9,7 @@ import hashlib
 import os
 import sqlite3
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -90,6 +90,14 @@ class DigestCache:
         self._unsaved[os.fsencode(path)] = (stat.fingerprint, stat.taken_at_ns, digest)
         if time.monotonic() - self._saved_at_s >= SAVE_INTERVAL_S:
             self.save()
+
+    def lookup(self, path: Path, stat: FileStat, read: Callable[[], str]) -> str:
+        """Return the digest of files whose stat was taken; calls `read` if it is not known."""
+        digest = self.get(path, stat)
+        if digest is None:
+            digest = read()
+            self.put(path, stat, digest)
+        return digest
 
     def merge(self, other: "DigestCache") -> None:
         """Keep the digests that `other` could not save."""

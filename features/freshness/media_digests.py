@@ -1,7 +1,6 @@
-"""Digests of a clip's media, by part."""
+"""What is known of a clip's media: its digests, and what the decoder reads differently now."""
 
 import hashlib
-from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from pathlib import Path
 
@@ -10,15 +9,27 @@ from features.clip import Source
 from features.errors import MediaError
 from features.freshness.digest_cache import DigestCache, file_stat
 from features.media.crops import crop_files
+from features.media.decoder import Decoder
+from features.media.decoder_version import DECODING
+from features.media.limits import DEFAULT_LIMITS, DecodeLimits
+from features.media.tracks import TrackNumbers
 from features.spec import Modality
 from features.system.files import sha256_of
 
+FILES_PER_REQUEST = 1000
+
 
 class SourceDigests:
-    """Digests of media; a file is read again only if its stat changed."""
+    """Digests of media and changes in how it is decoded; a file is read again if its stat changed.
 
-    def __init__(self, cache: DigestCache | None = None) -> None:
-        self._cache = cache or DigestCache()
+    `close` it if it was asked for `changes`, which are found by a decoding process.
+    """
+
+    def __init__(
+        self, cache: DigestCache | None = None, limits: DecodeLimits = DEFAULT_LIMITS
+    ) -> None:
+        self._cache, self._limits = cache or DigestCache(), limits
+        self._decoder: Decoder | None = None
 
     def of(
         self, source: Source, modality: Modality, known: dict[str, str] | None = None
@@ -52,31 +63,68 @@ class SourceDigests:
         # left out if not given, so that records made before these fields existed stay complete
         return digests | {name: value for name, value in choices.items() if value is not None}
 
+    def changes(self, source: Source, modality: Modality) -> str:
+        """Return what is read differently since decoding 1, in words; empty if nothing is.
+
+        A file that cannot be read has no changes: its extraction reports that.
+        """
+        reasons: list[str] = []
+        if modality == "audio":
+            if path := source.audio or source.video:
+                reasons.append(self._changes_of("audio", path, [path], source))
+        else:
+            if source.video:
+                reading = "times" if source.frames else "visual"
+                reasons.append(self._changes_of(reading, source.video, [source.video], source))
+            if source.frames:
+                crops = list(crop_files(source.frames).values())
+                reasons.append(self._changes_of("crops", source.frames, crops, source))
+        return ", ".join(reason for reason in reasons if reason)
+
+    def close(self) -> None:
+        """End the decoding process, if there is one."""
+        if self._decoder is not None:
+            self._decoder.close()
+
     def _file_digest(self, path: Path, known: dict[str, str]) -> str:
         name = str(path)  # hashed faster than a `Path`
         if name not in known:
-            known[name] = self._cached(path, [path], partial(_sha256, path))
+            known[name] = self._cache.lookup(path, file_stat([path]), partial(_sha256, path))
         return known[name]
 
     def _crops_digest(self, folder: Path) -> str:
         crops = crop_files(folder)
-        return self._cached(folder, crops.values(), partial(_sha256_of_crops, crops))
 
-    def _cached(self, path: Path, files: Iterable[Path], read: Callable[[], str]) -> str:
-        """Return the digest of a path from the cache, or else read its files."""
-        stat = file_stat(files)  # before reading, so that a change meanwhile is noticed
-        digest = self._cache.get(path, stat)
-        if digest is None:
-            digest = read()
-            self._cache.put(path, stat, digest)
-        return digest
+        def read() -> str:
+            digest = hashlib.sha256()
+            for number, path in crops.items():
+                digest.update(f"{number}:{_sha256(path)}\n".encode())
+            return digest.hexdigest()
 
+        return self._cache.lookup(folder, file_stat(crops.values()), read)
 
-def _sha256_of_crops(crops: Mapping[int, Path]) -> str:
-    digest = hashlib.sha256()
-    for number, path in crops.items():
-        digest.update(f"{number}:{_sha256(path)}\n".encode())
-    return digest.hexdigest()
+    def _changes_of(self, reading: str, path: Path, files: list[Path], source: Source) -> str:
+        """Return the changes of some files; kept among the digests, under a name of their own."""
+        tracks = TrackNumbers(source.video_track, source.audio_track)
+        beside = source.video if reading == "audio" and source.audio else None
+        key = Path(f"{path}\0decoding {DECODING}, {reading}, {tracks}, {beside}")
+
+        def read() -> str:
+            self._decoder = self._decoder or Decoder(self._limits)
+            reasons: set[str] = set()
+            try:
+                for first in range(0, len(files), FILES_PER_REQUEST):
+                    some = files[first : first + FILES_PER_REQUEST]
+                    reasons |= set(self._decoder.changes(reading, some, tracks, beside))
+            except MediaError:
+                return ""
+            return ", ".join(sorted(reasons))
+
+        try:
+            stat = file_stat([*files, *([beside] if beside else [])])
+        except OSError:
+            return ""
+        return self._cache.lookup(key, stat, read)
 
 
 def _sha256(path: Path) -> str:

@@ -71,7 +71,6 @@ def find_garbage(
 
 
 def _left_behind(work: Path) -> Iterator[Candidate]:
-    """Yield the files of processes that have ended."""
     for path in _children(staging_folder(work)):  # records not published, and those replaced
         name = path.name.removesuffix(".old").rpartition(".")[0]  # <set>.<clip>.<hex>
         if name or _is_old(path):
@@ -176,7 +175,6 @@ def _is_unlocked(lock: Path) -> bool:
 
 
 def _is_old(path: Path) -> bool:
-    """Whether a file without a lock is too old to be in use."""
     return time.time() - path.lstat().st_mtime > PART_LIVES_S
 
 

@@ -4,20 +4,16 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 
 from features.canonical_json import JsonObject
-from features.clip import Source
-from features.errors import MediaError
-from features.freshness.clip_state import State, clip_state
+from features.freshness.clip_state import State, compare_media
 from features.freshness.digest_cache import open_cache
-from features.freshness.media_changes import MediaChanges
 from features.freshness.media_digests import SourceDigests
 from features.freshness.quarantine import entries_of
 from features.manifest.manifest import read_manifest
 from features.media.decoder_version import decoder_version
-from features.spec import MODALITY, FeatureSpec
+from features.spec import MODALITY
 from features.store.feature_store import FeatureStore
 
 LISTED_AT_MOST = 20  # clips that the report for a person names
@@ -86,29 +82,17 @@ def status(store: str, manifest: Path) -> Status:
     unknown_kinds = {name: spec.kind for name, spec in specs.items() if spec.kind not in MODALITY}
     states: list[ClipStatus] = []
     with open_cache(opened.work) as cache:
-        digests, decoder = SourceDigests(cache), decoder_version()
-        with closing(MediaChanges(cache)) as changes:
+        decoder = decoder_version()
+        with closing(SourceDigests(cache)) as digests:
             for name, spec in specs.items():
                 quarantined = entries_of(opened.work, name)
                 for clip in clips.clips if spec.kind in MODALITY else ():
                     media = clips.source(clip)
-                    source = source_or_error(media, spec, digests)
-                    changes_of = partial(changes.of, media, MODALITY[spec.kind])
-                    each = clip_state(
-                        opened, name, clip.id, source, decoder, quarantined, changes_of
+                    each, _ = compare_media(
+                        opened, spec, clip.id, media, digests, decoder, quarantined
                     )
                     states.append(ClipStatus(clip.id, name, each.state, each.reason, each.n_bytes))
     return Status(tuple(states), unknown_kinds)
-
-
-def source_or_error(
-    source: Source, spec: FeatureSpec, digests: SourceDigests
-) -> JsonObject | MediaError:
-    """Return the digests of a clip's media for a feature set, or why the media cannot be read."""
-    try:
-        return digests.of(source, MODALITY[spec.kind])
-    except MediaError as error:
-        return error
 
 
 def render_status(report: Status) -> Iterator[str]:

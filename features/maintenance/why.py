@@ -4,17 +4,14 @@ import json
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import asdict, dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 from features.canonical_json import JsonObject
 from features.clip import Source
 from features.errors import InputError, MediaError
-from features.freshness.clip_state import State, clip_state
-from features.freshness.media_changes import MediaChanges
+from features.freshness.clip_state import State, clip_state, compare_media
 from features.freshness.media_digests import SourceDigests
-from features.maintenance.status import source_or_error
 from features.manifest.manifest import read_manifest
 from features.media.decoder_version import decoder_version
 from features.spec import MODALITY, FeatureSpec
@@ -75,12 +72,12 @@ def _why_in_set(
     store: FeatureStore, sets: dict[str, FeatureSpec], name: str, clip_id: str, media: Source | None
 ) -> Why:
     spec, source, is_known = sets[name], None, sets[name].kind in MODALITY
-    media_changes = None
-    with closing(MediaChanges()) as finder:
-        if media is not None and is_known:
-            source = source_or_error(media, spec, SourceDigests())
-            media_changes = partial(finder.of, media, MODALITY[spec.kind])
-        state = clip_state(store, name, clip_id, source, decoder_version(), changes=media_changes)
+    decoder = decoder_version()
+    if media is None or not is_known:
+        state = clip_state(store, name, clip_id, None, decoder)
+    else:
+        with closing(SourceDigests()) as digests:
+            state, source = compare_media(store, spec, clip_id, media, digests, decoder)
     reason = state.reason
     if state.state == "complete" and not is_known:
         reason = f"its media was not compared: this vaflow does not know the kind {spec.kind!r}"

@@ -1,21 +1,21 @@
 """Audio of a media file, decoded alone or together with the video of the same container."""
 
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import SpooledTemporaryFile
 
 import av
-import av.container
 import av.error
 import numpy as np
+from av.container import InputContainer
 from jaxtyping import Float32
 
 from features.errors import MediaError
 from features.media.completeness import check_any_track, check_audio
 from features.media.container import check_codec, open_container
-from features.media.limits import DEFAULT_LIMITS, DecodeLimits, check_time
+from features.media.limits import check_time
 from features.media.tracks import MediaTrack, MediaTracks, TrackNumbers, demux, joined
 
 MAX_DRIFT_S = 0.010  # between samples and timestamps: one frame of the AST's spectrogram
@@ -43,17 +43,9 @@ class AudioStream:
     overlaps is dropped. So losses do not add up, and a clock that runs slow stays in step.
     """
 
-    def __init__(
-        self,
-        path: Path,
-        container: av.container.InputContainer,
-        tracks: MediaTracks,
-        rate_hz: int,
-        limits: DecodeLimits,
-    ) -> None:
-        self._path, self._container, self._limits = path, container, limits
-        self._tracks, self._rate_hz = tracks, rate_hz
-        self.stream = _stream_of(path, container, tracks.audio)
+    def __init__(self, container: InputContainer, tracks: MediaTracks, rate_hz: int) -> None:
+        self._container, self._tracks, self._rate_hz = container, tracks, rate_hz
+        self.stream = _stream_of(container, tracks)
         self._start_s: float | None = None
         self._resampler = self._new_resampler()
         self._format: tuple[str, str, int] | None = None
@@ -92,9 +84,9 @@ class AudioStream:
             self._add_resampled(self._resampler.resample(None))
         self._flush()
         if not len(track.packets.order) and not self.stream.frames:
-            check_any_track(self._path, self._container, self._tracks)
+            check_any_track(self._container, self._tracks)
             return AudioEnd(None, 0)
-        check_audio(self._path, self._container, self._tracks, track, self._n_damaged)
+        check_audio(self._container, self._tracks, track, self._n_damaged)
         return AudioEnd(self._start_s or 0.0, self._n_samples, self._note(track))
 
     def _note(self, track: MediaTrack) -> str | None:
@@ -109,9 +101,10 @@ class AudioStream:
         )
 
     def _add_frame(self, frame: av.AudioFrame) -> None:
+        tracks = self._tracks
         time_s = frame.time if frame.time is not None else self._end_s
         duration_s = frame.samples / frame.sample_rate
-        check_time(self._path, time_s + duration_s - self._tracks.start_s, self._limits)
+        check_time(tracks.path, time_s + duration_s - tracks.start_s, tracks.limits)
         frame_format = (frame.format.name, frame.layout.name, frame.sample_rate)
         if self._start_s is None:
             self._start_s = self._end_s = time_s
@@ -165,28 +158,24 @@ class AudioStream:
         return av.AudioResampler(format="flt", layout="mono", rate=self._rate_hz)
 
 
-def _stream_of(
-    path: Path, container: av.container.InputContainer, track: MediaTrack | None
-) -> av.AudioStream | None:
-    """The stream of a track; `MediaError` if the file has audio, and none that can be decoded."""
-    if track is None:
+def _stream_of(container: InputContainer, tracks: MediaTracks) -> av.AudioStream | None:
+    """The audio; `MediaError` if the file has some, and none that can be decoded."""
+    if tracks.audio is None:
         for stream in container.streams.audio:
-            check_codec(path, stream)
+            check_codec(tracks.path, stream)
         return None
-    stream = container.streams[track.index]
+    stream = container.streams[tracks.audio.index]
     assert isinstance(stream, av.AudioStream)
     return stream
 
 
-def decoded_audio(
-    path: Path, tracks: MediaTracks, rate_hz: int, limits: DecodeLimits = DEFAULT_LIMITS
-) -> Generator[Block | AudioEnd, None, None]:
+def decoded_audio(tracks: MediaTracks, rate_hz: int) -> Iterator[Block | AudioEnd]:
     """Yield the audio of a file, mono at `rate_hz`, in blocks; the last item is an `AudioEnd`.
 
     Raises `MediaError` if the file is not media, or not complete.
     """
-    with open_container(path, limits) as container:
-        audio = AudioStream(path, container, tracks, rate_hz, limits)
+    with open_container(tracks.path, tracks.limits) as container:
+        audio = AudioStream(container, tracks, rate_hz)
         if tracks.audio is not None:
             for packet in demux(container, [tracks.audio]):
                 audio.feed(packet)
@@ -200,41 +189,38 @@ class AudioTap:
     """Decodes the audio of a container while its video is decoded, for one pass over the file.
 
     An error in the audio closes the tap and leaves the video alone: `end` stays None, and decoding
-    the audio on its own raises the error.
+    the audio on its own raises the error. Without a rate nothing is decoded.
     """
 
-    def __init__(
-        self, path: Path, tracks: MediaTracks, rate_hz: int | None, limits: DecodeLimits
-    ) -> None:
+    def __init__(self, tracks: MediaTracks, rate_hz: int | None) -> None:
+        self.track = tracks.audio if rate_hz else None
+        """The track whose packets it takes."""
         self.end: AudioEnd | None = None
         """Set once the audio is complete."""
-        self._path, self._tracks, self._rate_hz, self._limits = path, tracks, rate_hz, limits
+        self._tracks, self._rate_hz = tracks, rate_hz
         self._audio: AudioStream | None = None
 
-    def packet_tap(
-        self, container: av.container.InputContainer
-    ) -> Callable[[av.Packet | None], None] | None:
-        """What `decoded_frames` calls with each packet; None if no audio is wanted."""
-        if self._rate_hz is None:
-            return None
-        with self._close_on_error():
-            self._audio = AudioStream(
-                self._path, container, self._tracks, self._rate_hz, self._limits
-            )
-        return self._feed
+    def open(self, container: InputContainer) -> None:
+        """Begin with a container of the file."""
+        if self._rate_hz:
+            with self._close_on_error():
+                self._audio = AudioStream(container, self._tracks, self._rate_hz)
 
     def take_blocks(self) -> list[Block]:
         """The blocks decoded since the last call."""
         return self._audio.take_blocks() if self._audio else []
 
-    def _feed(self, packet: av.Packet | None) -> None:
-        if self._audio is None:
-            return
-        with self._close_on_error():
-            if packet is None:
-                self.end = self._audio.finish()
-            else:
+    def feed(self, packet: av.Packet) -> None:
+        """Decode the next packet of the track."""
+        if self._audio:
+            with self._close_on_error():
                 self._audio.feed(packet)
+
+    def finish(self) -> None:
+        """Decode what is left, and set the end."""
+        if self._audio:
+            with self._close_on_error():
+                self.end = self._audio.finish()
 
     @contextmanager
     def _close_on_error(self) -> Iterator[None]:

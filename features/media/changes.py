@@ -1,28 +1,21 @@
 """What this version decodes differently from an earlier one, by file: its records are stale."""
 
 from collections.abc import Iterable
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
 import av
-import av.container
-import av.error
 import numpy as np
 from PIL import Image
 
 from features.media.audio import MAX_DRIFT_S
-from features.media.container import open_container, set_up_video
+from features.media.container import open_container
 from features.media.crops import ORIENTATION_TAG, is_8_bit
 from features.media.display import Orientation, orientation
 from features.media.limits import DecodeLimits
-from features.media.tracks import (
-    MediaTrack,
-    MediaTracks,
-    TrackNumbers,
-    demux,
-    find_tracks,
-    first_frame_s,
-)
+from features.media.tracks import MediaTrack, TrackNumbers, find_tracks, first_frame_s
+from features.media.video import DecodedVideo, decoded_frames
 
 OLD_MAX_GAP_S = 0.05  # decoding 1 filled gaps of the audio above this, and lost those below
 
@@ -51,8 +44,10 @@ def video_changes(
             reasons.append("another video track")
         if pixels and (stream.sample_aspect_ratio or 1) != 1:
             reasons.append("pixels that are not square")
-        if pixels and _first_orientation(path, container, stream, track, limits) != Orientation():
-            reasons.append("turned or mirrored frames")
+    if pixels:
+        with closing(decoded_frames(tracks, DecodedVideo(), n_threads=1)) as frames:
+            if orientation(next(frames)) != Orientation():
+                reasons.append("turned or mirrored frames")
     due_s = np.sort(track.packets.pts_s[track.is_due])
     if tracks.n_jumps or not np.all(np.diff(due_s) > 0):  # False for NaN, too
         reasons.append("timestamps that do not increase")
@@ -73,7 +68,8 @@ def audio_changes(
             reasons.append("another audio track")
     if tracks.n_jumps or _has_small_losses(track):
         reasons.append("audio that left its timestamps")
-    if beside is not None and abs(first_frame_s(beside, limits, numbers) - _own_start_s(tracks)):
+    own_start_s = tracks.start_s if tracks.video else track.first_s or 0.0
+    if beside is not None and first_frame_s(beside, limits, numbers) != own_start_s:
         reasons.append("a video that does not start at 0")
     return reasons
 
@@ -93,23 +89,6 @@ def crop_changes(paths: Iterable[Path]) -> list[str]:
     return sorted(reasons)
 
 
-def _first_orientation(
-    path: Path,
-    container: av.container.InputContainer,
-    stream: av.VideoStream,
-    track: MediaTrack,
-    limits: DecodeLimits,
-) -> Orientation:
-    set_up_video(path, stream, limits, n_threads=1)
-    for packet in demux(container, [track]):
-        try:
-            for frame in stream.decode(packet):
-                return orientation(frame)
-        except av.error.InvalidDataError:
-            continue
-    return Orientation()
-
-
 def _has_small_losses(track: MediaTrack) -> bool:
     """Whether timestamps leave the samples by more than is corrected, in steps that were not.
 
@@ -125,9 +104,3 @@ def _has_small_losses(track: MediaTrack) -> bool:
         if abs(drift_s) > MAX_DRIFT_S:
             return True
     return False
-
-
-def _own_start_s(tracks: MediaTracks) -> float:
-    if tracks.video is not None:
-        return tracks.start_s
-    return tracks.audio.first_s or 0.0 if tracks.audio else 0.0

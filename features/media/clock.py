@@ -105,9 +105,7 @@ def _jumps(track: int, packets: TrackPackets, *, may_restart: bool) -> list[_Jum
     return jumps
 
 
-def mended_times(
-    stamps_s: Sequence[float | None],
-) -> tuple[Float64[np.ndarray, "T"], int] | None:
+def mended_times(stamps_s: Sequence[float | None]) -> tuple[Float64[np.ndarray, "T"], int] | None:
     """Return increasing times of frames in presentation order, and how many were mended.
 
     The longest increasing series of timestamps is kept. The others, and missing ones, are placed

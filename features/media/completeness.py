@@ -3,9 +3,8 @@
 import re
 from pathlib import Path
 
-import av
-import av.container
 import numpy as np
+from av.container import InputContainer
 from av.stream import Stream
 
 from features.errors import MediaError
@@ -17,8 +16,7 @@ DURATION_TAG = re.compile(r"(\d+):(\d+):([\d.]+)")
 
 
 def check_video(
-    path: Path,
-    container: av.container.InputContainer,
+    container: InputContainer,
     tracks: MediaTracks,
     track: MediaTrack,
     n_intact: int,
@@ -37,28 +35,25 @@ def check_video(
         n_missing = n_listed - int(np.count_nonzero(track.packets.is_shown))
         expected, found, unit = int(np.count_nonzero(track.is_due)) + n_missing, n_intact, "frames"
     else:
-        end_s = _end_of_video_s(stream, track, last_s)
+        step_s = 1 / float(stream.average_rate) if stream.average_rate else 0.0
+        ends_s = track.packets.end_s[track.packets.pts_s == last_s]
+        end_s = max(last_s + step_s, float(np.max(ends_s, initial=-np.inf)))
         expected, covered_s = _promised_and_covered_s(container, tracks, stream, end_s)
-        if container.format.name == "avi" and _riff_is_complete(path):
+        if container.format.name == "avi" and _riff_is_complete(tracks.path):
             expected = covered_s  # the length counts dropped frames at the end, too
         found, unit = covered_s * intact_share, "seconds"
     if intact_share < MIN_DECODED_SHARE <= found / max(expected, 1e-9):
         expected, found, unit = n_intact + n_damaged, n_intact, "frames"
     if found < MIN_DECODED_SHARE * expected:
-        raise MediaError(
-            f"{path}: {found:.6g} of the {expected:.6g} {unit} that the container promises "
-            f"decode, fewer than {MIN_DECODED_SHARE:.0%}: the file is truncated or damaged; "
-            "replace it",
-            "incomplete",
+        raise _incomplete(
+            tracks,
+            f"{found:.6g} of the {expected:.6g} {unit} that the container promises decode, fewer "
+            f"than {MIN_DECODED_SHARE:.0%}",
         )
 
 
 def check_audio(
-    path: Path,
-    container: av.container.InputContainer,
-    tracks: MediaTracks,
-    track: MediaTrack,
-    n_damaged: int,
+    container: InputContainer, tracks: MediaTracks, track: MediaTrack, n_damaged: int
 ) -> None:
     """Raise `MediaError` if less than 95 % of the promised duration of the audio is there, or more
     than 5 % of its packets are damaged."""
@@ -68,31 +63,33 @@ def check_audio(
         covered_s = promised_s * np.count_nonzero(track.packets.is_shown) / n_listed
     is_short = covered_s < MIN_DECODED_SHARE * promised_s
     if is_short and container.format.name == "avi":
-        is_short = not _riff_is_complete(path)  # the length may count silence ahead of the audio
+        is_short = not _riff_is_complete(
+            tracks.path
+        )  # the length may count silence ahead of the audio
     if is_short or n_damaged > (1 - MIN_DECODED_SHARE) * n_packets:
-        raise MediaError(
-            f"{path}: {covered_s:.2f} of the {promised_s:.2f} seconds of audio that the container "
-            f"promises are there, {n_damaged} of {n_packets} packets damaged: the file is "
-            "truncated or damaged; replace it",
-            "incomplete",
+        raise _incomplete(
+            tracks,
+            f"{covered_s:.2f} of the {promised_s:.2f} seconds of audio that the container promises "
+            f"are there, {n_damaged} of {n_packets} packets damaged",
         )
 
 
-def check_any_track(
-    path: Path, container: av.container.InputContainer, tracks: MediaTracks
-) -> None:
+def check_any_track(container: InputContainer, tracks: MediaTracks) -> None:
     """Raise `MediaError` if no track reaches 95 % of the promised duration of the file."""
     duration_s = promised_s(container, tracks)
     found_s = tracks.end_s - tracks.start_s
     if found_s < MIN_DECODED_SHARE * duration_s:
-        raise MediaError(
-            f"{path}: {found_s:.2f} of the {duration_s:.2f} seconds that the container promises "
-            "are there: the file is truncated or damaged; replace it",
-            "incomplete",
-        )
+        reason = f"{found_s:.2f} of the {duration_s:.2f} seconds that the container promises are"
+        raise _incomplete(tracks, f"{reason} there")
 
 
-def n_indexed(container: av.container.InputContainer, stream: Stream) -> int:
+def _incomplete(tracks: MediaTracks, reason: str) -> MediaError:
+    return MediaError(
+        f"{tracks.path}: {reason}: the file is truncated or damaged; replace it", "incomplete"
+    )
+
+
+def n_indexed(container: InputContainer, stream: Stream) -> int:
     """The packets of a track that the index of an MP4 lists and shows; 0 without an index."""
     if not container.format.name.startswith("mov") or not stream.frames:
         return 0
@@ -100,7 +97,7 @@ def n_indexed(container: av.container.InputContainer, stream: Stream) -> int:
 
 
 def _promised_and_covered_s(
-    container: av.container.InputContainer, tracks: MediaTracks, stream: Stream, end_s: float
+    container: InputContainer, tracks: MediaTracks, stream: Stream, end_s: float
 ) -> tuple[float, float]:
     """Return the promised duration of a track that ends at `end_s`, and how much of it is there.
 
@@ -118,22 +115,9 @@ def _promised_and_covered_s(
     if stream.duration and stream.time_base:
         track_start_s = float((stream.start_time or 0) * stream.time_base)
         return float(stream.duration * stream.time_base), end_s - track_start_s
-    other_s = max(
-        (
-            track.end_s
-            for track in (tracks.video, tracks.audio)
-            if track and track.index != stream.index
-        ),
-        default=end_s,
-    )
-    return promised_s(container, tracks), max(end_s, other_s) - start_s
-
-
-def _end_of_video_s(stream: Stream, track: MediaTrack, last_s: float) -> float:
-    """When the last decoded frame ends: by its packet, or else one step later."""
-    step_s = 1 / float(stream.average_rate) if stream.average_rate else 0.0
-    ends_s = track.packets.end_s[track.packets.pts_s == last_s]
-    return max(last_s + step_s, float(np.max(ends_s, initial=-np.inf)))
+    both = [track for track in (tracks.video, tracks.audio) if track]
+    ends_s = [end_s, *(track.end_s for track in both if track.index != stream.index)]
+    return promised_s(container, tracks), max(ends_s) - start_s
 
 
 def _riff_is_complete(path: Path) -> bool:

@@ -6,9 +6,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import av
-import av.container
 import av.error
 import av.logging
+from av.container import InputContainer
 
 from features.errors import MediaCode, MediaError
 from features.media.limits import DecodeLimits, check_bytes, check_pixels, limit_error
@@ -33,7 +33,7 @@ OTHER_FORMATS = {b"GIF87a": "GIF", b"GIF89a": "GIF", b"\x89PNG\r\n": "PNG", b"\x
 
 
 @contextmanager
-def open_container(path: Path, limits: DecodeLimits) -> Iterator[av.container.InputContainer]:
+def open_container(path: Path, limits: DecodeLimits) -> Iterator[InputContainer]:
     """Open a container; within, every error of FFmpeg is a `MediaError` with its message."""
     if not path.is_file():
         raise MediaError(f"{path}: there is no such file; correct the manifest", "missing")

@@ -11,11 +11,7 @@ from features.errors import MediaError
 from features.media.limits import DEFAULT_LIMITS, DecodeLimits, check_bytes, check_pixels
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP")  # all occur with the suffix .jpg
-SYSTEM_FILES = (
-    "thumbs.db",
-    "ehthumbs.db",
-    "desktop.ini",
-)  # of file browsers, which also write hidden files
+SYSTEM_FILES = ("thumbs.db", "ehthumbs.db", "desktop.ini")  # of file browsers; others are hidden
 ORIENTATION_TAG = 0x0112  # EXIF
 CROP_NAME = re.compile(r"(\d{5,})\.jpg", re.IGNORECASE)
 

@@ -30,7 +30,8 @@ class Decoder:
 
     def __init__(self, limits: DecodeLimits, n_threads: int = 1, server: str = SERVER) -> None:
         self.limits = limits
-        self.client = DecoderClient(limits, n_threads, server)
+        self.client = DecoderClient(limits, server)
+        self._n_threads = n_threads
         self._audio_rate_hz: int | None = None
         self._audio: AudioBuffer | None = None
 
@@ -46,83 +47,20 @@ class Decoder:
         self,
         video: Path,
         fps: float | None,
-        sampling: Sampling = EVERY_FRAME,
+        sampling: Sampling | None = EVERY_FRAME,
         tracks: TrackNumbers = BY_FILE,
     ) -> Generator[list[Image] | FrameTimes, None, None]:
         """Yield the sampled frames, some at a time; the last item has the time of every frame.
 
-        `fps` is the declared rate, used if timestamps are missing.
+        `fps` is the declared rate, used if timestamps are missing. Without a sampling, only the
+        times are yielded.
         """
-        yield from self._decode_video(video, fps, sampling, tracks)
-
-    def frame_times(
-        self, video: Path, fps: float | None, tracks: TrackNumbers = BY_FILE
-    ) -> FrameTimes:
-        """The presentation time of every frame; decodes all of them to check the file."""
-        [times] = self._decode_video(video, fps, None, tracks)
-        assert isinstance(times, FrameTimes)
-        return times
-
-    def crops(self, paths: Sequence[Path]) -> Generator[list[Image], None, None]:
-        """Yield the images of these files in order, some at a time."""
-        if paths:
-            yield from self.client.request("read_crops", [str(path) for path in paths])
-
-    def probe(self, video: Path) -> Probe:
-        """What the container of a video lists, without decoding."""
-        [found] = self.client.request("probe_video", str(video))
-        return found
-
-    def audio(
-        self,
-        path: Path,
-        rate_hz: int,
-        tracks: TrackNumbers = BY_FILE,
-        beside: Path | None = None,
-    ) -> Generator[Block | AudioEnd, None, None]:
-        """Yield the audio of a file, mono at `rate_hz`; the last item is an `AudioEnd`.
-
-        With a video `beside` an audio file, its times are on the clock of that video: both files
-        start together.
-        """
-        if self._audio and self._audio.holds(path, rate_hz, tracks):
-            yield from self._audio.items()
-            return
-        video = None if beside is None else str(beside)
-        request = self.client.request(
-            "decode_audio", str(path), rate_hz, tracks.audio, tracks.video, video
-        )
-        with closing(request) as items:
-            for item in items:
-                yield item if isinstance(item, AudioEnd) else item[0]
-
-    def changes(
-        self, reading: str, files: Sequence[Path], tracks: TrackNumbers, beside: Path | None = None
-    ) -> list[str]:
-        """What differs for files since decoding 1, in words; `reading` as in `changes_since_1`."""
-        video = None if beside is None else str(beside)
-        [found] = self.client.request(
-            "changes_since_1",
-            [str(path) for path in files],
-            reading,
-            tracks.video,
-            tracks.audio,
-            video,
-        )
-        return found.reasons
-
-    def _decode_video(
-        self, video: Path, fps: float | None, sampling: Sampling | None, tracks: TrackNumbers
-    ) -> Generator[list[Image] | FrameTimes, None, None]:
-        """Decode a video; without a sampling, yield only the times. Audio goes to the buffer."""
         self._delete_audio()
         rate_hz = self._audio_rate_hz
         audio = self._audio = AudioBuffer(video, rate_hz, tracks) if rate_hz else None
         settings = None if sampling is None else sampling.model_dump(mode="json")
-        request = self.client.request(
-            "decode_video", str(video), fps, settings, rate_hz, tracks.video, tracks.audio
-        )
-        with closing(request) as items:
+        arguments = video, fps, settings, rate_hz, tracks, self._n_threads
+        with closing(self.client.request("decode_video", *arguments)) as items:
             for item in items:
                 if isinstance(item, FrameTimes) or (
                     isinstance(item, list) and item[0].dtype == np.uint8
@@ -132,6 +70,47 @@ class Decoder:
                     audio.end = item
                 elif audio:
                     audio.add(item[0])
+
+    def frame_times(
+        self, video: Path, fps: float | None, tracks: TrackNumbers = BY_FILE
+    ) -> FrameTimes:
+        """The presentation time of every frame; decodes all of them to check the file."""
+        [times] = self.frames(video, fps, None, tracks)
+        assert isinstance(times, FrameTimes)
+        return times
+
+    def crops(self, paths: Sequence[Path]) -> Generator[list[Image], None, None]:
+        """Yield the images of these files in order, some at a time."""
+        if paths:
+            yield from self.client.request("read_crops", list(paths))
+
+    def probe(self, video: Path) -> Probe:
+        """What the container of a video lists, without decoding."""
+        [found] = self.client.request("probe_video", video)
+        return found
+
+    def audio(
+        self, path: Path, rate_hz: int, tracks: TrackNumbers = BY_FILE, beside: Path | None = None
+    ) -> Generator[Block | AudioEnd, None, None]:
+        """Yield the audio of a file, mono at `rate_hz`; the last item is an `AudioEnd`.
+
+        With a video `beside` an audio file, its times are on the clock of that video: both files
+        start together.
+        """
+        if self._audio and self._audio.holds(path, rate_hz, tracks):
+            yield from self._audio.items()
+            return
+        request = self.client.request("decode_audio", path, rate_hz, tracks, beside)
+        with closing(request) as items:
+            for item in items:
+                yield item if isinstance(item, AudioEnd) else item[0]
+
+    def changes(
+        self, reading: str, files: Sequence[Path], tracks: TrackNumbers, beside: Path | None = None
+    ) -> list[str]:
+        """What differs for files since decoding 1, in words; `reading` as in `changes_since_1`."""
+        [found] = self.client.request("changes_since_1", list(files), reading, tracks, beside)
+        return found.reasons
 
     def _delete_audio(self) -> None:
         if self._audio:

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 import av
-import av.container
 import numpy as np
+from av.container import InputContainer
 from jaxtyping import Bool, Float64, Int64
 
 Stream = av.VideoStream | av.AudioStream
@@ -57,9 +57,7 @@ class TrackPackets:
         return ticks * self.time_base.numerator / self.time_base.denominator
 
 
-def read_packets(
-    container: av.container.InputContainer, streams: Iterable[Stream]
-) -> list[TrackPackets]:
+def read_packets(container: InputContainer, streams: Iterable[Stream]) -> list[TrackPackets]:
     """Return the packets of some tracks of an open container; decodes nothing."""
     by_position = container.format.name in RESTARTING_CLOCKS
     columns = {stream.index: tuple(array(kind) for kind in "qdddbb") for stream in streams}

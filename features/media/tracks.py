@@ -4,12 +4,12 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import av
-import av.container
 import av.stream
 import numpy as np
+from av.container import InputContainer
 from av.stream import Disposition
 from jaxtyping import Bool, Float64, Int64
 
@@ -27,8 +27,7 @@ SAME_END_S = 0.1  # a few frames: the header may leave out how long the last one
 StreamT = TypeVar("StreamT", av.VideoStream, av.AudioStream)
 
 
-@dataclass(frozen=True, slots=True)
-class TrackNumbers:
+class TrackNumbers(NamedTuple):
     """The tracks that a manifest asks for, each counted from 0 among those of its kind.
 
     None leaves the choice to the file: the track that a player would take.
@@ -84,8 +83,10 @@ class MediaTrack:
 
 @dataclass(frozen=True, slots=True)
 class MediaTracks:
-    """The tracks of a file that are decoded."""
+    """The tracks of a file that are decoded, within some limits."""
 
+    path: Path
+    limits: DecodeLimits
     video: MediaTrack | None
     audio: MediaTrack | None
     start_s: float
@@ -136,7 +137,8 @@ def find_tracks(path: Path, limits: DecodeLimits, numbers: TrackNumbers = BY_FIL
         starts_s = [track.first_s for track in tracks.values() if track.first_s is not None]
         start_s = min(starts_s, default=0.0)
         end_s = max((track.end_s for track in tracks.values()), default=start_s)
-        found = MediaTracks(tracks.get("video"), tracks.get("audio"), start_s, end_s, n_jumps)
+        both = tracks.get("video"), tracks.get("audio")
+        found = MediaTracks(path, limits, *both, start_s, end_s, n_jumps)
         check_time(path, promised_s(container, found), limits)
         return found
 
@@ -147,7 +149,7 @@ def first_frame_s(path: Path, limits: DecodeLimits, numbers: TrackNumbers = BY_F
     return (track.first_s if track else None) or 0.0
 
 
-def promised_s(container: av.container.InputContainer, tracks: MediaTracks) -> float:
+def promised_s(container: InputContainer, tracks: MediaTracks) -> float:
     """Return the duration in the container's header in seconds, from the first frame on; 0 if there
     is none.
 
@@ -162,9 +164,7 @@ def promised_s(container: av.container.InputContainer, tracks: MediaTracks) -> f
     return duration_s - (max(0.0, tracks.start_s) if name in ("flv", "matroska,webm") else 0.0)
 
 
-def demux(
-    container: av.container.InputContainer, tracks: Sequence[MediaTrack]
-) -> Iterator[av.Packet]:
+def demux(container: InputContainer, tracks: Sequence[MediaTrack]) -> Iterator[av.Packet]:
     """Yield the packets of some tracks, and at the end an empty packet of each.
 
     Their presentation times are on the file's clock.
@@ -182,7 +182,7 @@ def demux(
 
 
 def _on_file_clock(
-    container: av.container.InputContainer,
+    container: InputContainer,
     stream: Stream,
     packets: TrackPackets,
     shift_s: Float64[np.ndarray, "P"],
@@ -195,30 +195,18 @@ def _on_file_clock(
 
 
 def _video_stream(
-    path: Path,
-    container: av.container.InputContainer,
-    packets: dict[int, TrackPackets],
-    number: int | None,
+    path: Path, container: InputContainer, packets: dict[int, TrackPackets], number: int | None
 ) -> av.VideoStream | None:
     if number is not None:
         return _numbered(path, container.streams.video, number, "video")
-    films = _films(container)
-    moving = [stream for stream in films if len(packets[stream.index].order) > 1]
-    candidates = moving or films
-    return _best(candidates, container.streams.best("video"))
-
-
-def _films(container: av.container.InputContainer) -> list[av.VideoStream]:
-    """The video tracks that can be decoded; cover pictures only if there is nothing else."""
     usable = [stream for stream in container.streams.video if codec_name(stream) in DECODERS]
-    return [stream for stream in usable if not stream.disposition & STILL] or usable
+    films = [stream for stream in usable if not stream.disposition & STILL] or usable
+    moving = [stream for stream in films if len(packets[stream.index].order) > 1]
+    return _best(moving or films, container.streams.best("video"))
 
 
 def _audio_stream(
-    path: Path,
-    container: av.container.InputContainer,
-    video: av.VideoStream | None,
-    number: int | None,
+    path: Path, container: InputContainer, video: av.VideoStream | None, number: int | None
 ) -> av.AudioStream | None:
     if number is not None:
         return _numbered(path, container.streams.audio, number, "audio")
@@ -244,7 +232,7 @@ def _numbered(path: Path, streams: Sequence[StreamT], number: int, kind: str) ->
     return streams[number]
 
 
-def _choice_note(container: av.container.InputContainer, chosen: Stream) -> str | None:
+def _choice_note(container: InputContainer, chosen: Stream) -> str | None:
     """Say which track is decoded if there are several; None if there are not."""
     tracks = container.streams.video if chosen.type == "video" else container.streams.audio
     others = [

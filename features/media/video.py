@@ -1,16 +1,16 @@
 """Video decoding: frames, and their presentation times."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Generator
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
 
 import av
-import av.container
 import av.error
 import numpy as np
 
 from features.errors import MediaError
+from features.media.audio import AudioTap
 from features.media.clock import mended_times
 from features.media.completeness import check_video
 from features.media.container import no_video_error, open_container, set_up_video
@@ -21,13 +21,7 @@ from features.media.limits import (
     check_pixels,
     check_time,
 )
-from features.media.tracks import (
-    MediaTrack,
-    MediaTracks,
-    demux,
-    find_tracks,
-    joined,
-)
+from features.media.tracks import MediaTrack, MediaTracks, demux, find_tracks, joined
 from features.timeline import FrameTimes, constant_frame_times
 
 MAX_JITTER_S = 0.002  # of one timestamp: containers round to a millisecond at the coarsest
@@ -48,7 +42,7 @@ class Probe:
 def probe(path: Path, limits: DecodeLimits = DEFAULT_LIMITS) -> Probe:
     """What the container of a video lists; `MediaError` if the file has no video."""
     tracks = find_tracks(path, limits)
-    track = require_video(path, tracks, limits)
+    track = require_video(tracks)
     with open_container(path, limits) as container:
         rate = float(container.streams[track.index].average_rate or 0)
     is_due = track.is_due
@@ -58,19 +52,14 @@ def probe(path: Path, limits: DecodeLimits = DEFAULT_LIMITS) -> Probe:
     return Probe(int(is_due.sum()), rate, variable, tracks.audio is not None)
 
 
-def require_video(path: Path, tracks: MediaTracks, limits: DecodeLimits) -> MediaTrack:
+def require_video(tracks: MediaTracks) -> MediaTrack:
     """The video track; `MediaError` that says why if there is none, or if it exceeds a limit."""
-    track = tracks.video
+    path, limits, track = tracks.path, tracks.limits, tracks.video
     if track is None:
         raise no_video_error(path, limits)
     check_frames(path, len(track.packets.order), limits)
     check_time(path, track.end_s - tracks.start_s, limits)
     return track
-
-
-PacketTap = Callable[[av.container.InputContainer], Callable[[av.Packet | None], None] | None]
-"""Called with the open container; what it returns is called with every packet of the audio track,
-then with None."""
 
 
 @dataclass(slots=True)
@@ -91,22 +80,16 @@ class DecodedVideo:
 
 
 def decoded_frames(
-    path: Path,
-    tracks: MediaTracks,
-    decoded: DecodedVideo,
-    limits: DecodeLimits = DEFAULT_LIMITS,
-    n_threads: int = 0,
-    packet_tap: PacketTap | None = None,
-) -> Iterator[av.VideoFrame]:
+    tracks: MediaTracks, decoded: DecodedVideo, n_threads: int = 0, tap: AudioTap | None = None
+) -> Generator[av.VideoFrame, None, None]:
     """Yield every frame of a video in presentation order; `decoded` is filled on the way.
 
-    `n_threads` = 0 is one per core. `packet_tap` receives the packets of the audio track, so that
-    it can be decoded in the same pass.
+    `n_threads` = 0 is one per core. `tap` decodes the audio in the same pass.
 
     Raises `MediaError` at the end if less than 95 % of the frames or seconds that the container
     promises decoded without damage.
     """
-    track = require_video(path, tracks, limits)
+    path, limits, track = tracks.path, tracks.limits, require_video(tracks)
     is_due = track.is_due
     due_from_s = np.nan if track.first_s is None else track.first_s
     n_read = n_intact = n_damaged = 0
@@ -119,12 +102,11 @@ def decoded_frames(
         decoded.pixel_aspect = stream.sample_aspect_ratio
         if stream.start_time is not None and stream.time_base:
             decoded.start_s = float(stream.start_time * stream.time_base)
-        feed = packet_tap(container) if packet_tap else None
-        both = [each for each in (track, tracks.audio if feed else None) if each]
-        for packet in demux(container, both):
-            if packet.stream is not stream:
-                if feed:
-                    feed(packet)
+        if tap:
+            tap.open(container)
+        for packet in demux(container, [each for each in (track, tap and tap.track) if each]):
+            if tap and packet.stream is not stream:
+                tap.feed(packet)
                 continue
             is_packet_due = bool(is_due[n_read]) if packet.size else True
             n_read += bool(packet.size)
@@ -145,12 +127,12 @@ def decoded_frames(
                 elif frame.time is None or not frame.time < due_from_s:
                     n_damaged += 1
                 yield frame
-        if feed:
-            feed(None)
+        if tap:
+            tap.finish()
         if n_intact == 0:
             raise MediaError(f"{path}: no frame decodes; replace the file", "no-frames")
         last_s = max(found_s, default=0.0)
-        check_video(path, container, tracks, track, n_intact, n_damaged, last_s)
+        check_video(container, tracks, track, n_intact, n_damaged, last_s)
     if n_damaged and found_s:
         listed_s = set(track.packets.pts_s[is_due].tolist())
         first_s = min(found_s)

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import ConfigDict, StringConstraints, TypeAdapter, ValidationError
 
-from features.canonical_json import JsonObject, canonical, parse_object
+from features.canonical_json import JsonObject, canonical, canonical_sha256, parse_object
 from features.errors import LaterVersion, StoreError
 from features.store.layout import FILE_PATTERN, METADATA, group_metadata
 
@@ -74,7 +74,7 @@ def parse_commit(raw: bytes, path: str) -> Commit:
         digest = attributes.pop("digest")
     except (ValueError, KeyError, TypeError) as error:
         raise StoreError(f"{path} is damaged ({error}); extract the clip again") from None
-    if raw != encode_group({**attributes, "digest": _digest(attributes)}):
+    if raw != encode_group({**attributes, "digest": canonical_sha256(attributes)}):
         raise StoreError(f"{path} is not what was committed; extract the clip again")
     if unknown := sorted(set(attributes) ^ {*Commit.__slots__} - {"digest"}):
         raise LaterVersion(
@@ -104,7 +104,7 @@ def make_commit(
 ) -> Commit:
     """A commit of these fields, with its digest."""
     fields = {"source": source, "files": files, "provenance": provenance, "note": note}
-    return Commit(source, files, provenance, note, _digest(fields))
+    return Commit(source, files, provenance, note, canonical_sha256(fields))
 
 
 def encode_commit(commit: Commit) -> bytes:
@@ -115,10 +115,6 @@ def encode_commit(commit: Commit) -> bytes:
 def encode_group(attributes: JsonObject) -> bytes:
     """The canonical zarr.json of a group."""
     return canonical({"zarr_format": 3, "node_type": "group", "attributes": attributes})
-
-
-def _digest(attributes: JsonObject) -> str:
-    return hashlib.sha256(canonical(attributes)).hexdigest()
 
 
 def decode_attributes(raw: bytes, path: str) -> JsonObject:

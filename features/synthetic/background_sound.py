@@ -43,7 +43,6 @@ def _music(rng: np.random.Generator, n_samples: int) -> Float64[np.ndarray, "S"]
 def _second_voice(
     rng: np.random.Generator, n_samples: int, difficulty: Difficulty
 ) -> Float64[np.ndarray, "S"]:
-    """Return a softer voice with cues of its own."""
     n_steps = grid_steps(n_samples / SYNTH_HZ)
     voice = draw_voice_identity(rng)
     cues = noises(rng, len(VOICE_CUES), n_steps, 1.0)

@@ -12,99 +12,78 @@ from features.synthetic.expression import FACE_CUES, VOICE_CUES
 
 CUT = 0.55  # standard deviations from which a cue is low or high
 
+
+def _phrases(*levels: str) -> tuple[tuple[str, ...], ...]:
+    """The phrases of each level, which are given with commas between them."""
+    return tuple(tuple(level.split(", ")) if level else () for level in levels)
+
+
 # For each part of the face: phrases for a low, a medium and a high cue. A medium cue without
 # phrases is not mentioned.
-PARTS: dict[str, tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]] = {
-    "smile": (
-        (
-            "the corners of the mouth droop", "a downturned mouth", "pouting lips",
-            "the mouth turned down", "a sagging mouth", "the lips pulled down",
-        ),
-        ("a straight mouth", "a level mouth"),
-        (
-            "a smile", "smiling", "a broad grin", "the corners of the mouth curl up",
-            "beaming", "an upturned mouth", "a smiling mouth",
-        ),
+PARTS = {
+    "smile": _phrases(
+        "the corners of the mouth droop, a downturned mouth, pouting lips, the mouth turned down, "
+        "a sagging mouth, the lips pulled down",
+        "a straight mouth, a level mouth",
+        "a smile, smiling, a broad grin, the corners of the mouth curl up, beaming, an upturned "
+        "mouth, a smiling mouth",
     ),
-    "mouth_open": (
-        ("a closed mouth", "lips together", "the mouth shut"),
-        ("parted lips", "the mouth a little open"),
-        ("the mouth wide open", "a gaping mouth", "a dropped jaw", "teeth showing"),
+    "mouth_open": _phrases(
+        "a closed mouth, lips together, the mouth shut",
+        "parted lips, the mouth a little open",
+        "the mouth wide open, a gaping mouth, a dropped jaw, teeth showing",
     ),
-    "mouth_width": (
-        ("a narrow mouth", "pursed lips", "a small mouth"),
-        (),
-        ("a wide mouth", "stretched lips", "a mouth stretched sideways"),
+    "mouth_width": _phrases(
+        "a narrow mouth, pursed lips, a small mouth",
+        "",
+        "a wide mouth, stretched lips, a mouth stretched sideways",
     ),
-    "brow_raise": (
-        ("lowered eyebrows", "brows sitting low", "heavy brows"),
-        (),
-        ("raised eyebrows", "brows up", "brows lifted high", "a wrinkled forehead"),
+    "brow_raise": _phrases(
+        "lowered eyebrows, brows sitting low, heavy brows",
+        "",
+        "raised eyebrows, brows up, brows lifted high, a wrinkled forehead",
     ),
-    "frown": (
-        ("the inner ends of the brows lifted", "open smooth brows", "brows arched apart"),
-        (),
-        ("frowning", "knitted brows", "brows drawn together", "furrowed brows", "a scowl"),
+    "frown": _phrases(
+        "the inner ends of the brows lifted, open smooth brows, brows arched apart",
+        "",
+        "frowning, knitted brows, brows drawn together, furrowed brows, a scowl",
     ),
-    "lids": (
-        (
-            "half-closed eyes", "drooping lids", "narrow eyes", "heavy lids", "eyes nearly shut",
-            "eyes barely open",
-        ),
-        (),
-        ("wide eyes", "eyes wide open", "staring eyes", "big round eyes", "lids pulled up"),
+    "lids": _phrases(
+        "half-closed eyes, drooping lids, narrow eyes, heavy lids, eyes nearly shut, eyes barely "
+        "open",
+        "",
+        "wide eyes, eyes wide open, staring eyes, big round eyes, lids pulled up",
     ),
-    "cheeks": (
-        ("flat cheeks", "slack cheeks"),
-        (),
-        ("raised cheeks", "crinkled eyes", "smile lines under the eyes", "round lifted cheeks"),
+    "cheeks": _phrases(
+        "flat cheeks, slack cheeks",
+        "",
+        "raised cheeks, crinkled eyes, smile lines under the eyes, round lifted cheeks",
     ),
-}  # fmt: skip
+}
 PART_NAMES = tuple(PARTS)
 
 # The words that a captioner has for a feeling: by the corners of the mouth (down, level, up), and
 # by how closed, or open and wide, the mouth is (0 to 2).
-FEELINGS: tuple[tuple[tuple[str, ...], ...], ...] = (
-    (
-        (
-            "sad", "weary", "gloomy", "dejected", "exhausted", "sorrowful", "downcast", "tired",
-            "depressed", "listless",
-        ),
-        (
-            "displeased", "unhappy", "annoyed", "dissatisfied", "sulky", "grumpy", "disappointed",
-            "uncomfortable", "sour",
-        ),
-        (
-            "angry", "furious", "tense", "enraged", "hostile", "outraged", "afraid", "anxious",
-            "stressed", "irritated", "alarmed", "fierce", "upset",
-        ),
+FEELINGS = (
+    _phrases(
+        "sad, weary, gloomy, dejected, exhausted, sorrowful, downcast, tired, depressed, listless",
+        "displeased, unhappy, annoyed, dissatisfied, sulky, grumpy, disappointed, uncomfortable, "
+        "sour",
+        "angry, furious, tense, enraged, hostile, outraged, afraid, anxious, stressed, irritated, "
+        "alarmed, fierce, upset",
     ),
-    (
-        (
-            "calm", "blank", "drowsy", "quiet", "still", "bored", "passive", "sleepy",
-            "expressionless", "vacant",
-        ),
-        (
-            "neutral", "ordinary", "indifferent", "unmoved", "composed", "matter-of-fact",
-            "thoughtful",
-        ),
-        (
-            "alert", "attentive", "surprised", "awake", "astonished", "startled", "watchful",
-            "keen", "curious",
-        ),
+    _phrases(
+        "calm, blank, drowsy, quiet, still, bored, passive, sleepy, expressionless, vacant",
+        "neutral, ordinary, indifferent, unmoved, composed, matter-of-fact, thoughtful",
+        "alert, attentive, surprised, awake, astonished, startled, watchful, keen, curious",
     ),
-    (
-        (
-            "content", "relaxed", "peaceful", "serene", "at ease", "satisfied", "restful",
-            "comfortable", "mellow",
-        ),
-        ("happy", "pleased", "glad", "cheerful", "friendly", "warm", "amused", "delighted"),
-        (
-            "excited", "joyful", "thrilled", "elated", "ecstatic", "enthusiastic", "overjoyed",
-            "jubilant", "eager", "lively", "exuberant",
-        ),
+    _phrases(
+        "content, relaxed, peaceful, serene, at ease, satisfied, restful, comfortable, mellow",
+        "happy, pleased, glad, cheerful, friendly, warm, amused, delighted",
+        "excited, joyful, thrilled, elated, ecstatic, enthusiastic, overjoyed, jubilant, eager, "
+        "lively, exuberant",
     ),
-)  # fmt: skip
+)
 OTHER_SHARE = 0.10  # of the words for a feeling, which are any of them
 FEELING_SHARE = 0.65  # of the captions that name a feeling
 PART_SHARE = 0.6  # of the parts that can be described
@@ -207,10 +186,7 @@ def _feeling_text(rng: np.random.Generator, who: str, feeling: str) -> str:
 
 
 def tag_scores(
-    cues: Float64[np.ndarray, "T G"],
-    voiced: Float64[np.ndarray, "T"],
-    *,
-    music: bool,
+    cues: Float64[np.ndarray, "T G"], voiced: Float64[np.ndarray, "T"], *, music: bool
 ) -> Float64[np.ndarray, "T K"]:
     """The score of each tag of `TAGS` at each step: positive if it fits."""
     columns = dict(zip(VOICE_CUES, cues.T, strict=True))

@@ -70,7 +70,6 @@ class Voice:
 
 
 def _pick(rng: np.random.Generator, colours: tuple[Rgb, ...], spread: float) -> Rgb:
-    """One of the colours, with noise."""
     base = np.array(colours[rng.integers(len(colours))])
     return shade(tuple(base.tolist()), 1.0, rng.normal(0, spread, 3))
 

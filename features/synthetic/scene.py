@@ -36,10 +36,7 @@ class Scene:
     half_heights_px: tuple[float, ...]
 
     def frame(
-        self,
-        rng: np.random.Generator,
-        time_s: float,
-        people: tuple[tuple[Face, Pose, Look], ...],
+        self, rng: np.random.Generator, time_s: float, people: tuple[tuple[Face, Pose, Look], ...]
     ) -> UInt8[np.ndarray, "H W 3"]:
         """Return the frame at a time, with all people in it."""
         picture = self.still.copy()
@@ -93,7 +90,6 @@ def draw_scene(
 
 
 def _muted(rng: np.random.Generator) -> Float64[np.ndarray, "3"]:
-    """Return a muted colour, as of walls and furniture."""
     grey = rng.uniform(50, 205)
     return np.clip(grey + rng.normal(0, 22, 3), 20, 235)
 

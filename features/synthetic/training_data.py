@@ -64,7 +64,6 @@ def face_chunk(seed: int, chunk: int, side_px: int) -> DrawnFaces:
 def _drawn_face(
     rng: np.random.Generator, face: Face, side_px: int
 ) -> tuple[UInt8[np.ndarray, "H W 3"], Int8[np.ndarray, "P"], Float64[np.ndarray, "2"]]:
-    """One crop of a face, with its levels, and V and A."""
     weights = np.array(list(FACE_WEIGHTS.values()))
     unit = weights / np.linalg.norm(weights, axis=1, keepdims=True)
     felt_va = rng.normal(0, FELT_SD, 2)
@@ -97,7 +96,7 @@ def _photograph(
 
 
 def audio_chunk(
-    seed: int, chunk: int, seconds: float, steps_s: tuple[float, ...]
+    seed: int, chunk: int, seconds: float, steps_s: Float64[np.ndarray, "T"]
 ) -> tuple[Float32[np.ndarray, "N S"], Int8[np.ndarray, "N T K"]]:
     """The windows of sound of one chunk, and a 0 or 1 for each tag at each step.
 
@@ -118,13 +117,9 @@ def audio_chunk(
         sound = synthesise(rng, cues, speech, voice, n_samples)
         sound = sound + background_audio(rng, n_samples, around)
         near = partial(_moving_average, span=int(STEP_SPAN_S * GRID_HZ))
-        scores = tag_scores(
-            near(cues),
-            near(speech.envelope[:, None])[:, 0],
-            music=music,
-        )
+        scores = tag_scores(near(cues), near(speech.envelope[:, None])[:, 0], music=music)
         for window in range(WINDOWS_PER_VOICE):
-            at_s = window * seconds + np.array(steps_s)
+            at_s = window * seconds + steps_s
             fit = scores[np.round(at_s * GRID_HZ).astype(int)]
             chance = 1 / (1 + np.exp(-TAG_SHARPNESS * fit))
             tags.append((rng.random(chance.shape) < chance).astype(np.int8))
@@ -134,7 +129,6 @@ def audio_chunk(
 
 
 def _moving_average(track: Float64[np.ndarray, "T K"], span: int) -> Float64[np.ndarray, "T K"]:
-    """The average of each column over `span` grid steps around each step."""
     kernel = np.ones(span) / span
     return np.stack([np.convolve(column, kernel, "same") for column in track.T], axis=1)
 

@@ -24,7 +24,6 @@ X264 = {"preset": "superfast", "crf": "25", "threads": "1"}
 
 
 def _tick_s(plan: VideoPlan) -> Fraction:
-    """The length of one tick of the video's clock."""
     return Fraction(1, VARIABLE_TICKS_HZ) if plan.case.variable else 1 / plan.case.rate
 
 

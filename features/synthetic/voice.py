@@ -18,19 +18,11 @@ N_HARMONICS = 36
 TOP_HZ = 7_000.0  # harmonics above it are left out
 SPEECH_LEVEL = 0.11  # root mean square of neutral speech, of full scale
 BANDWIDTHS_HZ = np.array([90.0, 130.0, 200.0])
-VOWELS_HZ = np.array(
-    [
-        [730, 1090, 2440],
-        [570, 840, 2410],
-        [300, 870, 2240],
-        [390, 1990, 2550],
-        [270, 2290, 3010],
-        [530, 1840, 2480],
-        [660, 1720, 2410],
-        [490, 1350, 1690],
-    ],
-    dtype=np.float64,
-)  # Peterson and Barney (1952), adult male means; fmt: skip
+# Peterson and Barney (1952), adult male means
+VOWELS_HZ = np.array([
+    [730.0, 1090, 2440], [570, 840, 2410], [300, 870, 2240], [390, 1990, 2550],
+    [270, 2290, 3010], [530, 1840, 2480], [660, 1720, 2410], [490, 1350, 1690],
+])  # fmt: skip
 PITCH_SEMITONES = 3.0  # per standard deviation of the cue, as the next four
 LOUDNESS_DB = 4.0
 TEMPO_SHARE = 0.22

@@ -9,16 +9,9 @@ from pathlib import Path
 from features.canonical_json import JsonObject
 
 PACKAGES = (
-    "vaflow",
-    "av",
-    "numpy",
-    "open_clip_torch",
-    "torch",
-    "torchaudio",
-    "torchvision",
-    "transformers",
-    "zarr",
-)
+    "vaflow", "av", "numpy", "open_clip_torch", "torch", "torchaudio", "torchvision",
+    "transformers", "zarr",
+)  # fmt: skip
 
 
 def provenance() -> JsonObject:

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from rich.table import Table
 
 from features.maintenance.listing import ClipInfo, SetListing, leaves
-from features.maintenance.statistics.result import NearPair, SetStatistics
+from features.maintenance.statistics.compute import NearPair, SetStatistics
 from features.maintenance.status import readable
 from flows.console import make_table
 

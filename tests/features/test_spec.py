@@ -39,7 +39,7 @@ def fresh() -> FeatureSpec:
 def test_the_digest_is_computed_once(monkeypatch):
     spec = fresh()
     digest, name = spec.digest, spec.name
-    monkeypatch.setattr("features.spec.canonical", lambda _: pytest.fail("computed again"))
+    monkeypatch.setattr("features.spec.canonical_sha256", lambda _: pytest.fail("computed again"))
     assert (spec.digest, spec.name) == (digest, name)
 
 

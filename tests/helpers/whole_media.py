@@ -43,7 +43,7 @@ def collect_audio(items: Iterable) -> Audio | None:
 
 
 def read_audio(path: Path, rate_hz: int, limits: DecodeLimits = DEFAULT_LIMITS) -> Audio | None:
-    return collect_audio(decoded_audio(path, find_tracks(path, limits), rate_hz, limits))
+    return collect_audio(decoded_audio(find_tracks(path, limits), rate_hz))
 
 
 def read_frame_times(

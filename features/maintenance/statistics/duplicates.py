@@ -16,9 +16,9 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float32, Int64
 
-from features.maintenance.statistics.result import LIKELY_SAME_COSINE
 from features.system.parallel import parallel_sum
 
+LIKELY_SAME_COSINE = 0.9999  # of probable copies; other pairs of the demo's set reach 0.998
 BLOCK = 1024  # clips that are compared with as many others at once: 4 MiB of cosines
 DECIMALS = 6  # of a cosine: float32 has no more, and pairs with equal cosines must stay in order
 NO_PAIR = -2.0  # less than any cosine

@@ -11,19 +11,24 @@ from collections.abc import Generator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from multiprocessing.connection import Connection
-from typing import Any, get_args
+from pathlib import Path
+from typing import Any
+
+from pydantic import TypeAdapter
 
 from features.canonical_json import JsonObject
-from features.errors import MediaCode, MediaError, VaflowError
+from features.errors import MediaCode, MediaError, VaflowError, one_line
 from features.media.limits import DecodeLimits
 from features.media.worker.protocol import N_SLOTS, SharedBuffer, receive, receive_record, send
 from features.media.worker.requests import RECORDS, slot_bytes
+from features.system.files import errors_name
 
 SERVER = "features.media.worker.server"
 POLL_S = 0.2
 BYTES_PER_FRAME = 8  # of an array in a record: int64 or float64
 # a child ends with the thread that started it (rlimits.die_with_parent); this thread does not end
 _STARTER = ThreadPoolExecutor(1, "starter")
+MEDIA_CODE: TypeAdapter[MediaCode] = TypeAdapter(MediaCode)
 ONE_THREAD = {name: "1" for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")}
 
 
@@ -34,10 +39,9 @@ class Stopped(Exception):
 class DecoderClient:
     """Sends one request at a time to a decoding process, for one thread."""
 
-    def __init__(self, limits: DecodeLimits, n_threads: int, server: str = SERVER) -> None:
+    def __init__(self, limits: DecodeLimits, server: str = SERVER) -> None:
         """`server` is the module that the process runs."""
         self.limits = limits
-        self.n_threads = n_threads
         self.server = server
         self.waited_s = 0.0
         """How long the caller has waited for the process, in total."""
@@ -61,7 +65,7 @@ class DecoderClient:
 
         Raises `MediaError` if the media cannot be decoded within the limits.
         """
-        about = str(arguments[0] if isinstance(arguments[0], str) else arguments[0][0])
+        about = str(arguments[0][0] if isinstance(arguments[0], list) else arguments[0])
         connection, buffer = self._ready_connection()
         is_over = False
         waited_s = 0.0
@@ -84,14 +88,14 @@ class DecoderClient:
                     case "end":
                         is_over = True
                     case _:
-                        code = _known(message["code"])
+                        code = MEDIA_CODE.validate_python(message["code"])
                         is_over = code != "limit-memory"  # its memory is in an unknown state
                         raise MediaError(str(message["message"]), code)
         except (EOFError, BrokenPipeError, ConnectionResetError):
             raise self._death(about) from None
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise MediaError(
-                f"{about}: its decoding process sent an invalid answer ({error})",
+                f"{about}: its decoding process sent an invalid answer ({one_line(error)})",
                 "crashed",
             ) from None
         finally:
@@ -112,7 +116,6 @@ class DecoderClient:
         return receive(connection)
 
     def _death(self, about: str) -> Exception:
-        """The error for a process that ended during a request."""
         number = -self._kill()
         if self._stopped:
             return Stopped()
@@ -128,7 +131,6 @@ class DecoderClient:
         return MediaError(f"{about}: its decoding process was ended {how}{hint}", "crashed")
 
     def _ready_connection(self) -> tuple[Connection, SharedBuffer]:
-        """The connection and the shared memory, once the process is ready."""
         if self._connection is None:
             self.start()
         assert self._connection is not None
@@ -154,9 +156,12 @@ class DecoderClient:
         ours, theirs = socket.socketpair()
         fd = os.memfd_create("vaflow-frames")
         try:
-            _resize(fd, N_SLOTS * slot_bytes(self.limits))
+            # a limit on the size of files applies to it, too
+            with errors_name(Path("the memory shared with the decoding process")):
+                os.ftruncate(fd, N_SLOTS * slot_bytes(self.limits))
             buffer = SharedBuffer(fd, slot_bytes(self.limits))
             handles = (theirs.fileno(), fd)
+            search_path = os.pathsep.join(path or os.getcwd() for path in sys.path)
             with self._lock:  # `stop` in another thread sees the process, or this sees `_stopped`
                 if self._stopped:
                     raise Stopped
@@ -168,7 +173,7 @@ class DecoderClient:
                     stdout=subprocess.DEVNULL,
                     pass_fds=handles,
                     start_new_session=True,  # a process group of its own: Ctrl-C does not reach it
-                    env={**os.environ, **ONE_THREAD, "PYTHONPATH": _search_path()},
+                    env={**os.environ, **ONE_THREAD, "PYTHONPATH": search_path},
                 ).result()
             self._connection, self._buffer = Connection(ours.detach()), buffer
         finally:
@@ -177,7 +182,7 @@ class DecoderClient:
             os.close(fd)
         limits = self.limits.model_dump(mode="json")
         with suppress(BrokenPipeError, ConnectionResetError):  # the next `receive` reports it
-            send(self._connection, {"limits": limits, "n_threads": self.n_threads})
+            send(self._connection, limits)
 
     def _kill(self) -> int:
         """Kill the process with its group; return its status, negative after a signal."""
@@ -203,27 +208,7 @@ class DecoderClient:
         self._kill()
 
 
-def _resize(fd: int, n_bytes: int) -> None:
-    """Set the size of the shared memory; an `OSError` says what it is."""
-    try:
-        os.ftruncate(fd, n_bytes)
-    except OSError as error:  # a limit on the size of files applies to it, too
-        what = "the memory shared with the decoding process"
-        raise OSError(error.errno, error.strerror, what) from error
-
-
 def _kill_group(process: subprocess.Popen) -> None:
     if process.returncode is None:
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
-
-
-def _search_path() -> str:
-    """`sys.path` of this process, as a PYTHONPATH."""
-    return os.pathsep.join(path or os.getcwd() for path in sys.path)
-
-
-def _known(code: object) -> MediaCode:
-    if code not in get_args(MediaCode):
-        raise ValueError(f"there is no code {code!r}")
-    return code  # pyright: ignore[reportReturnType]

@@ -2,6 +2,7 @@
 
 import json
 import mmap
+import os
 from collections.abc import Sequence
 from dataclasses import fields
 from math import prod
@@ -54,8 +55,8 @@ class SharedBuffer:
 
 
 def send(connection: Connection, message: JsonObject) -> None:
-    """Send a message."""
-    connection.send_bytes(json.dumps(message).encode())
+    """Send a message of JSON values and paths."""
+    connection.send_bytes(json.dumps(message, default=os.fspath).encode())
 
 
 def receive(connection: Connection) -> JsonObject:

@@ -1,10 +1,10 @@
 """The requests that a decoding process serves.
 
-A request takes JSON values, the limits and a number of threads, and raises `MediaError`. It yields
+A request takes JSON values and the limits, and raises `MediaError`. It yields
 pieces (lists of arrays that fit a slot of shared memory) and records (dataclasses).
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,17 +13,12 @@ import numpy as np
 
 from features.canonical_json import JsonObject
 from features.media.audio import AudioEnd, AudioTap, Block, decoded_audio
-from features.media.changes import (
-    DecodingChanges,
-    audio_changes,
-    crop_changes,
-    video_changes,
-)
+from features.media.changes import DecodingChanges, audio_changes, crop_changes, video_changes
 from features.media.crops import read_image
 from features.media.display import FrameConverter, Image
 from features.media.limits import DecodeLimits
 from features.media.sampling import Sampling
-from features.media.tracks import TrackNumbers, find_tracks, first_frame_s
+from features.media.tracks import BY_FILE, TrackNumbers, find_tracks, first_frame_s
 from features.media.video import (
     DecodedVideo,
     Probe,
@@ -43,6 +38,7 @@ DEFAULT_STEP_S = 0.04  # between frames without timestamps and without a declare
 Record = AudioEnd | DecodingChanges | FrameTimes | Probe
 Request = Callable[..., Iterator[list[np.ndarray] | Record]]
 Numbered = tuple[int, av.VideoFrame]
+Numbers = Sequence[int | None]  # `TrackNumbers`, which is a list in JSON
 
 
 def slot_bytes(limits: DecodeLimits) -> int:
@@ -55,11 +51,10 @@ def decode_video(
     fps: float | None,
     sampling: JsonObject | None,
     audio_rate_hz: int | None,
-    video_track: int | None = None,
-    audio_track: int | None = None,
+    tracks: Numbers = BY_FILE,
+    n_threads: int = 0,
     *,
     limits: DecodeLimits,
-    n_threads: int,
 ) -> Iterator[list[Image] | list[Block] | AudioEnd | FrameTimes]:
     """Yield the undamaged frames that are sampled, and at the end the times of all frames.
 
@@ -67,11 +62,9 @@ def decode_video(
     `audio_rate_hz`, blocks of audio come in between, and an `AudioEnd` if the audio is complete.
     """
     file, decoded, indices = Path(path), DecodedVideo(), []
-    tracks = find_tracks(file, limits, TrackNumbers(video_track, audio_track))
-    track = require_video(file, tracks, limits)
-    tap = AudioTap(file, tracks, audio_rate_hz, limits)
-    frames = decoded_frames(file, tracks, decoded, limits, n_threads, tap.packet_tap)
-    timed = _with_times(frames, fps)
+    found = find_tracks(file, limits, TrackNumbers(*tracks))
+    track, tap = require_video(found), AudioTap(found, audio_rate_hz)
+    timed = _with_times(decoded_frames(found, decoded, n_threads, tap), fps)
     if sampling is None:
         images: Iterator[list[Image]] = ([] for _ in timed)
     else:
@@ -81,7 +74,7 @@ def decode_video(
         if piece:
             yield piece
         yield from ([block] for block in tap.take_blocks())
-    times = frame_times(decoded, fps, file, track.note, tracks.clock_note)
+    times = frame_times(decoded, fps, file, track.note, found.clock_note)
     yield from ([block] for block in tap.take_blocks())
     if tap.end:
         yield tap.end
@@ -89,12 +82,12 @@ def decode_video(
     yield FrameTimes(times.time_s, rows, times.note)
 
 
-def probe_video(path: str, *, limits: DecodeLimits, n_threads: int) -> Iterator[Probe]:
+def probe_video(path: str, *, limits: DecodeLimits) -> Iterator[Probe]:
     """Yield what a container lists, without decoding."""
     yield probe(Path(path), limits)
 
 
-def read_crops(paths: list[str], *, limits: DecodeLimits, n_threads: int) -> Iterator[list[Image]]:
+def read_crops(paths: list[str], *, limits: DecodeLimits) -> Iterator[list[Image]]:
     """Yield the images of these files, in order."""
     yield from pieces(read_image(Path(path), limits) for path in paths)
 
@@ -102,49 +95,39 @@ def read_crops(paths: list[str], *, limits: DecodeLimits, n_threads: int) -> Ite
 def decode_audio(
     path: str,
     rate_hz: int,
-    audio_track: int | None = None,
-    video_track: int | None = None,
+    tracks: Numbers = BY_FILE,
     beside: str | None = None,
     *,
     limits: DecodeLimits,
-    n_threads: int,
 ) -> Iterator[list[Block] | AudioEnd]:
     """Yield the samples of the audio, then its end.
 
     Audio in a file of its own starts together with the video `beside` it: what is first in the
     audio's file has the presentation time of the video's first frame.
     """
-    numbers = TrackNumbers(video_track, audio_track)
-    tracks = find_tracks(
-        Path(path), limits, numbers if beside is None else TrackNumbers(None, audio_track)
-    )
-    for item in decoded_audio(Path(path), tracks, rate_hz, limits):
+    numbers = TrackNumbers(*tracks)
+    own = numbers if beside is None else numbers._replace(video=None)
+    found = find_tracks(Path(path), limits, own)
+    for item in decoded_audio(found, rate_hz):
         if not isinstance(item, AudioEnd):
             yield [item]
         elif beside is None or item.start_s is None:
             yield item
         else:
-            file_start_s = tracks.start_s if tracks.video else item.start_s
+            file_start_s = found.start_s if found.video else item.start_s
             zero_s = first_frame_s(Path(beside), limits, numbers)
             yield replace(item, start_s=zero_s + item.start_s - file_start_s)
 
 
 def changes_since_1(
-    paths: list[str],
-    reading: str,
-    video_track: int | None,
-    audio_track: int | None,
-    beside: str | None,
-    *,
-    limits: DecodeLimits,
-    n_threads: int,
+    paths: list[str], reading: str, tracks: Numbers, beside: str | None, *, limits: DecodeLimits
 ) -> Iterator[DecodingChanges]:
     """Yield what differs for the files of one modality since decoding 1.
 
     With the `reading` "crops" the files are crops; otherwise there is one, a video whose frames are
     encoded ("visual") or only timed ("times"), or a file with audio ("audio").
     """
-    numbers = TrackNumbers(video_track, audio_track)
+    numbers = TrackNumbers(*tracks)
     files = [Path(path) for path in paths]
     if reading == "crops":
         yield DecodingChanges(crop_changes(files))

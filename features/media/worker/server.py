@@ -28,12 +28,11 @@ class Server:
         self,
         connection: Connection,
         buffer_fd: int,
-        settings: JsonObject,
+        limits: JsonObject,
         requests: Mapping[str, Request],
     ) -> None:
         self.connection = connection
-        self.limits = DecodeLimits.model_validate(settings["limits"])
-        self.n_threads: int = settings["n_threads"]
+        self.limits = DecodeLimits.model_validate(limits)
         self.requests = requests
         self.buffer = SharedBuffer(buffer_fd, slot_bytes(self.limits))
         self.free_slots = deque(range(N_SLOTS))
@@ -58,7 +57,7 @@ class Server:
             return
         set_cpu_budget(self.limits)
         try:
-            for item in request(*arguments, limits=self.limits, n_threads=self.n_threads):
+            for item in request(*arguments, limits=self.limits):
                 if isinstance(item, list):
                     self.send_piece(item)
                 else:

@@ -12,6 +12,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 from transformers import ASTConfig, ASTFeatureExtractor, ASTModel
 
+from features.encoders.ast_model import step_centres_s, step_features
+from features.encoders.ast_windows import FBANK_HOP_S
 from features.synthetic.captions import TAGS
 from features.synthetic.random_streams import ENCODER_BRANCH, stream
 from features.synthetic.training.loop import HELD_OUT, WEIGHT_DECAY, fit
@@ -22,27 +24,20 @@ from features.system.parallel import map_in_processes
 log = logging.getLogger(__name__)
 
 AST_NAME = "vaflow-ast-small"
-WIDTH, LAYERS, HEADS, HIDDEN = 128, 3, 4, 384
-WINDOW_FRAMES, MEL_BINS = 320, 128
-INPUT: Any = {"max_length": WINDOW_FRAMES, "num_mel_bins": MEL_BINS}
-PATCH, STRIDE = 16, 10  # in frames and in bands, as in the published AST
-AST_HOP_S, AST_WINDOW_S = 0.010, 0.025  # of the spectrogram, as in the published AST
+WINDOW_FRAMES = 320
+INPUT: Any = {"max_length": WINDOW_FRAMES, "num_mel_bins": 128}
+NETWORK = ASTConfig(
+    hidden_size=128,
+    num_hidden_layers=3,
+    num_attention_heads=4,
+    intermediate_size=384,
+    patch_size=16,  # in frames and in bands, as the strides and as in the published AST
+    frequency_stride=10,
+    time_stride=10,
+    **INPUT,
+)
 SOUND_CHUNKS = 90  # of 72 windows
 AST_EPOCHS, AST_BATCH, AST_RATE = 3, 16, 1e-3
-
-
-def step_centres_s() -> tuple[float, ...]:
-    """The time of the centre of each step, from the start of its window."""
-    n_steps = (WINDOW_FRAMES - PATCH) // STRIDE + 1
-    middle = (PATCH - 1) / 2 * AST_HOP_S + AST_WINDOW_S / 2
-    return tuple(middle + i * STRIDE * AST_HOP_S for i in range(n_steps))
-
-
-def step_features(model: ASTModel, inputs: Float[Tensor, "B W M"]) -> Float[Tensor, "B T D"]:
-    """The patches of each window averaged over frequency: the rows that stage one stores."""
-    n_bands = (inputs.shape[2] - PATCH) // STRIDE + 1
-    patches = model(inputs).last_hidden_state[:, 2:]  # two special tokens come first
-    return patches.unflatten(1, (n_bands, -1)).mean(dim=1)
 
 
 def window_chunk(
@@ -50,7 +45,7 @@ def window_chunk(
 ) -> tuple[Float16[np.ndarray, "N W M"], Int8[np.ndarray, "N T K"]]:
     """The spectrograms of the windows of one chunk, not normalised, and their tags."""
     raw = ASTFeatureExtractor(do_normalize=False, **INPUT)
-    sounds, tags = audio_chunk(seed, chunk, WINDOW_FRAMES * AST_HOP_S, step_centres_s())
+    sounds, tags = audio_chunk(seed, chunk, WINDOW_FRAMES * FBANK_HOP_S, step_centres_s(NETWORK))
     rows = [
         raw(samples, sampling_rate=SYNTH_HZ, return_tensors="pt")["input_values"]
         for samples in sounds
@@ -68,17 +63,7 @@ def train_ast(folder: Path, seed: int, workers: int) -> tuple[Path, dict[str, fl
     extractor = ASTFeatureExtractor(mean=mean, std=std, **INPUT)
     log.info("%d windows for training", len(spectrograms))
     torch.manual_seed(seed)
-    config = ASTConfig(
-        hidden_size=WIDTH,
-        num_hidden_layers=LAYERS,
-        num_attention_heads=HEADS,
-        intermediate_size=HIDDEN,
-        patch_size=PATCH,
-        frequency_stride=STRIDE,
-        time_stride=STRIDE,
-        **INPUT,
-    )
-    model = ASTModel(config)
+    model = ASTModel(NETWORK)
     tagger = nn.Linear(model.config.hidden_size, len(TAGS))
     inputs = (spectrograms - mean) / (2 * std)
     fit_ast(model, tagger, inputs, np.concatenate(tags[:-n_test]), stream(seed, ENCODER_BRANCH, 3))

@@ -29,13 +29,7 @@ SIDE_PX = 64
 CLIP_MODEL: dict[str, Any] = {
     "embed_dim": 128,
     "vision_cfg": {"image_size": SIDE_PX, "layers": [1, 1, 1, 1], "width": 16, "patch_size": None},
-    "text_cfg": {
-        "context_length": 77,
-        "vocab_size": 49408,
-        "width": 64,
-        "heads": 2,
-        "layers": 2,
-    },
+    "text_cfg": {"context_length": 77, "vocab_size": 49408, "width": 64, "heads": 2, "layers": 2},
 }
 PICTURE_CHUNKS = 70  # of 400 pictures
 CLIP_EPOCHS, CLIP_BATCH, CLIP_RATE = 8, 128, 1e-3

@@ -18,7 +18,7 @@ from features.extraction.extract import ExtractionRun, extract_features
 from features.extraction.options import ExtractionOptions
 from features.extraction.plan import PlannedExtraction, plan_extraction
 from features.extraction.shards import plan_shards, result_in_store
-from features.freshness.media_changes import MediaChanges
+from features.freshness.media_digests import SourceDigests
 from features.maintenance.status import status
 from features.maintenance.why import render_why, why
 from features.manifest.manifest import read_manifest, write_manifest
@@ -189,7 +189,7 @@ def test_only_those_clips_are_extracted_again(old):
 def test_the_media_of_a_record_of_this_version_is_not_looked_at(old, tmp_path, monkeypatch):
     new = replace(old.options, store=str(tmp_path / "new.zarr"), only=("turned", "losses"))
     assert set(extract_features(old.manifest, new).counts) == {"extracted"}
-    monkeypatch.setattr(MediaChanges, "of", lambda *_: pytest.fail("the media was looked at"))
+    monkeypatch.setattr(SourceDigests, "changes", lambda *_: pytest.fail("the media was looked at"))
     assert set(extract_features(old.manifest, new).counts) == {"present"}
 
 

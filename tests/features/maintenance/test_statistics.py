@@ -12,8 +12,12 @@ from hypothesis import strategies as st
 from features.clip import Clip, Track
 from features.errors import InputError
 from features.maintenance.statistics import compute, scan
-from features.maintenance.statistics.compute import PARTITIONS_AT_MOST, partitions, statistics
-from features.maintenance.statistics.result import SetStatistics
+from features.maintenance.statistics.compute import (
+    PARTITIONS_AT_MOST,
+    SetStatistics,
+    partitions,
+    statistics,
+)
 from features.maintenance.statistics.scan import EmptyClip, SetSummary, scan_records
 from features.manifest.manifest import write_manifest
 from features.store.feature_store import FeatureStore

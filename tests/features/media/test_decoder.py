@@ -124,7 +124,7 @@ def test_long_audio_comes_in_blocks(make_video, decoder, monkeypatch):
     video = make_video(sound=tone(2))
     expected = read_audio(video, 16_000)
     monkeypatch.setattr("features.media.audio.BLOCK", 1000)
-    pieces, end = collect(decode_audio(str(video), 16_000, limits=decoder.limits, n_threads=1))
+    pieces, end = collect(decode_audio(str(video), 16_000, limits=decoder.limits))
     blocks = [block for piece in pieces for block in piece]
     assert {len(block) for block in blocks} > {1000}
     assert max(len(block) for block in blocks) == 1000

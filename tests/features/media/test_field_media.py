@@ -492,32 +492,14 @@ CASES = [
 
 def rows_of(path: Path, numbers: TrackNumbers = BY_FILE):
     """The frame times of a file, as extraction gets them."""
-    *_, times = decode_video(
-        str(path),
-        None,
-        None,
-        None,
-        numbers.video,
-        numbers.audio,
-        limits=DEFAULT_LIMITS,
-        n_threads=1,
-    )
+    *_, times = decode_video(str(path), None, None, None, numbers, 1, limits=DEFAULT_LIMITS)
     return times
 
 
 def sound_of(path: Path, numbers: TrackNumbers = BY_FILE, beside: Path | None = None):
     """The samples of a file, and their end, as extraction gets them."""
-    return collect(
-        decode_audio(
-            str(path),
-            RATE_HZ,
-            numbers.audio,
-            numbers.video,
-            None if beside is None else str(beside),
-            limits=DEFAULT_LIMITS,
-            n_threads=1,
-        )
-    )
+    video = None if beside is None else str(beside)
+    return collect(decode_audio(str(path), RATE_HZ, numbers, video, limits=DEFAULT_LIMITS))
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)

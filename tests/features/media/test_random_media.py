@@ -183,7 +183,7 @@ def check(recording: Recording) -> None:
             str(path), None, frames, RATE_HZ, limits=DEFAULT_LIMITS, n_threads=1
         )
         pieces, times = collect(decoding)
-        blocks, end = collect(decode_audio(str(path), RATE_HZ, limits=DEFAULT_LIMITS, n_threads=1))
+        blocks, end = collect(decode_audio(str(path), RATE_HZ, limits=DEFAULT_LIMITS))
     images = [image for piece in pieces if is_images(piece) for image in piece]
     *beside, end_beside = [piece for piece in pieces if not is_images(piece)]
     assert end_beside == end  # in one pass with the pictures, the sound is the same

@@ -18,7 +18,7 @@ def decode(monkeypatch, path, frames, fps=None, sampling=None):
     """`decode_video` of frames whose only pixel value is their index."""
     images = {id(frame): blank(3) + np.uint8(index) for index, frame in enumerate(frames)}
 
-    def decoded_frames(path, tracks, decoded, *_):
+    def decoded_frames(tracks, decoded, *_):
         for frame in frames:
             decoded.stamps_s.append(frame.time)
             yield frame

@@ -14,6 +14,7 @@ from safetensors.torch import load_file
 from torch.nn import functional
 from transformers import ASTConfig, ASTFeatureExtractor, ASTModel
 
+from features.encoders.ast_model import step_centres_s, step_features
 from features.synthetic import dataset_writer as writer
 from features.synthetic import training_data as lessons
 from features.synthetic.captions import (
@@ -31,7 +32,7 @@ from features.synthetic.identity import draw_face_identity
 from features.synthetic.random_streams import ENCODER_BRANCH, RENDERED_BRANCH
 from features.synthetic.training import clip as training_clip
 from features.synthetic.training import train as training
-from features.synthetic.training.ast import AST_NAME, step_centres_s, step_features
+from features.synthetic.training.ast import AST_NAME, NETWORK
 from features.synthetic.training.clip import (
     CLIP_NAME,
     SIDE_PX,
@@ -78,7 +79,7 @@ def test_no_rendered_set_can_draw_from_the_encoders_branch(monkeypatch, tmp_path
     monkeypatch.setattr(lessons, "VOICES_PER_CHUNK", 1)
     writer.render(tmp_path / "set", clips=2, seconds=1.0, seed=3, workers=1)
     face_chunk(3, 0, 64)
-    audio_chunk(3, 0, 1.0, (0.5,))
+    audio_chunk(3, 0, 1.0, np.array([0.5]))
     assert branches == {"rendered": {RENDERED_BRANCH}, "encoders": {ENCODER_BRANCH}}
 
 
@@ -216,7 +217,7 @@ def test_step_features_are_averaged_over_frequency_not_time():
 
 
 def test_steps_are_centred_on_their_patches():
-    centres_s = step_centres_s()
+    centres_s = step_centres_s(NETWORK)
     # frames 0..15 of 25 ms every 10 ms: the middle of the first patch is at 75 + 12.5 ms
     assert centres_s[0] == pytest.approx(0.0875)
     assert np.diff(centres_s) == pytest.approx(0.1)
