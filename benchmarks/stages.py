@@ -7,12 +7,14 @@ Run by `encode.py`; on its own it prints the same part of the report.
 
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import closing
+from itertools import islice
 from pathlib import Path
 from statistics import median
 from typing import Any
 
+import av
 import numpy as np
 import torch
 from open_clip.transform import image_transform_v2
@@ -29,7 +31,6 @@ from features.clip import Track
 from features.encoders.ast import FBANK_HOP_S
 from features.media.decoder import Decoder
 from features.media.limits import DEFAULT_LIMITS
-from features.media.video import decoded_frames, to_rgb
 from features.store.feature_store import FeatureStore
 
 N_PICTURES = 24
@@ -58,7 +59,7 @@ def measure(report: Report, encoder: Any, n_rounds: int) -> None:
 
 def decode(report: Report, video: Path, name: str, n_rounds: int) -> None:
     """Frames per second: PyAV in this process (RGB included), and through the product's own."""
-    n_frames = sum(1 for _ in decoded_frames(video, [], n_threads=1))
+    n_frames = _decoded(video, 1)
     with closing(Decoder(DEFAULT_LIMITS, 1)) as decoder:
         decoder.probe(video)  # its process is up
         ways: dict[str, Callable[[], object]] = {
@@ -75,14 +76,19 @@ def decode(report: Report, video: Path, name: str, n_rounds: int) -> None:
 
 
 def _decoded(video: Path, n_threads: int) -> int:
-    return sum(to_rgb(frame).size > 0 for frame in decoded_frames(video, [], n_threads=n_threads))
+    return sum(1 for _ in _rgb_frames(video, n_threads))
+
+
+def _rgb_frames(video: Path, n_threads: int = 1) -> Iterator[np.ndarray]:
+    with av.open(str(video)) as container:
+        container.streams.video[0].codec_context.thread_count = n_threads
+        for frame in container.decode(video=0):
+            yield frame.to_ndarray(format="rgb24")
 
 
 def preprocess(report: Report, encoder: Any, video: Path, name: str, n_rounds: int) -> None:
     """From decoded frames to what the network takes: ours, and open_clip's picture by picture."""
-    frames = decoded_frames(video, [])
-    pictures = [to_rgb(frame) for _, frame in zip(range(N_PICTURES), frames, strict=False)]
-    frames.close()  # pyright: ignore[reportAttributeAccessIssue]
+    pictures = list(islice(_rgb_frames(video), N_PICTURES))
     side_px = encoder.size[0]
     by_pil = [Resize(side_px, InterpolationMode.BICUBIC), CenterCrop(side_px)]
     transform = image_transform_v2(encoder.preprocessing, is_train=False)
@@ -120,7 +126,7 @@ def spectrogram(report: Report, n_rounds: int) -> None:
     rows_s = encoder.extractor.max_length * FBANK_HOP_S
 
     def whole() -> int:
-        return len(list(encoder.windows.of([samples])))
+        return len(list(encoder.windows.from_blocks([samples])))
 
     def alone() -> int:
         each = windows(samples, HOP_S, rows_s)
