@@ -35,14 +35,14 @@ def main() -> None:
         kept = ("manifest", "store", "run", "head", "train", "max_length_mismatch")
         both, sight = ablate(
             variants="sight", **{key: keys[key] for key in kept if key in keys}
-        ).lines
-        found = sight.to_default
-        if both.averaged is None or sight.averaged is None or found is None:
+        ).rows
+        found, low, high = sight.difference, sight.difference_low, sight.difference_high
+        if None in (both.averaged, sight.averaged, found, low, high):
             raise VaflowError(f"{folder}: a training failed; see sight-alone/ablation.md there")
-        gains.append(-found.value)
+        gains.append(-found)
         print(
-            f"| {seed} | {both.averaged:.3f} | {sight.averaged:.3f} | {-found.value:+.3f} "
-            f"({-found.high:+.3f} to {-found.low:+.3f}) |",
+            f"| {seed} | {both.averaged:.3f} | {sight.averaged:.3f} | {-found:+.3f} "
+            f"({-high:+.3f} to {-low:+.3f}) |",
             flush=True,
         )
     over = interval_over_seeds(gains)

@@ -8,11 +8,11 @@ from features.extraction.dry_run import DryRun, render_dry_run
 from features.extraction.outcome import ExtractionResult
 from flows.console import make_table
 from flows.stages import PipelineResult
-from models.ablation.table import number
+from models.ablation.curve_table import CurveRow
+from models.ablation.table import TableRow, full_name, number
 from models.baselines import AnyBaselineConfig
 from models.metrics.scores import SplitScore
-from models.stages import learning_curve as curve
-from models.stages.ablate import CSV, MARKDOWN, PAGE, Ablation
+from models.stages.ablate import Ablation
 from models.stages.baselines import BaselineScores
 from models.stages.learning_curve import LearningCurve
 from models.stages.score_head import ScoreResult
@@ -64,21 +64,14 @@ def describe(result: StageResult) -> Iterator[str | Table]:
         case ZeroShotResult():
             yield from _zero_shot_lines(result)
             yield from _notes(result.notes)
-        case Ablation():
+        case Ablation() | LearningCurve():
             yield from _notes(result.notes)
-            yield _ablation_table(result)
+            is_curve = isinstance(result, LearningCurve)
+            yield _curve_table(result) if is_curve else _ablation_table(result)
             yield (
-                f"ablate: {len(result.lines)} rows; {result.n_trained} heads trained, "
-                f"{result.n_present} already there; {PAGE}, {MARKDOWN} and {CSV} are in "
-                f"{result.run}"
-            )
-        case LearningCurve():
-            yield from _notes(result.notes)
-            yield _curve_table(result)
-            yield (
-                f"learning-curve: {len(result.rows)} rows; {result.n_trained} heads trained, "
-                f"{result.n_present} already there; {curve.PAGE}, {curve.MARKDOWN} and "
-                f"{curve.CSV} are in {result.run}"
+                f"{result.stage}: {len(result.rows)} rows; {result.n_trained} heads trained, "
+                f"{result.n_present} already there; {result.file}.html, {result.file}.md and "
+                f"{result.file}.csv are in {result.run}"
             )
 
 
@@ -88,13 +81,16 @@ def _notes(notes: Iterable[str]) -> Iterator[str]:
 
 def _ablation_table(result: Ablation) -> Table:
     """The score of each row, and its difference from the default."""
-    rows = []
-    for line in result.lines:
-        difference = line.to_default
-        interval = f"{difference.low:+.3f} to {difference.high:+.3f}" if difference else ""
-        name = line.row if line.row == line.group else f"{line.group}: {line.row}"
-        cells = (number(line.ccc_mean), number(line.averaged), number(line.difference, "+.3f"))
-        rows.append((name, *cells, interval, number(line.p_holm)))
+    rows = [
+        (
+            full_name(row.group, row.row),
+            number(row.ccc_mean),
+            number(row.averaged),
+            *_difference(row),
+            number(row.p_holm),
+        )
+        for row in result.rows
+    ]
     title = "val mean CCC: over seeds, and of the predictions averaged over them"
     columns = ["mean", "averaged", "to default", "95 %, paired", "p (Holm)"]
     return make_table(title, ["row"], columns, rows)
@@ -102,15 +98,24 @@ def _ablation_table(result: Ablation) -> Table:
 
 def _curve_table(result: LearningCurve) -> Table:
     """The score of each variant by people and label noise, and its difference from the default."""
-    rows = []
-    for row in result.rows:
-        difference = row.to_default
-        interval = f"{difference.low:+.3f} to {difference.high:+.3f}" if difference else ""
-        name = row.row if row.row == row.group else f"{row.group}: {row.row}"
-        cells = (number(row.ccc_mean), number(row.difference, "+.3f"), interval)
-        rows.append((name, str(row.people), f"{row.noise:g}", *cells))
+    rows = [
+        (
+            full_name(row.group, row.row),
+            str(row.people),
+            f"{row.noise:g}",
+            number(row.ccc_mean),
+            *_difference(row),
+        )
+        for row in result.rows
+    ]
     names = ["people", "label noise", "mean", "to default", "95 %, paired"]
     return make_table("val mean CCC, mean over the draws", ["row"], names, rows)
+
+
+def _difference(row: TableRow | CurveRow) -> tuple[str, str]:
+    """The difference from the default, and its interval."""
+    low, high = number(row.difference_low, "+.3f"), number(row.difference_high, "+.3f")
+    return number(row.difference, "+.3f"), "" if row.difference is None else f"{low} to {high}"
 
 
 def _training_line(result: TrainResult) -> str:

@@ -24,6 +24,7 @@ from models.stages.learning_curve import LearningCurve
 from models.stages.score_head import ScoreResult
 from models.stages.train_ensemble import EnsembleResult
 from models.stages.train_head import TrainResult
+from models.stages.trials import Comparison
 from models.stages.zero_shot import ZeroShotResult
 
 Scores = dict[str, float | None]
@@ -97,15 +98,7 @@ def zero_shot(result: ZeroShotResult, keys: Mapping[str, Any]) -> dict[str, Scor
 @stage_flow("ablate", "ablate")
 def ablate(result: Ablation, keys: Mapping[str, Any]) -> list[dict[str, str | float | None]]:
     """Train every variant with several seeds; returns the table. Fails if a training failed."""
-    return [
-        {
-            "group": line.group,
-            "row": line.row,
-            "ccc_mean": line.ccc_mean,
-            "to_default": line.difference,
-        }
-        for line in result.lines
-    ]
+    return _table(result, "group", "row", "ccc_mean")
 
 
 @stage_flow("learning-curve", "learning curve")
@@ -113,14 +106,12 @@ def learning_curve(
     result: LearningCurve, keys: Mapping[str, Any]
 ) -> list[dict[str, str | float | None]]:
     """Train variants on few people and on noisy labels; returns the table. Fails as `ablate`."""
+    return _table(result, "people", "noise", "group", "row", "ccc_mean")
+
+
+def _table(result: Comparison[Any], *columns: str) -> list[dict[str, str | float | None]]:
+    """Some columns of the table of a comparison, and the difference to the default."""
+    rows = [asdict(row) for row in result.rows]
     return [
-        {
-            "people": row.people,
-            "noise": row.noise,
-            "group": row.group,
-            "row": row.row,
-            "ccc_mean": row.ccc_mean,
-            "to_default": row.difference,
-        }
-        for row in result.rows
+        {name: row[name] for name in columns} | {"to_default": row["difference"]} for row in rows
     ]

@@ -1,21 +1,16 @@
 """The table of a learning curve: scores by number of people and label noise, with differences."""
 
-import csv
-import io
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from functools import reduce
 from operator import add
 
 import numpy as np
 
 from models.ablation.conditions import Condition
-from models.ablation.table import Va, number, span
+from models.ablation.table import Predictions, number, people_sums, span
 from models.data.packed import PackedFeatures
 from models.metrics.ccc import VaConcordance
-from models.metrics.intervals import Estimate
-from models.metrics.predict import Prediction
-from models.metrics.scores import sums_by_subject
 from models.metrics.two_way import mean_difference, mean_over_draws
 
 
@@ -46,61 +41,35 @@ class CurveRow:
     difference_high: float | None
 
     @property
-    def to_default(self) -> Estimate | None:
-        """The difference with its interval."""
-        if self.difference is None or self.difference_low is None or self.difference_high is None:
-            return None
-        return Estimate(self.difference, self.difference_low, self.difference_high)
-
-    @property
     def differs(self) -> bool:
         """Whether the interval of the difference excludes zero."""
-        difference = self.to_default
-        return difference is not None and not difference.low <= 0 <= difference.high
-
-
-COLUMNS = tuple(field.name for field in fields(CurveRow))
-
-
-@dataclass(frozen=True, slots=True)
-class DrawnPredictions:
-    """The predictions of the val split by the trainings of one variant under one condition."""
-
-    condition: Condition
-    group: str
-    row: str
-    va: Mapping[int, Va]
-    """By draw; those of trainings that failed are missing."""
+        low, high = self.difference_low, self.difference_high
+        return low is not None and high is not None and not low <= 0 <= high
 
 
 def curve_rows(
-    variants: Sequence[DrawnPredictions],
+    variants: Sequence[tuple[Condition, Predictions]],
     val: PackedFeatures,
     subject_by_clip: Mapping[str, str],
 ) -> tuple[CurveRow, ...]:
     """A row per variant and condition; the first variant of a condition is the default."""
-
-    def by_subject(va: Va) -> list[VaConcordance]:
-        prediction = Prediction(va, np.zeros(len(va), dtype=bool))
-        return list(sums_by_subject(prediction, val, subject_by_clip).values())
-
     defaults: dict[Condition, dict[int, list[VaConcordance]]] = {}
     rows = []
-    for each in variants:
-        sums = {draw: by_subject(va) for draw, va in each.va.items()}
-        rows.append(_row(each, sums, defaults.setdefault(each.condition, sums)))
+    for condition, each in variants:
+        sums = {draw: people_sums(va, val, subject_by_clip) for draw, va in each.va.items()}
+        rows.append(_row(condition, each, sums, defaults.setdefault(condition, sums)))
     return tuple(rows)
 
 
 def _row(
-    variant: DrawnPredictions,
+    condition: Condition,
+    variant: Predictions,
     sums: Mapping[int, list[VaConcordance]],
     default: Mapping[int, list[VaConcordance]],
 ) -> CurveRow:
-    condition = variant.condition
     first = (condition.n_people, condition.noise, variant.group, variant.row, len(sums))
     if not sums:
-        return CurveRow(*first, *[None] * (len(COLUMNS) - len(first)))
+        return CurveRow(*first, *[None] * (len(fields(CurveRow)) - len(first)))
     scores = [reduce(add, people).ccc() for people in sums.values()]  # D times V, A and mean
     valence, arousal, mean = np.mean(scores, axis=0).tolist()
     interval = mean_over_draws(list(sums.values()))
@@ -117,15 +86,6 @@ def _row(
         difference and difference.low,
         difference and difference.high,
     )
-
-
-def as_csv(rows: Sequence[CurveRow]) -> str:
-    """The table as CSV, with all digits and with empty cells for None."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(asdict(row) for row in rows)
-    return text.getvalue()
 
 
 def as_markdown(rows: Sequence[CurveRow], selection: str) -> str:

@@ -2,8 +2,9 @@
 
 import csv
 import io
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float64
@@ -13,7 +14,6 @@ from models.metrics.ccc import VaConcordance
 from models.metrics.intervals import (
     FEW_SUBJECTS,
     LEVEL,
-    Estimate,
     holm,
     interval_over_seeds,
     paired_difference,
@@ -66,13 +66,6 @@ class TableRow:
     """`p` corrected for the number of differences in the table (Holm, 1979)."""
 
     @property
-    def to_default(self) -> Estimate | None:
-        """The difference with its interval."""
-        if self.difference is None or self.difference_low is None or self.difference_high is None:
-            return None
-        return Estimate(self.difference, self.difference_low, self.difference_high)
-
-    @property
     def differs(self) -> bool:
         """Whether the difference excludes zero, corrected for the number of differences."""
         return self.p_holm is not None and self.p_holm < 1 - LEVEL
@@ -85,7 +78,6 @@ CAPTION = (
     "corrected by Holm's method for the number of differences in the table. A difference is bold "
     f"if p is below {1 - LEVEL:.2f}."
 )
-COLUMNS = tuple(field.name for field in fields(TableRow))
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,37 +86,44 @@ class Predictions:
 
     group: str
     row: str
-    va: tuple[Va, ...]
-    """One per seed."""
+    va: Mapping[int, Va]
+    """By seed or draw; those of trainings that failed are missing."""
 
 
 def table_rows(
     variants: Sequence[Predictions], val: PackedFeatures, subject_by_clip: Mapping[str, str]
 ) -> tuple[TableRow, ...]:
     """A row per variant; the first variant is the default."""
-
-    def by_subject(va: Va) -> list[VaConcordance]:
-        return list(sums_by_subject(_prediction(va), val, subject_by_clip).values())
-
-    default = by_subject(np.mean(variants[0].va, axis=0)) if variants[0].va else None
-    rows = [_table_row(each, val, by_subject, default) for each in variants]
+    default = None
+    if variants[0].va:
+        default = people_sums(_averaged(variants[0]), val, subject_by_clip)
+    rows = [_table_row(each, val, subject_by_clip, default) for each in variants]
     rows[0] = replace(rows[0], p=None)  # of the default with itself, which is no comparison
     corrected = iter(holm([row.p for row in rows if row.p is not None]))
     return tuple(row if row.p is None else replace(row, p_holm=next(corrected)) for row in rows)
 
 
+def people_sums(
+    va: Va, val: PackedFeatures, subject_by_clip: Mapping[str, str]
+) -> list[VaConcordance]:
+    """Return the sums of each person of the val split."""
+    return list(sums_by_subject(_prediction(va), val, subject_by_clip).values())
+
+
 def _table_row(
     variant: Predictions,
     val: PackedFeatures,
-    by_subject: Callable[[Va], list[VaConcordance]],
+    subject_by_clip: Mapping[str, str],
     default: list[VaConcordance] | None,
 ) -> TableRow:
     if not variant.va:
-        return TableRow(variant.group, variant.row, 0, *[None] * (len(COLUMNS) - 3))
-    scores = np.array([concordance(_prediction(va), val).ccc()[:2] for va in variant.va])  # (S, 2)
+        return TableRow(variant.group, variant.row, 0, *[None] * (len(fields(TableRow)) - 3))
+    scores = np.array(
+        [concordance(_prediction(va), val).ccc()[:2] for va in variant.va.values()]
+    )  # (S, 2)
     over_seeds = interval_over_seeds(scores.mean(axis=1).tolist())
-    averaged = np.mean(variant.va, axis=0)
-    subjects = by_subject(averaged)
+    averaged = _averaged(variant)
+    subjects = people_sums(averaged, val, subject_by_clip)
     intervals = score_intervals(subjects)
     difference = paired_difference(subjects, default) if default else None
     bca = intervals and intervals.mean.bca
@@ -152,43 +151,52 @@ def _table_row(
     )
 
 
+def _averaged(variant: Predictions) -> Va:
+    return np.mean([*variant.va.values()], axis=0)
+
+
 def _prediction(va: Va) -> Prediction:
     """A prediction without interpolated rows, which do not change a score."""
     return Prediction(va, np.zeros(len(va), dtype=bool))
 
 
-def as_csv(lines: Sequence[TableRow]) -> str:
-    """The table as CSV, with all digits and with empty cells for None."""
+def as_csv(rows: Sequence[Any]) -> str:
+    """The rows of a comparison as CSV, with all digits and with empty cells for None."""
     text = io.StringIO()
-    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+    writer = csv.DictWriter(text, [field.name for field in fields(rows[0])], lineterminator="\n")
     writer.writeheader()
-    writer.writerows(asdict(line) for line in lines)
+    writer.writerows(asdict(row) for row in rows)
     return text.getvalue()
 
 
-def as_markdown(lines: Sequence[TableRow], selection: str = "") -> str:
+def as_markdown(rows: Sequence[TableRow], selection: str = "") -> str:
     """The table as Markdown, with a caption that `selection` ends."""
     columns = ("seeds", "valence", "arousal", "mean", "of the average", "to default", "BCa", "p")
     text = [f"|  | row | {' | '.join(columns)} |", "|---|---|" + "--:|" * len(columns)]
     group = ""
-    for line in lines:
-        bold = "**" if line.differs else ""
+    for row in rows:
+        bold = "**" if row.differs else ""
         cells = (
-            line.group if line.group != group else "",
-            line.row,
-            str(line.n_seeds),
-            number(line.ccc_valence),
-            number(line.ccc_arousal),
-            number(line.ccc_mean) + span(line.ccc_mean_low, line.ccc_mean_high),
-            number(line.averaged) + span(line.averaged_low, line.averaged_high),
-            f"{bold}{number(line.difference, '+.3f')}{bold}"
-            + span(line.difference_low, line.difference_high, "+.3f"),
-            span(line.difference_bca_low, line.difference_bca_high, "+.3f").strip(),
-            number(line.p_holm),
+            row.group if row.group != group else "",
+            row.row,
+            str(row.n_seeds),
+            number(row.ccc_valence),
+            number(row.ccc_arousal),
+            number(row.ccc_mean) + span(row.ccc_mean_low, row.ccc_mean_high),
+            number(row.averaged) + span(row.averaged_low, row.averaged_high),
+            f"{bold}{number(row.difference, '+.3f')}{bold}"
+            + span(row.difference_low, row.difference_high, "+.3f"),
+            span(row.difference_bca_low, row.difference_bca_high, "+.3f").strip(),
+            number(row.p_holm),
         )
-        group = line.group
+        group = row.group
         text.append(f"| {' | '.join(cells)} |")
     return "\n".join([*text, "", f"{CAPTION} {selection}".strip()]) + "\n"
+
+
+def full_name(group: str, row: str) -> str:
+    """Return the name of a variant, after that of its group if they differ."""
+    return row if row == group else f"{group}: {row}"
 
 
 def number(value: float | None, form: str = ".3f") -> str:

@@ -2,7 +2,7 @@ import csv
 import io
 import json
 import re
-from pathlib import Path
+from dataclasses import fields
 
 import numpy as np
 import pytest
@@ -20,7 +20,7 @@ from models.ablation.plan import (
     read_plan,
     selection_note,
 )
-from models.ablation.table import COLUMNS, Predictions, as_csv, as_markdown, table_rows
+from models.ablation.table import Predictions, TableRow, as_csv, as_markdown, table_rows
 from models.baselines.ridge import RidgeConfig
 from models.data.train_val import load_splits
 from models.heads.dspl import DsplConfig, ReleasedConfig
@@ -29,10 +29,9 @@ from models.metrics.intervals import RESAMPLES
 from models.regions.prompts import FixedPrompts
 from models.runs.folder import HEAD_FILE, VAL_PREDICTIONS, RunConfig
 from models.stages import trials
-from models.stages.ablate import CSV, MARKDOWN, PAGE, ablate
+from models.stages.ablate import ablate
 from models.stages.trials import Trial, run_trial
 from models.training.config import TrainConfig, preset_train
-from tests.helpers.synthetic import plant
 
 pytestmark = pytest.mark.slow
 
@@ -50,16 +49,7 @@ groups:
 """
 
 
-@pytest.fixture(scope="module")
-def planted(tmp_path_factory):
-    return plant(tmp_path_factory.mktemp("planted"), ("train",) * 3 + ("val",) * 3)
-
-
-@pytest.fixture(scope="module")
-def plan(tmp_path_factory) -> Path:
-    path = tmp_path_factory.mktemp("plan") / "plan.yaml"
-    path.write_text(PLAN)
-    return path
+CSV, MARKDOWN, PAGE = (f"ablation.{ending}" for ending in ("csv", "md", "html"))
 
 
 def run(planted, plan, folder, **changes):
@@ -84,7 +74,7 @@ def done(planted, plan, tmp_path_factory):
 
 def test_every_variant_is_trained_from_every_seed(done):
     assert (done.n_trained, done.n_present, done.failed) == (4, 0, ())
-    assert [(line.group, line.row, line.n_seeds) for line in done.lines] == [
+    assert [(line.group, line.row, line.n_seeds) for line in done.rows] == [
         (DEFAULT, DEFAULT, 2),
         ("modality", "visual", 2),
         ("baseline", "ridge", 1),
@@ -122,7 +112,7 @@ def test_predictions_of_other_labels_are_not_taken(planted, tmp_path):
         head=HEAD,
         train=TRAIN,
     )
-    member = Trial("one", config)
+    member = Trial(None, "one", config)
     found = run_trial(member)
     path = tmp_path / "run" / VAL_PREDICTIONS
     with np.load(path) as file:
@@ -136,7 +126,7 @@ def test_a_training_that_fails_is_listed_and_the_others_go_on(planted, plan, in_
     (blocked / "letter.txt").write_text("not a run's")
     found = run(planted, plan, tmp_path / "a")
     assert found.n_trained == 3
-    assert [line.n_seeds for line in found.lines] == [2, 1, 1]
+    assert [line.n_seeds for line in found.rows] == [2, 1, 1]
     (failure,) = found.failed
     assert failure.startswith("modality-visual/seed-0: run = ")
     assert "holds files that do not belong to a run" in failure
@@ -148,7 +138,7 @@ def test_a_training_that_fails_is_listed_and_the_others_go_on(planted, plan, in_
 def test_a_row_of_which_nothing_was_trained_has_dashes(planted, tmp_path):
     splits = load_splits(planted.manifest, planted.store)
     va = splits.val.va.numpy()
-    rows = [Predictions("d", "d", (va,)), Predictions("g", "r", ())]
+    rows = [Predictions("d", "d", {0: va}), Predictions("g", "r", {})]
     lines = table_rows(rows, splits.val, splits.subject_by_clip)
     assert lines[1].n_seeds == 0
     assert set(as_csv(lines).splitlines()[2].split(",")[3:]) == {""}
@@ -162,7 +152,10 @@ def test_the_table_by_hand(planted):
     rng = np.random.default_rng(0)
     noisy = [np.clip(truth + 0.3 * rng.standard_normal(truth.shape), -1, 1) for _ in range(3)]
     worse = [0.5 * va for va in noisy]
-    rows = [Predictions(DEFAULT, DEFAULT, tuple(noisy)), Predictions("g", "half", tuple(worse))]
+    rows = [
+        Predictions(DEFAULT, DEFAULT, dict(enumerate(noisy))),
+        Predictions("g", "half", dict(enumerate(worse))),
+    ]
     default, half = table_rows(rows, val, splits.subject_by_clip)
 
     def ccc(va):
@@ -195,9 +188,9 @@ def test_more_rows_make_a_difference_less_sure(planted):
     def noisy(deviation):
         return truth + deviation * rng.standard_normal(truth.shape)
 
-    default = Predictions(DEFAULT, DEFAULT, (noisy(0.3),))
-    rows = [Predictions("g", f"r{k}", (noisy(0.3),)) for k in range(60)]
-    bad = Predictions("g", "bad", (noisy(0.6),))
+    default = Predictions(DEFAULT, DEFAULT, {0: noisy(0.3)})
+    rows = [Predictions("g", f"r{k}", {0: noisy(0.3)}) for k in range(60)]
+    bad = Predictions("g", "bad", {0: noisy(0.6)})
     alone = table_rows([default, bad], val, splits.subject_by_clip)
     among = table_rows([default, *rows, bad], val, splits.subject_by_clip)
     assert alone[1].p == among[-1].p == pytest.approx(2 / (RESAMPLES + 1))
@@ -221,14 +214,14 @@ def test_the_table_says_whose_epochs_are_chosen_on_val():
 
 def test_the_files_say_the_same_as_the_table(done):
     rows = list(csv.DictReader(io.StringIO((done.run / CSV).read_text())))
-    assert tuple(rows[0]) == COLUMNS
-    for row, line in zip(rows, done.lines, strict=True):
+    assert tuple(rows[0]) == tuple(field.name for field in fields(TableRow))
+    for row, line in zip(rows, done.rows, strict=True):
         assert row["row"] == line.row
         assert float(row["averaged"]) == line.averaged
         assert float(row["difference_low"]) == line.difference_low
     written = (done.run / MARKDOWN).read_text()
     page = (done.run / PAGE).read_text()
-    for line in done.lines:
+    for line in done.rows:
         assert f"{line.ccc_mean:.3f}" in written
         assert re.search(rf"<td>(<strong>)?{re.escape(f'{line.difference:+.3f}')}", page)
         bold = f"<strong>{line.difference:+.3f}</strong>" in page
