@@ -1,6 +1,6 @@
 """Clips that are trained on without their labels, and what they must not share with other clips."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -49,12 +49,19 @@ def _traits(
 
 
 def unlabelled_clips(
-    sets: FeatureSets, manifest: Path, unlabelled: Path, *, transductive: bool
-) -> ClipGroups:
-    """Return the clips of the manifest `unlabelled` as a group; their labels are not read.
+    sets: FeatureSets,
+    manifest: Path,
+    unlabelled: Path,
+    *,
+    transductive: bool,
+    inner: Collection[str] = (),
+) -> tuple[ClipGroups, tuple[str, ...]]:
+    """Return the clips of the manifest `unlabelled` as a group, and notes on those left out.
 
-    Raises `InputError` if one of them is in the train split of `manifest` or, unless
-    `transductive`, shares its id, video or subject with a clip of the val or test split.
+    Their labels are not read. Those that share their id, video or subject with a clip in `inner`,
+    the ids of the training clips that are held out, are left out. Raises `InputError` if one is in
+    the train split of `manifest` or, unless `transductive`, shares its id, video or subject with a
+    clip of the val or test split.
     """
     listed, extra = read_manifest(manifest), read_manifest(unlabelled)
     trained = {clip.id.casefold() for clip in listed.clips if clip.split == "train"}
@@ -73,4 +80,14 @@ def unlabelled_clips(
             f"of {first.other.id!r} in the split {first.other.split!r}; take them out, or set "
             "train.transductive=true, which scores will mention"
         )
-    return ClipGroups(sets, {UNLABELLED: extra.clips}, dict.fromkeys(c.id for c in extra.clips))
+    held_out = [clip for clip in listed.clips if clip.id in inner]
+    theirs = {each.clip.id for each in shared_with(extra, extra.clips, listed, held_out)}
+    kept = tuple(clip for clip in extra.clips if clip.id not in theirs)
+    note = (
+        f"{len(theirs)} of the {len(extra.clips)} clips of train.unlabelled = {unlabelled} are of "
+        "people or videos that train.select = inner holds out"
+    )
+    if theirs and not kept:
+        raise InputError(f"{note}; give clips of other people, or set train.select to last")
+    groups = ClipGroups(sets, {UNLABELLED: kept}, dict.fromkeys(clip.id for clip in kept))
+    return groups, (f"{note}: they are not trained on",) if theirs else ()
