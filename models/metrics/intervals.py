@@ -57,7 +57,7 @@ def score_intervals(subjects: Sequence[VaConcordance]) -> ScoreEstimates | None:
     fewer than two subjects have annotated rows.
     """
     annotated = [sums for sums in subjects if sums.valence.n]
-    return _estimates(lambda counts: _scores(annotated, counts), len(annotated))
+    return _estimates(lambda counts: resampled_scores(annotated, counts), len(annotated))
 
 
 def paired_difference(
@@ -81,7 +81,9 @@ def paired_difference(
             )
     first, second = ([sums for sums in each if sums.valence.n] for each in (a, b))
     return _estimates(
-        lambda counts: _scores(first, counts) - _scores(second, counts), len(first), p_values=True
+        lambda counts: resampled_scores(first, counts) - resampled_scores(second, counts),
+        len(first),
+        p_values=True,
     )
 
 
@@ -129,7 +131,7 @@ def _estimates(
     without_one = scores(1 - np.eye(n)) if n < FEW_SUBJECTS else None  # the jackknife
     return ScoreEstimates(
         *(
-            _estimate(
+            estimate(
                 float(value),
                 each,
                 bca=None if without_one is None else bca_interval(value, each, without_one[k]),
@@ -140,10 +142,10 @@ def _estimates(
     )
 
 
-def _scores(
+def resampled_scores(
     subjects: Sequence[VaConcordance], counts: Float64[np.ndarray, "K N"]
 ) -> Float64[np.ndarray, "3 K"]:
-    """CCC of valence, of arousal, and their mean, in each of K resamples."""
+    """Return the CCC of valence, of arousal, and their mean, in each of K resamples."""
     valence = resample([sums.valence for sums in subjects], counts)
     arousal = resample([sums.arousal for sums in subjects], counts)
     return np.stack([valence, arousal, (valence + arousal) / 2])
@@ -223,7 +225,7 @@ def two_sided_p(resampled: Float64[np.ndarray, "K"]) -> float:
     return min(1.0, 2 * (n_smaller + 1) / (len(resampled) + 1))
 
 
-def _estimate(
+def estimate(
     value: float,
     resampled: Float64[np.ndarray, "K"],
     *,

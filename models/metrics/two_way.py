@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Float64
 
 from models.metrics.ccc import VaConcordance
-from models.metrics.intervals import LEVEL, RESAMPLES, SEED, Estimate, resample
+from models.metrics.intervals import RESAMPLES, SEED, Estimate, estimate, resampled_scores
 
 Sums = Sequence[VaConcordance]
 """Of each person of the scored split."""
@@ -55,16 +55,9 @@ def _estimate(
     draws = rng.multinomial(n_draws, np.full(n_draws, 1 / n_draws), size=RESAMPLES)  # (K, D)
 
     def scores(counts: Float64[np.ndarray, "K N"]) -> Float64[np.ndarray, "D K"]:
-        return combine([np.stack([_score(each, counts) for each in model]) for model in annotated])
+        of_models = [[resampled_scores(each, counts)[2] for each in model] for model in annotated]
+        return combine([np.stack(each) for each in of_models])
 
     value = float(scores(np.ones((1, n_people))).mean())
     resampled = (draws.T * scores(people.astype(np.float64))).sum(axis=0) / n_draws
-    low, high = np.quantile(resampled, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    return Estimate(value, float(low), float(high))
-
-
-def _score(people: Sums, counts: Float64[np.ndarray, "K N"]) -> Float64[np.ndarray, "K"]:
-    """The mean CCC of V and A in each resample."""
-    valence = resample([sums.valence for sums in people], counts)
-    arousal = resample([sums.arousal for sums in people], counts)
-    return (valence + arousal) / 2
+    return estimate(value, resampled)
