@@ -110,7 +110,6 @@ def extract_features(
 def _extract_here(
     plan: PlannedExtraction, shards: Sequence[Shard], should_continue: Callable[[], bool]
 ) -> Iterator[ExtractionResult]:
-    """Yield the results of shards that this process extracts in order."""
     with closing(ShardStream(plan, shards, should_continue)) as stream:
         for shard in shards:
             extract = partial(stream.extract, shard.number)
@@ -123,7 +122,6 @@ def _extract_on_dask(
     workers: int | None,
     should_continue: Callable[[], bool],
 ) -> Iterator[ExtractionResult | Exception]:
-    """Yield the results of shards that Dask workers extract, as they end."""
     with (
         cluster(scheduler, workers) as address,
         connected(address) as client,

@@ -20,21 +20,8 @@ from models.stages.train_ensemble import EnsembleResult
 from models.stages.train_head import TrainResult
 from models.stages.zero_shot import ZeroShotResult
 
-StageResult = (
-    ExtractionResult
-    | DryRun
-    | TrainResult
-    | EnsembleResult
-    | ScoreResult
-    | PipelineResult
-    | BaselineScores
-    | ZeroShotResult
-    | Ablation
-    | LearningCurve
-)
 
-
-def describe(result: StageResult) -> Iterator[str | Table]:
+def describe(result: object) -> Iterator[str | Table]:
     """Yield the lines and tables that present the result of a stage."""
     match result:
         case PipelineResult():
@@ -80,7 +67,6 @@ def _notes(notes: Iterable[str]) -> Iterator[str]:
 
 
 def _ablation_table(result: Ablation) -> Table:
-    """The score of each row, and its difference from the default."""
     rows = [
         (
             full_name(row.group, row.row),
@@ -97,7 +83,6 @@ def _ablation_table(result: Ablation) -> Table:
 
 
 def _curve_table(result: LearningCurve) -> Table:
-    """The score of each variant by people and label noise, and its difference from the default."""
     rows = [
         (
             full_name(row.group, row.row),
@@ -113,7 +98,6 @@ def _curve_table(result: LearningCurve) -> Table:
 
 
 def _difference(row: TableRow | CurveRow) -> tuple[str, str]:
-    """The difference from the default, and its interval."""
     low, high = number(row.difference_low, "+.3f"), number(row.difference_high, "+.3f")
     return number(row.difference, "+.3f"), "" if row.difference is None else f"{low} to {high}"
 

@@ -109,7 +109,6 @@ def _type(annotation: Any) -> str:
 
 
 def _default(value: Any) -> str | None:
-    """A default as YAML; None if there is none."""
     if value is PydanticUndefined:
         return None
     if isinstance(value, BaseModel):

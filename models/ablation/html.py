@@ -101,7 +101,6 @@ def _draw_differences(figure: Figure, rows: Sequence[TableRow]) -> None:
 
 
 def _curves(place: int, group: str, rows: Sequence[CurveRow]) -> Markup:
-    """The curves of a group and of the default."""
     shown = [row for row in rows if row.group in (DEFAULT, group) and row.ccc_mean is not None]
     names = list(dict.fromkeys(row.row for row in shown))
     height_px = PANEL_PX + LEGEND_PX * -(-len(names) // 2)

@@ -13,6 +13,7 @@ from models.data.splits import ClipGroups
 
 UNLABELLED = "unlabelled"
 """The name of their group."""
+Trait = Literal["id", "video", "subject"]
 HELD_OUT = ("val", "test")
 
 
@@ -21,7 +22,7 @@ class Shared:
     """What a clip has in common with a clip of another manifest."""
 
     clip: Clip
-    what: Literal["id", "video", "subject"]
+    what: Trait
     other: Clip
 
 
@@ -37,9 +38,7 @@ def shared_with(
                 break
 
 
-def _traits(
-    manifest: Manifest, clip: Clip
-) -> Iterator[tuple[Literal["id", "video", "subject"], str]]:
+def _traits(manifest: Manifest, clip: Clip) -> Iterator[tuple[Trait, str]]:
     yield "id", clip.id.casefold()
     for path in (clip.video, clip.frames):
         if path is not None:

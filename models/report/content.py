@@ -190,7 +190,6 @@ def _read_epochs(source: RunSplit) -> tuple[EpochResult, ...]:
 
 
 def _commands_of(source: RunSplit) -> tuple[tuple[str, str], ...]:
-    """A description and a command line for training, scoring and report of this split."""
     run, config = source.run.resolve(), source.predictor.config
     used, trained = (
         {

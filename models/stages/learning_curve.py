@@ -154,7 +154,6 @@ def _trials(
     keys: RunConfig,
     drawn: TrainingSet,
 ) -> Iterator[Trial[Place]]:
-    """Yield the trials of a draw."""
     on_draw = keys.model_copy(update={"manifest": drawn.manifest})
     for case in cases:
         chosen = case

@@ -164,7 +164,6 @@ def ensemble_key(members: str, over: Over) -> str:
 
 
 def _read_finished(run: Path, key: str) -> EnsembleRecord | None:
-    """The record of the ensemble with this key, if it is finished."""
     try:
         record = read_record(run)
     except LaterVersion:

@@ -239,7 +239,6 @@ def check_gradient_paths(head: Head, batch: Batch) -> None:
 
 
 def _gradients(head: Head, loss: Float[Tensor, ""]) -> dict[str, Tensor]:
-    """The gradient of each parameter that the loss depends on."""
     if not loss.requires_grad:
         return {}
     names, parameters = zip(*head.named_parameters(), strict=True)

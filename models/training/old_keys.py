@@ -134,7 +134,6 @@ def with_old_keys(head: Mapping[str, Any], train: Mapping[str, Any]) -> dict[str
 
 
 def _drop(fields: dict[str, Any], key: str, value: JsonValue) -> None:
-    """Deletes a dotted key, if it is there and has this value."""
     inner, name = _section(fields, key)
     if inner is not None and name in inner and inner[name] == value:
         del inner[name]
@@ -150,7 +149,6 @@ def _section(fields: dict[str, Any], key: str) -> tuple[dict[str, Any] | None, s
 
 
 def _move(fields: dict[str, Any], source: str, target: str) -> None:
-    """Moves a value from one dotted key to another, if it is there."""
     inner, name = _section(fields, source)
     if inner is None or name not in inner:
         return

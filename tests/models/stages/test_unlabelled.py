@@ -165,7 +165,7 @@ def test_a_clip_without_features_is_named(small, tmp_path):
 
 
 def test_clips_of_people_who_choose_the_epoch_are_left_out(small, tmp_path):
-    inner = {"select": "inner", "inner_share": 0.5}
+    inner = {"select": "inner", "inner_share": 0.5, "pseudo_labels": "ensemble"}
     train(small, tmp_path / "before", **inner)
     (chosen,) = json.loads((tmp_path / "before" / PROVENANCE).read_text())["held_out"]
     small.rewrite("train-2", subject=f"of {chosen}")
