@@ -11,7 +11,7 @@ from models.ablation.conditions import Condition
 from models.ablation.table import Predictions, number, people_sums, span
 from models.data.packed import PackedFeatures
 from models.metrics.ccc import VaConcordance
-from models.metrics.two_way import mean_difference, mean_over_draws
+from models.metrics.intervals import mean_difference, mean_over_draws
 
 
 @dataclass(frozen=True, slots=True)

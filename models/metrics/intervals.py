@@ -1,4 +1,4 @@
-"""Confidence intervals of a score or of a difference, over subjects or over training seeds.
+"""Confidence intervals of a score or of a difference, over subjects, over seeds, or over both.
 
 Over subjects, by bootstrap (Efron, 1979; percentile method): how the score of these predictions
 would change with other people. Frames of one person are correlated, so people are drawn and not
@@ -6,6 +6,11 @@ frames. With few subjects that interval is too narrow and ignores that the boots
 skewed, so the bias-corrected and accelerated one (BCa; Efron, 1987) is computed beside it. Over
 seeds, by Student's t: how the score would change if the same model were trained again
 and scored on the same people. Neither interval covers the other source of variation.
+
+Over people and over draws of the training at once, by a two-way bootstrap: each resample draws
+people of the scored split and, independently, draws of the training (other people to learn from,
+other label noise, another seed), and takes the mean over the draws of the score of these people.
+Five draws are few, so the part that comes from them is somewhat too small.
 """
 
 from collections.abc import Callable, Sequence
@@ -57,7 +62,7 @@ def score_intervals(subjects: Sequence[VaConcordance]) -> ScoreEstimates | None:
     fewer than two subjects have annotated rows.
     """
     annotated = [sums for sums in subjects if sums.valence.n]
-    return _estimates(lambda counts: resampled_scores(annotated, counts), len(annotated))
+    return _estimates(lambda counts: _scores(annotated, counts), len(annotated))
 
 
 def paired_difference(
@@ -81,7 +86,7 @@ def paired_difference(
             )
     first, second = ([sums for sums in each if sums.valence.n] for each in (a, b))
     return _estimates(
-        lambda counts: resampled_scores(first, counts) - resampled_scores(second, counts),
+        lambda counts: _scores(first, counts) - _scores(second, counts),
         len(first),
         p_values=True,
     )
@@ -114,6 +119,28 @@ def interval_over_seeds(values: Sequence[float]) -> Estimate | None:
     return Estimate(mean, mean - half, mean + half)
 
 
+def mean_over_draws(draws: Sequence[Sequence[VaConcordance]]) -> Estimate | None:
+    """Return the mean over draws of the mean CCC of V and A, with its interval.
+
+    Each draw has the sums of the same people in the same order. None without a draw, or if fewer
+    than two people have annotated rows.
+    """
+    return _over_draws([draws], lambda scores: scores[0])
+
+
+def mean_difference(
+    a: Sequence[Sequence[VaConcordance]], b: Sequence[Sequence[VaConcordance]]
+) -> Estimate | None:
+    """Return the same of the scores of `a` minus those of `b`, on the same resamples of both.
+
+    Draw k of both has the same people to learn from, noise and seed, so what makes a draw or a
+    person hard for both cancels.
+    """
+    if len(a) != len(b):
+        raise ValueError(f"{len(a)} draws cannot be paired with {len(b)}; give the same ones")
+    return _over_draws([a, b], lambda scores: scores[0] - scores[1])
+
+
 def _estimates(
     scores: Callable[[Float64[np.ndarray, "K N"]], Float64[np.ndarray, "3 K"]],
     n: int,
@@ -131,7 +158,7 @@ def _estimates(
     without_one = scores(1 - np.eye(n)) if n < FEW_SUBJECTS else None  # the jackknife
     return ScoreEstimates(
         *(
-            estimate(
+            _estimate(
                 float(value),
                 each,
                 bca=None if without_one is None else bca_interval(value, each, without_one[k]),
@@ -142,7 +169,7 @@ def _estimates(
     )
 
 
-def resampled_scores(
+def _scores(
     subjects: Sequence[VaConcordance], counts: Float64[np.ndarray, "K N"]
 ) -> Float64[np.ndarray, "3 K"]:
     """Return the CCC of valence, of arousal, and their mean, in each of K resamples."""
@@ -225,7 +252,7 @@ def two_sided_p(resampled: Float64[np.ndarray, "K"]) -> float:
     return min(1.0, 2 * (n_smaller + 1) / (len(resampled) + 1))
 
 
-def estimate(
+def _estimate(
     value: float,
     resampled: Float64[np.ndarray, "K"],
     *,
@@ -235,3 +262,28 @@ def estimate(
     """Return the value with the middle `LEVEL` of the resampled ones."""
     low, high = np.quantile(resampled, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return Estimate(value, float(low), float(high), bca, p_value)
+
+
+def _over_draws(
+    models: Sequence[Sequence[Sequence[VaConcordance]]],
+    combine: Callable[[list[Float64[np.ndarray, "D K"]]], Float64[np.ndarray, "D K"]],
+) -> Estimate | None:
+    """Return the mean over draws of a combination of the models' scores, with its interval."""
+    annotated = [
+        [[sums for sums in people if sums.valence.n] for people in draws] for draws in models
+    ]
+    n_draws = len(annotated[0])
+    n_people = len(annotated[0][0]) if n_draws else 0
+    if n_people < 2:
+        return None
+    rng = np.random.default_rng(SEED)
+    people = rng.multinomial(n_people, np.full(n_people, 1 / n_people), size=RESAMPLES)
+    draws = rng.multinomial(n_draws, np.full(n_draws, 1 / n_draws), size=RESAMPLES)  # (K, D)
+
+    def scores(counts: Float64[np.ndarray, "K N"]) -> Float64[np.ndarray, "D K"]:
+        of_models = [[_scores(each, counts)[2] for each in model] for model in annotated]
+        return combine([np.stack(each) for each in of_models])
+
+    value = float(scores(np.ones((1, n_people))).mean())
+    resampled = (draws.T * scores(people.astype(np.float64))).sum(axis=0) / n_draws
+    return _estimate(value, resampled)

@@ -12,8 +12,8 @@ from models.metrics.intervals import (
     SEED,
     Estimate,
     ScoreEstimates,
+    _estimate,
     bca_interval,
-    estimate,
     holm,
     interval_over_seeds,
     paired_difference,
@@ -77,7 +77,7 @@ def test_two_people_give_an_interval_by_hand():
 
 def test_an_interval_leaves_two_and_a_half_percent_beyond_each_end():
     scores = np.arange(1001.0)
-    found = estimate(500.0, scores)
+    found = _estimate(500.0, scores)
     assert (found.low, found.high) == pytest.approx((25, 975))
 
 
