@@ -20,7 +20,7 @@ from features.extraction.plan import PlannedExtraction, plan_extraction
 from features.extraction.shards import Shard, ShardStream, plan_shards, result_in_store
 from features.manifest.manifest import read_manifest
 from flows.dask.cluster import cluster, connected, n_workers_of
-from flows.dask.shards import OnOutcome, completed_shards, extract_on_worker, new_stop_name
+from flows.dask.shards import OnOutcome, completed_shards, extract_on_worker
 from flows.keys.help import with_help
 from flows.keys.signature import keys_of, with_keys
 from flows.logs import run_logger
@@ -127,7 +127,7 @@ def _extract_on_dask(
         connected(address) as client,
         DaskTaskRunner(address=address) as runner,
     ):
-        stop = Event(new_stop_name(), client=client)
+        stop = Event(client=client)
         results = {}
         for shard in shards:
             parameters = {

@@ -193,12 +193,12 @@ def baseline_name(baseline: AnyBaselineConfig) -> str:
 def baseline_table(result: BaselineScores) -> Table:
     """The val CCC of each baseline, and the interval of its mean over subjects."""
     rows = []
-    for each in result.scores:
-        score, modalities = each.score, ", ".join(each.baseline.modalities)
+    for baseline, score in result.scores:
         cells = [f"{c:.3f}" for c in (score.ccc_valence, score.ccc_arousal, score.ccc_mean)]
         interval = "-"
         if score.ccc_mean_low is not None:
             interval = f"{score.ccc_mean_low:.3f} to {score.ccc_mean_high:.3f}"
-        rows.append((baseline_name(each.baseline), modalities, *cells, interval))
+        name, modalities = baseline_name(baseline), ", ".join(baseline.modalities)
+        rows.append((name, modalities, *cells, interval))
     names = ["valence", "arousal", "mean", "95 % interval"]
     return make_table("val CCC, learnt on the train split", ["baseline", "modalities"], names, rows)

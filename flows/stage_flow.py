@@ -83,10 +83,10 @@ def score_head(result: ScoreResult, keys: Mapping[str, Any]) -> Scores | None:
 @stage_flow("baselines", "baselines")
 def score_baselines(result: BaselineScores, keys: Mapping[str, Any]) -> list[Scores]:
     """Learn each baseline on the train split; returns their scores on the val split."""
-    for each in result.scores:
-        name, modalities = baseline_name(each.baseline), ", ".join(each.baseline.modalities)
-        run_logger().info("%s of %s: val mean CCC %.3f", name, modalities, each.score.ccc_mean)
-    return [asdict(each.score) for each in result.scores]
+    for baseline, score in result.scores:
+        name, modalities = baseline_name(baseline), ", ".join(baseline.modalities)
+        run_logger().info("%s of %s: val mean CCC %.3f", name, modalities, score.ccc_mean)
+    return [asdict(score) for _, score in result.scores]
 
 
 @stage_flow("zero-shot", "predict")

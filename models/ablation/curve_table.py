@@ -9,7 +9,7 @@ import numpy as np
 
 from models.ablation.conditions import Condition
 from models.ablation.table import Predictions, number, people_sums, span
-from models.data.packed import PackedFeatures
+from models.data.train_val import Splits
 from models.metrics.ccc import VaConcordance
 from models.metrics.intervals import mean_difference, mean_over_draws
 
@@ -48,15 +48,13 @@ class CurveRow:
 
 
 def curve_rows(
-    variants: Sequence[tuple[Condition, Predictions]],
-    val: PackedFeatures,
-    subject_by_clip: Mapping[str, str],
+    variants: Sequence[tuple[Condition, Predictions]], splits: Splits
 ) -> tuple[CurveRow, ...]:
     """A row per variant and condition; the first variant of a condition is the default."""
     defaults: dict[Condition, dict[int, list[VaConcordance]]] = {}
     rows = []
     for condition, each in variants:
-        sums = {draw: people_sums(va, val, subject_by_clip) for draw, va in each.va.items()}
+        sums = {draw: people_sums(va, splits) for draw, va in each.va.items()}
         rows.append(_row(condition, each, sums, defaults.setdefault(condition, sums)))
     return tuple(rows)
 

@@ -1,6 +1,6 @@
 """The tables of comparisons as HTML files, with figures."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from models.ablation.curve_table import CurveRow
 from models.ablation.plan import DEFAULT
 from models.ablation.table import CAPTION, TableRow, full_name, number
-from models.data.packed import PackedFeatures
+from models.data.train_val import Splits
 from models.metrics.intervals import FEW_SUBJECTS, LEVEL, RESAMPLES
 from models.plots.page import template
 from models.plots.svg import FAINT, INK, LINES, PREDICTED, UNLABELLED, single_axes, svg
@@ -22,12 +22,7 @@ BAND_ALPHA = 0.13
 MARKERS = "os^Dv<>P"
 
 
-def ablation_page(
-    rows: Sequence[TableRow],
-    val: PackedFeatures,
-    subject_by_clip: Mapping[str, str],
-    selection: str,
-) -> str:
+def ablation_page(rows: Sequence[TableRow], splits: Splits, selection: str) -> str:
     """Return the table of an ablation, and a figure of the differences to the default.
 
     `selection` says how epochs were chosen. Equal input gives an equal page.
@@ -35,22 +30,16 @@ def ablation_page(
     drawn = [row for row in rows if row.difference is not None]
     return _page(
         "ablation.html.j2",
-        val,
-        subject_by_clip,
+        splits,
         rows=rows,
         figure=_differences(drawn) if len(drawn) > 1 else None,
         caption=CAPTION,
         selection=selection,
-        n_frames=int(val.va_valid.sum()),
+        n_frames=int(splits.val.va_valid.sum()),
     )
 
 
-def curve_page(
-    rows: Sequence[CurveRow],
-    val: PackedFeatures,
-    subject_by_clip: Mapping[str, str],
-    selection: str,
-) -> str:
+def curve_page(rows: Sequence[CurveRow], splits: Splits, selection: str) -> str:
     """Return the table of a learning curve, and a figure per group of variants.
 
     `selection` says how epochs were chosen. Equal input gives an equal page.
@@ -58,8 +47,7 @@ def curve_page(
     groups = list(dict.fromkeys(row.group for row in rows if row.group != DEFAULT))
     return _page(
         "curve.html.j2",
-        val,
-        subject_by_clip,
+        splits,
         rows=rows,
         figures=[(group, _curves(k, group, rows)) for k, group in enumerate(groups)],
         n_draws=max(row.n_draws for row in rows),
@@ -67,11 +55,10 @@ def curve_page(
     )
 
 
-def _page(
-    name: str, val: PackedFeatures, subject_by_clip: Mapping[str, str], **values: object
-) -> str:
+def _page(name: str, splits: Splits, **values: object) -> str:
+    val = splits.val
     annotated = [clip for clip, span in val.spans() if bool(val.va_valid[span].any())]
-    n_subjects = len({subject_by_clip[clip] for clip in annotated})
+    n_subjects = len({splits.subject_by_clip[clip] for clip in annotated})
     return template(Path(__file__).parent, name, number=number).render(
         level=round(100 * LEVEL),
         resamples=RESAMPLES,
@@ -131,10 +118,7 @@ def _draw_curves(figure: Figure, rows: Sequence[CurveRow], names: Sequence[str])
 
 
 def _panel(
-    axes: Axes,
-    rows: Sequence[CurveRow],
-    names: Sequence[str],
-    x: Callable[[CurveRow], float],
+    axes: Axes, rows: Sequence[CurveRow], names: Sequence[str], x: Callable[[CurveRow], float]
 ) -> None:
     """A line per variant, and its interval as a band."""
     for place, name in enumerate(names):

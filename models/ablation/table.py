@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float64
 
-from models.data.packed import PackedFeatures
+from models.data.train_val import Splits
 from models.metrics.ccc import VaConcordance
 from models.metrics.intervals import (
     FEW_SUBJECTS,
@@ -90,40 +90,33 @@ class Predictions:
     """By seed or draw; those of trainings that failed are missing."""
 
 
-def table_rows(
-    variants: Sequence[Predictions], val: PackedFeatures, subject_by_clip: Mapping[str, str]
-) -> tuple[TableRow, ...]:
+def table_rows(variants: Sequence[Predictions], splits: Splits) -> tuple[TableRow, ...]:
     """A row per variant; the first variant is the default."""
     default = None
     if variants[0].va:
-        default = people_sums(_averaged(variants[0]), val, subject_by_clip)
-    rows = [_table_row(each, val, subject_by_clip, default) for each in variants]
+        default = people_sums(_averaged(variants[0]), splits)
+    rows = [_table_row(each, splits, default) for each in variants]
     rows[0] = replace(rows[0], p=None)  # of the default with itself, which is no comparison
     corrected = iter(holm([row.p for row in rows if row.p is not None]))
     return tuple(row if row.p is None else replace(row, p_holm=next(corrected)) for row in rows)
 
 
-def people_sums(
-    va: Va, val: PackedFeatures, subject_by_clip: Mapping[str, str]
-) -> list[VaConcordance]:
+def people_sums(va: Va, splits: Splits) -> list[VaConcordance]:
     """Return the sums of each person of the val split."""
-    return list(sums_by_subject(_prediction(va), val, subject_by_clip).values())
+    return list(sums_by_subject(_prediction(va), splits.val, splits.subject_by_clip).values())
 
 
 def _table_row(
-    variant: Predictions,
-    val: PackedFeatures,
-    subject_by_clip: Mapping[str, str],
-    default: list[VaConcordance] | None,
+    variant: Predictions, splits: Splits, default: list[VaConcordance] | None
 ) -> TableRow:
     if not variant.va:
         return TableRow(variant.group, variant.row, 0, *[None] * (len(fields(TableRow)) - 3))
     scores = np.array(
-        [concordance(_prediction(va), val).ccc()[:2] for va in variant.va.values()]
+        [concordance(_prediction(va), splits.val).ccc()[:2] for va in variant.va.values()]
     )  # (S, 2)
     over_seeds = interval_over_seeds(scores.mean(axis=1).tolist())
     averaged = _averaged(variant)
-    subjects = people_sums(averaged, val, subject_by_clip)
+    subjects = people_sums(averaged, splits)
     intervals = score_intervals(subjects)
     difference = paired_difference(subjects, default) if default else None
     bca = intervals and intervals.mean.bca
@@ -137,7 +130,7 @@ def _table_row(
         float(scores.mean()),
         over_seeds and over_seeds.low,
         over_seeds and over_seeds.high,
-        concordance(_prediction(averaged), val).ccc()[2],
+        concordance(_prediction(averaged), splits.val).ccc()[2],
         intervals and intervals.mean.low,
         intervals and intervals.mean.high,
         bca and bca[0],

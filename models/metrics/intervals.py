@@ -53,6 +53,19 @@ class ScoreEstimates:
     arousal: Estimate
     mean: Estimate
 
+    def ends(self) -> dict[str, float]:
+        """The ends of all intervals, by the names that they have in a `SplitScore`."""
+        ends: dict[str, float] = {}
+        for name, each in (
+            ("valence", self.valence),
+            ("arousal", self.arousal),
+            ("mean", self.mean),
+        ):
+            ends |= {f"ccc_{name}_low": each.low, f"ccc_{name}_high": each.high}
+            if each.bca:
+                ends |= {f"ccc_{name}_bca_low": each.bca[0], f"ccc_{name}_bca_high": each.bca[1]}
+        return ends
+
 
 def score_intervals(subjects: Sequence[VaConcordance]) -> ScoreEstimates | None:
     """Return the scores with intervals, from the sums of each subject.
@@ -86,9 +99,7 @@ def paired_difference(
             )
     first, second = ([sums for sums in each if sums.valence.n] for each in (a, b))
     return _estimates(
-        lambda counts: _scores(first, counts) - _scores(second, counts),
-        len(first),
-        p_values=True,
+        lambda counts: _scores(first, counts) - _scores(second, counts), len(first), p_values=True
     )
 
 

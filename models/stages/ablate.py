@@ -74,12 +74,7 @@ def ablate(
     )
     trials = [
         Trial.of(
-            case,
-            f"{case.name}, seed {seed}",
-            case,
-            keys,
-            run / case.folder / f"seed-{seed}",
-            seed,
+            case, f"{case.name}, seed {seed}", case, keys, run / case.folder / f"seed-{seed}", seed
         )
         for seed in range(train.seed, train.seed + seeds)
         for case in cases
@@ -89,10 +84,10 @@ def ablate(
     found = [
         Predictions(case.group, case.name, va) for case, va in predictions(trials, results).items()
     ]
-    rows = table_rows(found, splits.val, splits.subject_by_clip)
+    rows = table_rows(found, splits)
     from models.ablation.html import ablation_page  # imports matplotlib, which is slow
 
     selection = selection_note(cases)
-    html = ablation_page(rows, splits.val, splits.subject_by_clip, selection)
+    html = ablation_page(rows, splits, selection)
     write_table(run, Ablation.file, as_csv(rows), as_markdown(rows, selection), html)
     return Ablation(run, rows, *ends(run, trials, results), splits.notes)

@@ -35,18 +35,10 @@ BASELINES: tuple[AnyBaselineConfig, ...] = (
 
 
 @dataclass(frozen=True, slots=True)
-class BaselineScore:
-    """One baseline and its score."""
-
-    baseline: AnyBaselineConfig
-    score: SplitScore
-
-
-@dataclass(frozen=True, slots=True)
 class BaselineScores:
     """Every baseline on the val split."""
 
-    scores: tuple[BaselineScore, ...]
+    scores: tuple[tuple[AnyBaselineConfig, SplitScore], ...]
     notes: tuple[str, ...] = ()
     output: Path | None = None
 
@@ -90,11 +82,11 @@ def score_baselines(
             continue
         score = split_score(prediction, splits.val, splits.subject_by_clip)
         assert score is not None  # a row is annotated
-        scores.append(BaselineScore(baseline, score))
+        scores.append((baseline, score))
     if output:
         val = [
-            {"baseline": each.baseline.model_dump(mode="json"), **asdict(each.score)}
-            for each in scores
+            {"baseline": baseline.model_dump(mode="json"), **asdict(score)}
+            for baseline, score in scores
         ]
         output.parent.mkdir(parents=True, exist_ok=True)  # no paths or times: equal files
         write_json(output, {"visual": splits.visual, "audio": splits.audio, "val": val})

@@ -41,7 +41,7 @@ OTHERS = Path("others")
 """As `train.unlabelled` of a variant: the train clips of the people that were not drawn."""
 
 
-Place = tuple[Condition, AblationCase]
+Key = tuple[Condition, AblationCase]
 
 
 class LearningCurve(Comparison[CurveRow]):
@@ -129,11 +129,11 @@ def learning_curve(
         if _is_the_same_in_every_draw(condition, case):
             va = {draw: each for draw in numbers for each in va.values()}
         found.append((condition, Predictions(case.group, case.name, va)))
-    rows = curve_rows(found, splits.val, splits.subject_by_clip)
+    rows = curve_rows(found, splits)
     from models.ablation.html import curve_page  # imports matplotlib, which is slow
 
     selection = selection_note(cases)
-    html = curve_page(rows, splits.val, splits.subject_by_clip, selection)
+    html = curve_page(rows, splits, selection)
     write_table(run, LearningCurve.file, as_csv(rows), as_markdown(rows, selection), html)
     notes = splits.notes + _left_out(people, n_all)
     return LearningCurve(run, rows, *ends(run, trials, results), notes)
@@ -153,7 +153,7 @@ def _trials(
     cases: Sequence[AblationCase],
     keys: RunConfig,
     drawn: TrainingSet,
-) -> Iterator[Trial[Place]]:
+) -> Iterator[Trial[Key]]:
     on_draw = keys.model_copy(update={"manifest": drawn.manifest})
     for case in cases:
         chosen = case

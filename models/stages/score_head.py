@@ -12,15 +12,7 @@ from models.data.packed import PackedFeatures
 from models.data.splits import constant_labels
 from models.metrics.predict import Prediction
 from models.metrics.scores import ClipScore, SplitScore, clip_scores, split_score
-from models.runs.folder import (
-    CLIPS,
-    PREDICTIONS,
-    REPORT,
-    SCORES,
-    SUBMISSION,
-    read_json,
-    write_json,
-)
+from models.runs.folder import CLIPS, PREDICTIONS, REPORT, SCORES, SUBMISSION, read_json, write_json
 from models.runs.run_split import PredictedSplit, open_split, read_split
 from models.submission.format import Submission, read_sample, rows_of_frames, rows_of_sample
 

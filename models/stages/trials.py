@@ -7,7 +7,8 @@ predictions, and returns a `Comparison`.
 import io
 from collections import Counter
 from collections.abc import Callable, Hashable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Annotated, ClassVar, Generic, Literal, TypeVar
 
@@ -29,15 +30,15 @@ from models.runs.threads import share_cores
 from models.stages.train_head import train_config
 
 Workers = Annotated[int, Field(ge=1)]
-PlaceT = TypeVar("PlaceT", bound=Hashable)
+KeyT = TypeVar("KeyT", bound=Hashable)
 RowT = TypeVar("RowT")
 
 
 @dataclass(frozen=True, slots=True)
-class Trial(Generic[PlaceT]):
+class Trial(Generic[KeyT]):
     """One model of a comparison."""
 
-    place: PlaceT
+    key: KeyT
     """The row of the table; the trials of a row have different seeds."""
     name: str
     """For the progress."""
@@ -48,8 +49,8 @@ class Trial(Generic[PlaceT]):
 
     @classmethod
     def of(
-        cls, place: PlaceT, name: str, case: AblationCase, keys: RunConfig, run: Path, seed: int
-    ) -> "Trial[PlaceT]":
+        cls, key: KeyT, name: str, case: AblationCase, keys: RunConfig, run: Path, seed: int
+    ) -> "Trial[KeyT]":
         """The trial of a variant from a seed in the folder `run`, on the data of `keys`."""
         head, train, baseline = keys.head, keys.train, None
         if isinstance(case.model, tuple):
@@ -58,7 +59,7 @@ class Trial(Generic[PlaceT]):
             baseline = case.model
         train = train.model_copy(update={"seed": seed})
         config = keys.model_copy(update={"run": run, "head": head, "train": train})
-        return cls(place, name, config, baseline)
+        return cls(key, name, config, baseline)
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,9 +103,7 @@ def check_trials_folder(run: Path, what: str) -> None:
 
 
 def run_trials(
-    trials: Sequence[Trial],
-    workers: int | None,
-    on_trial: Callable[[str, int], None] | None = None,
+    trials: Sequence[Trial], workers: int | None, on_trial: Callable[[str, int], None] | None = None
 ) -> list[TrialResult]:
     """Run the trials in `workers` processes, by default one per core; return their results.
 
@@ -113,29 +112,23 @@ def run_trials(
     each that has ended, and the number of all.
     """
     n_workers = workers or n_cores()
-    shared = [
-        replace(
-            trial,
-            config=trial.config.model_copy(
-                update={"train": share_cores(trial.config.train, n_workers)}
-            ),
-        )
-        for trial in trials
-    ]
+    run_one = partial(run_trial, n_at_once=n_workers)
     results: list[TrialResult] = []
-    for trial, result in zip(trials, map_in_processes(run_trial, shared, n_workers), strict=True):
+    for trial, result in zip(trials, map_in_processes(run_one, trials, n_workers), strict=True):
         results.append(result)
         if on_trial:
             on_trial(trial.name, len(trials))
     return results
 
 
-def run_trial(trial: Trial) -> TrialResult:
+def run_trial(trial: Trial, n_at_once: int = 1) -> TrialResult:
     """Train a head, unless its run is finished, or fit a baseline; predict the val split.
 
-    An error is returned, not raised, so that other trials continue.
+    It has its share of the cores if `n_at_once` run. An error is returned, not raised, so that
+    other trials continue.
     """
-    config = trial.config
+    train = share_cores(trial.config.train, n_at_once)
+    config = trial.config.model_copy(update={"train": train})
     try:
         if trial.baseline:
             return TrialResult("fitted", _predict_baseline(trial.baseline, config))
@@ -146,12 +139,12 @@ def run_trial(trial: Trial) -> TrialResult:
 
 
 def predictions(
-    trials: Sequence[Trial[PlaceT]], results: Sequence[TrialResult]
-) -> dict[PlaceT, dict[int, Va]]:
+    trials: Sequence[Trial[KeyT]], results: Sequence[TrialResult]
+) -> dict[KeyT, dict[int, Va]]:
     """Return the predictions of each row by seed; those of trials that failed are missing."""
-    found: dict[PlaceT, dict[int, Va]] = {}
+    found: dict[KeyT, dict[int, Va]] = {}
     for trial, result in zip(trials, results, strict=True):
-        by_seed = found.setdefault(trial.place, {})
+        by_seed = found.setdefault(trial.key, {})
         if result.va is not None:
             by_seed[trial.config.train.seed] = result.va
     return found

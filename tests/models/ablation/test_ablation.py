@@ -139,7 +139,7 @@ def test_a_row_of_which_nothing_was_trained_has_dashes(planted, tmp_path):
     splits = load_splits(planted.manifest, planted.store)
     va = splits.val.va.numpy()
     rows = [Predictions("d", "d", {0: va}), Predictions("g", "r", {})]
-    lines = table_rows(rows, splits.val, splits.subject_by_clip)
+    lines = table_rows(rows, splits)
     assert lines[1].n_seeds == 0
     assert set(as_csv(lines).splitlines()[2].split(",")[3:]) == {""}
     assert "| r | 0 | – | – |" in as_markdown(lines)  # noqa: RUF001
@@ -156,7 +156,7 @@ def test_the_table_by_hand(planted):
         Predictions(DEFAULT, DEFAULT, dict(enumerate(noisy))),
         Predictions("g", "half", dict(enumerate(worse))),
     ]
-    default, half = table_rows(rows, val, splits.subject_by_clip)
+    default, half = table_rows(rows, splits)
 
     def ccc(va):
         return np.mean([Concordance.of(truth[known, k], va[known, k]).ccc() for k in range(2)])
@@ -182,7 +182,7 @@ def test_the_table_by_hand(planted):
 
 def test_more_rows_make_a_difference_less_sure(planted):
     splits = load_splits(planted.manifest, planted.store)
-    val, truth = splits.val, splits.val.va.numpy()
+    truth = splits.val.va.numpy()
     rng = np.random.default_rng(0)
 
     def noisy(deviation):
@@ -191,8 +191,8 @@ def test_more_rows_make_a_difference_less_sure(planted):
     default = Predictions(DEFAULT, DEFAULT, {0: noisy(0.3)})
     rows = [Predictions("g", f"r{k}", {0: noisy(0.3)}) for k in range(60)]
     bad = Predictions("g", "bad", {0: noisy(0.6)})
-    alone = table_rows([default, bad], val, splits.subject_by_clip)
-    among = table_rows([default, *rows, bad], val, splits.subject_by_clip)
+    alone = table_rows([default, bad], splits)
+    among = table_rows([default, *rows, bad], splits)
     assert alone[1].p == among[-1].p == pytest.approx(2 / (RESAMPLES + 1))
     assert alone[1].differs
     assert among[-1].p_holm == pytest.approx(61 * among[-1].p)  # 2000 resamples say no more

@@ -30,14 +30,11 @@ def written(tmp_path_factory):
             predictions("baseline", "ridge, both with means of 1 s and 4 s", 0.9),
             predictions("region loss", "attention then gate, partner visual", 0.1),
         ],
-        splits.val,
-        splits.subject_by_clip,
+        splits,
     )
     assert [line.differs for line in lines] == [False, True, False]
     path = folder / "ablation.html"
-    path.write_text(
-        ablation_page(lines, splits.val, splits.subject_by_clip, "No epoch is chosen here.")
-    )
+    path.write_text(ablation_page(lines, splits, "No epoch is chosen here."))
     return path.as_uri()
 
 

@@ -250,9 +250,9 @@ def test_a_row_is_paired_with_the_default_by_draw(planted):
     half = Predictions("g", "half", {5: noisy[5] * 0.5})
     none = Predictions("g", "none", {})
     both = [(condition, each) for each in (default, half, none)]
-    rows = curve_rows(both, splits.val, splits.subject_by_clip)
+    rows = curve_rows(both, splits)
     alone = (condition, replace(default, va={5: noisy[5]}))
-    one = curve_rows([alone], splits.val, splits.subject_by_clip)
+    one = curve_rows([alone], splits)
     assert (rows[0].difference, rows[0].difference_low, rows[0].difference_high) == (0, 0, 0)
     assert rows[1].difference == pytest.approx(rows[1].ccc_mean - one[0].ccc_mean)
     assert rows[1].differs

@@ -118,7 +118,7 @@ def test_dropout_follows_each_convolution():
 @pytest.mark.parametrize("as_released", [False, True])
 def test_its_blocks_are_those_of_the_paper_unless_told_otherwise(as_released):
     module = Tcn(5, WIDTH, as_released=as_released)
-    assert [(block.first.dilation, block.pad, block.dropout.p) for block in module.blocks] == [
-        ((1,), (2, 0), 0.1),
-        ((2,), (4, 0), 0.1),
+    assert [(block.first.dilation, block.reach, block.dropout.p) for block in module.blocks] == [
+        ((1,), 2, 0.1),
+        ((2,), 4, 0.1),
     ]
