@@ -1,7 +1,7 @@
 """The table of a learning curve: scores by number of people and label noise, with differences."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import reduce
 from operator import add
 
@@ -28,17 +28,17 @@ class CurveRow:
     row: str
     n_draws: int
     """Trainings that did not fail."""
-    ccc_valence: float | None
-    ccc_arousal: float | None
-    ccc_mean: float | None
-    ccc_mean_low: float | None
+    ccc_valence: float | None = None
+    ccc_arousal: float | None = None
+    ccc_mean: float | None = None
+    ccc_mean_low: float | None = None
     """95 % interval over draws and people, as the next."""
-    ccc_mean_high: float | None
-    difference: float | None
+    ccc_mean_high: float | None = None
+    difference: float | None = None
     """Mean CCC minus that of the default on the same draws."""
-    difference_low: float | None
+    difference_low: float | None = None
     """95 % interval over draws and people, paired by both, as the next."""
-    difference_high: float | None
+    difference_high: float | None = None
 
     @property
     def differs(self) -> bool:
@@ -67,23 +67,16 @@ def _row(
 ) -> CurveRow:
     first = (condition.n_people, condition.noise, variant.group, variant.row, len(sums))
     if not sums:
-        return CurveRow(*first, *[None] * (len(fields(CurveRow)) - len(first)))
+        return CurveRow(*first)
     scores = [reduce(add, people).ccc() for people in sums.values()]  # D times V, A and mean
     valence, arousal, mean = np.mean(scores, axis=0).tolist()
     interval = mean_over_draws(list(sums.values()))
     both = sorted(sums.keys() & default.keys())
     difference = mean_difference([sums[k] for k in both], [default[k] for k in both])
-    return CurveRow(
-        *first,
-        valence,
-        arousal,
-        mean,
-        interval and interval.low,
-        interval and interval.high,
-        difference and difference.value,
-        difference and difference.low,
-        difference and difference.high,
-    )
+    ends = interval.ends("ccc_mean") if interval else {}
+    ends |= difference.ends("difference") if difference else {}
+    change = difference and difference.value
+    return CurveRow(*first, valence, arousal, mean, difference=change, **ends)
 
 
 def as_markdown(rows: Sequence[CurveRow], selection: str) -> str:

@@ -37,30 +37,30 @@ class TableRow:
     row: str
     n_seeds: int
     """Trainings that did not fail; 1 for a baseline, which draws no random numbers."""
-    ccc_valence: float | None
+    ccc_valence: float | None = None
     """Mean over the seeds, as the next two."""
-    ccc_arousal: float | None
-    ccc_mean: float | None
-    ccc_mean_low: float | None
+    ccc_arousal: float | None = None
+    ccc_mean: float | None = None
+    ccc_mean_low: float | None = None
     """95 % interval of the mean over seeds, as the next."""
-    ccc_mean_high: float | None
-    averaged: float | None
+    ccc_mean_high: float | None = None
+    averaged: float | None = None
     """Mean CCC of the averaged predictions."""
-    averaged_low: float | None
+    averaged_low: float | None = None
     """95 % interval over subjects, as the next."""
-    averaged_high: float | None
-    averaged_bca_low: float | None
+    averaged_high: float | None = None
+    averaged_bca_low: float | None = None
     """The same by BCa, as the next; None if there are many subjects."""
-    averaged_bca_high: float | None
-    difference: float | None
+    averaged_bca_high: float | None = None
+    difference: float | None = None
     """`averaged` minus that of the default."""
-    difference_low: float | None
+    difference_low: float | None = None
     """95 % interval over subjects, paired, as the next."""
-    difference_high: float | None
-    difference_bca_low: float | None
+    difference_high: float | None = None
+    difference_bca_low: float | None = None
     """The same by BCa, as the next; None if there are many subjects."""
-    difference_bca_high: float | None
-    p: float | None
+    difference_bca_high: float | None = None
+    p: float | None = None
     """Two-sided, of the hypothesis that the variant is worth what the default is."""
     p_holm: float | None = None
     """`p` corrected for the number of differences in the table (Holm, 1979)."""
@@ -110,7 +110,7 @@ def _table_row(
     variant: Predictions, splits: Splits, default: list[VaConcordance] | None
 ) -> TableRow:
     if not variant.va:
-        return TableRow(variant.group, variant.row, 0, *[None] * (len(fields(TableRow)) - 3))
+        return TableRow(variant.group, variant.row, 0)
     scores = np.array(
         [concordance(_prediction(va), splits.val).ccc()[:2] for va in variant.va.values()]
     )  # (S, 2)
@@ -119,8 +119,9 @@ def _table_row(
     subjects = people_sums(averaged, splits)
     intervals = score_intervals(subjects)
     difference = paired_difference(subjects, default) if default else None
-    bca = intervals and intervals.mean.bca
-    difference_bca = difference and difference.mean.bca
+    ends = over_seeds.ends("ccc_mean") if over_seeds else {}
+    ends |= intervals.mean.ends("averaged") if intervals else {}
+    ends |= difference.mean.ends("difference") if difference else {}
     return TableRow(
         variant.group,
         variant.row,
@@ -128,19 +129,10 @@ def _table_row(
         float(scores[:, 0].mean()),
         float(scores[:, 1].mean()),
         float(scores.mean()),
-        over_seeds and over_seeds.low,
-        over_seeds and over_seeds.high,
-        concordance(_prediction(averaged), splits.val).ccc()[2],
-        intervals and intervals.mean.low,
-        intervals and intervals.mean.high,
-        bca and bca[0],
-        bca and bca[1],
-        difference and difference.mean.value,
-        difference and difference.mean.low,
-        difference and difference.mean.high,
-        difference_bca and difference_bca[0],
-        difference_bca and difference_bca[1],
-        difference and difference.mean.p_value,
+        averaged=concordance(_prediction(averaged), splits.val).ccc()[2],
+        difference=difference and difference.mean.value,
+        p=difference and difference.mean.p_value,
+        **ends,
     )
 
 

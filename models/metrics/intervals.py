@@ -44,6 +44,13 @@ class Estimate:
     p_value: float | None = None
     """Of the hypothesis that the difference is zero, two-sided; None if it is not a difference."""
 
+    def ends(self, name: str) -> dict[str, float]:
+        """The ends of the intervals, by the names of the columns of a table."""
+        ends = {f"{name}_low": self.low, f"{name}_high": self.high}
+        if self.bca:
+            ends |= {f"{name}_bca_low": self.bca[0], f"{name}_bca_high": self.bca[1]}
+        return ends
+
 
 @dataclass(frozen=True, slots=True)
 class ScoreEstimates:
@@ -55,16 +62,8 @@ class ScoreEstimates:
 
     def ends(self) -> dict[str, float]:
         """The ends of all intervals, by the names that they have in a `SplitScore`."""
-        ends: dict[str, float] = {}
-        for name, each in (
-            ("valence", self.valence),
-            ("arousal", self.arousal),
-            ("mean", self.mean),
-        ):
-            ends |= {f"ccc_{name}_low": each.low, f"ccc_{name}_high": each.high}
-            if each.bca:
-                ends |= {f"ccc_{name}_bca_low": each.bca[0], f"ccc_{name}_bca_high": each.bca[1]}
-        return ends
+        valence, arousal = self.valence.ends("ccc_valence"), self.arousal.ends("ccc_arousal")
+        return valence | arousal | self.mean.ends("ccc_mean")
 
 
 def score_intervals(subjects: Sequence[VaConcordance]) -> ScoreEstimates | None:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from features.errors import InputError, VaflowError
 from models.data.batch import Batch, Targets
-from models.data.batches import Example, endless_batches, shuffled_batches
+from models.data.batches import Example, shuffled_batches
 from models.data.mixup import mixup
 from models.data.packed import PackedFeatures
 from models.data.windows import Windows
@@ -124,8 +124,9 @@ def _pseudo_batches(
             "the clips of train.unlabelled give no window to train on: give longer ones, or lower "
             f"train.causal_start_s (it is {config.causal_start_s:g})"
         )
-    for batch, targets in endless_batches(packed, windows, shuffle, config.batch_size):
-        yield mixup(batch, targets, draws, config.mixup) if config.mixup else (batch, targets)
+    while True:
+        for batch, targets in shuffled_batches(packed, windows, shuffle, config.batch_size):
+            yield mixup(batch, targets, draws, config.mixup) if config.mixup else (batch, targets)
 
 
 def training_windows(packed: PackedFeatures, head: HeadConfig, config: TrainConfig) -> Windows:
