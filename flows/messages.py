@@ -8,8 +8,7 @@ from features.extraction.dry_run import DryRun, render_dry_run
 from features.extraction.outcome import ExtractionResult
 from flows.console import make_table
 from flows.stages import PipelineResult
-from models.ablation.curve_table import CurveRow
-from models.ablation.table import TableRow, full_name, number
+from models.ablation.table import CurveRow, TableRow, full_name, number
 from models.baselines import AnyBaselineConfig
 from models.metrics.scores import SplitScore
 from models.stages.ablate import Ablation

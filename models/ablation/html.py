@@ -8,9 +8,8 @@ from markupsafe import Markup
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from models.ablation.curve_table import CurveRow
 from models.ablation.plan import DEFAULT
-from models.ablation.table import CAPTION, TableRow, full_name, number
+from models.ablation.table import CAPTION, CurveRow, TableRow, full_name, number
 from models.data.train_val import Splits
 from models.metrics.intervals import FEW_SUBJECTS, LEVEL, RESAMPLES
 from models.plots.page import template

@@ -1,14 +1,17 @@
-"""The table of an ablation: scores over seeds, and differences to the default."""
+"""The tables of ablations and learning curves: scores, and differences to the default."""
 
 import csv
 import io
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
+from functools import reduce
+from operator import add
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float64
 
+from models.ablation.conditions import Condition
 from models.data.train_val import Splits
 from models.metrics.ccc import VaConcordance
 from models.metrics.intervals import (
@@ -16,6 +19,8 @@ from models.metrics.intervals import (
     LEVEL,
     holm,
     interval_over_seeds,
+    mean_difference,
+    mean_over_draws,
     paired_difference,
     score_intervals,
 )
@@ -71,6 +76,39 @@ class TableRow:
         return self.p_holm is not None and self.p_holm < 1 - LEVEL
 
 
+@dataclass(frozen=True, slots=True)
+class CurveRow:
+    """One line of the table; its fields are the columns of the CSV.
+
+    Scores are val CCC, as means over draws. None if there are too few people to score on, or if
+    all trainings failed.
+    """
+
+    people: int
+    noise: float
+    group: str
+    row: str
+    n_draws: int
+    """Trainings that did not fail."""
+    ccc_valence: float | None = None
+    ccc_arousal: float | None = None
+    ccc_mean: float | None = None
+    ccc_mean_low: float | None = None
+    """95 % interval over draws and people, as the next."""
+    ccc_mean_high: float | None = None
+    difference: float | None = None
+    """Mean CCC minus that of the default on the same draws."""
+    difference_low: float | None = None
+    """95 % interval over draws and people, paired by both, as the next."""
+    difference_high: float | None = None
+
+    @property
+    def differs(self) -> bool:
+        """Whether the interval of the difference excludes zero."""
+        low, high = self.difference_low, self.difference_high
+        return low is not None and high is not None and not low <= 0 <= high
+
+
 CAPTION = (
     f"Intervals: {100 * LEVEL:.0f} %; of the mean over seeds (Student's t), of the average over "
     "subjects (bootstrap, percentiles), of the difference over subjects (paired, percentiles, and "
@@ -99,6 +137,30 @@ def table_rows(variants: Sequence[Predictions], splits: Splits) -> tuple[TableRo
     rows[0] = replace(rows[0], p=None)  # of the default with itself, which is no comparison
     corrected = iter(holm([row.p for row in rows if row.p is not None]))
     return tuple(row if row.p is None else replace(row, p_holm=next(corrected)) for row in rows)
+
+
+def curve_rows(
+    variants: Sequence[tuple[Condition, Predictions]], splits: Splits
+) -> tuple[CurveRow, ...]:
+    """A row per variant and condition; the first variant of a condition is the default."""
+    defaults: dict[Condition, dict[int, list[VaConcordance]]] = {}
+    rows = []
+    for condition, each in variants:
+        sums = {draw: people_sums(va, splits) for draw, va in each.va.items()}
+        default = defaults.setdefault(condition, sums)
+        first = (condition.n_people, condition.noise, each.group, each.row, len(sums))
+        if not sums:
+            rows.append(CurveRow(*first))
+            continue
+        scores = [reduce(add, people).ccc() for people in sums.values()]  # D times V, A and mean
+        interval = mean_over_draws(list(sums.values()))
+        both = sorted(sums.keys() & default.keys())
+        difference = mean_difference([sums[k] for k in both], [default[k] for k in both])
+        ends = interval.ends("ccc_mean") if interval else {}
+        ends |= difference.ends("difference") if difference else {}
+        change = difference and difference.value
+        rows.append(CurveRow(*first, *np.mean(scores, axis=0).tolist(), difference=change, **ends))
+    return tuple(rows)
 
 
 def people_sums(va: Va, splits: Splits) -> list[VaConcordance]:
@@ -154,7 +216,7 @@ def as_csv(rows: Sequence[Any]) -> str:
     return text.getvalue()
 
 
-def as_markdown(rows: Sequence[TableRow], selection: str = "") -> str:
+def ablation_markdown(rows: Sequence[TableRow], selection: str = "") -> str:
     """The table as Markdown, with a caption that `selection` ends."""
     columns = ("seeds", "valence", "arousal", "mean", "of the average", "to default", "BCa", "p")
     text = [f"|  | row | {' | '.join(columns)} |", "|---|---|" + "--:|" * len(columns)]
@@ -177,6 +239,28 @@ def as_markdown(rows: Sequence[TableRow], selection: str = "") -> str:
         group = row.group
         text.append(f"| {' | '.join(cells)} |")
     return "\n".join([*text, "", f"{CAPTION} {selection}".strip()]) + "\n"
+
+
+def curve_markdown(rows: Sequence[CurveRow], selection: str) -> str:
+    """The table as Markdown; `selection` says how epochs were chosen."""
+    head = ("people", "label noise", "", "row", "draws", "valence", "arousal", "mean", "to default")
+    text = [f"| {' | '.join(head)} |", "|--:|--:|---|---|" + "--:|" * (len(head) - 4)]
+    for row in rows:
+        bold = "**" if row.differs else ""
+        cells = (
+            str(row.people),
+            f"{row.noise:g}",
+            row.group,
+            row.row,
+            str(row.n_draws),
+            number(row.ccc_valence),
+            number(row.ccc_arousal),
+            number(row.ccc_mean) + span(row.ccc_mean_low, row.ccc_mean_high),
+            f"{bold}{number(row.difference, '+.3f')}{bold}"
+            + span(row.difference_low, row.difference_high, "+.3f"),
+        )
+        text.append(f"| {' | '.join(cells)} |")
+    return "\n".join([*text, "", selection]) + "\n"
 
 
 def full_name(group: str, row: str) -> str:

@@ -8,7 +8,7 @@ from pydantic import Field
 
 from features.timeline import MAX_LENGTH_MISMATCH, LengthMismatch
 from models.ablation.plan import ablation_cases, read_plan, selection_note
-from models.ablation.table import Predictions, TableRow, as_csv, as_markdown, table_rows
+from models.ablation.table import Predictions, TableRow, ablation_markdown, as_csv, table_rows
 from models.data.train_val import load_splits
 from models.heads import AnyHeadConfig
 from models.heads.dspl import DsplConfig
@@ -89,5 +89,5 @@ def ablate(
 
     selection = selection_note(cases)
     html = ablation_page(rows, splits, selection)
-    write_table(run, Ablation.file, as_csv(rows), as_markdown(rows, selection), html)
+    write_table(run, Ablation.file, as_csv(rows), ablation_markdown(rows, selection), html)
     return Ablation(run, rows, *ends(run, trials, results), splits.notes)

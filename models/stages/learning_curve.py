@@ -11,9 +11,8 @@ from features.errors import InputError
 from features.manifest.manifest import read_manifest
 from features.timeline import MAX_LENGTH_MISMATCH, LengthMismatch
 from models.ablation.conditions import Condition, TrainingSet, write_training_set
-from models.ablation.curve_table import CurveRow, as_markdown, curve_rows
 from models.ablation.plan import AblationCase, ablation_cases, read_plan, selection_note
-from models.ablation.table import Predictions, as_csv
+from models.ablation.table import CurveRow, Predictions, as_csv, curve_markdown, curve_rows
 from models.data.feature_sets import open_sets
 from models.data.packed_cache import load_packed
 from models.data.splits import clips_of_split, subject_by_clip
@@ -134,17 +133,12 @@ def learning_curve(
 
     selection = selection_note(cases)
     html = curve_page(rows, splits, selection)
-    write_table(run, LearningCurve.file, as_csv(rows), as_markdown(rows, selection), html)
-    notes = splits.notes + _left_out(people, n_all)
+    write_table(run, LearningCurve.file, as_csv(rows), curve_markdown(rows, selection), html)
+    notes = splits.notes
+    if too_many := sorted({n for n in people if n >= n_all}):
+        listed = ", ".join(map(str, too_many))
+        notes += (f"people = {listed}: left out, as the train split shows {n_all}, who are all",)
     return LearningCurve(run, rows, *ends(run, trials, results), notes)
-
-
-def _left_out(people: Sequence[int], n_all: int) -> tuple[str, ...]:
-    too_many = sorted({n for n in people if n >= n_all})
-    if not too_many:
-        return ()
-    listed = ", ".join(map(str, too_many))
-    return (f"people = {listed}: left out, as the train split shows {n_all}, who are all",)
 
 
 def _trials(

@@ -20,7 +20,7 @@ from models.ablation.plan import (
     read_plan,
     selection_note,
 )
-from models.ablation.table import Predictions, TableRow, as_csv, as_markdown, table_rows
+from models.ablation.table import Predictions, TableRow, ablation_markdown, as_csv, table_rows
 from models.baselines.ridge import RidgeConfig
 from models.data.train_val import load_splits
 from models.heads.dspl import DsplConfig, ReleasedConfig
@@ -142,7 +142,7 @@ def test_a_row_of_which_nothing_was_trained_has_dashes(planted, tmp_path):
     lines = table_rows(rows, splits)
     assert lines[1].n_seeds == 0
     assert set(as_csv(lines).splitlines()[2].split(",")[3:]) == {""}
-    assert "| r | 0 | – | – |" in as_markdown(lines)  # noqa: RUF001
+    assert "| r | 0 | – | – |" in ablation_markdown(lines)  # noqa: RUF001
 
 
 def test_the_table_by_hand(planted):
@@ -198,9 +198,9 @@ def test_more_rows_make_a_difference_less_sure(planted):
     assert among[-1].p_holm == pytest.approx(61 * among[-1].p)  # 2000 resamples say no more
     assert not among[-1].differs
     assert among[-1].difference_high < 0  # although its own interval leaves zero out
-    text = as_markdown([among[0], among[-1]])
+    text = ablation_markdown([among[0], among[-1]])
     assert "**" not in text
-    assert f"**{alone[1].difference:+.3f}**" in as_markdown(alone)
+    assert f"**{alone[1].difference:+.3f}**" in ablation_markdown(alone)
 
 
 def test_the_table_says_whose_epochs_are_chosen_on_val():

@@ -21,9 +21,8 @@ from models.ablation.conditions import (
     with_rater_error,
     write_training_set,
 )
-from models.ablation.curve_table import CurveRow, as_markdown, curve_rows
 from models.ablation.plan import DEFAULT, ablation_cases, read_plan
-from models.ablation.table import Predictions, as_csv
+from models.ablation.table import CurveRow, Predictions, as_csv, curve_markdown, curve_rows
 from models.data.train_val import load_splits
 from models.heads.dspl import DsplConfig
 from models.regions.prompts import FixedPrompts
@@ -258,7 +257,7 @@ def test_a_row_is_paired_with_the_default_by_draw(planted):
     assert rows[1].differs
     assert rows[2].n_draws == 0
     assert set(as_csv(rows).splitlines()[3].split(",")[5:]) == {""}
-    assert "| none | 0 | – | – |" in as_markdown(rows, "")  # noqa: RUF001
+    assert "| none | 0 | – | – |" in curve_markdown(rows, "")  # noqa: RUF001
 
 
 def test_the_default_cannot_train_on_the_others(planted, plan, tmp_path):
