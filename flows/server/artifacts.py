@@ -112,7 +112,6 @@ def _publish_picture(
     score: str | None = None,
     report: Path | None = None,
 ) -> None:
-    """Publish the chart, with the current coverage of these feature sets."""
     n_clips = len(read_manifest(manifest).clips)
     found = Status(())  # if every clip has failed, there is no store
     if FeatureStore.open_or_plan(store).backend.metadata("") is not None:

@@ -1,7 +1,6 @@
 """Clips that are trained on without their labels, and what they must not share with other clips."""
 
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -17,24 +16,15 @@ Trait = Literal["id", "video", "subject"]
 HELD_OUT = ("val", "test")
 
 
-@dataclass(frozen=True, slots=True)
-class Shared:
-    """What a clip has in common with a clip of another manifest."""
-
-    clip: Clip
-    what: Trait
-    other: Clip
-
-
 def shared_with(
     manifest: Manifest, clips: Sequence[Clip], other: Manifest, others: Sequence[Clip]
-) -> Iterator[Shared]:
-    """Yield each clip that has the id, the video or the subject of another manifest's clip."""
+) -> Iterator[tuple[Clip, Trait, Clip]]:
+    """Yield each clip with the id, video or subject of another manifest's: which, and whose."""
     known = {trait: clip for clip in others for trait in _traits(other, clip)}
     for clip in clips:
         for trait in _traits(manifest, clip):
             if trait in known:
-                yield Shared(clip, trait[0], known[trait])
+                yield clip, trait[0], known[trait]
                 break
 
 
@@ -72,15 +62,15 @@ def unlabelled_clips(
     held_out = [clip for clip in listed.clips if clip.split in HELD_OUT]
     shared = list(shared_with(extra, extra.clips, listed, held_out))
     if shared and not transductive:
-        first = shared[0]
+        clip, what, other = shared[0]
         raise InputError(
             f"train.unlabelled = {unlabelled}: {len(shared)} of its {len(extra.clips)} clips are "
-            f"of people or videos that are held out: clip {first.clip.id!r} has the {first.what} "
-            f"of {first.other.id!r} in the split {first.other.split!r}; take them out, or set "
+            f"of people or videos that are held out: clip {clip.id!r} has the {what} "
+            f"of {other.id!r} in the split {other.split!r}; take them out, or set "
             "train.transductive=true, which scores will mention"
         )
     held_out = [clip for clip in listed.clips if clip.id in inner]
-    theirs = {each.clip.id for each in shared_with(extra, extra.clips, listed, held_out)}
+    theirs = {clip.id for clip, *_ in shared_with(extra, extra.clips, listed, held_out)}
     kept = tuple(clip for clip in extra.clips if clip.id not in theirs)
     note = (
         f"{len(theirs)} of the {len(extra.clips)} clips of train.unlabelled = {unlabelled} are of "

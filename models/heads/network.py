@@ -201,7 +201,6 @@ class DsplHead(Head):
 
 
 def _stream(branch: nn.ModuleDict | None, x: Tensor, valid: Tensor) -> Tensor | None:
-    """The output of a branch; None if there is no branch."""
     if branch is None:
         return None
     if "bottleneck" in branch:

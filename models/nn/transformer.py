@@ -101,7 +101,7 @@ class TemporalTransformer(nn.Module):
     `rotary` positions have no limit and ignore it.
 
     Shapes: x (B, T, D), valid (B, T) -> (B, T, W). Raises `ValueError` if the heads do not divide
-    the width, or if the width of a head is odd and positions are rotary.
+    the width. With rotary positions the width of a head must be even.
     """
 
     def __init__(
@@ -120,11 +120,6 @@ class TemporalTransformer(nn.Module):
         self.positions = nn.Identity()
         if positions == "learned":
             self.positions = LearnedPositions(n_rows_max, width)
-        elif (head_width := width // n_heads) % 2:
-            raise ValueError(
-                f"rotary positions turn pairs of numbers, and a head's width ({head_width}) is "
-                "odd: make width / n_heads even, or use learned positions"
-            )
         self.layers = nn.ModuleList(
             EncoderLayer(width, n_heads, dropout, positions == "rotary") for _ in range(n_layers)
         )

@@ -94,7 +94,6 @@ class TextTower:
         return self._projected(self._text.transformer(x, attn_mask=mask)[0, ends])
 
     def _projected(self, x: Float[Tensor, "N W"]) -> Float[Tensor, "N D"]:
-        """Features from the states of end tokens."""
         x = self._text.ln_final(x)
         projection = self._text.text_projection
         if projection is None:

@@ -178,7 +178,6 @@ def content_of(
 
 
 def _read_epochs(source: RunSplit) -> tuple[EpochResult, ...]:
-    """The epochs of the training; none if the file is missing."""
     try:
         return read_metrics(source.run)
     except FileNotFoundError:

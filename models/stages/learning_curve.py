@@ -10,7 +10,7 @@ from pydantic import Field
 from features.errors import InputError
 from features.manifest.manifest import read_manifest
 from features.timeline import MAX_LENGTH_MISMATCH, LengthMismatch
-from models.ablation.conditions import Condition, TrainingSet, write_training_set
+from models.ablation.conditions import Condition, write_training_set
 from models.ablation.plan import AblationCase, ablation_cases, read_plan, selection_note
 from models.ablation.table import CurveRow, Predictions, as_csv, curve_markdown, curve_rows
 from models.data.feature_sets import open_sets
@@ -117,7 +117,7 @@ def learning_curve(
             draw,
             cases,
             keys,
-            TrainingSet(manifest)
+            (manifest, None)
             if condition == everyone
             else write_training_set(run, content, condition, draw, time_s),
         )
@@ -146,18 +146,19 @@ def _trials(
     draw: int,
     cases: Sequence[AblationCase],
     keys: RunConfig,
-    drawn: TrainingSet,
+    drawn: tuple[Path, Path | None],
 ) -> Iterator[Trial[Key]]:
-    on_draw = keys.model_copy(update={"manifest": drawn.manifest})
+    manifest, others = drawn
+    on_draw = keys.model_copy(update={"manifest": manifest})
     for case in cases:
         chosen = case
         if _is_the_same_in_every_draw(condition, case) and draw != keys.train.seed:
             continue
         if isinstance(case.model, tuple) and case.model[1].unlabelled == OTHERS:
-            if drawn.others is None:
+            if others is None:
                 continue
             head, train = case.model
-            train = train.model_copy(update={"unlabelled": drawn.others})
+            train = train.model_copy(update={"unlabelled": others})
             chosen = replace(case, model=(head, train))
         run = keys.run / condition.folder / case.folder / f"draw-{draw}"
         name = f"{condition}: {case.name}, draw {draw}"

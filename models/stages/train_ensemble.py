@@ -175,7 +175,6 @@ def _read_finished(run: Path, key: str) -> EnsembleRecord | None:
 
 
 def _write_inputs(config: EnsembleConfig, manifest: Manifest, folds: ClipGroups) -> None:
-    """Write the config and the manifests of the members, if they have changed."""
     link_manifest_root(config.run, manifest.root)
     write_fold_manifests(config.run, manifest, folds.clips)
     write_config(config)

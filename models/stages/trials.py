@@ -131,7 +131,16 @@ def run_trial(trial: Trial, n_at_once: int = 1) -> TrialResult:
     config = trial.config.model_copy(update={"train": train})
     try:
         if trial.baseline:
-            return TrialResult("fitted", _predict_baseline(trial.baseline, config))
+            data = (config.manifest, config.store, config.visual, config.audio)
+            splits = load_splits(*data, config.max_length_mismatch)
+            found = predict_baseline(
+                trial.baseline,
+                splits.train,
+                splits.val,
+                splits.subject_by_clip,
+                splits.read_regions,
+            )
+            return TrialResult("fitted", found.va)
         result = train_config(config)
         return TrialResult(result.state, _predict_val(config.run))
     except (VaflowError, OSError, RuntimeError) as error:  # torch raises RuntimeError out of memory
@@ -168,15 +177,6 @@ def write_table(run: Path, file: str, csv: str, markdown: str, html: str) -> Non
     run.mkdir(parents=True, exist_ok=True)
     for ending, text in (("csv", csv), ("md", printable(markdown)), ("html", printable(html))):
         write_atomic(run / f"{file}.{ending}", text.encode())
-
-
-def _predict_baseline(baseline: AnyBaselineConfig, config: RunConfig) -> Va:
-    splits = load_splits(
-        config.manifest, config.store, config.visual, config.audio, config.max_length_mismatch
-    )
-    return predict_baseline(
-        baseline, splits.train, splits.val, splits.subject_by_clip, splits.read_regions
-    ).va
 
 
 def _predict_val(run: Path) -> Va:

@@ -120,7 +120,9 @@ def with_old_keys(head: Mapping[str, Any], train: Mapping[str, Any]) -> dict[str
     """
     old = {"head": deepcopy(dict(head)), "train": deepcopy(dict(train))}
     for key, value in NEW_KEYS.items():
-        _drop(old, key, value)
+        inner, name = _section(old, key)
+        if inner is not None and name in inner and inner[name] == value:
+            del inner[name]
     for key, values in OLD_VALUES.items():
         section, name = key.split(".")
         if name in old[section]:
@@ -131,12 +133,6 @@ def with_old_keys(head: Mapping[str, Any], train: Mapping[str, Any]) -> dict[str
     if not old["train"].get("loss"):  # a key that is newer stays, and decides the run
         old["train"].pop("loss", None)
     return old
-
-
-def _drop(fields: dict[str, Any], key: str, value: JsonValue) -> None:
-    inner, name = _section(fields, key)
-    if inner is not None and name in inner and inner[name] == value:
-        del inner[name]
 
 
 def _section(fields: dict[str, Any], key: str) -> tuple[dict[str, Any] | None, str]:

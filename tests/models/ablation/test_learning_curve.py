@@ -76,14 +76,14 @@ def test_the_people_of_a_draw_are_among_those_of_its_larger_numbers(tmp_path):
     before: set[str] = set()
     for n in (2, 3, 5):
         condition = Condition(0.0, n, is_all=False)
-        found = write_training_set(tmp_path / "run", manifest, condition, 7, {})
-        written = read_manifest(found.manifest)
+        drawn_path, others_path = write_training_set(tmp_path / "run", manifest, condition, 7, {})
+        written = read_manifest(drawn_path)
         splits = {clip.id: clip.split for clip in written.clips}
         drawn = {clip.subject for clip in written.clips if clip.split == "train"}
         assert len(drawn) == n
         assert before < drawn
         before = drawn
-        others = read_manifest(found.others)
+        others = read_manifest(others_path)
         assert {clip.subject for clip in others.clips} == {f"s{k}" for k in range(6)} - drawn
         assert sum(split == "train" for split in splits.values()) + len(others.clips) == 12
         assert (splits["v"], splits["t"], splits["n"]) == ("val", "test", None)
@@ -132,9 +132,9 @@ def test_noise_is_added_to_the_training_labels_only(tmp_path):
         write_labels(tmp_path / clip.labels, labels)
     manifest = Manifest(tmp_path, tuple(clips))
     condition = Condition(0.3, 1, is_all=True)
-    found = write_training_set(tmp_path / "run", manifest, condition, 0, {"train-0": TIME_S})
-    assert found.others is None
-    written = read_manifest(found.manifest)
+    path, others = write_training_set(tmp_path / "run", manifest, condition, 0, {"train-0": TIME_S})
+    assert others is None
+    written = read_manifest(path)
     noisy, val, test = (read_labels(written.path(clip.labels)).va for clip in written.clips)
     expected = with_rater_error(labels, TIME_S, 0.3, 0, "train-0").va
     np.testing.assert_allclose(noisy, expected, atol=5e-4)  # labels are written with three decimals
