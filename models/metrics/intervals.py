@@ -85,8 +85,8 @@ def paired_difference(
     Item i of both holds the sums of the same subject. Both are scored on the same resamples, so
     what makes a person hard for both cancels. The p-value counts the resamples on either side of
     zero (Davison and Hinkley, 1997, sec. 4.2), so its least value is 2 / (`RESAMPLES` + 1). Returns
-    None if fewer than two subjects have
-    annotated rows; raises `ValueError` if the subjects' labels are not the same.
+    None if fewer than two subjects have annotated rows; raises `ValueError` if the subjects' labels
+    are not the same.
     """
     if len(a) != len(b):
         raise ValueError(f"{len(a)} subjects cannot be paired with {len(b)}; give the same ones")

@@ -40,9 +40,6 @@ OTHERS = Path("others")
 """As `train.unlabelled` of a variant: the train clips of the people that were not drawn."""
 
 
-Key = tuple[Condition, AblationCase]
-
-
 class LearningCurve(Comparison[CurveRow]):
     """The result of a learning curve; the default is the first row of each condition."""
 
@@ -147,7 +144,7 @@ def _trials(
     cases: Sequence[AblationCase],
     keys: RunConfig,
     drawn: tuple[Path, Path | None],
-) -> Iterator[Trial[Key]]:
+) -> Iterator[Trial[tuple[Condition, AblationCase]]]:
     manifest, others = drawn
     on_draw = keys.model_copy(update={"manifest": manifest})
     for case in cases:

@@ -98,15 +98,6 @@ def zero_shot(
             settings = match_moments(packed, regions, settings, PUBLISHED_MOMENTS)
     prediction = predict_zero_shot(packed, regions, settings)
     scores = _scores_by_split(prediction, packed, {s: groups.ids(s) for s in splits}, subjects)
-    result = ZeroShotResult(
-        output,
-        n_clips=len(packed.clip_ids),
-        n_frames=len(packed.time_s),
-        match=match,
-        settings=settings,
-        scores=scores,
-        notes=constant_labels(groups.labels),
-    )
     output.mkdir(parents=True, exist_ok=True)
     for name in (ZERO_SHOT, PREDICTIONS):
         (output / name).unlink(missing_ok=True)
@@ -119,7 +110,9 @@ def zero_shot(
         "scores": {split: asdict(score) for split, score in scores.items()},
     }
     write_json(output / ZERO_SHOT, made_with)
-    return result
+    n_clips, n_frames = len(packed.clip_ids), len(packed.time_s)
+    notes = constant_labels(groups.labels)
+    return ZeroShotResult(output, n_clips, n_frames, match, settings, scores, notes)
 
 
 def check_output(output: Path) -> None:
