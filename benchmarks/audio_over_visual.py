@@ -35,14 +35,14 @@ def main() -> None:
         kept = ("manifest", "store", "run", "head", "train", "max_length_mismatch")
         both, visual = ablate(
             variants="visual", **{key: keys[key] for key in kept if key in keys}
-        ).lines
-        difference = visual.to_default
-        if both.averaged is None or visual.averaged is None or difference is None:
+        ).rows
+        added, low, high = visual.difference, visual.difference_low, visual.difference_high
+        if None in (both.averaged, visual.averaged, added, low, high):
             raise VaflowError(f"{folder}: a training failed; see visual-alone/ablation.md there")
-        gains.append(-difference.value)
+        gains.append(-added)
         print(
-            f"| {seed} | {both.averaged:.3f} | {visual.averaged:.3f} | {-difference.value:+.3f} "
-            f"({-difference.high:+.3f} to {-difference.low:+.3f}) |",
+            f"| {seed} | {both.averaged:.3f} | {visual.averaged:.3f} | {-added:+.3f} "
+            f"({-high:+.3f} to {-low:+.3f}) |",
             flush=True,
         )
     over = interval_over_seeds(gains)

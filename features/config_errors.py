@@ -1,7 +1,7 @@
 """Errors of pydantic and YAML in one line: field, value, rule, and the nearest valid name."""
 
 from difflib import get_close_matches
-from typing import Annotated, Any, get_args, get_origin
+from typing import Any, get_args
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -53,7 +53,7 @@ def _path(model: type[BaseModel], location: tuple[int | str, ...]) -> list[str]:
     return [
         str(part)
         for index, part in enumerate(location)
-        if not any(part == _kind(m) for m in _models_at(model, location[:index]))
+        if not any(part == kind_of(m) for m in _models_at(model, location[:index]))
     ]
 
 
@@ -65,24 +65,21 @@ def keys_at(model: type[BaseModel], location: tuple[int | str, ...]) -> list[str
 def _models_at(model: type[BaseModel], location: tuple[int | str, ...]) -> list[type[BaseModel]]:
     models: list[type[BaseModel]] = [model]
     for part in location:
-        tagged = [m for m in models if part == _kind(m)]
+        tagged = [m for m in models if part == kind_of(m)]
         fields = [m.model_fields[part].annotation for m in models if part in m.model_fields]
-        leaves = [leaf for annotation in fields for leaf in _leaves(annotation)]
-        inner = [leaf for leaf in leaves if isinstance(leaf, type) and issubclass(leaf, BaseModel)]
+        inner = [each for annotation in fields for each in models_in(annotation)]
         models = tagged or inner or models
     return models
 
 
-def _kind(model: type[BaseModel]) -> Any:
+def kind_of(model: type[BaseModel]) -> str | None:
     """The tag of this model in a discriminated union, or None."""
     field = model.model_fields.get("kind")
     return field.default if field else None
 
 
-def _leaves(annotation: Any) -> list[Any]:
-    """The types in unions, sequences and annotations."""
-    if get_origin(annotation) is Annotated:
-        return _leaves(get_args(annotation)[0])
-    if get_args(annotation) and not isinstance(annotation, str):
-        return [leaf for inner in get_args(annotation) for leaf in _leaves(inner)]
-    return [annotation]
+def models_in(annotation: Any) -> list[type[BaseModel]]:
+    """The models inside the unions, sequences and annotations of a type."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [model for part in get_args(annotation) for model in models_in(part)]

@@ -20,7 +20,7 @@ from features.extraction.plan import PlannedExtraction, plan_extraction
 from features.extraction.shards import Shard, ShardStream, plan_shards, result_in_store
 from features.manifest.manifest import read_manifest
 from flows.dask.cluster import cluster, connected, n_workers_of
-from flows.dask.shards import OnOutcome, completed_shards, extract_on_worker, new_stop_name
+from flows.dask.shards import OnOutcome, completed_shards, extract_on_worker
 from flows.keys.help import with_help
 from flows.keys.signature import keys_of, with_keys
 from flows.logs import run_logger
@@ -110,7 +110,6 @@ def extract_features(
 def _extract_here(
     plan: PlannedExtraction, shards: Sequence[Shard], should_continue: Callable[[], bool]
 ) -> Iterator[ExtractionResult]:
-    """Yield the results of shards that this process extracts in order."""
     with closing(ShardStream(plan, shards, should_continue)) as stream:
         for shard in shards:
             extract = partial(stream.extract, shard.number)
@@ -123,13 +122,12 @@ def _extract_on_dask(
     workers: int | None,
     should_continue: Callable[[], bool],
 ) -> Iterator[ExtractionResult | Exception]:
-    """Yield the results of shards that Dask workers extract, as they end."""
     with (
         cluster(scheduler, workers) as address,
         connected(address) as client,
         DaskTaskRunner(address=address) as runner,
     ):
-        stop = Event(new_stop_name(), client=client)
+        stop = Event(client=client)
         results = {}
         for shard in shards:
             parameters = {

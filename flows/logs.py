@@ -20,6 +20,7 @@ LogFormat = Literal["text", "json"]
 OURS = ("features", "models", "flows")
 STANDARD = {*vars(logging.makeLogRecord({})), "message", "asctime"}
 PREFECT_LOGGERS = ("prefect.flow_runs", "prefect.task_runs")
+TEXT = "%(levelname)s: %(message)s"
 FLOW_RUN_ID = "PREFECT__FLOW_RUN_ID"  # Prefect sets it in the process of a flow's run
 
 log = logging.getLogger(__name__)
@@ -27,9 +28,6 @@ log = logging.getLogger(__name__)
 
 class TextLines(logging.Formatter):
     """Formats a record as `LEVEL: message`; names from outside are escaped in it."""
-
-    def __init__(self) -> None:
-        super().__init__("%(levelname)s: %(message)s")
 
     def format(self, record: logging.LogRecord) -> str:
         """The record as text, without the newline."""
@@ -70,14 +68,11 @@ class JsonLines(logging.Formatter):
 
 def set_up(form: LogFormat) -> None:
     """Send the log to stderr; in JSON also warnings and uncaught exceptions."""
-    if form == "text":
-        handler = logging.StreamHandler()
-        handler.setFormatter(TextLines())
-        logging.basicConfig(level=logging.WARNING, handlers=[handler])
-        return
     handler = logging.StreamHandler()
-    handler.setFormatter(JsonLines())
-    logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
+    handler.setFormatter(JsonLines() if form == "json" else TextLines(TEXT))
+    logging.basicConfig(level=logging.WARNING, handlers=[handler], force=form == "json")
+    if form == "text":
+        return
     for name in OURS:
         logging.getLogger(name).setLevel(logging.INFO)
     logging.captureWarnings(True)

@@ -8,11 +8,10 @@ from features.extraction.dry_run import DryRun, render_dry_run
 from features.extraction.outcome import ExtractionResult
 from flows.console import make_table
 from flows.stages import PipelineResult
-from models.ablation.table import number
+from models.ablation.table import CurveRow, TableRow, full_name, number
 from models.baselines import AnyBaselineConfig
 from models.metrics.scores import SplitScore
-from models.stages import learning_curve as curve
-from models.stages.ablate import CSV, MARKDOWN, PAGE, Ablation
+from models.stages.ablate import Ablation
 from models.stages.baselines import BaselineScores
 from models.stages.learning_curve import LearningCurve
 from models.stages.predict import PredictResult
@@ -21,22 +20,8 @@ from models.stages.train_ensemble import EnsembleResult
 from models.stages.train_head import TrainResult
 from models.stages.zero_shot import ZeroShotResult
 
-StageResult = (
-    ExtractionResult
-    | DryRun
-    | TrainResult
-    | EnsembleResult
-    | ScoreResult
-    | PipelineResult
-    | BaselineScores
-    | PredictResult
-    | ZeroShotResult
-    | Ablation
-    | LearningCurve
-)
 
-
-def describe(result: StageResult) -> Iterator[str | Table]:
+def describe(result: object) -> Iterator[str | Table]:
     """Yield the lines and tables that present the result of a stage."""
     match result:
         case PipelineResult():
@@ -69,22 +54,17 @@ def describe(result: StageResult) -> Iterator[str | Table]:
         case ZeroShotResult():
             yield from _zero_shot_lines(result)
             yield from _notes(result.notes)
-        case Ablation():
+        case Ablation() | LearningCurve():
             yield from _notes(result.notes)
-            yield _ablation_table(result)
+            is_curve = isinstance(result, LearningCurve)
+            yield _curve_table(result) if is_curve else _ablation_table(result)
             yield (
-                f"ablate: {len(result.lines)} rows; {result.n_trained} heads trained, "
-                f"{result.n_present} already there; {PAGE}, {MARKDOWN} and {CSV} are in "
-                f"{result.run}"
+                f"{result.stage}: {len(result.rows)} rows; {result.n_trained} heads trained, "
+                f"{result.n_present} already there; {result.file}.html, {result.file}.md and "
+                f"{result.file}.csv are in {result.run}"
             )
-        case LearningCurve():
-            yield from _notes(result.notes)
-            yield _curve_table(result)
-            yield (
-                f"learning-curve: {len(result.rows)} rows; {result.n_trained} heads trained, "
-                f"{result.n_present} already there; {curve.PAGE}, {curve.MARKDOWN} and "
-                f"{curve.CSV} are in {result.run}"
-            )
+        case _:
+            raise TypeError(f"{type(result).__name__} is the result of no stage: add a case")
 
 
 def _notes(notes: Iterable[str]) -> Iterator[str]:
@@ -92,30 +72,39 @@ def _notes(notes: Iterable[str]) -> Iterator[str]:
 
 
 def _ablation_table(result: Ablation) -> Table:
-    """The score of each row, and its difference from the default."""
-    rows = []
-    for line in result.lines:
-        difference = line.to_default
-        interval = f"{difference.low:+.3f} to {difference.high:+.3f}" if difference else ""
-        name = line.row if line.row == line.group else f"{line.group}: {line.row}"
-        cells = (number(line.ccc_mean), number(line.averaged), number(line.difference, "+.3f"))
-        rows.append((name, *cells, interval, number(line.p_holm)))
+    rows = [
+        (
+            full_name(row.group, row.row),
+            number(row.ccc_mean),
+            number(row.averaged),
+            *_difference(row),
+            number(row.p_holm),
+        )
+        for row in result.rows
+    ]
     title = "val mean CCC: over seeds, and of the predictions averaged over them"
     columns = ["mean", "averaged", "to default", "95 %, paired", "p (Holm)"]
     return make_table(title, ["row"], columns, rows)
 
 
 def _curve_table(result: LearningCurve) -> Table:
-    """The score of each variant by people and label noise, and its difference from the default."""
-    rows = []
-    for row in result.rows:
-        difference = row.to_default
-        interval = f"{difference.low:+.3f} to {difference.high:+.3f}" if difference else ""
-        name = row.row if row.row == row.group else f"{row.group}: {row.row}"
-        cells = (number(row.ccc_mean), number(row.difference, "+.3f"), interval)
-        rows.append((name, str(row.people), f"{row.noise:g}", *cells))
+    rows = [
+        (
+            full_name(row.group, row.row),
+            str(row.people),
+            f"{row.noise:g}",
+            number(row.ccc_mean),
+            *_difference(row),
+        )
+        for row in result.rows
+    ]
     names = ["people", "label noise", "mean", "to default", "95 %, paired"]
     return make_table("val mean CCC, mean over the draws", ["row"], names, rows)
+
+
+def _difference(row: TableRow | CurveRow) -> tuple[str, str]:
+    low, high = number(row.difference_low, "+.3f"), number(row.difference_high, "+.3f")
+    return number(row.difference, "+.3f"), "" if row.difference is None else f"{low} to {high}"
 
 
 def _training_line(result: TrainResult) -> str:
@@ -209,12 +198,12 @@ def baseline_name(baseline: AnyBaselineConfig) -> str:
 def baseline_table(result: BaselineScores) -> Table:
     """The val CCC of each baseline, and the interval of its mean over subjects."""
     rows = []
-    for each in result.scores:
-        score, modalities = each.score, ", ".join(each.baseline.modalities)
+    for baseline, score in result.scores:
         cells = [f"{c:.3f}" for c in (score.ccc_valence, score.ccc_arousal, score.ccc_mean)]
         interval = "-"
         if score.ccc_mean_low is not None:
             interval = f"{score.ccc_mean_low:.3f} to {score.ccc_mean_high:.3f}"
-        rows.append((baseline_name(each.baseline), modalities, *cells, interval))
+        name, modalities = baseline_name(baseline), ", ".join(baseline.modalities)
+        rows.append((name, modalities, *cells, interval))
     names = ["valence", "arousal", "mean", "95 % interval"]
     return make_table("val CCC, learnt on the train split", ["baseline", "modalities"], names, rows)

@@ -7,7 +7,7 @@ from prefect import flow
 from flows.extract import extract_features
 from flows.keys.help import with_help
 from flows.keys.signature import keys_for, keys_of, with_keys
-from flows.server.artifacts import publish_scored
+from flows.server.artifacts import publish_training
 from flows.stage_flow import score_head, train_head
 from flows.stages import feature_sets_of
 from flows.stages import pipeline as pipeline_plainly
@@ -23,5 +23,6 @@ def pipeline(**keys: Any) -> dict[str, float | None] | None:
     train_head(**keys_for(train_head, keys), **sets)
     scores = score_head(**keys_for(score_head, keys))
     ccc_mean = scores["ccc_mean"] if scores else None
-    publish_scored(keys["run"], keys["split"], ccc_mean, keys["manifest"], keys["store"])
+    data = keys["manifest"], keys["store"]
+    publish_training(keys["run"], *data, split=keys["split"], ccc_mean=ccc_mean)
     return scores

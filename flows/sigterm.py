@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+from features.system.signals import handling
+
 log = logging.getLogger(__name__)
 
 
@@ -17,9 +19,6 @@ def stop_between_clips() -> Iterator[Callable[[], bool]]:
     The previous handler receives the signal when the context ends, or at once if it comes twice.
     Outside the main thread, which alone receives signals, the function always returns True.
     """
-    if threading.current_thread() is not threading.main_thread():
-        yield lambda: True
-        return
     received = threading.Event()
     previous = signal.getsignal(signal.SIGTERM)
 
@@ -31,10 +30,7 @@ def stop_between_clips() -> Iterator[Callable[[], bool]]:
         received.set()
         log.warning("SIGTERM: clips that have begun are finished; a second one ends at once")
 
-    signal.signal(signal.SIGTERM, on_term)
-    try:
+    with handling((signal.SIGTERM,), on_term):
         yield lambda: not received.is_set()
-    finally:
-        signal.signal(signal.SIGTERM, previous)
     if received.is_set():
         signal.raise_signal(signal.SIGTERM)

@@ -25,6 +25,7 @@ from models.stages.predict import PredictResult
 from models.stages.score_head import ScoreResult
 from models.stages.train_ensemble import EnsembleResult
 from models.stages.train_head import TrainResult
+from models.stages.trials import Comparison
 from models.stages.zero_shot import ZeroShotResult
 
 Scores = dict[str, float | None]
@@ -83,10 +84,10 @@ def score_head(result: ScoreResult, keys: Mapping[str, Any]) -> Scores | None:
 @stage_flow("baselines", "baselines")
 def score_baselines(result: BaselineScores, keys: Mapping[str, Any]) -> list[Scores]:
     """Learn each baseline on the train split; returns their scores on the val split."""
-    for each in result.scores:
-        name, modalities = baseline_name(each.baseline), ", ".join(each.baseline.modalities)
-        run_logger().info("%s of %s: val mean CCC %.3f", name, modalities, each.score.ccc_mean)
-    return [asdict(each.score) for each in result.scores]
+    for baseline, score in result.scores:
+        name, modalities = baseline_name(baseline), ", ".join(baseline.modalities)
+        run_logger().info("%s of %s: val mean CCC %.3f", name, modalities, score.ccc_mean)
+    return [asdict(score) for _, score in result.scores]
 
 
 @stage_flow("predict", "predict")
@@ -104,15 +105,7 @@ def zero_shot(result: ZeroShotResult, keys: Mapping[str, Any]) -> dict[str, Scor
 @stage_flow("ablate", "ablate")
 def ablate(result: Ablation, keys: Mapping[str, Any]) -> list[dict[str, str | float | None]]:
     """Train every variant with several seeds; returns the table. Fails if a training failed."""
-    return [
-        {
-            "group": line.group,
-            "row": line.row,
-            "ccc_mean": line.ccc_mean,
-            "to_default": line.difference,
-        }
-        for line in result.lines
-    ]
+    return _table(result, "group", "row", "ccc_mean")
 
 
 @stage_flow("learning-curve", "learning curve")
@@ -120,14 +113,12 @@ def learning_curve(
     result: LearningCurve, keys: Mapping[str, Any]
 ) -> list[dict[str, str | float | None]]:
     """Train variants on few people and on noisy labels; returns the table. Fails as `ablate`."""
+    return _table(result, "people", "noise", "group", "row", "ccc_mean")
+
+
+def _table(result: Comparison[Any], *columns: str) -> list[dict[str, str | float | None]]:
+    """Some columns of the table of a comparison, and the difference to the default."""
+    rows = [asdict(row) for row in result.rows]
     return [
-        {
-            "people": row.people,
-            "noise": row.noise,
-            "group": row.group,
-            "row": row.row,
-            "ccc_mean": row.ccc_mean,
-            "to_default": row.difference,
-        }
-        for row in result.rows
+        {name: row[name] for name in columns} | {"to_default": row["difference"]} for row in rows
     ]

@@ -18,11 +18,10 @@ from features.media.limits import DEFAULT_LIMITS, DecodeLimits
 from features.system.devices import DeviceName
 from flows.keys.signature import keys_for, keys_of, with_keys
 from flows.sigterm import stop_between_clips
-from models.stages.ablate import Ablation
-from models.stages.learning_curve import LearningCurve
 from models.stages.predict import PredictResult
 from models.stages.score_head import ScoreResult, score_head
 from models.stages.train_head import TrainResult, train_head
+from models.stages.trials import Comparison
 from models.training.config import EpochResult
 
 Encoders = Annotated[tuple[AnyEncoderConfig, ...], Field(min_length=1)]
@@ -66,11 +65,10 @@ def raise_if_incomplete(result: object) -> None:
     if isinstance(result, PredictResult) and result.failed:
         failures = (f"  {each.name}: {each.problem}" for each in result.failed)
         raise Incomplete(f"{result.summary()}; these failed:", *failures, *result.remarks())
-    if isinstance(result, Ablation | LearningCurve) and result.failed:
-        what = "ablation" if isinstance(result, Ablation) else "learning curve"
+    if isinstance(result, Comparison) and result.failed:
         raise Incomplete(
-            f"{len(result.failed)} trainings of the {what} failed; the table of the others is in "
-            f"{result.run}:",
+            f"{len(result.failed)} trainings of the {result.file.replace('_', ' ')} failed; the "
+            f"table of the others is in {result.run}:",
             *(f"  {failure}" for failure in result.failed),
         )
 

@@ -225,12 +225,8 @@ def _overrides(arguments: argparse.Namespace) -> list[str]:
     overrides = [*arguments.overrides, *(word for word in arguments.only if "=" in word)]
     if only := [word for word in arguments.only if "=" not in word]:
         overrides.append(f"only={json.dumps(only)}")
-    options = {
-        "failed": arguments.failed,
-        "force": arguments.force,
-        "dry_run": arguments.dry_run,
-    }
-    return overrides + [f"{key}=true" for key, is_given in options.items() if is_given]
+    given = vars(arguments)
+    return overrides + [f"{key}=true" for key in ("failed", "force", "dry_run") if given[key]]
 
 
 def _serve(arguments: argparse.Namespace) -> int:

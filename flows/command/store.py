@@ -3,6 +3,7 @@
 import argparse
 import json
 from collections.abc import Collection
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +59,6 @@ def add_store_commands(commands: Any) -> None:
 
 
 def _command(commands: Any, name: str, run: Any, summary: str, *, json: bool = True) -> Any:
-    """A command whose first argument is a store."""
     command = commands.add_parser(name, help=summary)
     command.add_argument("store", metavar="STORE")
     if json:
@@ -75,7 +75,6 @@ def _print_result(arguments: argparse.Namespace, as_json: Any, lines: Any) -> No
 
 
 def _print_sets(arguments: argparse.Namespace, console: Any, as_json: Any, shown: Any) -> None:
-    """Print a result of several feature sets as JSON, or as lines and tables."""
     if arguments.json:
         print(json.dumps({"sets": as_json}, indent=2))
     else:
@@ -184,8 +183,6 @@ def _clips_of(manifest: Path | None) -> Collection[str] | None:
 
 
 def _ls(arguments: argparse.Namespace) -> int:
-    from dataclasses import asdict
-
     from features.maintenance.listing import listing
     from flows.command.store_tables import clips_table, sets_table
     from flows.console import PipeConsole
@@ -197,8 +194,6 @@ def _ls(arguments: argparse.Namespace) -> int:
 
 
 def _info(arguments: argparse.Namespace) -> int:
-    from dataclasses import asdict
-
     from features.maintenance.listing import info
     from flows.command.store_tables import info_table
     from flows.console import PipeConsole

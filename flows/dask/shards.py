@@ -2,7 +2,6 @@
 
 import threading
 import time
-import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
@@ -54,7 +53,7 @@ def extract_on_dask(
     lost: list[str] = []
     if shards:
         with cluster(scheduler, workers) as address, connected(address) as client:
-            stop = Event(new_stop_name(), client=client)
+            stop = Event(client=client)
             futures = [
                 client.submit(extract_on_worker, shard, stop.name, pure=False) for shard in shards
             ]
@@ -76,11 +75,6 @@ def extract_on_worker(
     with ONE_AT_A_TIME:
         runtime = runtime_of_this_process(shard.options.device)
         return shard.extract(runtime, on_outcome, lambda: not stop.is_set())
-
-
-def new_stop_name() -> str:
-    """A name for the event that stops the workers of a run between clips."""
-    return f"vaflow-stop-{uuid.uuid4().hex}"
 
 
 def completed_shards(

@@ -81,7 +81,6 @@ def _voice(console: Console, folder: Path, keys: dict[str, Any]) -> tuple[str, f
 
 
 def _score(console: Console, folder: Path, name: str, fusion: str, *overrides: str) -> float:
-    """The mean CCC of the whole pipeline on a control set."""
     keys = demo_keys(
         folder, f"{name}.jsonl", f"{name}.zarr", f"{name}-run", f"head.fusion={fusion}", *overrides
     )

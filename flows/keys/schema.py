@@ -13,8 +13,9 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined, to_jsonable_python
 
+from features.config_errors import kind_of, models_in
 from flows.keys.help import key_help
-from flows.keys.signature import keys_of, kind_of, models_in
+from flows.keys.signature import keys_of
 
 TYPES = {
     str: "text",
@@ -109,7 +110,6 @@ def _type(annotation: Any) -> str:
 
 
 def _default(value: Any) -> str | None:
-    """A default as YAML; None if there is none."""
     if value is PydanticUndefined:
         return None
     if isinstance(value, BaseModel):

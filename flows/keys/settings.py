@@ -11,11 +11,11 @@ import yaml
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
-from features.config_errors import describe, describe_yaml
+from features.config_errors import describe, describe_yaml, kind_of, models_in
 from features.errors import InputError
 from features.media.limits import DecodeLimits
 from flows.keys.help import known_keys
-from flows.keys.signature import keys_model, kind_of, models_in
+from flows.keys.signature import keys_model
 from models.heads import AnyHeadConfig
 from models.training.config import TrainConfig
 from models.training.old_keys import OLD_KEYS as OLD_CONFIG_KEYS

@@ -2,7 +2,7 @@
 
 import inspect
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, TypeVar, get_args
+from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, create_model
 
@@ -51,15 +51,3 @@ def hooks_of(function: Callable, hooks: Mapping[str, Callable]) -> dict[str, Cal
     """The hooks that a stage accepts."""
     accepted = inspect.signature(function).parameters
     return {name: hook for name, hook in hooks.items() if name in accepted}
-
-
-def models_in(annotation: Any) -> list[type[BaseModel]]:
-    """The configs inside the unions, sequences and annotations of a key's type."""
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return [annotation]
-    return [model for part in get_args(annotation) for model in models_in(part)]
-
-
-def kind_of(model: type[BaseModel]) -> str | None:
-    """The kind that identifies a config in a union, if it has one."""
-    return model.model_fields["kind"].default if "kind" in model.model_fields else None

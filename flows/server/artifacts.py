@@ -59,12 +59,13 @@ def publish_training(
     manifest: Path | None = None,
     store: str | None = None,
     *,
-    score: str | None = None,
-    report: Path | None = None,
+    split: str | None = None,
+    ccc_mean: float | None = None,
 ) -> None:
     """Publish the chart of the stages for a run, whose data is by default that of its training.
 
-    `score` is a summary of the score of a split, if there is one. Never raises.
+    `split` is the one that was scored, if one was; without labels it has no `ccc_mean`. Never
+    raises.
     """
     if FlowRunContext.get() is None:
         return
@@ -75,9 +76,16 @@ def publish_training(
             config = read_config(run, RunConfig)
             kept = kept_epoch(read_metrics(run), config.train)
             training = f"val mean CCC {kept.ccc_mean:.3f}"
+        score = "predictions only" if ccc_mean is None else f"mean CCC {ccc_mean:.3f}"
         names = [name for name in (config.visual, config.audio) if name]
-        data = manifest or config.manifest, store or config.store
-        _publish_picture(*data, names, training, score, report)
+        _publish_picture(
+            manifest or config.manifest,
+            store or config.store,
+            names,
+            training,
+            split and f"{split}: {score}",
+            None if ccc_mean is None else run / REPORT,
+        )
 
 
 def publish_score(
@@ -88,25 +96,12 @@ def publish_score(
     Manifest and store default to those of the training. Never raises.
     """
     mean = result.score.ccc_mean if result.score else None
-    publish_scored(result.run, result.split, mean, manifest, store)
+    publish_training(result.run, manifest, store, split=result.split, ccc_mean=mean)
     if result.score and FlowRunContext.get():
         with _publishing(REPORT_LINK):
             path = (result.run / REPORT).resolve()
             page = report_page(result, path, platform.node(), served_at(path))
             MarkdownArtifact(key=REPORT_LINK, markdown=printable(page)).create()
-
-
-def publish_scored(
-    run: Path,
-    split: str,
-    ccc_mean: float | None,
-    manifest: Path | None = None,
-    store: str | None = None,
-) -> None:
-    """Publish the chart of the stages; a split without labels has no score. Never raises."""
-    report = None if ccc_mean is None else run / REPORT
-    score = "predictions only" if ccc_mean is None else f"mean CCC {ccc_mean:.3f}"
-    publish_training(run, manifest, store, score=f"{split}: {score}", report=report)
 
 
 def _publish_picture(
@@ -117,7 +112,6 @@ def _publish_picture(
     score: str | None = None,
     report: Path | None = None,
 ) -> None:
-    """Publish the chart, with the current coverage of these feature sets."""
     n_clips = len(read_manifest(manifest).clips)
     found = Status(())  # if every clip has failed, there is no store
     if FeatureStore.open_or_plan(store).backend.metadata("") is not None:

@@ -169,7 +169,6 @@ def _log_of(name: str) -> Path:
 
 
 def _last_lines(name: str) -> list[str]:
-    """The end of a process's log, indented."""
     lines = _log_of(name).read_text(errors="replace").rstrip().splitlines()[-LAST_LINES:]
     return [f"  {line}" for line in lines]
 
@@ -196,7 +195,6 @@ def online(client: SyncPrefectClient, pool: str) -> list[datetime]:
 
 
 def _tell(console: Console, url: str) -> None:
-    """Print what is served, and what to run next."""
     try:
         shown = Path(sys.argv[0]).parent.relative_to(Path.cwd()) / "prefect"
     except ValueError:  # of another environment

@@ -98,7 +98,6 @@ def end_left(client: SyncPrefectClient, pool: str) -> None:
 
 
 def _by_run(processes: Iterable[psutil.Process]) -> dict[UUID, list[psutil.Process]]:
-    """The processes of each flow run, by its id."""
     by_run: dict[UUID, list[psutil.Process]] = {}
     for process in processes:
         with suppress(psutil.Error):

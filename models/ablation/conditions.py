@@ -44,15 +44,6 @@ class Condition:
         return f"{people}, label noise {self.noise:g}" if self.noise else people
 
 
-@dataclass(frozen=True, slots=True)
-class TrainingSet:
-    """The manifests of one draw under a condition."""
-
-    manifest: Path
-    others: Path | None = None
-    """That of the train clips of the people that were not drawn; None if all were."""
-
-
 def people_in_order(clips: Sequence[Clip], draw: int) -> tuple[str, ...]:
     """Return the people of the clips in the random order of a draw.
 
@@ -87,10 +78,11 @@ def write_training_set(
     condition: Condition,
     draw: int,
     time_s: Mapping[str, Float64[np.ndarray, "_"]],
-) -> TrainingSet:
+) -> tuple[Path, Path | None]:
     """Write the manifests of a draw of some people, or of noisy labels, below the folder `run`.
 
-    `time_s` has the times of the label rows of each train clip.
+    Returns that of the training, and that of the train clips of the people that were not drawn;
+    None if all were. `time_s` has the times of the label rows of each train clip.
     """
     folder = run / FOLDER
     folder.mkdir(parents=True, exist_ok=True)
@@ -107,7 +99,7 @@ def write_training_set(
             changed = with_rater_error(labels, time_s[clip.id], condition.noise, draw, clip.id)
             write_labels(folder / noisy[clip.id], changed)
         write_split_manifest(path, manifest, splits, noisy)
-        return TrainingSet(path)
+        return path, None
     drawn = people_in_order(clips, draw)[: condition.n_people]
     subjects = subject_by_clip(clips)
     left: dict[str, Split | None] = {
@@ -116,4 +108,4 @@ def write_training_set(
     others = folder / f"{name}-others.jsonl"
     write_split_manifest(path, manifest, splits | left)
     write_split_manifest(others, manifest, left)
-    return TrainingSet(path, others)
+    return path, others

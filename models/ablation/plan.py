@@ -186,9 +186,6 @@ def _value(key: str, old: Any, new: Any) -> Any:
         return new
     kind = new.get("kind", old.get("kind"))
     if kind != old.get("kind"):
-        old = {
-            name: value
-            for name, value in old.items()
-            if name in keys_at(HeadConfig, (key, str(kind)))
-        }
+        known = keys_at(HeadConfig, (key, str(kind)))
+        old = {name: value for name, value in old.items() if name in known}
     return _merged(old, new)

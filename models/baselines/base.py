@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Annotated, Any, Protocol, runtime_checkable
+from typing import Annotated, Any
 
 import numpy as np
 from jaxtyping import Float64, Int64
@@ -29,14 +29,6 @@ def _each_once(modalities: tuple[Modality, ...]) -> tuple[Modality, ...]:
 Modalities = Annotated[tuple[Modality, ...], Field(min_length=1), AfterValidator(_each_once)]
 
 
-@runtime_checkable
-class Regressor(Protocol):
-    """The methods of scikit-learn's regressors, which have no types."""
-
-    fit: Any
-    predict: Any
-
-
 class BaselineConfig(Config, ABC):
     """What the config of every baseline has, besides the modalities that it reads."""
 
@@ -56,8 +48,8 @@ class RowBaselineConfig(BaselineConfig, ABC):
         return values
 
     @abstractmethod
-    def build(self, blocks: Sequence[slice], subjects: Int64[np.ndarray, "N"]) -> Regressor:
-        """Return the regressor, to be fitted to N rows that show `subjects`.
+    def build(self, blocks: Sequence[slice], subjects: Int64[np.ndarray, "N"]) -> Any:
+        """Return scikit-learn's regressor, to be fitted to N rows that show `subjects`.
 
         `blocks` are the columns of each modality. Raises `InputError` if there are too few people
         to choose its settings by.

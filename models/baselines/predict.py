@@ -14,7 +14,7 @@ from models.baselines.text import TextConfig, fit_text
 from models.baselines.training_rows import any_valid, subjects_of_rows, training_rows
 from models.data.feature_sets import Modality
 from models.data.packed import PackedFeatures
-from models.metrics.predict import Prediction, fill_gaps
+from models.metrics.predict import Prediction, interpolate_unseen
 from models.metrics.zero_shot import predict_zero_shot
 from models.regions.prompts import AnyPrompts
 from models.regions.zero_shot import RegionPrototypes
@@ -57,13 +57,11 @@ def predict_baseline(
     with warnings.catch_warnings():  # the number of passes of `mlp` is a setting
         warnings.simplefilter("ignore", ConvergenceWarning)
         model.fit(rows, train.va.cpu().numpy()[chosen])
-    va, interpolated = np.zeros((len(val.time_s), 2)), np.zeros(len(val.time_s), dtype=bool)
-    seen = any_valid(val, config.modalities)
+    va = np.zeros((len(val.time_s), 2))
     for _, span in val.spans():
         found = model.predict(np.concatenate(_blocks(config, val, span, means), axis=1))
-        va[span] = fill_gaps(np.clip(found, -1, 1), seen[span], val.time_s[span])
-        interpolated[span] = ~seen[span] & seen[span].any()
-    return Prediction(va, interpolated)
+        va[span] = np.clip(found, -1, 1)
+    return interpolate_unseen(va, any_valid(val, config.modalities), val)
 
 
 def _track(

@@ -1,13 +1,13 @@
 """The baseline `ridge`: ridge regression per row, its penalty chosen by cross-validation."""
 
 from collections.abc import Sequence
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from jaxtyping import Float64, Int64
 from pydantic import Field
 
-from models.baselines.base import Regressor, RowBaselineConfig, folds_by_subject, smoothed
+from models.baselines.base import RowBaselineConfig, folds_by_subject, smoothed
 
 ALPHAS = np.logspace(0, 5, 6)  # candidates for the penalty
 
@@ -26,7 +26,7 @@ class RidgeConfig(RowBaselineConfig):
         near = (smoothed(values, time_s, span_s) for span_s in self.spans_s)
         return np.concatenate([values, *near], axis=1)
 
-    def build(self, blocks: Sequence[slice], subjects: Int64[np.ndarray, "N"]) -> Regressor:
+    def build(self, blocks: Sequence[slice], subjects: Int64[np.ndarray, "N"]) -> Any:
         """Standardised features, then ridge regression."""
         from sklearn.linear_model import RidgeCV
         from sklearn.pipeline import make_pipeline

@@ -1,13 +1,13 @@
 """The baseline `ridge_window`: ridge on the principal components of the window around a row."""
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import Float64, Int64
 from pydantic import Field
 
-from models.baselines.base import SEED, Regressor, RowBaselineConfig, folds_by_subject, smoothed
+from models.baselines.base import SEED, RowBaselineConfig, folds_by_subject, smoothed
 
 ALPHAS = np.logspace(0, 6, 7)  # candidates for the penalty
 
@@ -32,7 +32,7 @@ class RidgeWindowConfig(RowBaselineConfig):
         offsets_s = self.step_s * np.arange(-n_steps, n_steps + 1)
         return np.concatenate([means[nearest(time_s, time_s + o)] for o in offsets_s], axis=1)
 
-    def build(self, blocks: Sequence[slice], subjects: Int64[np.ndarray, "N"]) -> Regressor:
+    def build(self, blocks: Sequence[slice], subjects: Int64[np.ndarray, "N"]) -> Any:
         """Principal components of each modality, then ridge regression.
 
         Every fold uses the components of all training rows, as they are computed without labels.

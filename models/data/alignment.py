@@ -10,7 +10,7 @@ from features.clip import Track
 from features.errors import InputError, StoreError
 from features.manifest.labels import Labels
 from features.media.sampling import Sampling
-from features.timeline import MAX_LENGTH_MISMATCH, extend_times, typical_step_s
+from features.timeline import extend_times, typical_step_s
 from models.data.feature_sets import FeatureSets
 
 ROWS_AT_ONCE = 256  # their float32 copies fit into a core's cache: twice as fast as all at once
@@ -18,23 +18,13 @@ SLACK = 1.5  # steps between neighbours, because a variable frame rate has uneve
 DEFAULT_STEP_S = 0.1  # of a track with a single step
 
 
-def check_lengths(n_rows: int, n_frames: int, max_length_mismatch: int) -> None:
-    """Raise `ValueError` if label rows and frames differ by more than allowed."""
-    if abs(n_rows - n_frames) > max_length_mismatch or not n_frames:
-        raise ValueError(
-            f"{n_rows} label rows but {n_frames} video frames; they may differ by at most "
-            f"{max_length_mismatch}, and there must be a frame"
-        )
-
-
-def pad_or_trim(track: Track, n_rows: int, max_length_mismatch: int = MAX_LENGTH_MISMATCH) -> Track:
-    """Return the visual track with exactly `n_rows` rows.
+def pad_or_trim(track: Track, n_rows: int) -> Track:
+    """Return the visual track with exactly `n_rows` rows; it has at least one.
 
     Rows beyond the last frame repeat its embedding, each a median step later; frames beyond the
-    last row are dropped. Raises `ValueError` as `check_lengths` does.
+    last row are dropped.
     """
     n_frames = len(track.values)
-    check_lengths(n_rows, n_frames, max_length_mismatch)
     if n_rows <= n_frames:
         return Track(track.values[:n_rows], track.time_s[:n_rows], track.valid[:n_rows])
     index = np.minimum(np.arange(n_rows), n_frames - 1)
@@ -103,13 +93,13 @@ class AlignedClip:
 
 def check_clip_length(clip_id: str, n_rows: int, n_frames: int, max_length_mismatch: int) -> None:
     """Raise `InputError` if a clip's label rows and frames differ by more than allowed."""
-    try:
-        check_lengths(n_rows, n_frames, max_length_mismatch)
-    except ValueError as error:
+    if abs(n_rows - n_frames) > max_length_mismatch or not n_frames:
         raise InputError(
-            f"clip {clip_id!r}: {error}; is this the annotation of another video? correct it, "
-            "take the clip out of the manifest, or allow more with max_length_mismatch=N"
-        ) from None
+            f"clip {clip_id!r}: {n_rows} label rows but {n_frames} video frames; they may differ "
+            f"by at most {max_length_mismatch}, and there must be a frame; is this the annotation "
+            "of another video? correct it, take the clip out of the manifest, or allow more with "
+            "max_length_mismatch=N"
+        )
 
 
 def align_clips(
@@ -130,7 +120,7 @@ def align_clips(
         if not sampling.is_every_frame:
             apart_s = sampling.interval_s(typical_step_s(frames.time_s))
             frames = fill_between_samples(frames, apart_s)
-        visual = pad_or_trim(frames, n_rows, max_length_mismatch)
+        visual = pad_or_trim(frames, n_rows)
         audio = interpolate_audio(sets.store.read(sets.audio.name, clip_id), visual.time_s)
         actual = visual.values.shape[1], audio.values.shape[1]
         if actual != (widths := widths or actual):

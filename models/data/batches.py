@@ -52,14 +52,6 @@ def shuffled_batches(
                 pending = []
 
 
-def endless_batches(
-    packed: PackedFeatures, windows: Windows, shuffle: np.random.Generator, batch_size: int
-) -> Iterator[Example]:
-    """Yield the batches of one shuffled pass after the other."""
-    while True:
-        yield from shuffled_batches(packed, windows, shuffle, batch_size)
-
-
 def blocks(windows: Windows, streaming: Streaming) -> list[Block]:
     """Return all windows in order, in blocks of limited length; a long window may exceed it."""
     first, stop = windows.spans()

@@ -11,8 +11,6 @@ from models.regions.text_tower import TextTower
 from models.regions.texts_file import read_texts
 from models.regions.zero_shot import RegionPrototypes
 
-CPU = torch.device("cpu")
-
 
 def build_prototypes(
     sets: FeatureSets, clip_id: str, prompts: AnyPrompts, device: torch.device
@@ -25,7 +23,7 @@ def read_regions(sets: FeatureSets, clip_id: str, prompts: AnyPrompts) -> Region
     """Return the features of the regions, on the CPU; raises as `load_text_tower` does."""
     try:
         with torch.no_grad():
-            prototypes = build_prototypes(sets, clip_id, prompts, CPU)()
+            prototypes = build_prototypes(sets, clip_id, prompts, torch.device("cpu"))()
     except ValueError as error:  # texts or a model that the text tower cannot run
         raise InputError(f"prompts: {error}") from error
     return RegionPrototypes(prototypes, read_texts(prompts.texts).grid)

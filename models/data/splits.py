@@ -125,8 +125,11 @@ class ClipGroups:
 
     def is_annotated(self, group: str) -> bool:
         """Return whether a clip of the group has an annotated row."""
-        labels = (self.labels[clip_id] for clip_id in self.ids(group))
-        return any(item is not None and item.valid.any() for item in labels)
+        return any(self._has_row(clip_id) for clip_id in self.ids(group))
+
+    def _has_row(self, clip_id: str) -> bool:
+        item = self.labels[clip_id]
+        return item is not None and bool(item.valid.any())
 
     def hold_out(self, group: str, share: float, seed: int) -> tuple[str, ...]:
         """Return the ids of the clips of a random share of the annotated subjects of a group.
@@ -135,13 +138,7 @@ class ClipGroups:
         than two.
         """
         subjects = subject_by_clip(self.clips[group])
-        annotated = sorted(
-            {
-                subject
-                for clip_id, subject in subjects.items()
-                if (item := self.labels[clip_id]) is not None and item.valid.any()
-            }
-        )
+        annotated = sorted({subjects[clip_id] for clip_id in subjects if self._has_row(clip_id)})
         if len(annotated) < 2:
             raise InputError(
                 f"train.select is inner, and the split {group!r} has {len(annotated)} annotated "

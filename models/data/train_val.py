@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from features.errors import InputError
 from features.manifest.manifest import read_manifest
 from features.timeline import MAX_LENGTH_MISMATCH
 from models.data.feature_sets import open_sets
@@ -58,6 +59,8 @@ def load_splits(
 ) -> Splits:
     """Return the packed train and val splits; raises as `train_head` does."""
     groups = train_val_clips(manifest, store, visual, audio)
+    if not groups.is_annotated("val"):
+        raise InputError("no row of the val split is annotated: there is nothing to score on")
     packed = groups.load(max_length_mismatch)
     return Splits(
         train=packed.select(groups.ids("train")),

@@ -1,7 +1,6 @@
 """Clips that are trained on without their labels, and what they must not share with other clips."""
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -13,33 +12,23 @@ from models.data.splits import ClipGroups
 
 UNLABELLED = "unlabelled"
 """The name of their group."""
+Trait = Literal["id", "video", "subject"]
 HELD_OUT = ("val", "test")
-
-
-@dataclass(frozen=True, slots=True)
-class Shared:
-    """What a clip has in common with a clip of another manifest."""
-
-    clip: Clip
-    what: Literal["id", "video", "subject"]
-    other: Clip
 
 
 def shared_with(
     manifest: Manifest, clips: Sequence[Clip], other: Manifest, others: Sequence[Clip]
-) -> Iterator[Shared]:
-    """Yield each clip that has the id, the video or the subject of another manifest's clip."""
+) -> Iterator[tuple[Clip, Trait, Clip]]:
+    """Yield each clip with the id, video or subject of another manifest's: which, and whose."""
     known = {trait: clip for clip in others for trait in _traits(other, clip)}
     for clip in clips:
         for trait in _traits(manifest, clip):
             if trait in known:
-                yield Shared(clip, trait[0], known[trait])
+                yield clip, trait[0], known[trait]
                 break
 
 
-def _traits(
-    manifest: Manifest, clip: Clip
-) -> Iterator[tuple[Literal["id", "video", "subject"], str]]:
+def _traits(manifest: Manifest, clip: Clip) -> Iterator[tuple[Trait, str]]:
     yield "id", clip.id.casefold()
     for path in (clip.video, clip.frames):
         if path is not None:
@@ -49,12 +38,19 @@ def _traits(
 
 
 def unlabelled_clips(
-    sets: FeatureSets, manifest: Path, unlabelled: Path, *, transductive: bool
-) -> ClipGroups:
-    """Return the clips of the manifest `unlabelled` as a group; their labels are not read.
+    sets: FeatureSets,
+    manifest: Path,
+    unlabelled: Path,
+    *,
+    transductive: bool,
+    inner: Collection[str] = (),
+) -> tuple[ClipGroups, tuple[str, ...]]:
+    """Return the clips of the manifest `unlabelled` as a group, and notes on those left out.
 
-    Raises `InputError` if one of them is in the train split of `manifest` or, unless
-    `transductive`, shares its id, video or subject with a clip of the val or test split.
+    Their labels are not read. Those that share their id, video or subject with a clip in `inner`,
+    the ids of the training clips that are held out, are left out. Raises `InputError` if one is in
+    the train split of `manifest` or, unless `transductive`, shares its id, video or subject with a
+    clip of the val or test split.
     """
     listed, extra = read_manifest(manifest), read_manifest(unlabelled)
     trained = {clip.id.casefold() for clip in listed.clips if clip.split == "train"}
@@ -66,11 +62,21 @@ def unlabelled_clips(
     held_out = [clip for clip in listed.clips if clip.split in HELD_OUT]
     shared = list(shared_with(extra, extra.clips, listed, held_out))
     if shared and not transductive:
-        first = shared[0]
+        clip, what, other = shared[0]
         raise InputError(
             f"train.unlabelled = {unlabelled}: {len(shared)} of its {len(extra.clips)} clips are "
-            f"of people or videos that are held out: clip {first.clip.id!r} has the {first.what} "
-            f"of {first.other.id!r} in the split {first.other.split!r}; take them out, or set "
+            f"of people or videos that are held out: clip {clip.id!r} has the {what} "
+            f"of {other.id!r} in the split {other.split!r}; take them out, or set "
             "train.transductive=true, which scores will mention"
         )
-    return ClipGroups(sets, {UNLABELLED: extra.clips}, dict.fromkeys(c.id for c in extra.clips))
+    held_out = [clip for clip in listed.clips if clip.id in inner]
+    theirs = {clip.id for clip, *_ in shared_with(extra, extra.clips, listed, held_out)}
+    kept = tuple(clip for clip in extra.clips if clip.id not in theirs)
+    note = (
+        f"{len(theirs)} of the {len(extra.clips)} clips of train.unlabelled = {unlabelled} are of "
+        "people or videos that train.select = inner holds out"
+    )
+    if theirs and not kept:
+        raise InputError(f"{note}; give clips of other people, or set train.select to last")
+    groups = ClipGroups(sets, {UNLABELLED: kept}, dict.fromkeys(clip.id for clip in kept))
+    return groups, (f"{note}: they are not trained on",) if theirs else ()

@@ -1,4 +1,4 @@
-"""Confidence intervals of a score or of a difference, over subjects or over training seeds.
+"""Confidence intervals of a score or of a difference, over subjects, over seeds, or over both.
 
 Over subjects, by bootstrap (Efron, 1979; percentile method): how the score of these predictions
 would change with other people. Frames of one person are correlated, so people are drawn and not
@@ -6,6 +6,11 @@ frames. With few subjects that interval is too narrow and ignores that the boots
 skewed, so the bias-corrected and accelerated one (BCa; Efron, 1987) is computed beside it. Over
 seeds, by Student's t: how the score would change if the same model were trained again
 and scored on the same people. Neither interval covers the other source of variation.
+
+Over people and over draws of the training at once, by a two-way bootstrap: each resample draws
+people of the scored split and, independently, draws of the training (other people to learn from,
+other label noise, another seed), and takes the mean over the draws of the score of these people.
+Five draws are few, so the part that comes from them is somewhat too small.
 """
 
 from collections.abc import Callable, Sequence
@@ -39,6 +44,13 @@ class Estimate:
     p_value: float | None = None
     """Of the hypothesis that the difference is zero, two-sided; None if it is not a difference."""
 
+    def ends(self, name: str) -> dict[str, float]:
+        """The ends of the intervals, by the names of the columns of a table."""
+        ends = {f"{name}_low": self.low, f"{name}_high": self.high}
+        if self.bca:
+            ends |= {f"{name}_bca_low": self.bca[0], f"{name}_bca_high": self.bca[1]}
+        return ends
+
 
 @dataclass(frozen=True, slots=True)
 class ScoreEstimates:
@@ -47,6 +59,11 @@ class ScoreEstimates:
     valence: Estimate
     arousal: Estimate
     mean: Estimate
+
+    def ends(self) -> dict[str, float]:
+        """The ends of all intervals, by the names that they have in a `SplitScore`."""
+        valence, arousal = self.valence.ends("ccc_valence"), self.arousal.ends("ccc_arousal")
+        return valence | arousal | self.mean.ends("ccc_mean")
 
 
 def score_intervals(subjects: Sequence[VaConcordance]) -> ScoreEstimates | None:
@@ -68,8 +85,8 @@ def paired_difference(
     Item i of both holds the sums of the same subject. Both are scored on the same resamples, so
     what makes a person hard for both cancels. The p-value counts the resamples on either side of
     zero (Davison and Hinkley, 1997, sec. 4.2), so its least value is 2 / (`RESAMPLES` + 1). Returns
-    None if fewer than two subjects have
-    annotated rows; raises `ValueError` if the subjects' labels are not the same.
+    None if fewer than two subjects have annotated rows; raises `ValueError` if the subjects' labels
+    are not the same.
     """
     if len(a) != len(b):
         raise ValueError(f"{len(a)} subjects cannot be paired with {len(b)}; give the same ones")
@@ -112,6 +129,28 @@ def interval_over_seeds(values: Sequence[float]) -> Estimate | None:
     return Estimate(mean, mean - half, mean + half)
 
 
+def mean_over_draws(draws: Sequence[Sequence[VaConcordance]]) -> Estimate | None:
+    """Return the mean over draws of the mean CCC of V and A, with its interval.
+
+    Each draw has the sums of the same people in the same order. None without a draw, or if fewer
+    than two people have annotated rows.
+    """
+    return _over_draws([draws], lambda scores: scores[0])
+
+
+def mean_difference(
+    a: Sequence[Sequence[VaConcordance]], b: Sequence[Sequence[VaConcordance]]
+) -> Estimate | None:
+    """Return the same of the scores of `a` minus those of `b`, on the same resamples of both.
+
+    Draw k of both has the same people to learn from, noise and seed, so what makes a draw or a
+    person hard for both cancels.
+    """
+    if len(a) != len(b):
+        raise ValueError(f"{len(a)} draws cannot be paired with {len(b)}; give the same ones")
+    return _over_draws([a, b], lambda scores: scores[0] - scores[1])
+
+
 def _estimates(
     scores: Callable[[Float64[np.ndarray, "K N"]], Float64[np.ndarray, "3 K"]],
     n: int,
@@ -143,7 +182,7 @@ def _estimates(
 def _scores(
     subjects: Sequence[VaConcordance], counts: Float64[np.ndarray, "K N"]
 ) -> Float64[np.ndarray, "3 K"]:
-    """CCC of valence, of arousal, and their mean, in each of K resamples."""
+    """Return the CCC of valence, of arousal, and their mean, in each of K resamples."""
     valence = resample([sums.valence for sums in subjects], counts)
     arousal = resample([sums.arousal for sums in subjects], counts)
     return np.stack([valence, arousal, (valence + arousal) / 2])
@@ -233,3 +272,28 @@ def _estimate(
     """Return the value with the middle `LEVEL` of the resampled ones."""
     low, high = np.quantile(resampled, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return Estimate(value, float(low), float(high), bca, p_value)
+
+
+def _over_draws(
+    models: Sequence[Sequence[Sequence[VaConcordance]]],
+    combine: Callable[[list[Float64[np.ndarray, "D K"]]], Float64[np.ndarray, "D K"]],
+) -> Estimate | None:
+    """Return the mean over draws of a combination of the models' scores, with its interval."""
+    annotated = [
+        [[sums for sums in people if sums.valence.n] for people in draws] for draws in models
+    ]
+    n_draws = len(annotated[0])
+    n_people = len(annotated[0][0]) if n_draws else 0
+    if n_people < 2:
+        return None
+    rng = np.random.default_rng(SEED)
+    people = rng.multinomial(n_people, np.full(n_people, 1 / n_people), size=RESAMPLES)
+    draws = rng.multinomial(n_draws, np.full(n_draws, 1 / n_draws), size=RESAMPLES)  # (K, D)
+
+    def scores(counts: Float64[np.ndarray, "K N"]) -> Float64[np.ndarray, "D K"]:
+        of_models = [[_scores(each, counts)[2] for each in model] for model in annotated]
+        return combine([np.stack(each) for each in of_models])
+
+    value = float(scores(np.ones((1, n_people))).mean())
+    resampled = (draws.T * scores(people.astype(np.float64))).sum(axis=0) / n_draws
+    return _estimate(value, resampled)

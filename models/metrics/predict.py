@@ -47,13 +47,8 @@ def predict(
     With `regions`, the same pass also computes the region posteriors.
     """
     merged, posterior = _merged(head, packed, windows, regions)
-    va = np.clip(merged, -1, 1)
-    visual_valid = packed.visual_valid.cpu().numpy()
-    interpolated = np.zeros(len(va), dtype=bool)
-    for _, span in packed.spans():
-        va[span] = fill_gaps(va[span], visual_valid[span], packed.time_s[span])
-        interpolated[span] = ~visual_valid[span] & visual_valid[span].any()
-    return Prediction(va, interpolated, posterior)
+    seen = packed.visual_valid.cpu().numpy()
+    return interpolate_unseen(np.clip(merged, -1, 1), seen, packed, posterior)
 
 
 def mean_prediction(predictions: Sequence[Prediction]) -> Prediction:
@@ -116,6 +111,20 @@ def _summed(
     total = [np.bincount(rows, column, minlength=n_rows) for column in columns]
     count = np.bincount(rows, minlength=n_rows).astype(np.float64)
     return np.stack(total, axis=1), count[:, None]
+
+
+def interpolate_unseen(
+    va: Float64[np.ndarray, "N 2"],
+    seen: Bool[np.ndarray, "N"],
+    packed: PackedFeatures,
+    regions: RegionPosterior | None = None,
+) -> Prediction:
+    """Return V and A, changed in place: unseen rows are interpolated as `fill_gaps` does."""
+    interpolated = np.zeros(len(va), dtype=bool)
+    for _, span in packed.spans():
+        va[span] = fill_gaps(va[span], seen[span], packed.time_s[span])
+        interpolated[span] = ~seen[span] & seen[span].any()
+    return Prediction(va, interpolated, regions)
 
 
 def fill_gaps(

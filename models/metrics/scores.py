@@ -24,13 +24,13 @@ class SplitScore:
     """Frames without a face, predicted from their neighbours; annotated or not."""
     n_subjects: int
     """People with annotated frames."""
-    ccc_valence_low: float | None
+    ccc_valence_low: float | None = None
     """The ends of the 95 % intervals over subjects; None if there is only one."""
-    ccc_valence_high: float | None
-    ccc_arousal_low: float | None
-    ccc_arousal_high: float | None
-    ccc_mean_low: float | None
-    ccc_mean_high: float | None
+    ccc_valence_high: float | None = None
+    ccc_arousal_low: float | None = None
+    ccc_arousal_high: float | None = None
+    ccc_mean_low: float | None = None
+    ccc_mean_high: float | None = None
     ccc_valence_bca_low: float | None = None
     """The ends of the BCa intervals; None if there is one subject, or as many as percentiles are
     enough for."""
@@ -63,11 +63,6 @@ def split_score(
     valence, arousal, mean = sums.ccc()
     subjects = list(sums_by_subject(prediction, packed, subject_by_clip).values())
     found = score_intervals(subjects)
-    valence_bca, arousal_bca, mean_bca = (
-        (each.bca or (None, None) for each in (found.valence, found.arousal, found.mean))
-        if found
-        else [(None, None)] * 3
-    )
     return SplitScore(
         ccc_valence=valence,
         ccc_arousal=arousal,
@@ -76,18 +71,7 @@ def split_score(
         n_clips=sum(bool(packed.va_valid[span].any()) for _, span in packed.spans()),
         n_interpolated=int(prediction.interpolated.sum()),
         n_subjects=sum(bool(each.valence.n) for each in subjects),
-        ccc_valence_low=found and found.valence.low,
-        ccc_valence_high=found and found.valence.high,
-        ccc_arousal_low=found and found.arousal.low,
-        ccc_arousal_high=found and found.arousal.high,
-        ccc_mean_low=found and found.mean.low,
-        ccc_mean_high=found and found.mean.high,
-        ccc_valence_bca_low=valence_bca[0],
-        ccc_valence_bca_high=valence_bca[1],
-        ccc_arousal_bca_low=arousal_bca[0],
-        ccc_arousal_bca_high=arousal_bca[1],
-        ccc_mean_bca_low=mean_bca[0],
-        ccc_mean_bca_high=mean_bca[1],
+        **(found.ends() if found else {}),
     )
 
 

@@ -8,7 +8,7 @@ from jaxtyping import Float, Float64
 from torch import Tensor
 
 from models.data.packed import ROWS_AT_ONCE, PackedFeatures
-from models.metrics.predict import Prediction, fill_gaps
+from models.metrics.predict import Prediction, interpolate_unseen
 from models.metrics.smoothing import moving_mean
 from models.regions.soft_labels import region_centres
 from models.regions.zero_shot import (
@@ -33,13 +33,9 @@ def predict_zero_shot(
     similarity = region_cosines(packed, regions.prototypes)
     raw = barycentres(similarity, regions, settings.scale)
     va = settings.match(smooth_seen(raw, packed, settings.width_s))
-    seen = packed.visual_valid.cpu().numpy()
-    interpolated = np.zeros(len(va), dtype=bool)
-    for _, span in packed.spans():
-        va[span] = fill_gaps(va[span], seen[span], packed.time_s[span])
-        interpolated[span] = ~seen[span] & seen[span].any()
-    va = np.where(np.isnan(va), settings.wanted.mean, va)
-    return Prediction(np.clip(va, -1, 1), interpolated)
+    filled = interpolate_unseen(va, packed.visual_valid.cpu().numpy(), packed)
+    va = np.where(np.isnan(filled.va), settings.wanted.mean, filled.va)
+    return replace(filled, va=np.clip(va, -1, 1))
 
 
 def match_moments(

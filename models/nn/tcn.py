@@ -1,7 +1,5 @@
 """The temporal branch of dilated convolutions. W is the width of a stream."""
 
-from typing import Literal, assert_never
-
 import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
@@ -13,38 +11,23 @@ KERNEL = 3  # rows per convolution (released configuration of Jung et al., 2026)
 DILATIONS = (1, 2)  # of the two residual blocks
 DROPOUT = 0.1  # after each convolution
 
-Padding = Literal["causal", "centred"]
-
 
 class ResidualBlock(nn.Module):
     """x + f(x), where f is two times dilated convolution, ReLU, dropout.
 
     As in Bai et al. (2018, sec. 3.3), but without weight normalisation, and with a ReLU on the sum
-    only if `relu_on_sum`. Rows that are not valid or lie outside the window enter each convolution
+    only if `relu_on_sum`. Rows that are not valid or lie before the window enter each convolution
     as zero.
 
     Shapes: x (B, W, T), valid (B, T) -> (B, W, T).
     """
 
     def __init__(
-        self,
-        width: int,
-        dropout: float,
-        dilation: int,
-        padding: Padding,
-        *,
-        relu_on_sum: bool = False,
+        self, width: int, dropout: float, dilation: int, *, relu_on_sum: bool = False
     ) -> None:
         super().__init__()
         self.relu_on_sum = relu_on_sum
-        reach = (KERNEL - 1) * dilation
-        match padding:
-            case "causal":
-                self.pad = (reach, 0)
-            case "centred":
-                self.pad = (reach // 2, reach // 2)
-            case _:
-                assert_never(padding)
+        self.reach = (KERNEL - 1) * dilation
         self.first = nn.Conv1d(width, width, KERNEL, dilation=dilation)
         self.second = nn.Conv1d(width, width, KERNEL, dilation=dilation)
         self.dropout = Dropout(dropout)
@@ -56,7 +39,7 @@ class ResidualBlock(nn.Module):
         invalid = ~valid.unsqueeze(1)  # (B, 1, T)
         y = x
         for convolution in (self.first, self.second):
-            padded = F.pad(y.masked_fill(invalid, 0), self.pad)  # (B, W, T + reach)
+            padded = F.pad(y.masked_fill(invalid, 0), (self.reach, 0))  # (B, W, T + reach)
             y = self.dropout(F.relu(convolution(padded)))
         return F.relu(x + y) if self.relu_on_sum else x + y
 
@@ -68,8 +51,8 @@ class Tcn(nn.Module):
     of each block, and a Linear W -> W after the last one.
 
     The two convolutions of a block reach 4 x dilation rows back: with dilations 1 and 2 a row
-    depends on itself and the 12 rows before it, or with `centred` padding on 6 rows on either
-    side. A row that is not valid counts as zero, and has an output from its neighbours.
+    depends on itself and the 12 rows before it. A row that is not valid counts as zero, and has an
+    output from its neighbours.
 
     Shapes: x (B, T, D), valid (B, T) -> (B, T, W).
     """
@@ -80,14 +63,13 @@ class Tcn(nn.Module):
         width: int,
         dropout: float = DROPOUT,
         dilations: tuple[int, ...] = DILATIONS,
-        padding: Padding = "causal",
         *,
         as_released: bool = False,
     ) -> None:
         super().__init__()
         self.projection = nn.Linear(n_inputs, width)
         self.blocks = nn.ModuleList(
-            ResidualBlock(width, dropout, dilation, padding, relu_on_sum=as_released)
+            ResidualBlock(width, dropout, dilation, relu_on_sum=as_released)
             for dilation in dilations
         )
         self.out = nn.Linear(width, width) if as_released else nn.Identity()

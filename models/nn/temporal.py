@@ -14,13 +14,7 @@ N_ROWS_MAX = 1024  # rows that the temporal transformer has learned positions fo
 
 
 def temporal_branch(
-    kind: Temporal,
-    n_inputs: int,
-    width: int,
-    *,
-    n_heads: int,
-    dropout: float,
-    positions: Positions,
+    kind: Temporal, n_inputs: int, width: int, *, n_heads: int, dropout: float, positions: Positions
 ) -> nn.Module:
     """A branch (B, T, n_inputs), valid (B, T) -> (B, T, width).
 

@@ -93,7 +93,6 @@ class TextPrior(nn.Module):
     def _anchor_moments(
         self, prototypes: Float[Tensor, "R D"]
     ) -> tuple[Float[Tensor, "2"], Float[Tensor, "2"]]:
-        """Mean and deviation of the barycentres of the anchors."""
         va = self._barycentre(self.anchors, prototypes)
         variance = va.var(dim=0, correction=0)
         return va.mean(dim=0), variance.clamp(min=VARIANCE_FLOOR).sqrt()

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import jinja2
 
-SHARED = Path(__file__).parent  # page.css
+SHARED = Path(__file__).parent  # page.css, and page.html.j2, which templates extend
 
 
 def template(folder: Path, name: str, **filters: object) -> jinja2.Template:

@@ -45,18 +45,17 @@ def prompt_words(head: nn.Module, grid: Grid) -> PromptWords | None:
     found = prompts.nearest_words(N_WORDS)
     regions = [f"{v} valence, {a} arousal" for v in grid.levels for a in grid.levels]
     names = regions if len(found) == len(regions) else ["all"]
-    return PromptWords(
-        contexts=tuple(
-            Context(
-                region=name,
-                nearest=tuple(
-                    tuple(Word(word=word, distance=round(distance, 6)) for word, distance in place)
-                    for place in context
-                ),
-            )
-            for name, context in zip(names, found, strict=True)
-        )
-    )
+    contexts = [
+        {
+            "region": name,
+            "nearest": [
+                [{"word": word, "distance": round(distance, 6)} for word, distance in place]
+                for place in context
+            ],
+        }
+        for name, context in zip(names, found, strict=True)
+    ]
+    return PromptWords.model_validate({"contexts": contexts})
 
 
 def read_prompt_words(path: Path) -> PromptWords | None:

@@ -94,7 +94,6 @@ class TextTower:
         return self._projected(self._text.transformer(x, attn_mask=mask)[0, ends])
 
     def _projected(self, x: Float[Tensor, "N W"]) -> Float[Tensor, "N D"]:
-        """Features from the states of end tokens."""
         x = self._text.ln_final(x)
         projection = self._text.text_projection
         if projection is None:
@@ -112,14 +111,11 @@ class TextTower:
         """
         table: Float[Tensor, "V W"] = self._text.token_embedding.weight
         distance, token = torch.cdist(vectors.to(table), table).topk(n, largest=False)
+        decoder = getattr(self._tokenizer, "tokenizer", self._tokenizer)  # open_clip wraps others
         return tuple(
-            tuple((self._word(t), d) for t, d in zip(tokens, distances, strict=True))
+            tuple((decoder.decode([t]).strip(), d) for t, d in zip(tokens, distances, strict=True))
             for tokens, distances in zip(token.tolist(), distance.tolist(), strict=True)
         )
-
-    def _word(self, token: int) -> str:
-        decoder = getattr(self._tokenizer, "tokenizer", self._tokenizer)  # open_clip wraps others
-        return decoder.decode([token]).strip()
 
     @torch.no_grad()
     def encode_texts(self, texts: Sequence[str]) -> Float[Tensor, "N D"]:

@@ -178,7 +178,6 @@ def content_of(
 
 
 def _read_epochs(source: RunSplit) -> tuple[EpochResult, ...]:
-    """The epochs of the training; none if the file is missing."""
     try:
         return read_metrics(source.run)
     except FileNotFoundError:
@@ -190,7 +189,6 @@ def _read_epochs(source: RunSplit) -> tuple[EpochResult, ...]:
 
 
 def _commands_of(source: RunSplit) -> tuple[tuple[str, str], ...]:
-    """A description and a command line for training, scoring and report of this split."""
     run, config = source.run.resolve(), source.predictor.config
     used, trained = (
         {

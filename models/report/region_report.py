@@ -18,17 +18,6 @@ SMALLEST = 1e-300  # keeps the logarithm finite if a share underflows
 KL_FLOOR = 1e-9  # nats; rounding makes less than 1e-15 of equal soft labels
 
 
-@dataclass(frozen=True, slots=True)
-class RegionRow:
-    """One region in a table."""
-
-    name: str
-    n_frames: int
-    """Frames whose label lies in the region."""
-    recall: float | None
-    """Share of these whose most probable region it is; None without frames."""
-
-
 def region_names(grid: Grid) -> tuple[str, ...]:
     """A short name per region: the signs of its centre if these are unique, else the levels."""
     signs = [MINUS if centre < 0 else "+" if centre > 0 else "0" for centre in grid.centres]
@@ -56,13 +45,17 @@ class RegionReading:
         return self.kl / self.kl_constant if self.kl_constant > KL_FLOOR else None
 
     @property
-    def rows(self) -> tuple[RegionRow, ...]:
-        """The regions one by one."""
-        counts, right = self.confusion.sum(axis=1), self.confusion.diagonal()
-        return tuple(
-            RegionRow(name, int(n), float(hit / n) if n else None)
-            for name, n, hit in zip(region_names(self.grid), counts, right, strict=True)
-        )
+    def rows(self) -> list[tuple[str, int, float | None]]:
+        """Name of each region, frames whose label lies in it, and the share that it is found in.
+
+        That share is None without frames.
+        """
+        counts, right = self.confusion.sum(axis=1).tolist(), self.confusion.diagonal().tolist()
+        names = region_names(self.grid)
+        return [
+            (name, n, hit / n if n else None)
+            for name, n, hit in zip(names, counts, right, strict=True)
+        ]
 
 
 def regions_of(split: PredictedSplit) -> RegionReading | str:

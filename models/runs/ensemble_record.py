@@ -15,7 +15,7 @@ from features.system.files import sha256_of
 from models.data.splits import Folds, Over
 from models.metrics.scores import SplitScore
 from models.metrics.smoothing import SmoothingWindows
-from models.runs.folder import ENSEMBLE, HEAD_FILE, RunConfig, check_format, write_json
+from models.runs.folder import ENSEMBLE, HEAD_FILE, RunConfig, check_format
 from models.runs.split_manifest import write_split_manifest
 
 FORMAT = "vaflow-ensemble-1"
@@ -93,11 +93,6 @@ def read_record(run: Path) -> EnsembleRecord:
                 "the other members are kept"
             )
     return record
-
-
-def write_record(run: Path, record: EnsembleRecord) -> None:
-    """Write the record, whole or not at all; this commits an ensemble."""
-    write_json(run / ENSEMBLE, record.model_dump(mode="json"))
 
 
 def write_fold_manifests(

@@ -1,51 +1,38 @@
 """The stage `ablate`: variants of a head over several seeds, and the table of their scores."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 from pydantic import Field
 
-from features.errors import InputError
-from features.printable import printable
-from features.system.files import write_atomic
 from features.timeline import MAX_LENGTH_MISMATCH, LengthMismatch
 from models.ablation.plan import ablation_cases, read_plan, selection_note
-from models.ablation.table import Predictions, TableRow, as_csv, as_markdown, table_rows
+from models.ablation.table import Predictions, TableRow, ablation_markdown, as_csv, table_rows
 from models.data.train_val import load_splits
 from models.heads import AnyHeadConfig
 from models.heads.dspl import DsplConfig
 from models.runs.folder import RunConfig
 from models.stages.trials import (
+    Comparison,
     Trial,
     Workers,
     check_trials_folder,
-    failures,
-    n_of,
+    ends,
+    predictions,
     run_trials,
+    write_table,
 )
 from models.training.config import TrainConfig
 
 Seeds = Annotated[int, Field(ge=1, le=100)]
 
-CSV, MARKDOWN, PAGE = "ablation.csv", "ablation.md", "ablation.html"
 
+class Ablation(Comparison[TableRow]):
+    """The result of an ablation; the default is the first row."""
 
-@dataclass(frozen=True, slots=True)
-class Ablation:
-    """The result of an ablation."""
-
-    run: Path
-    lines: tuple[TableRow, ...]
-    """The default is the first."""
-    n_trained: int
-    n_present: int
-    """Trainings that were finished before."""
-    failed: tuple[str, ...]
-    """The run and the error of each trial that failed."""
-    notes: tuple[str, ...] = ()
-    """Warnings about the labels."""
+    stage = "ablate"
+    file = "ablation"
 
 
 def ablate(
@@ -75,8 +62,6 @@ def ablate(
     cases = ablation_cases(read_plan(variants), head, train)
     check_trials_folder(run, "an ablation")
     splits = load_splits(manifest, store, visual, audio, max_length_mismatch)
-    if not splits.val.va_valid.any():
-        raise InputError("no row of the val split is annotated: there is nothing to compare by")
     keys = RunConfig(
         manifest=manifest,
         store=store,
@@ -87,45 +72,22 @@ def ablate(
         audio=audio,
         max_length_mismatch=max_length_mismatch,
     )
-    jobs = [
-        (
-            case,
-            Trial.of(
-                f"{case.name}, seed {seed}", case, keys, run / case.folder / f"seed-{seed}", seed
-            ),
+    trials = [
+        Trial.of(
+            case, f"{case.name}, seed {seed}", case, keys, run / case.folder / f"seed-{seed}", seed
         )
         for seed in range(train.seed, train.seed + seeds)
         for case in cases
         if seed == train.seed or isinstance(case.model, tuple)  # a baseline draws no numbers
     ]
-    results = run_trials([trial for _, trial in jobs], workers, on_case)
-    predictions = [
-        Predictions(
-            case.group,
-            case.name,
-            tuple(
-                result.va
-                for (of, _), result in zip(jobs, results, strict=True)
-                if of is case and result.va is not None
-            ),
-        )
-        for case in cases
+    results = run_trials(trials, workers, on_case)
+    found = [
+        Predictions(case.group, case.name, va) for case, va in predictions(trials, results).items()
     ]
-    lines = table_rows(predictions, splits.val, splits.subject_by_clip)
-    ablation = Ablation(
-        run,
-        lines,
-        n_trained=n_of("trained", results),
-        n_present=n_of("present", results),
-        failed=failures(run, [trial for _, trial in jobs], results),
-        notes=splits.notes,
-    )
-    from models.ablation.html import page  # imports matplotlib, which is slow
+    rows = table_rows(found, splits)
+    from models.ablation.html import ablation_page  # imports matplotlib, which is slow
 
     selection = selection_note(cases)
-    run.mkdir(parents=True, exist_ok=True)
-    write_atomic(run / CSV, as_csv(lines).encode())
-    write_atomic(run / MARKDOWN, printable(as_markdown(lines, selection)).encode())
-    html = page(lines, splits.val, splits.subject_by_clip, selection)
-    write_atomic(run / PAGE, printable(html).encode())
-    return ablation
+    html = ablation_page(rows, splits, selection)
+    write_table(run, Ablation.file, as_csv(rows), ablation_markdown(rows, selection), html)
+    return Ablation(run, rows, *ends(run, trials, results), splits.notes)

@@ -35,18 +35,10 @@ BASELINES: tuple[AnyBaselineConfig, ...] = (
 
 
 @dataclass(frozen=True, slots=True)
-class BaselineScore:
-    """One baseline and its score."""
-
-    baseline: AnyBaselineConfig
-    score: SplitScore
-
-
-@dataclass(frozen=True, slots=True)
 class BaselineScores:
     """Every baseline on the val split."""
 
-    scores: tuple[BaselineScore, ...]
+    scores: tuple[tuple[AnyBaselineConfig, SplitScore], ...]
     notes: tuple[str, ...] = ()
     output: Path | None = None
 
@@ -75,8 +67,6 @@ def score_baselines(
                 f"output = {output} is a folder; give the name of a file, such as b.json"
             )
     splits = load_splits(manifest, store, visual, audio, max_length_mismatch)
-    if not splits.val.va_valid.any():
-        raise InputError("no row of the val split is annotated: there is nothing to score on")
     scores, notes = [], splits.notes
     for baseline in baselines:
         if on_baseline:
@@ -92,11 +82,11 @@ def score_baselines(
             continue
         score = split_score(prediction, splits.val, splits.subject_by_clip)
         assert score is not None  # a row is annotated
-        scores.append(BaselineScore(baseline, score))
+        scores.append((baseline, score))
     if output:
         val = [
-            {"baseline": each.baseline.model_dump(mode="json"), **asdict(each.score)}
-            for each in scores
+            {"baseline": baseline.model_dump(mode="json"), **asdict(score)}
+            for baseline, score in scores
         ]
         output.parent.mkdir(parents=True, exist_ok=True)  # no paths or times: equal files
         write_json(output, {"visual": splits.visual, "audio": splits.audio, "val": val})

@@ -1,7 +1,7 @@
 """The stage `learning-curve`: scores by number of labelled people and by label noise."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -9,19 +9,10 @@ from pydantic import Field
 
 from features.errors import InputError
 from features.manifest.manifest import read_manifest
-from features.printable import printable
-from features.system.files import write_atomic
 from features.timeline import MAX_LENGTH_MISMATCH, LengthMismatch
-from models.ablation.conditions import Condition, TrainingSet, write_training_set
-from models.ablation.curve_table import (
-    CurveRow,
-    DrawnPredictions,
-    as_csv,
-    as_markdown,
-    curve_rows,
-)
+from models.ablation.conditions import Condition, write_training_set
 from models.ablation.plan import AblationCase, ablation_cases, read_plan, selection_note
-from models.ablation.table import Va
+from models.ablation.table import CurveRow, Predictions, as_csv, curve_markdown, curve_rows
 from models.data.feature_sets import open_sets
 from models.data.packed_cache import load_packed
 from models.data.splits import clips_of_split, subject_by_clip
@@ -30,13 +21,14 @@ from models.heads import AnyHeadConfig
 from models.heads.dspl import DsplConfig
 from models.runs.folder import RunConfig
 from models.stages.trials import (
+    Comparison,
     Trial,
-    TrialResult,
     Workers,
     check_trials_folder,
-    failures,
-    n_of,
+    ends,
+    predictions,
     run_trials,
+    write_table,
 )
 from models.training.config import TrainConfig
 
@@ -44,35 +36,15 @@ People = tuple[Annotated[int, Field(ge=2)], ...]
 Noise = tuple[Annotated[float, Field(gt=0, le=2)], ...]
 Draws = Annotated[int, Field(ge=1, le=100)]
 
-CSV, MARKDOWN, PAGE = "learning_curve.csv", "learning_curve.md", "learning_curve.html"
 OTHERS = Path("others")
 """As `train.unlabelled` of a variant: the train clips of the people that were not drawn."""
 
 
-@dataclass(frozen=True, slots=True)
-class LearningCurve:
-    """The result of a learning curve."""
+class LearningCurve(Comparison[CurveRow]):
+    """The result of a learning curve; the default is the first row of each condition."""
 
-    run: Path
-    rows: tuple[CurveRow, ...]
-    """By condition; the default is the first of each."""
-    n_trained: int
-    n_present: int
-    """Trainings that were finished before."""
-    failed: tuple[str, ...]
-    """The run and the error of each trial that failed."""
-    notes: tuple[str, ...] = ()
-    """Numbers of people that were left out, and warnings about the labels."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Job:
-    """A trial and its place in the table."""
-
-    condition: Condition
-    case: AblationCase
-    draw: int
-    trial: Trial
+    stage = "learning-curve"
+    file = "learning_curve"
 
 
 def learning_curve(
@@ -109,8 +81,6 @@ def learning_curve(
             "nothing of all people: give the default another manifest, or none"
         )
     splits = load_splits(manifest, store, visual, audio, max_length_mismatch)
-    if not splits.val.va_valid.any():
-        raise InputError("no row of the val split is annotated: there is nothing to compare by")
     content = read_manifest(manifest)
     n_all = len(set(subject_by_clip(clips_of_split(content, "train")).values()))
     everyone = Condition(0.0, n_all, is_all=True)
@@ -135,92 +105,63 @@ def learning_curve(
         max_length_mismatch=max_length_mismatch,
     )
     numbers = range(train.seed, train.seed + draws)
-    jobs = [
-        job
+    trials = [
+        trial
         for condition in conditions
         for draw in numbers
-        for job in _jobs(
+        for trial in _trials(
             condition,
             draw,
             cases,
             keys,
-            TrainingSet(manifest)
+            (manifest, None)
             if condition == everyone
             else write_training_set(run, content, condition, draw, time_s),
         )
     ]
-    trials = [job.trial for job in jobs]
     results = run_trials(trials, workers, on_case)
-    rows = curve_rows(_predictions(jobs, results, numbers), splits.val, splits.subject_by_clip)
-    curve = LearningCurve(
-        run,
-        rows,
-        n_trained=n_of("trained", results),
-        n_present=n_of("present", results),
-        failed=failures(run, trials, results),
-        notes=splits.notes + _left_out(people, n_all),
-    )
-    from models.ablation.curve_html import page  # imports matplotlib, which is slow
+    found = []
+    for (condition, case), va in predictions(trials, results).items():
+        if _is_the_same_in_every_draw(condition, case):
+            va = {draw: each for draw in numbers for each in va.values()}
+        found.append((condition, Predictions(case.group, case.name, va)))
+    rows = curve_rows(found, splits)
+    from models.ablation.html import curve_page  # imports matplotlib, which is slow
 
     selection = selection_note(cases)
-    run.mkdir(parents=True, exist_ok=True)
-    write_atomic(run / CSV, as_csv(rows).encode())
-    write_atomic(run / MARKDOWN, printable(as_markdown(rows, selection)).encode())
-    html = page(rows, splits.val, splits.subject_by_clip, selection)
-    write_atomic(run / PAGE, printable(html).encode())
-    return curve
+    html = curve_page(rows, splits, selection)
+    write_table(run, LearningCurve.file, as_csv(rows), curve_markdown(rows, selection), html)
+    notes = splits.notes
+    if too_many := sorted({n for n in people if n >= n_all}):
+        listed = ", ".join(map(str, too_many))
+        notes += (f"people = {listed}: left out, as the train split shows {n_all}, who are all",)
+    return LearningCurve(run, rows, *ends(run, trials, results), notes)
 
 
-def _left_out(people: Sequence[int], n_all: int) -> tuple[str, ...]:
-    too_many = sorted({n for n in people if n >= n_all})
-    if not too_many:
-        return ()
-    listed = ", ".join(map(str, too_many))
-    return (f"people = {listed}: left out, as the train split shows {n_all}, who are all",)
-
-
-def _jobs(
+def _trials(
     condition: Condition,
     draw: int,
     cases: Sequence[AblationCase],
     keys: RunConfig,
-    drawn: TrainingSet,
-) -> Iterator[_Job]:
-    """Yield the trials of a draw."""
-    on_draw = keys.model_copy(update={"manifest": drawn.manifest})
+    drawn: tuple[Path, Path | None],
+) -> Iterator[Trial[tuple[Condition, AblationCase]]]:
+    manifest, others = drawn
+    on_draw = keys.model_copy(update={"manifest": manifest})
     for case in cases:
         chosen = case
         if _is_the_same_in_every_draw(condition, case) and draw != keys.train.seed:
             continue
         if isinstance(case.model, tuple) and case.model[1].unlabelled == OTHERS:
-            if drawn.others is None:
+            if others is None:
                 continue
             head, train = case.model
-            train = train.model_copy(update={"unlabelled": drawn.others})
+            train = train.model_copy(update={"unlabelled": others})
             chosen = replace(case, model=(head, train))
         run = keys.run / condition.folder / case.folder / f"draw-{draw}"
         name = f"{condition}: {case.name}, draw {draw}"
-        yield _Job(condition, case, draw, Trial.of(name, chosen, on_draw, run, draw))
+        yield Trial.of((condition, case), name, chosen, on_draw, run, draw)
 
 
 def _is_the_same_in_every_draw(condition: Condition, case: AblationCase) -> bool:
     """Whether nothing is drawn: neither people, noise, nor the numbers of a training."""
     return condition.is_all and not condition.noise and not isinstance(case.model, tuple)
-
-
-def _predictions(
-    jobs: Sequence[_Job], results: Sequence[TrialResult], draws: Sequence[int]
-) -> list[DrawnPredictions]:
-    """The predictions by condition and variant, in the order of the jobs."""
-    found: dict[tuple[str, str], DrawnPredictions] = {}
-    va: dict[tuple[str, str], dict[int, Va]] = {}
-    for job, result in zip(jobs, results, strict=True):
-        place = job.condition.folder, job.case.folder
-        by_draw = va.setdefault(place, {})
-        found.setdefault(
-            place, DrawnPredictions(job.condition, job.case.group, job.case.name, by_draw)
-        )
-        if result.va is not None:
-            same = _is_the_same_in_every_draw(job.condition, job.case)
-            by_draw.update(dict.fromkeys(draws if same else (job.draw,), result.va))
-    return list(found.values())

@@ -12,15 +12,7 @@ from models.data.packed import PackedFeatures
 from models.data.splits import constant_labels
 from models.metrics.predict import Prediction
 from models.metrics.scores import ClipScore, SplitScore, clip_scores, split_score
-from models.runs.folder import (
-    CLIPS,
-    PREDICTIONS,
-    REPORT,
-    SCORES,
-    SUBMISSION,
-    read_json,
-    write_json,
-)
+from models.runs.folder import CLIPS, PREDICTIONS, REPORT, SCORES, SUBMISSION, read_json, write_json
 from models.runs.run_split import PredictedSplit, open_split, read_split
 from models.submission.format import Submission, read_sample, rows_of_frames, rows_of_sample
 
@@ -128,11 +120,7 @@ def _clips_of(entry: dict[str, Any]) -> tuple[ClipScore, ...]:
 
 
 def _is_report_of(path: Path, key: str) -> bool:
-    try:
-        with path.open("rb") as file:
-            return key.encode() in file.read(REPORT_HEAD_BYTES)
-    except FileNotFoundError:
-        return False
+    return path.is_file() and key.encode() in path.read_bytes()[:REPORT_HEAD_BYTES]
 
 
 def _write(

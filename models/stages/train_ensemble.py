@@ -41,9 +41,9 @@ from models.runs.ensemble_record import (
     Member,
     read_record,
     write_fold_manifests,
-    write_record,
 )
 from models.runs.folder import (
+    ENSEMBLE,
     HEAD_FILE,
     RunConfig,
     check_ensemble,
@@ -53,6 +53,7 @@ from models.runs.folder import (
     run_key,
     start_run,
     write_config,
+    write_json,
 )
 from models.runs.predictor import TrainedHead
 from models.runs.threads import limit_threads, share_cores
@@ -153,7 +154,7 @@ def train_ensemble(
             on_member(result, folds)
     with limit_threads(train.threads):
         record = _score_out_of_fold(config, groups, packed, key)
-    write_record(run, record)
+    write_json(run / ENSEMBLE, record.model_dump(mode="json"))  # commits the ensemble
     n_kept = sum(member.state == "present" for member in members)
     return EnsembleResult("trained", run, record, n_kept, notes)
 
@@ -164,7 +165,6 @@ def ensemble_key(members: str, over: Over) -> str:
 
 
 def _read_finished(run: Path, key: str) -> EnsembleRecord | None:
-    """The record of the ensemble with this key, if it is finished."""
     try:
         record = read_record(run)
     except LaterVersion:
@@ -175,7 +175,6 @@ def _read_finished(run: Path, key: str) -> EnsembleRecord | None:
 
 
 def _write_inputs(config: EnsembleConfig, manifest: Manifest, folds: ClipGroups) -> None:
-    """Write the config and the manifests of the members, if they have changed."""
     link_manifest_root(config.run, manifest.root)
     write_fold_manifests(config.run, manifest, folds.clips)
     write_config(config)

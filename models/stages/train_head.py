@@ -92,17 +92,23 @@ def train_head(
     given, train = train, preset_train(head, train)
     check_loss(head, train.loss)
     clips = train_val_clips(manifest, store, visual, audio)
-    unlabelled = None
-    if train.unlabelled:
-        path = train.unlabelled.resolve()
-        train = train.model_copy(update={"unlabelled": path})
-        unlabelled = unlabelled_clips(clips.sets, manifest, path, transductive=train.transductive)
     for split in TRAIN_VAL:
         if not clips.is_annotated(split):
             raise InputError(
                 f"no row of the split {split!r} is annotated (-5 marks a row that is not); "
                 "give it clips with labels"
             )
+    held_out, notes = (), constant_labels(clips.labels)
+    if train.select == "inner":
+        held_out = clips.hold_out("train", train.inner_share, train.seed)
+    unlabelled = None
+    if train.unlabelled:
+        path = train.unlabelled.resolve()
+        train = train.model_copy(update={"unlabelled": path})
+        unlabelled, left_out = unlabelled_clips(
+            clips.sets, manifest, path, transductive=train.transductive, inner=held_out
+        )
+        notes += left_out
     inputs, grid = digest_inputs(clips, head, unlabelled), read_texts(head.prompts.texts).grid
     config = RunConfig(
         manifest=manifest.resolve(),
@@ -114,10 +120,7 @@ def train_head(
         audio=clips.sets.audio.name,
         max_length_mismatch=max_length_mismatch,
     )
-    held_out = ()
-    if train.select == "inner":
-        held_out = clips.hold_out("train", train.inner_share, train.seed)
-    notes, key = constant_labels(clips.labels), run_key(config, inputs)
+    key = run_key(config, inputs)
     if not force and (epochs := _read_finished(run, key)):
         write_config(config)  # manifest or store may have moved
         return TrainResult("present", run, epochs, kept_epoch(epochs, train), notes)

@@ -1,19 +1,26 @@
-"""Trials: models that are trained in processes and predict the val split, for a comparison."""
+"""Trials: models that are trained in processes and predict the val split, for a comparison.
+
+A stage that compares makes its trials, runs them, computes the rows of a table from their
+predictions, and returns a `Comparison`.
+"""
 
 import io
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections import Counter
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Generic, Literal, TypeVar
 
 import numpy as np
-from jaxtyping import Float64
 from pydantic import Field
 
 from features.errors import InputError, VaflowError
+from features.printable import printable
 from features.system.files import check_writable, write_atomic
 from features.system.parallel import map_in_processes, n_cores
 from models.ablation.plan import AblationCase
+from models.ablation.table import Va
 from models.baselines import AnyBaselineConfig
 from models.baselines.predict import predict_baseline
 from models.data.train_val import load_splits
@@ -23,12 +30,16 @@ from models.runs.threads import share_cores
 from models.stages.train_head import train_config
 
 Workers = Annotated[int, Field(ge=1)]
+KeyT = TypeVar("KeyT", bound=Hashable)
+RowT = TypeVar("RowT")
 
 
 @dataclass(frozen=True, slots=True)
-class Trial:
+class Trial(Generic[KeyT]):
     """One model of a comparison."""
 
+    key: KeyT
+    """The row of the table; the trials of a row have different seeds."""
     name: str
     """For the progress."""
     config: RunConfig
@@ -37,14 +48,18 @@ class Trial:
     """Fitted instead of a head."""
 
     @classmethod
-    def of(cls, name: str, case: AblationCase, keys: RunConfig, run: Path, seed: int) -> "Trial":
+    def of(
+        cls, key: KeyT, name: str, case: AblationCase, keys: RunConfig, run: Path, seed: int
+    ) -> "Trial[KeyT]":
         """The trial of a variant from a seed in the folder `run`, on the data of `keys`."""
-        changes: dict[str, object] = {"run": run}
-        if not isinstance(case.model, tuple):
-            return cls(name, keys.model_copy(update=changes), case.model)
-        head, train = case.model
-        changes |= {"head": head, "train": train.model_copy(update={"seed": seed})}
-        return cls(name, keys.model_copy(update=changes))
+        head, train, baseline = keys.head, keys.train, None
+        if isinstance(case.model, tuple):
+            head, train = case.model
+        else:
+            baseline = case.model
+        train = train.model_copy(update={"seed": seed})
+        config = keys.model_copy(update={"run": run, "head": head, "train": train})
+        return cls(key, name, config, baseline)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,9 +68,28 @@ class TrialResult:
 
     state: Literal["trained", "present", "fitted", "failed"]
     """`present`: the head was finished before; `fitted`: a baseline."""
-    va: Float64[np.ndarray, "N 2"] | None = None
+    va: Va | None = None
     """Predictions of every row of the val split; None if the trial failed."""
     failure: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison(Generic[RowT]):
+    """The table of a comparison, and how its trials ended."""
+
+    stage: ClassVar[str]
+    file: ClassVar[str]
+    """Name of the files with the table, without their endings."""
+
+    run: Path
+    rows: tuple[RowT, ...]
+    n_trained: int
+    n_present: int
+    """Trainings that were finished before."""
+    failed: tuple[str, ...]
+    """The run and the error of each trial that failed."""
+    notes: tuple[str, ...] = ()
+    """Warnings about the data."""
 
 
 def check_trials_folder(run: Path, what: str) -> None:
@@ -69,9 +103,7 @@ def check_trials_folder(run: Path, what: str) -> None:
 
 
 def run_trials(
-    trials: Sequence[Trial],
-    workers: int | None,
-    on_trial: Callable[[str, int], None] | None = None,
+    trials: Sequence[Trial], workers: int | None, on_trial: Callable[[str, int], None] | None = None
 ) -> list[TrialResult]:
     """Run the trials in `workers` processes, by default one per core; return their results.
 
@@ -80,62 +112,74 @@ def run_trials(
     each that has ended, and the number of all.
     """
     n_workers = workers or n_cores()
-    shared = [
-        replace(
-            trial,
-            config=trial.config.model_copy(
-                update={"train": share_cores(trial.config.train, n_workers)}
-            ),
-        )
-        for trial in trials
-    ]
+    run_one = partial(run_trial, n_at_once=n_workers)
     results: list[TrialResult] = []
-    for trial, result in zip(trials, map_in_processes(run_trial, shared, n_workers), strict=True):
+    for trial, result in zip(trials, map_in_processes(run_one, trials, n_workers), strict=True):
         results.append(result)
         if on_trial:
             on_trial(trial.name, len(trials))
     return results
 
 
-def run_trial(trial: Trial) -> TrialResult:
+def run_trial(trial: Trial, n_at_once: int = 1) -> TrialResult:
     """Train a head, unless its run is finished, or fit a baseline; predict the val split.
 
-    An error is returned, not raised, so that other trials continue.
+    It has its share of the cores if `n_at_once` run. An error is returned, not raised, so that
+    other trials continue.
     """
-    config = trial.config
+    train = share_cores(trial.config.train, n_at_once)
+    config = trial.config.model_copy(update={"train": train})
     try:
         if trial.baseline:
-            return TrialResult("fitted", _predict_baseline(trial.baseline, config))
+            data = (config.manifest, config.store, config.visual, config.audio)
+            splits = load_splits(*data, config.max_length_mismatch)
+            found = predict_baseline(
+                trial.baseline,
+                splits.train,
+                splits.val,
+                splits.subject_by_clip,
+                splits.read_regions,
+            )
+            return TrialResult("fitted", found.va)
         result = train_config(config)
         return TrialResult(result.state, _predict_val(config.run))
     except (VaflowError, OSError, RuntimeError) as error:  # torch raises RuntimeError out of memory
         return TrialResult("failed", failure=str(error))
 
 
-def n_of(state: str, results: Sequence[TrialResult]) -> int:
-    """Return how many trials are in the state."""
-    return sum(result.state == state for result in results)
+def predictions(
+    trials: Sequence[Trial[KeyT]], results: Sequence[TrialResult]
+) -> dict[KeyT, dict[int, Va]]:
+    """Return the predictions of each row by seed; those of trials that failed are missing."""
+    found: dict[KeyT, dict[int, Va]] = {}
+    for trial, result in zip(trials, results, strict=True):
+        by_seed = found.setdefault(trial.key, {})
+        if result.va is not None:
+            by_seed[trial.config.train.seed] = result.va
+    return found
 
 
-def failures(run: Path, trials: Sequence[Trial], results: Sequence[TrialResult]) -> tuple[str, ...]:
-    """Return the folder, relative to `run`, and the error of each trial that failed."""
-    return tuple(
+def ends(
+    run: Path, trials: Sequence[Trial], results: Sequence[TrialResult]
+) -> tuple[int, int, tuple[str, ...]]:
+    """Return how the trials in the folder `run` ended: the fields of a `Comparison` about that."""
+    states = Counter(result.state for result in results)
+    failed = tuple(
         f"{trial.config.run.relative_to(run)}: {result.failure}"
         for trial, result in zip(trials, results, strict=True)
         if result.state == "failed"
     )
+    return states["trained"], states["present"], failed
 
 
-def _predict_baseline(baseline: AnyBaselineConfig, config: RunConfig) -> Float64[np.ndarray, "N 2"]:
-    splits = load_splits(
-        config.manifest, config.store, config.visual, config.audio, config.max_length_mismatch
-    )
-    return predict_baseline(
-        baseline, splits.train, splits.val, splits.subject_by_clip, splits.read_regions
-    ).va
+def write_table(run: Path, file: str, csv: str, markdown: str, html: str) -> None:
+    """Write the table of a comparison to the folder `run`, in three formats."""
+    run.mkdir(parents=True, exist_ok=True)
+    for ending, text in (("csv", csv), ("md", printable(markdown)), ("html", printable(html))):
+        write_atomic(run / f"{file}.{ending}", text.encode())
 
 
-def _predict_val(run: Path) -> Float64[np.ndarray, "N 2"]:
+def _predict_val(run: Path) -> Va:
     """Return the predictions of the val split, read from the run's folder if possible."""
     source = open_split(run, None, None, "val")
     key, path = source.key(), run / VAL_PREDICTIONS

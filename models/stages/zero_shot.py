@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from features.clip import Clip
 from features.errors import InputError
 from features.manifest.manifest import read_manifest
 from features.system.files import check_writable
@@ -74,16 +75,11 @@ def zero_shot(
     content, sets = read_manifest(manifest), open_sets(store, visual, audio)
     if not content.clips:
         raise InputError(f"{manifest} has no clips; give a manifest with the clips to predict")
-    splits = dict.fromkeys(clip.split or NO_SPLIT for clip in content.clips)
-    groups = group_clips(
-        content,
-        sets,
-        {
-            split: tuple(clip for clip in content.clips if (clip.split or NO_SPLIT) == split)
-            for split in splits
-        },
-        labelled=False,
-    )
+    splits: dict[str, tuple[Clip, ...]] = {}
+    for clip in content.clips:
+        split = clip.split or NO_SPLIT
+        splits[split] = (*splits.get(split, ()), clip)
+    groups = group_clips(content, sets, splits, labelled=False)
     has_labels = TRAIN in groups.clips and groups.is_annotated(TRAIN)
     if match == "train" and not has_labels:
         raise InputError(
@@ -102,15 +98,6 @@ def zero_shot(
             settings = match_moments(packed, regions, settings, PUBLISHED_MOMENTS)
     prediction = predict_zero_shot(packed, regions, settings)
     scores = _scores_by_split(prediction, packed, {s: groups.ids(s) for s in splits}, subjects)
-    result = ZeroShotResult(
-        output,
-        n_clips=len(packed.clip_ids),
-        n_frames=len(packed.time_s),
-        match=match,
-        settings=settings,
-        scores=scores,
-        notes=constant_labels(groups.labels),
-    )
     output.mkdir(parents=True, exist_ok=True)
     for name in (ZERO_SHOT, PREDICTIONS):
         (output / name).unlink(missing_ok=True)
@@ -123,7 +110,9 @@ def zero_shot(
         "scores": {split: asdict(score) for split, score in scores.items()},
     }
     write_json(output / ZERO_SHOT, made_with)
-    return result
+    n_clips, n_frames = len(packed.clip_ids), len(packed.time_s)
+    notes = constant_labels(groups.labels)
+    return ZeroShotResult(output, n_clips, n_frames, match, settings, scores, notes)
 
 
 def check_output(output: Path) -> None:

@@ -191,7 +191,6 @@ def _notes(
     n_frames: Int64[np.ndarray, "C"],
     held: Bool[np.ndarray, "N"],
 ) -> tuple[str, ...]:
-    """Notes on repeated predictions, and on frames and clips that are left out."""
     n_clips = len(sample.clips)
     n_held = np.bincount(sample.clip_of[held], minlength=n_clips)
     n_left = n_frames - np.bincount(sample.clip_of[~held], minlength=n_clips)

@@ -86,17 +86,13 @@ class TrainConfig(Config):
         return complete_train(fields) if isinstance(fields, dict) else fields
 
     @model_validator(mode="after")
-    def _stops_by_what_selects(self) -> "TrainConfig":
+    def _check_together(self) -> "TrainConfig":
         if self.select == "last" and (self.patience is not None or self.min_delta):
             raise ValueError(
                 "patience and min_delta stop a training by the score that selects its epoch, and "
                 "select is last, which trains all epochs and reads no score: leave them out, or "
                 "set select to val or inner"
             )
-        return self
-
-    @model_validator(mode="after")
-    def _windows_overlap(self) -> "TrainConfig":
         if self.stride > self.window:
             raise ValueError(
                 f"stride ({self.stride}) must be at most window ({self.window}), "

@@ -12,13 +12,14 @@ from torch import Tensor, nn
 
 from features.errors import InputError, VaflowError
 from models.data.batch import Batch, Targets
-from models.data.batches import Example, endless_batches, shuffled_batches
+from models.data.batches import Example, shuffled_batches
 from models.data.mixup import mixup
 from models.data.packed import PackedFeatures
 from models.data.windows import Windows
 from models.heads.base import Head
 from models.heads.config import HeadConfig
 from models.heads.windows import head_windows
+from models.metrics.ccc import VaConcordance
 from models.metrics.predict import concordance, predict
 from models.regions.grid import NINE, Grid
 from models.training.config import EpochResult, TrainConfig, kept_epoch
@@ -54,7 +55,6 @@ def fit(
     predictions (Lee, 2013). Raises `VaflowError` if the loss is not finite.
     """
     windows = training_windows(train, head_config, config)
-    val_windows = head_windows(val, head_config, size=config.window, stride=config.stride)
     optimizer = adam_w(head, config)
     n_steps = steps_per_epoch(windows, config)
     schedule = torch.optim.lr_scheduler.LambdaLR(
@@ -69,6 +69,11 @@ def fit(
     shuffle = np.random.default_rng(config.seed)
     draws = np.random.default_rng((config.seed, 1))  # of mixup, independent of the shuffle
     pseudo = unlabelled and _pseudo_batches(unlabelled, head_config, config)
+
+    def score(packed: PackedFeatures) -> VaConcordance:
+        evaluated = head_windows(packed, head_config, size=config.window, stride=config.stride)
+        return concordance(predict(head, packed, evaluated), packed)
+
     epochs: list[EpochResult] = []
     kept, state = None, {}
     for index in range(config.epochs):
@@ -88,9 +93,8 @@ def fit(
                 f"the training loss is {loss} in epoch {index + 1}: the training diverged; lower "
                 f"train.learning_rate (it is {config.learning_rate:g})"
             )
-        score = concordance(predict(head, val, val_windows), val)
-        held_out = mean_ccc(head, head_config, inner, config) if inner else None
-        epochs.append(EpochResult(index, loss, *score.ccc(), held_out))
+        held_out = score(inner).ccc()[2] if inner else None
+        epochs.append(EpochResult(index, loss, *score(val).ccc(), held_out))
         if on_epoch:
             on_epoch(epochs[-1])
         kept = kept_epoch(epochs, config)
@@ -100,14 +104,6 @@ def fit(
             break
     assert kept is not None  # there is an epoch
     return Fit(tuple(epochs), kept, state)
-
-
-def mean_ccc(
-    head: Head, head_config: HeadConfig, packed: PackedFeatures, config: TrainConfig
-) -> float:
-    """Return the mean CCC of the head on all annotated rows."""
-    windows = head_windows(packed, head_config, size=config.window, stride=config.stride)
-    return concordance(predict(head, packed, windows), packed).ccc()[2]
 
 
 def steps_per_epoch(windows: Windows, config: TrainConfig) -> int:
@@ -128,8 +124,9 @@ def _pseudo_batches(
             "the clips of train.unlabelled give no window to train on: give longer ones, or lower "
             f"train.causal_start_s (it is {config.causal_start_s:g})"
         )
-    for batch, targets in endless_batches(packed, windows, shuffle, config.batch_size):
-        yield mixup(batch, targets, draws, config.mixup) if config.mixup else (batch, targets)
+    while True:
+        for batch, targets in shuffled_batches(packed, windows, shuffle, config.batch_size):
+            yield mixup(batch, targets, draws, config.mixup) if config.mixup else (batch, targets)
 
 
 def training_windows(packed: PackedFeatures, head: HeadConfig, config: TrainConfig) -> Windows:
@@ -239,7 +236,6 @@ def check_gradient_paths(head: Head, batch: Batch) -> None:
 
 
 def _gradients(head: Head, loss: Float[Tensor, ""]) -> dict[str, Tensor]:
-    """The gradient of each parameter that the loss depends on."""
     if not loss.requires_grad:
         return {}
     names, parameters = zip(*head.named_parameters(), strict=True)

@@ -120,7 +120,9 @@ def with_old_keys(head: Mapping[str, Any], train: Mapping[str, Any]) -> dict[str
     """
     old = {"head": deepcopy(dict(head)), "train": deepcopy(dict(train))}
     for key, value in NEW_KEYS.items():
-        _drop(old, key, value)
+        inner, name = _section(old, key)
+        if inner is not None and name in inner and inner[name] == value:
+            del inner[name]
     for key, values in OLD_VALUES.items():
         section, name = key.split(".")
         if name in old[section]:
@@ -133,13 +135,6 @@ def with_old_keys(head: Mapping[str, Any], train: Mapping[str, Any]) -> dict[str
     return old
 
 
-def _drop(fields: dict[str, Any], key: str, value: JsonValue) -> None:
-    """Deletes a dotted key, if it is there and has this value."""
-    inner, name = _section(fields, key)
-    if inner is not None and name in inner and inner[name] == value:
-        del inner[name]
-
-
 def _section(fields: dict[str, Any], key: str) -> tuple[dict[str, Any] | None, str]:
     """The innermost section of a dotted key, None if it is missing, and the name in it."""
     *sections, name = key.split(".")
@@ -150,7 +145,6 @@ def _section(fields: dict[str, Any], key: str) -> tuple[dict[str, Any] | None, s
 
 
 def _move(fields: dict[str, Any], source: str, target: str) -> None:
-    """Moves a value from one dotted key to another, if it is there."""
     inner, name = _section(fields, source)
     if inner is None or name not in inner:
         return

@@ -240,7 +240,7 @@ def test_every_key_of_the_pipeline_reaches_its_stages(server, extraction_keys, m
     }
     for name, stage in stages.items():
         monkeypatch.setattr(f"{module}.{name}", stage)
-    monkeypatch.setattr("flows.pipeline.publish_scored", lambda *_: None)
+    monkeypatch.setattr("flows.pipeline.publish_training", lambda *_, **__: None)
     run = FLOWS["pipeline"] if module == "flows.pipeline" else stage_function("pipeline")
     run(**keys)
     sets = feature_sets_of(keys["encoders"])
@@ -326,10 +326,14 @@ def test_each_flow_of_the_pipeline_leaves_its_artifacts(server, tmp_path, tiny_a
     for where in (
         "flows.stage_flow.publish_training",
         "flows.stage_flow.publish_score",
-        "flows.pipeline.publish_scored",
+        "flows.pipeline.publish_training",
     ):
         name = where.rpartition(".")[2]
-        monkeypatch.setattr(where, lambda *given, name=name: left.append((name, *given)))
+
+        def leave(*given, name=name, **more):
+            left.append((name, *given, *more.items()))
+
+        monkeypatch.setattr(where, leave)
     trained = TrainResult("present", tmp_path, (), EpochResult(0, 1.0, 0.2, 0.4, 0.3))
     scored = ScoreResult("present", tmp_path, "val", SCORE, ())
     monkeypatch.setattr("flows.pipeline.extract_features", FakeStage("extract-features", {}))
@@ -342,7 +346,7 @@ def test_each_flow_of_the_pipeline_leaves_its_artifacts(server, tmp_path, tiny_a
     assert left == [
         ("publish_training", tmp_path),
         ("publish_score", scored, tmp_path / "m", "s"),
-        ("publish_scored", tmp_path, "val", 0.3, tmp_path / "m", "s"),
+        ("publish_training", tmp_path, tmp_path / "m", "s", ("split", "val"), ("ccc_mean", 0.3)),
     ]
 
 

@@ -19,7 +19,6 @@ from flows.server import artifacts
 from flows.server.artifacts import (
     publish_extraction,
     publish_score,
-    publish_scored,
     publish_training,
 )
 from flows.server.markdown import Coverage, SetCoverage, mermaid
@@ -139,7 +138,7 @@ def test_the_chart_names_an_ensemble(server, folder):
 
     @flow(flow_run_name="of several")
     def of_several() -> None:
-        publish_scored(folder / "run", "val", 0.6)
+        publish_training(folder / "run", split="val", ccc_mean=0.6)
 
     of_several()
     assert "train-head<br/>an ensemble" in published("of several")["pipeline"]

@@ -2,7 +2,7 @@ import csv
 import io
 import json
 import re
-from pathlib import Path
+from dataclasses import fields
 
 import numpy as np
 import pytest
@@ -20,7 +20,7 @@ from models.ablation.plan import (
     read_plan,
     selection_note,
 )
-from models.ablation.table import COLUMNS, Predictions, as_csv, as_markdown, table_rows
+from models.ablation.table import Predictions, TableRow, ablation_markdown, as_csv, table_rows
 from models.baselines.ridge import RidgeConfig
 from models.data.train_val import load_splits
 from models.heads.dspl import DsplConfig, ReleasedConfig
@@ -29,10 +29,9 @@ from models.metrics.intervals import RESAMPLES
 from models.regions.prompts import FixedPrompts
 from models.runs.folder import HEAD_FILE, VAL_PREDICTIONS, RunConfig
 from models.stages import trials
-from models.stages.ablate import CSV, MARKDOWN, PAGE, ablate
+from models.stages.ablate import ablate
 from models.stages.trials import Trial, run_trial
 from models.training.config import TrainConfig, preset_train
-from tests.helpers.synthetic import plant
 
 pytestmark = pytest.mark.slow
 
@@ -50,16 +49,7 @@ groups:
 """
 
 
-@pytest.fixture(scope="module")
-def planted(tmp_path_factory):
-    return plant(tmp_path_factory.mktemp("planted"), ("train",) * 3 + ("val",) * 3)
-
-
-@pytest.fixture(scope="module")
-def plan(tmp_path_factory) -> Path:
-    path = tmp_path_factory.mktemp("plan") / "plan.yaml"
-    path.write_text(PLAN)
-    return path
+CSV, MARKDOWN, PAGE = (f"ablation.{ending}" for ending in ("csv", "md", "html"))
 
 
 def run(planted, plan, folder, **changes):
@@ -84,7 +74,7 @@ def done(planted, plan, tmp_path_factory):
 
 def test_every_variant_is_trained_from_every_seed(done):
     assert (done.n_trained, done.n_present, done.failed) == (4, 0, ())
-    assert [(line.group, line.row, line.n_seeds) for line in done.lines] == [
+    assert [(line.group, line.row, line.n_seeds) for line in done.rows] == [
         (DEFAULT, DEFAULT, 2),
         ("modality", "visual", 2),
         ("baseline", "ridge", 1),
@@ -122,7 +112,7 @@ def test_predictions_of_other_labels_are_not_taken(planted, tmp_path):
         head=HEAD,
         train=TRAIN,
     )
-    member = Trial("one", config)
+    member = Trial(None, "one", config)
     found = run_trial(member)
     path = tmp_path / "run" / VAL_PREDICTIONS
     with np.load(path) as file:
@@ -136,7 +126,7 @@ def test_a_training_that_fails_is_listed_and_the_others_go_on(planted, plan, in_
     (blocked / "letter.txt").write_text("not a run's")
     found = run(planted, plan, tmp_path / "a")
     assert found.n_trained == 3
-    assert [line.n_seeds for line in found.lines] == [2, 1, 1]
+    assert [line.n_seeds for line in found.rows] == [2, 1, 1]
     (failure,) = found.failed
     assert failure.startswith("modality-visual/seed-0: run = ")
     assert "holds files that do not belong to a run" in failure
@@ -148,11 +138,11 @@ def test_a_training_that_fails_is_listed_and_the_others_go_on(planted, plan, in_
 def test_a_row_of_which_nothing_was_trained_has_dashes(planted, tmp_path):
     splits = load_splits(planted.manifest, planted.store)
     va = splits.val.va.numpy()
-    rows = [Predictions("d", "d", (va,)), Predictions("g", "r", ())]
-    lines = table_rows(rows, splits.val, splits.subject_by_clip)
+    rows = [Predictions("d", "d", {0: va}), Predictions("g", "r", {})]
+    lines = table_rows(rows, splits)
     assert lines[1].n_seeds == 0
     assert set(as_csv(lines).splitlines()[2].split(",")[3:]) == {""}
-    assert "| r | 0 | – | – |" in as_markdown(lines)  # noqa: RUF001
+    assert "| r | 0 | – | – |" in ablation_markdown(lines)  # noqa: RUF001
 
 
 def test_the_table_by_hand(planted):
@@ -162,8 +152,11 @@ def test_the_table_by_hand(planted):
     rng = np.random.default_rng(0)
     noisy = [np.clip(truth + 0.3 * rng.standard_normal(truth.shape), -1, 1) for _ in range(3)]
     worse = [0.5 * va for va in noisy]
-    rows = [Predictions(DEFAULT, DEFAULT, tuple(noisy)), Predictions("g", "half", tuple(worse))]
-    default, half = table_rows(rows, val, splits.subject_by_clip)
+    rows = [
+        Predictions(DEFAULT, DEFAULT, dict(enumerate(noisy))),
+        Predictions("g", "half", dict(enumerate(worse))),
+    ]
+    default, half = table_rows(rows, splits)
 
     def ccc(va):
         return np.mean([Concordance.of(truth[known, k], va[known, k]).ccc() for k in range(2)])
@@ -189,25 +182,25 @@ def test_the_table_by_hand(planted):
 
 def test_more_rows_make_a_difference_less_sure(planted):
     splits = load_splits(planted.manifest, planted.store)
-    val, truth = splits.val, splits.val.va.numpy()
+    truth = splits.val.va.numpy()
     rng = np.random.default_rng(0)
 
     def noisy(deviation):
         return truth + deviation * rng.standard_normal(truth.shape)
 
-    default = Predictions(DEFAULT, DEFAULT, (noisy(0.3),))
-    rows = [Predictions("g", f"r{k}", (noisy(0.3),)) for k in range(60)]
-    bad = Predictions("g", "bad", (noisy(0.6),))
-    alone = table_rows([default, bad], val, splits.subject_by_clip)
-    among = table_rows([default, *rows, bad], val, splits.subject_by_clip)
+    default = Predictions(DEFAULT, DEFAULT, {0: noisy(0.3)})
+    rows = [Predictions("g", f"r{k}", {0: noisy(0.3)}) for k in range(60)]
+    bad = Predictions("g", "bad", {0: noisy(0.6)})
+    alone = table_rows([default, bad], splits)
+    among = table_rows([default, *rows, bad], splits)
     assert alone[1].p == among[-1].p == pytest.approx(2 / (RESAMPLES + 1))
     assert alone[1].differs
     assert among[-1].p_holm == pytest.approx(61 * among[-1].p)  # 2000 resamples say no more
     assert not among[-1].differs
     assert among[-1].difference_high < 0  # although its own interval leaves zero out
-    text = as_markdown([among[0], among[-1]])
+    text = ablation_markdown([among[0], among[-1]])
     assert "**" not in text
-    assert f"**{alone[1].difference:+.3f}**" in as_markdown(alone)
+    assert f"**{alone[1].difference:+.3f}**" in ablation_markdown(alone)
 
 
 def test_the_table_says_whose_epochs_are_chosen_on_val():
@@ -221,14 +214,14 @@ def test_the_table_says_whose_epochs_are_chosen_on_val():
 
 def test_the_files_say_the_same_as_the_table(done):
     rows = list(csv.DictReader(io.StringIO((done.run / CSV).read_text())))
-    assert tuple(rows[0]) == COLUMNS
-    for row, line in zip(rows, done.lines, strict=True):
+    assert tuple(rows[0]) == tuple(field.name for field in fields(TableRow))
+    for row, line in zip(rows, done.rows, strict=True):
         assert row["row"] == line.row
         assert float(row["averaged"]) == line.averaged
         assert float(row["difference_low"]) == line.difference_low
     written = (done.run / MARKDOWN).read_text()
     page = (done.run / PAGE).read_text()
-    for line in done.lines:
+    for line in done.rows:
         assert f"{line.ccc_mean:.3f}" in written
         assert re.search(rf"<td>(<strong>)?{re.escape(f'{line.difference:+.3f}')}", page)
         bold = f"<strong>{line.difference:+.3f}</strong>" in page

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from models.ablation.html import page
+from models.ablation.html import ablation_page
 from models.ablation.table import Predictions, table_rows
 from models.data.train_val import load_splits
 from tests.helpers.browser import PHONE_PX, chromium, resize
@@ -22,7 +22,7 @@ def written(tmp_path_factory):
 
     def predictions(group, name, deviation):
         drawn = (truth + deviation * rng.standard_normal(truth.shape) for _ in range(2))
-        return Predictions(group, name, tuple(drawn))
+        return Predictions(group, name, dict(enumerate(drawn)))
 
     lines = table_rows(
         [
@@ -30,12 +30,11 @@ def written(tmp_path_factory):
             predictions("baseline", "ridge, both with means of 1 s and 4 s", 0.9),
             predictions("region loss", "attention then gate, partner visual", 0.1),
         ],
-        splits.val,
-        splits.subject_by_clip,
+        splits,
     )
     assert [line.differs for line in lines] == [False, True, False]
     path = folder / "ablation.html"
-    path.write_text(page(lines, splits.val, splits.subject_by_clip, "No epoch is chosen here."))
+    path.write_text(ablation_page(lines, splits, "No epoch is chosen here."))
     return path.as_uri()
 
 

@@ -1,6 +1,6 @@
 import csv
 import io
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -21,22 +21,22 @@ from models.ablation.conditions import (
     with_rater_error,
     write_training_set,
 )
-from models.ablation.curve_table import COLUMNS, DrawnPredictions, as_csv, as_markdown, curve_rows
 from models.ablation.plan import DEFAULT, ablation_cases, read_plan
+from models.ablation.table import CurveRow, Predictions, as_csv, curve_markdown, curve_rows
 from models.data.train_val import load_splits
 from models.heads.dspl import DsplConfig
 from models.regions.prompts import FixedPrompts
 from models.runs.folder import HEAD_FILE, read_config
 from models.stages import trials
-from models.stages.learning_curve import CSV, MARKDOWN, OTHERS, PAGE, learning_curve
+from models.stages.learning_curve import OTHERS, learning_curve
 from models.training.config import TrainConfig
-from tests.helpers.synthetic import plant
 
 TIME_S = np.arange(200) / 25
 HEAD = DsplConfig(width=8, n_heads=2, prompts=FixedPrompts())
 TRAIN = TrainConfig(
     epochs=1, window=40, stride=40, batch_size=4, learning_rate=1e-2, threads=1, device="cpu"
 )
+CSV, MARKDOWN, PAGE = (f"learning_curve.{ending}" for ending in ("csv", "md", "html"))
 PLAN = """
 groups:
   - name: unlabelled clips
@@ -76,14 +76,14 @@ def test_the_people_of_a_draw_are_among_those_of_its_larger_numbers(tmp_path):
     before: set[str] = set()
     for n in (2, 3, 5):
         condition = Condition(0.0, n, is_all=False)
-        found = write_training_set(tmp_path / "run", manifest, condition, 7, {})
-        written = read_manifest(found.manifest)
+        drawn_path, others_path = write_training_set(tmp_path / "run", manifest, condition, 7, {})
+        written = read_manifest(drawn_path)
         splits = {clip.id: clip.split for clip in written.clips}
         drawn = {clip.subject for clip in written.clips if clip.split == "train"}
         assert len(drawn) == n
         assert before < drawn
         before = drawn
-        others = read_manifest(found.others)
+        others = read_manifest(others_path)
         assert {clip.subject for clip in others.clips} == {f"s{k}" for k in range(6)} - drawn
         assert sum(split == "train" for split in splits.values()) + len(others.clips) == 12
         assert (splits["v"], splits["t"], splits["n"]) == ("val", "test", None)
@@ -132,9 +132,9 @@ def test_noise_is_added_to_the_training_labels_only(tmp_path):
         write_labels(tmp_path / clip.labels, labels)
     manifest = Manifest(tmp_path, tuple(clips))
     condition = Condition(0.3, 1, is_all=True)
-    found = write_training_set(tmp_path / "run", manifest, condition, 0, {"train-0": TIME_S})
-    assert found.others is None
-    written = read_manifest(found.manifest)
+    path, others = write_training_set(tmp_path / "run", manifest, condition, 0, {"train-0": TIME_S})
+    assert others is None
+    written = read_manifest(path)
     noisy, val, test = (read_labels(written.path(clip.labels)).va for clip in written.clips)
     expected = with_rater_error(labels, TIME_S, 0.3, 0, "train-0").va
     np.testing.assert_allclose(noisy, expected, atol=5e-4)  # labels are written with three decimals
@@ -144,18 +144,6 @@ def test_noise_is_added_to_the_training_labels_only(tmp_path):
 
 
 # The stage --------------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def planted(tmp_path_factory):
-    return plant(tmp_path_factory.mktemp("planted"), ("train",) * 3 + ("val",) * 3)
-
-
-@pytest.fixture(scope="module")
-def plan(tmp_path_factory) -> Path:
-    path = tmp_path_factory.mktemp("plan") / "plan.yaml"
-    path.write_text(PLAN)
-    return path
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -225,7 +213,7 @@ def test_a_curve_that_was_killed_goes_on_where_it_was(done, planted, plan, tmp_p
 @pytest.mark.slow
 def test_the_files_say_the_same_as_the_table(done):
     rows = list(csv.DictReader(io.StringIO((done.run / CSV).read_text())))
-    assert tuple(rows[0]) == COLUMNS
+    assert tuple(rows[0]) == tuple(field.name for field in fields(CurveRow))
     page, text = ((done.run / name).read_text() for name in (PAGE, MARKDOWN))
     for row, line in zip(rows, done.rows, strict=True):
         assert float(row["ccc_mean"]) == line.ccc_mean
@@ -257,17 +245,19 @@ def test_a_row_is_paired_with_the_default_by_draw(planted):
     rng = np.random.default_rng(0)
     noisy = {k: truth + 0.3 * rng.standard_normal(truth.shape) for k in (4, 5)}
     condition = Condition(0.0, 2, is_all=False)
-    default = DrawnPredictions(condition, DEFAULT, DEFAULT, noisy)
-    half = DrawnPredictions(condition, "g", "half", {5: noisy[5] * 0.5})
-    none = DrawnPredictions(condition, "g", "none", {})
-    rows = curve_rows([default, half, none], splits.val, splits.subject_by_clip)
-    one = curve_rows([replace(default, va={5: noisy[5]})], splits.val, splits.subject_by_clip)
+    default = Predictions(DEFAULT, DEFAULT, noisy)
+    half = Predictions("g", "half", {5: noisy[5] * 0.5})
+    none = Predictions("g", "none", {})
+    both = [(condition, each) for each in (default, half, none)]
+    rows = curve_rows(both, splits)
+    alone = (condition, replace(default, va={5: noisy[5]}))
+    one = curve_rows([alone], splits)
     assert (rows[0].difference, rows[0].difference_low, rows[0].difference_high) == (0, 0, 0)
     assert rows[1].difference == pytest.approx(rows[1].ccc_mean - one[0].ccc_mean)
     assert rows[1].differs
     assert rows[2].n_draws == 0
     assert set(as_csv(rows).splitlines()[3].split(",")[5:]) == {""}
-    assert "| none | 0 | – | – |" in as_markdown(rows, "")  # noqa: RUF001
+    assert "| none | 0 | – | – |" in curve_markdown(rows, "")  # noqa: RUF001
 
 
 def test_the_default_cannot_train_on_the_others(planted, plan, tmp_path):

@@ -5,8 +5,14 @@ import numpy as np
 import pytest
 
 from models.metrics.ccc import Concordance, VaConcordance
-from models.metrics.intervals import LEVEL, RESAMPLES, SEED, score_intervals
-from models.metrics.two_way import mean_difference, mean_over_draws
+from models.metrics.intervals import (
+    LEVEL,
+    RESAMPLES,
+    SEED,
+    mean_difference,
+    mean_over_draws,
+    score_intervals,
+)
 
 N_PEOPLE = 4
 
@@ -40,7 +46,7 @@ def slow_resamples(*models: list[list[VaConcordance]]) -> np.ndarray:
 
 
 def test_the_interval_is_that_of_resampled_draws_and_people(monkeypatch):
-    monkeypatch.setattr("models.metrics.two_way.RESAMPLES", 50)
+    monkeypatch.setattr("models.metrics.intervals.RESAMPLES", 50)
     monkeypatch.setattr(f"{__name__}.RESAMPLES", 50)
     one, other = [people(1), people(2), people(3)], [people(4, 0.6), people(5, 0.6), people(6, 0.6)]
     ends = [(1 - LEVEL) / 2, (1 + LEVEL) / 2]

@@ -315,9 +315,9 @@ def test_regions_by_hand():
     assert found.confusion.sum() == 3
     assert found.confusion[8, 4] == 2
     assert found.confusion[4, 4] == 1
-    assert [row.recall for row in found.rows if row.n_frames] == [1, 0]
-    assert found.rows[8].name == "V+ A+"
-    assert found.rows[2].name == f"V{MINUS} A+"
+    assert [recall for _, n_frames, recall in found.rows if n_frames] == [1, 0]
+    assert found.rows[8][0] == "V+ A+"
+    assert found.rows[2][0] == f"V{MINUS} A+"
     np.testing.assert_allclose(found.mean_posterior, shares[0])
     labels = soft_labels(va[:3], 0.45).numpy()
     np.testing.assert_allclose(found.mean_label, labels.mean(axis=0))

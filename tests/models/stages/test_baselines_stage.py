@@ -39,17 +39,17 @@ def test_the_stage_scores_val_after_learning_from_train(planted, tmp_path):
         manifest=planted.manifest, store=planted.store, baselines=FEW, output=output
     )
     splits = load_splits(planted.manifest, planted.store)
-    for each, config in zip(result.scores, FEW, strict=True):
+    for (baseline, score), config in zip(result.scores, FEW, strict=True):
         found = predict_baseline(
             config, splits.train, splits.val, splits.subject_by_clip, splits.read_regions
         )
-        assert each.baseline == config
-        assert each.score == split_score(found, splits.val, splits.subject_by_clip)
+        assert baseline == config
+        assert score == split_score(found, splits.val, splits.subject_by_clip)
     written = json.loads(output.read_text())
     assert written["visual"] == splits.visual
     assert written["audio"] == splits.audio
     assert [row["baseline"]["kind"] for row in written["val"]] == ["mean", "ridge", "ridge"]
-    assert written["val"][2]["ccc_mean"] == result.scores[2].score.ccc_mean
+    assert written["val"][2]["ccc_mean"] == result.scores[2][1].ccc_mean
     before = output.read_bytes()
     score_baselines(manifest=planted.manifest, store=planted.store, baselines=FEW, output=output)
     assert output.read_bytes() == before
@@ -57,11 +57,11 @@ def test_the_stage_scores_val_after_learning_from_train(planted, tmp_path):
 
 def test_people_are_those_of_the_manifest(planted):
     rewrite(planted, val={"subject": "one"})
-    (found,) = score_baselines(
+    ((_, score),) = score_baselines(
         manifest=planted.manifest, store=planted.store, baselines=(MeanConfig(),)
     ).scores
-    assert found.score.n_subjects == 1
-    assert found.score.ccc_mean_low is None
+    assert score.n_subjects == 1
+    assert score.ccc_mean_low is None
     rewrite(planted, train={"subject": "one"})
     with pytest.raises(InputError, match="two subjects"):
         score_baselines(manifest=planted.manifest, store=planted.store, baselines=FEW)
@@ -155,7 +155,7 @@ def test_text_is_left_out_with_a_note_unless_it_was_asked_for(planted, monkeypat
     few = (MeanConfig(), TextConfig())
     monkeypatch.setattr("models.stages.baselines.BASELINES", few)
     result = score_baselines(**keys, baselines=few)
-    assert [each.baseline.kind for each in result.scores] == ["mean"]
+    assert [baseline.kind for baseline, _ in result.scores] == ["mean"]
     (note,) = result.notes
     assert note.startswith("the baseline text is left out: ")
     with pytest.raises(InputError):

@@ -164,6 +164,25 @@ def test_a_clip_without_features_is_named(small, tmp_path):
         train(small, tmp_path / "run")
 
 
+def test_clips_of_people_who_choose_the_epoch_are_left_out(small, tmp_path):
+    inner = {"select": "inner", "inner_share": 0.5, "pseudo_labels": "ensemble"}
+    train(small, tmp_path / "before", **inner)
+    (chosen,) = json.loads((tmp_path / "before" / PROVENANCE).read_text())["held_out"]
+    small.rewrite("train-2", subject=f"of {chosen}")
+    result = train(small, tmp_path / "run", **inner)
+    provenance = json.loads((tmp_path / "run" / PROVENANCE).read_text())
+    assert provenance["held_out"] == [chosen]
+    assert provenance["inputs"]["clips"][UNLABELLED] == ["train-3"]
+    (note,) = result.notes
+    assert note.startswith("1 of the 2 clips of train.unlabelled")
+    assert "train.select = inner holds out: they are not trained on" in note
+    write_manifest(small.unlabelled, read_manifest(small.unlabelled).clips[:1])
+    without = train(small, tmp_path / "last")  # the person is trained on with labels, too
+    assert without.notes == ()
+    with pytest.raises(InputError, match="1 of the 1 clips .*; give clips of other people"):
+        train(small, tmp_path / "none", **inner)
+
+
 def test_an_ensemble_refuses_them(sets, tmp_path):
     planted = sets.planted
     settings = TRAIN.model_copy(update={"unlabelled": sets.unlabelled})

@@ -1,8 +1,15 @@
 """Which epoch is kept, and whose keys a training has."""
 
+from unittest.mock import Mock
+
+import numpy as np
 import pytest
 from pydantic import ValidationError
 
+from features.clip import Clip
+from features.manifest.labels import Labels
+from models.data.feature_sets import FeatureSets
+from models.data.splits import ClipGroups
 from models.heads.dspl import DsplConfig, ReleasedConfig
 from models.training.config import (
     EpochResult,
@@ -95,3 +102,27 @@ def test_a_config_that_is_resolved_or_written_in_full_stays_as_it_is():
     assert preset_train(ReleasedConfig(), config) == config
     later = NEW_TRAIN_KEYS
     assert {key: getattr(config, key) for key in later} == later
+
+
+@pytest.mark.parametrize(
+    ("n_people", "share", "n_held_out"),
+    [
+        (5, 0.2, 1),
+        (5, 0.01, 1),  # one at least
+        (5, 0.3, 2),  # 1.5, to the even number
+        (8, 0.5, 4),
+        (5, 0.99, 4),  # one is left to train on
+        (2, 0.99, 1),
+    ],
+)
+def test_the_number_of_people_that_are_held_out_by_hand(n_people, share, n_held_out):
+    clips = [
+        Clip(id=f"c{k}-{part}", split="train", subject=f"s{k}")
+        for k in range(n_people)
+        for part in "ab"
+    ]
+    labels = Labels(np.zeros((1, 2)), np.ones(1, dtype=bool))
+    groups = ClipGroups(Mock(FeatureSets), {"train": tuple(clips)}, {c.id: labels for c in clips})
+    held_out = groups.hold_out("train", share, 3)
+    people = {clip_id.partition("-")[0] for clip_id in held_out}
+    assert (len(people), len(held_out)) == (n_held_out, 2 * n_held_out)  # with both of their clips
