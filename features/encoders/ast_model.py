@@ -13,8 +13,9 @@ from transformers.utils import logging as progress
 from transformers.utils.hub import cached_file
 
 from features.canonical_json import JsonObject
-from features.encoders.weights import SHIPPED, WeightsFile
+from features.encoders.weights import SHIPPED
 from features.errors import WeightsError, one_line
+from features.system.weights_file import WeightsFile
 
 MODEL_TYPE = "audio-spectrogram-transformer"
 CLASSIFIER = "classifier."  # weights of a fine-tuned AST that an encoder does not use
