@@ -67,7 +67,7 @@ class AlignmentConfig(Config):
             tuple(inverse.ravel()),
             Image.Resampling.BILINEAR,
         )
-        return np.asarray(cut)
+        return np.array(cut)  # a copy, which may be written to
 
     def _source_box(
         self, image: np.ndarray, points: Float64[np.ndarray, "5 2"], scale: float

@@ -13,6 +13,8 @@ from features.config import Config
 from features.faces.alignment import AlignmentConfig
 
 THUMBNAIL_PX = 8
+LOOK_WIDTH = 3 * THUMBNAIL_PX**2  # numbers of an appearance
+MAX_TRACKS = 256  # of a video that are joined: the largest, so that a crowd takes no time
 AROUND = AlignmentConfig(side_px=32, margin=0.25)
 
 
@@ -68,15 +70,16 @@ def people_of(tracks: Sequence[TrackSummary], config: PeopleConfig) -> list[list
     Tracks are joined in the order in which they begin, each to the person before it who is most
     similar and no longer seen.
     """
+    n_rows = max((track.last_row for track in tracks), default=-1) + 1
+    largest = sorted(tracks, key=lambda track: (-track.area_px2, track.id))[:MAX_TRACKS]
     people: list[list[TrackSummary]] = []
-    for track in sorted(tracks, key=lambda track: (track.first_row, track.id)):
+    for track in sorted(largest, key=lambda track: (track.first_row, track.id)):
         free = [person for person in people if person[-1].last_row < track.first_row]
         cosines = [_cosine(person, track) for person in free]
         if cosines and max(cosines) >= config.min_similarity:
             free[int(np.argmax(cosines))].append(track)
         else:
             people.append([track])
-    n_rows = max((track.last_row for track in tracks), default=-1) + 1
     seen = [p for p in people if sum(t.n_rows for t in p) >= min(config.min_frames, n_rows)]
     seen.sort(key=lambda person: (-sum(t.area_px2 for t in person), person[0].id))
     return seen[: config.max_people]

@@ -37,12 +37,13 @@ class MediaChanges:
             if path:
                 reasons.append(self._cached("audio", path, [path], tracks, beside))
         else:
+            crops = source.frames if modality == "visual" else None
             if source.video:
-                reading = "times" if source.frames else "visual"
+                reading = "times" if crops else "visual"
                 reasons.append(self._cached(reading, source.video, [source.video], tracks))
-            if source.frames:
-                crops = list(crop_files(source.frames).values())
-                reasons.append(self._cached("crops", source.frames, crops, tracks))
+            if crops:
+                files = list(crop_files(crops).values())
+                reasons.append(self._cached("crops", crops, files, tracks))
         return ", ".join(reason for reason in reasons if reason)
 
     def close(self) -> None:

@@ -30,6 +30,7 @@ class SourceDigests:
         read.
         """
         known = {} if known is None else known
+        crops = source.frames if modality == "visual" else None
         try:
             if modality == "audio":
                 path = source.audio or source.video
@@ -41,10 +42,13 @@ class SourceDigests:
                     "video_track": source.video_track if source.audio else None,
                 }
             else:
-                choices = {"video_track": source.video_track}
+                choices = {
+                    "video_track": source.video_track,
+                    "person": source.person if modality == "visual" else None,
+                }
                 digests = {
                     "video": self._file_digest(source.video, known) if source.video else None,
-                    "frames": self._crops_digest(source.frames) if source.frames else None,
+                    "frames": self._crops_digest(crops) if crops else None,
                     "fps": source.fps,
                 }
         except OSError as error:

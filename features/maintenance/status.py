@@ -91,6 +91,8 @@ def status(store: str, manifest: Path) -> Status:
             for name, spec in specs.items():
                 quarantined = entries_of(opened.work, name)
                 for clip in clips.clips if spec.kind in MODALITY else ():
+                    if MODALITY[spec.kind] == "faces" and (clip.frames or not clip.video):
+                        continue  # nobody looks for faces in it
                     media = clips.source(clip)
                     source = source_or_error(media, spec, digests)
                     changes_of = partial(changes.of, media, MODALITY[spec.kind])

@@ -228,8 +228,8 @@ def long_run(served, name: str) -> tuple[str, ...]:
     video = read_manifest(served.demo / "manifest.jsonl").clips[0].video
     manifest = served.demo / f"{name}.jsonl"
     write_manifest(manifest, [Clip(id=f"d{k:04d}", video=video) for k in range(3000)])
-    keys = (f"manifest={manifest}", f"store={served.demo / name}.zarr", "--via", "prefect")
-    return ("run", "extract-features", *keys)
+    keys = (f"manifest={manifest}", f"store={served.demo / name}.zarr", "frames=whole")
+    return ("run", "extract-features", *keys, "--via", "prefect")
 
 
 def records(served, name: str) -> list[Path]:
