@@ -36,7 +36,7 @@ from features.freshness.digest_cache import open_cache
 from features.freshness.media_digests import SourceDigests
 from features.manifest.manifest import read_manifest
 from features.store import feature_store as store
-from features.store.layout import ARRAYS, CHUNK_BYTES
+from features.store.layout import ARRAYS, CHUNK_BYTES, ArraySchema
 
 FOLDER = Path("data/benchmarks/plan")
 WANTED_S, WANTED_MIB = 60, 2048
@@ -159,16 +159,21 @@ def _reckon(
     report.numbers["plan_on_s3_hours"] = one_by_one / 3600
 
 
+def _array_row_bytes(kind: ArraySchema, width: int) -> int:
+    """Of one array; values are float16, the first of their types."""
+    return np.dtype(kind.dtypes[0]).itemsize * (width if kind.n_axes == 2 else 1)
+
+
 def _row_bytes(width: int) -> int:
     """Of all arrays of a record, but for checksums and metadata."""
-    return sum(kind.item_bytes * (width if kind.n_axes == 2 else 1) for kind in ARRAYS.values())
+    return sum(_array_row_bytes(kind, width) for kind in ARRAYS.values())
 
 
 def _files(n_rows: int, width: int) -> int:
     """Files of a record: its own, and for each array one of metadata and its chunks."""
     n_files = 1
     for kind in ARRAYS.values():
-        row_bytes = kind.item_bytes * (width if kind.n_axes == 2 else 1)
+        row_bytes = _array_row_bytes(kind, width)
         n_files += 1 + ceil(n_rows / max(1, CHUNK_BYTES // row_bytes))
     return n_files
 

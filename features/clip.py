@@ -6,13 +6,14 @@ Axis letters in shapes (a file that uses others defines them):
     C  channels   H, W  pixels   S  audio samples   M  mel bands
 """
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from unicodedata import category
 
 import numpy as np
-from jaxtyping import Bool, Float16, Float64
+from jaxtyping import Bool, Float16, Float32, Float64
 from pydantic import (
     AfterValidator,
     BaseModel,
@@ -68,7 +69,8 @@ class Clip(BaseModel):
     video; in a file of its own it starts together with the video's first frame, or
     `audio_offset_s` seconds later. `video_track` and `audio_track` choose among several tracks of
     a file, counted from 0 among those of their kind. `fps` is the constant rate that is used if the
-    video's timestamps are unusable.
+    video's timestamps are unusable. `person` chooses among the people in a video without crops: 1,
+    as null, is whose face covers the largest area over time.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -84,6 +86,7 @@ class Clip(BaseModel):
     video_track: Annotated[int, Field(ge=0)] | None = None
     audio_track: Annotated[int, Field(ge=0)] | None = None
     audio_offset_s: Annotated[float, Field(allow_inf_nan=False)] = 0.0
+    person: Annotated[int, Field(ge=1)] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,14 +101,17 @@ class Source:
     video_track: int | None = None
     audio_track: int | None = None
     audio_offset_s: float = 0.0
+    person: int | None = None
+    read_faces: "Callable[[str], Track] | None" = field(default=None, compare=False)
+    """Returns the clip's record in a feature set of faces; raises `MediaError` if it has none."""
 
 
 @dataclass(frozen=True, slots=True)
 class Track:
     """One modality of one clip: embeddings with their times."""
 
-    values: Float16[np.ndarray, "T D"]
-    """0 if not valid; always finite."""
+    values: Float16[np.ndarray, "T D"] | Float32[np.ndarray, "T D"]
+    """0 if not valid; always finite. Embeddings are float16, places of faces float32."""
     time_s: Float64[np.ndarray, "T"]
     """Presentation time of each row on the video's clock, strictly increasing."""
     valid: Bool[np.ndarray, "T"]

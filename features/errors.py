@@ -18,6 +18,7 @@ MediaCode = Literal[
     "damaged",
     "no-clock",  # neither usable timestamps nor a frame rate
     "crops",  # images whose names or numbers are not those of crops of this video
+    "faces",  # the store has no faces of the video, or those of another decoding
     "not-finite",  # the encoder's output
     "limit-bytes",
     "limit-pixels",

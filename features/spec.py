@@ -8,8 +8,13 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from features.canonical_json import JsonObject, canonical_sha256
 
-Modality = Literal["visual", "audio"]
-MODALITY: dict[str, Modality] = {"clip": "visual", "ast": "audio"}  # by kind of encoder
+Modality = Literal["visual", "audio", "faces"]
+MODALITY: dict[str, Modality] = {
+    "clip": "visual",
+    "ast": "audio",
+    "faces": "faces",
+}
+"""The modality of each kind of encoder."""
 DIGEST_LENGTH = 12  # hexadecimal digits in a name: 48 bits, enough for the sets of one store
 
 
@@ -19,7 +24,7 @@ class FeatureSpec(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     kind: str = Field(pattern=r"^[a-z][a-z0-9]*$")
-    """The kind of the encoder: `clip`, `ast`."""
+    """The kind of the encoder: `clip`, `ast`; or `faces`, where they are in each frame."""
     model: JsonObject
     """Architecture: name, sizes, activation."""
     weights_sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
@@ -30,7 +35,7 @@ class FeatureSpec(BaseModel):
     """Which rows a track has, and their times."""
     precision: Literal["float32", "bfloat16", "float16"]
     """The type in which the encoder computes."""
-    stored: Literal["float16"] = "float16"
+    stored: Literal["float16", "float32"] = "float16"
     """The type of the stored values."""
     epoch: int = 1
     """Raised when a change of the code changes the numbers of a spec with the same other fields."""

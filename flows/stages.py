@@ -12,8 +12,10 @@ from features.encoders import AnyEncoderConfig
 from features.errors import Incomplete
 from features.extraction import extract
 from features.extraction.dry_run import DryRun, plan_dry_run
-from features.extraction.options import Count, ExtractionOptions
+from features.extraction.options import AnySetConfig, Count, ExtractionOptions, FramesOf
 from features.extraction.outcome import ExtractionResult, Outcome
+from features.extraction.plan import resolve_frames
+from features.manifest.manifest import read_manifest
 from features.media.limits import DEFAULT_LIMITS, DecodeLimits
 from features.system.devices import DeviceName
 from flows.keys.signature import keys_for, keys_of, with_keys
@@ -39,11 +41,16 @@ class PipelineResult:
     score: ScoreResult
 
 
-def feature_sets_of(encoders: tuple[AnyEncoderConfig, ...]) -> dict[str, str]:
-    """The names of the feature sets of encoders, by modality, as keys of `train-head`.
+def feature_sets_of(
+    manifest: Path, encoders: tuple[AnySetConfig, ...], frames: FramesOf
+) -> dict[str, str]:
+    """The names of the feature sets that an extraction makes, by modality, as keys of `train-head`.
 
     A modality with several encoders is left out: `train-head` chooses or refuses.
     """
+    if frames == "faces" and any(encoder.modality == "visual" for encoder in encoders):
+        options = ExtractionOptions("", encoders, frames=frames)
+        encoders = resolve_frames(read_manifest(manifest), options).encoders
     names: dict[str, list[str]] = {}
     for encoder in encoders:
         names.setdefault(encoder.modality, []).append(encoder.spec().name)
@@ -84,6 +91,7 @@ def extract_features(
     only: ClipIds = (),
     failed: bool = False,
     force: bool = False,
+    frames: FramesOf = "faces",
     dry_run: bool = False,
     runner: Runner = "local",
     scheduler: str | None = None,
@@ -95,7 +103,7 @@ def extract_features(
     Runs in this process or on Dask workers. SIGTERM stops it between clips.
     """
     options = ExtractionOptions(
-        store, encoders, device, batch_size, readers, limits, only, failed, force
+        store, encoders, device, batch_size, readers, limits, only, failed, force, frames
     )
     if dry_run:
         return plan_dry_run(manifest, options)
@@ -123,6 +131,7 @@ PIPELINE_KEYS = (
     "readers",
     "limits",
     "force",
+    "frames",
 )
 
 
@@ -140,7 +149,7 @@ def pipeline(
     extraction = extract_features(**keys_for(extract_features, keys), on_outcome=on_outcome)
     assert isinstance(extraction, ExtractionResult)  # no dry run was asked for
     require_complete(extraction)
-    keys |= feature_sets_of(keys["encoders"])
+    keys |= feature_sets_of(keys["manifest"], keys["encoders"], keys["frames"])
     training = train_head(**keys_for(train_head, keys), on_epoch=on_epoch)
     score = score_head(**keys_for(score_head, keys))
     return PipelineResult(extraction, training, score)

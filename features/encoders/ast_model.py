@@ -17,8 +17,9 @@ from transformers.utils.hub import cached_file
 
 from features.canonical_json import JsonObject
 from features.encoders.ast_windows import FBANK_HOP_S, FBANK_WINDOW_S
-from features.encoders.weights import SHIPPED, WeightsFile
+from features.encoders.weights import SHIPPED
 from features.errors import WeightsError, one_line
+from features.system.weights_file import WeightsFile
 
 SPECIAL_TOKENS = 2  # class and distillation, ahead of the patches
 MODEL_TYPE = "audio-spectrogram-transformer"

@@ -15,10 +15,13 @@ from torch import Tensor, nn
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional as image_functional
 
+from features.canonical_json import JsonObject
 from features.clip import Source, Track
 from features.encoders.base import DTYPES, EncoderConfig, to_stored, tracks_of
 from features.encoders.clip_model import ResolvedClip, load, resolve_clip, settings_of
+from features.encoders.faces import FacesConfig
 from features.errors import MediaError
+from features.faces.record import person_faces
 from features.media.crops import crop_files
 from features.media.decoder import Decoder
 from features.media.display import Image
@@ -41,6 +44,8 @@ class ClipConfig(EncoderConfig):
     """A tag of open_clip for the model, or the path of a file of weights."""
     sampling: Sampling = EVERY_FRAME
     """Which frames are encoded; the others are rows that are not valid."""
+    faces: FacesConfig | None = None
+    """How faces are found in videos without crops; null encodes whole frames."""
     weights_sha256: str | None = Field(default=None, pattern=r"^[0-9a-f]{64}$")
     """The sha256 of the file of weights; required if it is not a safetensors file."""
 
@@ -58,11 +63,20 @@ class ClipConfig(EncoderConfig):
                 "activation": "quick_gelu" if resolved.model_config.get("quick_gelu") else "gelu",
             },
             weights_sha256=resolved.weights.sha256,
-            preprocessing={**settings_of(resolved.preprocessing), "antialias": True},
+            preprocessing={
+                **settings_of(resolved.preprocessing),
+                "antialias": True,
+                # left out if there are none, so that sets made before faces were found stay valid
+                **({"faces": self._faces_spec(self.faces)} if self.faces else {}),
+            },
             sampling={"rows": self.sampling.as_spec(), "time": "presentation"},
             precision=self.precision,
             epoch=EPOCH,
         )
+
+    @staticmethod
+    def _faces_spec(faces: FacesConfig) -> JsonObject:
+        return {"set": faces.spec().name, "alignment": faces.alignment.as_spec()}
 
     def resolve(self) -> ResolvedClip:
         """The model and its files; see `resolve_clip` for the errors."""
@@ -103,6 +117,7 @@ class ClipEncoder:
         self.device = device
         self.dtype = DTYPES[config.precision]
         self.sampling = config.sampling
+        self.faces = config.faces
         self.preprocessing = resolved.preprocessing
         self.width: int = resolved.model_config["embed_dim"]
         self.size: tuple[int, int] = tuple(settings_of(resolved.preprocessing)["size"])
@@ -124,6 +139,8 @@ class ClipEncoder:
         """Yield resized images; the last item has the row of each, and the time of every row."""
         if source.frames is not None:
             yield from self._read_crops(source, source.frames, decoder)
+        elif source.video is not None and self.faces is not None:
+            yield from self._read_faces(source, source.video, self.faces, decoder)
         elif source.video is not None:
             frames = decoder.frames(source.video, source.fps, self.sampling, tracks_of(source))
             yield from self._preprocessed(frames)
@@ -147,6 +164,38 @@ class ClipEncoder:
         sampled = {row: crops[row + 1] for row in rows if row + 1 in crops}
         yield from self._preprocessed(decoder.crops(list(sampled.values())))
         yield replace(times, rows=np.array(list(sampled), dtype=np.int64))
+
+    def _read_faces(
+        self, source: Source, video: Path, config: FacesConfig, decoder: Decoder
+    ) -> Generator[UInt8[Tensor, "N 3 H W"] | FrameTimes, None, None]:
+        """Crop the face of the clip's person out of each sampled frame that shows it."""
+        if source.read_faces is None:
+            raise MediaError(f"clip {source.clip_id!r} has no faces: extract them first", "faces")
+        face = person_faces(source.read_faces(config.spec().name), source.person or 1)
+        sampled = self.sampling.select(enumerate(face.time_s.tolist()))
+        rows = [row for row in sampled if face.is_decoded[row]]
+        n_read = 0
+        encoded: list[int] = []
+        frames = decoder.frames(video, source.fps, self.sampling, tracks_of(source))
+        with closing(frames):
+            for item in frames:
+                if isinstance(item, FrameTimes):
+                    if item.rows.tolist() != rows:
+                        raise MediaError(
+                            f"the faces of clip {source.clip_id!r} are of another decoding of "
+                            f"{video}; extract with force=true",
+                            "faces",
+                        )
+                    yield replace(item, rows=np.array(encoded, dtype=np.int64))
+                    continue
+                crops: list[Image] = []
+                for image, row in zip(item, rows[n_read : n_read + len(item)], strict=False):
+                    if face.is_seen[row]:
+                        crops.append(config.alignment.crop(image, face.landmarks_px[row]))
+                        encoded.append(row)
+                n_read += len(item)
+                if crops:
+                    yield self.preprocess(crops)
 
     def _preprocessed(
         self, items: Generator[list[Image] | FrameTimes, None, None]

@@ -13,8 +13,9 @@ from open_clip.transform import PreprocessCfg, merge_preprocess_dict
 from safetensors import SafetensorError
 
 from features.canonical_json import JsonObject
-from features.encoders.weights import SHIPPED, STATE_DICT, WeightsFile, refuse_torchscript
+from features.encoders.weights import SHIPPED, STATE_DICT, refuse_torchscript
 from features.errors import InputError, WeightsError, one_line
+from features.system.weights_file import WeightsFile
 
 SHIPPED_TAGS = {"rendered": "", "rendered-looks": "-looks"}
 """Tags of the shipped weights, and the endings of their files' names."""

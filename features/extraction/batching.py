@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from features.clip import Track
-from features.encoders.base import Encoder
+from features.encoders.base import DTYPES, Encoder
 from features.errors import MediaCode, MediaError, VaflowError
 from features.extraction.output_buffer import OutputBuffer
 from features.extraction.prefetch import QUEUE_PIECES, EndOfClip, ReadItem, ReadTask, prefetch
@@ -162,9 +162,8 @@ class _EncoderQueue:
             if len(items) <= self.batch_size:
                 # a GPU copies from pinned memory without blocking the CPU
                 on_gpu = self.encoder.device.type == "cuda"
-                return BatchOutput.fetch(
-                    self.encoder.encode(items.pin_memory() if on_gpu else items)
-                )
+                values = self.encoder.encode(items.pin_memory() if on_gpu else items)
+                return BatchOutput.fetch(values, DTYPES[self.encoder.spec.stored])
         except RuntimeError as error:
             if not is_out_of_memory(error):
                 raise
@@ -179,7 +178,8 @@ class _EncoderQueue:
             text = "%s: a batch of %d does not fit into the memory of %s: %d from here on"
             log.warning(text, self.name, n_items, device, self.batch_size)
         parts = [self._encode(part) for part in items.split(self.batch_size)]
-        return BatchOutput.fetch(torch.cat([part.on_cpu() for part in parts]))
+        joined = torch.cat([part.on_cpu() for part in parts])
+        return BatchOutput.fetch(joined, joined.dtype)
 
     def _collect(self) -> Iterator[Encoded | Failed]:
         """Wait for the oldest batch in flight; yield the clips that it completes."""
@@ -210,18 +210,18 @@ class _EncoderQueue:
 
 @dataclass(frozen=True, slots=True)
 class BatchOutput:
-    """The outputs of a batch in float16, on the CPU or being copied to it."""
+    """The outputs of a batch as they are stored, on the CPU or being copied to it."""
 
     values: Tensor
     event: "torch.cuda.Event | None" = None
     """Recorded after the copy from a GPU."""
 
     @classmethod
-    def fetch(cls, values: Tensor) -> "BatchOutput":
+    def fetch(cls, values: Tensor, dtype: torch.dtype = torch.float16) -> "BatchOutput":
         """Start copying outputs to the CPU, into pinned memory, without waiting."""
         if values.device.type != "cuda":
-            return cls(values.half())
-        pinned = torch.empty(values.shape, dtype=torch.float16, pin_memory=True)
+            return cls(values.to(dtype))
+        pinned = torch.empty(values.shape, dtype=dtype, pin_memory=True)
         pinned.copy_(values, non_blocking=True)
         event = torch.cuda.Event()
         event.record()

@@ -7,11 +7,12 @@ clips that others have claimed, and returns to them at the end. A clip that cann
 
 import logging
 import time
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import closing
 from itertools import chain
 from pathlib import Path
 
+from features.encoders.base import Encoder
 from features.extraction.batching import largest_batch
 from features.extraction.options import ExtractionOptions
 from features.extraction.outcome import ExtractionResult, Outcome
@@ -28,6 +29,11 @@ from features.system.parallel import n_cores
 from features.system.provenance import provenance
 
 log = logging.getLogger(__name__)
+
+WHICH_FRAMES = (
+    "videos without crops: faces are found, and the largest person's are encoded "
+    "(frames=whole encodes whole frames)"
+)
 
 
 def extract_features(
@@ -86,6 +92,19 @@ def _log_outcome(outcome: Outcome) -> None:
     log.info("%s", text, extra={**fields, "reason": outcome.reason, "n_rows": outcome.n_rows})
 
 
+def in_stages(
+    clips: Sequence[ClipJobs], encoders: Mapping[str, Encoder]
+) -> Iterator[list[ClipJobs]]:
+    """Yield the jobs that find faces, and then those of encoders, which may build on them."""
+    for is_first in (True, False):
+        jobs_of = (
+            tuple(j for j in jobs if (encoders[j.feature_set].modality == "faces") is is_first)
+            for jobs in clips
+        )
+        if stage := [jobs for jobs in jobs_of if jobs]:
+            yield stage
+
+
 class ExtractionRun:
     """Extracts planned clips with the encoders of a runtime.
 
@@ -116,6 +135,8 @@ class ExtractionRun:
             # All encoders are built before the first clip: weights that do not fit fail at once.
             encoders = {each.spec.name: runtime.encoder(each.config) for each in sets}
             store.create()
+            if any(encoder.modality == "faces" for encoder in encoders.values()):
+                log.info(WHICH_FRAMES)
             batch_sizes = {
                 name: options.batch_size or largest_batch(encoder)
                 for name, encoder in encoders.items()
@@ -141,8 +162,13 @@ class ExtractionRun:
                     digests=SourceDigests(cache),
                     should_continue=self._should_continue,
                 )
-                with closing(pipeline.run(self._clips, decoders)) as outcomes:
-                    yield from outcomes
+                for clips in in_stages(self._clips, encoders):
+                    with closing(pipeline.run(clips, decoders)) as outcomes:
+                        yield from outcomes
         self.pass_s = pipeline.timer.wall_s
-        exact = [each.config.kind for each in sets if each.config.precision == "float32"]
+        exact = [
+            each.config.kind
+            for each in sets
+            if each.config.precision == "float32" and each.config.modality != "faces"
+        ]
         self.remarks = (pipeline.timer.summary(), *advice(exact, runtime.device))

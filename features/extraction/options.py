@@ -1,16 +1,20 @@
 """The options of an extraction."""
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 
 from features.clip import ClipId
 from features.encoders import AnyEncoderConfig
+from features.encoders.faces import FacesConfig
 from features.errors import InputError
 from features.media.limits import DEFAULT_LIMITS, DecodeLimits
 from features.system.devices import DeviceName
 
+AnySetConfig = AnyEncoderConfig | FacesConfig
+"""What a feature set is made with: an encoder, or a search for faces that encoders build on."""
+FramesOf = Literal["faces", "whole"]
 Count = Annotated[int, Field(ge=1)]
 
 
@@ -23,7 +27,7 @@ class ExtractionOptions:
 
     store: str
     """A folder, or s3://bucket/prefix."""
-    encoders: tuple[AnyEncoderConfig, ...]
+    encoders: tuple[AnySetConfig, ...]
     device: DeviceName = "auto"
     batch_size: int | None = None
     """Items per batch; None chooses by encoder and device."""
@@ -36,6 +40,9 @@ class ExtractionOptions:
     """Extract only clips that are in quarantine for one of the encoders."""
     force: bool = False
     """Extract complete and quarantined clips again."""
+    frames: FramesOf = "whole"
+    """What is encoded of a video without crops: its faces, or whole frames. An encoder whose config
+    has faces keeps them. The stage `extract-features` gives "faces" by default."""
 
     def __post_init__(self) -> None:
         """Check the counts."""

@@ -1,14 +1,16 @@
 """What an extraction has to do: the clips that each feature set lacks, and why it lacks them."""
 
+from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from functools import partial
 
 from features.canonical_json import JsonObject
-from features.clip import Clip, Source
-from features.encoders import AnyEncoderConfig
-from features.errors import MediaError
-from features.extraction.options import ExtractionOptions
+from features.clip import Clip, Source, Track
+from features.encoders.clip import ClipConfig
+from features.encoders.faces import FacesConfig
+from features.errors import MediaError, StoreError
+from features.extraction.options import AnySetConfig, ExtractionOptions
 from features.extraction.outcome import Outcome, Reason
 from features.freshness.clip_state import ClipState, clip_state
 from features.freshness.digest_cache import DigestCache, open_cache
@@ -33,11 +35,13 @@ class ExtractionJob:
     source_digest: JsonObject
     state: ClipState
     """The state of the clip when the plan was made."""
+    store: FeatureStore
 
     @property
     def source(self) -> Source:
         """The media of the clip; not stored, because the paths of a million take half a GB."""
-        return self.clips.source(self.clip)
+        read_faces = partial(_read_faces, self.store, self.clip.id)
+        return replace(self.clips.source(self.clip), read_faces=read_faces)
 
 
 ClipJobs = tuple[ExtractionJob, ...]
@@ -48,7 +52,7 @@ ClipJobs = tuple[ExtractionJob, ...]
 class SetPlan:
     """What is to be done for one feature set."""
 
-    config: AnyEncoderConfig
+    config: AnySetConfig
     spec: FeatureSpec
     jobs: tuple[ExtractionJob, ...]
     outcomes: tuple[Outcome, ...]
@@ -95,9 +99,10 @@ def plan_extraction(
     Restores the attributes of feature sets that lost them and saves media digests, unless
     `read_only`. Raises `InputError` if `options.only` names a clip that the manifest lacks.
     """
+    options = resolve_frames(clips, options)
     clips = clips.select(options.only)
     store, decoder = FeatureStore.open_or_plan(options.store), decoder_version(options.limits)
-    specs = [(config, config.spec()) for config in options.encoders]
+    specs = [(config, config.spec()) for config in with_faces(options.encoders)]
     if not read_only:
         for _, spec in specs:
             store.restore_spec(spec)
@@ -117,14 +122,50 @@ def plan_extraction(
         for clip in clips.clips:
             source, known = clips.source(clip), {}
             for planner in planners:
-                planner.add(clips, clip, source, known)
+                if planner.config.modality != "faces" or needs_faces(clip):
+                    planner.add(clips, clip, source, known)
     sets = tuple(SetPlan(p.config, p.spec, tuple(p.jobs), tuple(p.outcomes)) for p in planners)
     return PlannedExtraction(clips, options, store, decoder, sets, cache)
 
 
+def needs_faces(clip: Clip) -> bool:
+    """Whether a clip has a video, and no crops of the face in it."""
+    return clip.video is not None and clip.frames is None
+
+
+def resolve_frames(clips: Manifest, options: ExtractionOptions) -> ExtractionOptions:
+    """The options with faces in the configs of visual encoders, if a clip needs them.
+
+    All clips of a manifest are then in one feature set, those with crops too. `frames` is "whole"
+    in the result: shards of a manifest are planned with the same encoders.
+    """
+    encoders = options.encoders
+    if options.frames == "faces" and any(needs_faces(clip) for clip in clips.clips):
+        encoders = tuple(
+            config.model_copy(update={"faces": FacesConfig()})
+            if isinstance(config, ClipConfig) and config.faces is None
+            else config
+            for config in encoders
+        )
+    return replace(options, encoders=encoders, frames="whole")
+
+
+def with_faces(encoders: Sequence[AnySetConfig]) -> list[AnySetConfig]:
+    """The searches for faces that encoders build on, and then the encoders."""
+    faces = [config.faces for config in encoders if isinstance(config, ClipConfig) and config.faces]
+    return list(dict.fromkeys([*faces, *encoders]))
+
+
+def _read_faces(store: FeatureStore, clip_id: str, set_name: str) -> Track:
+    try:
+        return store.read(set_name, clip_id)
+    except StoreError as error:
+        raise MediaError(f"no faces to encode: {error}", "faces") from None
+
+
 @dataclass
 class _SetPlanner:
-    config: AnyEncoderConfig
+    config: AnySetConfig
     spec: FeatureSpec
     options: ExtractionOptions
     store: FeatureStore
@@ -158,7 +199,7 @@ class _SetPlanner:
         else:
             has_other = any(self.store.has_record(other, clip.id) for other in self.others)
             reason = _reason(state, has_other=has_other)
-            self.jobs.append(ExtractionJob(name, clips, clip, reason, digest, state))
+            self.jobs.append(ExtractionJob(name, clips, clip, reason, digest, state, self.store))
 
 
 def final_outcome(state: ClipState, set_name: str, clip_id: str) -> Outcome | None:

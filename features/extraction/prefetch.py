@@ -125,7 +125,7 @@ def _read_clip(
 
     A video is decoded once for its frames and its audio.
     """
-    names = sorted(task.feature_sets, key=lambda name: encoders[name].modality != "visual")
+    names = sorted(task.feature_sets, key=lambda name: encoders[name].modality == "audio")
     rates_hz = [rate for name in names if (rate := encoders[name].rate_hz)]
     both = 0 < len(rates_hz) < len(names)
     decoder.also_decode_audio(rates_hz[0] if both and task.source.audio is None else None)

@@ -5,8 +5,8 @@ from contextlib import contextmanager
 
 import torch
 
-from features.encoders import AnyEncoderConfig
 from features.encoders.base import Encoder
+from features.extraction.options import AnySetConfig
 from features.media.decoder import Decoder
 from features.media.limits import DecodeLimits
 from features.system.devices import DeviceName, acquire_device, torch_device
@@ -25,7 +25,7 @@ class Runtime:
     def __init__(self, name: DeviceName = "auto") -> None:
         self._allowed = torch_device(name)
         self._acquired: tuple[torch.device, HeldLock | None] | None = None
-        self._encoders: dict[AnyEncoderConfig, Encoder] = {}
+        self._encoders: dict[AnySetConfig, Encoder] = {}
         self._decoders: list[Decoder] = []
 
     @property
@@ -35,7 +35,7 @@ class Runtime:
             self._acquired = acquire_device(self._allowed)
         return self._acquired[0]
 
-    def encoder(self, config: AnyEncoderConfig) -> Encoder:
+    def encoder(self, config: AnySetConfig) -> Encoder:
         """The encoder on the device; raises `WeightsError` if its weights do not fit."""
         if config not in self._encoders:
             self._encoders[config] = config.build(self.device)

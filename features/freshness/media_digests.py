@@ -41,6 +41,7 @@ class SourceDigests:
         read.
         """
         known = {} if known is None else known
+        crops = source.frames if modality == "visual" else None
         try:
             if modality == "audio":
                 path = source.audio or source.video
@@ -52,10 +53,13 @@ class SourceDigests:
                     "video_track": source.video_track if source.audio else None,
                 }
             else:
-                choices = {"video_track": source.video_track}
+                choices = {
+                    "video_track": source.video_track,
+                    "person": source.person if modality == "visual" else None,
+                }
                 digests = {
                     "video": self._file_digest(source.video, known) if source.video else None,
-                    "frames": self._crops_digest(source.frames) if source.frames else None,
+                    "frames": self._crops_digest(crops) if crops else None,
                     "fps": source.fps,
                 }
         except OSError as error:
@@ -73,12 +77,13 @@ class SourceDigests:
             if path := source.audio or source.video:
                 reasons.append(self._changes_of("audio", path, [path], source))
         else:
+            crops = source.frames if modality == "visual" else None
             if source.video:
-                reading = "times" if source.frames else "visual"
+                reading = "times" if crops else "visual"
                 reasons.append(self._changes_of(reading, source.video, [source.video], source))
-            if source.frames:
-                crops = list(crop_files(source.frames).values())
-                reasons.append(self._changes_of("crops", source.frames, crops, source))
+            if crops:
+                files = list(crop_files(crops).values())
+                reasons.append(self._changes_of("crops", crops, files, source))
         return ", ".join(reason for reason in reasons if reason)
 
     def close(self) -> None:

@@ -22,7 +22,7 @@ from features.store.work_folder import quarantine_file, quarantine_folder
 from features.system.files import write_atomic
 
 MAX_MESSAGE_LENGTH = 4000  # characters; a longer message of the decoder is cut
-TRANSIENT_CODES: tuple[MediaCode, ...] = ("missing", "unreadable", "not-finite")
+TRANSIENT_CODES: tuple[MediaCode, ...] = ("missing", "unreadable", "not-finite", "faces")
 """Codes of failures that are not due to the media's content: the clip is tried in every run."""
 NAMES_IN_FILE = {"feature_set": "spec", "message": "words", "decoder": "extractor"}
 """Fields that have another name in the file, so that old files stay readable."""

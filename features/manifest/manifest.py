@@ -40,6 +40,7 @@ class Manifest:
             video_track=clip.video_track,
             audio_track=clip.audio_track,
             audio_offset_s=clip.audio_offset_s,
+            person=clip.person,
         )
 
     def select(self, ids: Sequence[str]) -> "Manifest":

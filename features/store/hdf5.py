@@ -3,7 +3,7 @@
     /                    attributes: format, version
     /<feature set>       group; dataset `spec`: the full spec, JSON
         /<clip id>       group
-            values       (T, D) float16     0 where not valid
+            values       (T, D) float16     0 where not valid; float32 for faces
             time_s       (T,) float64       presentation time of each row, seconds
             valid        (T,) bool          false where the encoder had no input
             commit       JSON: source (digests of the media), provenance, note, files (sha256 of
@@ -186,17 +186,17 @@ def _check_storage(dataset: h5py.Dataset, n_bytes: int, max_bytes: int) -> None:
         )
 
 
-def _read_array(group: h5py.Group, name: str) -> np.ndarray:
+def _read_array(group: h5py.Group, name: str, dtype: str) -> np.ndarray:
     """An array of a record; raises `ValueError` before reading if its layout is not valid."""
     dataset, schema = _member(group, name), ARRAYS[name]
-    if not isinstance(dataset, h5py.Dataset) or dataset.dtype != np.dtype(schema.dtype):
-        raise ValueError(f"{group.name}/{name} is no array of {schema.dtype}")
+    if not isinstance(dataset, h5py.Dataset) or dataset.dtype != np.dtype(dtype):
+        raise ValueError(f"{group.name}/{name} is no array of {dtype}")
     shape: list[int] = list(dataset.shape or ())
     if len(shape) != schema.n_axes or shape[0] > MAX_ROWS or max(shape[1:], default=0) > MAX_WIDTH:
         raise ValueError(f"{group.name}/{name} has the shape {shape}")
-    if dataset.chunks and prod(dataset.chunks) * schema.item_bytes > CHUNK_BYTES:
+    if dataset.chunks and prod(dataset.chunks) * dataset.dtype.itemsize > CHUNK_BYTES:
         raise ValueError(f"{group.name}/{name} has chunks of {dataset.chunks}")
-    _check_storage(dataset, prod(shape) * schema.item_bytes, MAX_TRACK_BYTES)
+    _check_storage(dataset, prod(shape) * dataset.dtype.itemsize, MAX_TRACK_BYTES)
     return dataset[...]
 
 
@@ -217,7 +217,8 @@ def _import_record(
         stored = None  # damaged: the import repairs it
     if stored is not None:
         return "present" if stored.digest == commit.digest else "kept"
-    track = Track(*(_read_array(record, name) for name in ("values", "time_s", "valid")))
+    dtypes = {"values": spec.stored, "time_s": "float64", "valid": "bool"}
+    track = Track(*(_read_array(record, *each) for each in dtypes.items()))
     store.write(
         spec,
         clip_id,

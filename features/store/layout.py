@@ -34,16 +34,15 @@ FILE_PATTERN = r"^(values|time_s|valid)/(zarr\.json|c(/(0|[1-9][0-9]{0,8})){1,2}
 class ArraySchema:
     """The properties that an array has in every record."""
 
-    dtype: str
-    item_bytes: int
+    dtypes: tuple[str, ...]
     n_axes: int
     fill_value: str | bool
 
 
 ARRAYS = {
-    "values": ArraySchema("float16", 2, 2, "NaN"),
-    "time_s": ArraySchema("float64", 8, 1, "NaN"),
-    "valid": ArraySchema("bool", 1, 1, False),
+    "values": ArraySchema(("float16", "float32"), 2, "NaN"),
+    "time_s": ArraySchema(("float64",), 1, "NaN"),
+    "valid": ArraySchema(("bool",), 1, False),
 }
 
 
@@ -52,13 +51,19 @@ class ArrayLayout:
     """The shape of one array and of its chunks."""
 
     name: str
+    dtype: str
     shape: tuple[int, ...]
     chunk_shape: tuple[int, ...]
 
     @property
+    def item_bytes(self) -> int:
+        """The size of one value."""
+        return np.dtype(self.dtype).itemsize
+
+    @property
     def chunk_bytes(self) -> int:
         """The size of each chunk's file; the last chunk is padded."""
-        return prod(self.chunk_shape) * ARRAYS[self.name].item_bytes + CHECKSUM_BYTES
+        return prod(self.chunk_shape) * self.item_bytes + CHECKSUM_BYTES
 
     def chunks(self) -> Iterator[str]:
         """The file of each chunk, as a path inside the record."""
@@ -139,11 +144,14 @@ def array_layout(name: str, raw: bytes) -> ArrayLayout:
     """
     try:
         metadata = parse_object(raw)
+        dtype = metadata["data_type"]
         shape = _shape(metadata["shape"])
         chunk_shape = _shape(metadata["chunk_grid"]["configuration"]["chunk_shape"])
     except (ValueError, KeyError, TypeError) as error:
         raise StoreError(f"{name}/{METADATA} is no metadata of an array ({error!r})") from None
-    layout = ArrayLayout(name, shape, chunk_shape)
+    if dtype not in ARRAYS[name].dtypes:
+        raise StoreError(f"{name}/{METADATA} has another data_type than a record's {name}")
+    layout = ArrayLayout(name, dtype, shape, chunk_shape)
     metadata.pop("dimension_names", None)  # some versions of zarr write null
     for key, allowed in _allowed_metadata(layout).items():
         if key not in metadata or metadata.pop(key) not in allowed:
@@ -166,12 +174,12 @@ def _allowed_metadata(layout: ArrayLayout) -> dict[str, tuple[object, ...]]:
     schema = ARRAYS[layout.name]
     little = {"name": "bytes", "configuration": {"endian": "little"}}
     crc = ({"name": "crc32c"}, {"name": "crc32c", "configuration": {}})
-    plain = [{"name": "bytes"}] if schema.item_bytes == 1 else []
+    plain = [{"name": "bytes"}] if layout.item_bytes == 1 else []
     return {
         "zarr_format": (3,),
         "node_type": ("array",),
         "shape": (list(layout.shape),),
-        "data_type": (schema.dtype,),
+        "data_type": (layout.dtype,),
         "chunk_grid": (
             {"name": "regular", "configuration": {"chunk_shape": list(layout.chunk_shape)}},
         ),
@@ -192,7 +200,7 @@ def _check_limits(layout: ArrayLayout) -> None:
         )
     n_rows, *widths = layout.shape
     chunk_rows, *chunk_widths = layout.chunk_shape
-    n_bytes = prod(layout.shape) * schema.item_bytes
+    n_bytes = prod(layout.shape) * layout.item_bytes
     if n_rows > MAX_ROWS or any(w > MAX_WIDTH for w in widths) or n_bytes > MAX_TRACK_BYTES:
         raise StoreError(
             f"{name} has the shape {layout.shape}; a record has at most {MAX_ROWS} rows of "

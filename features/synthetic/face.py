@@ -20,6 +20,7 @@ from features.synthetic.head import (
     draw_hair_before,
     draw_hair_behind,
     draw_head,
+    outline,
 )
 from features.synthetic.identity import Face, Rgb, blend, shade
 
@@ -215,3 +216,34 @@ def draw_single(
     left, top, right, bottom = (SUPERSAMPLE * edge for edge in crop_box(pose, jitter))
     box = (left, top, right, bottom)
     return np.asarray(canvas.resize((CROP_PX, CROP_PX), Image.Resampling.BOX, box=box))
+
+
+def true_landmarks(face: Face, pose: Pose, look: Look) -> Float64[np.ndarray, "5 2"]:
+    """Where the eyes, the tip of the nose and the corners of the mouth are drawn, in pixels.
+
+    Left before right in the image; pixel (0, 0) is at the origin.
+    """
+    smile = float(look.cues[FACE_CUES.index("smile")])
+    wide = float(look.cues[FACE_CUES.index("mouth_width")])
+    half = face.mouth_half_width * (1 + 0.13 * wide) * (1 - 0.14 * jaw_opening(look))
+    mouth_y = face.mouth_y - 0.068 * smile
+    points = np.array(
+        [
+            [-face.eye_half_gap, 0.0],
+            [face.eye_half_gap, 0.0],
+            [0.0, face.nose_length],
+            [-half, mouth_y],
+            [half, mouth_y],
+        ]
+    )
+    pen = FaceCanvas(Image.new("RGB", (1, 1)), (0.0, 0.0), pose)
+    return pen.place(points) / SUPERSAMPLE - 0.5
+
+
+def true_box(face: Face, pose: Pose, look: Look) -> tuple[float, float, float, float]:
+    """The box of the drawn face, from hairline to chin: left, top, width, height in pixels."""
+    drawn = outline(face, 0.10 * jaw_opening(look))
+    drawn = drawn[drawn[:, 1] >= face.hairline_y]
+    placed = FaceCanvas(Image.new("RGB", (1, 1)), (0.0, 0.0), pose).place(drawn) / SUPERSAMPLE - 0.5
+    (left, top), (right, bottom) = placed.min(0).tolist(), placed.max(0).tolist()
+    return left, top, right - left, bottom - top

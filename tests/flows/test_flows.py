@@ -75,6 +75,7 @@ OTHER_VALUES = {  # none is the default of its key
     "audio": "ast-other",
     "max_length_mismatch": 7,
     "force": True,
+    "frames": "whole",
     "folds": 3,
     "over": "train",
     "split": "test",
@@ -243,7 +244,7 @@ def test_every_key_of_the_pipeline_reaches_its_stages(server, extraction_keys, m
     monkeypatch.setattr("flows.pipeline.publish_training", lambda *_, **__: None)
     run = FLOWS["pipeline"] if module == "flows.pipeline" else stage_function("pipeline")
     run(**keys)
-    sets = feature_sets_of(keys["encoders"])
+    sets = feature_sets_of(keys["manifest"], keys["encoders"], keys["frames"])
     for name, stage in stages.items():
         wanted = {key: keys[key] for key in keys_of(stage.fn) if key in keys}
         assert stage.received == wanted | (sets if name == "train_head" else {}), name
@@ -279,7 +280,12 @@ def test_a_failed_clip_fails_the_flow_after_the_others_are_done(
     server, two_clips, tiny_clip, tmp_path
 ):
     encoders = [{"kind": "clip", **tiny_clip}]
-    keys = {"manifest": two_clips, "store": str(tmp_path / "s.zarr"), "encoders": encoders}
+    keys = {
+        "manifest": two_clips,
+        "store": str(tmp_path / "s.zarr"),
+        "encoders": encoders,
+        "frames": "whole",
+    }
     with pytest.raises(Incomplete, match="1 extracted, .* 1 quarantined"):
         extract_features(**keys)
     assert (tmp_path / "s.zarr").exists()
@@ -307,6 +313,7 @@ def test_the_pipeline_leaves_a_run_and_a_second_one_does_nothing(
             {"kind": "clip", **tiny_clip},
             {"kind": "ast", "model": tiny_ast, "hop_s": 0.64},
         ],
+        "frames": "whole",  # they show colours
         "head": {"kind": "dspl", "width": 16},
         "train": {"epochs": 2},
     }

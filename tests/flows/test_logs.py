@@ -272,7 +272,7 @@ def set_up_run(tmp_path, make_video, tiny_clip) -> list[str]:
     write_manifest(tmp_path / "m.jsonl", [Clip(id=n, video=f"{n}.mp4") for n in ("a", "b", "bad")])
     encoders = f"encoders={json.dumps([{'kind': 'clip', **tiny_clip}])}"
     words = [f"manifest={tmp_path / 'm.jsonl'}", f"store={tmp_path / 's.zarr'}", encoders]
-    return ["run", "extract-features", *words]
+    return ["run", "extract-features", *words, "frames=whole"]
 
 
 def test_a_command_logs_json_and_writes_its_metrics(set_up_run, tmp_path, own_logging, capsys):

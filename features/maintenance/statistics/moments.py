@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float16, Float64
+from jaxtyping import Float16, Float32, Float64
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +32,7 @@ class RowStatistics:
         return cls(0, zeros, zeros, infinite, -infinite)
 
     @classmethod
-    def of(cls, values: Float16[np.ndarray, "N D"]) -> "RowStatistics":
+    def of(cls, values: Float16[np.ndarray, "N D"] | Float32[np.ndarray, "N D"]) -> "RowStatistics":
         """Return the moments of N >= 0 finite rows; needs 8 bytes of memory per number."""
         if not len(values):
             return cls.none(values.shape[1])

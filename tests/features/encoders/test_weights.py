@@ -8,14 +8,14 @@ import torch
 from transformers import ASTModel
 
 from features.clip import Clip
-from features.encoders import weights
 from features.encoders.ast import AstConfig
 from features.encoders.clip import ClipConfig, load_clip
-from features.encoders.weights import WeightsFile
 from features.errors import WeightsError
 from features.extraction.extract import extract_features
 from features.extraction.options import ExtractionOptions
 from features.manifest.manifest import write_manifest
+from features.system import weights_file
+from features.system.weights_file import WeightsFile
 from tests.helpers.small_media import tone
 
 pytestmark = pytest.mark.slow
@@ -44,7 +44,7 @@ def hashed(monkeypatch) -> list[str]:
         names.append(path.name)
         return hashlib.sha256(path.read_bytes()).hexdigest()
 
-    monkeypatch.setattr(weights, "sha256_of", sha256_of)
+    monkeypatch.setattr(weights_file, "sha256_of", sha256_of)
     return names
 
 

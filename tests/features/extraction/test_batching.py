@@ -380,8 +380,8 @@ def disk_full(*_) -> None:
 def test_outputs_of_a_failed_clip_in_flight_on_a_gpu_are_discarded(monkeypatch):
     """A pretended event of a GPU keeps one batch in flight while the next is prepared."""
 
-    def in_flight(values):
-        return SimpleNamespace(event=True, on_cpu=lambda: values.half())
+    def in_flight(values, dtype):
+        return SimpleNamespace(event=True, on_cpu=lambda: values.to(dtype))
 
     monkeypatch.setattr(
         "features.extraction.batching.BatchOutput", SimpleNamespace(fetch=in_flight)

@@ -6,6 +6,7 @@ from typing import get_args
 import pytest
 
 from features.encoders import AnyEncoderConfig
+from features.encoders.faces import FacesConfig
 from features.errors import StoreError
 from features.maintenance.status import readable, render_status, status
 from features.spec import MODALITY
@@ -126,5 +127,5 @@ def test_the_commands_on_a_store_import_no_encoder_library():
 
 
 def test_the_modality_of_a_kind_is_that_of_its_encoder():
-    configs = get_args(get_args(AnyEncoderConfig)[0])
+    configs = (*get_args(get_args(AnyEncoderConfig)[0]), FacesConfig)
     assert {c.model_fields["kind"].default: c.modality for c in configs} == MODALITY

@@ -78,7 +78,7 @@ METADATA_OF_VALUES = [
     ({"codecs": [LITTLE]}, "another codecs"),
     ({"codecs": [{"name": "sharding_indexed", "configuration": {}}]}, "another codecs"),
     ({"codecs": [{"name": "bytes", "configuration": {"endian": "big"}}, CRC]}, "another codecs"),
-    ({"data_type": "float32"}, "another data_type"),
+    ({"data_type": "float32"}, "it must have"),
     ({"data_type": "variable_length_bytes"}, "another data_type"),
     ({"data_type": {"name": "numpy.datetime64"}}, "another data_type"),
     ({"fill_value": 0}, "another fill_value"),

@@ -103,6 +103,7 @@ def set_up(tmp_path, make_video, tiny_clip, tiny_ast) -> list[str]:
         f"manifest={tmp_path / 'm.jsonl'}",
         f"store={tmp_path / 's.zarr'}",
         f"encoders={json.dumps(encoders)}",
+        "frames=whole",  # they show colours
     ]
 
 

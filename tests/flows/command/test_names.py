@@ -81,6 +81,7 @@ def keys(folder: Path, encoders: str, manifest: str = "m.jsonl") -> list[str]:
         f"manifest={folder / manifest}",
         f"store={folder / 's.zarr'}",
         f"encoders={encoders}",
+        "frames=whole",
         "device=cpu",
     ]
 
@@ -172,6 +173,7 @@ def test_a_flow_logs_the_names_to_its_server(server, folder, tiny_clip, tmp_path
             store=str(store),
             encoders=(ClipConfig(**tiny_clip),),
             only=("bad", "c0"),
+            frames="whole",
             device="cpu",
         )
     logging.getLogger("prefect.flow_runs").handlers[0].flush()

@@ -175,6 +175,7 @@ def test_repair_extracts_damaged_records_again(tmp_path, make_video, tiny_clip, 
     keys = [
         f"manifest={tmp_path / 'm.jsonl'}",
         f"encoders={json.dumps([{'kind': 'clip', **tiny_clip}])}",
+        "frames=whole",
     ]
     assert main(["run", "extract-features", f"store={store}", *keys]) == 0
     right = content(store)

@@ -164,7 +164,7 @@ def test_the_flow_gives_the_same_store_and_ends_as_without_workers(
     ends = []
     for runner, name in (("local", "a"), ("dask", "b")):
         keys = {"manifest": tmp_path / "m.jsonl", "store": str(tmp_path / f"{name}.zarr")}
-        keys |= {"encoders": [{"kind": "clip", **tiny_clip}]}
+        keys |= {"encoders": [{"kind": "clip", **tiny_clip}], "frames": "whole"}
         keys |= {"runner": runner, "scheduler": scheduler}
         with pytest.raises(Incomplete, match="1 extracted, .* 1 quarantined") as found:
             extract_features_flow(**keys)

@@ -262,7 +262,7 @@ def endless_run(served: Served, name: str) -> Iterator[EndlessRun]:
     claim = FeatureStore.open(path, create=True).claim(some_set, "d2")
     assert claim
     try:
-        yield EndlessRun((f"manifest={manifest}", f"store={path}"), path)
+        yield EndlessRun((f"manifest={manifest}", f"store={path}", "frames=whole"), path)
     finally:
         claim.release()
 
