@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from pydantic import JsonValue
 
-from features.canonical_json import canonical_sha256
+from features.canonical_json import JsonObject, canonical_sha256
 from features.errors import InputError, SpecMismatch, StoreError, list_names
 from features.spec import MODALITY, FeatureSpec
 from features.store.feature_store import FeatureStore
@@ -24,7 +24,7 @@ class FeatureSets:
         """Return the spec of one modality."""
         return self.visual if modality == "visual" else self.audio
 
-    def encoder_config(self, spec: FeatureSpec, clip_id: str) -> JsonValue:
+    def encoder_config(self, spec: FeatureSpec, clip_id: str) -> JsonObject | None:
         """Return the config of the encoder of a clip's record; None if the record lacks it."""
         commit = self.store.commit(spec.name, clip_id)
         return commit.provenance.get("encoder") if commit else None

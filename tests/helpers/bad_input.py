@@ -52,6 +52,7 @@ def write_good(folder: Path, tiny_clip: dict[str, str], tiny_ast: str) -> Path:
             {"kind": "clip", **tiny_clip},
             {"kind": "ast", "model": tiny_ast, "hop_s": 0.64},
         ],
+        "frames": "whole",
         "head": {"kind": "dspl", "width": 16},
         "train": {"epochs": 1, "window": 20, "stride": 10, "threads": 1, "device": "cpu"},
     }
