@@ -30,6 +30,14 @@ def add_predict_command(commands: Any) -> None:
     )
     predict.add_argument("--store", metavar="STORE", help="default: OUT/features.zarr")
     predict.add_argument("--format", choices=("csv", "parquet", "json"), default=None)
+    predict.add_argument(
+        "--frames",
+        choices=("faces", "whole"),
+        help="encode the faces that are found (default), or whole frames",
+    )
+    predict.add_argument(
+        "--people", help="how many of a video: all (default), largest, or a number"
+    )
     predict.add_argument("--overlay", action="store_true", help="also write videos to look at")
     predict.add_argument(
         "--zero-shot",
@@ -52,7 +60,7 @@ def _predict(arguments: argparse.Namespace) -> int:
     if not videos:
         raise InputError("predict needs a RUN and videos: vaflow predict RUN VIDEO... -o OUT")
     overrides += ["videos=[]", f"output={arguments.output}"]
-    for key in ("store", "format", "device"):
+    for key in ("store", "format", "frames", "people", "device"):
         if value := getattr(arguments, key):
             overrides.append(f"{key}={value}")
     overrides += [f"{key}=true" for key in ("overlay", "force") if getattr(arguments, key)]

@@ -60,6 +60,8 @@ HELP = {
     "predict.output": "Folder for tables, pictures, index.html and predictions.json.",
     "predict.encoders": "Encoders of the run; empty: those that the run names.",
     "predict.store": "The feature store; null: features.zarr in the output folder.",
+    "predict.frames": "Encode the faces that are found, or whole frames.",
+    "predict.people": "How many people of a video: all, largest, or a number.",
     "predict.force": "Also encode and predict again what is up to date.",
     "zero_shot.output": "Folder for predictions.csv and zero_shot.json.",
     "ablate.workers": "Trainings at once; null: one per core.",

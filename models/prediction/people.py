@@ -1,26 +1,34 @@
 """The people in the videos of a prediction: each is a clip of the feature store.
 
-A person's pictures are the whole frames of the video, or crops of a face. Both are encoded by the
-encoders that a head reads, so only the clip's id tells which they are.
+A person's pictures are the whole frames of the video, or aligned crops of a face.
 """
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Annotated, Literal
 
 import numpy as np
 from jaxtyping import Float64
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 
 from features.clip import Clip
 from features.errors import MediaError
+from features.faces.record import n_people, person_faces
 from features.manifest.manifest import Manifest
+from features.spec import FeatureSpec
+from features.store.feature_store import FeatureStore
 from models.prediction.videos import video_id
 
 ROOT = Path("/")  # to which the paths of the clips are relative: videos lie anywhere
 
 Boxes = Float64[np.ndarray, "T 4"]
 """Left, top, width and height in pixels of the upright frame; NaN without a face."""
+
+
+MaxPeople = Literal["all", "largest"] | Annotated[int, Field(ge=1)]
+"""How many people of a video are predicted: those whose faces cover the largest area."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +68,44 @@ def whole_frame(path: Path, name: str) -> VideoPeople:
         reason = error.errors(include_url=False)[0]["msg"].removeprefix("Value error, ")
         raise MediaError(reason, "unreadable") from None
     return VideoPeople(path, name, (Person(1, clip),))
+
+
+def people_with_faces(
+    video: VideoPeople, store: FeatureStore, faces: FeatureSpec, max_people: MaxPeople
+) -> VideoPeople:
+    """Return the video with a clip for each person whose face was found in it.
+
+    The first has the clip of the video itself, whose record of faces the other clips get a copy of:
+    nothing is searched twice. Raises `MediaError` if there is no face.
+    """
+    (whole,) = video.people
+    record, commit = store.read(faces.name, whole.clip.id), store.commit(faces.name, whole.clip.id)
+    limit = {"all": n_people(record), "largest": 1}.get(str(max_people), max_people)
+    n = min(n_people(record), int(limit))
+    if not n or commit is None:
+        raise MediaError(
+            f"no face was found in its {len(record.time_s)} frames; frames=whole predicts from "
+            "whole frames",
+            "faces",
+        )
+    people = []
+    for number in range(1, n + 1):
+        clip_id = whole.clip.id if number == 1 else f"{whole.clip.id}.p{number}"
+        copied = store.commit(faces.name, clip_id)
+        if copied is None or copied.files != commit.files:
+            store.write(faces, clip_id, record, source=commit.source, provenance=commit.provenance)
+        clip = whole.clip.model_copy(
+            update={"id": clip_id, "person": None if number == 1 else number}
+        )
+        people.append(
+            Person(number, clip, partial(_read_boxes, store, faces.name, clip_id, number))
+        )
+    return VideoPeople(video.path, video.name, tuple(people))
+
+
+def _read_boxes(store: FeatureStore, faces: str, clip_id: str, number: int) -> Boxes:
+    face = person_faces(store.read(faces, clip_id), number)
+    return np.where(face.is_seen[:, None], face.boxes_px, np.nan).astype(np.float64)
 
 
 def manifest_of(videos: Iterable[VideoPeople]) -> Manifest:

@@ -1,26 +1,26 @@
 """The stage `predict`: valence and arousal of any videos, without a manifest or labels."""
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from features.encoders import AnyEncoderConfig
 from features.errors import InputError, MediaError, list_names
-from features.extraction.extract import extract_manifest
-from features.extraction.options import Count, ExtractionOptions
+from features.extraction.options import Count, ExtractionOptions, FramesOf
 from features.extraction.outcome import ExtractionResult, Outcome
 from features.media.limits import DEFAULT_LIMITS, DecodeLimits
 from features.store.location import absolute_path
 from features.system.devices import DeviceName, torch_device
-from models.data.feature_sets import FeatureSets, open_sets, open_sets_of_head
+from models.data.feature_sets import FeatureSets, open_sets
 from models.data.region_prototypes import read_regions
 from models.prediction.card import card, facts_of
 from models.prediction.encoders import encoders_of
 from models.prediction.estimate import Estimator, ModelEstimator, ZeroShotEstimator
+from models.prediction.extract import extract_videos, with_frames
 from models.prediction.page import write_page
-from models.prediction.people import VideoPeople, manifest_of, whole_frame
+from models.prediction.people import MaxPeople, VideoPeople
 from models.prediction.predict_video import PredictedVideo, VideoPredictor
 from models.prediction.record import (
     FEATURES,
@@ -103,6 +103,8 @@ def predict(
     run: Path | None = None,
     encoders: tuple[AnyEncoderConfig, ...] = (),
     store: str | None = None,
+    frames: FramesOf = "faces",
+    people: MaxPeople = "all",
     zero_shot: bool = False,
     prompts: FixedPrompts = FixedPrompts(),
     format: TableFormat = "csv",
@@ -117,20 +119,21 @@ def predict(
 ) -> PredictResult:
     """Predict every frame of videos with the model in the folder `run`, or zero-shot.
 
-    `videos` are files, folders and patterns. Features go to `store`, by default in `output`; what
-    is there is not encoded again. The encoders are those of the run unless they are given. Writes
-    for each video a table and a timeline, with `overlay` also a video, and for all of them
-    `predictions.json` and `index.html`. A video that fails is a `VideoResult`, and the others go
-    on. Raises `InputError`, `SpecMismatch` or `StoreError` before anything is written if the inputs
-    do not fit together.
+    `videos` are files, folders and patterns. With `frames` "faces", the faces of up to `people`
+    people are found in each video, and a video without one fails; "whole" reads whole frames.
+    Features go to `store`, by default in `output`; what is there is not encoded again. The encoders
+    are those of the run unless they are given. Writes for each video a table and a timeline, with
+    `overlay` also a video, and for all of them `predictions.json` and `index.html`. A video that
+    fails is a `VideoResult`, and the others go on. Raises `InputError`, `SpecMismatch` or
+    `StoreError` before anything is written if the inputs do not fit together.
     """
     check_table_format(format)
     found = find_videos(videos, output)
     model = _model_of(run, zero_shot)
     configs = encoders_of(model, encoders) if model else _zero_shot_encoders(encoders)
+    configs = with_frames(configs, frames)
     record = read_record(output)
     names = name_outputs(found.paths, record.names(), RESERVED)
-    people, problems = _people_in(found.paths, names)
     facts = facts_of(model, configs) | {"device": device}
     record = record.model_copy(update={"made_with": made_with(facts)})
     output.mkdir(parents=True, exist_ok=True)
@@ -144,17 +147,17 @@ def predict(
         limits,
         force=force,
     )
-    extraction = extract_manifest(manifest_of(people.values()), options, on_outcome)
-    problems |= _failures(people, extraction)
-    notes = _notes(people, extraction)
+    videos_by_path = {path: names[path] for path in found.paths}
+    extracted = extract_videos(videos_by_path, options, people, on_outcome)
     estimator, sets = None, None
-    if good := [each for path, each in people.items() if path not in problems]:
-        sets = _sets_of(options.store, model, configs)
-        estimator = ModelEstimator(model) if model else _zero_shot(sets, good[0], prompts)
+    if extracted.people:
+        sets = _sets_of(options.store, configs)
+        first = next(iter(extracted.people.values()))
+        estimator = ModelEstimator(model) if model else _zero_shot(sets, first, prompts)
     results: list[VideoResult] = []
     for path in found.paths:
-        if path in problems:
-            result, record = _fail(output, record, path, names[path], problems[path])
+        if problem := extracted.problems.get(path):
+            result, record = _fail(output, record, path, names[path], problem)
         else:
             assert sets is not None and estimator is not None  # noqa: PT018 - this one is good
             predictor = VideoPredictor(
@@ -166,12 +169,13 @@ def predict(
                 overlay=overlay,
                 limits=limits,
             )
-            result, record = _predict(predictor, record, people[path], notes.get(path, ()), force)
+            video, notes = extracted.people[path], extracted.notes.get(path, ())
+            result, record = _predict(predictor, record, video, notes, force)
         results.append(result)
         if on_video:
             on_video(result, len(found.paths))
-    page = write_page(output, record, card(model, configs, whole_frames=True))
-    return PredictResult(output, tuple(results), found.left_out, extraction, page)
+    page = write_page(output, record, card(model, configs, whole_frames=frames == "whole"))
+    return PredictResult(output, tuple(results), found.left_out, extracted.extraction, page)
 
 
 def _model_of(run: Path | None, zero_shot: bool) -> TrainedModel | None:
@@ -199,49 +203,7 @@ def _zero_shot_encoders(
     return given
 
 
-def _people_in(
-    paths: Sequence[Path], names: Mapping[Path, str]
-) -> tuple[dict[Path, VideoPeople], dict[Path, str]]:
-    """Return the people in each video, and what is wrong with the videos that have none."""
-    people, problems = dict[Path, VideoPeople](), dict[Path, str]()
-    for path in paths:
-        try:
-            people[path] = whole_frame(path, names[path])
-        except MediaError as error:
-            problems[path] = str(error)
-    return people, problems
-
-
-def _failures(people: Mapping[Path, VideoPeople], extraction: ExtractionResult) -> dict[Path, str]:
-    """Return the first failure of each video with one, by path."""
-    details = {outcome.clip: outcome.detail for outcome in reversed(extraction.failed)}
-    reasons = {clip: text.replace("failed=true", "force=true") for clip, text in details.items()}
-    return {
-        path: reasons[person.clip.id]
-        for path, video in people.items()
-        for person in video.people
-        if person.clip.id in reasons
-    }
-
-
-def _notes(
-    people: Mapping[Path, VideoPeople], extraction: ExtractionResult
-) -> dict[Path, tuple[str, ...]]:
-    """Return the notes on the records of each video."""
-    path_of = {person.clip.id: path for path, v in people.items() for person in v.people}
-    notes: dict[Path, tuple[str, ...]] = {}
-    for outcome in extraction.outcomes:
-        path = path_of[outcome.clip]
-        if outcome.note and outcome.note not in notes.get(path, ()):
-            notes[path] = (*notes.get(path, ()), outcome.note)
-    return notes
-
-
-def _sets_of(
-    store: str, model: TrainedModel | None, encoders: Sequence[AnyEncoderConfig]
-) -> FeatureSets:
-    if model:
-        return open_sets_of_head(store, model.meta.visual, model.meta.audio)
+def _sets_of(store: str, encoders: Sequence[AnyEncoderConfig]) -> FeatureSets:
     names = {config.modality: config.spec().name for config in encoders}
     return open_sets(store, names["visual"], names["audio"])
 

@@ -59,6 +59,7 @@ def predict_in(folder: Path, output: str, **keys) -> PredictResult:
         "output": folder / output,
         "store": str(folder / "features.zarr"),
         "device": "cpu",
+        "frames": "whole",
     }
     return predict(**(given | keys))
 
