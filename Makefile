@@ -4,8 +4,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 export HF_HUB_OFFLINE := 1
 export DO_NOT_TRACK := 1
-# Each process of the tests compiles all modules again (8 s) unless compiled ones may be kept.
-unexport PYTHONDONTWRITEBYTECODE
+# The tests check the types of arrays in modules that are compiled for it: several processes that
+# keep compiled modules at the same time read each other's unfinished files.
+export PYTHONDONTWRITEBYTECODE := 1
 
 CONTROLS := control-labels control-face control-voice
 

@@ -75,7 +75,7 @@ def _models_at(model: type[BaseModel], location: tuple[int | str, ...]) -> list[
 def kind_of(model: type[BaseModel]) -> str | None:
     """The tag of this model in a discriminated union, or None."""
     field = model.model_fields.get("kind")
-    return field.default if field else None
+    return field.default if field and not field.is_required() else None
 
 
 def models_in(annotation: Any) -> list[type[BaseModel]]:

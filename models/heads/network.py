@@ -42,7 +42,13 @@ class DsplHead(Head):
         width, n_visual, n_audio = config.width, len(inputs.visual.mean), len(inputs.audio.mean)
         self.standard_visual = self._standardise(inputs.visual)
         self.standard_audio = self._standardise(inputs.audio)
-        self.adapter = ResidualAdapter(n_visual) if config.adapter != "none" else nn.Identity()
+        match config.adapter:
+            case "residual":
+                self.adapter = ResidualAdapter(n_visual)
+            case "none":
+                self.adapter = nn.Identity()
+            case _:
+                assert_never(config.adapter)
         self.visual = self._branch(n_visual) if config.streams != "audio" else None
         self.audio = self._branch(n_audio) if config.streams != "visual" else None
         self.fuse = None
@@ -74,10 +80,15 @@ class DsplHead(Head):
         load_old_names(self, {"bank.": "prompts."})
 
     def _standardise(self, statistics: Statistics) -> Standardise:
-        mean, std = statistics.mean, statistics.std
-        if self.config.inputs == "raw":
-            mean, std = torch.zeros_like(mean), torch.ones_like(std)
-        return Standardise(mean, std)
+        match self.config.inputs:
+            case "standardised":
+                return Standardise(statistics.mean, statistics.std)
+            case "raw":
+                return Standardise(
+                    torch.zeros_like(statistics.mean), torch.ones_like(statistics.std)
+                )
+            case _:
+                assert_never(self.config.inputs)
 
     def _branch(self, n_inputs: int) -> nn.ModuleDict:
         config = self.config
@@ -100,14 +111,18 @@ class DsplHead(Head):
 
     def _prior(self, inputs: HeadInputs) -> TextPrior | None:
         """The prior; what is added to it starts at zero, as linear skip connections do anyway."""
-        if self.config.prior == "none":
-            return None
-        for parameter in self.va[-1].parameters():
-            nn.init.zeros_(parameter)
-        with torch.no_grad():
-            prototypes = self.prompts()
-        start, is_causal = inputs.fit_prior(prototypes), self.config.windows == "causal"
-        return TextPrior(inputs.grid, start, prototypes, is_causal=is_causal)
+        match self.config.prior:
+            case "none":
+                return None
+            case "zero_shot":
+                for parameter in self.va[-1].parameters():
+                    nn.init.zeros_(parameter)
+                with torch.no_grad():
+                    prototypes = self.prompts()
+                start, is_causal = inputs.fit_prior(prototypes), self.config.windows == "causal"
+                return TextPrior(inputs.grid, start, prototypes, is_causal=is_causal)
+            case _:
+                assert_never(self.config.prior)
 
     def prototypes(self) -> Float[Tensor, "R D"]:
         """Unit text features of the regions under the current context."""
@@ -137,7 +152,13 @@ class DsplHead(Head):
         if self.prior:
             assert prototypes is not None  # the head reads regions
             va = va + self.prior(batch.visual, batch.visual_valid, prototypes)
-        return HeadOutput(torch.tanh(va) if self.config.squash == "tanh" else va, regions)
+        match self.config.squash:
+            case "none":
+                return HeadOutput(va, regions)
+            case "tanh":
+                return HeadOutput(torch.tanh(va), regions)
+            case _:
+                assert_never(self.config.squash)
 
     def _fuse(
         self, visual: Tensor | None, audio: Tensor | None, batch: Batch
@@ -184,20 +205,29 @@ class DsplHead(Head):
         self, x: Float[Tensor, "B R K"], valid: Bool[Tensor, "B R"]
     ) -> Float[Tensor, "B P K"]:
         """Every row of a dense window, or the mean of the valid rows of a causal one."""
-        if self.config.windows == "dense":
-            return x
-        mask = valid.unsqueeze(-1)  # (B, R, 1)
-        total = x.masked_fill(~mask, 0).sum(dim=1, keepdim=True)
-        return total / mask.to(x.dtype).sum(dim=1, keepdim=True).clamp(min=1)
+        match self.config.windows:
+            case "dense":
+                return x
+            case "causal":
+                mask = valid.unsqueeze(-1)  # (B, R, 1)
+                total = x.masked_fill(~mask, 0).sum(dim=1, keepdim=True)
+                return total / mask.to(x.dtype).sum(dim=1, keepdim=True).clamp(min=1)
+            case _:
+                assert_never(self.config.windows)
 
     def _va(self, fused: Float[Tensor, "B P W"], regions: RegionOutput | None) -> Tensor:
         """V and A from the fused stream, and from the regions if the config links them."""
         if regions is None or self.config.region_link == "none":
             return self.va(fused)
         probabilities = regions.logits.softmax(dim=-1) * regions.valid.unsqueeze(-1)  # (B, P, R)
-        if self.link is None:
-            return self.va(torch.cat([fused, probabilities], dim=-1))
-        return self.va(fused) + self.link(probabilities, regions.valid)
+        match self.config.region_link:
+            case "probabilities":
+                return self.va(torch.cat([fused, probabilities], dim=-1))
+            case "barycentre":
+                assert self.link
+                return self.va(fused) + self.link(probabilities, regions.valid)
+            case _:
+                assert_never(self.config.region_link)
 
 
 def _stream(branch: nn.ModuleDict | None, x: Tensor, valid: Tensor) -> Tensor | None:

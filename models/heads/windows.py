@@ -1,5 +1,7 @@
 """The windows of packed rows that a head reads."""
 
+from typing import assert_never
+
 from models.data.packed import PackedFeatures
 from models.data.windows import Windows, causal_windows, dense_windows
 from models.heads.config import HeadConfig
@@ -19,12 +21,16 @@ def head_windows(
 
     Size and stride, in rows, are of dense windows; for the others see `causal_windows`.
     """
-    if head.windows == "dense":
-        return dense_windows(packed.offsets, size=size, stride=stride)
-    return causal_windows(
-        packed.offsets,
-        packed.time_s,
-        stride=causal_stride,
-        stride_s=causal_stride_s,
-        start_s=causal_start_s,
-    )
+    match head.windows:
+        case "dense":
+            return dense_windows(packed.offsets, size=size, stride=stride)
+        case "causal":
+            return causal_windows(
+                packed.offsets,
+                packed.time_s,
+                stride=causal_stride,
+                stride_s=causal_stride_s,
+                start_s=causal_start_s,
+            )
+        case _:
+            assert_never(head.windows)

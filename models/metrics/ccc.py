@@ -78,7 +78,9 @@ class Concordance:
         return 2 * self.products / (sum(squares) + apart)
 
     def agreement(self) -> "Agreement":
-        """Return the parts of the CCC of at least one pair."""
+        """Return the parts of the CCC; raises `ValueError` if there are no pairs."""
+        if not self.n:
+            raise ValueError("no rows agree or disagree; is any row annotated?")
         squares = (self.squares_truth, self.squares_predicted)
         flat = min(squares) < self.n * VARIANCE_FLOOR
         return Agreement(

@@ -1,6 +1,7 @@
 """Layers that combine the visual and the audio stream. W is the width of a stream."""
 
 from functools import partial
+from typing import assert_never
 
 import torch
 from jaxtyping import Bool, Float, Int64
@@ -33,8 +34,13 @@ class CrossModalAttention(nn.Module):
         self.key = nn.Linear(width, width)
         self.value = nn.Linear(width, width)
         self.out = nn.Linear(width, width)
-        if init == "xavier":
-            xavier_(self.query, self.key, self.value, self.out)
+        match init:
+            case "linear":
+                pass
+            case "xavier":
+                xavier_(self.query, self.key, self.value, self.out)
+            case _:
+                assert_never(init)
         self.norm_attended = nn.LayerNorm(width)
         self.feed_forward = feed_forward(width, dropout)
         self.norm_out = nn.LayerNorm(width)
@@ -159,14 +165,26 @@ class StreamFusion(nn.Module):
         self.attention = self.audio_attention = self.gate = self.merge = None
         if kind in ("attention_gate", "attention"):
             attention = partial(CrossModalAttention, width, n_heads, inner_dropout, attention_init)
-            if query_modality != "audio":
-                self.attention = attention()
-            if query_modality != "visual":
-                self.audio_attention = attention()
-        if kind in ("attention_gate", "gate"):
-            self.gate = GatedFusion(width, dropout, inner_dropout)
-        elif kind == "concatenation" or (self.attention and self.audio_attention):
-            self.merge = Concatenation(width, dropout)
+            match query_modality:
+                case "visual":
+                    self.attention = attention()
+                case "audio":
+                    self.audio_attention = attention()
+                case "both":
+                    self.attention = attention()
+                    self.audio_attention = attention()
+                case _:
+                    assert_never(query_modality)
+        match kind:
+            case "attention_gate" | "gate":
+                self.gate = GatedFusion(width, dropout, inner_dropout)
+            case "concatenation":
+                self.merge = Concatenation(width, dropout)
+            case "attention":
+                if self.attention and self.audio_attention:
+                    self.merge = Concatenation(width, dropout)
+            case _:
+                assert_never(kind)
 
     def forward(
         self,
@@ -188,9 +206,13 @@ class StreamFusion(nn.Module):
         if self.merge:
             return self.merge(attended, audio_rows, visual_valid, rows_valid)
         assert self.gate
-        if self.gate_partner == "visual":
-            return self.gate(attended, visual, visual_valid, visual_valid)
-        return self.gate(attended, audio_rows, visual_valid, rows_valid)
+        match self.gate_partner:
+            case "visual":
+                return self.gate(attended, visual, visual_valid, visual_valid)
+            case "audio":
+                return self.gate(attended, audio_rows, visual_valid, rows_valid)
+            case _:
+                assert_never(self.gate_partner)
 
     def valid_rows(
         self, visual_valid: Bool[Tensor, "B T"], audio_valid: Bool[Tensor, "B S"]

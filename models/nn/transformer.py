@@ -3,6 +3,8 @@
 W is the width of a stream, H the number of heads, E the width of one head.
 """
 
+from typing import assert_never
+
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
@@ -101,7 +103,7 @@ class TemporalTransformer(nn.Module):
     `rotary` positions have no limit and ignore it.
 
     Shapes: x (B, T, D), valid (B, T) -> (B, T, W). Raises `ValueError` if the heads do not divide
-    the width. With rotary positions the width of a head must be even.
+    the width, or if the width of a head is odd and positions are rotary.
     """
 
     def __init__(
@@ -117,9 +119,19 @@ class TemporalTransformer(nn.Module):
         super().__init__()
         check_heads(width, n_heads)
         self.projection = nn.Linear(n_inputs, width)
-        self.positions = nn.Identity()
-        if positions == "learned":
-            self.positions = LearnedPositions(n_rows_max, width)
+        match positions:
+            case "rotary":
+                self.positions = nn.Identity()
+                if (head_width := width // n_heads) % 2:
+                    raise ValueError(
+                        "rotary positions turn pairs of numbers, and a head's width "
+                        f"({head_width}) is odd: make width / n_heads even, or use learned "
+                        "positions"
+                    )
+            case "learned":
+                self.positions = LearnedPositions(n_rows_max, width)
+            case _:
+                assert_never(positions)
         self.layers = nn.ModuleList(
             EncoderLayer(width, n_heads, dropout, positions == "rotary") for _ in range(n_layers)
         )

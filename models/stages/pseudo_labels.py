@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
+from typing import assert_never
 
 import torch
 
@@ -35,19 +36,21 @@ def pseudo_labelled(
     labelled training rows; for the rows with a face. `ensemble`: the mean of `N_TEACHERS` heads;
     `train_teacher` trains one on the labelled clips from the given seed.
     """
-    if train.pseudo_labels == "text":
-        prompts = FixedPrompts(texts=head.prompts.texts, control=head.prompts.control)
-        subjects = subject_by_clip(clips.clips["train"])
-        encode = partial(read_regions, clips.sets, labelled.clip_ids[0])
-        found = predict_baseline(
-            TextConfig(prompts=prompts), labelled, unlabelled, subjects, encode
-        )
-        valid = unlabelled.visual_valid
-    else:
-        windows = head_windows(unlabelled, head, size=train.window, stride=train.stride)
-        seeds = range(N_TEACHERS * train.seed, N_TEACHERS * (train.seed + 1))
-        teachers = (train_teacher(seed) for seed in seeds)
-        found = mean_prediction([predict(each, unlabelled, windows) for each in teachers])
-        valid = unlabelled.visual_valid | unlabelled.audio_valid
+    match train.pseudo_labels:
+        case "text":
+            prompts = FixedPrompts(texts=head.prompts.texts, control=head.prompts.control)
+            subjects = subject_by_clip(clips.clips["train"])
+            encode = partial(read_regions, clips.sets, labelled.clip_ids[0])
+            texts = TextConfig(prompts=prompts)
+            found = predict_baseline(texts, labelled, unlabelled, subjects, encode)
+            valid = unlabelled.visual_valid
+        case "ensemble":
+            windows = head_windows(unlabelled, head, size=train.window, stride=train.stride)
+            seeds = range(N_TEACHERS * train.seed, N_TEACHERS * (train.seed + 1))
+            teachers = (train_teacher(seed) for seed in seeds)
+            found = mean_prediction([predict(each, unlabelled, windows) for each in teachers])
+            valid = unlabelled.visual_valid | unlabelled.audio_valid
+        case _:
+            assert_never(train.pseudo_labels)
     va = torch.from_numpy(found.va).to(unlabelled.va.device)
     return replace(unlabelled, va=va, va_valid=valid)

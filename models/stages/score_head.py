@@ -120,7 +120,11 @@ def _clips_of(entry: dict[str, Any]) -> tuple[ClipScore, ...]:
 
 
 def _is_report_of(path: Path, key: str) -> bool:
-    return path.is_file() and key.encode() in path.read_bytes()[:REPORT_HEAD_BYTES]
+    try:
+        with path.open("rb") as file:
+            return key.encode() in file.read(REPORT_HEAD_BYTES)
+    except FileNotFoundError:
+        return False
 
 
 def _write(

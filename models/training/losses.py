@@ -1,5 +1,7 @@
 """The losses of a head. Each is a mean over the valid rows of a batch."""
 
+from typing import assert_never
+
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
@@ -21,17 +23,26 @@ def head_loss(
     The config weighs V and A, chooses the CCC of the batch or of each window, and may add a mean
     squared error. The region loss counts the annotated rows that have region logits.
     """
-    agreement = (ccc if config.ccc == "batch" else ccc_per_window)(output.va, targets)
+    match config.ccc:
+        case "batch":
+            agreement = ccc(output.va, targets)
+        case "sequence":
+            agreement = ccc_per_window(output.va, targets)
+        case _:
+            assert_never(config.ccc)
     loss = _weighted(1 - agreement, config)
     if config.mse_weight:
         loss = loss + config.mse_weight * _weighted(mse(output.va, targets), config)
     if output.regions is None or not config.region_weight:
         return loss
     valid = targets.valid & output.regions.valid
-    if config.region_labels == "soft":
-        labels = soft_labels(targets.va, config.sigma, grid)
-    else:
-        labels = hard_labels(targets.va, grid)
+    match config.region_labels:
+        case "soft":
+            labels = soft_labels(targets.va, config.sigma, grid)
+        case "hard":
+            labels = hard_labels(targets.va, grid)
+        case _:
+            assert_never(config.region_labels)
     return loss + config.region_weight * region_kl(output.regions.logits, labels, valid)
 
 

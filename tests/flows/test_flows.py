@@ -100,6 +100,7 @@ OTHER_VALUES = {  # none is the default of its key
     "failed": True,
     "videos": ("a.mp4",),
     "zero_shot": True,
+    "predict.people": 2,
     "format": "json",
     "overlay": True,
     "encoders": (AstConfig(hop_s=0.64),),
@@ -142,7 +143,8 @@ ONE_TASK = {
 
 @pytest.mark.parametrize("name", ONE_TASK)
 def test_every_key_of_a_flow_reaches_the_stage(server, name, monkeypatch):
-    keys = {key: OTHER_VALUES[key] for key in keys_of(stage_function(name))}
+    names = keys_of(stage_function(name))
+    keys = {key: OTHER_VALUES.get(f"{name}.{key}") or OTHER_VALUES[key] for key in names}
     received = {}
     monkeypatch.setattr(ONE_TASK[name], recorder(stage_function(name), received))
     with pytest.raises(Reached):
@@ -230,7 +232,7 @@ class FakeStage:
 @pytest.mark.parametrize("module", ["flows.pipeline", "flows.stages"])
 def test_every_key_of_the_pipeline_reaches_its_stages(server, extraction_keys, monkeypatch, module):
     keys = {
-        key: OTHER_VALUES.get(key, extraction_keys.get(key))
+        key: extraction_keys.get(key, OTHER_VALUES.get(key))
         for key in keys_of(stage_function("pipeline"))
     }
     extraction = ExtractionResult((), 0.0)

@@ -33,7 +33,7 @@ from tests.helpers.field_media import Sound, Video, steps, write_media
 
 pytestmark = pytest.mark.slow
 
-ONE = "predict r c0.mp4 -o out"
+ONE = "predict r c0.mp4 -o out --frames whole"
 Stays = Callable[[Before], None]
 OUT = all_but("out")
 
@@ -64,17 +64,23 @@ def write_silence(folder: Path) -> None:
 
 
 TABLE: dict[str, tuple[Make, str, int, str, Stays]] = {
-    "no video given": (unchanged, "predict r -o out", 2, "needs a RUN and videos", everything),
+    "no video given": (
+        unchanged,
+        "predict r -o out --frames whole",
+        2,
+        "needs a RUN and videos",
+        everything,
+    ),
     "video missing": (
         unchanged,
-        "predict r none.mp4 -o out",
+        "predict r none.mp4 -o out --frames whole",
         2,
         "there is no video at none.mp4; give a file, a folder, or a pattern",
         everything,
     ),
     "folder without videos": (
         unchanged,
-        "predict r crops -o out",
+        "predict r crops -o out --frames whole",
         2,
         "no video in crops: its 29 files have other suffixes",
         everything,
@@ -130,20 +136,26 @@ TABLE: dict[str, tuple[Make, str, int, str, Stays]] = {
     ),
     "unknown format": (unchanged, f"{ONE} format=xls", 2, "format = 'xls': .*csv", everything),
     "unknown key": (unchanged, f"{ONE} overlai=true", 2, "no video at overlai=true", everything),
-    "text": (unchanged, "predict r m.jsonl -o out", 1, "m: .*m.jsonl cannot be decoded", OUT),
+    "text": (
+        unchanged,
+        "predict r m.jsonl -o out --frames whole",
+        1,
+        "m: .*m.jsonl cannot be decoded",
+        OUT,
+    ),
     "sound only": (write_sound_only, ONE, 1, "c0: .*c0.mp4 has no video; give", OUT),
     "no frame": (write_container(n_frames=0, n_samples=9999), ONE, 1, "no frame decodes", OUT),
     "no sound": (write_pictures_only, ONE, 0, "note: c0: the clip has no sound", OUT),
     "no timestamps": (
         write_without_timestamps,
-        "predict r c0.avi -o out",
+        "predict r c0.avi -o out --frames whole",
         0,
         "note: c0: .*timestamps unusable: constant rate of 25 frames a second",
         OUT,
     ),
     "one of two truncated": (
         truncate("c0.mp4"),
-        "predict r c0.mp4 c1.mp4 -o out",
+        "predict r c0.mp4 c1.mp4 -o out --frames whole",
         1,
         "1 videos predicted .30 frames., 0 up to date, 1 failed; .* these failed:\n"
         "  c0: .*c0.mp4 cannot be decoded .Invalid data.*; replace",
@@ -151,7 +163,7 @@ TABLE: dict[str, tuple[Make, str, int, str, Stays]] = {
     ),
     "equal names, other names, other files": (
         repeat_video,
-        "predict r in 'in/b/*.mp4' -o out --format json",
+        "predict r in 'in/b/*.mp4' -o out --format json --frames whole",
         0,
         "predict: 3 videos predicted .90 frames., .*\n  left out, .* of videos: notes.txt",
         OUT,
@@ -183,7 +195,7 @@ def test_bad_input(name, folder, capsys):
 
 def test_outputs_of_equal_names_differ_and_hidden_files_are_no_videos(folder, capsys):
     repeat_video(folder)
-    assert main(shlex.split("predict r in -o out --format json")) == 0
+    assert main(shlex.split("predict r in -o out --format json --frames whole")) == 0
     videos = json.loads((folder / "out" / "predictions.json").read_text())["videos"]
     assert [entry["name"] for entry in videos.values()] == ["talk", "b-Talk", "ü 你好 'x'"]
     assert len({(folder / "out" / f"{e['name']}.json").read_text() for e in videos.values()}) == 1

@@ -6,7 +6,6 @@ from pydantic import ValidationError
 
 from models.heads.dspl import DsplConfig
 from models.nn.fusion import StreamFusion
-from models.nn.tcn import ResidualBlock
 from models.nn.temporal import temporal_branch
 from models.nn.transformer import TemporalTransformer
 
@@ -27,11 +26,9 @@ def test_an_unknown_fusion_is_refused(kind, query_modality):
         StreamFusion(kind, 8, query_modality=query_modality, **options)
 
 
-def test_unknown_positions_and_padding_are_refused():
+def test_unknown_positions_are_refused():
     with pytest.raises(REFUSED):
         TemporalTransformer(4, 8, 2, 1, 0, "sinusoidal", 16)
-    with pytest.raises(REFUSED):
-        ResidualBlock(8, 0, 1, "reflect")
 
 
 @pytest.mark.parametrize(

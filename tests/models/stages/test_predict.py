@@ -15,6 +15,7 @@ from safetensors.torch import load_file, save_file
 from features.encoders.ast import AstConfig
 from features.encoders.clip import ClipConfig
 from features.errors import InputError, SpecMismatch
+from features.synthetic.drawing import Pose
 from features.system.files import sha256_of
 from flows.messages import describe
 from models.metrics.smoothing import SmoothingWindows
@@ -29,6 +30,7 @@ from models.runs.folder import CONFIG, HEAD_FILE, PROVENANCE
 from models.runs.predictor import TrainedEnsemble, TrainedHead, open_model
 from models.stages.predict import PredictResult, predict
 from models.stages.score_head import score_head
+from tests.helpers.drawn_people import draw_people
 from tests.helpers.small_media import write_video
 
 pytestmark = pytest.mark.slow
@@ -102,6 +104,46 @@ def test_the_result_tells_what_was_done_and_left_out(predicted):
     assert "Note: the clip has no sound" in page
     assert "not what the person feels" in page
     assert "drawn faces" not in page  # these encoders are not those of the demo
+
+
+AWAY = range(8, 12)  # frames without the second person
+
+
+@pytest.fixture(scope="module")
+def faces(good) -> PredictResult:
+    """Of a video of two people, and of one without a face."""
+    large, small = Pose(70.0, 95.0, 50.0), Pose(205.0, 80.0, 35.0)
+    shown = [draw_people([large] if k in AWAY else [large, small], (256, 192)) for k in range(20)]
+    write_video(good / "two.mp4", time_s=np.arange(20) / 25, frames=np.stack(shown))
+    nobody = np.stack([draw_people((), (256, 192))] * 4)
+    write_video(good / "nobody.mp4", time_s=np.arange(4) / 25, frames=nobody)
+    return predict_faces(good)
+
+
+def predict_faces(folder: Path, **keys) -> PredictResult:
+    videos = tuple(str(folder / name) for name in ("two.mp4", "nobody.mp4"))
+    return predict_in(folder, "faces", videos=videos, frames="faces", **keys)
+
+
+def test_each_person_has_rows_and_frames_without_the_face_are_not_valid(faces):
+    two, nobody = faces.videos
+    assert (two.state, two.n_people, two.n_frames) == ("predicted", 2, 20)
+    assert nobody.state == "failed"
+    assert "no face was found in its 4 frames; frames=whole" in nobody.problem
+    rows = rows_of(faces.output / "two.csv")
+    assert [row["person"] for row in rows] == ["1"] * 20 + ["2"] * 20
+    assert [row["valid"] for row in rows[:20]] == ["1"] * 20
+    for frame, row in enumerate(rows[20:]):
+        assert (row["valid"], row["face_x"] == "") == (
+            ("0", True) if frame in AWAY else ("1", False)
+        )
+    assert 20 < float(rows[0]["face_x"]) < 70 < 150 < float(rows[20]["face_x"])
+
+
+def test_fewer_people_are_predicted_without_encoding_or_searching_again(faces, good):
+    again = predict_faces(good, people="largest")
+    assert {outcome.state for outcome in again.extraction.outcomes} == {"present"}
+    assert {row["person"] for row in rows_of(again.output / "two.csv")} == {"1"}
 
 
 def content(output: Path) -> dict[str, str]:
