@@ -7,6 +7,7 @@ from pathlib import Path
 from pydantic import TypeAdapter, ValidationError
 
 from features.encoders import AnyEncoderConfig
+from features.encoders.clip import ClipConfig
 from features.errors import InputError, SpecMismatch, VaflowError, WeightsError
 from features.spec import FeatureSpec
 from models.data.feature_sets import encoder_of_any_record
@@ -32,7 +33,7 @@ def encoders_of(
     candidates = iter(given) if given else _candidates(model, needed)
     for config in candidates:
         try:
-            name = config.spec().name
+            name = _name_in(needed, config)
         except WeightsError as error:
             problems.append(f"{_shown(config)}: {error}")
             continue
@@ -49,6 +50,17 @@ def encoders_of(
             *(f"  {problem}" for problem in dict.fromkeys(problems)),
         )
     return tuple(found[name] for name in dict.fromkeys(needed))
+
+
+def _name_in(needed: Iterable[str], config: AnyEncoderConfig) -> str:
+    """Return the name of the set that a config makes, if need be without its search for faces.
+
+    A head that was trained on the crops of a data set reads those that are found here, too.
+    """
+    name = config.spec().name
+    if name not in needed and isinstance(config, ClipConfig) and config.faces:
+        return config.model_copy(update={"faces": None}).spec().name
+    return name
 
 
 def _candidates(model: TrainedModel, needed: Iterable[str]) -> Iterator[AnyEncoderConfig]:
