@@ -14,7 +14,9 @@ from safetensors.torch import load_file, save_file
 
 from features.encoders.ast import AstConfig
 from features.encoders.clip import ClipConfig
+from features.encoders.faces import FacesConfig
 from features.errors import InputError, SpecMismatch
+from features.faces.alignment import AlignmentConfig
 from features.synthetic.drawing import Pose
 from features.system.files import sha256_of
 from flows.messages import describe
@@ -144,6 +146,14 @@ def test_fewer_people_are_predicted_without_encoding_or_searching_again(faces, g
     again = predict_faces(good, people="largest")
     assert {outcome.state for outcome in again.extraction.outcomes} == {"present"}
     assert {row["person"] for row in rows_of(again.output / "two.csv")} == {"1"}
+
+
+def test_given_encoders_say_how_faces_are_framed(faces, good, tiny_clip, tiny_ast):
+    framed = FacesConfig(alignment=AlignmentConfig(margin=0.2))
+    encoders = (ClipConfig(**tiny_clip, faces=framed), AstConfig(model=tiny_ast, hop_s=0.64))
+    result = predict_faces(good, people="largest", encoders=encoders)
+    made = [each for each in result.extraction.outcomes if each.state == "extracted"]
+    assert [each.feature_set.partition("-")[0] for each in made] == ["clip"]  # no face is searched
 
 
 def content(output: Path) -> dict[str, str]:
