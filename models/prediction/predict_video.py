@@ -17,7 +17,6 @@ from models.data.packed import PackedFeatures
 from models.data.packed_file import pack_in_memory
 from models.data.placement import place_on_device
 from models.prediction.estimate import Estimator
-from models.prediction.figure import timeline_svg
 from models.prediction.overlay import write_overlay
 from models.prediction.people import Person, VideoPeople
 from models.prediction.record import PersonSummary, VideoEntry, shown_path
@@ -86,6 +85,8 @@ class VideoPredictor:
         files.append(self.output / f"{video.name}.{self.table}")
         write_table(files[-1], self.table, people, self.estimator.grid)
         if people:
+            from models.prediction.figure import timeline_svg  # imports matplotlib, which is slow
+
             files.append(self.output / f"{video.name}.svg")
             write_atomic(files[-1], timeline_svg(video.name, people))
         frames = len(people[0].time_s) if people else 0

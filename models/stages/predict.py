@@ -19,7 +19,6 @@ from models.prediction.card import card, facts_of
 from models.prediction.encoders import encoders_of
 from models.prediction.estimate import Estimator, ModelEstimator, ZeroShotEstimator
 from models.prediction.extract import extract_videos, with_frames
-from models.prediction.page import write_page
 from models.prediction.people import MaxPeople, VideoPeople
 from models.prediction.predict_video import PredictedVideo, VideoPredictor
 from models.prediction.record import (
@@ -174,6 +173,8 @@ def predict(
         results.append(result)
         if on_video:
             on_video(result, len(found.paths))
+    from models.prediction.page import write_page  # imports matplotlib, which is slow
+
     page = write_page(output, record, card(model, configs, whole_frames=frames == "whole"))
     return PredictResult(output, tuple(results), found.left_out, extracted.extraction, page)
 
