@@ -17,7 +17,6 @@ from models.data.packed import PackedFeatures
 from models.data.packed_file import pack_in_memory
 from models.data.placement import place_on_device
 from models.prediction.estimate import Estimator
-from models.prediction.overlay import write_overlay
 from models.prediction.people import Person, VideoPeople
 from models.prediction.record import PersonSummary, VideoEntry, shown_path
 from models.prediction.rows import PersonRows, person_rows, region_words
@@ -79,6 +78,8 @@ class VideoPredictor:
         people = [self._rows(person) for person in video.people]
         files = []
         if people and self.overlay:  # first: it alone can fail, and then leaves nothing
+            from models.prediction.overlay import write_overlay  # imports matplotlib, as below
+
             files.append(self.output / f"{video.name}.overlay.mp4")
             words = region_words(self.estimator.grid)
             write_overlay(files[-1], video.path, people, words, self.limits)
