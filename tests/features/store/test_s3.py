@@ -323,7 +323,7 @@ def test_the_command_extracts_what_a_bucket_lacks_and_a_head_is_trained_and_scor
     store, manifest = f"{bucket}/a/s.zarr", str(tmp_path / "m.jsonl")
     keys = [f"manifest={manifest}", f"store={store}"]
     encoders = [{"kind": "clip", **tiny_clip}, {"kind": "ast", "model": tiny_ast, "hop_s": 0.64}]
-    extract = ["run", "extract-features", *keys, f"encoders={json.dumps(encoders)}"]
+    extract = ["run", "extract-features", *keys, f"encoders={json.dumps(encoders)}", "frames=whole"]
     assert main([*extract, "--only", "c1"]) == 0
     capsys.readouterr()
     assert main(["status", store, manifest, "--json"]) == 1

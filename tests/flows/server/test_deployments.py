@@ -155,7 +155,8 @@ def test_a_run_takes_the_keys_of_the_command_and_fails_if_a_clip_is_broken_which
     write_manifest(manifest, [clip, Clip(id="broken", video="broken.mp4")])
     before = stamps(served.demo / "features.zarr")
 
-    assert main(["run", "extract-features", f"manifest={manifest}", "--via", "prefect"]) == 1
+    keys = [f"manifest={manifest}", "frames=whole"]
+    assert main(["run", "extract-features", *keys, "--via", "prefect"]) == 1
 
     said = capsys.readouterr().err
     assert "vaflow: the run ended Failed" in said
