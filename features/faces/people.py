@@ -55,9 +55,7 @@ def appearance(
     """A tiny picture of a face and what is around it, without its mean brightness, of length 1.
 
     It tells people of one video apart by hair, skin, clothes and light; it does not recognise
-    anybody. Cosines between the halves of a video are .79 to 1.00 for 8 drawn and 2 filmed people,
-    and .65 for a third, in a moving car; those of two people are at most .74 (231 pairs, with 11
-    photographed faces). The default threshold was chosen on these.
+    anybody. `PeopleConfig.min_similarity` was chosen on a handful of drawn and filmed people.
     """
     around = Image.fromarray(AROUND.crop(image, landmarks_px))
     small = np.asarray(around.reduce(AROUND.side_px // THUMBNAIL_PX), np.float64)

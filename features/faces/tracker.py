@@ -5,7 +5,6 @@ the overlap of boxes, so that the sum over all pairs is largest. Nothing is kept
 last state: the memory does not grow with the video.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -68,23 +67,23 @@ class Tracker:
         boxes_px: Boxes,
         *,
         is_cut: bool = False,
-        embeddings: Embeddings | Callable[[], Embeddings] | None = None,
+        embeddings: Embeddings | None = None,
     ) -> Int64[np.ndarray, "N"]:
         """The track of each face of the next frame; new tracks are numbered on from 1.
 
-        All tracks end at a cut. `embeddings` of the faces decide where overlap leaves it open; a
-        function is called only for a frame with a new face, or with one near several tracks.
+        All tracks end at a cut. `embeddings` of the faces decide where overlap leaves it open: in
+        a frame with a new face, or with one near several tracks.
         """
         self._frame += 1
-        last = 0 if is_cut else self._frame - self.config.max_gap_frames - 1
+        last = self._frame - self.config.max_gap_frames - 1
         self._tracks = [] if is_cut else [t for t in self._tracks if t.frame >= last]
         boxes = boxes_px.astype(np.float64)
         overlap = overlaps(self._expected_px(), boxes)
         near = overlap >= self.config.min_overlap
         is_open = (near.sum(0) != 1).any() or (near.sum(1) > 1).any()
-        vectors = _normalised(embeddings() if callable(embeddings) else embeddings) if (
-            is_open and len(boxes) and embeddings is not None
-        ) else None  # fmt: skip
+        vectors = None
+        if is_open and len(boxes) and embeddings is not None:
+            vectors = _normalised(embeddings)
         ids = np.zeros(len(boxes), dtype=np.int64)
         cosine = self._cosines(vectors, len(boxes))
         gain = overlap + self.config.appearance_weight * cosine

@@ -15,7 +15,7 @@ DRAWN = "vaflow-"
 
 APPARENT = (
     "Valence (how pleasant) and arousal (how active) of the emotion that a person shows, as the "
-    "raters of the training videos would have judged it. It is not what the person feels, and says "
+    "raters of the training videos would have rated it. It is not what the person feels, and says "
     "nothing of character, health, honesty or intent. Do not decide about people by it."
 )
 PEOPLE = (

@@ -51,6 +51,12 @@ def test_a_large_face_is_averaged_before_it_is_sampled():
     assert abs(crop[8:-8, 8:-8].astype(int) - 127).max() <= 1
 
 
+def test_a_large_face_is_not_shifted_when_it_is_reduced():
+    large = PICTURE.repeat(8, axis=0).repeat(8, axis=1)
+
+    assert_same(AlignmentConfig().crop(large, ((TEMPLATE + 0.5) * 8 - 0.5).astype(np.float32)))
+
+
 def test_what_lies_beyond_the_image_is_black():
     crop = AlignmentConfig().crop(np.full((112, 112, 3), 200, np.uint8), moved(56, 0))
 

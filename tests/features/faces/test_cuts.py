@@ -1,4 +1,5 @@
 import numpy as np
+import pytest
 
 from features.faces.cuts import CutConfig, CutDetector, difference, histogram
 from features.synthetic.drawing import Pose
@@ -16,9 +17,10 @@ def test_a_difference_is_the_share_of_pixels_that_changed_colour():
     np.testing.assert_allclose(difference(histogram(RED), histogram(half)), 1 / 3, atol=0.02)
 
 
-def test_a_place_counts_as_well_as_a_colour():
+@pytest.mark.parametrize("half", [np.s_[:25], np.s_[:, :35]], ids=["upside down", "mirrored"])
+def test_a_place_counts_as_well_as_a_colour(half):
     first, second = RED.copy(), BLUE.copy()
-    first[:25], second[:25] = BLUE[:25], RED[:25]  # the same colours, upside down
+    first[half], second[half] = BLUE[half], RED[half]  # the same colours elsewhere
 
     assert difference(histogram(first), histogram(second)) > 0.5
 

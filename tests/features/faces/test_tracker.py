@@ -111,21 +111,6 @@ def test_a_lost_face_is_found_elsewhere_by_its_looks():
     assert tracker.update(boxes(0), embeddings=np.array([[4.0, -3.0]], np.float32)).tolist() == [2]
 
 
-def test_embeddings_are_computed_only_where_they_may_decide():
-    calls = []
-
-    def embed():
-        calls.append(1)
-        return np.ones((1, 3), np.float32)
-
-    tracker = Tracker(TrackerConfig())
-    for _ in range(5):
-        tracker.update(boxes(0), embeddings=embed)
-    assert len(calls) == 1  # for the new face
-    tracker.update(boxes(300), embeddings=embed)
-    assert len(calls) == 2
-
-
 @given(st.lists(st.lists(st.floats(0, 300, width=32), max_size=5), max_size=25))
 def test_ids_are_unique_in_a_frame_counted_from_1_and_the_same_again(frames):
     def run():
