@@ -47,6 +47,12 @@ def test_the_number_of_people_is_limited():
     assert ids(tracks, max_people=2) == [[5], [4]]
 
 
+def test_of_a_crowd_the_largest_faces_are_joined(monkeypatch):
+    monkeypatch.setattr("features.faces.people.MAX_TRACKS", 1)
+
+    assert ids([track(1, 0, 9, A), track(2, 0, 9, B, area=2)]) == [[2]]
+
+
 def test_a_video_without_faces_has_no_people():
     assert people_of([], PeopleConfig()) == []
 
