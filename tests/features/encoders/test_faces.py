@@ -61,7 +61,9 @@ def extracted(media, tiny_clip):
     """The store with faces and embeddings of all clips, the config, and the outcomes."""
     config = ClipConfig(**tiny_clip, faces=FACES)
     options = ExtractionOptions(str(media / "s.zarr"), (config,), device="cpu")
-    result = extract_features(media / "m.jsonl", options)
+    with pytest.MonkeyPatch.context() as patch:  # rows come in pieces, as those of a long video do
+        patch.setattr("features.extraction.output_buffer.PIECE_BYTES", 8192)
+        result = extract_features(media / "m.jsonl", options)
     return FeatureStore.open(media / "s.zarr"), config, options, result
 
 

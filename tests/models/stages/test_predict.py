@@ -4,6 +4,7 @@ import csv
 import json
 import shutil
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,7 @@ from features.synthetic.drawing import Pose
 from features.system.files import sha256_of
 from flows.messages import describe
 from models.metrics.smoothing import SmoothingWindows
+from models.prediction.encoders import encoders_of
 from models.prediction.estimate import ModelEstimator
 from models.prediction.predict_video import VideoPredictor
 from models.prediction.record import PAGE, RECORD
@@ -154,6 +156,18 @@ def test_given_encoders_say_how_faces_are_framed(faces, good, tiny_clip, tiny_as
     result = predict_faces(good, people="largest", encoders=encoders)
     made = [each for each in result.extraction.outcomes if each.state == "extracted"]
     assert [each.feature_set.partition("-")[0] for each in made] == ["clip"]  # no face is searched
+
+
+def test_a_head_that_was_trained_on_found_faces_needs_the_same_search(good, tiny_clip, tiny_ast):
+    of_whole, model = ClipConfig(**tiny_clip), open_model(good / "r")
+    of_faces = of_whole.model_copy(update={"faces": FacesConfig()})
+    sound = AstConfig(model=tiny_ast, hop_s=0.64)
+    meta = model.meta.model_copy(update={"visual": of_faces.spec().name})
+    model = replace(model, meta=meta)
+
+    assert encoders_of(model, (of_faces, sound)) == (of_faces, sound)
+    with pytest.raises(SpecMismatch, match="encoders that make them are not at hand"):
+        encoders_of(model, (of_whole, sound))
 
 
 def content(output: Path) -> dict[str, str]:
