@@ -5,129 +5,26 @@ describes how someone sounds. Both are chosen by what is drawn or synthesised, n
 arousal.
 """
 
+from pathlib import Path
+
 import numpy as np
+import yaml
 from jaxtyping import Float64, Int8
 
 from features.synthetic.expression import FACE_CUES, VOICE_CUES
 
 CUT = 0.55  # standard deviations from which a cue is low or high
-
-
-def _phrases(*levels: str) -> tuple[tuple[str, ...], ...]:
-    """The phrases of each level, which are given with commas between them."""
-    return tuple(tuple(level.split(", ")) if level else () for level in levels)
-
-
-# For each part of the face: phrases for a low, a medium and a high cue. A medium cue without
-# phrases is not mentioned.
-PARTS = {
-    "smile": _phrases(
-        "the corners of the mouth droop, a downturned mouth, pouting lips, the mouth turned down, "
-        "a sagging mouth, the lips pulled down",
-        "a straight mouth, a level mouth",
-        "a smile, smiling, a broad grin, the corners of the mouth curl up, beaming, an upturned "
-        "mouth, a smiling mouth",
-    ),
-    "mouth_open": _phrases(
-        "a closed mouth, lips together, the mouth shut",
-        "parted lips, the mouth a little open",
-        "the mouth wide open, a gaping mouth, a dropped jaw, teeth showing",
-    ),
-    "mouth_width": _phrases(
-        "a narrow mouth, pursed lips, a small mouth",
-        "",
-        "a wide mouth, stretched lips, a mouth stretched sideways",
-    ),
-    "brow_raise": _phrases(
-        "lowered eyebrows, brows sitting low, heavy brows",
-        "",
-        "raised eyebrows, brows up, brows lifted high, a wrinkled forehead",
-    ),
-    "frown": _phrases(
-        "the inner ends of the brows lifted, open smooth brows, brows arched apart",
-        "",
-        "frowning, knitted brows, brows drawn together, furrowed brows, a scowl",
-    ),
-    "lids": _phrases(
-        "half-closed eyes, drooping lids, narrow eyes, heavy lids, eyes nearly shut, eyes barely "
-        "open",
-        "",
-        "wide eyes, eyes wide open, staring eyes, big round eyes, lids pulled up",
-    ),
-    "cheeks": _phrases(
-        "flat cheeks, slack cheeks",
-        "",
-        "raised cheeks, crinkled eyes, smile lines under the eyes, round lifted cheeks",
-    ),
-}
-PART_NAMES = tuple(PARTS)
-
-# The words that a captioner has for a feeling: by the corners of the mouth (down, level, up), and
-# by how closed, or open and wide, the mouth is (0 to 2).
-FEELINGS = (
-    _phrases(
-        "sad, weary, gloomy, dejected, exhausted, sorrowful, downcast, tired, depressed, listless",
-        "displeased, unhappy, annoyed, dissatisfied, sulky, grumpy, disappointed, uncomfortable, "
-        "sour",
-        "angry, furious, tense, enraged, hostile, outraged, afraid, anxious, stressed, irritated, "
-        "alarmed, fierce, upset",
-    ),
-    _phrases(
-        "calm, blank, drowsy, quiet, still, bored, passive, sleepy, expressionless, vacant",
-        "neutral, ordinary, indifferent, unmoved, composed, matter-of-fact, thoughtful",
-        "alert, attentive, surprised, awake, astonished, startled, watchful, keen, curious",
-    ),
-    _phrases(
-        "content, relaxed, peaceful, serene, at ease, satisfied, restful, comfortable, mellow",
-        "happy, pleased, glad, cheerful, friendly, warm, amused, delighted",
-        "excited, joyful, thrilled, elated, ecstatic, enthusiastic, overjoyed, jubilant, eager, "
-        "lively, exuberant",
-    ),
-)
 OTHER_SHARE = 0.10  # of the words for a feeling, which are any of them
 FEELING_SHARE = 0.65  # of the captions that name a feeling
 PART_SHARE = 0.6  # of the parts that can be described
 PART_SHARE_OF_LOOKS = 0.8  # of them, in captions that describe looks only
 WRONG_SHARE = 0.02  # of the parts, described as the opposite
 
-PEOPLE = ("someone", "a person", "a face", "a man", "a woman", "a speaker", "the person here")
-HEDGES = ("", "", "", "rather ", "a bit ", "quite ", "very ", "somewhat ", "clearly ")
-FEELING_FORMS = (
-    "{who} who looks {how}", "{who} looking {how}", "{who} seems {how}", "{a_how} face",
-    "{a_how} look", "{who} with {a_how} expression", "{how}", "feeling {how}",
-    "a picture of {who} feeling {how}", "{who} appearing {how}", "the face of {who} who is {how}",
-    "a photo of {a_how} person", "{a_how} person",
-)  # fmt: skip
-PART_FORMS = ("{who}, {parts}", "{parts}", "{who} showing {parts}", "a picture of {parts}")
-
-# The bias of a tag's score, and its weights of the cues of a voice.
-VOICE_TAGS: dict[str, tuple[float, dict[str, float]]] = {
-    "shouting": (-1.2, {"loudness": 1, "brightness": 0.4}),
-    "loud voice": (-0.3, {"loudness": 1}),
-    "soft voice": (-0.3, {"loudness": -1}),
-    "whispering": (-1.2, {"loudness": -1, "brightness": -0.4}),
-    "high voice": (-0.3, {"pitch": 1}),
-    "low voice": (-0.3, {"pitch": -1}),
-    "fast speech": (-0.3, {"tempo": 1}),
-    "slow speech": (-0.3, {"tempo": -1}),
-    "drawl": (-0.9, {"tempo": -1, "lilt": -0.4}),
-    "bright voice": (-0.3, {"brightness": 1}),
-    "dull voice": (-0.3, {"brightness": -1}),
-    "growling": (-0.3, {"roughness": 1}),
-    "clear voice": (-0.2, {"roughness": -1}),
-    "lilting voice": (-0.3, {"lilt": 1}),
-    "flat voice": (-0.2, {"lilt": -1}),
-    "smiling voice": (-0.3, {"spread": 1}),
-    "laughing voice": (-1.0, {"spread": 0.6, "pitch": 0.5, "lilt": 0.4}),
-    "sigh": (-1.0, {"loudness": -0.6, "tempo": -0.5, "lilt": -0.4}),
-    "crying voice": (-1.0, {"roughness": 0.6, "lilt": -0.6, "pitch": 0.3}),
-    "angry voice": (-0.9, {"roughness": 0.7, "loudness": 0.6, "brightness": 0.3}),
-    "calm voice": (-0.6, {"tempo": -0.5, "loudness": -0.5, "roughness": -0.3}),
-    "excited voice": (-0.9, {"pitch": 0.6, "tempo": 0.5, "loudness": 0.4}),
-    "tired voice": (-0.7, {"tempo": -0.6, "loudness": -0.5, "pitch": -0.3}),
-    "cheerful voice": (-0.6, {"lilt": 0.7, "spread": 0.5}),
-    "complaining voice": (-0.6, {"lilt": -0.6, "roughness": 0.5}),
-}
+WORDS = yaml.safe_load(Path(__file__).with_suffix(".yaml").read_text(encoding="utf-8"))
+PARTS: dict[str, list[list[str]]] = WORDS["parts"]
+PART_NAMES = tuple(PARTS)
+FEELINGS: list[list[list[str]]] = WORDS["feelings"]
+VOICE_TAGS: dict[str, tuple[float, dict[str, float]]] = WORDS["voice_tags"]
 TAGS = ("speech", "silence", "music", *VOICE_TAGS)
 
 
@@ -149,7 +46,7 @@ def write_caption(
 
     Without `feelings`, parts only.
     """
-    who = str(rng.choice(PEOPLE))
+    who = str(rng.choice(WORDS["people"]))
     names_feeling = feelings and rng.random() < FEELING_SHARE
     pieces = [_feeling_text(rng, who, name_feeling(rng, levels))] if names_feeling else []
     phrases, part_share = [], PART_SHARE if feelings else PART_SHARE_OF_LOOKS
@@ -160,7 +57,7 @@ def write_caption(
     if phrases:
         rng.shuffle(phrases)
         parts = " and ".join([", ".join(phrases[:-1]), phrases[-1]] if phrases[1:] else phrases)
-        form = "{parts}" if pieces else str(rng.choice(PART_FORMS))
+        form = "{parts}" if pieces else str(rng.choice(WORDS["part_forms"]))
         pieces.append(form.format(who=who, parts=parts))
     return ", ".join(pieces) or f"a picture of {who}"
 
@@ -180,9 +77,9 @@ def name_feeling(rng: np.random.Generator, levels: Int8[np.ndarray, "P"]) -> str
 
 
 def _feeling_text(rng: np.random.Generator, who: str, feeling: str) -> str:
-    how = str(rng.choice(HEDGES)) + feeling
+    how = str(rng.choice(WORDS["hedges"])) + feeling
     a_how = ("an " if how[0] in "aeiou" else "a ") + how
-    return str(rng.choice(FEELING_FORMS)).format(who=who, how=how, a_how=a_how)
+    return str(rng.choice(WORDS["feeling_forms"])).format(who=who, how=how, a_how=a_how)
 
 
 def tag_scores(

@@ -120,8 +120,8 @@ def measure_clip(model: open_clip.CLIP, faces: DrawnFaces) -> dict[str, float]:
     image = torch.cat([model.encode_image(normalised(part)) for part in pixels])
     image = functional.normalize(image, dim=-1)
 
-    def choice(texts_by_class: list[tuple[str, ...]]) -> np.ndarray:
-        text = [text_features(model, tokenize(list(texts))).mean(0) for texts in texts_by_class]
+    def choice(texts_by_class: list[list[str]]) -> np.ndarray:
+        text = [text_features(model, tokenize(texts)).mean(0) for texts in texts_by_class]
         return (image @ functional.normalize(torch.stack(text), dim=-1).T).argmax(1).numpy()
 
     measured = {}
@@ -133,7 +133,7 @@ def measure_clip(model: open_clip.CLIP, faces: DrawnFaces) -> dict[str, float]:
     corners = {"sad": (-1, -1), "angry": (-1, 1), "peaceful": (1, -1), "thrilled": (1, 1)}
     clear = (np.abs(faces.felt_va) > 0.5).all(axis=1)
     truth = [list(corners.values()).index((v, a)) for v, a in np.sign(faces.felt_va[clear])]
-    predicted = choice([(f"a person who looks {word}",) for word in corners])[clear]
+    predicted = choice([[f"a person who looks {word}"] for word in corners])[clear]
     name = f"zero-shot feeling, {' / '.join(corners)} (chance .25)"
     measured[name] = float((predicted == truth).mean())
     return measured
