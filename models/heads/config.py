@@ -71,6 +71,8 @@ class HeadConfig(BaseModel, ABC):
 class DsplOptions(HeadConfig, ABC):
     """The options of a `DsplHead`. The defaults are those of `dspl`."""
 
+    pooling: Literal["mean", "last"] = "mean"
+    """What a causal window is predicted from: the mean of its valid rows, or the last of them."""
     width: int = Field(default=256, ge=2)
     """Number of features of each stream after the projection."""
     n_heads: int = Field(default=4, ge=1)

@@ -28,6 +28,14 @@ class DsplConfig(DsplOptions):
 
     kind: Literal["dspl"] = "dspl"
 
+    @model_validator(mode="before")
+    @classmethod
+    def _pool_the_last_row(cls, fields: object) -> object:
+        """A causal head reads its last row, unless it is of a version that only had the mean."""
+        if not isinstance(fields, dict) or fields.keys() >= DIFFERENCES_OF_0_1:
+            return fields
+        return ({"pooling": "last"} if fields.get("windows") == "causal" else {}) | fields
+
 
 class ReleasedConfig(DsplOptions):
     """The released configuration of Jung et al. (2026), network and trainer.

@@ -25,7 +25,7 @@ class DsplHead(Head):
 
     One residual adapter on the CLIP embedding feeds both the temporal branch and the region
     logits, so the region loss shapes what V and A are predicted from. Every row of a dense window
-    is predicted; a causal window is predicted by the mean of its valid rows.
+    is predicted; a causal window is predicted from its last valid row, or the mean of them.
 
         visual -> adapter -+-> temporal -> attention -> gate -> 2-layer head -> V, A
                            |                  ^          ^
@@ -204,16 +204,20 @@ class DsplHead(Head):
     def _predicted_rows(
         self, x: Float[Tensor, "B R K"], valid: Bool[Tensor, "B R"]
     ) -> Float[Tensor, "B P K"]:
-        """Every row of a dense window, or the mean of the valid rows of a causal one."""
-        match self.config.windows:
-            case "dense":
-                return x
-            case "causal":
-                mask = valid.unsqueeze(-1)  # (B, R, 1)
-                total = x.masked_fill(~mask, 0).sum(dim=1, keepdim=True)
-                return total / mask.to(x.dtype).sum(dim=1, keepdim=True).clamp(min=1)
+        """Every row of a dense window; of a causal one the mean of the valid rows, or the last."""
+        if self.config.windows == "dense":
+            return x
+        mask = valid.unsqueeze(-1)  # (B, R, 1)
+        x = x.masked_fill(~mask, 0)
+        match self.config.pooling:
+            case "mean":
+                return x.sum(dim=1, keepdim=True) / mask.sum(dim=1, keepdim=True).clamp(min=1)
+            case "last":
+                number = torch.arange(1, valid.shape[1] + 1, device=x.device)
+                last = (valid * number).argmax(dim=1)  # (B,); 0 if no row is valid
+                return torch.take_along_dim(x, last[:, None, None], dim=1)
             case _:
-                assert_never(self.config.windows)
+                assert_never(self.config.pooling)
 
     def _va(self, fused: Float[Tensor, "B P W"], regions: RegionOutput | None) -> Tensor:
         """V and A from the fused stream, and from the regions if the config links them."""

@@ -35,6 +35,7 @@ OLD_VALUES: Mapping[str, Mapping[str, str]] = MappingProxyType(
 
 NEW_KEYS: Mapping[str, JsonValue] = MappingProxyType(
     {
+        "head.pooling": "mean",
         "head.prior": "none",
         "head.residual": "fused",
         "head.prompts.control": "none",

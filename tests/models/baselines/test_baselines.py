@@ -109,11 +109,11 @@ def test_every_baseline_of_the_union_is_tested_here():
 
 @pytest.mark.parametrize("config", LEARNING, ids=kind)
 def test_each_modality_tells_what_was_planted_in_it(banks, config):
-    sight, sound = score(banks, config, "visual"), score(banks, config, "audio")
-    assert sight[0] > 0.9
-    assert sight[1] < 0.5
-    assert sound[1] > 0.9
-    assert sound[0] < 0.5
+    visual, audio = score(banks, config, "visual"), score(banks, config, "audio")
+    assert visual[0] > 0.9
+    assert visual[1] < 0.5
+    assert audio[1] > 0.9
+    assert audio[0] < 0.5
     assert min(score(banks, config)) > 0.9
 
 
@@ -365,17 +365,17 @@ def test_a_span_is_smoothed_in_rows_of_its_clip_by_hand():
 
 
 def test_components_are_of_each_modality_by_itself():
-    # sound has a thousand times the spread of sight: one search over both would see sound alone
+    # audio has a thousand times the spread of visual: one search over both would see audio alone
     rng = np.random.default_rng(0)
-    sight, sound = rng.standard_normal((200, 3)), 1000 * rng.standard_normal((200, 4))
+    visual, audio = rng.standard_normal((200, 3)), 1000 * rng.standard_normal((200, 4))
     people = np.repeat(np.arange(4), 50)
     config = RidgeWindowConfig(components=2)
     model = config.build([slice(0, 3), slice(3, 7)], people)
-    rows_of_both = np.concatenate([sight, sound], axis=1)
+    rows_of_both = np.concatenate([visual, audio], axis=1)
     model.fit(rows_of_both, rows_of_both[:, :2])
     reduced = model[0].transform(rows_of_both)  # pyright: ignore
     assert reduced.shape == (200, 4)
-    by_itself = np.linalg.lstsq(sight - sight.mean(0), reduced[:, :2], rcond=None)[1]
+    by_itself = np.linalg.lstsq(visual - visual.mean(0), reduced[:, :2], rcond=None)[1]
     assert np.abs(by_itself).max() < 1e-12
 
 

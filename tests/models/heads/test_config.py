@@ -47,6 +47,7 @@ SETTINGS = [
     {"prompts": FixedPrompts()},
     {"prompts": CoopCscPrompts()},
     {"windows": "causal"},
+    {"windows": "causal", "pooling": "last"},
     {"windows": "causal", "fusion": "concatenation", "skip_dropout": 0.1},
     {"windows": "causal", "fusion": "audio", "region_on": "fused"},
     {"windows": "causal", "fusion": "attention", "query_modality": "audio", "region_on": "fused"},
@@ -65,7 +66,7 @@ def named(settings: dict) -> str:
 
 
 def causal_batch() -> Batch:
-    """Four rows of sight and nine of sound; a window without sound, and one without sight."""
+    """Four visual rows and nine of audio; a window without sound, and one without pictures."""
     dense, longer = make_batch(n_rows=11), make_batch(n_rows=11)
     batch = Batch(
         dense.visual[:, :4],
@@ -211,17 +212,32 @@ def test_a_released_config_of_0_1_keeps_its_network(inputs):
     assert {name.split(".temporal.")[-1] for name in renamed} == {"out.weight", "out.bias"}
 
 
-def test_a_causal_window_speaks_with_the_mean_of_its_valid_rows(inputs):
+def test_a_causal_head_reads_its_last_row_and_one_of_an_earlier_version_the_mean():
+    causal = DsplConfig(windows="causal")
+    earlier = causal.model_dump(mode="json", exclude={"pooling"})
+
+    assert causal.pooling == "last"
+    assert DsplConfig.model_validate(earlier).pooling == "mean"
+    assert ReleasedConfig().pooling == "mean"
+
+
+@pytest.mark.parametrize("pooling", ["mean", "last"])
+def test_a_causal_window_is_predicted_from_the_mean_or_the_last_of_its_valid_rows(inputs, pooling):
     torch.manual_seed(0)
-    config = DsplConfig(width=8, windows="causal", fusion="visual", adapter="none")
+    config = DsplConfig(width=8, windows="causal", pooling=pooling, fusion="visual", adapter="none")
     head = config.build(inputs).eval()
     batch = causal_batch()
+    batch.visual_valid[0, -1] = False
+
+    def pooled(x: torch.Tensor) -> torch.Tensor:
+        valid = x[0][batch.visual_valid[0]]
+        return valid[-1] if pooling == "last" else valid.mean(dim=0)
+
     z = head.standard_visual(batch.visual)
     stream = head.visual["temporal"](z, batch.visual_valid)
-    mean = stream[0][batch.visual_valid[0]].mean(dim=0)
-    torch.testing.assert_close(head(batch).va[0, 0], head.va(mean))
+    torch.testing.assert_close(head(batch).va[0, 0], head.va(pooled(stream)))
     prototypes = head.prototypes()
-    embedding = batch.visual[0][batch.visual_valid[0]].mean(dim=0)
+    embedding = pooled(batch.visual)
     cosine = torch.nn.functional.cosine_similarity(prototypes, embedding[None], dim=-1)
     found = head(batch, prototypes).regions
     torch.testing.assert_close(found.logits[0, 0], cosine / 0.07)
@@ -230,7 +246,7 @@ def test_a_causal_window_speaks_with_the_mean_of_its_valid_rows(inputs):
 
 @pytest.mark.parametrize("fusion", ["visual", "audio"])
 def test_rows_that_are_not_valid_are_left_out_of_the_mean_of_a_causal_window(inputs, fusion):
-    config = DsplConfig(width=8, windows="causal", fusion=fusion, adapter="none")
+    config = DsplConfig(width=8, windows="causal", pooling="mean", fusion=fusion, adapter="none")
     head, batch = config.build(inputs).eval(), causal_batch()
     batch.visual_valid[0, 1] = batch.audio_valid[0, 1] = False
     valid = batch.visual_valid if fusion == "visual" else batch.audio_valid

@@ -67,16 +67,16 @@ def test_both_modalities_are_read(config_type, inputs):
     torch.testing.assert_close(head(quiet).va[1], seen[1])  # it had no sound before either
 
 
-def test_sight_alone_is_deaf_and_sound_alone_is_blind(inputs):
+def test_visual_alone_is_deaf_and_audio_alone_is_blind(inputs):
     batch = make_batch()
     quiet = replace(
         batch, audio=torch.zeros_like(batch.audio), audio_valid=batch.audio_valid & False
     )
     dark = replace(batch, visual=batch.visual * 0, visual_valid=batch.visual_valid & False)
-    sight = DsplConfig(width=8, fusion="visual").build(inputs).eval()
-    assert torch.equal(sight(quiet).va, sight(batch).va)
-    assert (sight(dark).va[0] - sight(batch).va[0]).abs().max() > 1e-4
-    check_gradient_paths(sight, batch)
+    visual = DsplConfig(width=8, fusion="visual").build(inputs).eval()
+    assert torch.equal(visual(quiet).va, visual(batch).va)
+    assert (visual(dark).va[0] - visual(batch).va[0]).abs().max() > 1e-4
+    check_gradient_paths(visual, batch)
     sound = DsplConfig(width=8, fusion="audio").build(inputs).eval()
     assert torch.equal(sound(dark).va, sound(batch).va)
     assert (sound(quiet).va[0] - sound(batch).va[0]).abs().max() > 1e-4

@@ -66,7 +66,7 @@ def test_the_gate_alone_and_side_by_side(streams):
 
 @pytest.mark.parametrize("name", ["attention_gate", "gate", "concatenation"])
 def test_sound_with_more_rows_is_taken_at_the_nearest_in_time(name):
-    # 2 rows of sight against 6 of sound: the steps end together, so rows 2 and 5 of the sound
+    # 2 visual rows against 6 of audio: the steps end together, so rows 2 and 5 of the audio
     rng = torch.Generator().manual_seed(2)
     image, audio = torch.randn(1, 2, WIDTH, generator=rng), torch.randn(1, 6, WIDTH, generator=rng)
     seen, heard = torch.ones(1, 2, dtype=torch.bool), torch.ones(1, 6, dtype=torch.bool)
@@ -81,8 +81,8 @@ def test_sound_with_more_rows_is_taken_at_the_nearest_in_time(name):
 
 
 def test_of_steps_equally_many_apart_the_sound_is_the_nearest():
-    # 20 rows of sight over 10 s stand every 0.5 s, 101 of sound every 10/101 s; 9.5 s before the
-    # end 95.95 steps of sound have passed, so the first row of sight is given step 100 - 96 = 4.
+    # 20 visual rows over 10 s stand every 0.5 s, 101 of audio every 10/101 s; 9.5 s before the
+    # end 95.95 steps of audio have passed, so the first visual row is given step 100 - 96 = 4.
     near = nearest_audio_rows(101, 20, torch.device("cpu")).tolist()
     for row, step in enumerate(near):
         before_s = (19 - row) * 0.5

@@ -171,7 +171,7 @@ def solved(planted, tmp_path_factory):
     return {fusion: of(fusion) for fusion in ("visual", "audio", "concatenation", "gate")}
 
 
-def test_sight_alone_fails_on_arousal_and_sound_alone_on_valence(solved):
+def test_visual_alone_fails_on_arousal_and_audio_alone_on_valence(solved):
     assert solved["visual"].kept.ccc_valence > 0.9
     assert abs(solved["visual"].kept.ccc_arousal) < 0.3
     assert solved["audio"].kept.ccc_arousal > 0.85
