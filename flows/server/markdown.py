@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
 
+import jinja2
+
 from features.extraction.outcome import Outcome
 from features.maintenance.status import Status
 from features.printable import printable
@@ -106,22 +108,9 @@ def picture_page(coverage: Coverage, manifest: Path, store: str) -> str:
 
     The older of Prefect's two interfaces shows the source of a Mermaid chart instead.
     """
-    rows = [f"| {' | '.join(words)} |" for _, _, words in _stages(coverage)]
-    return "\n".join(
-        [
-            f"Manifest {code(str(manifest))}, store {code(store)}.",
-            "",
-            "```mermaid",
-            mermaid(coverage),
-            "```",
-            "",
-            "| stage | feature set | done | lacking |",
-            "|---|---|---|---|",
-            *rows,
-            "",
-            "Features are counted in the store, clip by clip of the manifest.",
-        ]
-    )
+    stages = [words for _, _, words in _stages(coverage)]
+    page = _PAGES.get_template("picture_page.md.j2")
+    return page.render(manifest=str(manifest), store=store, chart=mermaid(coverage), stages=stages)
 
 
 def report_page(result: ScoreResult, path: Path, host: str, url: str | None) -> str:
@@ -130,29 +119,8 @@ def report_page(result: ScoreResult, path: Path, host: str, url: str | None) -> 
     A browser follows no `file://` link from a page of a server: without a `url`, the page shows
     the command that serves the report.
     """
-    lines = []
-    if score := result.score:
-        ccc = (score.ccc_valence, score.ccc_arousal, score.ccc_mean)
-        cells = [result.split, *(f"{c:.3f}" for c in ccc), str(score.n_frames), str(score.n_clips)]
-        lines += [
-            "| split | CCC valence | CCC arousal | mean | frames | clips |",
-            "|---|---:|---:|---:|---:|---:|",
-            f"| {' | '.join(cells)} |",
-            "",
-        ]
-    if url:
-        lines += [f"[Open the report](<{url}>)", ""]
-    lines.append(f"The report is {code(str(path))} on {code(host)}.")
-    if not url:
-        folder = shlex.quote(str(path.parent))
-        lines += [
-            "To look at it from here, serve its folder there:",
-            "",
-            f"    python -m http.server --bind 127.0.0.1 --directory {folder} 8000",
-            "",
-            f"and open `http://127.0.0.1:8000/{path.name}` there.",
-        ]
-    return "\n".join(lines)
+    page = _PAGES.get_template("report_page.md.j2")
+    return page.render(score=result.score, split=result.split, path=path, host=host, url=url)
 
 
 def code(text: str) -> str:
@@ -162,6 +130,15 @@ def code(text: str) -> str:
     fence = "`" * (1 + max(map(len, runs), default=0))
     pad = " " if runs else ""
     return f"{fence}{pad}{text}{pad}{fence}"
+
+
+_PAGES = jinja2.Environment(  # Markdown, whose cells are made safe one by one
+    loader=jinja2.FileSystemLoader(Path(__file__).parent),
+    undefined=jinja2.StrictUndefined,
+    trim_blocks=True,
+    autoescape=False,
+)
+_PAGES.filters |= {"code": code, "quoted": shlex.quote}
 
 
 def _stages(coverage: Coverage) -> Iterator[tuple[str, str, tuple[str, str, str, str]]]:
