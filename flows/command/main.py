@@ -4,6 +4,7 @@ import argparse
 import errno
 import json
 from collections.abc import Sequence
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -98,6 +99,7 @@ def parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     command_line.set_defaults(command=None)
+    command_line.add_argument("--version", action="version", version=f"vaflow {version('vaflow')}")
     commands = command_line.add_subparsers(title="commands", metavar="COMMAND")
 
     demo = commands.add_parser("demo", help="run all stages on a rendered set, under data/demo/")

@@ -5,6 +5,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from importlib.metadata import version
 
 import numpy as np
 import pytest
@@ -74,6 +75,13 @@ def test_commands_that_read_a_store_load_no_torch(tmp_path):
 def test_without_a_command_the_help_is_shown(capsys):
     assert main([]) == 2
     assert "extract-features" in capsys.readouterr().out
+
+
+def test_the_version_is_that_of_the_package(capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(["--version"])
+    assert ended.value.code == 0
+    assert capsys.readouterr().out == f"vaflow {version('vaflow')}\n"
 
 
 def test_overrides_may_precede_and_follow_the_config(tmp_path, capsys):
