@@ -37,6 +37,11 @@ class LiveSound:
         self.n_dropped = 0
 
     @property
+    def rate_hz(self) -> int:
+        """The rate of the samples."""
+        return self._encoder.extractor.sampling_rate
+
+    @property
     def delay_s(self) -> float:
         """How long after a frame its sound is known at the latest, once a window has passed."""
         hop_s = self._encoder.windows.hop_frames * FBANK_HOP_S

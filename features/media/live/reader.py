@@ -17,7 +17,7 @@ from features.media.container import set_up_video
 from features.media.display import FrameConverter, Image
 from features.media.limits import DecodeLimits
 from features.media.live.clock import LiveClock
-from features.media.live.source import POLL_S, LiveSource, open_live
+from features.media.live.source import POLL_S, IsStopped, LiveSource, open_live
 from features.media.packets import RESTARTING_CLOCKS
 from features.media.samples import SampleStream
 from features.media.tracks import streams_of
@@ -59,21 +59,28 @@ class LiveReader:
 
     With `drop`, the frame that waits longest is dropped if `MAX_WAITING` are waiting; sound is
     never dropped here. Without it, decoding waits. `rate_hz` is the rate of the samples; None
-    decodes no sound.
+    decodes no sound. The stream ends early once `is_stopped`.
     """
 
     def __init__(
-        self, source: LiveSource, rate_hz: int | None, limits: DecodeLimits, *, drop: bool
+        self,
+        source: LiveSource,
+        rate_hz: int | None,
+        limits: DecodeLimits,
+        *,
+        drop: bool,
+        is_stopped: IsStopped = lambda: False,
     ) -> None:
         self._source, self._rate_hz, self._limits, self._drop = source, rate_hz, limits, drop
+        self._is_stopped_outside = is_stopped
         self._frames: deque[LiveFrame] = deque()
         self._samples: deque[LiveSamples] = deque()
         self._changed = threading.Condition()
-        self._is_stopped = self._has_ended = False
+        self._is_closed = self._has_ended = False
         self.has_sound = False
         """Known with the first item."""
         self.n_frames = self.n_dropped = self.n_damaged = 0
-        self.clock: LiveClock | None = None
+        self._clock: LiveClock | None = None
         self.error: VaflowError | None = None
         """Why the stream ended, if it is an error; set when the items have ended."""
 
@@ -88,19 +95,23 @@ class LiveReader:
             while taken := self._take():
                 yield taken
         finally:
-            self.stop()
+            self._is_closed = True
             thread.join(STOP_S)
 
-    def stop(self) -> None:
-        """End the stream here; may be called by a signal handler."""
-        self._is_stopped = True
+    def _is_stopped(self) -> bool:
+        return self._is_closed or self._is_stopped_outside()
+
+    @property
+    def n_jumps(self) -> int:
+        """How often the clock of the stream has jumped."""
+        return self._clock.n_jumps if self._clock else 0
 
     def _take(self) -> list[LiveItem]:
         stopped_s: float | None = None
         with self._changed:
             while not (self._frames or self._samples or self._has_ended):
                 self._changed.wait(POLL_S)
-                if self._is_stopped:
+                if self._is_stopped():
                     stopped_s = stopped_s or time.monotonic()
                     if time.monotonic() - stopped_s > STOP_S:
                         break
@@ -112,7 +123,7 @@ class LiveReader:
 
     def _put_frame(self, frame: LiveFrame) -> None:
         with self._changed:
-            while len(self._frames) >= MAX_WAITING and not self._is_stopped:
+            while len(self._frames) >= MAX_WAITING and not self._is_stopped():
                 if self._drop:
                     self._frames.popleft()
                     self.n_dropped += 1
@@ -124,17 +135,17 @@ class LiveReader:
     def _put_sound(self, sound: SampleStream) -> None:
         blocks = sound.take_blocks()
         with self._changed:
-            while len(self._samples) >= MAX_BLOCKS and not (self._drop or self._is_stopped):
+            while len(self._samples) >= MAX_BLOCKS and not (self._drop or self._is_stopped()):
                 self._changed.wait(POLL_S)
             self._samples += [LiveSamples(sound.start_s or 0.0, block) for block in blocks]
             self._changed.notify_all()
 
     def _run(self) -> None:
         try:
-            with open_live(self._source, self._limits, lambda: self._is_stopped) as container:
+            with open_live(self._source, self._limits, self._is_stopped) as container:
                 self._decode(container)
         except VaflowError as error:
-            self.error = None if self._is_stopped else error
+            self.error = None if self._is_stopped() else error
         except Exception as error:  # whatever it is, the caller must not wait for ever
             self.error = MediaError(f"{self._source.path}: the decoder failed ({error})", "crashed")
         finally:
@@ -151,10 +162,10 @@ class LiveReader:
         rate_hz = self._rate_hz
         sound = SampleStream(rate_hz, rate_hz // BLOCKS_PER_S) if rate_hz and audio else None
         self.has_sound = sound is not None
-        self.clock = LiveClock(may_restart=container.format.name in RESTARTING_CLOCKS)
+        self._clock = LiveClock(may_restart=container.format.name in RESTARTING_CLOCKS)
         converter = FrameConverter(path, video.sample_aspect_ratio, limits)
         for packet in container.demux([video, audio] if sound and audio else [video]):
-            if self._is_stopped:
+            if self._is_stopped():
                 break
             try:
                 frames = packet.decode()
@@ -164,14 +175,14 @@ class LiveReader:
             for frame in frames:
                 if isinstance(frame, av.VideoFrame):
                     self.n_frames += 1
-                    now_s, time_s = time.monotonic(), self.clock.video_s(frame.time)
+                    now_s, time_s = time.monotonic(), self._clock.video_s(frame.time)
                     image = None if frame.is_corrupt else converter.image(frame)
                     self._put_frame(LiveFrame(self.n_frames, time_s, image, now_s))
                 elif sound and isinstance(frame, av.AudioFrame):
                     duration_s = frame.samples / frame.sample_rate
-                    sound.add(frame, self.clock.audio_s(frame.time, duration_s))
+                    sound.add(frame, self._clock.audio_s(frame.time, duration_s))
                     self._put_sound(sound)
-        if not self.n_frames and not self._is_stopped:
+        if not self.n_frames and not self._is_stopped():
             raise MediaError(f"{path}: no frame decodes; give another source", "no-frames")
         if sound:
             sound.finish()
