@@ -21,7 +21,7 @@ from models.data.packed import PackedFeatures
 from models.data.packed_file import pack_in_memory
 from models.data.windows import SPAN_S
 from models.prediction.live_estimate import LiveEstimator
-from models.prediction.live_people import Box, LiveFaces, Seen, WholeFrames
+from models.prediction.live_people import Box, LiveFaces, WholeFrames
 from models.prediction.live_sound import LiveSound
 from models.prediction.rows import region_words
 from models.prediction.tables import BOX_DECIMALS, DECIMALS, OTHER_DECIMALS
@@ -79,10 +79,13 @@ def _rounded(value: float | None, decimals: int) -> float | None:
 
 @dataclass(frozen=True, slots=True)
 class _Pending:
-    """A frame whose pictures are encoded; its sound may not be known yet."""
+    """A frame whose pictures are encoded and gone; its sound may not be known yet."""
 
-    frame: LiveFrame
-    people: Mapping[int, Seen]
+    number: int
+    time_s: float
+    decoded_at_s: float
+    boxes: Mapping[int, Box | None]
+    """Of everybody who is in the frame or missed."""
     visual: Mapping[int, Embedding]
     """Of the people who are seen."""
 
@@ -147,8 +150,14 @@ class LivePredictor:
         shown = [picture for picture in pictures if picture is not None]
         embeddings = iter(self._encoded(self._encoder.preprocess(shown)) if shown else ())
         for frame, look in zip(frames, looks, strict=True):
-            seen = (person for person, each in look.items() if each.picture is not None)
-            self._pending.append(_Pending(frame, look, {each: next(embeddings) for each in seen}))
+            visual = {
+                person: next(embeddings)
+                for person, seen in look.items()
+                if seen.picture is not None
+            }
+            boxes = {person: seen.box for person, seen in look.items()}
+            at = frame.number, frame.time_s, frame.decoded_at_s
+            self._pending.append(_Pending(*at, boxes, visual))
 
     def _encoded(self, images: UInt8[Tensor, "N 3 H W"]) -> Iterator[Embedding]:
         size = self._encoder.gpu_batch
@@ -164,15 +173,15 @@ class LivePredictor:
         else:
             until_s = max(
                 self._sound.known_until_s,
-                self._pending[-1].frame.time_s - self._sound.max_wait_s,
+                self._pending[-1].time_s - self._sound.max_wait_s,
             )
-            known = [each for each in self._pending if each.frame.time_s <= until_s]
+            known = [each for each in self._pending if each.time_s <= until_s]
         for _ in known:
             self._pending.popleft()
         return known
 
     def _predict(self, known: Sequence[_Pending]) -> Iterator[LiveRow]:
-        time_s = np.array([each.frame.time_s for each in known])
+        time_s = np.array([each.time_s for each in known])
         audio = self._sound.at(time_s) if self._sound else self._silence(time_s)
         for index, each in enumerate(known):
             self._rows.append(
@@ -188,12 +197,12 @@ class LivePredictor:
             rows = self._predict_person(person, [known[index] for index in indices], first, indices)
             predicted |= {(index, person): row for index, row in zip(indices, rows, strict=True)}
         for index, each in enumerate(known):
-            for person in each.people:
+            for person in each.boxes:
                 yield self._row(each, person, predicted.get((index, person)))
-            if not each.people:
-                yield _without_values(each.frame, None, None)
+            if not each.boxes:
+                yield _without_values(each, None, None)
             self._held = {
-                person: self._held[person] for person in each.people if person in self._held
+                person: self._held[person] for person in each.boxes if person in self._held
             }
         while len(self._rows) > 1 and self._rows[1].time_s <= time_s[-1] - SPAN_S:
             self._rows.popleft()
@@ -215,16 +224,16 @@ class LivePredictor:
                 region, probability = self._words[best], float(estimate.regions.posterior[k, best])
             spread = None if estimate.spread is None else tuple(estimate.spread[k].tolist())
             yield LiveRow(
-                each.frame.number,
-                each.frame.time_s,
+                each.number,
+                each.time_s,
                 person,
-                each.people[person].box,
+                each.boxes[person],
                 True,
                 tuple(estimate.va[k].tolist()),
                 region,
                 probability,
                 spread,
-                each.frame.decoded_at_s,
+                each.decoded_at_s,
             )
 
     def _packed(self, person: int) -> PackedFeatures:
@@ -243,15 +252,13 @@ class LivePredictor:
 
     def _row(self, each: _Pending, person: int, predicted: LiveRow | None) -> LiveRow:
         if predicted is None:
-            return _without_values(each.frame, person, self._held.get(person))
+            return _without_values(each, person, self._held.get(person))
         if predicted.va:
             self._held[person] = predicted.va
         return predicted
 
 
-def _without_values(
-    frame: LiveFrame, person: int | None, va: tuple[float, float] | None
-) -> LiveRow:
+def _without_values(each: _Pending, person: int | None, va: tuple[float, float] | None) -> LiveRow:
     return LiveRow(
-        frame.number, frame.time_s, person, None, False, va, None, None, None, frame.decoded_at_s
+        each.number, each.time_s, person, None, False, va, None, None, None, each.decoded_at_s
     )

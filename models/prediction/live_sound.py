@@ -14,6 +14,7 @@ from models.data.alignment import interpolate_audio
 FRAMES_AT_ONCE = 10  # of the spectrogram: a tenth of a second
 KEPT_S = 2.0  # of steps before the next frame, for the typical step between them
 MAX_LATE_S = 3.0  # beyond the windows that a frame waits for; then it does without sound
+MAX_APART_S = 60.0  # likewise, of the tracks of a file: writers put sound far behind its frames
 MAX_WINDOWS = 2  # that wait to be encoded, if windows may be dropped
 
 
@@ -56,7 +57,7 @@ class LiveSound:
     def max_wait_s(self) -> float:
         """The time in the stream after which a frame does without its sound."""
         hop_s = self._encoder.windows.hop_frames * FBANK_HOP_S
-        return self.window_s + hop_s + MAX_LATE_S
+        return self.window_s + hop_s + (MAX_LATE_S if self._drop else MAX_APART_S)
 
     @property
     def known_until_s(self) -> float:
