@@ -30,7 +30,7 @@ MAX_ROWS = 4096  # of ten seconds: 400 frames a second
 ROWS_AT_ONCE = 256  # predicted in one pass of the head
 DELAY_DECIMALS = 3
 
-Embedding = Float16[np.ndarray, "D"]
+Embedding = Float16[np.ndarray, "_"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,7 +185,7 @@ class LivePredictor:
         audio = self._sound.at(time_s) if self._sound else self._silence(time_s)
         for index, each in enumerate(known):
             self._rows.append(
-                _Row(time_s[index], audio.values[index], audio.valid[index], each.visual)
+                _Row(each.time_s, audio.values[index], bool(audio.valid[index]), each.visual)
             )
         first = len(self._rows) - len(known)  # of the new rows
         seen: dict[int, list[int]] = {}

@@ -101,7 +101,7 @@ def test_a_growing_file_is_followed_until_it_is_stopped(video, tmp_path):
 
 
 def test_a_growing_file_that_does_not_grow_has_ended(video):
-    reader, items = read(find_source(str(video), 0.01))
+    _, items = read(find_source(str(video), 0.01))
     assert sum(isinstance(item, LiveFrame) for item in items) == N_FRAMES
 
 
