@@ -15,10 +15,12 @@ class LiveClock:
 
     A track's clock jumps if its times go back by more than 0.1 s or forward by more than a pause.
     It then goes on from its last time, or is shifted as the other track was at its own jump, so
-    that both stay in step. Frames of video get increasing times.
+    that both stay in step. Frames of video get increasing times. With `from_zero`, the first frame
+    is at 0, whatever its timestamp.
     """
 
-    def __init__(self, *, may_restart: bool) -> None:
+    def __init__(self, *, may_restart: bool, from_zero: bool = False) -> None:
+        self._from_zero = from_zero
         self._max_pause_s = MAX_STEP_FORWARD_S if may_restart else MAX_PAUSE_S
         self._shift_s: dict[TrackKind, float] = {"video": 0.0, "audio": 0.0}
         self._last_s: dict[TrackKind, float] = {}
@@ -47,6 +49,8 @@ class LiveClock:
         last_s = self._last_s.get(track)
         if stamp_s is None:
             return 0.0 if last_s is None else last_s + step_s
+        if self._from_zero and not self._last_s:
+            self._shift_s = {"video": -stamp_s, "audio": -stamp_s}
         time_s = stamp_s + self._shift_s[track]
         if last_s is None or self._is_usual(time_s - last_s):
             return time_s

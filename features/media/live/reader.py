@@ -162,7 +162,10 @@ class LiveReader:
         rate_hz = self._rate_hz
         sound = SampleStream(rate_hz, rate_hz // BLOCKS_PER_S) if rate_hz and audio else None
         self.has_sound = sound is not None
-        self._clock = LiveClock(may_restart=container.format.name in RESTARTING_CLOCKS)
+        self._clock = LiveClock(
+            may_restart=container.format.name in RESTARTING_CLOCKS,
+            from_zero=self._source.kind == "camera",  # whose clock is that of the machine
+        )
         converter = FrameConverter(path, video.sample_aspect_ratio, limits)
         for packet in container.demux([video, audio] if sound and audio else [video]):
             if self._is_stopped():

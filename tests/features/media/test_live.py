@@ -155,3 +155,9 @@ def test_a_long_pause_is_kept_where_a_format_does_not_restart_its_clock():
         clock.video_s(0.04)
     assert kept.video_s(30.0) == 30.0
     assert restarted.video_s(30.0) == pytest.approx(0.08)
+
+
+def test_the_clock_of_a_camera_begins_with_its_first_frame():
+    clock = LiveClock(may_restart=False, from_zero=True)
+    assert [clock.video_s(stamp) for stamp in (9000.25, 9000.5, 9000.75)] == [0.0, 0.25, 0.5]
+    assert clock.n_jumps == 0
