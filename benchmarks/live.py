@@ -29,6 +29,7 @@ import numpy as np
 from benchmarks.helpers.timing import Report, arguments
 
 START_S = 10.0  # the first windows of a stream, which are left out of the delay
+PAUSE_S = 0.2  # between repetitions: a packet may be due before the first frame
 
 
 def main() -> None:
@@ -75,7 +76,7 @@ def repeat(video: Path, stream: Path, seconds: float) -> list[tuple[float, int]]
                     container.mux(packet)
                     if is_video:
                         due.append((time_s, stream.stat().st_size))
-            start_s = end_s
+            start_s = end_s + PAUSE_S
     return due
 
 

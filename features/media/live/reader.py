@@ -22,7 +22,7 @@ from features.media.packets import RESTARTING_CLOCKS
 from features.media.samples import SampleStream
 from features.media.tracks import streams_of
 
-MAX_WAITING = 16  # frames: half a second of most videos, 100 MB of 1080p
+MAX_WAITING = 8  # frames: a third of a second of most videos, 50 MB of 1080p
 MAX_BLOCKS = 256  # of sound, if nothing may be dropped
 BLOCKS_PER_S = 20  # of sound: the delay that they add
 STOP_S = 2.0  # after which a thread that hangs in a driver is left behind
