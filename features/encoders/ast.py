@@ -7,7 +7,7 @@ from typing import ClassVar, Literal
 
 import numpy as np
 import torch
-from jaxtyping import Float32, Int64
+from jaxtyping import Bool, Float32, Int64
 from pydantic import Field
 from torch import Tensor
 
@@ -24,8 +24,9 @@ from features.encoders.ast_model import (
 from features.encoders.ast_windows import FBANK_HOP_S, FBANK_WINDOW_S, AudioWindows
 from features.encoders.base import DTYPES, EncoderConfig, to_stored, tracks_of
 from features.errors import InputError, WeightsError
-from features.media.audio import AudioEnd, Block
+from features.media.audio import AudioEnd
 from features.media.decoder import Decoder
+from features.media.samples import Block
 from features.spec import FeatureSpec, Modality
 
 ARCHITECTURE = (  # every key of the network's config that decides values
@@ -194,14 +195,26 @@ class AstEncoder:
     def _kept_steps(
         self, layout: WindowLayout
     ) -> tuple[Int64[np.ndarray, "T"], Int64[np.ndarray, "T"]]:
-        """The window of each row of the track, and the step in that window.
+        """The window of each row of the track, and the step in that window."""
+        own = self.own_steps(layout.first_frame, is_end=True)
+        centres_s = layout.first_frame[:, None] * FBANK_HOP_S + self.centre_s
+        inside = centres_s < layout.duration_s
+        inside[0, 0] = True  # audio that ends ahead of the first centre still has one row
+        window, step = np.nonzero(own & inside)
+        return window, step
+
+    def own_steps(
+        self, first_frame: Int64[np.ndarray, "N"], *, is_end: bool
+    ) -> Bool[np.ndarray, "N S"]:
+        """Which steps each of some windows provides, given its first spectrogram frame.
 
         Steps of overlapping windows are up to half a step apart; each window provides those in its
-        own interval: around its centre, or its last ones.
+        own interval: around its centre, or its last ones. The first window of the audio also
+        provides all earlier ones and, if `is_end`, the last one of these windows all later ones.
         """
         # in half spectrogram frames all of this is integer, so ties are exact
         stride = self.model.config.time_stride
-        first = 2 * layout.first_frame[:, None]
+        first = 2 * first_frame[:, None]
         position = first + 2 * stride * np.arange(self.n_steps)  # (N, steps)
         if self.keep == "centre":
             upper = first + stride * (self.n_steps - 1) + self.windows.hop_frames
@@ -209,10 +222,7 @@ class AstEncoder:
             upper = first + stride * (2 * self.n_steps - 1)
         lower = upper - 2 * self.windows.hop_frames
         own = (position >= lower) & (position < upper)
-        own[0] |= position[0] < lower[0]
-        own[-1] |= position[-1] >= upper[-1]
-        centres_s = layout.first_frame[:, None] * FBANK_HOP_S + self.centre_s
-        inside = centres_s < layout.duration_s
-        inside[0, 0] = True  # audio that ends ahead of the first centre still has one row
-        window, step = np.nonzero(own & inside)
-        return window, step
+        own |= (first == 0) & (position < lower)
+        if is_end:
+            own[-1] |= position[-1] >= upper[-1]
+        return own

@@ -37,19 +37,10 @@ class AudioWindows:
         Yields nothing if the audio is shorter than one spectrogram frame. Keeps a window and one
         block of the spectrogram in memory, whatever the length.
         """
-        kept = torch.zeros(0, self.extractor.num_mel_bins)
-        first, n_windows = 0, 0  # `first` is the index of kept[0] in the whole spectrogram
-        n_frames = 0
-        for frames in self.spectrogram(blocks):
-            n_frames += len(frames)
-            kept = torch.cat([kept, frames])
-            while len(kept) - (start := n_windows * self.hop_frames - first) >= self.real_frames:
-                yield self.window(kept, start)
-                n_windows += 1
-            n_done = min(len(kept), n_windows * self.hop_frames - first)
-            kept, first = kept[n_done:], first + n_done
-        for start in self.starts(n_frames)[n_windows:]:
-            yield self.window(kept, start - first)
+        stream = WindowStream(self, FBANK_BLOCK)
+        for block in blocks:
+            yield from stream.add(block)
+        yield from stream.finish()
 
     def starts(self, n_frames: int) -> list[int]:
         """The first frame of each window of a spectrogram of `n_frames`."""
@@ -67,33 +58,89 @@ class AudioWindows:
     def spectrogram(
         self, blocks: Iterable[Float32[np.ndarray, "_"]]
     ) -> Iterator[Float32[Tensor, "_ M"]]:
-        """Yield Kaldi's log mel filter bank of audio, 10 ms a frame, some frames at a time.
-
-        A frame depends on its own 25 ms only, so blocks give the same frames as the whole.
-        """
-        rate_hz = self.extractor.sampling_rate
-        hop, width = round(FBANK_HOP_S * rate_hz), round(FBANK_WINDOW_S * rate_hz)
-        enough = (FBANK_BLOCK - 1) * hop + width
-        pending: list[np.ndarray] = []
-        n_pending = 0
+        """Yield Kaldi's log mel filter bank of audio, 10 ms a frame, some frames at a time."""
+        stream = SpectrogramStream(self.extractor, FBANK_BLOCK)
         for block in blocks:
-            pending.append(block.copy())  # the decoder reuses its memory for the next block
-            n_pending += len(block)
-            if n_pending < enough:
-                continue
-            samples = np.concatenate(pending)
-            while len(samples) >= enough:
-                yield self._fbank(samples[:enough])
-                samples = samples[FBANK_BLOCK * hop :]
-            pending, n_pending = [samples], len(samples)
-        samples = np.concatenate([*pending, np.zeros(0, np.float32)])
-        if len(samples) >= width:
+            yield from stream.add(block)
+        yield from stream.finish()
+
+
+class SpectrogramStream:
+    """Kaldi's log mel filter bank of audio that comes in blocks, `n_frames` of 10 ms at a time.
+
+    A frame depends on its own 25 ms only, so blocks give the same frames as the whole.
+    """
+
+    def __init__(self, extractor: ASTFeatureExtractor, n_frames: int) -> None:
+        self._extractor = extractor
+        self._hop = round(FBANK_HOP_S * extractor.sampling_rate)
+        self._width = round(FBANK_WINDOW_S * extractor.sampling_rate)
+        self._step = n_frames * self._hop
+        self._enough = self._step - self._hop + self._width
+        self._pending: list[np.ndarray] = []
+        self._n_pending = 0
+
+    def add(self, block: Float32[np.ndarray, "_"]) -> Iterator[Float32[Tensor, "_ M"]]:
+        """Yield the frames that the next samples complete."""
+        self._pending.append(block.copy())  # the decoder reuses its memory for the next block
+        self._n_pending += len(block)
+        if self._n_pending < self._enough:
+            return
+        samples = np.concatenate(self._pending)
+        while len(samples) >= self._enough:
+            yield self._fbank(samples[: self._enough])
+            samples = samples[self._step :]
+        self._pending, self._n_pending = [samples], len(samples)
+
+    def finish(self) -> Iterator[Float32[Tensor, "_ M"]]:
+        """Yield the frames of the last samples."""
+        samples = np.concatenate([*self._pending, np.zeros(0, np.float32)])
+        if len(samples) >= self._width:
             yield self._fbank(samples)
 
     def _fbank(self, samples: Float32[np.ndarray, "_"]) -> Float32[Tensor, "_ M"]:
         return fbank(
             torch.from_numpy(samples)[None],
-            sample_frequency=self.extractor.sampling_rate,
+            sample_frequency=self._extractor.sampling_rate,
             window_type="hanning",
-            num_mel_bins=self.extractor.num_mel_bins,
+            num_mel_bins=self._extractor.num_mel_bins,
         )
+
+
+class WindowStream:
+    """Windows of audio that comes in blocks, each as soon as it is complete.
+
+    `n_frames` of the spectrogram are computed at a time: of fewer, a window is complete earlier.
+    """
+
+    def __init__(self, windows: AudioWindows, n_frames: int) -> None:
+        self._windows = windows
+        self._spectrogram = SpectrogramStream(windows.extractor, n_frames)
+        self._kept = torch.zeros(0, windows.extractor.num_mel_bins)
+        self._first = 0  # the index of _kept[0] in the whole spectrogram
+        self._n_frames = self._n_windows = 0
+
+    def add(self, block: Float32[np.ndarray, "_"]) -> Iterator[Float32[Tensor, "T M"]]:
+        """Yield the windows that the next samples complete."""
+        for frames in self._spectrogram.add(block):
+            yield from self._complete(frames)
+
+    def finish(self) -> Iterator[Float32[Tensor, "T M"]]:
+        """Yield the windows of the last samples, the last of them padded."""
+        for frames in self._spectrogram.finish():
+            yield from self._complete(frames)
+        for start in self._windows.starts(self._n_frames)[self._n_windows :]:
+            yield self._windows.window(self._kept, start - self._first)
+
+    def _complete(self, frames: Float32[Tensor, "_ M"]) -> Iterator[Float32[Tensor, "T M"]]:
+        windows = self._windows
+        self._n_frames += len(frames)
+        self._kept = torch.cat([self._kept, frames])
+        while True:
+            start = self._n_windows * windows.hop_frames - self._first
+            if len(self._kept) - start < windows.real_frames:
+                break
+            self._n_windows += 1
+            yield windows.window(self._kept, start)
+        n_done = min(len(self._kept), self._n_windows * windows.hop_frames - self._first)
+        self._kept, self._first = self._kept[n_done:], self._first + n_done

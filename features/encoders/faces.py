@@ -107,7 +107,7 @@ class FacesEncoder:
                 f"clip {source.clip_id!r} has no `video` to find faces in; add one to its line",
                 "missing",
             )
-        finder = _Finder(self)
+        finder = FaceFinder(self)
         frames = decoder.frames(source.video, source.fps, tracks=tracks_of(source))
         with closing(frames):
             for item in frames:
@@ -142,7 +142,7 @@ class FacesEncoder:
         return track, "; ".join(note for note in notes if note) or None
 
 
-class _Finder:
+class FaceFinder:
     """The faces of the frames of one video, one after another."""
 
     def __init__(self, encoder: FacesEncoder) -> None:
@@ -169,3 +169,12 @@ class _Finder:
             summary.add(self._n_frames, float(box[2] * box[3]), look.astype(np.float64))
         self._n_frames += 1
         return columns.ravel()
+
+    @property
+    def followed(self) -> frozenset[int]:
+        """The tracks that have not ended: a face of one of them may be seen again."""
+        return self._tracker.followed
+
+    def forget_ended(self) -> None:
+        """Forget the tracks that have ended: of a stream without end, not all can be kept."""
+        self.tracks = {track: self.tracks[track] for track in self.followed}

@@ -98,6 +98,12 @@ class Tracker:
             self._tracks.append(track)
         return ids
 
+    @property
+    def followed(self) -> frozenset[int]:
+        """The tracks that the next face may continue, unless a shot begins there."""
+        last = self._frame - self.config.max_gap_frames
+        return frozenset(track.id for track in self._tracks if track.frame >= last)
+
     def _expected_px(self) -> Float64[np.ndarray, "M 4"]:
         expected = [track.expected_px(self._frame) for track in self._tracks]
         return np.array(expected, dtype=np.float64).reshape(-1, 4)

@@ -9,11 +9,11 @@ import av
 import numpy as np
 from PIL import Image
 
-from features.media.audio import MAX_DRIFT_S
 from features.media.container import open_container
 from features.media.crops import ORIENTATION_TAG, is_8_bit
 from features.media.display import Orientation, orientation
 from features.media.limits import DecodeLimits
+from features.media.samples import MAX_DRIFT_S
 from features.media.tracks import MediaTrack, TrackNumbers, find_tracks, first_frame_s
 from features.media.video import DecodedVideo, decoded_frames
 

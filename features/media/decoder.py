@@ -11,9 +11,10 @@ from pathlib import Path
 
 import numpy as np
 
-from features.media.audio import AudioBuffer, AudioEnd, Block
+from features.media.audio import AudioBuffer, AudioEnd
 from features.media.display import Image
 from features.media.limits import DecodeLimits
+from features.media.samples import Block
 from features.media.sampling import EVERY_FRAME, Sampling
 from features.media.tracks import BY_FILE, TrackNumbers
 from features.media.video import Probe

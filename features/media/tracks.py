@@ -199,10 +199,23 @@ def _video_stream(
 ) -> av.VideoStream | None:
     if number is not None:
         return _numbered(path, container.streams.video, number, "video")
-    usable = [stream for stream in container.streams.video if codec_name(stream) in DECODERS]
-    films = [stream for stream in usable if not stream.disposition & STILL] or usable
+    films = _films(container)
     moving = [stream for stream in films if len(packets[stream.index].order) > 1]
     return _best(moving or films, container.streams.best("video"))
+
+
+def _films(container: InputContainer) -> list[av.VideoStream]:
+    """Return the video tracks that can be decoded, and no cover picture if there is a film."""
+    usable = [stream for stream in container.streams.video if codec_name(stream) in DECODERS]
+    return [stream for stream in usable if not stream.disposition & STILL] or usable
+
+
+def streams_of(
+    path: Path, container: InputContainer
+) -> tuple[av.VideoStream | None, av.AudioStream | None]:
+    """Return the video and the audio of a container whose packets are not known yet."""
+    video = _best(_films(container), container.streams.best("video"))
+    return video, _audio_stream(path, container, video, None)
 
 
 def _audio_stream(

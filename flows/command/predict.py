@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from features.errors import InputError
+from flows.command.predict_live import add_live_options, predict_live
 from flows.command.run import add_log_format, run_stage
 from flows.logs import set_up
 from flows.stage_functions import stage_function
@@ -24,7 +25,9 @@ def add_predict_command(commands: Any) -> None:
         metavar="RUN VIDEO",
         help="folder of a run (left out with --zero-shot), then files, folders and patterns",
     )
-    predict.add_argument("-o", "--output", type=Path, required=True, metavar="OUT")
+    predict.add_argument(
+        "-o", "--output", type=Path, metavar="OUT", help="folder (not with --live)"
+    )
     predict.add_argument(
         "-c", "--config", type=Path, metavar="CONFIG.yaml", help="encoders and other keys"
     )
@@ -46,6 +49,7 @@ def add_predict_command(commands: Any) -> None:
     )
     predict.add_argument("--device", help="default: auto, which takes the GPU if there is one")
     predict.add_argument("--force", action="store_true", help="do again what is up to date")
+    add_live_options(predict)
     add_log_format(predict)
     predict.set_defaults(command=_predict)
 
@@ -56,19 +60,31 @@ def _predict(arguments: argparse.Namespace) -> int:
     set_up(arguments.log_format)
     overrides = [word for word in arguments.overrides if _is_override(word)]
     words = [word for word in arguments.overrides if not _is_override(word)]
+    if arguments.live is not None:
+        return predict_live(
+            arguments, words, [*overrides, *_short(arguments, "frames people device")]
+        )
+    if arguments.follow is not None or arguments.no_drop:
+        raise InputError("--follow and --no-drop are of a stream: give it with --live SOURCE")
+    if arguments.output is None:
+        raise InputError("predict needs a folder to write to: -o OUT (or a stream: --live SOURCE)")
     run, videos = (None, words) if arguments.zero_shot else (words[:1] or None, words[1:])
     if not videos:
         raise InputError("predict needs a RUN and videos: vaflow predict RUN VIDEO... -o OUT")
     overrides += ["videos=[]", f"output={arguments.output}"]
-    for key in ("store", "format", "frames", "people", "device"):
-        if value := getattr(arguments, key):
-            overrides.append(f"{key}={value}")
+    overrides += _short(arguments, "store format frames people device")
     overrides += [f"{key}=true" for key in ("overlay", "force") if getattr(arguments, key)]
     keys = settings(stage_function("predict"), arguments.config, overrides)
     # set here and not as overrides: a path need not be YAML, and a config's run is another one
     keys |= {"videos": tuple(videos), "zero_shot": arguments.zero_shot}
     keys["run"] = Path(run[0]) if run else None
     return run_stage("predict", keys, None)
+
+
+def _short(arguments: argparse.Namespace, keys: str) -> list[str]:
+    """The overrides that options are short for."""
+    given = {key: getattr(arguments, key) for key in keys.split()}
+    return [f"{key}={value}" for key, value in given.items() if value]
 
 
 def _is_override(word: str) -> bool:

@@ -59,6 +59,13 @@ class ModelEstimator:
         return Estimate(mean.va, _mean_posterior(regions), each.std(axis=0, ddof=1))
 
 
+def combine(members: Sequence[Estimate]) -> Estimate:
+    """Return the mean over the members of an ensemble, with their spread."""
+    each = np.stack([member.va for member in members])  # (M, N, 2)
+    regions = [member.regions for member in members if member.regions is not None]
+    return Estimate(each.mean(axis=0), _mean_posterior(regions), each.std(axis=0, ddof=1))
+
+
 def _mean_posterior(regions: Sequence[RegionPosterior]) -> RegionPosterior | None:
     """Return the mean over members, which agree on the valid rows; None of none."""
     if not regions:

@@ -15,10 +15,11 @@ import av.container
 import numpy as np
 
 from features.errors import MediaError
-from features.media.audio import AudioEnd, Block
+from features.media.audio import AudioEnd
 from features.media.decoder import Decoder
 from features.media.display import Image
 from features.media.limits import DecodeLimits
+from features.media.samples import Block
 from features.system.files import replacing
 from features.timeline import FrameTimes
 from models.prediction.drawing import Layout, Overlay

@@ -12,11 +12,12 @@ import av
 import numpy as np
 
 from features.canonical_json import JsonObject
-from features.media.audio import AudioEnd, AudioTap, Block, decoded_audio
+from features.media.audio import AudioEnd, AudioTap, decoded_audio
 from features.media.changes import DecodingChanges, audio_changes, crop_changes, video_changes
 from features.media.crops import read_image
 from features.media.display import FrameConverter, Image
 from features.media.limits import DecodeLimits
+from features.media.samples import Block
 from features.media.sampling import Sampling
 from features.media.tracks import BY_FILE, TrackNumbers, find_tracks, first_frame_s
 from features.media.video import (
