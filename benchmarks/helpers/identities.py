@@ -3,7 +3,6 @@
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -13,6 +12,7 @@ from features.clip import Source, Track
 from features.encoders.faces import FacesConfig
 from features.faces.record import person_faces
 from features.faces.tracker import overlaps
+from features.media.decoder import Decoder
 from features.synthetic.crossing import RATE_HZ, CrossingFrame
 from features.timeline import FrameTimes
 
@@ -39,8 +39,8 @@ class Identities:
         )
 
 
-class _Frames:
-    """What `FacesEncoder.read` needs of a decoder, for frames that are in memory."""
+class _Frames(Decoder):
+    """A decoder of frames that are in memory, without a process."""
 
     def __init__(self, images: Sequence[np.ndarray]) -> None:
         self.images = images
@@ -58,7 +58,7 @@ class _Frames:
 def faces_of(config: FacesConfig, images: Sequence[np.ndarray]) -> Track:
     """The record of faces of a video, without a file: detector, tracker and people."""
     encoder = config.build(torch.device("cpu"))
-    decoder: Any = _Frames(images)
+    decoder = _Frames(images)
     *rows, layout = encoder.read(Source("drawn", Path("drawn.mp4"), None, None, None), decoder)
     return encoder.assemble((encoder.encode(each) for each in rows), layout)[0]
 
