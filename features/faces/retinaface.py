@@ -1,4 +1,4 @@
-"""The detector RetinaFace (mobilenet0.25): slower than YuNet, with weights of the user's own.
+"""The detector RetinaFace (mobilenet0.25): closer landmarks, with weights of the user's own.
 
 vaflow brings no weights for it. It reads those of the widely used implementation in PyTorch
 (biubug6/Pytorch_Retinaface), such as mobilenet0.25_Final.pth.
