@@ -14,6 +14,7 @@ from prefect_dask.task_runners import DaskTaskRunner
 
 from features.encoders import AnyEncoderConfig
 from features.extraction.dry_run import plan_dry_run, render_dry_run
+from features.extraction.face_crops import with_crops
 from features.extraction.options import ExtractionOptions
 from features.extraction.outcome import ExtractionResult, Outcome
 from features.extraction.plan import PlannedExtraction, plan_extraction
@@ -100,6 +101,7 @@ def extract_features(
                 else:
                     reported.extend(result.outcomes)
         extraction = result_in_store(plan, reported, lost, time.monotonic() - started_s)
+        extraction = with_crops(extraction, plan.clips, plan.options, should_continue)
         for note in extraction.notes():
             log.info("note: %s", note)
         log.info(extraction.summary())

@@ -92,6 +92,7 @@ def extract_features(
     failed: bool = False,
     force: bool = False,
     frames: FramesOf = "faces",
+    crops: Path | None = None,
     dry_run: bool = False,
     runner: Runner = "local",
     scheduler: str | None = None,
@@ -103,7 +104,7 @@ def extract_features(
     Runs in this process or on Dask workers. SIGTERM stops it between clips.
     """
     options = ExtractionOptions(
-        store, encoders, device, batch_size, readers, limits, only, failed, force, frames
+        store, encoders, device, batch_size, readers, limits, only, failed, force, frames, crops
     )
     if dry_run:
         return plan_dry_run(manifest, options)
@@ -132,6 +133,7 @@ PIPELINE_KEYS = (
     "limits",
     "force",
     "frames",
+    "crops",
 )
 
 

@@ -19,9 +19,8 @@ from features.canonical_json import JsonObject
 from features.clip import Source, Track
 from features.encoders.base import DTYPES, EncoderConfig, to_stored, tracks_of
 from features.encoders.clip_model import ResolvedClip, load, resolve_clip, settings_of
-from features.encoders.faces import FacesConfig
+from features.encoders.faces import FacesConfig, aligned_crops
 from features.errors import MediaError
-from features.faces.record import person_faces
 from features.media.crops import crop_files
 from features.media.decoder import Decoder
 from features.media.display import Image
@@ -140,7 +139,7 @@ class ClipEncoder:
         if source.frames is not None:
             yield from self._read_crops(source, source.frames, decoder)
         elif source.video is not None and self.faces is not None:
-            yield from self._read_faces(source, source.video, self.faces, decoder)
+            yield from self._read_faces(source, self.faces, decoder)
         elif source.video is not None:
             frames = decoder.frames(source.video, source.fps, self.sampling, tracks_of(source))
             yield from self._preprocessed(frames)
@@ -166,35 +165,18 @@ class ClipEncoder:
         yield replace(times, rows=np.array(list(sampled), dtype=np.int64))
 
     def _read_faces(
-        self, source: Source, video: Path, config: FacesConfig, decoder: Decoder
+        self, source: Source, config: FacesConfig, decoder: Decoder
     ) -> Generator[UInt8[Tensor, "N 3 H W"] | FrameTimes, None, None]:
         """Crop the face of the clip's person out of each sampled frame that shows it."""
-        if source.read_faces is None:
-            raise MediaError(f"clip {source.clip_id!r} has no faces: extract them first", "faces")
-        face = person_faces(source.read_faces(config.spec().name), source.person or 1)
-        sampled = self.sampling.select(enumerate(face.time_s.tolist()))
-        rows = [row for row in sampled if face.is_decoded[row]]
-        n_read = 0
         encoded: list[int] = []
-        frames = decoder.frames(video, source.fps, self.sampling, tracks_of(source))
-        with closing(frames):
-            for item in frames:
+        items = aligned_crops(source, config, decoder, self.sampling)
+        with closing(items):
+            for item in items:
                 if isinstance(item, FrameTimes):
-                    if item.rows.tolist() != rows:
-                        raise MediaError(
-                            f"the faces of clip {source.clip_id!r} are of another decoding of "
-                            f"{video}; extract with force=true",
-                            "faces",
-                        )
                     yield replace(item, rows=np.array(encoded, dtype=np.int64))
-                    continue
-                crops: list[Image] = []
-                for image, row in zip(item, rows[n_read : n_read + len(item)], strict=False):
-                    if face.is_seen[row]:
-                        crops.append(config.alignment.crop(image, face.landmarks_px[row]))
-                        encoded.append(row)
-                n_read += len(item)
-                if crops:
+                else:
+                    rows, crops = item
+                    encoded += rows
                     yield self.preprocess(crops)
 
     def _preprocessed(

@@ -21,10 +21,11 @@ from features.faces import AnyDetectorConfig, YuNetConfig
 from features.faces.alignment import AlignmentConfig
 from features.faces.cuts import CutConfig, CutDetector
 from features.faces.people import LOOK_WIDTH, PeopleConfig, TrackSummary, appearance, people_of
-from features.faces.record import N_COLUMNS, TRACK, face_columns
+from features.faces.record import N_COLUMNS, TRACK, face_columns, person_faces
 from features.faces.tracker import Tracker, TrackerConfig
 from features.media.decoder import Decoder
 from features.media.display import Image
+from features.media.sampling import EVERY_FRAME, Sampling
 from features.spec import FeatureSpec, Modality
 from features.timeline import FrameTimes
 
@@ -140,6 +141,43 @@ class FacesEncoder:
         notes = [times.note, None if layout.people else f"no face in {len(times.rows)} frames"]
         track = Track(values.reshape(n_rows, -1), times.time_s, valid)
         return track, "; ".join(note for note in notes if note) or None
+
+
+def aligned_crops(
+    source: Source, config: FacesConfig, decoder: Decoder, sampling: Sampling = EVERY_FRAME
+) -> Generator[tuple[list[int], list[Image]] | FrameTimes, None, None]:
+    """Yield rows and crops of the clip's person, some at a time; the last item has all times.
+
+    A sampled frame that does not show the face has no crop. Raises `MediaError` if the clip has no
+    record of faces, or one of another decoding of the video.
+    """
+    assert source.video is not None
+    if source.read_faces is None:
+        raise MediaError(f"clip {source.clip_id!r} has no faces: extract them first", "faces")
+    face = person_faces(source.read_faces(config.spec().name), source.person or 1)
+    sampled = sampling.select(enumerate(face.time_s.tolist()))
+    rows = [row for row in sampled if face.is_decoded[row]]
+    n_read = 0
+    frames = decoder.frames(source.video, source.fps, sampling, tracks_of(source))
+    with closing(frames):
+        for item in frames:
+            if isinstance(item, FrameTimes):
+                if item.rows.tolist() != rows:
+                    raise MediaError(
+                        f"the faces of clip {source.clip_id!r} are of another decoding of "
+                        f"{source.video}; extract with force=true",
+                        "faces",
+                    )
+                yield item
+                continue
+            seen = [
+                (row, config.alignment.crop(image, face.landmarks_px[row]))
+                for image, row in zip(item, rows[n_read : n_read + len(item)], strict=False)
+                if face.is_seen[row]
+            ]
+            n_read += len(item)
+            if seen:
+                yield [row for row, _ in seen], [crop for _, crop in seen]
 
 
 class FaceFinder:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from features.encoders.base import Encoder
 from features.extraction.batching import largest_batch
+from features.extraction.face_crops import with_crops
 from features.extraction.options import ExtractionOptions
 from features.extraction.outcome import ExtractionResult, Outcome
 from features.extraction.pipeline import ExtractionPipeline
@@ -59,7 +60,8 @@ def extract_manifest(
 ) -> ExtractionResult:
     """Extract as `extract_features` does, from a manifest that need not be a file."""
     with closing(Runtime(options.device)) as runtime:
-        return extract_clips(clips, options, runtime, on_outcome, should_continue)
+        extraction = extract_clips(clips, options, runtime, on_outcome, should_continue)
+    return with_crops(extraction, clips, options, should_continue)
 
 
 def extract_clips(

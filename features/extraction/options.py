@@ -1,6 +1,7 @@
 """The options of an extraction."""
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field
@@ -43,6 +44,9 @@ class ExtractionOptions:
     frames: FramesOf = "whole"
     """What is encoded of a video without crops: its faces, or whole frames. An encoder whose config
     has faces keeps them. The stage `extract-features` gives "faces" by default."""
+    crops: Path | None = None
+    """A folder to write the faces to that are encoded, as `<clip id>/00001.jpg`, ...; null writes
+    none."""
 
     def __post_init__(self) -> None:
         """Check the counts."""

@@ -4,12 +4,13 @@ from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from functools import partial
+from pathlib import Path
 
 from features.canonical_json import JsonObject
 from features.clip import Clip, Source, Track
 from features.encoders.clip import ClipConfig
 from features.encoders.faces import FacesConfig
-from features.errors import MediaError, StoreError
+from features.errors import InputError, MediaError, StoreError
 from features.extraction.options import AnySetConfig, ExtractionOptions
 from features.extraction.outcome import Outcome, Reason
 from features.freshness.clip_state import ClipState, clip_state
@@ -20,6 +21,7 @@ from features.manifest.manifest import Manifest
 from features.media.decoder_version import DecoderVersion, decoder_version
 from features.spec import FeatureSpec
 from features.store.feature_store import FeatureStore
+from features.system.files import check_writable
 from features.system.memory import gc_paused
 
 
@@ -40,8 +42,7 @@ class ExtractionJob:
     @property
     def source(self) -> Source:
         """The media of the clip; not stored, because the paths of a million take half a GB."""
-        read_faces = partial(_read_faces, self.store, self.clip.id)
-        return replace(self.clips.source(self.clip), read_faces=read_faces)
+        return source_with_faces(self.clips, self.clip, self.store)
 
 
 ClipJobs = tuple[ExtractionJob, ...]
@@ -100,6 +101,8 @@ def plan_extraction(
     `read_only`. Raises `InputError` if `options.only` names a clip that the manifest lacks.
     """
     options = resolve_frames(clips, options)
+    if options.crops:
+        check_crops(options.crops, options)
     clips = clips.select(options.only)
     store, decoder = FeatureStore.open_or_plan(options.store), decoder_version(options.limits)
     specs = [(config, config.spec()) for config in with_faces(options.encoders)]
@@ -128,6 +131,11 @@ def plan_extraction(
     return PlannedExtraction(clips, options, store, decoder, sets, cache)
 
 
+def source_with_faces(clips: Manifest, clip: Clip, store: FeatureStore) -> Source:
+    """The media of a clip, with a way to read its faces from a store."""
+    return replace(clips.source(clip), read_faces=partial(_read_faces, store, clip.id))
+
+
 def needs_faces(clip: Clip) -> bool:
     """Whether a clip has a video, and no crops of the face in it."""
     return clip.video is not None and clip.frames is None
@@ -154,6 +162,24 @@ def with_faces(encoders: Sequence[AnySetConfig]) -> list[AnySetConfig]:
     """The searches for faces that encoders build on, and then the encoders."""
     faces = [config.faces for config in encoders if isinstance(config, ClipConfig) and config.faces]
     return list(dict.fromkeys([*faces, *encoders]))
+
+
+def check_crops(folder: Path, options: ExtractionOptions) -> FacesConfig:
+    """How the faces are cut out that are written to `folder`; `InputError` if that is not clear."""
+    encoders = (config for config in options.encoders if isinstance(config, ClipConfig))
+    found = list(dict.fromkeys(config.faces for config in encoders if config.faces))
+    if len(found) != 1:
+        raise InputError(
+            f"crops = {folder}: "
+            + (
+                f"the encoders cut faces out in {len(found)} ways; give one of them alone"
+                if found
+                else "no faces are cut out: every clip has crops, or frames=whole, or there is no "
+                "visual encoder; leave crops out"
+            )
+        )
+    check_writable(folder, "crops")
+    return found[0]
 
 
 def _read_faces(store: FeatureStore, clip_id: str, set_name: str) -> Track:

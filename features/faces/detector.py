@@ -4,13 +4,17 @@ from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 import numpy as np
-from jaxtyping import Float32, UInt8
+import torch
+from jaxtyping import Float, Float32, UInt8
+from torch import Tensor
+from torchvision.ops import nms
 
 from features.canonical_json import JsonObject
 
 LANDMARKS = ("left eye", "right eye", "nose", "left mouth corner", "right mouth corner")
 """As seen in the image: the left eye of an upright face has the smaller x."""
 Points = Float32[np.ndarray, "N 5 2"]
+BEFORE_NMS = 5000  # candidates of highest score, as in OpenCV and in the code of RetinaFace
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +39,23 @@ class Faces:
 NO_FACES = Faces(
     np.zeros((0, 4), np.float32), np.zeros((0, 5, 2), np.float32), np.zeros(0, np.float32)
 )
+
+
+def best_faces(
+    boxes_px: Float[Tensor, "N 4"],
+    landmarks_px: Float[Tensor, "N 5 2"],
+    scores: Float[Tensor, "N"],
+    max_overlap: float,
+) -> Faces:
+    """The candidates that overlap none of a higher score by more (intersection over union)."""
+    if not len(scores):
+        return NO_FACES
+    scores, order = scores.sort(descending=True, stable=True)
+    order, scores = order[:BEFORE_NMS], scores[:BEFORE_NMS]
+    boxes = boxes_px[order]
+    corners = torch.cat([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]], dim=1)
+    kept = nms(corners, scores, max_overlap)
+    return Faces(boxes[kept].numpy(), landmarks_px[order[kept]].numpy(), scores[kept].numpy())
 
 
 @runtime_checkable

@@ -13,17 +13,15 @@ from pydantic import Field
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
-from torchvision.ops import nms
 
 from features.canonical_json import JsonObject
 from features.config import Config
 from features.errors import WeightsError
-from features.faces.detector import NO_FACES, Faces
+from features.faces.detector import Faces, best_faces
 from features.faces.yunet_model import N_LANDMARKS, SIDE_PX, LevelOutput, YuNet
 from features.system.weights_file import WeightsFile
 
 SHIPPED = Path(__file__).parent / "weights" / "yunet-2023mar.safetensors"
-BEFORE_NMS = 5000  # candidates of highest score, as in OpenCV
 Share = Annotated[float, Field(ge=0, le=1)]
 
 
@@ -85,13 +83,7 @@ class YuNetDetector:
         padded = torch.from_numpy(bgr).permute(2, 0, 1)[None]  # channels last halves the time
         levels = [self._decode(level) for level in self.network(padded)]
         boxes, landmarks, scores = (torch.cat(parts) for parts in zip(*levels, strict=True))
-        if not len(scores):
-            return NO_FACES
-        scores, order = scores.sort(descending=True, stable=True)
-        scores, boxes, landmarks = scores[:BEFORE_NMS], boxes[order[:BEFORE_NMS]], landmarks[order]
-        corners = torch.cat([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]], dim=1)
-        kept = nms(corners, scores, self.config.max_overlap)
-        return Faces(boxes[kept].numpy(), landmarks[kept].numpy(), scores[kept].numpy())
+        return best_faces(boxes, landmarks, scores, self.config.max_overlap)
 
     def _decode(
         self, level: LevelOutput

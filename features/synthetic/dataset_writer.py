@@ -18,16 +18,10 @@ from PIL import Image
 
 from features.errors import InputError
 from features.manifest.labels import Labels, write_labels
-from features.synthetic.actor import Actor, draw_actor
-from features.synthetic.background_sound import background_audio
-from features.synthetic.expression import DEFAULT_DIFFICULTY
+from features.synthetic.drawn_video import DrawnVideo, draw_video
 from features.synthetic.face import CROP_PX, crop_box
 from features.synthetic.plan import VideoPlan, plan_set
-from features.synthetic.random_streams import RENDERED_BRANCH, stream
-from features.synthetic.scene import draw_scene
-from features.synthetic.trajectory import draw_trajectory
 from features.synthetic.video_writer import frame_times_s, video_file
-from features.synthetic.voice import SYNTH_HZ
 from features.system.parallel import map_in_processes
 from features.timeline import extend_times
 
@@ -95,27 +89,17 @@ def render(
 
 def write_video(folder: Path, plan: VideoPlan, seed: int) -> None:
     """Write one video with its sound, and the crops and labels of the people in it."""
-    draw = partial(stream, seed, RENDERED_BRANCH, 1, plan.index)
-    rng = draw(0)
-    times_s = frame_times_s(plan, seed)
-    duration_s = float(times_s[-1] + np.median(np.diff(times_s)))
-    n_samples = int(duration_s * SYNTH_HZ)
-    people: list[Actor] = []
-    for person, level in enumerate(plan.levels):
-        trajectory_rng = draw(1, person)
-        trajectory = draw_trajectory(trajectory_rng, duration_s, np.array(level))
-        people.append(draw_actor(draw(2, person), trajectory, n_samples, DEFAULT_DIFFICULTY))
-        if plan.split != "test":
-            va = trajectory.at(row_times_s(times_s, plan.case.excess))
-            labels = Labels(va, _annotated(trajectory_rng, plan, len(va)))
-            target = folder / ANNOTATIONS / SPLIT_FOLDERS[plan.split]
-            target.mkdir(parents=True, exist_ok=True)
-            write_labels(target / f"{plan.clip_names[person]}.txt", labels)
-    sound = None
-    if plan.case.sound:
-        sound = background_audio(rng, n_samples, DEFAULT_DIFFICULTY)
-        sound = sound + np.sum([person.sound for person in people], axis=0)
-    _write_frames_and_crops(rng, folder, plan, times_s, people, sound)
+    drawn = draw_video(plan, seed)
+    if plan.split != "test":
+        target = folder / ANNOTATIONS / SPLIT_FOLDERS[plan.split]
+        target.mkdir(parents=True, exist_ok=True)
+        for name, trajectory, rng in zip(
+            plan.clip_names, drawn.trajectories, drawn.label_rngs, strict=True
+        ):
+            va = trajectory.at(row_times_s(drawn.times_s, plan.case.excess))
+            labels = Labels(va, _annotated(rng, plan, len(va)))
+            write_labels(target / f"{name}.txt", labels)
+    _write_frames_and_crops(drawn, folder, plan)
 
 
 def row_times_s(times_s: Float64[np.ndarray, "T"], excess: int) -> Float64[np.ndarray, "N"]:
@@ -141,15 +125,8 @@ def _runs(
         yield range(start, start + int(rng.integers(*lengths)))
 
 
-def _write_frames_and_crops(
-    rng: np.random.Generator,
-    folder: Path,
-    plan: VideoPlan,
-    times_s: Float64[np.ndarray, "T"],
-    people: list[Actor],
-    sound: np.ndarray | None,
-) -> None:
-    scene = draw_scene(rng, plan.size_px, len(people), float(times_s[-1]))
+def _write_frames_and_crops(drawn: DrawnVideo, folder: Path, plan: VideoPlan) -> None:
+    rng, times_s = drawn.rng, drawn.times_s
     crop_folders = [folder / "cropped_aligned" / plan.case.nest / name for name in plan.clip_names]
     missing: list[set[int]] = []
     for crops in crop_folders:
@@ -163,11 +140,10 @@ def _write_frames_and_crops(
         (crop_folders[0] / ".DS_Store").write_bytes(DEBRIS)
     video_path = folder / "videos" / plan.batch / plan.file_name
     video_path.parent.mkdir(parents=True, exist_ok=True)
-    seats = list(zip(people, scene.homes_px, scene.half_heights_px, strict=True))
-    with video_file(video_path, plan, sound) as write_frame:
+    with video_file(video_path, plan, drawn.sound) as write_frame:
         for row, time_s in enumerate(times_s.tolist()):
-            visible = tuple((actor.face, *actor.at(time_s, at, half)) for actor, at, half in seats)
-            pixels = scene.frame(rng, time_s, visible)
+            visible = drawn.people_at(time_s)
+            pixels = drawn.scene.frame(rng, time_s, visible)
             write_frame(pixels, time_s)
             image = Image.fromarray(pixels)
             for crops, gaps, (_, pose, _) in zip(crop_folders, missing, visible, strict=True):

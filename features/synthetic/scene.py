@@ -51,6 +51,12 @@ class Scene:
             canvas = self.backdrop.crop(box)
             draw_person(canvas, (float(left), 0.0), face, pose, look)
             picture.paste(canvas.reduce(SUPERSAMPLE), (left, 0))
+        return self.photograph(rng, time_s, picture)
+
+    def photograph(
+        self, rng: np.random.Generator, time_s: float, picture: Image.Image
+    ) -> UInt8[np.ndarray, "H W 3"]:
+        """Return a picture in the light of that time, with the noise of the camera."""
         level = self.level[min(round(time_s * GRID_HZ), len(self.level) - 1)]
         y, x = rng.integers(0, BANK_PX, 2).tolist()
         lit = np.asarray(picture) * (self.light * np.float32(level))

@@ -8,6 +8,7 @@ from pathlib import Path
 from distributed import Event, Future, get_client
 
 from features.errors import VaflowError
+from features.extraction.face_crops import with_crops
 from features.extraction.options import ExtractionOptions
 from features.extraction.outcome import ExtractionResult, Outcome
 from features.extraction.plan import plan_extraction
@@ -64,7 +65,8 @@ def extract_on_dask(
                 else:
                     report(result.outcomes)
                     reported.extend(result.outcomes)
-    return result_in_store(plan, reported, lost, time.monotonic() - started_s)
+    extraction = result_in_store(plan, reported, lost, time.monotonic() - started_s)
+    return with_crops(extraction, plan.clips, plan.options, should_continue)
 
 
 def extract_on_worker(

@@ -22,6 +22,7 @@ HELP = {
     "limits": "Limits of decoding one clip; a clip that exceeds them fails and is listed.",
     "force": "Also redo what is complete, and retry clips that could not be decoded.",
     "frames": "Of a video without crops, encode the largest face in each frame, or whole frames.",
+    "crops": "Folder to write the encoded faces to, as CLIP/00001.jpg, ...; null: none.",
     "dry_run": "Only report what would be done, and why; nothing is written.",
     "runner": "Where clips are encoded: in this process, or on a Dask cluster.",
     "scheduler": "Address of a Dask scheduler, such as tcp://HOST:8786; null: a new local cluster.",

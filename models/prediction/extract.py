@@ -75,7 +75,7 @@ def extract_videos(
     visual = (config for config in options.encoders if isinstance(config, ClipConfig))
     if faces := next((config.faces for config in visual if config.faces), None):
         clips = manifest_of(people.values())
-        found = extract_manifest(clips, replace(options, encoders=(faces,)), on_outcome)
+        found = extract_manifest(clips, replace(options, encoders=(faces,), crops=None), on_outcome)
         problems |= _failures(people, found)
         results.append(found)
         store, spec = FeatureStore.open(options.store), faces.spec()

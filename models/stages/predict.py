@@ -10,6 +10,7 @@ from features.encoders import AnyEncoderConfig
 from features.errors import InputError, MediaError, list_names
 from features.extraction.options import Count, ExtractionOptions, FramesOf
 from features.extraction.outcome import ExtractionResult, Outcome
+from features.extraction.plan import check_crops
 from features.media.limits import DEFAULT_LIMITS, DecodeLimits
 from features.store.location import absolute_path
 from features.system.devices import DeviceName, torch_device
@@ -103,6 +104,7 @@ def predict(
     encoders: tuple[AnyEncoderConfig, ...] = (),
     store: str | None = None,
     frames: FramesOf = "faces",
+    crops: Path | None = None,
     people: MaxPeople = "all",
     zero_shot: bool = False,
     prompts: FixedPrompts = FixedPrompts(),
@@ -120,8 +122,9 @@ def predict(
 
     `videos` are files, folders and patterns. With `frames` "faces", the faces of up to `people`
     people are found in each video, and a video without one fails; "whole" reads whole frames.
-    Features go to `store`, by default in `output`; what is there is not encoded again. The encoders
-    are those of the run unless they are given. Writes for each video a table and a timeline, with
+    Features go to `store`, by default in `output`; what is there is not encoded again. The encoded
+    faces are also written to the folder `crops` if it is given. The encoders are those of the run
+    unless they are given. Writes for each video a table and a timeline, with
     `overlay` also a video, and for all of them `predictions.json` and `index.html`. A video that
     fails is a `VideoResult`, and the others go on. Raises `InputError`, `SpecMismatch` or
     `StoreError` before anything is written if the inputs do not fit together.
@@ -135,8 +138,6 @@ def predict(
     names = name_outputs(found.paths, record.names(), RESERVED)
     facts = facts_of(model, configs) | {"device": device}
     record = record.model_copy(update={"made_with": made_with(facts)})
-    output.mkdir(parents=True, exist_ok=True)
-    write_record(output, record)  # marks the folder as one of predictions
     options = ExtractionOptions(
         absolute_path(store) if store else str(output.resolve() / FEATURES),
         configs,
@@ -145,7 +146,12 @@ def predict(
         readers,
         limits,
         force=force,
+        crops=crops,
     )
+    if crops:
+        check_crops(crops, options)
+    output.mkdir(parents=True, exist_ok=True)
+    write_record(output, record)  # marks the folder as one of predictions
     videos_by_path = {path: names[path] for path in found.paths}
     extracted = extract_videos(videos_by_path, options, people, on_outcome)
     estimator, sets = None, None

@@ -76,6 +76,7 @@ OTHER_VALUES = {  # none is the default of its key
     "max_length_mismatch": 7,
     "force": True,
     "frames": "whole",
+    "crops": Path("crops"),
     "folds": 3,
     "over": "train",
     "split": "test",

@@ -1,5 +1,7 @@
 """Faces as a feature set, and a CLIP that encodes them, on a video of drawn people."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import zarr
@@ -7,14 +9,17 @@ import zarr
 from features.clip import Clip
 from features.encoders.clip import ClipConfig
 from features.encoders.faces import FacesConfig
+from features.errors import InputError
 from features.extraction.extract import extract_features
 from features.extraction.options import ExtractionOptions
 from features.extraction.plan import resolve_frames
+from features.faces.alignment import AlignmentConfig
 from features.faces.people import PeopleConfig
 from features.faces.record import N_COLUMNS, n_people, person_faces
 from features.maintenance.status import status
 from features.maintenance.verify import verify
 from features.manifest.manifest import read_manifest, write_manifest
+from features.media.crops import crop_files, read_image
 from features.media.sampling import Sampling
 from features.store.feature_store import FeatureStore
 from features.store.hdf5 import export_h5, import_h5
@@ -199,3 +204,90 @@ def test_faces_are_found_where_a_clip_has_a_video_and_no_crops(tiny_clip, tmp_pa
     assert resolved("whole", video="a.mp4") == (config,)
     assert resolved("faces", video="a.mp4", frames="crops") == (config,)
     assert resolved("faces", audio="a.wav") == (config,)
+
+
+@pytest.fixture(scope="module")
+def cropped(extracted, media):
+    """A folder of crops of clips whose features were there, and the result of writing them."""
+    _, _, options, _ = extracted
+    options = replace(options, crops=media / "crops", only=("two", "two.2", "empty"))
+    return media / "crops", extract_features(media / "m.jsonl", options)
+
+
+def test_crops_are_written_without_encoding_again(cropped):
+    folder, result = cropped
+
+    assert {o.state for o in result.outcomes} == {"present"}
+    assert result.remarks == (f"crops: 3 clips written to {folder}, 0 already there",)
+    assert sorted(path.name for path in folder.iterdir()) == ["empty", "two", "two.2"]
+    assert list(crop_files(folder / "two")) == list(range(1, N_FRAMES + 1))
+    assert list(crop_files(folder / "two.2")) == [k + 1 for k in range(N_FRAMES) if k not in ABSENT]
+    assert not crop_files(folder / "empty")
+    assert read_image(folder / "two" / "00001.jpg").shape == (112, 112, 3)
+
+
+def test_a_line_with_written_crops_gives_the_rows_of_the_video_within_the_loss_of_jpeg(
+    cropped, extracted, media, tmp_path
+):
+    store, config, options, _ = extracted
+    clips = [Clip(id=name, video="two.mp4", frames=f"crops/{name}") for name in ("two", "two.2")]
+    write_manifest(media / "with-crops.jsonl", clips)
+    options = replace(options, store=str(tmp_path / "s.zarr"))
+    extract_features(media / "with-crops.jsonl", options)
+
+    for name in ("two", "two.2"):
+        of_crops = FeatureStore.open(tmp_path / "s.zarr").read(config.spec().name, name)
+        of_video = store.read(config.spec().name, name)
+        np.testing.assert_array_equal(of_crops.valid, of_video.valid)
+        np.testing.assert_allclose(of_crops.time_s, of_video.time_s)
+        loss = np.abs(of_crops.values - of_video.values)[of_video.valid].mean()
+        other = np.abs(of_video.values[1:] - of_video.values[:-1])[of_video.valid[1:]].mean()
+        assert loss < 0.01 * of_video.values[of_video.valid].std()
+        assert loss < other / 3  # the crop of another frame would be farther
+
+
+def test_crops_that_are_there_are_written_again_only_if_they_would_differ(
+    cropped, extracted, media
+):
+    folder, _ = cropped
+    _, config, options, _ = extracted
+    options = replace(options, crops=folder, only=("two",))
+    (folder / "two" / "00001.jpg").unlink()
+
+    again = extract_features(media / "m.jsonl", options)
+    assert again.remarks == (f"crops: 0 clips written to {folder}, 1 already there",)
+    wider = FACES.model_copy(update={"alignment": AlignmentConfig(side_px=96)})
+    encoders = (config.model_copy(update={"faces": wider}),)
+    extract_features(media / "m.jsonl", replace(options, encoders=encoders))
+    assert read_image(folder / "two" / "00001.jpg").shape == (96, 96, 3)
+
+
+def test_a_folder_that_is_not_from_vaflow_is_left_alone(extracted, media, tmp_path):
+    _, _, options, _ = extracted
+    (tmp_path / "two").mkdir()
+    (tmp_path / "two" / "mine.txt").write_text("keep")
+    result = extract_features(
+        media / "m.jsonl", replace(options, crops=tmp_path, only=("two", "two.2"))
+    )
+
+    [failed] = result.failed
+    assert failed.clip == "two"
+    assert "exists and is not from vaflow; remove it, or give another crops=DIR" in failed.detail
+    assert (tmp_path / "two" / "mine.txt").read_text() == "keep"
+    assert len(crop_files(tmp_path / "two.2")) == N_FRAMES - len(ABSENT)
+
+
+def test_crops_need_one_way_of_cutting_faces_out(extracted, media, tiny_clip, tmp_path):
+    _, config, options, _ = extracted
+    whole = ClipConfig(**tiny_clip)
+    other = ClipConfig(**tiny_clip, faces=FacesConfig(alignment=AlignmentConfig(margin=0.2)))
+
+    for encoders, message in (
+        ((whole,), "no faces are cut out"),
+        ((config, other), "the encoders cut faces out in 2 ways; give one of them alone"),
+    ):
+        with pytest.raises(InputError, match=message):
+            extract_features(
+                media / "m.jsonl", replace(options, encoders=encoders, crops=tmp_path / "c")
+            )
+    assert not (tmp_path / "c").exists()

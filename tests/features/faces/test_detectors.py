@@ -1,4 +1,4 @@
-"""Every detector on drawn faces; YuNet against OpenCV's values, measured once."""
+"""Every detector; those with weights on drawn faces; YuNet against OpenCV's values."""
 
 from typing import get_args
 
@@ -8,14 +8,17 @@ import torch
 from pydantic import ValidationError
 from safetensors.torch import load_file, save_file
 
+from features.encoders.faces import FacesConfig
 from features.errors import WeightsError
 from features.faces import AnyDetectorConfig
 from features.faces.detector import Detector, DetectorConfig
 from features.faces.yunet import SHIPPED, YuNetConfig
 from features.faces.yunet_model import YuNet
 from tests.helpers.drawn_people import GREY, TWO_PEOPLE, draw_people
+from tests.helpers.retinaface_reference import seeded_weights
 
-CONFIGS = tuple(each() for each in get_args(AnyDetectorConfig) or (AnyDetectorConfig,))
+KINDS = get_args(get_args(AnyDetectorConfig)[0])
+WITH_WEIGHTS = (YuNetConfig(),)  # vaflow brings them
 OPENCV = np.array(
     # left, top, width, height; x and y of eyes, nose, mouth corners; score
     # cv2.FaceDetectorYN 5.0.0 on `draw_people()`, score 0.7, NMS 0.3, on BGR
@@ -28,19 +31,85 @@ OPENCV = np.array(
 )  # fmt: skip
 
 
-@pytest.mark.parametrize("config", CONFIGS, ids=lambda config: config.kind)
+@pytest.fixture(scope="module")
+def weights_of(tmp_path_factory):
+    """By kind, what a config needs beside its defaults: a file of weights that are not trained."""
+    path = tmp_path_factory.mktemp("weights") / "retinaface.safetensors"
+    save_file(seeded_weights(), path)
+    return {"yunet": {}, "retinaface": {"weights": path}}
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.model_fields["kind"].default)
 class TestEveryDetector:
+    @pytest.fixture
+    def config(self, kind, weights_of):
+        return kind(**weights_of[kind.model_fields["kind"].default])
+
     def test_it_has_the_protocol(self, config):
         assert isinstance(config, DetectorConfig)
         assert isinstance(config.build(), Detector)
         assert len(config.weights_sha256()) == 64
         assert config.as_spec()["kind"] == config.kind
+        assert "weights" not in config.as_spec()  # a path decides nothing
 
+    def test_the_union_reads_it_by_its_kind(self, config):
+        faces = FacesConfig(detector=config.model_dump(mode="json"))
+
+        assert faces.detector == config
+        assert faces.spec().model["name"] == config.kind
+
+    def test_an_image_is_padded_with_black_to_multiples_of_32(self, config):
+        picture = draw_people()  # 250 x 190
+        padded = np.zeros((192, 256, 3), np.uint8)
+        padded[:190, :250] = picture
+        detector = config.build()
+
+        assert len(detector.detect(picture)) >= 2
+        np.testing.assert_array_equal(
+            detector.detect(padded).landmarks_px, detector.detect(picture).landmarks_px
+        )
+
+    def test_it_accepts_flipped_and_read_only_images_of_any_size(self, config):
+        mirrored = draw_people()[:, ::-1]
+        mirrored.flags.writeable = False
+        detector = config.build()
+
+        assert len(detector.detect(mirrored)) >= 2
+        np.testing.assert_array_equal(
+            detector.detect(mirrored).boxes_px,
+            detector.detect(np.ascontiguousarray(mirrored)).boxes_px,
+        )
+        assert detector.detect(np.zeros((1, 1, 3), np.uint8)).boxes_px.shape[1] == 4
+
+    def test_its_faces_are_sorted_and_none_above_the_threshold_is_no_face(self, config):
+        scores = config.build().detect(draw_people()).scores
+        none = config.model_copy(update={"min_score": 1.0}).build().detect(draw_people())
+
+        assert (np.diff(scores) <= 0).all()
+        assert len(none) == 0
+        assert none.landmarks_px.shape == (0, 5, 2)
+
+    def test_a_file_that_is_missing_or_of_something_else_is_named(self, kind, tmp_path):
+        save_file({"x": torch.zeros(1)}, tmp_path / "other.safetensors")
+        (tmp_path / "text.safetensors").write_text("no weights")
+
+        with pytest.raises(WeightsError, match="there is no file of weights .*gone; correct"):
+            kind(weights=tmp_path / "gone").weights_sha256()
+        for name in ("other", "text"):
+            with pytest.raises(WeightsError, match=f"{name}.safetensors holds no weights of"):
+                kind(weights=tmp_path / f"{name}.safetensors").build()
+
+    def test_a_threshold_beyond_1_is_refused(self, kind):
+        with pytest.raises(ValidationError, match="min_score"):
+            kind(weights="x", min_score=1.1)
+
+
+@pytest.mark.parametrize("config", WITH_WEIGHTS, ids=lambda config: config.kind)
+class TestEveryDetectorWithWeights:
     def test_its_faces_lie_where_they_were_drawn(self, config):
         faces = config.build().detect(draw_people())
 
         assert len(faces) == 2
-        assert (np.diff(faces.scores) <= 0).all()
         left_to_right = np.argsort(faces.boxes_px[:, 0])
         for face, pose in zip(left_to_right, TWO_PEOPLE, strict=True):
             left, top, width, height = faces.boxes_px[face]
@@ -57,27 +126,6 @@ class TestEveryDetector:
 
         assert len(faces) == 0
         assert faces.landmarks_px.shape == (0, 5, 2)
-
-    def test_an_image_is_padded_with_black_to_multiples_of_32(self, config):
-        picture = draw_people()  # 250 x 190
-        padded = np.zeros((192, 256, 3), np.uint8)
-        padded[:190, :250] = picture
-        detector = config.build()
-
-        np.testing.assert_array_equal(
-            detector.detect(padded).landmarks_px, detector.detect(picture).landmarks_px
-        )
-
-    def test_it_accepts_flipped_and_read_only_images(self, config):
-        mirrored = draw_people()[:, ::-1]
-        mirrored.flags.writeable = False
-        detector = config.build()
-
-        assert len(detector.detect(mirrored)) == 2
-        np.testing.assert_array_equal(
-            detector.detect(mirrored).boxes_px,
-            detector.detect(np.ascontiguousarray(mirrored)).boxes_px,
-        )
 
 
 def test_yunet_finds_what_opencv_finds():
@@ -142,22 +190,6 @@ def test_a_file_of_weights_of_ones_own_is_in_the_digest_and_its_path_is_not(tmp_
     assert same.as_spec() == other.as_spec() == YuNetConfig().as_spec()
     assert other.weights_sha256() != YuNetConfig().weights_sha256()
     assert len(same.build().detect(draw_people())) == 2
-
-
-def test_weights_that_are_missing_or_of_another_network_are_named(tmp_path):
-    save_file({"x": torch.zeros(1)}, tmp_path / "other.safetensors")
-    (tmp_path / "text.safetensors").write_text("no weights")
-
-    with pytest.raises(WeightsError, match="there is no file of weights .*gone; correct `weights`"):
-        YuNetConfig(weights=tmp_path / "gone").weights_sha256()
-    for name in ("other", "text"):
-        with pytest.raises(WeightsError, match=f"{name}.safetensors holds no weights of YuNet"):
-            YuNetConfig(weights=tmp_path / f"{name}.safetensors").build()
-
-
-def test_a_threshold_beyond_1_is_refused():
-    with pytest.raises(ValidationError, match="min_score"):
-        YuNetConfig(min_score=1.1)
 
 
 def test_the_wall_is_grey_where_nobody_stands():

@@ -18,6 +18,7 @@ from features.encoders.clip import ClipConfig
 from features.encoders.faces import FacesConfig
 from features.errors import InputError, SpecMismatch
 from features.faces.alignment import AlignmentConfig
+from features.media.crops import crop_files
 from features.synthetic.drawing import Pose
 from features.system.files import sha256_of
 from flows.messages import describe
@@ -148,6 +149,20 @@ def test_fewer_people_are_predicted_without_encoding_or_searching_again(faces, g
     again = predict_faces(good, people="largest")
     assert {outcome.state for outcome in again.extraction.outcomes} == {"present"}
     assert {row["person"] for row in rows_of(again.output / "two.csv")} == {"1"}
+
+
+def test_the_faces_of_each_person_are_written_on_request(faces, good):
+    again = predict_faces(good, crops=good / "found")
+
+    assert [each.name for each in again.failed] == ["nobody"]
+    assert {outcome.state for outcome in again.extraction.outcomes} == {"present"}
+    rows = rows_of(faces.output / "two.csv")
+    seen = [sum(row["person"] == who and row["valid"] == "1" for row in rows) for who in "12"]
+    folders = sorted((good / "found").iterdir())  # the second person's name is the first's with .p2
+    assert [len(crop_files(folder)) for folder in folders] == seen
+    with pytest.raises(InputError, match="no faces are cut out"):
+        predict_in(good, "whole", crops=good / "none", frames="whole")
+    assert not (good / "whole").exists()
 
 
 def test_given_encoders_say_how_faces_are_framed(faces, good, tiny_clip, tiny_ast):
