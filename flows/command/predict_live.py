@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 from features.errors import InputError
 from features.printable import printable
 from features.system.signals import handling
-from flows.keys.settings import settings
 from flows.logs import is_json
 from flows.stage_functions import stage_function
 
@@ -57,6 +56,7 @@ def add_live_options(predict: argparse.ArgumentParser) -> None:
 def predict_live(arguments: argparse.Namespace, words: list[str], overrides: list[str]) -> int:
     """Run `predict --live`; the run is the only word."""
     from features.media.live.source import find_source
+    from flows.keys.settings import settings
     from models.stages.predict_live import predict_live as stage
 
     _check(arguments, words, overrides)
