@@ -8,9 +8,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as parquet
 import pytest
 import torch
 import yaml
+from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from features.encoders.ast import AstConfig
@@ -22,8 +24,10 @@ from features.synthetic.drawing import Pose
 from features.system.files import sha256_of
 from flows.messages import describe
 from models.metrics.smoothing import SmoothingWindows
+from models.plots.svg import AROUSAL, VALENCE
 from models.prediction.encoders import encoders_of
 from models.prediction.estimate import ModelEstimator
+from models.prediction.figure import FOOT_PX, PERSON_PX, WIDTH_PX
 from models.prediction.predict_video import VideoPredictor
 from models.prediction.record import PAGE, RECORD
 from models.prediction.rows import person_rows
@@ -105,9 +109,22 @@ def test_the_result_tells_what_was_done_and_left_out(predicted):
     page = predicted.page.read_text()
     assert 'href="first.csv"' in page
     assert 'src="uneven.svg"' in page
+    assert 'href="uneven.png"' in page
     assert "Note: the clip has no sound" in page
     assert "not what the person feels" in page
     assert "drawn faces" not in page  # these encoders are not those of the demo
+
+
+def test_the_timeline_is_also_a_png_of_twice_the_size(predicted):
+    with Image.open(predicted.output / "uneven.png") as picture:
+        assert picture.format == "PNG"
+        assert picture.size == (2 * WIDTH_PX, 2 * (PERSON_PX + FOOT_PX))
+        colours = {colour for _, colour in picture.convert("RGB").getcolors(1 << 20)}
+    assert {rgb_of(VALENCE), rgb_of(AROUSAL)} <= colours
+
+
+def rgb_of(colour: str) -> tuple[int, ...]:
+    return tuple(bytes.fromhex(colour.removeprefix("#")))
 
 
 AWAY = range(8, 12)  # frames without the second person
@@ -210,7 +227,10 @@ def test_another_head_or_format_is_predicted_again_and_replaces_the_files(predic
     keys = {"videos": (str(good / "videos" / "uneven.mp4"),)}
     predict_in(good, "other", **keys)
     assert predict_in(good, "other", format="json", **keys).counts == {"predicted": 1}
-    assert set(content(good / "other")) == {RECORD, PAGE, "uneven.json", "uneven.svg"}
+    assert set(content(good / "other")) == {
+        *(RECORD, PAGE),
+        *("uneven.json", "uneven.svg", "uneven.png"),
+    }
     (person,) = json.loads((good / "other" / "uneven.json").read_text())["people"]
     rows = rows_of(predicted.output / "uneven.csv")
     assert person["valence"] == [float(row["valence"]) for row in rows]
@@ -285,13 +305,17 @@ def test_parquet_needs_its_library(monkeypatch):
 
 
 def test_parquet_has_the_cells_of_the_other_formats(good, tmp_path):
-    parquet = pytest.importorskip("pyarrow.parquet")
     head = open_model(good / "r")
     packed = pack(good, head)
-    person = person_rows(1, packed, ModelEstimator(head).estimate(packed), None)
-    write_table(tmp_path / "t.parquet", "parquet", [person], head.meta.grid)
-    read = parquet.read_table(tmp_path / "t.parquet").to_pydict()
-    assert read == {n: list(c) for n, c in columns_of(person, head.meta.grid).items()}
+    estimate = ModelEstimator(head).estimate(packed)
+    boxes = np.full((30, 4), np.nan)
+    boxes[0] = 1.04, 2, 30, 40.26
+    people = [person_rows(1, packed, estimate, boxes), person_rows(2, packed, estimate, None)]
+    write_table(tmp_path / "t.parquet", "parquet", people, head.meta.grid)
+    first, second = (columns_of(person, head.meta.grid) for person in people)
+    assert parquet.read_table(tmp_path / "t.parquet").to_pydict() == {
+        name: [*first[name], *second[name]] for name in COLUMNS
+    }
 
 
 def test_the_encoders_of_a_run_are_found_in_its_store_or_must_be_given(
