@@ -32,12 +32,14 @@ from models.prediction.predict_video import VideoPredictor
 from models.prediction.record import PAGE, RECORD
 from models.prediction.rows import person_rows
 from models.prediction.tables import COLUMNS, check_table_format, columns_of, write_table
+from models.regions.prompts import FixedPrompts
 from models.runs.checkpoint import read_meta, save_head
 from models.runs.ensemble_record import EnsembleRecord
-from models.runs.folder import CONFIG, HEAD_FILE, PROVENANCE
+from models.runs.folder import CONFIG, HEAD_FILE, PREDICTIONS, PROVENANCE
 from models.runs.predictor import TrainedEnsemble, TrainedHead, open_model
 from models.stages.predict import PredictResult, predict
 from models.stages.score_head import score_head
+from models.stages.zero_shot import ZERO_SHOT, zero_shot
 from tests.helpers.drawn_people import draw_people
 from tests.helpers.small_media import write_video
 
@@ -365,3 +367,32 @@ def test_zero_shot_needs_encoders_and_no_run(good, tiny_clip, tiny_ast):
         predict_in(good, "zero", zero_shot=True)
     with pytest.raises(InputError, match="run is missing"):
         predict_in(good, "zero", run=None)
+
+
+def test_zero_shot_values_are_matched_as_those_of_labelled_clips(good, tiny_clip, tiny_ast):
+    matched = good / "matched" / ZERO_SHOT
+    zero_shot(manifest=good / "m.jsonl", store=str(good / "s.zarr"), output=matched.parent)
+    encoders = (ClipConfig(**tiny_clip), AstConfig(model=tiny_ast, hop_s=0.64))
+    keys = {
+        **{"run": None, "zero_shot": True, "affine": matched, "encoders": encoders},
+        "videos": (str(good / "c0.mp4"),),
+    }
+    result = predict_in(good, "affine", **keys)
+    labelled = [row for row in rows_of(matched.parent / PREDICTIONS) if row["clip"] == "c0"]
+    for found, expected in zip(rows_of(result.output / "c0.csv"), labelled, strict=True):
+        for name in ("valence", "arousal"):
+            assert float(found[name]) == pytest.approx(float(expected[name]), abs=2e-6)
+    page = result.page.read_text()
+    assert "are matched to those of labels" in page
+    assert str(matched.resolve()) in page
+    other = ClipConfig(**tiny_clip, precision="bfloat16")
+    with pytest.raises(SpecMismatch, match="affine is of the features clip-.* makes clip-"):
+        predict_in(good, "affine", **keys | {"encoders": (other, encoders[1])})
+    with pytest.raises(InputError, match="is of other prompts than those given"):
+        predict_in(good, "affine", **keys, prompts=FixedPrompts(texts="four_quadrants"))
+    with pytest.raises(InputError, match="m.jsonl is not JSON .*; give the zero_shot.json that"):
+        predict_in(good, "affine", **keys | {"affine": good / "m.jsonl"})
+    with pytest.raises(InputError, match="none.json holds no zero-shot settings; give the zero_"):
+        predict_in(good, "affine", **keys | {"affine": good / "none.json"})
+    with pytest.raises(InputError, match="affine is of a zero-shot prediction: give zero_shot="):
+        predict_in(good, "affine", affine=matched)
