@@ -15,7 +15,7 @@ from pathlib import Path
 from features.encoders.base import Encoder
 from features.extraction.batching import largest_batch
 from features.extraction.options import ExtractionOptions
-from features.extraction.outcome import ExtractionResult, Outcome
+from features.extraction.outcome import ClipRead, ExtractionResult, Outcome
 from features.extraction.pipeline import ExtractionPipeline
 from features.extraction.plan import ClipJobs, PlannedExtraction, plan_extraction
 from features.extraction.runtime import Runtime
@@ -56,10 +56,14 @@ def extract_manifest(
     options: ExtractionOptions,
     on_outcome: Callable[[Outcome, int], None] | None = None,
     should_continue: Callable[[], bool] = lambda: True,
+    on_read: Callable[[ClipRead], None] | None = None,
 ) -> ExtractionResult:
-    """Extract as `extract_features` does, from a manifest that need not be a file."""
+    """Extract as `extract_features` does, from a manifest that need not be a file.
+
+    `on_read` is called as clips are read, by the threads that read them.
+    """
     with closing(Runtime(options.device)) as runtime:
-        return extract_clips(clips, options, runtime, on_outcome, should_continue)
+        return extract_clips(clips, options, runtime, on_outcome, should_continue, on_read)
 
 
 def extract_clips(
@@ -68,11 +72,12 @@ def extract_clips(
     runtime: Runtime,
     on_outcome: Callable[[Outcome, int], None] | None = None,
     should_continue: Callable[[], bool] = lambda: True,
+    on_read: Callable[[ClipRead], None] | None = None,
 ) -> ExtractionResult:
     """Extract as `extract_features` does, with the encoders that a runtime may have loaded."""
     started_s = time.monotonic()
     plan = plan_extraction(clips, options)
-    run = ExtractionRun(plan, plan.jobs_by_clip(), runtime, should_continue)
+    run = ExtractionRun(plan, plan.jobs_by_clip(), runtime, should_continue, on_read)
     outcomes: list[Outcome] = []
     with closing(run.outcomes()) as extracted:
         for outcome in chain(plan.outcomes, extracted):
@@ -117,9 +122,10 @@ class ExtractionRun:
         clips: Sequence[ClipJobs],
         runtime: Runtime,
         should_continue: Callable[[], bool],
+        on_read: Callable[[ClipRead], None] | None = None,
     ) -> None:
         self._plan, self._clips, self._runtime = plan, clips, runtime
-        self._should_continue = should_continue
+        self._should_continue, self._on_read = should_continue, on_read
         self.pass_s = 0.0
         self.remarks: tuple[str, ...] = ()
 
@@ -161,6 +167,7 @@ class ExtractionRun:
                     provenances=provenances,
                     digests=SourceDigests(cache),
                     should_continue=self._should_continue,
+                    on_read=self._on_read,
                 )
                 for clips in in_stages(self._clips, encoders):
                     with closing(pipeline.run(clips, decoders)) as outcomes:

@@ -20,6 +20,7 @@ from models.prediction.estimate import ModelEstimator
 from models.prediction.extract import extract_videos, with_frames
 from models.prediction.people import MaxPeople, VideoPeople
 from models.prediction.predict_video import PredictedVideo, VideoPredictor
+from models.prediction.progress import VideoProgress
 from models.prediction.record import (
     FEATURES,
     RESERVED,
@@ -116,6 +117,7 @@ def predict(
     force: bool = False,
     on_outcome: Callable[[Outcome, int], None] | None = None,
     on_video: Callable[[VideoResult, int], None] | None = None,
+    on_progress: Callable[[VideoProgress], None] | None = None,
 ) -> PredictResult:
     """Predict every frame of videos with the model in the folder `run`, or zero-shot.
 
@@ -152,7 +154,7 @@ def predict(
         force=force,
     )
     videos_by_path = {path: names[path] for path in found.paths}
-    extracted = extract_videos(videos_by_path, options, people, on_outcome)
+    extracted = extract_videos(videos_by_path, options, people, on_outcome, on_progress)
     estimator, sets = None, None
     if extracted.people:
         sets = _sets_of(options.store, configs)

@@ -29,6 +29,7 @@ from models.prediction.encoders import encoders_of
 from models.prediction.estimate import ModelEstimator
 from models.prediction.figure import FOOT_PX, PERSON_PX, WIDTH_PX
 from models.prediction.predict_video import VideoPredictor
+from models.prediction.progress import VideoProgress
 from models.prediction.record import PAGE, RECORD
 from models.prediction.rows import person_rows
 from models.prediction.tables import COLUMNS, check_table_format, columns_of, write_table
@@ -204,6 +205,17 @@ def test_what_is_up_to_date_is_kept_and_what_is_damaged_is_written_again(predict
     (predicted.output / "first.svg").unlink()
     assert predict_in(good, "out").counts == {"predicted": 2}
     assert content(predicted.output) == before
+
+
+def test_progress_within_a_video_is_told(good, monkeypatch):
+    monkeypatch.setattr("models.prediction.progress.TELL_EVERY_S", 0.0)
+    told: list[VideoProgress] = []
+    videos = (str(good / "videos" / "uneven.mp4"),)
+    predict_in(good, "progress", videos=videos, force=True, on_progress=told.append)
+    n_frames = len(UNEVEN_S)
+    assert [(t.name, t.what, t.n_frames, t.total) for t in told] == [
+        ("uneven", "clip", n_frames, n_frames)
+    ]
 
 
 def test_a_killed_prediction_does_the_rest(predicted, good, monkeypatch):
