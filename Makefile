@@ -19,7 +19,7 @@ PARALLEL := --dist=loadfile --no-loadscope-reorder --numprocesses
 # One more process than cores: some tests wait for a server or for a process that they kill.
 TEST_PROCESSES := $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
 
-.PHONY: help venv demo controls $(CONTROLS) serve check quick test torture lint docs encoders clean
+.PHONY: help venv demo controls $(CONTROLS) serve check quick test torture real lint docs encoders clean
 
 help:
 	@echo "make demo       the whole pipeline on rendered videos, under data/demo/"
@@ -28,6 +28,7 @@ help:
 	@echo "make check      lint and the quick tests, for use while working"
 	@echo "make test       all tests"
 	@echo "make torture    the long form of the tests' proofs: kills, full disks, many processes"
+	@echo "make real       tests on real videos and pictures, which are downloaded into data/real/"
 	@echo "make lint       ruff, pyright, import-linter"
 	@echo "make docs       the documentation as HTML, in docs/_build"
 	@echo "make venv       the environment in $(VENV)"
@@ -59,13 +60,16 @@ check: venv # both at the same time; the output of each is shown when it has end
 	@$(MAKE) --no-print-directory --jobs=2 --output-sync=target lint quick
 
 quick: venv
-	$(PYTEST) $(PARALLEL)=auto -m "not slow and not torture"
+	$(PYTEST) $(PARALLEL)=auto -m "not slow and not torture and not real"
 
 test: venv
 	$(PYTEST) $(PARALLEL)=$(TEST_PROCESSES) --durations=10
 
 torture: venv
 	$(PYTEST) --durations=10 -m torture
+
+real: venv
+	$(PYTEST) --durations=5 -rs -m real tests/real
 
 lint: venv
 	$(BIN)/ruff check

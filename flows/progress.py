@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import timedelta
 from logging import Logger, LoggerAdapter
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,7 @@ from flows.logs import is_json
 if TYPE_CHECKING:  # these load torch, which a misspelt key need not wait for (test_main.py)
     from features.extraction.outcome import Outcome
     from models.baselines import AnyBaselineConfig
+    from models.prediction.progress import VideoProgress
     from models.stages.predict import VideoResult
     from models.stages.train_head import TrainResult
     from models.training.config import EpochResult
@@ -76,8 +78,19 @@ def step_hooks(on_step: Callable[[Step], None]) -> Hooks:
         frames = f", {result.n_frames} frames" if result.n_frames else ""
         count("video", total, f"{result.name} {result.state}{frames}{rate}")
 
-    hooks = (on_epoch, on_baseline, on_outcome, on_member, on_case, on_video)
+    def on_progress(video: VideoProgress) -> None:
+        left = "" if video.left_s is None else f", {_clock(video.left_s)} left"
+        detail = f"{video.name} ({video.what}): {video.frames_per_s:.0f} frames/s{left}"
+        fields = {"video": video.name, "done": video.n_frames, "total": video.total}
+        on_step(Step("frame", video.n_frames, detail, video.total, fields))
+
+    hooks = (on_epoch, on_baseline, on_outcome, on_member, on_case, on_video, on_progress)
     return {hook.__name__: hook for hook in hooks}
+
+
+def _clock(seconds: float) -> str:
+    """A duration as hours, minutes and seconds."""
+    return str(timedelta(seconds=round(seconds)))
 
 
 @contextmanager
@@ -105,18 +118,19 @@ def terminal_hooks(console: Console) -> Iterator[Hooks]:
 
 
 def log_hooks(log: Logger | LoggerAdapter[Any], clips_every_s: float = LOG_CLIPS_EVERY_S) -> Hooks:
-    """Hooks that log each step, but clips only every `clips_every_s` and at the end.
+    """Hooks that log each step, but clips and frames only every `clips_every_s`, and the last clip.
 
     The extraction itself logs how each clip ended.
     """
-    next_s = time.monotonic() + clips_every_s
+    next_s = dict.fromkeys(("outcome", "frame"), time.monotonic() + clips_every_s)
 
     def write(step: Step) -> None:
-        nonlocal next_s
-        if step.what == "outcome":
-            if step.number != step.total and time.monotonic() < next_s:
+        if step.what in next_s:
+            is_last = step.what == "outcome" and step.number == step.total
+            if not is_last and time.monotonic() < next_s[step.what]:
                 return
-            next_s = time.monotonic() + clips_every_s
+            next_s[step.what] = time.monotonic() + clips_every_s
+        if step.what == "outcome":
             words = f"{step.number} of {step.total} outcomes (clips x feature sets)"
         else:
             of_total = "" if step.total is None else f" of {step.total}"

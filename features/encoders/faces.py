@@ -80,6 +80,7 @@ class FacesLayout:
 
     times: FrameTimes
     people: list[list[TrackSummary]]
+    """All of them, also those beyond `max_people`."""
 
 
 class FacesEncoder:
@@ -126,7 +127,8 @@ class FacesEncoder:
         """One row per frame, with a place for each person; valid if the frame was decoded."""
         times, n_rows = layout.times, len(layout.times.time_s)
         values = np.zeros((n_rows, self.config.people.max_people, N_COLUMNS), np.float32)
-        place_of = {t.id: place for place, person in enumerate(layout.people) for t in person}
+        kept = layout.people[: self.config.people.max_people]
+        place_of = {t.id: place for place, person in enumerate(kept) for t in person}
         first = 0
         for output in outputs:
             rows = times.rows[first : first + len(output)]
@@ -138,7 +140,12 @@ class FacesEncoder:
             first += len(output)
         valid = np.zeros(n_rows, dtype=bool)
         valid[times.rows] = True
-        notes = [times.note, None if layout.people else f"no face in {len(times.rows)} frames"]
+        notes = [times.note, None if kept else f"no face in {len(times.rows)} frames"]
+        if len(kept) < len(layout.people):
+            notes.append(
+                f"{len(layout.people)} people were seen, and the {len(kept)} whose faces are "
+                "largest are kept (faces.people.max_people)"
+            )
         track = Track(values.reshape(n_rows, -1), times.time_s, valid)
         return track, "; ".join(note for note in notes if note) or None
 

@@ -16,7 +16,14 @@ from features.clip import Track
 from features.encoders.base import DTYPES, Encoder
 from features.errors import MediaCode, MediaError, VaflowError
 from features.extraction.output_buffer import OutputBuffer
-from features.extraction.prefetch import QUEUE_PIECES, EndOfClip, ReadItem, ReadTask, prefetch
+from features.extraction.prefetch import (
+    QUEUE_PIECES,
+    EndOfClip,
+    OnRead,
+    ReadItem,
+    ReadTask,
+    prefetch,
+)
 from features.extraction.stage_times import StageTimer
 from features.media.decoder import Decoder
 
@@ -69,6 +76,7 @@ def encode_all(
     batch_sizes: Mapping[str, int],
     decoders: Sequence[Decoder],
     timer: StageTimer | None = None,
+    on_read: OnRead | None = None,
 ) -> Generator[Encoded | Failed, None, None]:
     """Yield the result of each clip and feature set when it is ready, in any order.
 
@@ -83,7 +91,7 @@ def encode_all(
     with ExitStack() as stack:
         for queue in queues.values():
             stack.enter_context(closing(queue))
-        with closing(prefetch(encoders, tasks, decoders, timer)) as items:
+        with closing(prefetch(encoders, tasks, decoders, timer, on_read)) as items:
             for index, name, item in items:
                 yield from queues[name].add(index, item)
         for queue in queues.values():

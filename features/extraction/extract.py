@@ -16,7 +16,7 @@ from features.encoders.base import Encoder
 from features.extraction.batching import largest_batch
 from features.extraction.face_crops import with_crops
 from features.extraction.options import ExtractionOptions
-from features.extraction.outcome import ExtractionResult, Outcome
+from features.extraction.outcome import ClipRead, ExtractionResult, Outcome
 from features.extraction.pipeline import ExtractionPipeline
 from features.extraction.plan import ClipJobs, PlannedExtraction, plan_extraction
 from features.extraction.runtime import Runtime
@@ -57,10 +57,14 @@ def extract_manifest(
     options: ExtractionOptions,
     on_outcome: Callable[[Outcome, int], None] | None = None,
     should_continue: Callable[[], bool] = lambda: True,
+    on_read: Callable[[ClipRead], None] | None = None,
 ) -> ExtractionResult:
-    """Extract as `extract_features` does, from a manifest that need not be a file."""
+    """Extract as `extract_features` does, from a manifest that need not be a file.
+
+    `on_read` is called as clips are read, by the threads that read them.
+    """
     with closing(Runtime(options.device)) as runtime:
-        extraction = extract_clips(clips, options, runtime, on_outcome, should_continue)
+        extraction = extract_clips(clips, options, runtime, on_outcome, should_continue, on_read)
     return with_crops(extraction, clips, options, should_continue)
 
 
@@ -70,11 +74,12 @@ def extract_clips(
     runtime: Runtime,
     on_outcome: Callable[[Outcome, int], None] | None = None,
     should_continue: Callable[[], bool] = lambda: True,
+    on_read: Callable[[ClipRead], None] | None = None,
 ) -> ExtractionResult:
     """Extract as `extract_features` does, with the encoders that a runtime may have loaded."""
     started_s = time.monotonic()
     plan = plan_extraction(clips, options)
-    run = ExtractionRun(plan, plan.jobs_by_clip(), runtime, should_continue)
+    run = ExtractionRun(plan, plan.jobs_by_clip(), runtime, should_continue, on_read)
     outcomes: list[Outcome] = []
     with closing(run.outcomes()) as extracted:
         for outcome in chain(plan.outcomes, extracted):
@@ -119,9 +124,10 @@ class ExtractionRun:
         clips: Sequence[ClipJobs],
         runtime: Runtime,
         should_continue: Callable[[], bool],
+        on_read: Callable[[ClipRead], None] | None = None,
     ) -> None:
         self._plan, self._clips, self._runtime = plan, clips, runtime
-        self._should_continue = should_continue
+        self._should_continue, self._on_read = should_continue, on_read
         self.pass_s = 0.0
         self.remarks: tuple[str, ...] = ()
 
@@ -163,6 +169,7 @@ class ExtractionRun:
                     provenances=provenances,
                     digests=SourceDigests(cache),
                     should_continue=self._should_continue,
+                    on_read=self._on_read,
                 )
                 for clips in in_stages(self._clips, encoders):
                     with closing(pipeline.run(clips, decoders)) as outcomes:

@@ -4,6 +4,8 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Literal
 
+from features.spec import Modality
+
 Reason = Literal["new", "spec changed", "source changed", "decoder changed", "corrupt", "forced"]
 """Why a clip is extracted: it has no record; it has one of another spec of the same kind; its media
 changed; its record is damaged; it was extracted or quarantined before, but is asked for again."""
@@ -27,6 +29,17 @@ class Outcome:
     """Why the clip was tried; None if it was not."""
     n_bytes: int = 0
     """Size of the arrays that were stored."""
+
+
+@dataclass(frozen=True, slots=True)
+class ClipRead:
+    """How much of one clip has been read for one feature set."""
+
+    clip: str
+    feature_set: str
+    modality: Modality
+    n_items: int
+    """Frames, or windows of sound."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,13 +13,14 @@ from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import chain, islice
 
 from features.canonical_json import JsonObject
 from features.encoders.base import Encoder
 from features.errors import MediaError
 from features.extraction.batching import Encoded, Failed, encode_all
-from features.extraction.outcome import Outcome
+from features.extraction.outcome import ClipRead, Outcome
 from features.extraction.plan import ClipJobs, ExtractionJob, final_outcome
 from features.extraction.prefetch import QUEUE_PIECES, ReadTask
 from features.extraction.stage_times import StageTimer
@@ -52,6 +53,8 @@ class ExtractionPipeline:
     digests: SourceDigests
     should_continue: Callable[[], bool]
     """Asked before each clip."""
+    on_read: Callable[[ClipRead], None] | None = None
+    """Called as a clip is read, by the threads that read."""
     timer: StageTimer = field(default_factory=lambda: StageTimer(QUEUE_PIECES))
     digest_lock: threading.Lock = field(default_factory=threading.Lock)
     """Held by the writer that computes digests: `digests` is used by one thread at a time."""
@@ -88,6 +91,7 @@ class ExtractionPipeline:
             batch_sizes=self.batch_sizes,
             decoders=decoders,
             timer=self.timer,
+            on_read=partial(self._tell_read, claims) if self.on_read else None,
         )
         with closing(claims), ThreadPoolExecutor(WRITERS, "writer") as writer, closing(results):
             writing: deque[Future[Outcome]] = deque()
@@ -102,6 +106,12 @@ class ExtractionPipeline:
                 yield future.result()
             yield from claims.done_elsewhere
         self._log_throughput(done, time.monotonic() - started_s)
+
+    def _tell_read(self, claims: "_Claims", index: int, feature_set: str, n_items: int) -> None:
+        assert self.on_read
+        job, _ = claims.claimed[index, feature_set]
+        modality = self.encoders[feature_set].modality
+        self.on_read(ClipRead(job.clip.id, feature_set, modality, n_items))
 
     def _finish(self, claims: "_Claims", result: Encoded | Failed) -> Outcome:
         """Store or quarantine a clip and release its claim; runs on a writer thread."""

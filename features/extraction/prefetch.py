@@ -3,7 +3,7 @@
 import hashlib
 import threading
 import time
-from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
@@ -49,11 +49,17 @@ ReadItem = Tensor | MediaError | EndOfClip
 its end."""
 
 
+OnRead = Callable[[int, str, int], None]
+"""Called with the index of a task, a feature set, and how many items were read so far; by the
+thread that reads."""
+
+
 def prefetch(
     encoders: Mapping[str, Encoder],
     tasks: Iterable[ReadTask],
     decoders: Sequence[Decoder],
     timer: StageTimer,
+    on_read: OnRead | None = None,
 ) -> Generator[tuple[int, str, ReadItem], None, None]:
     """Yield the index of a task, a feature set, and what was read of the clip for it.
 
@@ -80,7 +86,7 @@ def prefetch(
                     task = next(task_iterator, None)
                 if task is None:
                     break
-                for name, item in _read_clip(encoders, task, decoder, timer):
+                for name, item in _read_clip(encoders, task, decoder, timer, on_read):
                     put((task.index, name, item))
                     if stop.is_set():
                         break
@@ -119,7 +125,11 @@ def prefetch(
 
 
 def _read_clip(
-    encoders: Mapping[str, Encoder], task: ReadTask, decoder: Decoder, timer: StageTimer
+    encoders: Mapping[str, Encoder],
+    task: ReadTask,
+    decoder: Decoder,
+    timer: StageTimer,
+    on_read: OnRead | None,
 ) -> Iterator[tuple[str, ReadItem]]:
     """Yield what is read of a clip for each feature set, visual before audio.
 
@@ -139,6 +149,8 @@ def _read_clip(
                     item = next(items)
                     if isinstance(item, Tensor):
                         read = deduplicator.distinct(item)
+                        if on_read:
+                            on_read(task.index, name, len(deduplicator.order))
                     else:  # the layout, which is the last item
                         read = EndOfClip(item, tuple(deduplicator.order))
                         # to the end of the request, or closing it would kill the process

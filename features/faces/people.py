@@ -67,7 +67,7 @@ def people_of(tracks: Sequence[TrackSummary], config: PeopleConfig) -> list[list
     """The tracks of each person, who is seen largest and longest first.
 
     Tracks are joined in the order in which they begin, each to the person before it who is most
-    similar and no longer seen.
+    similar and no longer seen. There may be more than `max_people`.
     """
     n_rows = max((track.last_row for track in tracks), default=-1) + 1
     largest = sorted(tracks, key=lambda track: (-track.area_px2, track.id))[:MAX_TRACKS]
@@ -81,7 +81,7 @@ def people_of(tracks: Sequence[TrackSummary], config: PeopleConfig) -> list[list
             people.append([track])
     seen = [p for p in people if sum(t.n_rows for t in p) >= min(config.min_frames, n_rows)]
     seen.sort(key=lambda person: (-sum(t.area_px2 for t in person), person[0].id))
-    return seen[: config.max_people]
+    return seen
 
 
 def _cosine(person: Sequence[TrackSummary], track: TrackSummary) -> float:

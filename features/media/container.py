@@ -29,7 +29,16 @@ WHITELISTS = {
     "format_whitelist": DEMUXERS,
     "codec_whitelist": _DECODER_NAMES,
 }
-OTHER_FORMATS = {b"GIF87a": "GIF", b"GIF89a": "GIF", b"\x89PNG\r\n": "PNG", b"\xff\xd8\xff": "JPEG"}
+OTHER_FORMATS = (  # as people call them, and how their files begin
+    ("a GIF file", re.compile(rb"GIF8[79]a")),
+    ("a PNG file", re.compile(rb"\x89PNG\r\n")),
+    ("a JPEG file", re.compile(rb"\xff\xd8\xff")),
+    ("a WebP file", re.compile(rb"RIFF....WEBP", re.DOTALL)),
+    (
+        "a raw H.264 or H.265 stream without times",
+        re.compile(rb"\x00{2,3}\x01[\x09\x27\x40\x46\x67]"),
+    ),
+)
 
 
 @contextmanager
@@ -58,7 +67,7 @@ def open_container(path: Path, limits: DecodeLimits) -> Iterator[InputContainer]
         reason = error.strerror if isinstance(error, av.error.FFmpegError) else error
         if name := _other_format(path):
             raise MediaError(
-                f"{path} is a {name} file, which is not decoded; convert it to a video, to H.264 "
+                f"{path} is {name}, which is not decoded; convert it to a video, to H.264 "
                 "in an MP4 for example",
                 "not-media",
             ) from None
@@ -120,5 +129,5 @@ def _codec_without_decoder(stream: av.VideoStream | av.AudioStream) -> str:
 def _other_format(path: Path) -> str | None:
     """Return the name of a format that people take for video and that is not opened."""
     with path.open("rb") as file:
-        head = file.read(6)
-    return next((name for magic, name in OTHER_FORMATS.items() if head.startswith(magic)), None)
+        head = file.read(12)
+    return next((name for name, start in OTHER_FORMATS if start.match(head)), None)

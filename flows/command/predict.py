@@ -47,6 +47,12 @@ def add_predict_command(commands: Any) -> None:
         action="store_true",
         help="predict from the region texts alone: no RUN, and the encoders in CONFIG.yaml",
     )
+    predict.add_argument(
+        "--affine",
+        type=Path,
+        metavar="zero_shot.json",
+        help="with --zero-shot: match values as `run zero-shot` did on labelled clips",
+    )
     predict.add_argument("--device", help="default: auto, which takes the GPU if there is one")
     predict.add_argument("--force", action="store_true", help="do again what is up to date")
     add_live_options(predict)
@@ -78,6 +84,7 @@ def _predict(arguments: argparse.Namespace) -> int:
     # set here and not as overrides: a path need not be YAML, and a config's run is another one
     keys |= {"videos": tuple(videos), "zero_shot": arguments.zero_shot}
     keys["run"] = Path(run[0]) if run else None
+    keys["affine"] = arguments.affine or keys.get("affine")
     return run_stage("predict", keys, None)
 
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 KEYS = ("encoders", "frames", "people", "device", "limits")
 """The keys of the stage `predict` that a live prediction has, too."""
-NOT_LIVE = ("output", "store", "format", "overlay", "zero_shot", "force")
+NOT_LIVE = ("output", "store", "format", "overlay", "zero_shot", "affine", "force")
 IDLE_S = 5.0  # a followed file that has not grown for so long has ended
 
 log = logging.getLogger(__name__)

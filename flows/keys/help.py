@@ -55,6 +55,7 @@ HELP = {
     ),
     "videos": "Files, folders and patterns; of a folder's files, those with a video's suffix.",
     "zero_shot": "Predict from the region texts alone, without a run; needs encoders.",
+    "affine": "zero_shot.json of a zero-shot prediction, whose texts and affine map are used.",
     "format": "Format of the tables; parquet needs pyarrow.",
     "overlay": "Also write each video with valence and arousal drawn beside the picture.",
     "predict.run": "Folder of the trained head or ensemble; null with zero_shot.",

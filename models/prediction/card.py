@@ -39,8 +39,12 @@ WHOLE_FRAMES = (
 )
 ZERO_SHOT = (
     "Nothing was trained: valence and arousal are read from the similarity of each picture to "
-    "texts that describe the nine regions. The values are not matched to any labels, and are drawn "
-    "to the middle. The sound is not used."
+    "texts that describe the nine regions. The sound is not used."
+)
+UNMATCHED = "The values are not matched to any labels, and are drawn to the middle."
+MATCHED = (
+    "Mean and deviation of the values are matched to those of labels, which may be those of other "
+    "people and videos than yours."
 )
 LICENCE = (
     "Data sets restrict what is trained on them. Aff-Wild2 is given to researchers for "
@@ -50,7 +54,11 @@ LICENCE = (
 
 
 def card(
-    model: TrainedModel | None, encoders: Sequence[AnyEncoderConfig], *, whole_frames: bool
+    model: TrainedModel | None,
+    encoders: Sequence[AnyEncoderConfig],
+    *,
+    whole_frames: bool,
+    matched: bool,
 ) -> tuple[str, ...]:
     """Return the paragraphs of the card; without a model, those of a zero-shot prediction."""
     is_drawn = any(DRAWN in str(getattr(config, "model", "")) for config in encoders)
@@ -58,6 +66,7 @@ def card(
         (True, APPARENT),
         (is_drawn, DRAWN_FACES),
         (model is None, ZERO_SHOT),
+        (model is None, MATCHED if matched else UNMATCHED),
         (model is not None, PEOPLE),
         (whole_frames, WHOLE_FRAMES),
         (True, ROWS),

@@ -33,7 +33,7 @@ def encoders_of(
     candidates = iter(given) if given else _candidates(model, needed)
     for config in candidates:
         try:
-            name = _name_in(needed, config)
+            name = name_in(needed, config)
         except WeightsError as error:
             problems.append(f"{_shown(config)}: {error}")
             continue
@@ -52,7 +52,7 @@ def encoders_of(
     return tuple(found[name] for name in dict.fromkeys(needed))
 
 
-def _name_in(needed: Iterable[str], config: AnyEncoderConfig) -> str:
+def name_in(needed: Iterable[str], config: AnyEncoderConfig) -> str:
     """Return the name of the set that a config makes, if need be without its search for faces.
 
     A head that was trained on the crops of a data set reads those that are found here, too.

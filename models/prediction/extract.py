@@ -19,8 +19,10 @@ from models.prediction.people import (
     people_with_faces,
     whole_frame,
 )
+from models.prediction.progress import ProgressTeller, VideoProgress
 
 OnOutcome = Callable[[Outcome, int], None]
+OnProgress = Callable[[VideoProgress], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,11 +62,21 @@ def extract_videos(
     options: ExtractionOptions,
     max_people: MaxPeople,
     on_outcome: OnOutcome | None,
+    on_progress: OnProgress | None = None,
 ) -> ExtractedVideos:
     """Find the people in videos, and encode what the store lacks of them.
 
-    `names` are those of the output files by video.
+    `names` are those of the output files by video. `on_progress` is called every second or so, by
+    the threads that read videos.
     """
+
+    def extract(videos: Sequence[VideoPeople], options: ExtractionOptions) -> ExtractionResult:
+        clips = {person.clip.id: video for video in videos for person in video.people}
+        on_read = None
+        if on_progress:
+            on_read = ProgressTeller(clips, options.limits, on_progress)
+        return extract_manifest(manifest_of(videos), options, on_outcome, on_read=on_read)
+
     people, problems = dict[Path, VideoPeople](), dict[Path, str]()
     for path, name in names.items():
         try:
@@ -74,8 +86,7 @@ def extract_videos(
     results: list[ExtractionResult] = []
     visual = (config for config in options.encoders if isinstance(config, ClipConfig))
     if faces := next((config.faces for config in visual if config.faces), None):
-        clips = manifest_of(people.values())
-        found = extract_manifest(clips, replace(options, encoders=(faces,), crops=None), on_outcome)
+        found = extract(list(people.values()), replace(options, encoders=(faces,), crops=None))
         problems |= _failures(people, found)
         results.append(found)
         store, spec = FeatureStore.open(options.store), faces.spec()
@@ -85,7 +96,7 @@ def extract_videos(
             except MediaError as error:
                 problems[path] = str(error)
     good = {path: video for path, video in people.items() if path not in problems}
-    results.append(extract_manifest(manifest_of(good.values()), options, on_outcome))
+    results.append(extract(list(good.values()), options))
     problems |= _failures(good, results[-1])
     outcomes = tuple(
         {(o.clip, o.feature_set): o for r in reversed(results) for o in r.outcomes}.values()

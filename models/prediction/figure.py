@@ -5,6 +5,7 @@ from jaxtyping import Bool, Float64
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from models.plots.png import png
 from models.plots.svg import AROUSAL, FAINT, NO_FACE, NO_SOUND, VALENCE, svg
 from models.prediction.rows import PersonRows
 from models.report.timeline import kept_rows, stretches
@@ -22,9 +23,17 @@ NAMESPACE = '<svg xmlns="http://www.w3.org/2000/svg"'
 def timeline_svg(name: str, people: list[PersonRows]) -> bytes:
     """Return an SVG file with a row of axes per person, at least one."""
     label = f"Valence and arousal in {name} over time"
-    height = PERSON_PX * len(people) + FOOT_PX
-    drawing = str(svg("timeline", label, WIDTH_PX, height, _draw, people))
+    drawing = str(svg("timeline", label, WIDTH_PX, _height_px(people), _draw, people))
     return drawing.replace("<svg", NAMESPACE, 1).encode()
+
+
+def timeline_png(people: list[PersonRows]) -> bytes:
+    """Return the same picture as a PNG file, as slides and text processors take it."""
+    return png(WIDTH_PX, _height_px(people), _draw, people)
+
+
+def _height_px(people: list[PersonRows]) -> int:
+    return PERSON_PX * len(people) + FOOT_PX
 
 
 def _draw(figure: Figure, people: list[PersonRows]) -> None:

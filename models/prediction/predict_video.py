@@ -22,7 +22,7 @@ from models.prediction.record import PersonSummary, VideoEntry, shown_path
 from models.prediction.rows import PersonRows, person_rows, region_words
 from models.prediction.tables import TableFormat, write_table
 
-VERSION = 1  # raise it when the files of the same input change
+VERSION = 2  # raise it when the files of the same input change
 LOW, HIGH = 10, 90  # percentiles of a person's summary
 
 
@@ -86,10 +86,11 @@ class VideoPredictor:
         files.append(self.output / f"{video.name}.{self.table}")
         write_table(files[-1], self.table, people, self.estimator.grid)
         if people:
-            from models.prediction.figure import timeline_svg  # imports matplotlib, which is slow
+            from models.prediction import figure  # imports matplotlib, which is slow
 
-            files.append(self.output / f"{video.name}.svg")
-            write_atomic(files[-1], timeline_svg(video.name, people))
+            files += [self.output / f"{video.name}.{suffix}" for suffix in ("svg", "png")]
+            write_atomic(files[-2], figure.timeline_svg(video.name, people))
+            write_atomic(files[-1], figure.timeline_png(people))
         frames = len(people[0].time_s) if people else 0
         entry = VideoEntry(
             name=video.name,

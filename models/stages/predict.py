@@ -15,13 +15,13 @@ from features.media.limits import DEFAULT_LIMITS, DecodeLimits
 from features.store.location import absolute_path
 from features.system.devices import DeviceName, torch_device
 from models.data.feature_sets import FeatureSets, open_sets
-from models.data.region_prototypes import read_regions
 from models.prediction.card import card, facts_of
 from models.prediction.encoders import encoders_of
-from models.prediction.estimate import Estimator, ModelEstimator, ZeroShotEstimator
+from models.prediction.estimate import ModelEstimator
 from models.prediction.extract import extract_videos, with_frames
 from models.prediction.people import MaxPeople, VideoPeople
 from models.prediction.predict_video import PredictedVideo, VideoPredictor
+from models.prediction.progress import VideoProgress
 from models.prediction.record import (
     FEATURES,
     RESERVED,
@@ -36,6 +36,7 @@ from models.prediction.record import (
 )
 from models.prediction.tables import TableFormat, check_table_format
 from models.prediction.videos import find_videos, name_outputs, video_id
+from models.prediction.zero_shot import ZeroShotModel
 from models.regions.prompts import FixedPrompts
 from models.runs.predictor import TrainedModel, open_model
 
@@ -108,6 +109,7 @@ def predict(
     people: MaxPeople = "all",
     zero_shot: bool = False,
     prompts: FixedPrompts = FixedPrompts(),
+    affine: Path | None = None,
     format: TableFormat = "csv",
     overlay: bool = False,
     device: DeviceName = "auto",
@@ -117,11 +119,13 @@ def predict(
     force: bool = False,
     on_outcome: Callable[[Outcome, int], None] | None = None,
     on_video: Callable[[VideoResult, int], None] | None = None,
+    on_progress: Callable[[VideoProgress], None] | None = None,
 ) -> PredictResult:
     """Predict every frame of videos with the model in the folder `run`, or zero-shot.
 
     `videos` are files, folders and patterns. With `frames` "faces", the faces of up to `people`
     people are found in each video, and a video without one fails; "whole" reads whole frames.
+    Zero-shot values are matched as the file `affine` says, which the stage `zero-shot` has written.
     Features go to `store`, by default in `output`; what is there is not encoded again. The encoded
     faces are also written to the folder `crops` if it is given. The encoders are those of the run
     unless they are given. Writes for each video a table and a timeline, with
@@ -131,12 +135,15 @@ def predict(
     """
     check_table_format(format)
     found = find_videos(videos, output)
-    model = _model_of(run, zero_shot)
-    configs = encoders_of(model, encoders) if model else _zero_shot_encoders(encoders)
-    configs = with_frames(configs, frames)
+    model = _model_of(run, zero_shot, affine)
+    texts = ZeroShotModel.read(affine, prompts) if affine else ZeroShotModel(prompts=prompts)
+    if zero_shot:
+        texts.check_encoders(encoders)
+    configs = with_frames(encoders_of(model, encoders) if model else encoders, frames)
     record = read_record(output)
     names = name_outputs(found.paths, record.names(), RESERVED)
-    facts = facts_of(model, configs) | {"device": device}
+    matched = shown_path(affine.resolve()) if affine else None
+    facts = facts_of(model, configs) | {"matched by": matched, "device": device}
     record = record.model_copy(update={"made_with": made_with(facts)})
     options = ExtractionOptions(
         absolute_path(store) if store else str(output.resolve() / FEATURES),
@@ -153,12 +160,12 @@ def predict(
     output.mkdir(parents=True, exist_ok=True)
     write_record(output, record)  # marks the folder as one of predictions
     videos_by_path = {path: names[path] for path in found.paths}
-    extracted = extract_videos(videos_by_path, options, people, on_outcome)
+    extracted = extract_videos(videos_by_path, options, people, on_outcome, on_progress)
     estimator, sets = None, None
     if extracted.people:
         sets = _sets_of(options.store, configs)
-        first = next(iter(extracted.people.values()))
-        estimator = ModelEstimator(model) if model else _zero_shot(sets, first, prompts)
+        clip_id = next(iter(extracted.people.values())).people[0].clip.id
+        estimator = ModelEstimator(model) if model else texts.estimator(sets, clip_id)
     results: list[VideoResult] = []
     for path in found.paths:
         if problem := extracted.problems.get(path):
@@ -181,12 +188,20 @@ def predict(
             on_video(result, len(found.paths))
     from models.prediction.page import write_page  # imports matplotlib, which is slow
 
-    page = write_page(output, record, card(model, configs, whole_frames=frames == "whole"))
+    page = write_page(
+        output,
+        record,
+        card(model, configs, whole_frames=frames == "whole", matched=texts.is_matched),
+    )
     return PredictResult(output, tuple(results), found.left_out, extracted.extraction, page)
 
 
-def _model_of(run: Path | None, zero_shot: bool) -> TrainedModel | None:
+def _model_of(run: Path | None, zero_shot: bool, affine: Path | None) -> TrainedModel | None:
     """Return the model; None for a zero-shot prediction."""
+    if affine and not zero_shot:
+        raise InputError(
+            "affine is of a zero-shot prediction: give zero_shot=true, or leave it out"
+        )
     if (run is None) != zero_shot:
         raise InputError(
             "run and zero_shot=true exclude each other: leave one of them out"
@@ -197,26 +212,9 @@ def _model_of(run: Path | None, zero_shot: bool) -> TrainedModel | None:
     return open_model(run) if run else None
 
 
-def _zero_shot_encoders(
-    given: tuple[AnyEncoderConfig, ...],
-) -> tuple[AnyEncoderConfig, ...]:
-    modalities = [config.modality for config in given]
-    if sorted(modalities) != ["audio", "visual"]:
-        raise InputError(
-            "a zero-shot prediction needs the encoders in a config: one of kind clip, whose texts "
-            f"are read, and one of sound; {len(given)} are given. Give -c with a YAML file such as "
-            "configs/encoders/affwild2.yaml"
-        )
-    return given
-
-
 def _sets_of(store: str, encoders: Sequence[AnyEncoderConfig]) -> FeatureSets:
     names = {config.modality: config.spec().name for config in encoders}
     return open_sets(store, names["visual"], names["audio"])
-
-
-def _zero_shot(sets: FeatureSets, video: VideoPeople, prompts: FixedPrompts) -> Estimator:
-    return ZeroShotEstimator(read_regions(sets, video.people[0].clip.id, prompts))
 
 
 def _fail(

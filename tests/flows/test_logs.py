@@ -31,6 +31,7 @@ from flows.console import plain_console
 from flows.logs import JsonLines, print_message, set_up
 from flows.progress import log_hooks, terminal_hooks
 from models.baselines.ridge import RidgeConfig
+from models.prediction.progress import VideoProgress
 from models.stages.train_head import TrainResult
 from models.training.config import EpochResult
 from tests.helpers.small_media import TINY_CLIP, tone
@@ -221,6 +222,19 @@ def test_progress_is_logged_every_so_often_and_at_the_end(caplog):
     for k in range(3):
         hooks["on_outcome"](Outcome(f"c{k}", "clip-1", "extracted"), 3)
     assert [r.getMessage()[:6] for r in caplog.records] == ["1 of 3", "2 of 3", "3 of 3"]
+
+
+def test_progress_within_a_video_is_logged_every_so_often_with_rate_and_time_left(caplog):
+    log = logging.getLogger("flows.test")
+    caplog.set_level(logging.INFO, log.name)
+    for clips_every_s in (1000, 0):
+        hooks = log_hooks(log, clips_every_s)
+        hooks["on_progress"](VideoProgress("talk", "faces", 600, 1800, seconds=6.0))
+        hooks["on_progress"](VideoProgress("talk", "faces", 700, None, seconds=7.0))
+    assert caplog.messages == [
+        "frame 600 of 1800: talk (faces): 100 frames/s, 0:00:12 left",
+        "frame 700: talk (faces): 100 frames/s",
+    ]
 
 
 def test_each_step_of_a_training_is_logged_with_its_numbers(caplog):

@@ -4,17 +4,18 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 import zarr
 
 from features.clip import Clip
 from features.encoders.clip import ClipConfig
-from features.encoders.faces import FacesConfig
+from features.encoders.faces import FacesConfig, FacesLayout
 from features.errors import InputError
 from features.extraction.extract import extract_features
 from features.extraction.options import ExtractionOptions
 from features.extraction.plan import resolve_frames
 from features.faces.alignment import AlignmentConfig
-from features.faces.people import PeopleConfig
+from features.faces.people import PeopleConfig, TrackSummary
 from features.faces.record import N_COLUMNS, n_people, person_faces
 from features.maintenance.status import status
 from features.maintenance.verify import verify
@@ -24,6 +25,7 @@ from features.media.sampling import Sampling
 from features.store.feature_store import FeatureStore
 from features.store.hdf5 import export_h5, import_h5
 from features.synthetic.drawing import Pose
+from features.timeline import FrameTimes
 from tests.helpers.drawn_people import draw_people
 from tests.helpers.small_media import write_video
 
@@ -113,8 +115,6 @@ def test_the_crops_of_a_person_are_encoded_and_frames_without_her_are_not_valid(
 
 
 def test_the_embedding_is_that_of_the_aligned_crop(extracted, media):
-    import torch
-
     from features.media.decoder import Decoder
     from features.media.limits import DEFAULT_LIMITS
 
@@ -142,6 +142,17 @@ def test_a_video_without_a_face_has_rows_that_are_not_valid_and_a_note(extracted
     assert record.valid.all()
     assert not store.read(config.spec().name, "empty").valid.any()
     assert "empty: no face in 10 frames" in result.notes()
+
+
+def test_a_note_says_how_many_people_of_a_crowd_are_kept():
+    crowd = [[TrackSummary(number, first_row=0)] for number in (1, 2, 3)]
+    layout = FacesLayout(FrameTimes(np.array([0.0]), np.array([0])), crowd)
+    encoder = FACES.build(torch.device("cpu"))
+    _, note = encoder.assemble([encoder.blank(1)], layout)
+
+    assert note == (
+        "3 people were seen, and the 2 whose faces are largest are kept (faces.people.max_people)"
+    )
 
 
 def test_a_second_run_finds_nothing_to_do_and_the_store_knows_the_kind(extracted, media):

@@ -41,12 +41,6 @@ def test_a_face_of_a_few_frames_is_no_person_except_in_a_video_of_a_few_frames()
     assert ids([track(1, 0, 0, A)]) == [[1]]
 
 
-def test_the_number_of_people_is_limited():
-    tracks = [track(k, 0, 9, A, area=k) for k in range(1, 6)]
-
-    assert ids(tracks, max_people=2) == [[5], [4]]
-
-
 def test_of_a_crowd_the_largest_faces_are_joined(monkeypatch):
     monkeypatch.setattr("features.faces.people.MAX_TRACKS", 1)
 

@@ -11,6 +11,7 @@ from PIL import Image
 from features.errors import MediaError
 from features.media.audio import AudioEnd
 from features.media.decoder import Decoder
+from tests.helpers.field_media import Video, steps, write_media
 from tests.helpers.small_media import draw_frames, tone
 
 pytestmark = pytest.mark.slow
@@ -55,17 +56,23 @@ def audio_end(decoder: Decoder, path: Path) -> AudioEnd:
     return end
 
 
-@pytest.mark.parametrize(
-    ("name", "format"), [("GIF", "GIF"), ("PNG", "PNG"), ("JPEG", "JPEG")], ids=lambda x: x
-)
-def test_a_picture_that_is_named_mp4_is_named_by_its_format(decoder, tmp_path, name, format):
+@pytest.mark.parametrize("name", ["GIF", "PNG", "JPEG", "WebP"])
+def test_a_picture_that_is_named_mp4_is_named_by_its_format(decoder, tmp_path, name):
     pictures = [Image.fromarray(picture) for picture in draw_frames(5)]
     animated = {"save_all": True, "append_images": pictures[1:]} if name == "GIF" else {}
-    pictures[0].save(tmp_path / "a.mp4", format=format, **animated)
+    pictures[0].save(tmp_path / "a.mp4", format=name, **animated)
     reason = f"a.mp4 is a {name} file, which is not decoded; convert it to a video, to H.264 in"
     with pytest.raises(MediaError, match=reason) as raised:
         decoder.frame_times(tmp_path / "a.mp4", None)
     assert raised.value.code == "not-media"
+
+
+@pytest.mark.parametrize(("suffix", "codec"), [("h264", "libx264"), ("hevc", "libx265")])
+def test_a_stream_without_container_is_named(decoder, tmp_path, suffix, codec):
+    path = write_media(tmp_path / f"a.{suffix}", Video(steps(5), codec=codec))
+    reason = "is a raw H.264 or H.265 stream without times, which is not decoded; convert it to a"
+    with pytest.raises(MediaError, match=reason):
+        decoder.frame_times(path, None)
 
 
 def test_a_video_codec_without_a_decoder_is_named(decoder, tmp_path):

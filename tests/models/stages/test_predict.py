@@ -8,9 +8,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as parquet
 import pytest
 import torch
 import yaml
+from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from features.encoders.ast import AstConfig
@@ -23,18 +25,23 @@ from features.synthetic.drawing import Pose
 from features.system.files import sha256_of
 from flows.messages import describe
 from models.metrics.smoothing import SmoothingWindows
+from models.plots.svg import AROUSAL, VALENCE
 from models.prediction.encoders import encoders_of
 from models.prediction.estimate import ModelEstimator
+from models.prediction.figure import FOOT_PX, PERSON_PX, WIDTH_PX
 from models.prediction.predict_video import VideoPredictor
+from models.prediction.progress import VideoProgress
 from models.prediction.record import PAGE, RECORD
 from models.prediction.rows import person_rows
 from models.prediction.tables import COLUMNS, check_table_format, columns_of, write_table
+from models.regions.prompts import FixedPrompts
 from models.runs.checkpoint import read_meta, save_head
 from models.runs.ensemble_record import EnsembleRecord
-from models.runs.folder import CONFIG, HEAD_FILE, PROVENANCE
+from models.runs.folder import CONFIG, HEAD_FILE, PREDICTIONS, PROVENANCE
 from models.runs.predictor import TrainedEnsemble, TrainedHead, open_model
 from models.stages.predict import PredictResult, predict
 from models.stages.score_head import score_head
+from models.stages.zero_shot import ZERO_SHOT, zero_shot
 from tests.helpers.drawn_people import draw_people
 from tests.helpers.small_media import write_video
 
@@ -106,9 +113,22 @@ def test_the_result_tells_what_was_done_and_left_out(predicted):
     page = predicted.page.read_text()
     assert 'href="first.csv"' in page
     assert 'src="uneven.svg"' in page
+    assert 'href="uneven.png"' in page
     assert "Note: the clip has no sound" in page
     assert "not what the person feels" in page
     assert "drawn faces" not in page  # these encoders are not those of the demo
+
+
+def test_the_timeline_is_also_a_png_of_twice_the_size(predicted):
+    with Image.open(predicted.output / "uneven.png") as picture:
+        assert picture.format == "PNG"
+        assert picture.size == (2 * WIDTH_PX, 2 * (PERSON_PX + FOOT_PX))
+        colours = {colour for _, colour in picture.convert("RGB").getcolors(1 << 20)}
+    assert {rgb_of(VALENCE), rgb_of(AROUSAL)} <= colours
+
+
+def rgb_of(colour: str) -> tuple[int, ...]:
+    return tuple(bytes.fromhex(colour.removeprefix("#")))
 
 
 AWAY = range(8, 12)  # frames without the second person
@@ -202,6 +222,17 @@ def test_what_is_up_to_date_is_kept_and_what_is_damaged_is_written_again(predict
     assert content(predicted.output) == before
 
 
+def test_progress_within_a_video_is_told(good, monkeypatch):
+    monkeypatch.setattr("models.prediction.progress.TELL_EVERY_S", 0.0)
+    told: list[VideoProgress] = []
+    videos = (str(good / "videos" / "uneven.mp4"),)
+    predict_in(good, "progress", videos=videos, force=True, on_progress=told.append)
+    n_frames = len(UNEVEN_S)
+    assert [(t.name, t.what, t.n_frames, t.total) for t in told] == [
+        ("uneven", "clip", n_frames, n_frames)
+    ]
+
+
 def test_a_killed_prediction_does_the_rest(predicted, good, monkeypatch):
     whole = VideoPredictor.predict
 
@@ -225,7 +256,10 @@ def test_another_head_or_format_is_predicted_again_and_replaces_the_files(predic
     keys = {"videos": (str(good / "videos" / "uneven.mp4"),)}
     predict_in(good, "other", **keys)
     assert predict_in(good, "other", format="json", **keys).counts == {"predicted": 1}
-    assert set(content(good / "other")) == {RECORD, PAGE, "uneven.json", "uneven.svg"}
+    assert set(content(good / "other")) == {
+        *(RECORD, PAGE),
+        *("uneven.json", "uneven.svg", "uneven.png"),
+    }
     (person,) = json.loads((good / "other" / "uneven.json").read_text())["people"]
     rows = rows_of(predicted.output / "uneven.csv")
     assert person["valence"] == [float(row["valence"]) for row in rows]
@@ -300,13 +334,17 @@ def test_parquet_needs_its_library(monkeypatch):
 
 
 def test_parquet_has_the_cells_of_the_other_formats(good, tmp_path):
-    parquet = pytest.importorskip("pyarrow.parquet")
     head = open_model(good / "r")
     packed = pack(good, head)
-    person = person_rows(1, packed, ModelEstimator(head).estimate(packed), None)
-    write_table(tmp_path / "t.parquet", "parquet", [person], head.meta.grid)
-    read = parquet.read_table(tmp_path / "t.parquet").to_pydict()
-    assert read == {n: list(c) for n, c in columns_of(person, head.meta.grid).items()}
+    estimate = ModelEstimator(head).estimate(packed)
+    boxes = np.full((30, 4), np.nan)
+    boxes[0] = 1.04, 2, 30, 40.26
+    people = [person_rows(1, packed, estimate, boxes), person_rows(2, packed, estimate, None)]
+    write_table(tmp_path / "t.parquet", "parquet", people, head.meta.grid)
+    first, second = (columns_of(person, head.meta.grid) for person in people)
+    assert parquet.read_table(tmp_path / "t.parquet").to_pydict() == {
+        name: [*first[name], *second[name]] for name in COLUMNS
+    }
 
 
 def test_the_encoders_of_a_run_are_found_in_its_store_or_must_be_given(
@@ -356,3 +394,32 @@ def test_zero_shot_needs_encoders_and_no_run(good, tiny_clip, tiny_ast):
         predict_in(good, "zero", zero_shot=True)
     with pytest.raises(InputError, match="run is missing"):
         predict_in(good, "zero", run=None)
+
+
+def test_zero_shot_values_are_matched_as_those_of_labelled_clips(good, tiny_clip, tiny_ast):
+    matched = good / "matched" / ZERO_SHOT
+    zero_shot(manifest=good / "m.jsonl", store=str(good / "s.zarr"), output=matched.parent)
+    encoders = (ClipConfig(**tiny_clip), AstConfig(model=tiny_ast, hop_s=0.64))
+    keys = {
+        **{"run": None, "zero_shot": True, "affine": matched, "encoders": encoders},
+        "videos": (str(good / "c0.mp4"),),
+    }
+    result = predict_in(good, "affine", **keys)
+    labelled = [row for row in rows_of(matched.parent / PREDICTIONS) if row["clip"] == "c0"]
+    for found, expected in zip(rows_of(result.output / "c0.csv"), labelled, strict=True):
+        for name in ("valence", "arousal"):
+            assert float(found[name]) == pytest.approx(float(expected[name]), abs=2e-6)
+    page = result.page.read_text()
+    assert "are matched to those of labels" in page
+    assert str(matched.resolve()) in page
+    other = ClipConfig(**tiny_clip, precision="bfloat16")
+    with pytest.raises(SpecMismatch, match="affine is of the features clip-.* makes clip-"):
+        predict_in(good, "affine", **keys | {"encoders": (other, encoders[1])})
+    with pytest.raises(InputError, match="is of other prompts than those given"):
+        predict_in(good, "affine", **keys, prompts=FixedPrompts(texts="four_quadrants"))
+    with pytest.raises(InputError, match="m.jsonl is not JSON .*; give the zero_shot.json that"):
+        predict_in(good, "affine", **keys | {"affine": good / "m.jsonl"})
+    with pytest.raises(InputError, match="none.json holds no zero-shot settings; give the zero_"):
+        predict_in(good, "affine", **keys | {"affine": good / "none.json"})
+    with pytest.raises(InputError, match="affine is of a zero-shot prediction: give zero_shot="):
+        predict_in(good, "affine", affine=matched)
