@@ -101,6 +101,7 @@ OTHER_VALUES = {  # none is the default of its key
     "failed": True,
     "videos": ("a.mp4",),
     "zero_shot": True,
+    "affine": Path("zero_shot.json"),
     "predict.people": 2,
     "format": "json",
     "overlay": True,
