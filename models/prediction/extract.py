@@ -1,6 +1,6 @@
 """The features of the people in videos: faces are found first, and then encoded."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from features.store.feature_store import FeatureStore
 from models.prediction.people import (
     MaxPeople,
     VideoPeople,
+    copy_record,
     manifest_of,
     people_with_faces,
     whole_frame,
@@ -96,8 +97,16 @@ def extract_videos(
             except MediaError as error:
                 problems[path] = str(error)
     good = {path: video for path, video in people.items() if path not in problems}
-    results.append(extract(list(good.values()), options))
-    problems |= _failures(good, results[-1])
+    results.append(
+        extract([replace(video, people=video.people[:1]) for video in good.values()], options)
+    )
+    if others := [
+        replace(each, people=each.people[1:]) for each in good.values() if each.people[1:]
+    ]:
+        _share_sound(good.values(), options)
+        results.append(extract(others, options))
+    for result in results:
+        problems |= _failures(good, result)
     outcomes = tuple(
         {(o.clip, o.feature_set): o for r in reversed(results) for o in r.outcomes}.values()
     )
@@ -108,6 +117,17 @@ def extract_videos(
         _notes(people, outcomes),
         replace(results[-1], outcomes=outcomes, seconds=seconds),
     )
+
+
+def _share_sound(videos: Iterable[VideoPeople], options: ExtractionOptions) -> None:
+    """Give all people of a video the sound that was encoded for the first of them."""
+    store = FeatureStore.open(options.store)
+    for config in (config for config in options.encoders if config.modality == "audio"):
+        spec = config.spec()
+        for video in videos:
+            first, *others = video.people
+            for person in others:
+                copy_record(store, spec, first.clip.id, person.clip.id)
 
 
 def _failures(people: Mapping[Path, VideoPeople], extraction: ExtractionResult) -> dict[Path, str]:

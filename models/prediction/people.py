@@ -79,10 +79,10 @@ def people_with_faces(
     nothing is searched twice. Raises `MediaError` if there is no face.
     """
     (whole,) = video.people
-    record, commit = store.read(faces.name, whole.clip.id), store.commit(faces.name, whole.clip.id)
+    record = store.read(faces.name, whole.clip.id)
     limit = {"all": n_people(record), "largest": 1}.get(str(max_people), max_people)
     n = min(n_people(record), int(limit))
-    if not n or commit is None:
+    if not n:
         raise MediaError(
             f"no face was found in its {len(record.time_s)} frames; frames=whole predicts from "
             "whole frames",
@@ -91,9 +91,7 @@ def people_with_faces(
     people = []
     for number in range(1, n + 1):
         clip_id = whole.clip.id if number == 1 else f"{whole.clip.id}.p{number}"
-        copied = store.commit(faces.name, clip_id)
-        if copied is None or copied.files != commit.files:
-            store.write(faces, clip_id, record, source=commit.source, provenance=commit.provenance)
+        copy_record(store, faces, whole.clip.id, clip_id)
         clip = whole.clip.model_copy(
             update={"id": clip_id, "person": None if number == 1 else number}
         )
@@ -101,6 +99,14 @@ def people_with_faces(
             Person(number, clip, partial(_read_boxes, store, faces.name, clip_id, number))
         )
     return VideoPeople(video.path, video.name, tuple(people))
+
+
+def copy_record(store: FeatureStore, spec: FeatureSpec, from_id: str, to_id: str) -> None:
+    """Give a clip the record of another one, unless it has it; nothing if there is none."""
+    commit, copied = store.commit(spec.name, from_id), store.commit(spec.name, to_id)
+    if commit and from_id != to_id and (copied is None or copied.files != commit.files):
+        record = store.read(spec.name, from_id)
+        store.write(spec, to_id, record, source=commit.source, provenance=commit.provenance)
 
 
 def _read_boxes(store: FeatureStore, faces: str, clip_id: str, number: int) -> Boxes:
