@@ -2,8 +2,8 @@
 
     python tests/helpers/crash_publish.py FOLDER STRIDE
 
-Replaces a record, killed at every step, and with other disturbances at every STRIDE-th step. Prints
-the exit statuses as JSON. The processes are forked, since starting an interpreter for each would
+Replaces a record, killed or with other disturbances at every STRIDE-th step, and killed at steps
+four times as close. Prints the exit statuses as JSON. The processes are forked, since starting an interpreter for each would
 take minutes.
 """
 
@@ -183,7 +183,7 @@ def main(folder: Path, stride: int) -> None:
     }
     for way, disturb in ways.items():
         for kind in ("new", "replaced"):
-            every = 1 if (way, kind) == ("killed", "replaced") else stride
+            every = max(1, stride // 4) if (way, kind) == ("killed", "replaced") else stride
             statuses[f"{way} {kind}"] = Counter(ends(folder, kind, way, disturb, every))
     sys.stdout.write(json.dumps(statuses))
 

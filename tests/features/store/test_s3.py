@@ -137,7 +137,7 @@ def key(url: str, *parts: str) -> str:
     return "/".join([url.removeprefix("s3://"), SPEC.name, *parts])
 
 
-@pytest.mark.parametrize("stride", [3, pytest.param(1, marks=pytest.mark.torture)])
+@pytest.mark.parametrize("stride", [4, pytest.param(1, marks=pytest.mark.torture)])
 def test_a_killed_upload_leaves_the_old_record_none_or_the_new_and_a_killed_run_resumes(
     bucket, tmp_path, stride
 ):

@@ -72,7 +72,7 @@ def test_no_rendered_set_can_draw_from_the_encoders_branch(monkeypatch, tmp_path
 
         return stream
 
-    for module in ("dataset_writer", "plan", "video_writer"):
+    for module in ("drawn_video", "plan", "video_writer"):
         monkeypatch.setattr(f"features.synthetic.{module}.stream", spy("rendered"))
     monkeypatch.setattr(lessons, "stream", spy("encoders"))
     monkeypatch.setattr(lessons, "SUBJECTS_PER_CHUNK", 1)
