@@ -44,7 +44,12 @@ def describe(error: ValidationError, model: type[BaseModel]) -> str:
             f"the id {first['input']!r} is not safe as a name: 1 to 128 letters, digits, '.', '_' "
             "or '-', beginning with a letter or digit"
         )
-    message = first["msg"].removeprefix("Value error, ")
+    messages = [first["msg"].removeprefix("Value error, ")]
+    if str(first["loc"][-1]).startswith("literal["):  # one of the types that a key may have
+        parent = first["loc"][:-1]
+        field = ".".join(_path(model, parent))
+        messages = [each["msg"] for each in errors if each["loc"][:-1] == parent]
+    message = "; or: ".join(messages)
     return f"{field} = {first['input']!r}: {message}"
 
 

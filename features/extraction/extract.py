@@ -143,8 +143,6 @@ class ExtractionRun:
             # All encoders are built before the first clip: weights that do not fit fail at once.
             encoders = {each.spec.name: runtime.encoder(each.config) for each in sets}
             store.create()
-            if any(encoder.modality == "faces" for encoder in encoders.values()):
-                log.info(WHICH_FRAMES)
             batch_sizes = {
                 name: options.batch_size or largest_batch(encoder)
                 for name, encoder in encoders.items()
@@ -180,4 +178,9 @@ class ExtractionRun:
             for each in sets
             if each.config.precision == "float32" and each.config.modality != "faces"
         ]
-        self.remarks = (pipeline.timer.summary(), *advice(exact, runtime.device))
+        finds_faces = any(each.config.modality == "faces" for each in sets)
+        self.remarks = (
+            pipeline.timer.summary(),
+            *((WHICH_FRAMES,) if finds_faces else ()),
+            *advice(exact, runtime.device),
+        )

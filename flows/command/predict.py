@@ -1,6 +1,7 @@
 """The command `predict`: the stage of the same name, with a run and videos as arguments."""
 
 import argparse
+import os
 from pathlib import Path
 from typing import Any
 
@@ -77,12 +78,13 @@ def _predict(arguments: argparse.Namespace) -> int:
     run, videos = (None, words) if arguments.zero_shot else (words[:1] or None, words[1:])
     if not videos:
         raise InputError("predict needs a RUN and videos: vaflow predict RUN VIDEO... -o OUT")
-    overrides += ["videos=[]", f"output={arguments.output}"]
-    overrides += _short(arguments, "store format frames people device")
+    overrides += ["videos=[]", "output=."]
+    overrides += _short(arguments, "format frames people device")
     overrides += [f"{key}=true" for key in ("overlay", "force") if getattr(arguments, key)]
     keys = settings(stage_function("predict"), arguments.config, overrides)
     # set here and not as overrides: a path need not be YAML, and a config's run is another one
     keys |= {"videos": tuple(videos), "zero_shot": arguments.zero_shot}
+    keys |= {"output": arguments.output, "store": arguments.store or keys["store"]}
     keys["run"] = Path(run[0]) if run else None
     keys["affine"] = arguments.affine or keys.get("affine")
     return run_stage("predict", keys, None)
@@ -99,4 +101,6 @@ def _is_override(word: str) -> bool:
     from flows.keys.signature import keys_of
 
     key = word.partition("=")[0].partition(".")[0]
-    return "=" in word and key in keys_of(stage_function("predict")) and not Path(word).exists()
+    if "=" not in word or key not in keys_of(stage_function("predict")):
+        return False
+    return not os.path.exists(word)

@@ -1,5 +1,6 @@
 """Predicts one video and writes its files; one video's features are in memory at a time."""
 
+import glob
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -75,6 +76,8 @@ class VideoPredictor:
         overlay decodes again, has become unreadable.
         """
         began = time.monotonic()
+        for part in self.output.glob(f".{glob.escape(video.name)}.*.part"):
+            part.unlink(missing_ok=True)  # of a killed prediction; an overlay may be large
         people = [self._rows(person) for person in video.people]
         files = []
         if people and self.overlay:  # first: it alone can fail, and then leaves nothing

@@ -193,8 +193,8 @@ def test_names_are_escaped_in_the_text_of_the_log(own_logging, capsys):
 def test_a_bar_shows_escapes():
     screen = Console(file=io.StringIO(), force_terminal=True, width=100)
     with terminal_hooks(screen) as hooks:
-        hooks["on_case"]("a\u202e\ncase", 2)
-    assert r"a\u202e\ncase" in screen.file.getvalue()
+        hooks["on_case"]("a\u202e\ncase [id]", 2)
+    assert r"a\u202e\ncase [id]" in screen.file.getvalue()
     assert "\u202e" not in screen.file.getvalue()
 
 

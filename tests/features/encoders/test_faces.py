@@ -77,6 +77,7 @@ def extracted(media, tiny_clip):
 def test_a_record_of_faces_has_a_place_for_each_person_in_every_frame(extracted):
     store, _, _, result = extracted
     assert {o.state for o in result.outcomes} == {"extracted"}
+    assert sum("without crops: faces are found" in remark for remark in result.remarks) == 1
     record = store.read(FACES.spec().name, "two")
 
     assert record.values.shape == (N_FRAMES, 2 * N_COLUMNS)

@@ -135,6 +135,20 @@ TABLE: dict[str, tuple[Make, str, int, str, Stays]] = {
         everything,
     ),
     "unknown format": (unchanged, f"{ONE} format=xls", 2, "format = 'xls': .*csv", everything),
+    "no number of people": (
+        unchanged,
+        f"{ONE} --people 0",
+        2,
+        "people = 0: Input should be 'all' or 'largest'; or: .* greater than or equal to 1$",
+        everything,
+    ),
+    "key longer than a file name": (
+        unchanged,
+        f"{ONE} encoders=[{'x' * 300}]",
+        2,
+        "encoders.*: there is no such kind|encoders.* = 'x",
+        everything,
+    ),
     "unknown key": (unchanged, f"{ONE} overlai=true", 2, "no video at overlai=true", everything),
     "text": (
         unchanged,
@@ -222,3 +236,11 @@ def test_the_overlay_of_a_silent_turned_and_mirrored_video_is_upright(folder, ca
         assert stream.height > stream.codec_context.width - 180 == 48  # 64 x 48, turned
         times = [frame.time for frame in container.decode(stream)]
     np.testing.assert_allclose(times, steps(30), atol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["take #2", "anna: one", "2026-01-31", "[x]", "null", "it's"])
+def test_output_and_store_are_paths_and_no_yaml(name, folder):
+    command = ["predict", "r", "c0.mp4", "-o", name, "--store", f"{name}.zarr", "--frames", "whole"]
+    assert main(command) == 0
+    assert (folder / name / "c0.csv").is_file()
+    assert (folder / f"{name}.zarr").is_dir()

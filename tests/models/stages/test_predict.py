@@ -254,6 +254,7 @@ def test_a_killed_prediction_does_the_rest(predicted, good, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         predict_in(good, "killed")
     monkeypatch.undo()
+    (good / "killed" / ".uneven.overlay.mp4.0a1b.part").write_bytes(b"begun")
     states = [video.state for video in predict_in(good, "killed").videos]
     assert states == ["present", "predicted"]
     made, whole_made = content(good / "killed"), content(predicted.output)
