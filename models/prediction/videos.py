@@ -11,6 +11,7 @@ from pathlib import Path
 
 from features.errors import InputError
 from features.media.crops import is_system_file
+from models.prediction.record import RECORD
 
 VIDEO_SUFFIXES = frozenset(
     (
@@ -37,8 +38,8 @@ class FoundVideos:
 def find_videos(given: Sequence[str], output: Path) -> FoundVideos:
     """Return the videos at these files, folders (with what is below them) and patterns.
 
-    Files below the folder `output` are left aside. Raises `InputError` if a path does not exist or
-    if there is no video at all.
+    Files below the folder `output` and below other predictions are left aside. Raises `InputError`
+    if a path does not exist or if there is no video at all.
     """
     paths, left_out = dict[Path, None](), dict[Path, None]()
     for text in given:
@@ -70,11 +71,14 @@ def _expand(text: str, output: Path) -> Iterator[tuple[Path, bool]]:
 
 
 def _files_below(folder: Path, output: Path) -> Iterator[Path]:
-    """Yield the files below a folder in order, through links but into no folder twice."""
+    """Yield the files below a folder in order, through links but into no folder twice.
+
+    Folders of predictions, which may hold overlays, are left aside.
+    """
     entered: set[Path] = set()
     for parent, folders, names in os.walk(folder, followlinks=True):
         here = Path(parent).resolve()
-        if here in entered or here == output:
+        if here in entered or here == output or RECORD in names:
             folders.clear()
             continue
         entered.add(here)

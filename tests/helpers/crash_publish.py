@@ -3,8 +3,8 @@
     python tests/helpers/crash_publish.py FOLDER STRIDE
 
 Replaces a record, killed or with other disturbances at every STRIDE-th step, and killed at steps
-four times as close. Prints the exit statuses as JSON. The processes are forked, since starting an interpreter for each would
-take minutes.
+four times as close. Prints the exit statuses as JSON. The processes are forked, since starting an
+interpreter for each would take minutes.
 """
 
 import errno

@@ -11,7 +11,9 @@ from models.prediction.videos import find_videos, name_outputs, video_id
 
 @pytest.fixture
 def folder(tmp_path) -> Path:
-    for name in ("b.MP4", "a.mkv", "deep/c.webm", "notes.txt", ".DS_Store", "out/a.overlay.mp4"):
+    videos = ("b.MP4", "a.mkv", "deep/c.webm")
+    earlier = ("earlier/predictions.json", "earlier/a.overlay.mp4")
+    for name in (*videos, "notes.txt", ".DS_Store", "out/a.overlay.mp4", *earlier):
         path = tmp_path / "in" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("")
