@@ -1,4 +1,4 @@
-"""What each face detector finds and how long it takes, and whether people who cross are told apart.
+"""What each face detector finds and how long it takes, and whether crossing people keep identities.
 
 On photographs, whose faces are counted; on a rendered set, where box and landmarks of each face are
 known exactly; and on drawn people who walk past each other, where it is known who is who.

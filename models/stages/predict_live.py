@@ -163,7 +163,7 @@ def _encoders(
 
 
 def _note(sound: LiveSound | None, *, has_sound: bool) -> str:
-    """Say what is heard, and how long a frame waits for it."""
+    """Say whether sound is read, and how long a frame waits for it."""
     if sound is None:
         return "the model reads no sound: frames wait for nothing"
     if not has_sound:
