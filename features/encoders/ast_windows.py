@@ -11,8 +11,8 @@ from torch import Tensor
 from torchaudio.compliance.kaldi import fbank
 from transformers import ASTFeatureExtractor
 
-FBANK_HOP_S = 0.010  # Kaldi's frame shift, as AST was trained (Gong et al., 2021)
-FBANK_WINDOW_S = 0.025
+from features.encoders.ast_files import FBANK_HOP_S, FBANK_WINDOW_S
+
 FBANK_BLOCK = 1000  # spectrogram frames computed at a time: ten seconds
 
 

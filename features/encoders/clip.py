@@ -7,13 +7,10 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import numpy as np
-import open_clip
 import torch
 from jaxtyping import UInt8
 from pydantic import Field
 from torch import Tensor, nn
-from torchvision.transforms import InterpolationMode
-from torchvision.transforms.v2 import functional as image_functional
 
 from features.canonical_json import JsonObject
 from features.clip import Source, Track
@@ -97,6 +94,8 @@ class LoadedClip:
 
 def load_clip(config: ClipConfig) -> LoadedClip:
     """The whole model, for the text prompts of stage two."""
+    import open_clip
+
     resolved = config.resolve()
     tokenizer = open_clip.get_tokenizer(resolved.name)
     return LoadedClip(load(resolved), tokenizer, resolved.weights.sha256)
@@ -191,6 +190,9 @@ class ClipEncoder:
 
         They are resized one by one, as their sizes may differ.
         """
+        from torchvision.transforms import InterpolationMode  # takes seconds
+        from torchvision.transforms.v2 import functional as image_functional
+
         resized = torch.empty((len(images), 3, *self.size), dtype=torch.uint8)
         squash = self.preprocessing.resize_mode == "squash"
         size = list(self.size) if squash else [min(self.size)]

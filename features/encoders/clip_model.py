@@ -1,4 +1,7 @@
-"""Resolves a CLIP by name: its config, weights and preprocessing, and its network."""
+"""Resolves a CLIP by name: its config, weights and preprocessing, and its network.
+
+open_clip is imported on first use: it takes seconds, and a config of an encoder needs none of it.
+"""
 
 import json
 import pickle  # for its exception only: weights are loaded by torch's safe loader
@@ -8,8 +11,6 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-import open_clip
-from open_clip.transform import PreprocessCfg, merge_preprocess_dict
 from safetensors import SafetensorError
 
 from features.canonical_json import JsonObject
@@ -35,7 +36,8 @@ class ResolvedClip:
     name: str
     model_config: JsonObject
     weights: WeightsFile
-    preprocessing: PreprocessCfg
+    preprocessing: Any
+    """A `PreprocessCfg` of open_clip."""
 
 
 def resolve_clip(model: str, pretrained: str, weights_sha256: str | None) -> ResolvedClip:
@@ -44,6 +46,9 @@ def resolve_clip(model: str, pretrained: str, weights_sha256: str | None) -> Res
     Raises `InputError` if a name is unknown, `WeightsError` if the weights are not on this machine
     and cannot be downloaded, or are not those of `weights_sha256`.
     """
+    import open_clip
+    from open_clip.transform import PreprocessCfg, merge_preprocess_dict
+
     name = _register(model)
     model_config = open_clip.get_model_config(name)
     if model_config is None:
@@ -97,6 +102,8 @@ def _register(model: str) -> str:
             f"encoders.clip.model = {model!r} is no model config of open_clip: it lacks "
             f"{', '.join(missing)}"
         )
+    import open_clip
+
     known = open_clip.get_model_config(path.stem)
     if known is None:
         open_clip.add_model_config(path)
@@ -118,6 +125,8 @@ def _has_keys(value: object, keys: tuple[str, ...]) -> bool:
 
 def _weights_path(name: str, pretrained: str, tag: dict[str, str]) -> Path:
     """The file of weights: shipped, local, or from the cache of the hub."""
+    import open_clip
+
     shipped = SHIPPED / f"{name}{SHIPPED_TAGS.get(pretrained, '')}.safetensors"
     if pretrained in SHIPPED_TAGS and shipped.is_file():
         return shipped
@@ -167,6 +176,9 @@ def load(resolved: ResolvedClip) -> Any:
     Raises `WeightsError` if the weights are not those of the model, or the file changed since it
     was hashed.
     """
+    import open_clip
+    from open_clip.transform import PreprocessCfg
+
     expected = settings_of(resolved.preprocessing)
     try:
         model: Any = open_clip.create_model(
@@ -202,7 +214,7 @@ def _reason(error: Exception) -> str:
     return one_line(error)
 
 
-def settings_of(preprocessing: PreprocessCfg) -> JsonObject:
+def settings_of(preprocessing: Any) -> JsonObject:
     """The preprocessing as JSON, with the image size as [height, width]."""
     settings = json.loads(json.dumps(asdict(preprocessing)))
     size = settings["size"]

@@ -7,7 +7,6 @@ import numpy as np
 import torch
 from jaxtyping import Float, Float32, UInt8
 from torch import Tensor
-from torchvision.ops import nms
 
 from features.canonical_json import JsonObject
 
@@ -48,6 +47,8 @@ def best_faces(
     max_overlap: float,
 ) -> Faces:
     """The candidates that overlap none of a higher score by more (intersection over union)."""
+    from torchvision.ops import nms  # takes seconds
+
     if not len(scores):
         return NO_FACES
     scores, order = scores.sort(descending=True, stable=True)

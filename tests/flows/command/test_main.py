@@ -72,6 +72,16 @@ def test_commands_that_read_a_store_load_no_torch(tmp_path):
     assert python(code) == "[]"
 
 
+def test_a_stage_that_trains_or_scores_loads_no_library_of_an_encoder(tmp_path):
+    code = (
+        "import sys\nfrom flows.command.main import main\n"
+        f"assert main(['run', 'train-head', 'manifest={tmp_path}/none', 'store=s', 'run=r']) == 2\n"
+        "libraries = ('transformers', 'open_clip', 'torchvision', 'sklearn', 'prefect')\n"
+        "print([name for name in libraries if name in sys.modules])"
+    )
+    assert python(code) == "[]"
+
+
 def test_without_a_command_the_help_is_shown(capsys):
     assert main([]) == 2
     assert "extract-features" in capsys.readouterr().out
