@@ -14,7 +14,7 @@ from features.timeline import MAX_LENGTH_MISMATCH
 from models.data.alignment import AlignedClip, align_clips, check_clip_length
 from models.data.feature_sets import FeatureSets, record_files
 from models.data.packed import PackedFeatures
-from models.data.packed_file import VERSION, open_packed, pack, pack_in_memory
+from models.data.packed_file import VERSION, WITHOUT_STREAMS, open_packed, pack, pack_in_memory
 
 KEY_DIGITS = 16  # hexadecimal digits of the key that name a folder
 NO_PERMISSION = {errno.EROFS, errno.EACCES, errno.EPERM}
@@ -40,27 +40,31 @@ def load_packed(
     """
     sources = _source_digests(sets, labels)
     work = sets.store.work
+    streams = sets.modalities
     key = canonical_sha256({"version": VERSION, "clips": sources})
     folder = banks_folder(work) / key[:KEY_DIGITS]
     others = sorted(folder.parent.iterdir()) if folder.parent.is_dir() else []
-    opened = (open_packed(path, sources) for path in (folder, *others))
+    opened = (open_packed(path, sources, streams) for path in (folder, *others))
     packed = next(filter(None, opened), None)
     try:
         if packed is None:
             with file_lock(bank_lock(work, folder.name)):
-                packed = open_packed(folder, sources)  # another process may have packed them
+                packed = open_packed(
+                    folder, sources, streams
+                )  # another process may have packed them
                 if packed is None:
                     began = time.monotonic()
                     clips = _clips(sets, labels, max_length_mismatch, sources)
-                    pack(folder, staging_folder(work), sources, clips)
+                    pack(folder, staging_folder(work), sources, clips, streams)
                     took_s = time.monotonic() - began
                     log.info("packed %d clips into %s in %.1f s", len(labels), folder, took_s)
-                    packed = open_packed(folder, sources)
+                    packed = open_packed(folder, sources, streams)
     except OSError as error:
         if error.errno not in NO_PERMISSION | NO_SPACE:
             raise
         log.warning("%s: the features are packed in memory, each time again", error)
-        return pack_in_memory(_clips(sets, labels, max_length_mismatch, sources))
+        clips = _clips(sets, labels, max_length_mismatch, sources)
+        return pack_in_memory(clips, streams)
     assert packed is not None  # just packed
     features, n_frames = packed
     for clip_id, item in labels.items():
@@ -71,10 +75,15 @@ def load_packed(
 
 def _source_digests(sets: FeatureSets, labels: Mapping[str, Labels | None]) -> dict[str, str]:
     """Return the sha256 of everything that determines the rows, by clip."""
-    visual = record_files(sets, list(labels), "visual")
-    audio = record_files(sets, list(labels), "audio")
+    specs, names, clock = list(sets.specs.values()), list(sets.specs), sets.clock
+    if clock and clock not in specs:
+        specs.append(clock)
+    records = [record_files(sets, list(labels), spec) for spec in specs]
+    named = [] if names == list(WITHOUT_STREAMS) else [names]  # as earlier versions did
     return {
-        clip_id: canonical_sha256([visual[clip_id], audio[clip_id], item and labels_digest(item)])
+        clip_id: canonical_sha256(
+            [*named, *(files[clip_id] for files in records), item and labels_digest(item)]
+        )
         for clip_id, item in labels.items()
     }
 

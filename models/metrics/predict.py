@@ -24,7 +24,7 @@ class RegionPosterior:
     posterior: Float64[np.ndarray, "N R"]
     """Sums to 1; 0 where not valid."""
     valid: Bool[np.ndarray, "N"]
-    """False if the row has no valid visual features."""
+    """False if the row has no valid features of the stream that the texts are compared with."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +34,7 @@ class Prediction:
     va: Float64[np.ndarray, "N 2"]
     """In [-1, 1]."""
     interpolated: Bool[np.ndarray, "N"]
-    """Rows without a face whose values come from the clip's neighbouring rows."""
+    """Rows without a valid visual stream, whose values come from the clip's neighbouring rows."""
     regions: RegionPosterior | None = None
     """None if they were not asked for, or the head has no region branch."""
 
@@ -47,7 +47,7 @@ def predict(
     With `regions`, the same pass also computes the region posteriors.
     """
     merged, posterior = _merged(head, packed, windows, regions)
-    seen = packed.visual_valid.cpu().numpy()
+    seen = packed.seen.cpu().numpy()
     return interpolate_unseen(np.clip(merged, -1, 1), seen, packed, posterior)
 
 

@@ -27,7 +27,7 @@ def encoders_of(
     names. Raises `SpecMismatch` if one of them makes other features than the model reads, such as
     with other weights, and `InputError` if one is not known.
     """
-    needed = (model.meta.visual, model.meta.audio)
+    needed = tuple(model.meta.feature_sets.values())
     found: dict[str, AnyEncoderConfig] = {}
     problems: list[str] = []
     candidates = iter(given) if given else _candidates(model, needed)
@@ -98,8 +98,12 @@ def _difference(model: TrainedModel, config: AnyEncoderConfig) -> str:
     spec = config.spec()
     for folder in folders_of(model):
         specs = read_json(folder / PROVENANCE, REMEDY).get("specs")
-        wanted = specs.get(spec.kind) if isinstance(specs, dict) else None
-        if isinstance(wanted, dict):
+        of_kind = (
+            each
+            for each in (specs.values() if isinstance(specs, dict) else ())
+            if isinstance(each, dict) and each.get("kind") == spec.kind
+        )
+        if wanted := next(of_kind, None):
             made = spec.model_dump(mode="json")
             fields = [name for name in FeatureSpec.model_fields if made[name] != wanted.get(name)]
             shown = (f"{name} is {made[name]}, not {wanted.get(name)}" for name in fields)
