@@ -26,6 +26,7 @@ from pydantic import (
 ID_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$"
 RESERVED_IDS = ("zarr.json",)  # names of the feature store's own files
 BLOCK = 1024  # rows
+MAX_LAG_S = 60.0  # raters lag by 1 to 6 s (Mariooryad and Busso 2015): more is in other units
 
 Split = Literal["train", "val", "test"]
 
@@ -70,7 +71,8 @@ class Clip(BaseModel):
     `audio_offset_s` seconds later. `video_track` and `audio_track` choose among several tracks of
     a file, counted from 0 among those of their kind. `fps` is the constant rate that is used if the
     video's timestamps are unusable. `person` chooses among the people in a video without crops: 1,
-    as null, is whose face covers the largest area over time.
+    as null, is whose face covers the largest area over time. `label_lag_s` is how much later
+    the labels are than what they rate, because raters need time to react.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -87,6 +89,7 @@ class Clip(BaseModel):
     audio_track: Annotated[int, Field(ge=0)] | None = None
     audio_offset_s: Annotated[float, Field(allow_inf_nan=False)] = 0.0
     person: Annotated[int, Field(ge=1)] | None = None
+    label_lag_s: Annotated[float, Field(ge=0, le=MAX_LAG_S)] = 0.0
 
 
 @dataclass(frozen=True, slots=True)
