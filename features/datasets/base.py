@@ -1,5 +1,6 @@
 """The interface of a data set, and the index of its clips."""
 
+import os
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Sequence
@@ -10,6 +11,9 @@ from pydantic import BaseModel, ConfigDict
 
 from features.canonical_json import JsonObject
 from features.clip import Clip
+from features.errors import InputError
+from features.manifest.labels import Labels, write_labels
+from features.manifest.manifest import is_below, write_manifest
 
 
 class DatasetConfig(BaseModel, ABC):
@@ -19,6 +23,8 @@ class DatasetConfig(BaseModel, ABC):
 
     root: Path
     """The folder of the data set."""
+    allow_outside: tuple[Path, ...] = ()
+    """Folders outside the manifest's whose files the manifest may name, by absolute paths."""
 
     @abstractmethod
     def index(self, base: Path) -> "DatasetIndex":
@@ -27,6 +33,23 @@ class DatasetConfig(BaseModel, ABC):
         A clip that cannot be used is left out with a reason. Raises `InputError` if the folder does
         not hold the data set.
         """
+
+    def manifest_path(self, path: Path, base: Path) -> str:
+        """Return a path as a manifest in `base` names it; `InputError` if it may not name it.
+
+        A link is named as it is, unless only what it points to is allowed.
+        """
+        for found in (Path(os.path.abspath(path)), path.resolve()):
+            for folder in (Path(os.path.abspath(base)), base.resolve()):
+                if found.is_relative_to(folder):
+                    return found.relative_to(folder).as_posix()
+            if is_below(str(found), allowed_folders(self.allow_outside)):
+                return str(found)
+        raise InputError(
+            f"the manifest must be in {path} or a folder above it, because its paths are relative "
+            f"to its folder; {base.resolve()} is neither; write it there, or allow the manifest to "
+            "name absolute paths below a folder with --allow-outside ROOT"
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +87,8 @@ class DatasetIndex:
     """Remarks on clips and files; no clip is left out because of them."""
     expected_clips: dict[str, int] = field(default_factory=dict)
     """Number of clips in each split of the complete data set."""
+    labels: dict[str, Labels] = field(default_factory=dict)
+    """Labels by clip, for data sets whose own files are not label files of a manifest."""
 
     def as_json(self) -> JsonObject:
         """Return the report as `index --json` prints it."""
@@ -99,6 +124,26 @@ class DatasetIndex:
             "clips_by_rows_minus_frames": dict(sorted(differences.items())),
             "clips_by_frame_rate": dict(sorted(rates.items())),
         }
+
+
+def allowed_folders(folders: Sequence[Path]) -> tuple[str, ...]:
+    """Return the folders as the first line of a manifest names them."""
+    return tuple(os.path.abspath(folder) for folder in folders)
+
+
+def write_index(output: Path, indexed: DatasetIndex, allow_outside: Sequence[Path] = ()) -> None:
+    """Write the manifest, and the labels of the index into a folder beside it."""
+    folder = output.with_name(f"{output.stem}.labels")
+    if indexed.labels:
+        folder.mkdir(parents=True, exist_ok=True)
+    clips: list[Clip] = []
+    for clip in indexed.clips:
+        if clip.id in indexed.labels:
+            path = folder / f"{clip.id}.csv"
+            write_labels(path, indexed.labels[clip.id], decimals=None)
+            clip = clip.model_copy(update={"labels": f"{folder.name}/{path.name}"})
+        clips.append(clip)
+    write_manifest(output, clips, allowed_folders(allow_outside))
 
 
 def render_index(indexed: DatasetIndex) -> Sequence[str]:

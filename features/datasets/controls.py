@@ -44,7 +44,7 @@ def permute_labels(manifest: Manifest, control: Path, seed: int) -> None:
             va, valid = other.va[nearest], other.valid[nearest]
             write_labels(path, replace(labels[clip.id], va=va, valid=valid))
             clips.append(clip.model_copy(update={"labels": _relative(path, control)}))
-    write_manifest(control, clips)
+    write_manifest(control, clips, manifest.allow_outside)
 
 
 def paint_faces(manifest: Manifest, control: Path) -> None:
@@ -60,7 +60,7 @@ def paint_faces(manifest: Manifest, control: Path) -> None:
             crops = crop_files(manifest.path(clip.frames)).values()
             list(pool.map(partial(_paint, target), crops))
             clips.append(clip.model_copy(update={"frames": _relative(target, control)}))
-    write_manifest(control, clips)
+    write_manifest(control, clips, manifest.allow_outside)
 
 
 def permute_audio(manifest: Manifest, control: Path, seed: int) -> None:
@@ -79,7 +79,7 @@ def permute_audio(manifest: Manifest, control: Path, seed: int) -> None:
         names = list(dict.fromkeys(files.values()))  # two people may share one
         source = derangement(names, np.random.default_rng(seed))
         clips += [clip.model_copy(update={"audio": source[files[clip.id]]}) for clip in group]
-    write_manifest(control, clips)
+    write_manifest(control, clips, manifest.allow_outside)
 
 
 def derangement(names: Sequence[str], rng: np.random.Generator) -> dict[str, str]:

@@ -150,7 +150,7 @@ BAD = [
     (["run", "train-head"], "the key 'manifest' is missing"),
     (["run", "score-head", "run=none"], "there is no trained head at none"),
     (["index", "affwild2", "none", "-o", "m.jsonl"], "there is no folder none"),
-    (["index", "affwild3", ".", "-o", "m.jsonl"], "expected tags: 'affwild2'"),
+    (["index", "affwild3", ".", "-o", "m.jsonl"], "the nearest is 'affwild2'"),
     (["status", "none.zarr", "none.jsonl"], "there is no manifest at none.jsonl"),
     (["render", "set", "--clips", "0", "--seconds", "2", "--seed", "1"], "clips"),
     (["render", "set", "--clips", "4", "--seconds", "2", "--seed", "-1"], "seed"),
@@ -251,3 +251,21 @@ def test_index_writes_a_manifest_and_reports(tmp_path, make_video, capsys):
     report = json.loads(capsys.readouterr().out)
     assert report["left_out"] == {"4": "it is annotated, but its video is missing"}
     assert [clip.id for clip in read_manifest(tmp_path / "m.jsonl").clips] == ["3"]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["max_length_mismach=3"], "'max_length_mismach'; the nearest valid one is 'max_length_m"),
+        (["max_length_mismatch=-1"], "max_length_mismatch = -1: Input should be greater"),
+        (["max_length_mismatch"], "'max_length_mismatch' is no override"),
+        (["a=[1"], "a=[1 is not YAML: "),
+        (["a=1", "a.b=2"], "a.b: 'a' holds 1, which has no keys"),
+        (["-c", "list.yaml"], "the config list.yaml must hold keys and values"),
+    ],
+)
+def test_a_wrong_key_of_a_data_set_is_named(words, message, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "list.yaml").write_text("[1]")
+    assert main(["index", "affwild2", ".", "-o", "m.jsonl", *words]) == 2
+    assert message in capsys.readouterr().err
