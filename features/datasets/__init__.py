@@ -9,9 +9,13 @@ from pydantic import Field, ValidationError
 from features.config_errors import describe, kind_of, models_in
 from features.datasets.affwild2 import AffWild2Config
 from features.datasets.base import DatasetConfig
+from features.datasets.table import TableConfig
 from features.errors import InputError
 
-AnyDatasetConfig = Annotated[AffWild2Config, Field(discriminator="kind")]
+AnyDatasetConfig = Annotated[
+    AffWild2Config | TableConfig,
+    Field(discriminator="kind"),
+]
 
 
 def dataset(kind: str, root: Path, **settings: object) -> DatasetConfig:

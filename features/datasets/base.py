@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
@@ -14,6 +15,8 @@ from features.clip import Clip
 from features.errors import InputError
 from features.manifest.labels import Labels, write_labels
 from features.manifest.manifest import is_below, write_manifest
+
+LabelClock = Literal["per frame", "ratings", "spans"]
 
 
 class DatasetConfig(BaseModel, ABC):
@@ -68,11 +71,12 @@ class ClipReport:
     fps: float
     variable_rate: bool
     has_sound: bool
+    labels_are: LabelClock = "per frame"
 
     @property
     def difference(self) -> int:
-        """Rows minus frames."""
-        return self.n_rows - self.n_frames
+        """Rows minus frames; 0 for labels with times of their own."""
+        return self.n_rows - self.n_frames if self.labels_are == "per frame" else 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +116,10 @@ class DatasetIndex:
             "variable" if report.variable_rate else f"{report.fps:.3f}".rstrip("0").rstrip(".")
             for report in self.reports
         )
-        differences = Counter(f"{report.difference:+d}" for report in self.reports)
+        per_frame = [report for report in self.reports if report.labels_are == "per frame"]
+        differences = Counter(f"{report.difference:+d}" for report in per_frame)
+        clocks = Counter(report.labels_are for report in self.reports)
+        by_clock = {} if clocks.keys() <= {"per frame"} else {"clips_by_labels": dict(clocks)}
         return {
             "clips": len(self.clips),
             "rows": total("n_rows"),
@@ -123,6 +130,7 @@ class DatasetIndex:
             "clips_without_sound": sum(not report.has_sound for report in self.reports),
             "clips_by_rows_minus_frames": dict(sorted(differences.items())),
             "clips_by_frame_rate": dict(sorted(rates.items())),
+            **by_clock,
         }
 
 
@@ -149,13 +157,15 @@ def write_index(output: Path, indexed: DatasetIndex, allow_outside: Sequence[Pat
 def render_index(indexed: DatasetIndex) -> Sequence[str]:
     """Return the lines of the report for a person."""
     report = indexed.as_json()
-    lines = ["found of expected:"]
+    lines = ["found of expected:" if indexed.expected_clips else "found:"]
     for name, counts in report["splits"].items():
         original = counts["clips_of_the_original"]
         total = f" (the whole data set has {original})" if original else ""
         lines.append(f"  {name}: {counts['clips']} clips{total}")
     for name, value in report["totals"].items():
         if isinstance(value, dict):
+            if not value:
+                continue
             value = ", ".join(f"{k}: {v}" for k, v in value.items())
         lines.append(f"  {name.replace('_', ' ')}: {value}")
     unusual = [

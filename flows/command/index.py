@@ -12,12 +12,15 @@ from flows.terminal import print_lines
 def add_index_command(commands: Any) -> None:
     """Add `index` to the command line."""
     index = commands.add_parser("index", help="write a manifest of a data set, and report")
-    index.add_argument("dataset", metavar="DATASET", help="affwild2")
-    index.add_argument("root", type=Path, metavar="ROOT", help="its folder")
+    index.add_argument("dataset", metavar="DATASET", help="affwild2 or table")
+    index.add_argument("root", type=Path, metavar="ROOT", help="its folder, or its table")
     index.add_argument("overrides", nargs="*", metavar="key=value", help="keys of the data set")
     index.add_argument("-o", "--output", type=Path, required=True, metavar="MANIFEST")
     index.add_argument(
         "-c", "--config", type=Path, metavar="FILE.yaml", help="a file of keys of the data set"
+    )
+    index.add_argument(
+        "--media", type=Path, metavar="DIR", help="table: the folder that its paths are relative to"
     )
     index.add_argument(
         "--allow-outside",
@@ -40,8 +43,9 @@ def _index(arguments: argparse.Namespace) -> int:
     from features.datasets import dataset
     from features.datasets.base import render_index, write_index
 
-    options = {"allow_outside": arguments.allow_outside}
-    options["max_length_mismatch"] = arguments.max_length_mismatch
+    options = {
+        name: getattr(arguments, name) for name in ("media", "allow_outside", "max_length_mismatch")
+    }
     keys = read_keys(arguments.config, arguments.overrides)
     keys |= {name: value for name, value in options.items() if value is not None}
     config = dataset(arguments.dataset, arguments.root, **keys)

@@ -269,3 +269,21 @@ def test_a_wrong_key_of_a_data_set_is_named(words, message, tmp_path, monkeypatc
     (tmp_path / "list.yaml").write_text("[1]")
     assert main(["index", "affwild2", ".", "-o", "m.jsonl", *words]) == 2
     assert message in capsys.readouterr().err
+
+
+def test_a_table_of_labels_becomes_a_manifest_with_labels_beside_it(tmp_path, make_video, capsys):
+    make_video("v/a.mp4", time_s=np.arange(10) / 25)
+    (tmp_path / "l.csv").write_text("clip,t,valence,arousal\na,0,7,1\na,0.2,4,1\n")
+    words = [
+        str(tmp_path / "l.csv"),
+        "--media",
+        str(tmp_path / "v"),
+        "columns.time=t",
+        "scale=[1,7]",
+    ]
+    assert main(["index", "table", *words, "-o", str(tmp_path / "v" / "m.jsonl")]) == 0
+    assert "index: 1 clips in " in capsys.readouterr().out
+    text = (tmp_path / "v" / "m.labels" / "a.csv").read_text()
+    assert text == "time_s,valence,arousal\n0.0,1.0,-1.0\n0.2,0.0,-1.0\n"
+    [clip] = read_manifest(tmp_path / "v" / "m.jsonl").clips
+    assert (clip.video, clip.labels) == ("a.mp4", "m.labels/a.csv")
