@@ -10,10 +10,11 @@ from features.config_errors import describe, kind_of, models_in
 from features.datasets.affwild2 import AffWild2Config
 from features.datasets.base import DatasetConfig
 from features.datasets.table import TableConfig
+from features.datasets.veatic import VeaticConfig
 from features.errors import InputError
 
 AnyDatasetConfig = Annotated[
-    AffWild2Config | TableConfig,
+    AffWild2Config | TableConfig | VeaticConfig,
     Field(discriminator="kind"),
 ]
 

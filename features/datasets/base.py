@@ -6,12 +6,12 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from features.canonical_json import JsonObject
-from features.clip import Clip
+from features.clip import MAX_LAG_S, Clip
 from features.errors import InputError
 from features.manifest.labels import Labels, write_labels
 from features.manifest.manifest import is_below, write_manifest
@@ -28,6 +28,9 @@ class DatasetConfig(BaseModel, ABC):
     """The folder of the data set."""
     allow_outside: tuple[Path, ...] = ()
     """Folders outside the manifest's whose files the manifest may name, by absolute paths."""
+
+    label_lag_s: Annotated[float, Field(ge=0, le=MAX_LAG_S)] = 0.0
+    """Seconds by which the raters lag, for all clips; raters need 1 to 6 s."""
 
     @abstractmethod
     def index(self, base: Path) -> "DatasetIndex":
@@ -139,7 +142,7 @@ def allowed_folders(folders: Sequence[Path]) -> tuple[str, ...]:
     return tuple(os.path.abspath(folder) for folder in folders)
 
 
-def write_index(output: Path, indexed: DatasetIndex, allow_outside: Sequence[Path] = ()) -> None:
+def write_index(output: Path, indexed: DatasetIndex, config: DatasetConfig) -> None:
     """Write the manifest, and the labels of the index into a folder beside it."""
     folder = output.with_name(f"{output.stem}.labels")
     if indexed.labels:
@@ -150,8 +153,10 @@ def write_index(output: Path, indexed: DatasetIndex, allow_outside: Sequence[Pat
             path = folder / f"{clip.id}.csv"
             write_labels(path, indexed.labels[clip.id], decimals=None)
             clip = clip.model_copy(update={"labels": f"{folder.name}/{path.name}"})
+        if clip.labels:
+            clip = clip.model_copy(update={"label_lag_s": config.label_lag_s})
         clips.append(clip)
-    write_manifest(output, clips, allowed_folders(allow_outside))
+    write_manifest(output, clips, allowed_folders(config.allow_outside))
 
 
 def render_index(indexed: DatasetIndex) -> Sequence[str]:

@@ -12,7 +12,7 @@ from flows.terminal import print_lines
 def add_index_command(commands: Any) -> None:
     """Add `index` to the command line."""
     index = commands.add_parser("index", help="write a manifest of a data set, and report")
-    index.add_argument("dataset", metavar="DATASET", help="affwild2 or table")
+    index.add_argument("dataset", metavar="DATASET", help="affwild2, table or veatic")
     index.add_argument("root", type=Path, metavar="ROOT", help="its folder, or its table")
     index.add_argument("overrides", nargs="*", metavar="key=value", help="keys of the data set")
     index.add_argument("-o", "--output", type=Path, required=True, metavar="MANIFEST")
@@ -51,7 +51,7 @@ def _index(arguments: argparse.Namespace) -> int:
     config = dataset(arguments.dataset, arguments.root, **keys)
     indexed = config.index(arguments.output.parent)
     if indexed.clips:
-        write_index(arguments.output, indexed, config.allow_outside)
+        write_index(arguments.output, indexed, config)
     if arguments.json:
         print(json.dumps(indexed.as_json(), indent=2))
     else:

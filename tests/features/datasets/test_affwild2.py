@@ -200,7 +200,7 @@ def test_a_manifest_elsewhere_names_the_files_of_an_allowed_folder(root, tmp_pat
     elsewhere.mkdir()
     config = AffWild2Config(root=root, allow_outside=(root,))
     indexed = config.index(elsewhere)
-    write_index(elsewhere / "m.jsonl", indexed, config.allow_outside)
+    write_index(elsewhere / "m.jsonl", indexed, config)
     manifest = read_manifest(elsewhere / "m.jsonl")
     assert manifest.allow_outside == (str(root),)
     for clip in manifest.clips:

@@ -45,7 +45,7 @@ def index(tmp_path, media):
         keys = {"media": media, **keys}
         config = dataset("table", tmp_path / name, **keys)
         indexed = config.index(tmp_path)
-        write_index(tmp_path / "m.jsonl", indexed, config.allow_outside)
+        write_index(tmp_path / "m.jsonl", indexed, config)
         return indexed
 
     return run
@@ -202,8 +202,8 @@ def test_other_formats_hold_the_same_table(index, tmp_path, suffix):
 
         columns = dict(zip(names, map(list, zip(*rows, strict=True)), strict=True))
         write_table(pyarrow.table(columns), tmp_path / "t.parquet")
-        indexed = dataset("table", tmp_path / "t.parquet", media=tmp_path / "media").index(tmp_path)
-        write_index(tmp_path / "m.jsonl", indexed)
+        config = dataset("table", tmp_path / "t.parquet", media=tmp_path / "media")
+        write_index(tmp_path / "m.jsonl", config.index(tmp_path), config)
     labels = labels_of(tmp_path, "a")
     np.testing.assert_array_equal(labels.va, [[0.5, -0.5], [0, 0]])
     np.testing.assert_array_equal(labels.time_s, [0, 0.25])
