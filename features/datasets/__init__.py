@@ -9,12 +9,13 @@ from pydantic import Field, ValidationError
 from features.config_errors import describe, kind_of, models_in
 from features.datasets.affwild2 import AffWild2Config
 from features.datasets.base import DatasetConfig
+from features.datasets.series import SeriesConfig
 from features.datasets.table import TableConfig
 from features.datasets.veatic import VeaticConfig
 from features.errors import InputError
 
 AnyDatasetConfig = Annotated[
-    AffWild2Config | TableConfig | VeaticConfig,
+    AffWild2Config | SeriesConfig | TableConfig | VeaticConfig,
     Field(discriminator="kind"),
 ]
 

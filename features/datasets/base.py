@@ -16,7 +16,7 @@ from features.errors import InputError
 from features.manifest.labels import Labels, write_labels
 from features.manifest.manifest import is_below, write_manifest
 
-LabelClock = Literal["per frame", "ratings", "spans"]
+LabelClock = Literal["per frame", "ratings", "spans", "none"]
 
 
 class DatasetConfig(BaseModel, ABC):
@@ -78,7 +78,7 @@ class ClipReport:
 
     @property
     def difference(self) -> int:
-        """Rows minus frames; 0 for labels with times of their own."""
+        """Rows minus frames; 0 without labels, and for labels with times of their own."""
         return self.n_rows - self.n_frames if self.labels_are == "per frame" else 0
 
 

@@ -6,10 +6,11 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 from jaxtyping import Float64
-from pydantic import ValidationError
+from pydantic import AfterValidator, Field, ValidationError
 
 from features.clip import Clip, Split
 from features.config_errors import describe
@@ -31,6 +32,16 @@ SPLITS: dict[str, Split] = {
 """The names that data sets have for a split, in lower case."""
 LATE_S, LATE_SHARE = 2.0, 0.1  # that labels may go on after the video, as players and tools do
 NO_VIDEO = Probe(0, 0.0, False, True)  # a file of sound
+
+
+def _check_scale(scale: tuple[float, float]) -> tuple[float, float]:
+    if not scale[0] < scale[1]:
+        raise ValueError("a scale is [LOW, HIGH] with LOW < HIGH, such as [1, 7]")
+    return scale
+
+
+Scale = Annotated[tuple[float, float], AfterValidator(_check_scale)]
+Share = Annotated[float, Field(ge=0, lt=1)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,7 +203,7 @@ def _clip(config: DatasetConfig, base: Path, name: str, entry: Entry, probe: Pro
 
 def _report(name: str, split: Split | None, labels: Labels | None, probe: Probe) -> ClipReport:
     """Return the report of a clip; raises `InputError` if labels and video cannot belong."""
-    kind: LabelClock = "per frame"
+    kind: LabelClock = "per frame" if labels else "none"
     if labels is not None and labels.time_s is not None:
         kind = "ratings" if labels.end_s is None else "spans"
     report = ClipReport(

@@ -8,13 +8,15 @@ from typing import Annotated, Literal
 from urllib.parse import unquote, urlsplit
 
 import numpy as np
-from pydantic import AfterValidator, Field
+from pydantic import Field
 
 from features.clip import Split
 from features.datasets.base import DatasetConfig, DatasetIndex
 from features.datasets.entries import (
     SPLITS,
     Entry,
+    Scale,
+    Share,
     check_subjects,
     draw_splits,
     find_media,
@@ -28,17 +30,6 @@ from features.datasets.table_rows import read_rows
 from features.errors import InputError
 from features.manifest.labels import Labels
 from features.media.video import Probe
-
-Share = Annotated[float, Field(ge=0, lt=1)]
-
-
-def _check_scale(scale: tuple[float, float]) -> tuple[float, float]:
-    if not scale[0] < scale[1]:
-        raise ValueError("a scale is [LOW, HIGH] with LOW < HIGH, such as [1, 7]")
-    return scale
-
-
-Scale = Annotated[tuple[float, float], AfterValidator(_check_scale)]
 
 
 class TableConfig(DatasetConfig):

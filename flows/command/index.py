@@ -12,7 +12,7 @@ from flows.terminal import print_lines
 def add_index_command(commands: Any) -> None:
     """Add `index` to the command line."""
     index = commands.add_parser("index", help="write a manifest of a data set, and report")
-    index.add_argument("dataset", metavar="DATASET", help="affwild2, table or veatic")
+    index.add_argument("dataset", metavar="DATASET", help="its kind, such as affwild2 or table")
     index.add_argument("root", type=Path, metavar="ROOT", help="its folder, or its table")
     index.add_argument("overrides", nargs="*", metavar="key=value", help="keys of the data set")
     index.add_argument("-o", "--output", type=Path, required=True, metavar="MANIFEST")
@@ -20,7 +20,10 @@ def add_index_command(commands: Any) -> None:
         "-c", "--config", type=Path, metavar="FILE.yaml", help="a file of keys of the data set"
     )
     index.add_argument(
-        "--media", type=Path, metavar="DIR", help="table: the folder that its paths are relative to"
+        "--media",
+        type=Path,
+        metavar="DIR",
+        help="the folder of the media (media=DIR), for `table` and `series`",
     )
     index.add_argument(
         "--allow-outside",
