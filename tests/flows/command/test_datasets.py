@@ -1,6 +1,7 @@
 """Small samples of data sets, from their own layout to a scored head."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -23,15 +24,15 @@ def video(tmp_path) -> bytes:
 
 @pytest.fixture
 def trained(tmp_path, tiny_clip, tiny_ast):
-    """A function that extracts, trains and scores `m.jsonl`, and gives the scores of val."""
+    """A function that extracts a manifest, trains and scores, and gives the scores of val."""
 
-    def run() -> dict:
+    def run(manifest: Path) -> dict:
         encoders = [
             {"kind": "clip", **tiny_clip},
             {"kind": "ast", "model": tiny_ast, "hop_s": 0.64},
         ]
         keys = {
-            "manifest": str(tmp_path / "m.jsonl"),
+            "manifest": str(manifest),
             "store": str(tmp_path / "s.zarr"),
             "run": str(tmp_path / "r"),
             "encoders": encoders,
@@ -47,7 +48,24 @@ def trained(tmp_path, tiny_clip, tiny_ast):
 
 
 def test_veatic_is_indexed_extracted_trained_and_scored(tmp_path, video, trained, capsys):
-    root = write_veatic(tmp_path / "set", video, ids=(0, 1))
-    assert main(["index", "veatic", str(root), "-o", str(tmp_path / "m.jsonl")]) == 0
+    root = write_veatic(tmp_path / "disk" / "set", video, ids=(0, 1))
+    (tmp_path / "work").mkdir()
+    manifest = tmp_path / "work" / "m.jsonl"
+    words = ["index", "veatic", str(root), "-o", str(manifest)]
+    assert main([*words, "--allow-outside", str(root.parent)]) == 0
     assert "index: 4 clips in" in capsys.readouterr().out
-    assert trained()["n_frames"] == 2 * 9  # the last 30 % of 30 frames, twice
+    assert trained(manifest)["n_frames"] == 2 * 9  # the last 30 % of 30 frames, twice
+
+
+def test_a_table_by_frame_is_indexed_extracted_trained_and_scored(tmp_path, video, trained):
+    rows = ["file,frame,v,a,person"]
+    for number in range(4):
+        (tmp_path / f"{number}.mp4").write_bytes(video)
+        rng = np.random.default_rng(number)
+        va = rng.uniform(1, 7, (N_FRAMES - 5, 2))  # the first 5 frames have no row
+        rows += [f"{number}.mp4,{k + 5},{v},{a},p{number}" for k, (v, a) in enumerate(va)]
+    (tmp_path / "l.csv").write_text("\n".join(rows))
+    manifest = tmp_path / "m.jsonl"
+    keys = ["scale=[1,7]", "val_share=0.5", "first_frame=0"]
+    assert main(["index", "table", str(tmp_path / "l.csv"), "-o", str(manifest), *keys]) == 0
+    assert trained(manifest)["n_frames"] == 2 * (N_FRAMES - 5)
