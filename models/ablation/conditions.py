@@ -1,7 +1,7 @@
 """Training sets of a learning curve: draws of people, and labels with a rater's error."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -69,7 +69,7 @@ def with_rater_error(
     deviates = rng.standard_normal((n_knots, 2))
     error = np.stack([np.interp(time_s, knots_s, column) for column in deviates.T], axis=1)
     va = np.clip(labels.va + std * error, -1, 1)
-    return Labels(np.where(labels.valid[:, None], va, 0.0), labels.valid)
+    return replace(labels, va=np.where(labels.valid[:, None], va, 0.0))
 
 
 def write_training_set(
