@@ -8,6 +8,7 @@ from jaxtyping import Float64
 
 from features.clip import Track
 from features.errors import InputError, StoreError
+from features.manifest.label_clock import labels_at_rows
 from features.manifest.labels import Labels
 from features.media.sampling import Sampling
 from features.spec import FeatureSpec
@@ -103,22 +104,33 @@ def check_clip_length(clip_id: str, n_rows: int, n_frames: int, max_length_misma
         )
 
 
+def n_label_rows(labels: Labels | None, n_frames: int) -> int:
+    """Return how many rows a clip has: one per label if they have no times, or one per frame."""
+    return len(labels.va) if labels and labels.time_s is None else n_frames
+
+
+def start_of(sets: FeatureSets, time_s: Float64[np.ndarray, "N"]) -> float:
+    """Return the time that the labels of a clip count from: of its first frame, if it has any."""
+    return float(time_s[0]) if sets.clock else 0.0
+
+
 def align_clips(
     sets: FeatureSets, labels: Mapping[str, Labels | None], max_length_mismatch: int
 ) -> Iterator[AlignedClip]:
     """Yield the clips in `labels`, in its order, read from the store one by one.
 
-    The rows are the frames of the visual set `sets.clock`. A stream with one row per frame is read
-    row by row, any other one is interpolated in time. Raises `InputError` if label rows and frames
-    of a clip differ by more than `max_length_mismatch` or if it has labels and no frames, and
-    `StoreError` if a record cannot be read.
+    The rows are the frames of the visual set `sets.clock`, or the rows of the first stream if the
+    store has no visual set. Labels with times are brought to them by `labels_at_rows`. A stream
+    with one row per frame is read row by row, any other one is interpolated in time. Raises
+    `InputError` if label rows and frames of a clip differ by more than `max_length_mismatch`, or if
+    it has a label for each frame and no frames, and `StoreError` if a record cannot be read.
     """
     widths: list[int] | None = None
     clock, modalities = sets.clock, sets.modalities
     for clip_id, item in labels.items():
         frames = _clock_track(sets, clock, clip_id, item)
         n_frames = len(frames.values)
-        n_rows = len(item.va) if item else n_frames
+        n_rows = n_label_rows(item, n_frames)
         check_clip_length(clip_id, n_rows, n_frames, max_length_mismatch)
         rows = pad_or_trim(frames, n_rows)
         arrays = {"time_s": rows.time_s}
@@ -140,7 +152,9 @@ def align_clips(
                 f"it of {_listed(widths)}; extract it again (`vaflow verify` shows what is wrong "
                 "with a store)"
             )
-        known = item or Labels(np.zeros((n_rows, 2)), np.zeros(n_rows, dtype=bool))
+        known = Labels(np.zeros((n_rows, 2)), np.zeros(n_rows, dtype=bool))
+        if item:
+            known = labels_at_rows(item, rows.time_s, start_of(sets, rows.time_s))
         arrays |= {"va": known.va, "va_valid": known.valid}
         yield AlignedClip(clip_id, n_rows, n_frames, arrays)
 
@@ -155,11 +169,11 @@ def _clock_track(
     """Return the track whose rows are those of the clip."""
     if clock:
         return _read_track(sets, clock, clip_id)
-    if labels:
+    if labels and labels.time_s is None:
         raise InputError(
             f"clip {clip_id!r} has a label for each video frame, and {sets.store.backend.path()} "
             "holds no visual features, which know the times of the frames; run extract-features "
-            "with a visual encoder, too"
+            "with a visual encoder, too, or give the labels times of their own"
         )
     return _read_track(sets, next(iter(sets.specs.values())), clip_id)
 

@@ -1,7 +1,7 @@
 """The features and labels of many clips, concatenated in one array each."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import reduce
 from itertools import pairwise
 from operator import or_
@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Bool, Float16, Float64, Int64, Shaped
 from torch import Tensor
 
+from features.manifest.labels import Labels
 from models.data.batch import Batch, Modality, StreamBatch, Targets
 from models.data.windows import Rows, Windows
 
@@ -37,8 +38,17 @@ class PackedStream:
 
 
 @dataclass(frozen=True, slots=True)
+class OwnLabels:
+    """Labels with times of their own, on which predictions are scored."""
+
+    labels: Labels
+    start_s: float
+    """The time of the clip's first frame."""
+
+
+@dataclass(frozen=True, slots=True)
 class PackedFeatures:
-    """Rows on the label clock. Clip c has the rows [offsets[c], offsets[c + 1]), in frame order."""
+    """Rows on the frame clock. Clip c has the rows [offsets[c], offsets[c + 1]), in frame order."""
 
     clip_ids: tuple[str, ...]
     offsets: Int64[np.ndarray, "C"]
@@ -48,12 +58,14 @@ class PackedFeatures:
     streams: Mapping[str, PackedStream]
     """At least one."""
     va: Float64[Tensor, "N 2"]
-    """Valence and arousal; 0 if not annotated."""
+    """Valence and arousal, brought to the rows; 0 if not annotated."""
     va_valid: Bool[Tensor, "N"]
     index: Int64[Tensor, "N"] | None = None
     """Row of the streams' values for each of the N rows; None if they are the same rows."""
     streaming: Streaming | None = None
     """None if all rows are on the device that windows are gathered on."""
+    own_labels: Mapping[str, OwnLabels] = field(default_factory=dict)
+    """Of the clips, by id, whose labels are not one for each row."""
 
     def __getitem__(self, stream: str) -> PackedStream:
         """Return one stream."""
@@ -134,7 +146,7 @@ class PackedFeatures:
         if device == self.stored_on:
             return replace(self, streaming=None)
         moved = self.copy_runs([span for _, span in self.spans()], device)
-        return replace(moved, clip_ids=self.clip_ids)
+        return replace(moved, clip_ids=self.clip_ids, own_labels=self.own_labels)
 
     def copy_runs(self, runs: Sequence[slice], device: torch.device) -> "PackedFeatures":
         """Copy runs of rows to a device, one after the other, as clips without names."""

@@ -4,6 +4,7 @@ import errno
 import logging
 import time
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 
 from features.canonical_json import canonical_sha256
 from features.errors import StoreError
@@ -11,9 +12,15 @@ from features.manifest.labels import Labels, labels_digest
 from features.store.work_folder import bank_lock, banks_folder, staging_folder
 from features.system.locks import file_lock
 from features.timeline import MAX_LENGTH_MISMATCH
-from models.data.alignment import AlignedClip, align_clips, check_clip_length
+from models.data.alignment import (
+    AlignedClip,
+    align_clips,
+    check_clip_length,
+    n_label_rows,
+    start_of,
+)
 from models.data.feature_sets import FeatureSets, record_files
-from models.data.packed import PackedFeatures
+from models.data.packed import OwnLabels, PackedFeatures
 from models.data.packed_file import VERSION, WITHOUT_STREAMS, open_packed, pack, pack_in_memory
 
 KEY_DIGITS = 16  # hexadecimal digits of the key that name a folder
@@ -64,13 +71,25 @@ def load_packed(
             raise
         log.warning("%s: the features are packed in memory, each time again", error)
         clips = _clips(sets, labels, max_length_mismatch, sources)
-        return pack_in_memory(clips, streams)
+        return _with_labels(pack_in_memory(clips, streams), sets, labels)
     assert packed is not None  # just packed
     features, n_frames = packed
     for clip_id, item in labels.items():
-        n_rows = len(item.va) if item else n_frames[clip_id]
+        n_rows = n_label_rows(item, n_frames[clip_id])
         check_clip_length(clip_id, n_rows, n_frames[clip_id], max_length_mismatch)
-    return features.select(tuple(labels))
+    return _with_labels(features.select(tuple(labels)), sets, labels)
+
+
+def _with_labels(
+    packed: PackedFeatures, sets: FeatureSets, labels: Mapping[str, Labels | None]
+) -> PackedFeatures:
+    """Return the features with the labels that have times of their own."""
+    own = {
+        clip_id: OwnLabels(item, start_of(sets, packed.time_s[span]))
+        for clip_id, span in packed.spans()
+        if (item := labels[clip_id]) and not item.is_per_frame
+    }
+    return replace(packed, own_labels=own) if own else packed
 
 
 def _source_digests(sets: FeatureSets, labels: Mapping[str, Labels | None]) -> dict[str, str]:

@@ -84,16 +84,10 @@ def read_all_labels(
             f"{len(without)} clips to train on have no labels in the manifest "
             f"({list_names(without)}); give them labels, or take them out of the split"
         )
-    labels = {
+    return {
         clip.id: read_labels(manifest.path(clip.labels), clip.label_lag_s) if clip.labels else None
         for clip in clips
     }
-    if timed := [clip_id for clip_id, item in labels.items() if item and not item.is_per_frame]:
-        raise InputError(
-            f"{len(timed)} clips ({list_names(timed)}) have labels with times of their own or a "
-            "label_lag_s, which heads do not read yet; give one row per frame"
-        )
-    return labels
 
 
 def constant_labels(labels: Mapping[str, Labels | None]) -> tuple[str, ...]:

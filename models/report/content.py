@@ -12,7 +12,7 @@ from jaxtyping import Bool, Float64
 from features.canonical_json import JsonObject
 from features.errors import InputError
 from models.metrics.ccc import Agreement
-from models.metrics.predict import concordance
+from models.metrics.predict import at_labels, concordance
 from models.metrics.scores import ClipScore, SplitScore
 from models.metrics.zero_shot import predict_zero_shot
 from models.regions.grid import Grid
@@ -168,8 +168,8 @@ def content_of(
         caution=source.caution,
         texts_alone=alone
         and concordance(predict_zero_shot(packed, alone.regions, alone.settings), packed).ccc(),
-        truth=labels[annotated],
-        predicted=prediction.va[annotated],
+        truth=at_labels(prediction, packed)[0],
+        predicted=at_labels(prediction, packed)[1],
         grid=meta.grid,
         prompts=read_prompt_words(source.run / PROMPTS) if meta.loss.region_weight else None,
         regions=regions_of(split),
