@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import cycle
 from pathlib import Path
 
 import pytest
@@ -26,7 +27,7 @@ PAGES = [
     *(ROOT / folder / "README.md" for folder in ("configs", "flows", "data", "benchmarks")),
 ]
 MARKED = re.compile(
-    r"<!-- (run|edit|file: (?P<file>\S+)) -->\n```(?P<language>\w+)\n(?P<text>.*?)```", re.S
+    r"<!-- (run|edit|output|file: (?P<file>\S+)) -->\n```(?P<language>\w+)\n(?P<text>.*?)```", re.S
 )
 COMMAND = ".venv/bin/vaflow"
 RUN_ALL = """
@@ -103,6 +104,32 @@ def test_getting_started_leads_to_a_scored_head(checkout):
         "report.html",
         "scores.json",
     }
+
+
+@pytest.mark.slow
+def test_own_data_leads_from_a_table_and_videos_to_a_scored_head(checkout, monkeypatch, capsys):
+    page = list(blocks(DOCS / "own_data.md"))
+    folder = checkout / "data" / "mine"
+    (folder / "videos").mkdir(parents=True)
+    videos = cycle(sorted((checkout / "data" / "quick").rglob("*.mp4")))
+    for name in ("anna", "ben", "chloe", "dev", "eva"):
+        shutil.copy(next(videos), folder / "videos" / f"{name}.mp4")
+    monkeypatch.chdir(checkout)
+    n_commands = 0
+    for block in page:
+        if block.file:
+            block.file.write_text(block.text)
+        elif block.language == "bash":
+            for words in commands(block.text):
+                assert main(words) == 0, words
+                n_commands += 1
+        else:
+            assert set(block.text.splitlines()) <= set(capsys.readouterr().out.splitlines())
+
+    assert n_commands == 5
+    assert json.loads((folder / "run" / "scores.json").read_text())["val"]["n_frames"] == 2 * 3
+    assert (folder / "run" / "report.html").is_file()
+    assert "late_fusion" in capsys.readouterr().out
 
 
 @pytest.mark.slow
