@@ -143,8 +143,9 @@ def _score_line(result: ScoreResult) -> str:
     if score is None:
         return f"score-head: {result.split} has no labels: predictions only, in {result.run}{again}"
     return (
-        f"score-head: {result.split}: {ccc_text(score)} over {score.n_frames} frames of "
-        f"{score.n_clips} clips ({score.n_interpolated} interpolated){_interval(score)}{again}"
+        f"score-head: {result.split}: {ccc_text(score)} over {score.n_frames} labels of "
+        f"{score.n_clips} clips ({score.n_interpolated} frames interpolated)"
+        f"{_interval(score)}{again}"
     )
 
 
@@ -176,17 +177,17 @@ def _zero_shot_lines(result: ZeroShotResult) -> Iterator[str]:
         f"{matched[result.match]}; in {result.output}"
     )
     for split, score in result.scores.items():
-        yield f"  {split}: {ccc_text(score)} over {score.n_frames} frames{_interval(score)}"
+        yield f"  {split}: {ccc_text(score)} over {score.n_frames} labels{_interval(score)}"
 
 
 def _clip_table(result: ScoreResult) -> Table:
-    """The score of each clip: a diagnostic, as the score of a split pools all frames."""
+    """The score of each clip: a diagnostic, as the score of a split pools all labels."""
     rows = []
     for clip in result.clips:
         cells = ["-" if c is None else f"{c:.3f}" for c in (clip.ccc_valence, clip.ccc_arousal)]
         rows.append((clip.clip, str(clip.n_frames), str(clip.n_interpolated), *cells))
     title = f"{result.split}, clip by clip (a diagnostic, not the score)"
-    names = ["frames", "interpolated", "CCC valence", "CCC arousal"]
+    names = ["labels", "frames interpolated", "CCC valence", "CCC arousal"]
     return make_table(title, ["clip"], names, rows)
 
 

@@ -76,15 +76,16 @@ class RowBaselineConfig(BaselineConfig, ABC):
         """
 
 
-def folds_by_subject(subjects: Int64[np.ndarray, "N"]) -> Folds:
-    """Return folds that do not split a person's rows; raises `InputError` below two people."""
+def folds_by_subject(subjects: Int64[np.ndarray, "N"], fewest: int = 2) -> Folds:
+    """Return folds that do not split a person's rows; raises `InputError` below `fewest` people."""
     from sklearn.model_selection import GroupKFold  # takes a second
 
     n = len(np.unique(subjects))
-    if n < 2:
+    if n < fewest:
         raise InputError(
-            "what chooses its settings by folds over people cannot do so with the clips of one: "
-            "give it clips of two subjects to train on"
+            f"it chooses its settings by folds over people, for which it needs annotated clips of "
+            f"{fewest} subjects to train on, and has those of {n}: give it more people, or name "
+            "them as `subject` in the manifest"
         )
     rows = np.zeros((len(subjects), 1))
     return list(GroupKFold(min(FOLDS, n)).split(rows, groups=subjects))

@@ -9,6 +9,8 @@ from jaxtyping import Float64, Int64
 from models.baselines.base import folds_by_subject
 from models.baselines.ridge import RidgeConfig
 
+MIN_PEOPLE = 3  # one is held out for the shares, and two are left to choose the penalties by
+
 
 class LateFusionConfig(RidgeConfig):
     """Ridge regression on each stream alone, with shares chosen for each of V and A.
@@ -40,7 +42,7 @@ class _LateFusion:
         from sklearn.linear_model import LinearRegression
 
         held_out = np.zeros((len(self._blocks), *va.shape))
-        for fitted, rest in folds_by_subject(self._subjects):
+        for fitted, rest in folds_by_subject(self._subjects, MIN_PEOPLE):
             for number, model in enumerate(self._fitted(rows[fitted], va[fitted], fitted)):
                 held_out[number, rest] = model.predict(rows[rest, self._blocks[number]])
         self._models = self._fitted(rows, va, np.arange(len(rows)))

@@ -61,9 +61,10 @@ def score_baselines(
 ) -> BaselineScores:
     """Fit each baseline to the train split and score it on the val split.
 
-    Nothing is chosen on the val split. By default it is every baseline, and `text` is left out with
-    a note if the region texts cannot be encoded. The scores are written to `output` as JSON, if
-    given. Raises as `train_head` does.
+    Nothing is chosen on the val split. By default it is every baseline, and one that cannot be
+    fitted is left out with a note: by folds over too few people, or without the weights that encode
+    the region texts. The scores are written to `output` as JSON, if given. Raises as `train_head`
+    does.
     """
     if output:
         check_writable(output.parent, "output")
@@ -82,9 +83,9 @@ def score_baselines(
                 baseline, splits.train, splits.val, splits.subject_by_clip, splits.read_regions
             )
         except VaflowError as error:
-            if not isinstance(baseline, TextConfig) or baselines is not None:
+            if baselines is not None:
                 raise
-            notes += (f"the baseline text is left out: {error}",)
+            notes += (f"the baseline {baseline.kind} is left out: {error}",)
             continue
         score = split_score(prediction, splits.val, splits.subject_by_clip)
         assert score is not None  # a row is annotated

@@ -296,7 +296,9 @@ def test_folds_hold_each_person_once_and_are_five_at_most():
 
 @pytest.mark.parametrize("config", LEARNING, ids=kind)
 def test_one_person_is_too_few_to_choose_by_folds(banks, config):
-    with pytest.raises(InputError, match="give it clips of two subjects to train on"):
+    with pytest.raises(
+        InputError, match=r"clips of [23] subjects to train on, and has those of 1:"
+    ):
         predict_baseline(config, *banks, dict.fromkeys(banks[0].clip_ids, "one"), read_regions)
 
 

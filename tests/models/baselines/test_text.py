@@ -74,7 +74,7 @@ def test_with_nothing_to_choose_one_person_is_enough(bank):
     one = dict.fromkeys(PEOPLE, "p")
     settings = fit_text(bank, one, REGIONS, scale=10.0, width_s=2.0)
     assert (settings.scale, settings.width_s) == ((10.0, 10.0), (2.0, 2.0))
-    with pytest.raises(InputError, match="give it clips of two subjects to train on"):
+    with pytest.raises(InputError, match="clips of 2 subjects to train on, and has those of 1:"):
         fit_text(bank, one, REGIONS)
 
 

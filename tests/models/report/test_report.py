@@ -109,7 +109,7 @@ def test_scoring_leaves_a_report_of_an_annotated_split(run):
     assert f"{score.ccc_mean:.3f}" in text
     assert f"{score.ccc_mean_low:.3f} to {score.ccc_mean_high:.3f}" in text.replace(MINUS, "-")
     assert "only 2 subjects" in text
-    assert f"{2 * N_FRAMES} annotated frames of 2\nclips" in text
+    assert f"{2 * N_FRAMES} labels of 2\nclips" in text
 
 
 @WITHOUT_FIGURES

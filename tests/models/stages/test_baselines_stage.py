@@ -7,6 +7,7 @@ from features.errors import InputError
 from features.manifest.manifest import read_manifest, write_manifest
 from flows.command.main import main
 from flows.messages import baseline_name, baseline_table
+from models.baselines.late_fusion import LateFusionConfig
 from models.baselines.mean import MeanConfig
 from models.baselines.predict import predict_baseline
 from models.baselines.ridge import RidgeConfig
@@ -62,7 +63,7 @@ def test_people_are_those_of_the_manifest(planted):
     assert score.n_subjects == 1
     assert score.ccc_mean_low is None
     rewrite(planted, train={"subject": "one"})
-    with pytest.raises(InputError, match="two subjects"):
+    with pytest.raises(InputError, match="clips of 2 subjects"):
         score_baselines(manifest=planted.manifest, store=planted.store, baselines=FEW)
 
 
@@ -151,6 +152,24 @@ def test_every_kind_is_scored_by_default_and_ridge_on_each_stream(streams):
     assert {config.kind for config in baselines} == kinds
     ridge = [config.streams for config in baselines if config.kind == "ridge"]
     assert ridge == [*([(name,) for name in streams] if len(streams) > 1 else []), None]
+
+
+def test_what_needs_more_people_than_there_are_is_left_out_with_a_note(planted, monkeypatch):
+    few = (MeanConfig(), LateFusionConfig())
+    monkeypatch.setattr("models.stages.baselines.every_baseline", lambda _: few)
+    clips = read_manifest(planted.manifest).clips
+    first = next(clip.id for clip in clips if clip.split == "train")
+    subjects = {clip.id: "one" if clip.id == first else "two" for clip in clips}
+    changed = [clip.model_copy(update={"subject": subjects[clip.id]}) for clip in clips]
+    write_manifest(planted.manifest, changed)
+    keys = {"manifest": planted.manifest, "store": planted.store}
+    result = score_baselines(**keys)
+    assert [baseline.kind for baseline, _ in result.scores] == ["mean"]
+    (note,) = result.notes
+    assert "late_fusion is left out: " in note
+    assert "clips of 3 subjects to train on, and has those of 2:" in note
+    with pytest.raises(InputError, match="3 subjects"):
+        score_baselines(**keys, baselines=(LateFusionConfig(),))
 
 
 def test_text_is_left_out_with_a_note_unless_it_was_asked_for(planted, monkeypatch):
