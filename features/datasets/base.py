@@ -52,9 +52,10 @@ class DatasetConfig(BaseModel, ABC):
             if is_below(str(found), allowed_folders(self.allow_outside)):
                 return str(found)
         raise InputError(
-            f"the manifest must be in {path} or a folder above it, because its paths are relative "
-            f"to its folder; {base.resolve()} is neither; write it there, or allow the manifest to "
-            "name absolute paths below a folder with --allow-outside ROOT"
+            f"the manifest must be in {path if path.is_dir() else path.parent} or a folder above "
+            f"it to name {path}, because its paths are relative to its folder; {base.resolve()} is "
+            "neither; write it there, or allow the manifest to name absolute paths below a folder "
+            "with --allow-outside ROOT"
         )
 
 

@@ -10,7 +10,7 @@ from typing import Annotated
 
 import numpy as np
 from jaxtyping import Float64
-from pydantic import AfterValidator, Field, ValidationError
+from pydantic import BeforeValidator, Field, ValidationError
 
 from features.clip import Clip, Split
 from features.config_errors import describe
@@ -24,6 +24,7 @@ from features.timeline import MAX_LENGTH_MISMATCH
 
 VIDEO_SUFFIXES = frozenset((".mp4", ".avi", ".mkv", ".mov", ".webm"))
 AUDIO_SUFFIXES = frozenset((".wav", ".mp3", ".flac", ".m4a", ".ogg", ".aac", ".opus"))
+MEDIA_SUFFIXES = VIDEO_SUFFIXES | AUDIO_SUFFIXES
 SPLITS: dict[str, Split] = {
     **dict.fromkeys(("train", "training", "trn"), "train"),
     **dict.fromkeys(("val", "valid", "validation", "dev", "devel", "development"), "val"),
@@ -34,13 +35,14 @@ LATE_S, LATE_SHARE = 2.0, 0.1  # that labels may go on after the video, as playe
 NO_VIDEO = Probe(0, 0.0, False, True)  # a file of sound
 
 
-def _check_scale(scale: tuple[float, float]) -> tuple[float, float]:
-    if not scale[0] < scale[1]:
-        raise ValueError("a scale is [LOW, HIGH] with LOW < HIGH, such as [1, 7]")
-    return scale
+def _check_scale(scale: object) -> object:
+    match scale:
+        case (int() | float() as low, int() | float() as high) if low < high:
+            return scale
+    raise ValueError("a scale is [LOW,HIGH] with LOW < HIGH, such as [1,7]")
 
 
-Scale = Annotated[tuple[float, float], AfterValidator(_check_scale)]
+Scale = Annotated[tuple[float, float], BeforeValidator(_check_scale)]
 Share = Annotated[float, Field(ge=0, lt=1)]
 
 
@@ -92,9 +94,7 @@ def index_entries(
     return DatasetIndex(tuple(clips), tuple(reports), left_out, tuple(found), expected, labels)
 
 
-def find_media(
-    folder: Path, suffixes: frozenset[str] = VIDEO_SUFFIXES | AUDIO_SUFFIXES
-) -> dict[str, Path]:
+def find_media(folder: Path, suffixes: frozenset[str] = MEDIA_SUFFIXES) -> dict[str, Path]:
     """Return the media below a folder by name without suffix.
 
     Raises `InputError` if there is no such folder, or if two files have one name.
@@ -144,7 +144,7 @@ def check_subjects(splits: Mapping[str, tuple[str, Split]], file: Path) -> None:
     if crossing:
         (one, a), (other, b) = list(clips[crossing[0]].items())[:2]
         raise InputError(
-            f"{file}: {len(crossing)} subjects cross the splits ({list_names(crossing)}): "
+            f"{file}: subjects cross the splits ({list_names(crossing)}): "
             f"{crossing[0]!r} is in {one} with clip {a!r} and in {other} with clip {b!r}; a score "
             "on people of the training is too high: give each subject one split, have them drawn "
             "with columns.split=null val_share=0.2, or accept it with subjects_cross=true"
@@ -163,8 +163,9 @@ def draw_splits(
     n_test = max(1, round(test_share * len(names))) if test_share else 0
     if n_val + n_test >= len(names):
         raise InputError(
-            f"{len(names)} subjects cannot be drawn into {n_val} for val, {n_test} for test and at "
-            "least one for train; give smaller shares, or more subjects"
+            f"{len(names)} subject{'' if len(names) == 1 else 's'} cannot be drawn into {n_val} "
+            f"for val, {n_test} for test and at least one for train; give smaller shares, or more "
+            "subjects"
         )
     drawn = np.random.default_rng(seed).permutation(names).tolist()
     splits: dict[str, Split] = dict.fromkeys(drawn, "train")
@@ -232,6 +233,6 @@ def _report(name: str, split: Split | None, labels: Labels | None, probe: Probe)
         if last_s > duration_s + max(LATE_S, LATE_SHARE * duration_s):
             raise InputError(
                 f"its last label is at {last_s:g} s, but the video lasts {duration_s:.6g} s: is "
-                "this the video that was annotated, and are the times in seconds?"
+                "this the video that was annotated? if times are in ms, give time_unit=ms"
             )
     return report

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from glob import escape
 from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import unquote, urlsplit
@@ -13,6 +14,7 @@ from pydantic import Field
 from features.clip import Split
 from features.datasets.base import DatasetConfig, DatasetIndex
 from features.datasets.entries import (
+    MEDIA_SUFFIXES,
     SPLITS,
     Entry,
     Scale,
@@ -30,6 +32,7 @@ from features.datasets.table_rows import read_rows
 from features.errors import InputError
 from features.manifest.labels import Labels
 from features.media.video import Probe
+from features.timeline import MAX_LENGTH_MISMATCH
 
 
 class TableConfig(DatasetConfig):
@@ -98,10 +101,25 @@ class _Reader:
         entries: dict[str, Callable[[], Entry]] = {}
         for key, group in groups.items():
             clip = ids[key]
-            labels = partial(self._labels, self.cells.sort(clip, group))
-            subject = group.constants.get("subject") or None
-            entries[clip] = partial(Entry, media[key], labels, splits.get(clip), subject)
+            group = self.cells.sort(clip, group)
+            entries[clip] = partial(self._entry, key, group, media[key], splits.get(clip))
         return index_entries(self.config, self.base, entries, notes)
+
+    def _entry(self, key: str, group: Group, media: Path, split: Split | None) -> Entry:
+        if not media.exists():
+            if "path" in self.found.roles:
+                raise InputError(
+                    f"{self.cells.column(group.first, 'path')} = {group.constants['path']!r}: "
+                    f"{media} does not exist; correct the cell, or give the folder that paths are "
+                    "relative to with --media"
+                )
+            raise InputError(
+                f"{self.cells.column(group.first, 'clip')} = {key!r}: no file of video or sound "
+                f"below {self.media} has this name; give their folder with --media, or the column "
+                "of paths with columns.path=NAME"
+            )
+        subject = group.constants.get("subject") or None
+        return Entry(media, partial(self._labels, group), split, subject)
 
     def _media(self, groups: dict[str, Group]) -> dict[str, Path]:
         """Return the file or folder of each clip, which may not exist."""
@@ -125,7 +143,11 @@ class _Reader:
                     "machine; download the media, and name them by paths or by file:///PATH"
                 )
             written = unquote(url.path)
-        return self.media / written  # an absolute path stays as it is
+        path = self.media / written  # an absolute path stays as it is
+        if path.exists():
+            return path
+        alike = [each for each in path.parent.glob(f"{escape(path.name)}.*") if _is_media(each)]
+        return alike[0] if len(alike) == 1 else path  # a name without suffix
 
     def _ids(self, groups: dict[str, Group], media: dict[str, Path]) -> dict[str, str]:
         """Return the id of each clip: its name, or that of its file, or the path if files of
@@ -135,7 +157,9 @@ class _Reader:
         owners: dict[str, str] = {}
         for key, path in media.items():
             name = path.stem if stems[path.stem] == 1 else str(Path(key).with_suffix(""))
-            ids[key] = safe_id(key if "clip" in self.found.roles else name)
+            if "clip" in self.found.roles:
+                name = str(Path(key).with_suffix("")) if _is_media(Path(key)) else key
+            ids[key] = safe_id(name)
             other = owners.setdefault(ids[key].casefold(), key)
             if other != key:
                 raise InputError(
@@ -243,6 +267,12 @@ class _Reader:
             )
         if len(va) == 1 and probe.mean_fps:
             return Labels(va, valid, np.zeros(1), np.array([probe.n_frames / probe.mean_fps]))
+        if abs(len(va) - probe.n_frames) > MAX_LENGTH_MISMATCH:
+            raise InputError(
+                f"its {len(va)} rows have no time, and are not those of its {probe.n_frames} "
+                "frames; say which column has their times with columns.time=NAME, or give their "
+                "rate with rate_hz"
+            )
         return Labels(va, valid)
 
     def _notes(self) -> Iterator[str]:
@@ -259,6 +289,10 @@ class _Reader:
             )
         elif self.found.clock != ("frame",):
             yield f"times are in {self.cells.unit}"
+
+
+def _is_media(path: Path) -> bool:
+    return path.suffix.lower() in MEDIA_SUFFIXES
 
 
 def _name(cells: Cells, numbers: Sequence[int], role: str, k: int) -> str:

@@ -72,7 +72,13 @@ class Cells:
                         f"{self.where(group.first)} of the same clip {key!r}; a clip has one {role}"
                     )
             group.numbers.append(number)
-            group.at.append(tuple(self._number(number, role, cells[role]) for role in clock))
+            at = tuple(self._number(number, role, cells[role]) for role in clock)
+            if len(at) > 1 and at[1] <= at[0]:
+                raise InputError(
+                    f"{self.column(number, 'end')} = {cells['end']!r} is not after the start, "
+                    f"{cells['start']!r}; correct one of the two"
+                )
+            group.at.append(at)
             group.va.append(self._values(number, cells))
         return groups
 
@@ -82,9 +88,14 @@ class Cells:
         except ValueError:
             value = np.nan
         if not np.isfinite(value):
+            how = "correct the cell"
+            if ":" in cell:
+                how = "write a time in seconds, or in ms"
+            elif "," in cell:
+                how = "write a decimal point"
             raise InputError(
-                f"{self.column(number, role)} = {cell!r} is no number; correct the cell, or say "
-                f"which column is meant with columns.{role}=NAME"
+                f"{self.column(number, role)} = {cell!r} is no number; {how}, or say which column "
+                f"is meant with columns.{role}=NAME"
             )
         if role == "frame" and not (value.is_integer() and 0 <= value <= DEFAULT_LIMITS.frames):
             raise InputError(
@@ -109,7 +120,7 @@ class Cells:
             if not is_given:
                 raise InputError(
                     f"{self.column(number, role)} = {cells[role]!r}, but the other value is given; "
-                    "a row without annotation has neither: correct it"
+                    "a row without annotation has neither: correct it, or empty both"
                 )
         valence, arousal = (self._number(number, role, cells[role]) for role in given)
         return (np.nan, np.nan) if valence == arousal == UNANNOTATED else (valence, arousal)
@@ -126,7 +137,7 @@ class Cells:
                 raise InputError(
                     f"{lines[0]} ({_show(first)}) and {lines[1].rpartition(', ')[2]} "
                     f"({_show(second)}) of clip {clip!r} are of one time or overlap; a moment has "
-                    "one label: remove one, or merge the two"
+                    "one label: remove one, or merge the two, as by the mean of several raters"
                 )
         pick = [group.numbers, group.at, group.va]
         numbers, at, va = ([column[k] for k in order] for column in pick)

@@ -12,7 +12,20 @@ SYNONYMS = {
     "clip": ("clip", "clip_id", "video_id", "id", "clip_name", "video_name"),
     "path": ("path", "video", "file", "filename", "file_name", "video_path", "file_path", "media"),
     "subject": ("subject", "subject_id", "speaker", "speaker_id", "person", "participant", "actor"),
-    "time": ("time", "time_s", "time_ms", "timestamp", "timestamp_s", "timestamp_ms", "seconds"),
+    "time": (
+        "time",
+        "time_s",
+        "time_ms",
+        "timestamp",
+        "timestamp_s",
+        "timestamp_ms",
+        "seconds",
+        "sec",
+        "t",
+        "milliseconds",
+        "millis",
+        "ms",
+    ),
     "start": ("start", "start_s", "start_ms", "start_time", "onset"),
     "end": ("end", "end_s", "end_ms", "end_time"),
     "frame": ("frame", "frame_number", "frame_id", "frame_index", "frame_no"),
@@ -82,7 +95,7 @@ def find_columns(table: Path, header: list[str], given: Columns) -> FoundColumns
         if role not in roles:
             raise InputError(
                 f"{table}: no column is known to be {role}; it has {_list(header)}: say which with "
-                f"columns.{role}=NAME"
+                f"columns.{role}=NAME; the first line must name the columns"
             )
     if not roles.keys() & {"clip", "path"}:
         raise InputError(
@@ -102,7 +115,8 @@ def find_columns(table: Path, header: list[str], given: Columns) -> FoundColumns
             f"{table}: a span needs a start and an end, and no column is known to be the "
             f"{missing[0]}; say which with columns.{missing[0]}=NAME"
         )
-    in_ms = any(roles[role].lower().rstrip(")] ").endswith("ms") for role in clock)
+    names = [roles[role].lower().rstrip(")] ") for role in clock]
+    in_ms = any(name.endswith("ms") or "milli" in name for name in names)
     ignored = tuple(name for name in header if name not in roles.values())
     return FoundColumns(roles, clock, "ms" if in_ms else "s", ignored)
 

@@ -50,7 +50,7 @@ def read_rows(path: Path) -> Iterator[Row]:
         raise InputError(f"the table {path} cannot be read ({error.strerror})") from None
     except UnicodeDecodeError as error:
         raise InputError(
-            f"the table {path} is not text in UTF-8 ({error.reason}); save it as UTF-8"
+            f"the table {path} is not text in UTF-8 ({error.reason}); save it as CSV in UTF-8"
         ) from None
     except csv.Error as error:
         raise InputError(f"the table {path} cannot be read: {one_line(error)}") from None
@@ -60,7 +60,10 @@ def _json_row(path: Path, number: int, line: str) -> dict[str, str]:
     try:
         fields = json.loads(line)
     except ValueError as error:
-        raise InputError(f"{path}, line {number}: not JSON ({one_line(error)})") from None
+        raise InputError(
+            f"{path}, line {number}: not JSON ({one_line(error)}); each line must be one object, "
+            "with a key a column"
+        ) from None
     if not isinstance(fields, dict):
         raise InputError(
             f"{path}, line {number}: each line must be one object, with a key a column"

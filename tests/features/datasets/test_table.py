@@ -98,7 +98,8 @@ def test_rows_without_time_are_frames_or_at_a_rate_or_for_a_whole_clip(index, tm
     whole = labels_of(tmp_path, "b")
     np.testing.assert_allclose([whole.time_s[0], whole.end_s[0]], [0, 0.4])
     indexed = index("clip,valence,arousal\na,0.1,0\na,0.2,0\nb,0.2,0\n")
-    assert "2 rows, but 10 frames (-8); at most 3 apart" in indexed.left_out["a"]
+    assert "its 2 rows have no time, and are not those of its 10 frames" in indexed.left_out["a"]
+    assert "columns.time=NAME, or give their rate with rate_hz" in indexed.left_out["a"]
 
 
 def test_spans_scales_and_ranges(index, tmp_path):
@@ -135,12 +136,18 @@ def test_paths_are_relative_absolute_or_like_urls_and_clips_are_found_by_name(
     clips = read_manifest(tmp_path / "m.jsonl").clips
     assert [(clip.id, clip.video) for clip in clips] == [
         ("c_d", "media/sub/c d.mp4"),
-        ("a.mp4", "media/a.mp4"),
+        ("a", "media/a.mp4"),
     ]
     (media / "d.wav").write_bytes(b"RIFF")
     text = "path,valence,arousal\na.mp4,0,0\nnone.mp4,0,0\nsub,0,0\nd.wav,0,0\n"
     indexed = index(text)
-    assert f"{media}/none.mp4 does not exist" in indexed.left_out["none"]
+    missing = f"line 3: path (column 'path') = 'none.mp4': {media}/none.mp4 does not exist; "
+    assert missing in indexed.left_out["none"]
+    missing = index("clip,valence,arousal\nx,0,0\n").left_out["x"]
+    assert f"line 2: clip (column 'clip') = 'x': no file of video or sound below {media}" in missing
+    index("video,valence,arousal\na,0,0\nsub/c d,0,0\n")  # paths without suffix
+    videos = [clip.video for clip in read_manifest(tmp_path / "m.jsonl").clips]
+    assert videos == ["media/a.mp4", "media/sub/c d.mp4"]
     assert f"{media}/sub is a folder, not a file" in indexed.left_out["sub"]
     assert "its rows have no time, and there is no video" in indexed.left_out["d"]
     index(text, rate_hz=2)
@@ -191,8 +198,8 @@ def test_other_formats_hold_the_same_table(index, tmp_path, suffix):
     rows = [("a", 0.0, 0.5, -0.5), ("a", 0.25, None, None), ("b", 0.0, 0.125, 0.0)]
     names = HEADER.split(",")
     if suffix == "tsv":
-        text = "\n".join("\t".join("" if c is None else str(c) for c in row) for row in rows)
-        index("\t".join(names) + "\n" + text + "\n", "t.tsv")
+        lines = ["\t".join("" if c is None else str(c) for c in row) for row in (names, *rows)]
+        index("\ufeff" + "\r\n".join(lines) + "\r\n", "t.tsv")  # as spreadsheets write it
     elif suffix == "jsonl":
         objects = [dict(zip(names, row, strict=True)) for row in rows]
         index("\n".join(map(json.dumps, objects)), "t.jsonl")
@@ -224,12 +231,21 @@ SPLIT = "clip,valence,arousal,subject,split\n"
         (f"{HEADER}\na,0,3,3\n", {"valence_scale": [1, 7]}, "line 2: arousal .* from -1 to 1; if"),
         (f"{HEADER}\na,0,0.5,1\n", {"scale": [1, 7]}, "valence .* = 0.5 is outside .* from 1 to 7"),
         (f"{HEADER}\na,0,0,0\na,x,0,0\n", {}, r"line 3: time \(column 'time'\) = 'x' is no number"),
+        (f"{HEADER}\na,0:01,0,0\n", {}, "time .* = '0:01' is no number; write a time in seconds"),
+        ("clip;valence;arousal\na;0,5;0\n", {}, "'0,5' is no number; write a decimal point"),
+        (
+            "clip,start,end,valence,arousal\na,0,1,0,0\na,2,1.5,0,0\n",
+            {},
+            r"line 3: end \(column 'end'\) = '1.5' is not after the start, '2'; correct",
+        ),
+        ("clip,start,end,valence,arousal\na,2,2,0,0\n", {}, "line 2: end .* = '2' is not after"),
+        (f"{HEADER}\na,0,0,0\n", {"scale": "1,7"}, r"a scale is \[LOW,HIGH\]"),
         (f"{HEADER}\na,0,0,hi\n", {}, r"line 2: arousal \(column 'arousal'\) = 'hi' is no number"),
         (f"{HEADER}\na,0,0,\n", {}, r"line 2: arousal .* = '', but the other value is given"),
         (
             f"{HEADER}\na,0,0,0\na,0,1,1\n",
             {},
-            r"line 2 \(0\) and line 3 \(0\) of clip 'a' .* one time",
+            r"line 2 \(0\) and line 3 \(0\) of clip 'a' .* one time.* mean of several raters",
         ),
         (
             "clip,start,end,valence,arousal\na,0,2,0,0\na,3,4,0,0\na,1.5,3,0,0\n",
@@ -254,7 +270,7 @@ SPLIT = "clip,valence,arousal,subject,split\n"
         ("clip,start,valence,arousal\na,0,0,0\n", {}, "no column is known to be the end"),
         (f"{HEADER}\na,0,0,0\n", {"columns": {"time": "t"}}, r"has no column 't' \(columns.time\)"),
         (f"{HEADER}\na,0,0,0\n", {"columns": {"tim": "t"}}, "unknown key 'columns.tim'; .* 'time'"),
-        (f"{HEADER}\na,0,0,0\n", {"scale": [7, 1]}, r"a scale is \[LOW, HIGH\] with LOW < HIGH"),
+        (f"{HEADER}\na,0,0,0\n", {"scale": [7, 1]}, r"a scale is \[LOW,HIGH\] with LOW < HIGH"),
         (f"{HEADER}\na,0,0,0\n", {"media": Path("none")}, "there is no folder .*none"),
         (
             "path,valence,arousal\nhttps://x/a.mp4,0,0\n",
@@ -293,6 +309,7 @@ def test_a_table_that_cannot_be_read_is_an_input_error(tmp_path):
 
     assert "cannot be read (No such file" in raised("none.csv", None)
     assert "is not text in UTF-8" in raised("l.csv", b"clip,valence\n\xff\xfe,0\n")
+    assert "save it as CSV" in raised("l.xlsx", b"PK\x03\x04\xff")
     assert "line 1: not JSON" in raised("l.jsonl", b"{")
     assert "line 1: each line must be one object" in raised("m.jsonl", b"[1]")
     assert "is not Parquet" in raised("l.parquet", b"PAR0")
@@ -302,3 +319,5 @@ def test_a_table_that_cannot_be_read_is_an_input_error(tmp_path):
 def test_labels_far_beyond_the_video_are_of_another_video_or_unit(index):
     indexed = index(f"{HEADER}\na,0,0,0\na,400,0,0\n")
     assert "its last label is at 400 s, but the video lasts 0.4 s" in indexed.left_out["a"]
+    assert "if times are in ms, give time_unit=ms" in indexed.left_out["a"]
+    assert not index("clip,millis,valence,arousal\na,0,0,0\na,400,0,0.1\n").left_out
