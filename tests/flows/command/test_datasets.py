@@ -8,7 +8,8 @@ import pytest
 import yaml
 
 from flows.command.main import main
-from tests.helpers.dataset_samples import N_FRAMES, write_veatic
+from tests.helpers.dataset_samples import N_FRAMES, write_sewa, write_veatic
+from tests.helpers.hostile_media import audio_file
 from tests.helpers.small_media import tone, write_video
 
 pytestmark = pytest.mark.slow
@@ -26,18 +27,21 @@ def video(tmp_path) -> bytes:
 def trained(tmp_path, tiny_clip, tiny_ast):
     """A function that extracts a manifest, trains and scores, and gives the scores of val."""
 
-    def run(manifest: Path) -> dict:
+    def run(manifest: Path, *, sound_alone: bool = False) -> dict:
         encoders = [
             {"kind": "clip", **tiny_clip},
             {"kind": "ast", "model": tiny_ast, "hop_s": 0.64},
         ]
+        prompts = {"kind": "coop"}
+        if sound_alone:
+            encoders, prompts = encoders[1:], None
         keys = {
             "manifest": str(manifest),
             "store": str(tmp_path / "s.zarr"),
             "run": str(tmp_path / "r"),
             "encoders": encoders,
             "frames": "whole",
-            "head": {"kind": "dspl", "width": 16},
+            "head": {"kind": "dspl", "width": 16, "prompts": prompts},
             "train": {"epochs": 1, "window": 20, "stride": 10, "threads": 1, "device": "cpu"},
         }
         (tmp_path / "e.yaml").write_text(yaml.safe_dump(keys))
@@ -55,6 +59,25 @@ def test_veatic_is_indexed_extracted_trained_and_scored(tmp_path, video, trained
     assert main([*words, "--allow-outside", str(root.parent)]) == 0
     assert "index: 4 clips in" in capsys.readouterr().out
     assert trained(manifest)["n_frames"] == 2 * 9  # the last 30 % of 30 frames, twice
+
+
+# ten ratings at 0 to .9 s, .2 s late, are of -.2 to .7 s: two are of before the video, and the rows
+# of a sound begin at .0875 s and reach half a row further, so the rating of 0 s is out of reach, too
+@pytest.mark.parametrize(("suffix", "n_scored"), [("mp4", 8), ("wav", 7)])
+def test_sewa_is_indexed_extracted_trained_and_scored_on_its_ratings(
+    tmp_path, video, trained, capsys, suffix, n_scored
+):
+    root = write_sewa(tmp_path / "sewa", video)
+    if suffix == "wav":
+        for path in root.glob("*.mp4"):
+            audio_file(path.with_suffix(".wav"), codec="pcm_s16le")
+            path.unlink()
+    manifest = tmp_path / "m.jsonl"
+    words = ["index", "series", str(root), "-o", str(manifest), "label_lag_s=0.2"]
+    assert main(words) == 0
+    assert "clips by labels: ratings: 2" in capsys.readouterr().out
+    score = trained(manifest, sound_alone=suffix == "wav")
+    assert (score["n_clips"], score["n_frames"]) == (1, n_scored)
 
 
 def test_a_table_by_frame_is_indexed_extracted_trained_and_scored(tmp_path, video, trained):
