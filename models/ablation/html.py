@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from models.ablation.plan import DEFAULT
-from models.ablation.table import CAPTION, CurveRow, TableRow, full_name, number
+from models.ablation.table import CAPTION, CurveRow, TableRow, full_name, number, people_sums
 from models.data.train_val import Splits
 from models.metrics.intervals import FEW_SUBJECTS, LEVEL, RESAMPLES
 from models.plots.page import template
@@ -34,7 +34,9 @@ def ablation_page(rows: Sequence[TableRow], splits: Splits, selection: str) -> s
         figure=_differences(drawn) if len(drawn) > 1 else None,
         caption=CAPTION,
         selection=selection,
-        n_frames=int(splits.val.va_valid.sum()),
+        n_labels=sum(
+            sums.valence.n for sums in people_sums(np.zeros((len(splits.val.va), 2)), splits)
+        ),
     )
 
 

@@ -61,8 +61,8 @@ def test_veatic_is_indexed_extracted_trained_and_scored(tmp_path, video, trained
     assert trained(manifest)["n_frames"] == 2 * 9  # the last 30 % of 30 frames, twice
 
 
-# ten ratings at 0 to .9 s, .2 s late, are of -.2 to .7 s: two are of before the video, and the rows
-# of a sound begin at .0875 s and reach half a row further, so the rating of 0 s is out of reach, too
+# ten ratings at 0 to .9 s, .2 s late, are of -.2 to .7 s: two are of before the video, and as rows
+# of a sound begin at .0875 s and reach .05 s further, the one of 0 s is out of their reach
 @pytest.mark.parametrize(("suffix", "n_scored"), [("mp4", 8), ("wav", 7)])
 def test_sewa_is_indexed_extracted_trained_and_scored_on_its_ratings(
     tmp_path, video, trained, capsys, suffix, n_scored
