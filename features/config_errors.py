@@ -58,7 +58,8 @@ def _path(model: type[BaseModel], location: tuple[int | str, ...]) -> list[str]:
     return [
         str(part)
         for index, part in enumerate(location)
-        if not any(part == kind_of(m) for m in _models_at(model, location[:index]))
+        if part != "[key]"
+        and not any(part == kind_of(m) for m in _models_at(model, location[:index]))
     ]
 
 

@@ -148,6 +148,11 @@ def _choose(
     if name is not None:
         if name in specs:
             return specs[name]
+        if name.startswith("faces-"):
+            raise InputError(
+                f"the stream {stream!r} is of {name}, which says where faces are and is no input "
+                f"of heads; choose of {', '.join(specs)} with streams.{stream}="
+            )
         raise InputError(
             f"{store} holds no features {name!r} for the stream {stream!r}; choose of "
             f"{', '.join(specs)} with streams.{stream}="

@@ -158,6 +158,27 @@ class ClipGroups:
         return load_packed(self.sets, self.labels, max_length_mismatch)
 
 
+def check_streams(sets: FeatureSets, train: PackedFeatures) -> None:
+    """Raise `InputError` unless training rows are annotated, and each stream is valid in some."""
+    n_annotated = int(train.va_valid.sum())
+    if not n_annotated:
+        raise InputError(
+            "no row to train on is annotated: all labels lie before or after the rows of their "
+            "clips; are their times in seconds since the start of the clip, and is label_lag_s of "
+            "the manifest right?"
+        )
+    for name, stream in train.streams.items():
+        if not (stream.valid & train.va_valid).any():
+            others = ", ".join(f"{o}: {s}" for o, s in sets.names.items() if o != name)
+            rest = f"leave it out with streams={{{others}}}" if others else "choose another one"
+            raise InputError(
+                f"the stream {name!r} ({sets.names[name]} in {sets.store.backend.path()}) is valid "
+                f"in none of the {n_annotated} annotated rows to train on, so nothing can be "
+                "learned from it: its clips have no sound or no face there, or its times are "
+                f"other ones; {rest}, or extract it again from the right files"
+            )
+
+
 def group_clips(
     manifest: Manifest,
     sets: FeatureSets,

@@ -13,6 +13,7 @@ from models.data.packed import PackedFeatures
 from models.data.region_prototypes import read_regions
 from models.data.splits import (
     ClipGroups,
+    check_streams,
     clips_of_split,
     constant_labels,
     group_clips,
@@ -60,8 +61,10 @@ def load_splits(
     if not groups.is_annotated("val"):
         raise InputError("no row of the val split is annotated: there is nothing to score on")
     packed = groups.load(max_length_mismatch)
+    train = packed.select(groups.ids("train"))
+    check_streams(groups.sets, train)
     return Splits(
-        train=packed.select(groups.ids("train")),
+        train=train,
         val=packed.select(groups.ids("val")),
         subject_by_clip=subject_by_clip(groups.all_clips),
         sets=groups.sets,

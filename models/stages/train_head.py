@@ -16,7 +16,7 @@ from features.timeline import MAX_LENGTH_MISMATCH, LengthMismatch
 from models.data.packed import PackedFeatures
 from models.data.placement import place_on_device, streaming_note
 from models.data.region_prototypes import build_prototypes
-from models.data.splits import ClipGroups, constant_labels, subject_by_clip
+from models.data.splits import ClipGroups, check_streams, constant_labels, subject_by_clip
 from models.data.statistics import statistics
 from models.data.stream_names import Streams
 from models.data.train_val import TRAIN_VAL, train_val_clips
@@ -130,6 +130,7 @@ def train_head(
     packed = clips.load(max_length_mismatch)
     train_ids, val_ids = (clips.ids(split) for split in TRAIN_VAL)
     train_rows = packed.select([clip_id for clip_id in train_ids if clip_id not in held_out])
+    check_streams(sets, train_rows)
     inner_rows = packed.select(held_out) if held_out else None
     val_rows = packed.select(val_ids)
     keep_freed_memory()

@@ -1,6 +1,8 @@
 """Heads on any list of feature sets: three, one, or some that are missing at use."""
 
 import json
+import re
+import shutil
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,7 +11,9 @@ import torch
 
 from features.clip import Track
 from features.errors import InputError
+from features.manifest.manifest import read_manifest
 from features.store.feature_store import FeatureStore
+from flows.command.main import main
 from models.baselines.late_fusion import LateFusionConfig
 from models.baselines.ridge import RidgeConfig
 from models.metrics.predict import concordance
@@ -115,7 +119,9 @@ def test_sound_alone_is_enough_and_needs_no_prompts(sets, tmp_path):
     no_loss = BRIEF.model_copy(update={"loss": LossConfig(region_weight=0)})
     alone = sets.train(tmp_path / "other", train=no_loss, streams={"voice": AST_SPEC.name})
     assert alone.state == "trained"
-    with pytest.raises(InputError, match=r"head.prompts describe .* none of voice is .*to null"):
+    with pytest.raises(
+        InputError, match=r"head.prompts describe .* none of voice is of one: set .*to null"
+    ):
         sets.train(tmp_path / "refused", streams={"voice": AST_SPEC.name})
     assert not (tmp_path / "refused").exists()
 
@@ -125,6 +131,53 @@ def test_a_head_without_prompts_reads_every_set_of_a_store(sets, tmp_path):
     result = sets.train(tmp_path / "run", head=head, train=BRIEF, streams=None)
     names = json.loads((result.run / "provenance.json").read_text())["inputs"]["streams"]
     assert set(names) == {"visual", "audio", "ast"}
+
+
+def test_a_stream_that_no_annotated_row_has_is_named_with_its_remedy(sets, tmp_path):
+    silent = AST_SPEC.model_copy(update={"model": {"name": "silent"}})
+    store = FeatureStore.open(sets.planted.store)
+    empty = Track(np.zeros((0, 7), np.float16), np.zeros(0), np.zeros(0, bool))
+    for clip_id in store.clip_ids(AST_SPEC.name):
+        store.write(silent, clip_id, empty, source={}, provenance={})
+    streams = {"face": sets.planted.visual.name, "quiet": silent.name}
+    message = rf"'quiet' \({silent.name} in .*\) is valid in none of the .*streams=\{{face: clip-"
+    with pytest.raises(InputError, match=message):
+        sets.train(tmp_path / "run", streams=streams, train=BRIEF)
+    assert not (tmp_path / "run").exists()
+    with pytest.raises(InputError, match=message):
+        score_baselines(manifest=sets.planted.manifest, store=sets.planted.store, streams=streams)
+    shutil.rmtree(store.path / silent.name)
+
+
+def test_labels_at_other_times_than_the_rows_are_refused(sets, tmp_path):
+    for clip in read_manifest(sets.planted.manifest).clips:
+        if clip.labels:
+            (tmp_path / clip.labels).write_text("time_s,valence,arousal\n900,0,0\n901,0.1,0\n")
+    manifest = tmp_path / "m.jsonl"
+    manifest.write_bytes(sets.planted.manifest.read_bytes())
+    inputs = {"manifest": manifest, "store": sets.planted.store}
+    with pytest.raises(InputError, match="no row to train on is annotated: all labels lie before"):
+        train_head(run=tmp_path / "run", head=HEAD, train=BRIEF, **inputs)
+
+
+@pytest.mark.parametrize(
+    ("streams", "message"),
+    [
+        ("clip-1", r"streams = 'clip-1': streams are feature sets by names of yours, such as \{f"),
+        (
+            "{Face: clip-1}",
+            "streams.Face = 'Face': 'Face' cannot be the name of a stream, which has",
+        ),
+        ("{all: clip-1}", "streams.all = 'all': a stream cannot be called 'all', which means"),
+        ("{face: faces-1}", "'face' is of faces-1, which says where faces are and is no input of"),
+    ],
+)
+def test_streams_that_cannot_be_meant_are_answered_with_what_to_write(
+    sets, capsys, streams, message
+):
+    words = [f"manifest={sets.planted.manifest}", f"store={sets.planted.store}", "run=r"]
+    assert main(["run", "train-head", *words, f"streams={streams}"]) == 2
+    assert re.search(message, capsys.readouterr().err)
 
 
 def test_baselines_read_each_stream_and_all(sets):

@@ -610,7 +610,7 @@ def test_one_person_is_too_few_for_a_prior(planted, tmp_path):
     clips = read_manifest(planted.manifest).clips
     write_manifest(manifest, [clip.model_copy(update={"subject": "one"}) for clip in clips])
     head = HEAD.model_copy(update={"prior": "zero_shot"})
-    with pytest.raises(InputError, match="give it clips of two subjects to train on"):
+    with pytest.raises(InputError, match="clips of 2 subjects to train on, and has those of 1"):
         train(planted, tmp_path / "run", head=head, manifest=manifest)
     assert not (tmp_path / "run").exists()
 
