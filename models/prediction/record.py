@@ -5,7 +5,8 @@ them: a killed prediction does again only what has no entry.
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
 
@@ -15,11 +16,13 @@ from features.config import Config
 from features.errors import InputError
 from features.printable import printable
 from features.system.files import check_writable, sha256_of
+from features.system.locks import try_lock
 from models.runs.folder import check_format, write_json
 
 RECORD = "predictions.json"
 PAGE = "index.html"
 FEATURES = "features.zarr"
+LOCK = ".lock"
 FORMAT = "vaflow-predictions-1"
 OWN = frozenset((RECORD, PAGE, FEATURES, f"{FEATURES}.work"))
 """The names of a prediction folder that belong to no video."""
@@ -114,6 +117,25 @@ def read_record(output: Path) -> Record:
 
 
 REMEDY = "delete the folder, or give another one as output"
+
+
+@contextmanager
+def output_lock(output: Path) -> Iterator[None]:
+    """Context manager: create the folder, and keep other predictions out of it.
+
+    Raises `InputError` if one writes to it now.
+    """
+    output.mkdir(parents=True, exist_ok=True)
+    lock = try_lock(output / LOCK)
+    if lock is None:
+        raise InputError(
+            f"output = {output}: another prediction is writing to this folder; run the same again "
+            "when it has ended, or give another folder"
+        )
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def write_record(output: Path, record: Record) -> None:

@@ -29,6 +29,7 @@ from models.prediction.record import (
     VideoEntry,
     delete_files,
     made_with,
+    output_lock,
     read_record,
     shown_path,
     with_entry,
@@ -140,11 +141,9 @@ def predict(
     if zero_shot:
         texts.check_encoders(encoders)
     configs = with_frames(encoders_of(model, encoders) if model else encoders, frames)
-    record = read_record(output)
-    names = name_outputs(found.paths, record.names(), RESERVED)
+    read_record(output)  # raises before anything is written; it is read again once it is locked
     matched = shown_path(affine.resolve()) if affine else None
     facts = facts_of(model, configs) | {"matched by": matched, "device": device}
-    record = record.model_copy(update={"made_with": made_with(facts)})
     options = ExtractionOptions(
         absolute_path(store) if store else str(output.resolve() / FEATURES),
         configs,
@@ -157,43 +156,45 @@ def predict(
     )
     if crops:
         check_crops(crops, options)
-    output.mkdir(parents=True, exist_ok=True)
-    write_record(output, record)  # marks the folder as one of predictions
-    videos_by_path = {path: names[path] for path in found.paths}
-    extracted = extract_videos(videos_by_path, options, people, on_outcome, on_progress)
-    estimator, sets = None, None
-    if extracted.people:
-        sets = _sets_of(options.store, configs)
-        clip_id = next(iter(extracted.people.values())).people[0].clip.id
-        estimator = ModelEstimator(model) if model else texts.estimator(sets, clip_id)
-    results: list[VideoResult] = []
-    for path in found.paths:
-        if problem := extracted.problems.get(path):
-            result, record = _fail(output, record, path, names[path], problem)
-        else:
-            assert sets is not None and estimator is not None  # noqa: PT018 - this one is good
-            predictor = VideoPredictor(
-                output,
-                sets,
-                estimator,
-                torch_device(device),
-                format,
-                overlay=overlay,
-                limits=limits,
-            )
-            video, notes = extracted.people[path], extracted.notes.get(path, ())
-            result, record = _predict(predictor, record, video, notes, force)
-        results.append(result)
-        if on_video:
-            on_video(result, len(found.paths))
-    from models.prediction.page import write_page  # imports matplotlib, which is slow
+    with output_lock(output):
+        record = read_record(output).model_copy(update={"made_with": made_with(facts)})
+        names = name_outputs(found.paths, record.names(), RESERVED)
+        write_record(output, record)  # marks the folder as one of predictions
+        videos_by_path = {path: names[path] for path in found.paths}
+        extracted = extract_videos(videos_by_path, options, people, on_outcome, on_progress)
+        estimator, sets = None, None
+        if extracted.people:
+            sets = _sets_of(options.store, configs)
+            clip_id = next(iter(extracted.people.values())).people[0].clip.id
+            estimator = ModelEstimator(model) if model else texts.estimator(sets, clip_id)
+        results: list[VideoResult] = []
+        for path in found.paths:
+            if problem := extracted.problems.get(path):
+                result, record = _fail(output, record, path, names[path], problem)
+            else:
+                assert sets is not None and estimator is not None  # noqa: PT018 - this one is good
+                predictor = VideoPredictor(
+                    output,
+                    sets,
+                    estimator,
+                    torch_device(device),
+                    format,
+                    overlay=overlay,
+                    limits=limits,
+                )
+                video, notes = extracted.people[path], extracted.notes.get(path, ())
+                result, record = _predict(predictor, record, video, notes, force)
+            results.append(result)
+            if on_video:
+                on_video(result, len(found.paths))
+        from models.prediction.page import write_page  # imports matplotlib, which is slow
 
-    page = write_page(
-        output,
-        record,
-        card(model, configs, whole_frames=frames == "whole", matched=texts.is_matched),
-    )
-    return PredictResult(output, tuple(results), found.left_out, extracted.extraction, page)
+        page = write_page(
+            output,
+            record,
+            card(model, configs, whole_frames=frames == "whole", matched=texts.is_matched),
+        )
+        return PredictResult(output, tuple(results), found.left_out, extracted.extraction, page)
 
 
 def _model_of(run: Path | None, zero_shot: bool, affine: Path | None) -> TrainedModel | None:

@@ -31,7 +31,7 @@ from models.prediction.estimate import ModelEstimator
 from models.prediction.figure import FOOT_PX, PERSON_PX, WIDTH_PX
 from models.prediction.predict_video import VideoPredictor
 from models.prediction.progress import VideoProgress
-from models.prediction.record import PAGE, RECORD
+from models.prediction.record import LOCK, PAGE, RECORD
 from models.prediction.rows import person_rows
 from models.prediction.tables import COLUMNS, check_table_format, columns_of, write_table
 from models.regions.prompts import FixedPrompts
@@ -260,6 +260,26 @@ def test_a_killed_prediction_does_the_rest(predicted, good, monkeypatch):
     made, whole_made = content(good / "killed"), content(predicted.output)
     del made[PAGE], whole_made[PAGE]  # which is called like its folder
     assert made == whole_made
+
+
+def test_two_predictions_do_not_write_to_one_folder_at_once(good):
+    refused: list[str] = []
+
+    def start_another(*ignored) -> None:
+        with pytest.raises(InputError, match="another prediction is writing") as raised:
+            predict_in(good, "shared", format="json")
+        refused.append(str(raised.value))
+
+    (good / "shared").mkdir()
+    (good / "shared" / LOCK).touch()  # of a killed prediction, whose lock the kernel has freed
+    predict_in(good, "shared", on_video=start_another)
+    remedy = "run the same again when it has ended, or give another folder"
+    assert len(refused) == 2
+    assert refused[0].startswith(f"output = {good / 'shared'}: ")
+    assert refused[0].endswith(remedy)
+    left = {path.name for path in (good / "shared").iterdir()}
+    assert LOCK not in left
+    assert not any(name.endswith(".json") for name in left - {RECORD})
 
 
 def test_another_head_or_format_is_predicted_again_and_replaces_the_files(predicted, good):
