@@ -20,7 +20,7 @@ from models.prediction.encoders import encoders_of
 from models.prediction.estimate import ModelEstimator
 from models.prediction.extract import extract_videos, with_frames
 from models.prediction.people import MaxPeople, VideoPeople
-from models.prediction.predict_video import PredictedVideo, VideoPredictor
+from models.prediction.predict_video import PredictedVideo, VideoPredictor, overlay_name
 from models.prediction.progress import VideoProgress
 from models.prediction.record import (
     FEATURES,
@@ -238,15 +238,19 @@ def _predict(
 ) -> tuple[VideoResult, Record]:
     """Predict a video unless its files are up to date; the entry in the record is written last."""
     key, entry = predictor.key(video), record.videos.get(video.id)
-    if entry and not force and entry.is_current(predictor.output, key):
+    intact = entry.intact(predictor.output, key) if entry else frozenset[str]()
+    wanted = predictor.file_names(video)
+    if entry and not force and wanted <= intact == set(entry.files):
         result = VideoResult(
             video.path, video.name, "present", "", notes, entry.frames, len(entry.people)
         )
         return result, record
-    if entry:  # a killed prediction leaves no entry for files that it had begun to replace
-        delete_files(predictor.output, entry)
+    kept = intact & (wanted | {overlay_name(video)})
+    delete_files(predictor.output, entry, kept)  # a killed prediction leaves nothing stale
+    if force:
+        kept -= wanted
     try:
-        predicted: PredictedVideo = predictor.predict(video, notes, key)
+        predicted: PredictedVideo = predictor.predict(video, notes, key, kept)
     except MediaError as error:  # of the overlay, which decodes the video again
         return _fail(predictor.output, record, video.path, video.name, str(error))
     record = with_entry(record, video.id, predicted.entry)

@@ -302,6 +302,37 @@ def test_another_head_or_format_is_predicted_again_and_replaces_the_files(predic
     assert float(moved[0]["valence"]) != float(rows[0]["valence"])
 
 
+def test_an_overlay_is_kept_as_long_as_it_is_of_the_same_predictions(good):
+    folder = good / "overlays"
+    keys = {"videos": (str(good / "videos" / "uneven.mp4"),)}
+    predict_in(good, folder.name, **keys)
+    tables = content(folder)
+    predict_in(good, folder.name, **keys, overlay=True)
+    overlay = folder / "uneven.overlay.mp4"
+    written, number = overlay.read_bytes(), overlay.stat().st_ino
+    for name in ("uneven.csv", "uneven.svg", "uneven.png"):
+        assert content(folder)[name] == tables[name]
+
+    assert predict_in(good, folder.name, **keys).counts == {"present": 1}
+    for changes in ({"format": "json"}, {"format": "json", "overlay": True}, {"force": True}):
+        predict_in(good, folder.name, **keys, **changes)
+        assert (overlay.read_bytes(), overlay.stat().st_ino) == (written, number), changes
+    assert "uneven.json" not in content(folder)
+    assert 'href="uneven.overlay.mp4"' in (folder / PAGE).read_text()
+    predict_in(good, folder.name, **keys, overlay=True, force=True)
+    assert overlay.stat().st_ino != number
+
+    overlay.write_bytes(written[:100])  # as a full disk leaves it
+    assert predict_in(good, folder.name, **keys).counts == {"predicted": 1}
+    assert not overlay.exists()
+    predict_in(good, folder.name, **keys, overlay=True)
+    other = shutil.copytree(good / "r", good / "other-head")
+    shift_head(other, 0.5)
+    predict_in(good, folder.name, **keys, run=other)
+    assert not overlay.exists()
+    assert "<video" not in (folder / PAGE).read_text()
+
+
 def shift_head(run: Path, by: float) -> None:
     """Add a number to every bias of a head."""
     path = run / HEAD_FILE
