@@ -26,7 +26,6 @@ from features.manifest.manifest import Manifest, read_manifest
 from features.media.decoder_version import DECODING
 from features.system.devices import advice
 from features.system.memory import keep_freed_memory
-from features.system.parallel import n_cores
 from features.system.provenance import provenance
 
 log = logging.getLogger(__name__)
@@ -49,22 +48,9 @@ def extract_features(
     `on_outcome` is called with each outcome and their total number. `should_continue` is asked
     before each clip; when it returns False, no other clip is started.
     """
-    return extract_manifest(read_manifest(manifest), options, on_outcome, should_continue)
-
-
-def extract_manifest(
-    clips: Manifest,
-    options: ExtractionOptions,
-    on_outcome: Callable[[Outcome, int], None] | None = None,
-    should_continue: Callable[[], bool] = lambda: True,
-    on_read: Callable[[ClipRead], None] | None = None,
-) -> ExtractionResult:
-    """Extract as `extract_features` does, from a manifest that need not be a file.
-
-    `on_read` is called as clips are read, by the threads that read them.
-    """
+    clips = read_manifest(manifest)
     with closing(Runtime(options.device)) as runtime:
-        extraction = extract_clips(clips, options, runtime, on_outcome, should_continue, on_read)
+        extraction = extract_clips(clips, options, runtime, on_outcome, should_continue)
     return with_crops(extraction, clips, options, should_continue)
 
 
@@ -76,7 +62,10 @@ def extract_clips(
     should_continue: Callable[[], bool] = lambda: True,
     on_read: Callable[[ClipRead], None] | None = None,
 ) -> ExtractionResult:
-    """Extract as `extract_features` does, with the encoders that a runtime may have loaded."""
+    """Extract as `extract_features` does, with the encoders that a runtime may have loaded.
+
+    Writes no crops. `on_read` is called as clips are read, by the threads that read them.
+    """
     started_s = time.monotonic()
     plan = plan_extraction(clips, options)
     run = ExtractionRun(plan, plan.jobs_by_clip(), runtime, should_continue, on_read)
@@ -138,7 +127,7 @@ class ExtractionRun:
         keep_freed_memory()
         store, options, runtime = self._plan.store, self._plan.options, self._runtime
         sets = [each for each in self._plan.sets if each.jobs]
-        n_readers = min(options.readers or max(2, n_cores() // 2), len(self._clips))
+        n_readers = min(options.n_readers, len(self._clips))
         with runtime.decoders(n_readers, options.limits) as decoders:
             # All encoders are built before the first clip: weights that do not fit fail at once.
             encoders = {each.spec.name: runtime.encoder(each.config) for each in sets}

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -11,6 +12,7 @@ from features.errors import InputError, MediaError, list_names
 from features.extraction.options import Count, ExtractionOptions, FramesOf
 from features.extraction.outcome import ExtractionResult, Outcome
 from features.extraction.plan import check_crops
+from features.extraction.runtime import Runtime
 from features.media.limits import DEFAULT_LIMITS, DecodeLimits
 from features.store.location import absolute_path
 from features.system.devices import DeviceName, torch_device
@@ -18,12 +20,13 @@ from models.data.feature_sets import FeatureSets, open_sets
 from models.prediction.card import card, facts_of
 from models.prediction.encoders import encoders_of
 from models.prediction.estimate import ModelEstimator
-from models.prediction.extract import extract_videos, with_frames
+from models.prediction.extract import VideoExtractor, in_groups, with_frames
 from models.prediction.people import MaxPeople, VideoPeople
 from models.prediction.predict_video import PredictedVideo, VideoPredictor, overlay_name
 from models.prediction.progress import VideoProgress
 from models.prediction.record import (
     FEATURES,
+    PAGE,
     RESERVED,
     Record,
     VideoEntry,
@@ -156,45 +159,41 @@ def predict(
     )
     if crops:
         check_crops(crops, options)
-    with output_lock(output):
+    about = card(model, configs, whole_frames=frames == "whole", matched=texts.is_matched)
+    from models.prediction.page import write_page  # imports matplotlib, which is slow
+
+    with closing(Runtime(device)) as runtime, output_lock(output):
         record = read_record(output).model_copy(update={"made_with": made_with(facts)})
         names = name_outputs(found.paths, record.names(), RESERVED)
         write_record(output, record)  # marks the folder as one of predictions
-        videos_by_path = {path: names[path] for path in found.paths}
-        extracted = extract_videos(videos_by_path, options, people, on_outcome, on_progress)
-        estimator, sets = None, None
-        if extracted.people:
-            sets = _sets_of(options.store, configs)
-            clip_id = next(iter(extracted.people.values())).people[0].clip.id
-            estimator = ModelEstimator(model) if model else texts.estimator(sets, clip_id)
-        results: list[VideoResult] = []
-        for path in found.paths:
-            if problem := extracted.problems.get(path):
-                result, record = _fail(output, record, path, names[path], problem)
-            else:
-                assert sets is not None and estimator is not None  # noqa: PT018 - this one is good
-                predictor = VideoPredictor(
-                    output,
-                    sets,
-                    estimator,
-                    torch_device(device),
-                    format,
-                    overlay=overlay,
-                    limits=limits,
-                )
-                video, notes = extracted.people[path], extracted.notes.get(path, ())
-                result, record = _predict(predictor, record, video, notes, force)
-            results.append(result)
-            if on_video:
-                on_video(result, len(found.paths))
-        from models.prediction.page import write_page  # imports matplotlib, which is slow
-
-        page = write_page(
-            output,
-            record,
-            card(model, configs, whole_frames=frames == "whole", matched=texts.is_matched),
-        )
-        return PredictResult(output, tuple(results), found.left_out, extracted.extraction, page)
+        extractor = VideoExtractor(options, runtime, people, on_outcome, on_progress)
+        predictor, results = None, list[VideoResult]()
+        for group in in_groups(found.paths, options.n_readers):
+            extracted, before = extractor.extract({path: names[path] for path in group}), record
+            for path in group:
+                if problem := extracted.problems.get(path):
+                    result, record = _fail(output, record, path, names[path], problem)
+                else:
+                    video, notes = extracted.people[path], extracted.notes.get(path, ())
+                    if predictor is None:
+                        sets = _sets_of(options.store, configs)
+                        clip_id = video.people[0].clip.id
+                        predictor = VideoPredictor(
+                            output,
+                            sets,
+                            ModelEstimator(model) if model else texts.estimator(sets, clip_id),
+                            torch_device(device),
+                            format,
+                            overlay=overlay,
+                            limits=limits,
+                        )
+                    result, record = _predict(predictor, record, video, notes, force)
+                results.append(result)
+                if on_video:
+                    on_video(result, len(found.paths))
+            if record is not before or len(results) == len(found.paths):
+                write_page(output, record, about)
+    return PredictResult(output, tuple(results), found.left_out, extractor.result, output / PAGE)
 
 
 def _model_of(run: Path | None, zero_shot: bool, affine: Path | None) -> TrainedModel | None:

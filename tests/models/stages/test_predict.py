@@ -302,6 +302,28 @@ def test_another_head_or_format_is_predicted_again_and_replaces_the_files(predic
     assert float(moved[0]["valence"]) != float(rows[0]["valence"])
 
 
+def test_the_files_of_a_video_are_there_before_the_next_ones_are_read(good, monkeypatch):
+    output, events, built = good / "groups", list[str](), list[str]()
+    build = ClipConfig.build
+    monkeypatch.setattr(ClipConfig, "build", lambda *args: built.append("clip") or build(*args))
+
+    def on_video(result, n_videos) -> None:
+        assert (output / f"{result.name}.csv").is_file()
+        assert json.loads((output / RECORD).read_text())["videos"]
+        events.append(result.name)
+
+    def on_outcome(outcome, n_outcomes) -> None:
+        events.append(outcome.clip.partition("-")[0])
+        assert len(events) <= n_outcomes + 1  # the first video
+
+    keys = {"readers": 1, "on_video": on_video, "on_outcome": on_outcome}
+    result = predict_in(good, output.name, store=str(good / "groups.zarr"), **keys)
+    assert events == ["first"] * 3 + ["uneven"] * 3
+    assert built == ["clip"]  # once for all groups
+    assert result.extraction.counts == {"extracted": 4}
+    assert 'href="first.csv"' in result.page.read_text()
+
+
 def test_an_overlay_is_kept_as_long_as_it_is_of_the_same_predictions(good):
     folder = good / "overlays"
     keys = {"videos": (str(good / "videos" / "uneven.mp4"),)}
