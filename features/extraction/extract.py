@@ -20,9 +20,11 @@ from features.extraction.outcome import ClipRead, ExtractionResult, Outcome
 from features.extraction.pipeline import ExtractionPipeline
 from features.extraction.plan import ClipJobs, PlannedExtraction, plan_extraction
 from features.extraction.runtime import Runtime
+from features.extraction.shared_faces import copy_faces, split_by_video
 from features.freshness.digest_cache import open_cache
 from features.freshness.media_digests import SourceDigests
 from features.manifest.manifest import Manifest, read_manifest
+from features.media.decoder import Decoder
 from features.media.decoder_version import DECODING
 from features.system.devices import advice
 from features.system.memory import keep_freed_memory
@@ -159,8 +161,7 @@ class ExtractionRun:
                     on_read=self._on_read,
                 )
                 for clips in in_stages(self._clips, encoders):
-                    with closing(pipeline.run(clips, decoders)) as outcomes:
-                        yield from outcomes
+                    yield from self._stage(pipeline, clips, decoders)
         self.pass_s = pipeline.timer.wall_s
         exact = [
             each.config.kind
@@ -173,3 +174,27 @@ class ExtractionRun:
             *((WHICH_FRAMES,) if finds_faces else ()),
             *advice(exact, runtime.device),
         )
+
+    def _stage(
+        self, pipeline: ExtractionPipeline, clips: Sequence[ClipJobs], decoders: Sequence[Decoder]
+    ) -> Generator[Outcome, None, None]:
+        """Yield the outcomes of one stage; faces are searched in the first clip of each video."""
+        others: list[tuple[ClipJobs, str]] = []
+        if pipeline.encoders[clips[0][0].feature_set].modality == "faces":
+            clips, others = split_by_video(clips)
+        with closing(pipeline.run(clips, decoders)) as outcomes:
+            yield from outcomes
+        left: list[ClipJobs] = []
+        for jobs, from_id in others:
+            if not self._should_continue():
+                return
+            copied = [
+                copy_faces(pipeline.store, pipeline.encoders[job.feature_set].spec, job, from_id)
+                for job in jobs
+            ]
+            yield from filter(None, copied)
+            left.append(
+                tuple(job for job, outcome in zip(jobs, copied, strict=True) if not outcome)
+            )
+        with closing(pipeline.run([jobs for jobs in left if jobs], decoders)) as outcomes:
+            yield from outcomes
