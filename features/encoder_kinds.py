@@ -22,6 +22,8 @@ class EncoderKind(NamedTuple):
 KINDS: dict[str, EncoderKind] = {
     "clip": EncoderKind("visual", "features.encoders.clip:ClipConfig"),
     "ast": EncoderKind("audio", "features.encoders.ast:AstConfig"),
+    "pixels": EncoderKind("visual", "features.encoders.pixels:PixelsConfig"),
+    "loudness": EncoderKind("audio", "features.encoders.loudness:LoudnessConfig"),
     "faces": EncoderKind("faces", "features.encoders.faces:FacesConfig"),
 }
 

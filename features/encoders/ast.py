@@ -1,7 +1,6 @@
 """The AST encoder: ten embeddings of audio a second (Gong et al., 2021)."""
 
-from collections.abc import Generator, Iterable, Iterator
-from contextlib import closing
+from collections.abc import Generator, Iterable
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -22,11 +21,10 @@ from features.encoders.ast_model import (
     step_features,
 )
 from features.encoders.ast_windows import FBANK_HOP_S, FBANK_WINDOW_S, AudioWindows
-from features.encoders.base import DTYPES, EncoderConfig, to_stored, tracks_of
+from features.encoders.base import DTYPES, EncoderConfig, to_stored
+from features.encoders.sound import ClipSound, sound_track
 from features.errors import InputError, WeightsError
-from features.media.audio import AudioEnd
 from features.media.decoder import Decoder
-from features.media.samples import Block
 from features.spec import FeatureSpec, Modality
 
 ARCHITECTURE = (  # every key of the network's config that decides values
@@ -144,32 +142,15 @@ class AstEncoder:
         self, source: Source, decoder: Decoder
     ) -> Generator[Float32[Tensor, "N T M"] | WindowLayout, None, None]:
         """Yield normalised spectrogram windows; the last item has their positions."""
-        end, n_windows, rate_hz = AudioEnd(None, 0), 0, self.extractor.sampling_rate
-        if path := source.audio or source.video:
-            beside = source.video if source.audio else None
-            audio = decoder.audio(path, rate_hz, tracks_of(source), beside)
-            with closing(audio) as items:
-
-                def blocks() -> Iterator[Block]:
-                    nonlocal end
-                    for item in items:
-                        if isinstance(item, AudioEnd):
-                            end = item
-                        else:
-                            yield item
-
-                for window in self.windows.from_blocks(blocks()):
-                    n_windows += 1
-                    yield window[None]
+        n_windows, sound = 0, ClipSound(source, decoder, self.extractor.sampling_rate)
+        for window in self.windows.from_blocks(sound.blocks()):
+            n_windows += 1
+            yield window[None]
         first_frame = np.arange(n_windows) * self.windows.hop_frames
-        if end.start_s is None:
-            yield WindowLayout(0.0, 0.0, first_frame, "the clip has no sound")
-        elif not n_windows:
+        note = sound.note
+        if sound.start_s is not None and not n_windows:
             note = f"the sound is shorter than {FBANK_WINDOW_S * 1000:g} ms"
-            yield WindowLayout(0.0, 0.0, first_frame, note)
-        else:
-            start_s = end.start_s + source.audio_offset_s
-            yield WindowLayout(start_s, end.n_samples / rate_hz, first_frame, end.note)
+        yield WindowLayout(sound.start_s or 0.0, sound.duration_s, first_frame, note)
 
     @torch.inference_mode()
     def encode(self, items: Float32[Tensor, "N T M"]) -> Tensor:
@@ -180,7 +161,7 @@ class AstEncoder:
         """One row per step inside the audio, each from the window that `keep` chooses."""
         if not len(layout.first_frame):
             empty = np.zeros((0, self.model.config.hidden_size), np.float16)
-            return Track(empty, np.zeros(0), np.zeros(0, bool)), layout.note
+            return sound_track(empty, np.zeros(0)), layout.note
         window, step = self._kept_steps(layout)
         values = np.empty((len(window), self.model.config.hidden_size), np.float16)
         first = 0
@@ -190,7 +171,7 @@ class AstEncoder:
             values[own] = stored[window[own] - first, step[own]]
             first = stop
         time_s = layout.start_s + layout.first_frame[window] * FBANK_HOP_S + self.centre_s[step]
-        return Track(values, time_s, np.ones(len(values), bool)), layout.note
+        return sound_track(values, time_s), layout.note
 
     def _kept_steps(
         self, layout: WindowLayout

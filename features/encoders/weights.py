@@ -1,11 +1,15 @@
 """Files of weights of encoders: those that come with vaflow, and those that are refused."""
 
+import hashlib
 import zipfile
 from pathlib import Path
 
 from features.errors import WeightsError
 
 SHIPPED = Path(__file__).parent / "weights"  # small encoders that come with vaflow
+
+NO_WEIGHTS = hashlib.sha256(b"").hexdigest()
+"""The digest in the spec of an encoder without weights."""
 
 TORCHSCRIPT_PART = "constants.pkl"  # as torch itself tells a TorchScript archive from a state dict
 STATE_DICT = "give a state dict, as a .safetensors or .pt file; one is made with"
