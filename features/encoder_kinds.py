@@ -22,6 +22,7 @@ class EncoderKind(NamedTuple):
 KINDS: dict[str, EncoderKind] = {
     "clip": EncoderKind("visual", "features.encoders.clip:ClipConfig"),
     "ast": EncoderKind("audio", "features.encoders.ast:AstConfig"),
+    "timm": EncoderKind("visual", "features.encoders.timm:TimmConfig"),
     "pixels": EncoderKind("visual", "features.encoders.pixels:PixelsConfig"),
     "loudness": EncoderKind("audio", "features.encoders.loudness:LoudnessConfig"),
     "faces": EncoderKind("faces", "features.encoders.faces:FacesConfig"),

@@ -1,8 +1,6 @@
 """Resolves a CLIP by name: its config, weights and preprocessing, and its network."""
 
 import json
-import pickle  # for its exception only: weights are loaded by torch's safe loader
-import re
 from dataclasses import asdict, dataclass
 from difflib import get_close_matches
 from pathlib import Path
@@ -10,22 +8,21 @@ from typing import Any
 
 import open_clip
 from open_clip.transform import PreprocessCfg, merge_preprocess_dict
-from safetensors import SafetensorError
 
 from features.canonical_json import JsonObject
-from features.encoders.weights import SHIPPED, STATE_DICT, refuse_torchscript
-from features.errors import InputError, WeightsError, one_line
+from features.encoders.weights import (
+    LOADING_ERRORS,
+    SHIPPED,
+    check_digest,
+    loading_problem,
+    refuse_torchscript,
+)
+from features.errors import InputError, WeightsError
 from features.system.weights_file import WeightsFile
 
 SHIPPED_TAGS = {"rendered": "", "rendered-looks": "-looks"}
 """Tags of the shipped weights, and the endings of their files' names."""
 HUB_FILE = "open_clip_model.safetensors"  # the default name in a repository of the hub
-# what open_clip raises if a file does not fit a model (AssertionError: other widths; the
-# errors of attributes and iteration: no dict of tensors)
-LOADING_ERRORS = (
-    RuntimeError, AssertionError, KeyError, TypeError, ValueError, AttributeError, StopIteration,
-    OSError, SafetensorError, pickle.UnpicklingError,
-)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +69,7 @@ def resolve_clip(model: str, pretrained: str, weights_sha256: str | None) -> Res
     path = _weights_path(name, pretrained, tag)
     refuse_torchscript(path)
     weights = WeightsFile.of(path)
-    _check_digest(weights, weights_sha256)
+    check_digest(weights, weights_sha256, "encoders.clip.weights_sha256")
     return ResolvedClip(name, model_config, weights, preprocessing)
 
 
@@ -142,25 +139,6 @@ def _weights_path(name: str, pretrained: str, tag: dict[str, str]) -> Path:
         ) from error
 
 
-def _check_digest(weights: WeightsFile, expected: str | None) -> None:
-    """Raises `WeightsError` if the file is not the expected one.
-
-    A file that is not safetensors is a pickle. torch loads only tensors from it
-    (`weights_only=True`), but the user must name its digest all the same.
-    """
-    path, digest = weights.path, weights.sha256
-    if expected is None and path.suffix != ".safetensors":
-        raise WeightsError(
-            f"{path} is no safetensors file; if you trust its origin, say that it is the one "
-            f"you mean with encoders.clip.weights_sha256={digest}, or convert it to safetensors"
-        )
-    if expected not in (None, digest):
-        raise WeightsError(
-            f"{path} has the sha256 {digest}, and encoders.clip.weights_sha256 says {expected}: "
-            "it is another file, or a damaged one; fetch it again, or correct the key"
-        )
-
-
 def load(resolved: ResolvedClip) -> Any:
     """The network with its weights, frozen, in float32.
 
@@ -174,8 +152,9 @@ def load(resolved: ResolvedClip) -> Any:
         )
     except LOADING_ERRORS as error:
         raise WeightsError(
-            f"{resolved.weights.path} holds no weights of {resolved.name!r} ({_reason(error)}); "
-            "give the weights of this model, or the model of these weights"
+            f"{resolved.weights.path} holds no weights of {resolved.name!r} "
+            f"({loading_problem(error)}); give the weights of this model, or the model of these "
+            "weights"
         ) from error
     resolved.weights.check_unchanged()
     if (built := settings_of(PreprocessCfg(**model.visual.preprocess_cfg))) != expected:
@@ -184,22 +163,6 @@ def load(resolved: ResolvedClip) -> Any:
             f"{expected}; this version of open_clip is not one that vaflow knows"
         )
     return model.eval().requires_grad_(False)
-
-
-def _reason(error: Exception) -> str:
-    """Why loading failed; torch's own message would advise to load an unsafe pickle."""
-    if isinstance(error, pickle.UnpicklingError | KeyError) or "weights_only" in str(error):
-        found = re.search(r"GLOBAL ([\w.]+)", str(error))
-        has = f": it has an object of {found[1]}, which could run code" if found else ""
-        return (
-            f"it is no safetensors file, nor a pickle of weights alone{has}; {STATE_DICT} "
-            "torch.save(model.state_dict(), 'weights.pt')"
-        )
-    if isinstance(error, AttributeError | StopIteration):
-        return (
-            f"it has no tensors by name; {STATE_DICT} torch.save(model.state_dict(), 'weights.pt')"
-        )
-    return one_line(error)
 
 
 def settings_of(preprocessing: PreprocessCfg) -> JsonObject:

@@ -176,7 +176,9 @@ class ExtractionRun:
         exact = [
             each.config.kind
             for each in sets
-            if each.config.precision == "float32" and each.config.modality != "faces"
+            if each.config.precision == "float32"
+            and each.config.modality != "faces"
+            and each.spec.weights_sha256 != NO_WEIGHTS  # there is no network to be faster
         ]
         finds_faces = any(each.config.modality == "faces" for each in sets)
         self.remarks = (

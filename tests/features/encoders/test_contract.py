@@ -1,6 +1,9 @@
 """Every encoder that `features/encoder_kinds.py` lists keeps the contract."""
 
 import pytest
+import timm
+import torch
+from safetensors.torch import save_file
 
 from features.encoder_kinds import KINDS, config_of
 from features.extraction.encoder_contract import check_encoder
@@ -8,10 +11,18 @@ from features.extraction.encoder_contract import check_encoder
 pytestmark = pytest.mark.slow
 
 
+@pytest.fixture(scope="module")
+def tiny_timm(tmp_path_factory):
+    torch.manual_seed(0)
+    path = tmp_path_factory.mktemp("timm") / "vit.safetensors"
+    save_file(timm.create_model("test_vit.r160_in1k").state_dict(), path)
+    return {"model": "test_vit.r160_in1k", "weights": path}
+
+
 @pytest.fixture
-def keys_of(tiny_clip, tiny_ast):
+def keys_of(tiny_clip, tiny_ast, tiny_timm):
     """Keys of a small model of a kind; kinds without weights need none."""
-    keys = {"clip": tiny_clip, "ast": {"model": tiny_ast, "hop_s": 0.64}}
+    keys = {"clip": tiny_clip, "ast": {"model": tiny_ast, "hop_s": 0.64}, "timm": tiny_timm}
     return lambda kind: keys.get(kind, {})
 
 
@@ -30,7 +41,7 @@ def _break(target, name, replacement):
 @pytest.mark.parametrize(
     ("name", "replacement", "problem"),
     [
-        ("blank", lambda self, n: __import__("torch").zeros(n, 7), "`blank` has"),
+        ("blank", lambda self, n: torch.zeros(n, 7), "`blank` has"),
         ("encode", lambda self, items: items[:1].float(), "outputs for"),
         (
             "read",
