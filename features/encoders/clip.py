@@ -11,12 +11,26 @@ from pydantic import Field
 from torch import Tensor, nn
 from torchvision.transforms import InterpolationMode
 
+from features.config import Config
 from features.encoders.clip_model import ResolvedClip, load, resolve_clip, settings_of
 from features.encoders.visual import Normalise, VisualConfig, VisualEncoder, resize
 from features.media.display import Image
 from features.spec import FeatureSpec
 
 EPOCH = 1  # of the code below, see FeatureSpec.epoch
+
+
+class ClipPreprocessing(Config):
+    """Preprocessing for weights that open_clip does not know; what is null is as published."""
+
+    mean: tuple[float, float, float] | None = None
+    """What is subtracted of red, green and blue in [0, 1]."""
+    std: tuple[float, float, float] | None = None
+    """What they are then divided by."""
+    interpolation: Literal["bicubic", "bilinear"] | None = None
+    """How images are resized."""
+    resize_mode: Literal["shortest", "squash"] | None = None
+    """Whether proportions are kept and the middle is cut out, or the picture is squeezed."""
 
 
 class ClipConfig(VisualConfig):
@@ -27,6 +41,8 @@ class ClipConfig(VisualConfig):
     """The name of a model of open_clip, or the path of a model config (`.json`)."""
     pretrained: str = "openai"
     """A tag of open_clip for the model, or the path of a file of weights."""
+    preprocessing: ClipPreprocessing | None = None
+    """How images are brought to the model; null: as for the published weights."""
     weights_sha256: str | None = Field(default=None, pattern=r"^[0-9a-f]{64}$")
     """The sha256 of the file of weights; required if it is not a safetensors file."""
 
@@ -56,7 +72,8 @@ class ClipConfig(VisualConfig):
 
     def resolve(self) -> ResolvedClip:
         """The model and its files; see `resolve_clip` for the errors."""
-        return resolve_clip(self.model, self.pretrained, self.weights_sha256)
+        given = self.preprocessing and self.preprocessing.model_dump(exclude_none=True)
+        return resolve_clip(self.model, self.pretrained, self.weights_sha256, given)
 
     def build(self, device: torch.device) -> "ClipEncoder":
         """Load the encoder; `WeightsError` if the weights are not those of the model."""

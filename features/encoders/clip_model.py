@@ -22,6 +22,7 @@ from features.system.weights_file import WeightsFile
 
 SHIPPED_TAGS = {"rendered": "", "rendered-looks": "-looks"}
 """Tags of the shipped weights, and the endings of their files' names."""
+PREPROCESSING_KEYS = ("mean", "std", "interpolation", "resize_mode")
 HUB_FILE = "open_clip_model.safetensors"  # the default name in a repository of the hub
 
 
@@ -35,8 +36,10 @@ class ResolvedClip:
     preprocessing: PreprocessCfg
 
 
-def resolve_clip(model: str, pretrained: str, weights_sha256: str | None) -> ResolvedClip:
-    """The model and its weights by name.
+def resolve_clip(
+    model: str, pretrained: str, weights_sha256: str | None, preprocessing: JsonObject | None = None
+) -> ResolvedClip:
+    """The model and its weights by name; `preprocessing` has what is given of open_clip's settings.
 
     Raises `InputError` if a name is unknown, `WeightsError` if the weights are not on this machine
     and cannot be downloaded, or are not those of `weights_sha256`.
@@ -59,18 +62,18 @@ def resolve_clip(model: str, pretrained: str, weights_sha256: str | None) -> Res
             f"{pretrained!r} were trained with; use {other!r}"
         )
     sides = model_config["vision_cfg"]["image_size"]
-    known_preprocessing = merge_preprocess_dict(asdict(PreprocessCfg()), {**tag, "size": sides})
-    preprocessing = PreprocessCfg(**known_preprocessing)
-    if preprocessing.resize_mode not in ("shortest", "squash"):
+    published = {**(tag or _common_preprocessing(name)), **(preprocessing or {}), "size": sides}
+    settings = PreprocessCfg(**merge_preprocess_dict(asdict(PreprocessCfg()), published))
+    if settings.resize_mode not in ("shortest", "squash"):
         raise InputError(
             f"encoders.clip.pretrained = {pretrained!r} wants resize mode "
-            f"{preprocessing.resize_mode!r}; only 'shortest' and 'squash' are supported"
+            f"{settings.resize_mode!r}; only 'shortest' and 'squash' are supported"
         )
     path = _weights_path(name, pretrained, tag)
     refuse_torchscript(path)
     weights = WeightsFile.of(path)
     check_digest(weights, weights_sha256, "encoders.clip.weights_sha256")
-    return ResolvedClip(name, model_config, weights, preprocessing)
+    return ResolvedClip(name, model_config, weights, settings)
 
 
 def _register(model: str) -> str:
@@ -111,6 +114,17 @@ def _has_keys(value: object, keys: tuple[str, ...]) -> bool:
             return False
         value = value[key]
     return True
+
+
+def _common_preprocessing(name: str) -> dict[str, Any]:
+    """The preprocessing of all published weights of a model; empty if there is not one of all.
+
+    A file of weights has no tag that says it: a SigLIP is then not read as OpenAI's CLIP.
+    """
+    tags = open_clip.list_pretrained_tags_by_model(name)
+    known = [open_clip.get_pretrained_cfg(name, tag) for tag in tags]
+    found = [{k: v for k, v in each.items() if k in PREPROCESSING_KEYS} for each in known]
+    return found[0] if found and all(each == found[0] for each in found) else {}
 
 
 def _weights_path(name: str, pretrained: str, tag: dict[str, str]) -> Path:

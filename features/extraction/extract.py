@@ -13,6 +13,7 @@ from itertools import chain
 from pathlib import Path
 
 from features.encoders.base import Encoder
+from features.encoders.weights import NO_WEIGHTS
 from features.extraction.batching import largest_batch
 from features.extraction.face_crops import with_crops
 from features.extraction.options import ExtractionOptions
