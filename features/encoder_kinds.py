@@ -24,6 +24,9 @@ KINDS: dict[str, EncoderKind] = {
     "ast": EncoderKind("audio", "features.encoders.ast:AstConfig"),
     "timm": EncoderKind("visual", "features.encoders.timm:TimmConfig"),
     "pixels": EncoderKind("visual", "features.encoders.pixels:PixelsConfig"),
+    "wavlm": EncoderKind("audio", "features.encoders.speech:WavLmConfig"),
+    "wav2vec2": EncoderKind("audio", "features.encoders.speech:Wav2Vec2Config"),
+    "hubert": EncoderKind("audio", "features.encoders.speech:HubertConfig"),
     "loudness": EncoderKind("audio", "features.encoders.loudness:LoudnessConfig"),
     "faces": EncoderKind("faces", "features.encoders.faces:FacesConfig"),
 }

@@ -12,17 +12,16 @@ from torch import Tensor
 
 from features.clip import Source, Track
 from features.encoders.ast_model import (
-    AstFiles,
     load,
     load_extractor,
     network_config,
-    resolve_ast,
     step_centres_s,
     step_features,
 )
 from features.encoders.ast_windows import FBANK_HOP_S, FBANK_WINDOW_S, AudioWindows
 from features.encoders.base import DTYPES, EncoderConfig, to_stored
 from features.encoders.sound import ClipSound, sound_track
+from features.encoders.transformers_files import ModelFiles, resolve_files
 from features.errors import InputError, WeightsError
 from features.media.decoder import Decoder
 from features.spec import FeatureSpec, Modality
@@ -51,9 +50,9 @@ class AstConfig(EncoderConfig):
 
     def spec(self) -> FeatureSpec:
         """Everything that decides the values; hashes the weights, builds no network."""
-        return self.spec_of(resolve_ast(self.model))
+        return self.spec_of(resolve_files(self.model, "ast", "an AST"))
 
-    def spec_of(self, files: AstFiles) -> FeatureSpec:
+    def spec_of(self, files: ModelFiles) -> FeatureSpec:
         """The spec with files that are resolved."""
         network, extractor = network_config(files), load_extractor(files)
         ours = f"{extractor.max_length} x {extractor.num_mel_bins}"
@@ -119,7 +118,7 @@ class AstEncoder:
     gpu_batch = 128
 
     def __init__(self, config: AstConfig, device: torch.device) -> None:
-        files = resolve_ast(config.model)
+        files = resolve_files(config.model, "ast", "an AST")
         self.spec = config.spec_of(files)
         self.keep = config.keep
         self.device = device

@@ -6,7 +6,9 @@ import torch
 from safetensors.torch import save_file
 
 from features.encoder_kinds import KINDS, config_of
+from features.encoders.speech_model import NETWORKS
 from features.extraction.encoder_contract import check_encoder
+from tests.helpers.small_speech import write_speech
 
 pytestmark = pytest.mark.slow
 
@@ -20,10 +22,16 @@ def tiny_timm(tmp_path_factory):
 
 
 @pytest.fixture
-def keys_of(tiny_clip, tiny_ast, tiny_timm):
+def keys_of(tiny_clip, tiny_ast, tiny_timm, tmp_path):
     """Keys of a small model of a kind; kinds without weights need none."""
     keys = {"clip": tiny_clip, "ast": {"model": tiny_ast, "hop_s": 0.64}, "timm": tiny_timm}
-    return lambda kind: keys.get(kind, {})
+
+    def of(kind: str) -> dict:
+        if kind in NETWORKS:
+            return {"model": write_speech(tmp_path, kind), "window_s": 1, "hop_s": 0.5}
+        return keys.get(kind, {})
+
+    return of
 
 
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "faces"])

@@ -1,4 +1,4 @@
-"""Models of open_clip of other classes than CLIP's, such as a SigLIP, go through the kind `clip`."""
+"""Models of open_clip of other classes, such as a SigLIP, go through the kind `clip`, too."""
 
 import json
 from pathlib import Path
