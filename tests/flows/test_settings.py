@@ -134,7 +134,7 @@ def test_a_config_with_the_loss_in_the_head_means_the_same(tmp_path):
         ("encoders.0.modle=x", "unknown key 'encoders.0.modle'; the nearest .* is 'model'"),
         (
             "encoders.0.kind=clap",
-            "encoders.0.kind = 'clap': .* kinds are clip, ast, the nearest is 'clip'",
+            "encoders.0.kind = 'clap': .* kinds are clip, ast, .* the nearest is 'clip'",
         ),
         ("encoders.1.hop_s=-1", "encoders.1.hop_s = -1: Input should be greater than 0"),
         ("encoders.7.kind=clip", "'7' is no index of a list of 2"),

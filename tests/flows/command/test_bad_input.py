@@ -438,7 +438,7 @@ CONFIG = (
         edit_encoder(0, kind="clap"),
         EXTRACT,
         2,
-        "kinds are clip, ast, the nearest is 'cl",
+        "kinds are clip, ast, .*the nearest is 'clip'",
     ),
     Row(
         "unknown head",
