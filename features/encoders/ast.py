@@ -11,13 +11,6 @@ from pydantic import Field
 from torch import Tensor
 
 from features.clip import Source, Track
-from features.encoders.ast_model import (
-    load,
-    load_extractor,
-    network_config,
-    step_centres_s,
-    step_features,
-)
 from features.encoders.ast_windows import FBANK_HOP_S, FBANK_WINDOW_S, AudioWindows
 from features.encoders.base import DTYPES, EncoderConfig, to_stored
 from features.encoders.sound import ClipSound, sound_track
@@ -54,6 +47,8 @@ class AstConfig(EncoderConfig):
 
     def spec_of(self, files: ModelFiles) -> FeatureSpec:
         """The spec with files that are resolved."""
+        from features.encoders.ast_model import load_extractor, network_config  # transformers: 3 s
+
         network, extractor = network_config(files), load_extractor(files)
         ours = f"{extractor.max_length} x {extractor.num_mel_bins}"
         theirs = f"{network.max_length} x {network.num_mel_bins}"
@@ -118,6 +113,8 @@ class AstEncoder:
     gpu_batch = 128
 
     def __init__(self, config: AstConfig, device: torch.device) -> None:
+        from features.encoders.ast_model import load, load_extractor, step_centres_s, step_features
+
         files = resolve_files(config.model, "ast", "an AST")
         self.spec = config.spec_of(files)
         self.keep = config.keep
@@ -132,6 +129,7 @@ class AstEncoder:
         self.windows = AudioWindows(self.extractor, hop_frames)
         self.centre_s = step_centres_s(network)
         self.n_steps = len(self.centre_s)
+        self.step_features = step_features
 
     def blank(self, n_items: int) -> Float32[Tensor, "N T M"]:
         """Windows of zeros."""
@@ -154,7 +152,7 @@ class AstEncoder:
     @torch.inference_mode()
     def encode(self, items: Float32[Tensor, "N T M"]) -> Tensor:
         """Embeddings (N, steps, D), on the device."""
-        return step_features(self.model, items.to(self.device, self.dtype, non_blocking=True))
+        return self.step_features(self.model, items.to(self.device, self.dtype, non_blocking=True))
 
     def assemble(self, outputs: Iterable[Tensor], layout: WindowLayout) -> tuple[Track, str | None]:
         """One row per step inside the audio, each from the window that `keep` chooses."""

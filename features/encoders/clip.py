@@ -4,12 +4,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-import open_clip
 import torch
 from jaxtyping import UInt8
 from pydantic import Field
 from torch import Tensor, nn
-from torchvision.transforms import InterpolationMode
 
 from features.config import Config
 from features.encoders.clip_model import ResolvedClip, load, resolve_clip, settings_of
@@ -91,6 +89,8 @@ class LoadedClip:
 
 def load_clip(config: ClipConfig) -> LoadedClip:
     """The whole model, for the text prompts of stage two."""
+    import open_clip
+
     resolved = config.resolve()
     tokenizer = open_clip.get_tokenizer(resolved.name)
     return LoadedClip(load(resolved), tokenizer, resolved.weights.sha256)
@@ -116,7 +116,7 @@ class ClipEncoder(VisualEncoder):
         """Images resized and cropped to the model's input size; within 2 grey levels of PIL."""
         squash = self.preprocessing.resize_mode == "squash"
         sides = self.size if squash else [min(self.size)]
-        return resize(images, sides, self.size, InterpolationMode(self.preprocessing.interpolation))
+        return resize(images, sides, self.size, self.preprocessing.interpolation)
 
     @torch.inference_mode()
     def encode(self, items: UInt8[Tensor, "N 3 H W"]) -> Tensor:

@@ -1,13 +1,13 @@
-"""Resolves a CLIP by name: its config, weights and preprocessing, and its network."""
+"""Resolves a CLIP by name: its config, weights and preprocessing, and its network.
+
+open_clip is imported on first use: it takes seconds, and a config of an encoder needs none of it.
+"""
 
 import json
 from dataclasses import asdict, dataclass
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
-
-import open_clip
-from open_clip.transform import PreprocessCfg, merge_preprocess_dict
 
 from features.canonical_json import JsonObject
 from features.encoders.weights import (
@@ -33,7 +33,8 @@ class ResolvedClip:
     name: str
     model_config: JsonObject
     weights: WeightsFile
-    preprocessing: PreprocessCfg
+    preprocessing: Any
+    """A `PreprocessCfg` of open_clip."""
 
 
 def resolve_clip(
@@ -44,6 +45,9 @@ def resolve_clip(
     Raises `InputError` if a name is unknown, `WeightsError` if the weights are not on this machine
     and cannot be downloaded, or are not those of `weights_sha256`.
     """
+    import open_clip
+    from open_clip.transform import PreprocessCfg, merge_preprocess_dict
+
     name = _register(model)
     model_config = open_clip.get_model_config(name)
     if model_config is None:
@@ -97,6 +101,8 @@ def _register(model: str) -> str:
             f"encoders.clip.model = {model!r} is no model config of open_clip: it lacks "
             f"{', '.join(missing)}"
         )
+    import open_clip
+
     known = open_clip.get_model_config(path.stem)
     if known is None:
         open_clip.add_model_config(path)
@@ -121,6 +127,8 @@ def _common_preprocessing(name: str) -> dict[str, Any]:
 
     A file of weights has no tag that says it: a SigLIP is then not read as OpenAI's CLIP.
     """
+    import open_clip
+
     tags = open_clip.list_pretrained_tags_by_model(name)
     known = [open_clip.get_pretrained_cfg(name, tag) for tag in tags]
     found = [{k: v for k, v in each.items() if k in PREPROCESSING_KEYS} for each in known]
@@ -129,6 +137,8 @@ def _common_preprocessing(name: str) -> dict[str, Any]:
 
 def _weights_path(name: str, pretrained: str, tag: dict[str, str]) -> Path:
     """The file of weights: shipped, local, or from the cache of the hub."""
+    import open_clip
+
     shipped = SHIPPED / f"{name}{SHIPPED_TAGS.get(pretrained, '')}.safetensors"
     if pretrained in SHIPPED_TAGS and shipped.is_file():
         return shipped
@@ -159,6 +169,9 @@ def load(resolved: ResolvedClip) -> Any:
     Raises `WeightsError` if the weights are not those of the model, or the file changed since it
     was hashed.
     """
+    import open_clip
+    from open_clip.transform import PreprocessCfg
+
     expected = settings_of(resolved.preprocessing)
     try:
         model: Any = open_clip.create_model(
@@ -179,7 +192,7 @@ def load(resolved: ResolvedClip) -> Any:
     return model.eval().requires_grad_(False)
 
 
-def settings_of(preprocessing: PreprocessCfg) -> JsonObject:
+def settings_of(preprocessing: Any) -> JsonObject:
     """The preprocessing as JSON, with the image size as [height, width]."""
     settings = json.loads(json.dumps(asdict(preprocessing)))
     size = settings["size"]

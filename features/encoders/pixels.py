@@ -7,7 +7,6 @@ import torch
 from jaxtyping import Float, UInt8
 from pydantic import Field
 from torch import Tensor
-from torchvision.transforms import InterpolationMode
 
 from features.encoders.visual import VisualConfig, VisualEncoder, resize
 from features.encoders.weights import NO_WEIGHTS
@@ -61,7 +60,7 @@ class PixelsEncoder(VisualEncoder):
 
     def preprocess(self, images: Sequence[Image]) -> UInt8[Tensor, "N 3 H W"]:
         """Images resized to a square, whatever their proportions."""
-        return resize(images, self.size, self.size, InterpolationMode.BILINEAR)
+        return resize(images, self.size, self.size, "bilinear")
 
     @torch.inference_mode()
     def encode(self, items: UInt8[Tensor, "N 3 H W"]) -> Float[Tensor, "N D"]:

@@ -3,24 +3,17 @@
 from typing import Any
 
 from huggingface_hub.errors import StrictDataclassError
-from transformers import (
-    HubertConfig,
-    HubertModel,
-    Wav2Vec2Config,
-    Wav2Vec2Model,
-    WavLMConfig,
-    WavLMModel,
-)
 
 from features.canonical_json import JsonObject
 from features.encoders.transformers_files import ModelFiles, load_network, read_json
 from features.errors import WeightsError, one_line
 
-NETWORKS: dict[str, tuple[Any, Any]] = {
-    "wav2vec2": (Wav2Vec2Config, Wav2Vec2Model),
-    "hubert": (HubertConfig, HubertModel),
-    "wavlm": (WavLMConfig, WavLMModel),
+NETWORKS: dict[str, tuple[str, str]] = {
+    "wav2vec2": ("Wav2Vec2Config", "Wav2Vec2Model"),
+    "hubert": ("HubertConfig", "HubertModel"),
+    "wavlm": ("WavLMConfig", "WavLMModel"),
 }
+"""The classes of transformers, which takes seconds to import, for the config and the network."""
 ARCHITECTURE = (  # every key of the configs that decides values; some families lack some
     "hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size", "hidden_act",
     "layer_norm_eps", "conv_dim", "conv_kernel", "conv_stride", "conv_bias", "feat_extract_norm",
@@ -34,6 +27,14 @@ UNUSED = (  # heads of pre-training and of fine-tuning, and what stands for a ma
 )  # fmt: skip
 
 
+def classes_of(kind: str) -> tuple[Any, Any]:
+    """The classes of transformers for the config and the network of a kind."""
+    import transformers
+
+    config, network = NETWORKS[kind]
+    return getattr(transformers, config), getattr(transformers, network)
+
+
 def network_config(files: ModelFiles, kind: str) -> Any:
     """The config of the network; `WeightsError` if it is of another family, or not supported."""
     fields = read_json(files.config)
@@ -45,7 +46,7 @@ def network_config(files: ModelFiles, kind: str) -> Any:
             f"folder of a {kind}"
         )
     try:
-        network = NETWORKS[kind][0].from_dict(fields)
+        network = classes_of(kind)[0].from_dict(fields)
     except (StrictDataclassError, TypeError, ValueError) as error:
         raise WeightsError(
             f"{files.config} is no config of a {kind} ({one_line(error)}); fetch the file again"
@@ -63,7 +64,7 @@ def architecture(network: Any) -> JsonObject:
     keys = (key for key in ARCHITECTURE if hasattr(network, key))
     fields = {key: getattr(network, key) for key in keys}
     as_json = {key: list(v) if isinstance(v, list | tuple) else v for key, v in fields.items()}
-    return {"name": NETWORKS[network.model_type][1].__name__, **as_json}
+    return {"name": NETWORKS[network.model_type][1], **as_json}
 
 
 def settings_of(files: ModelFiles) -> JsonObject:
@@ -81,4 +82,4 @@ def settings_of(files: ModelFiles) -> JsonObject:
 def load(files: ModelFiles, kind: str) -> Any:
     """The network with its weights, frozen, in float32; see `load_network` for the errors."""
     config = network_config(files, kind)
-    return load_network(NETWORKS[kind][1], config, files, f"the {kind}", UNUSED)
+    return load_network(classes_of(kind)[1], config, files, f"the {kind}", UNUSED)

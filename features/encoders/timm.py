@@ -9,7 +9,6 @@ import torch
 from jaxtyping import Float, UInt8
 from pydantic import Field
 from torch import Tensor
-from torchvision.transforms import InterpolationMode
 
 from features.encoders.timm_model import ResolvedTimm, load, resolve_timm
 from features.encoders.visual import Normalise, VisualConfig, VisualEncoder, resize
@@ -66,7 +65,7 @@ class TimmEncoder(VisualEncoder):
         model = load(resolved)
         sides = [math.floor(side / settings["crop_pct"]) for side in size]
         self.sides = sides if settings["crop_mode"] == "squash" else sides[:1]
-        self.interpolation = InterpolationMode(settings["interpolation"])
+        self.interpolation: str = settings["interpolation"]
         with torch.inference_mode():
             self.width = model(torch.zeros(1, 3, *size)).shape[1]
         self.model = model.to(device=device, dtype=self.dtype)

@@ -7,9 +7,6 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-import timm
-from timm.data.config import resolve_data_config
-from timm.models import load_state_dict
 from torch import Tensor
 
 from features.canonical_json import JsonObject
@@ -47,6 +44,9 @@ def resolve_timm(model: str, weights: Path, weights_sha256: str | None) -> Resol
     Raises `InputError` if timm has no such model or its preprocessing is not supported,
     `WeightsError` if the weights are no file, or not those of `weights_sha256`.
     """
+    import timm
+    from timm.data.config import resolve_data_config
+
     if not timm.is_model(model):
         near = ", ".join(get_close_matches(model, timm.list_models(), n=3, cutoff=0.3))
         raise InputError(
@@ -105,6 +105,9 @@ def load(resolved: ResolvedTimm) -> Any:
     was hashed.
     """
     path = resolved.weights.path
+    import timm
+    from timm.models import load_state_dict
+
     model: Any = timm.create_model(resolved.name, pretrained=False, num_classes=0)
     try:
         state = load_state_dict(str(path), weights_only=True)

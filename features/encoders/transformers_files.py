@@ -1,4 +1,7 @@
-"""Models of transformers: their three files, and their network with weights that fit."""
+"""Models of transformers: their three files, and their network with weights that fit.
+
+transformers is imported on first use: it takes seconds.
+"""
 
 import json
 from dataclasses import dataclass
@@ -7,8 +10,6 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from transformers.utils import logging as progress
-from transformers.utils.hub import cached_file
 
 from features.canonical_json import JsonObject
 from features.encoders.weights import SHIPPED
@@ -49,6 +50,8 @@ def resolve_files(model: str, kind: str, what: str) -> ModelFiles:
             )
         config, preprocessor, weights = (folder / name for name in names)
     else:
+        from transformers.utils.hub import cached_file
+
         try:
             config, preprocessor, weights = (Path(str(cached_file(model, name))) for name in names)
         except (OSError, ValueError) as error:
@@ -83,6 +86,8 @@ def load_network(
     `unused` has the beginnings of names of weights that decide nothing. Raises `WeightsError` if
     others are missing, unexpected or of another size, or if the file changed since it was hashed.
     """
+    from transformers.utils import logging as progress
+
     with_bar, verbosity = progress.is_progress_bar_enabled(), progress.get_verbosity()
     progress.disable_progress_bar()  # it would interrupt ours
     progress.set_verbosity_error()  # it would print a table of what our error says in one line

@@ -11,8 +11,6 @@ import numpy as np
 import torch
 from jaxtyping import Float, Float32, UInt8
 from torch import Tensor
-from torchvision.transforms import InterpolationMode
-from torchvision.transforms.v2 import functional as image_functional
 
 from features.canonical_json import JsonObject
 from features.clip import Source, Track
@@ -158,17 +156,21 @@ def resize(
     images: Sequence[Image],
     sides: Sequence[int],
     size: tuple[int, int],
-    interpolation: InterpolationMode,
+    interpolation: str,
 ) -> UInt8[Tensor, "N 3 H W"]:
     """Images resized to `sides` and cut to `size` around the centre; within 2 grey levels of PIL.
 
     One side is that of the shorter edge, and keeps the proportions; two are height and width. The
     images are resized one by one, as their sizes may differ.
     """
+    from torchvision.transforms import InterpolationMode  # takes seconds
+    from torchvision.transforms.v2 import functional as image_functional
+
+    mode = InterpolationMode(interpolation)
     resized = torch.empty((len(images), 3, *size), dtype=torch.uint8)
     for target, image in zip(resized.numpy(), images, strict=True):
         picture = torch.from_numpy(image).permute(2, 0, 1)[None]
-        small = image_functional.resize(picture, list(sides), interpolation, antialias=True)
+        small = image_functional.resize(picture, list(sides), mode, antialias=True)
         if tuple(sides) != size:
             small = image_functional.center_crop(small, list(size))
         np.copyto(target, small[0].numpy())  # twice as fast as torch's copy to channels first

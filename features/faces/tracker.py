@@ -11,7 +11,6 @@ from typing import Annotated
 import numpy as np
 from jaxtyping import Float32, Float64, Int64
 from pydantic import Field
-from scipy.optimize import linear_sum_assignment
 
 from features.config import Config
 
@@ -127,6 +126,8 @@ class Tracker:
         is_allowed: np.ndarray,
     ) -> None:
         """Give allowed pairs of largest total gain to faces and tracks that are still free."""
+        from scipy.optimize import linear_sum_assignment  # takes a third of a second
+
         seen = np.array([track.frame == self._frame for track in self._tracks], dtype=bool)
         allowed = is_allowed & ~seen[:, None] & (ids == 0)
         gains = np.where(allowed, gain - gain.min(initial=0.0) + 1, 0.0)  # more pairs are better

@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Bool, Float, Float64, Int64
 from torch import Tensor
 
+from features.manifest.label_clock import predictions_at_labels
 from models.data.batches import batches
 from models.data.packed import PackedFeatures
 from models.data.windows import Windows
@@ -24,7 +25,7 @@ class RegionPosterior:
     posterior: Float64[np.ndarray, "N R"]
     """Sums to 1; 0 where not valid."""
     valid: Bool[np.ndarray, "N"]
-    """False if the row has no valid visual features."""
+    """False if the row has no valid features of the stream that the texts are compared with."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +35,7 @@ class Prediction:
     va: Float64[np.ndarray, "N 2"]
     """In [-1, 1]."""
     interpolated: Bool[np.ndarray, "N"]
-    """Rows without a face whose values come from the clip's neighbouring rows."""
+    """Rows without a valid visual stream, whose values come from the clip's neighbouring rows."""
     regions: RegionPosterior | None = None
     """None if they were not asked for, or the head has no region branch."""
 
@@ -47,7 +48,7 @@ def predict(
     With `regions`, the same pass also computes the region posteriors.
     """
     merged, posterior = _merged(head, packed, windows, regions)
-    seen = packed.visual_valid.cpu().numpy()
+    seen = packed.seen.cpu().numpy()
     return interpolate_unseen(np.clip(merged, -1, 1), seen, packed, posterior)
 
 
@@ -144,8 +145,32 @@ def fill_gaps(
 def concordance(
     prediction: Prediction, packed: PackedFeatures, span: slice = slice(None)
 ) -> VaConcordance:
-    """Return the sums over the annotated rows of a span."""
-    annotated = packed.va_valid[span].cpu().numpy()
-    truth = packed.va[span].cpu().numpy()[annotated]  # (N, 2)
-    predicted = prediction.va[span][annotated]
+    """Return the sums over the labels of a span: of all rows, or of the rows of a clip."""
+    truth, predicted = at_labels(prediction, packed, span)
     return VaConcordance(*(Concordance.of(truth[:, k], predicted[:, k]) for k in range(2)))
+
+
+def at_labels(
+    prediction: Prediction, packed: PackedFeatures, span: slice = slice(None)
+) -> tuple[Float64[np.ndarray, "L 2"], Float64[np.ndarray, "L 2"]]:
+    """Return the labels of a span, and the predictions at their times.
+
+    That is on the annotated rows, or at the times of labels that have their own.
+    """
+    annotated = packed.va_valid.cpu().numpy()
+    truth, predicted = packed.va.cpu().numpy(), prediction.va
+    if not packed.own_labels:
+        annotated = annotated[span]
+        return truth[span][annotated], predicted[span][annotated]
+    start, stop, _ = span.indices(len(annotated))
+    parts = [(np.zeros((0, 2)), np.zeros((0, 2)))]
+    for clip_id, rows in packed.spans():
+        if rows.start < start or rows.stop > stop:
+            continue
+        if own := packed.own_labels.get(clip_id):
+            time_s, va = packed.time_s[rows], predicted[rows]
+            values, valid = predictions_at_labels(own.labels, time_s, va, own.start_s)
+            parts.append((own.labels.va[valid], values[valid]))
+        else:
+            parts.append((truth[rows][annotated[rows]], predicted[rows][annotated[rows]]))
+    return np.concatenate([p[0] for p in parts]), np.concatenate([p[1] for p in parts])

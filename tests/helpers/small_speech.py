@@ -5,7 +5,7 @@ from pathlib import Path
 import torch
 from transformers import Wav2Vec2FeatureExtractor
 
-from features.encoders.speech_model import NETWORKS
+from features.encoders.speech_model import classes_of
 
 TINY_SPEECH = {
     "hidden_size": 32,
@@ -20,7 +20,7 @@ TINY_SPEECH = {
 
 def write_speech(folder: Path, kind: str, *, large: bool = False) -> str:
     """The folder of a network: as the base models are, or as the large ones."""
-    config_class, network = NETWORKS[kind]
+    config_class, network = classes_of(kind)
     more = {"feat_extract_norm": "layer", "do_stable_layer_norm": True} if large else {}
     torch.manual_seed(0)
     network(config_class(**TINY_SPEECH, **more)).save_pretrained(folder)

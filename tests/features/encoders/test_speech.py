@@ -12,7 +12,7 @@ from transformers import Wav2Vec2FeatureExtractor
 
 from features.clip import Source
 from features.encoder_kinds import config_of
-from features.encoders.speech_model import NETWORKS
+from features.encoders.speech_model import classes_of
 from features.encoders.step_windows import StepWindows
 from features.errors import InputError, WeightsError
 from tests.helpers.small_media import RATE_HZ, tone
@@ -46,7 +46,7 @@ def track_of(encoder, video: Path, decoder):
 def hidden_states(kind: str, folder: str, samples: np.ndarray) -> list[np.ndarray]:
     """What transformers makes of samples, by layer."""
     extractor = Wav2Vec2FeatureExtractor.from_pretrained(folder)
-    network = NETWORKS[kind][1].from_pretrained(folder).eval()
+    network = classes_of(kind)[1].from_pretrained(folder).eval()
     inputs = extractor(samples, sampling_rate=16_000, return_tensors="pt").input_values
     with torch.inference_mode():
         found = network(inputs, output_hidden_states=True)
