@@ -455,7 +455,11 @@ CONFIG = (
         "'encoders.0.kind' is miss",
     ),
     Row(
-        "unknown data set", unchanged, "index affwild . -o x.jsonl", 2, "expected tags: 'affwild2'"
+        "unknown data set",
+        unchanged,
+        "index affwild . -o x.jsonl",
+        2,
+        "the nearest is 'affwild2'",
     ),
 )
 
