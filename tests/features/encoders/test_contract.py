@@ -6,6 +6,7 @@ import torch
 from safetensors.torch import save_file
 
 from features.encoder_kinds import KINDS, config_of
+from features.encoders.speech_model import NETWORKS
 from features.extraction.encoder_contract import check_encoder
 from tests.helpers.small_speech import write_speech
 
