@@ -78,7 +78,7 @@ def measure(folder: Path, quick: bool, report: Report) -> None:
     store = made_store(folder / "features.zarr", n_rows)
     labels = made_labels(n_rows)
     shutil.rmtree(banks_folder(store.work), ignore_errors=True)
-    load = partial(load_packed, open_sets(str(store.path), None, None), labels)
+    load = partial(load_packed, open_sets(str(store.path)), labels)
     with timed(report, "build"), peak_mib(report, "build_peak_mib"):
         load()
     for _ in range(3):
@@ -146,7 +146,7 @@ def ways_to_read(
 
     def by_bank() -> list[np.ndarray]:
         for chosen in batches:
-            rows = torch.from_numpy(windows.visual(chosen).index)
+            rows = torch.from_numpy(windows.rows(chosen)["visual"].index)
             found = [index_rows(getattr(bank, name), rows) for name in WIDTHS]
         return [each.numpy() for each in found]
 
@@ -184,7 +184,7 @@ def ways_to_read(
         for ours, theirs in zip(read["bank"], read[name], strict=True):
             np.testing.assert_array_equal(ours, theirs)
     last = int(firsts[ZARR_BATCHES - 1, -1])
-    np.testing.assert_array_equal(read["zarr"][0][-1], bank.visual[last : last + length])
+    np.testing.assert_array_equal(read["zarr"][0][-1], bank["visual"].values[last : last + length])
     return ways
 
 

@@ -31,9 +31,9 @@ from benchmarks.helpers.head_parts import Part, parts_of, peak_flops
 from benchmarks.helpers.timing import Report, arguments, in_turns
 from features.system.devices import torch_device
 from features.system.memory import keep_freed_memory
-from models.data.batch import Batch, Targets
+from models.data.batch import Batch, Modality, StreamBatch, Targets
 from models.data.batches import batches
-from models.data.packed import PackedFeatures
+from models.data.packed import PackedFeatures, PackedStream
 from models.data.statistics import statistics
 from models.data.windows import N_VISUAL
 from models.heads.base import Head, HeadInputs
@@ -49,6 +49,7 @@ CLIP_NAME = "ViT-B-16-quickgelu"  # of the released way, and whose text tower le
 SMALLER_CLIP = "ViT-B-32-quickgelu"  # a quarter of its cost per picture: told beside it
 SPECIAL_TOKENS = 2  # of AST, before its patches
 CLIP_ROWS, FRAME_S = 1500, 1 / 25  # a minute of video
+WIDTHS: dict[Modality, int] = {"visual": 512, "audio": 768}  # of CLIP ViT-B and of AST
 UNSEEN = 0.02  # share of rows without a face, sound or label
 TRAIN = TrainConfig()
 HEADS: dict[str, DsplConfig | ReleasedConfig] = {
@@ -105,10 +106,10 @@ def random_bank(n_clips: int) -> PackedFeatures:
         tuple(f"c{k}" for k in range(n_clips)),
         CLIP_ROWS * np.arange(n_clips + 1),
         np.tile(FRAME_S * np.arange(CLIP_ROWS), n_clips),
-        visual=torch.randn(n, 512, generator=made).half(),
-        visual_valid=valid(),
-        audio=torch.randn(n, 768, generator=made).half(),
-        audio_valid=valid(),
+        streams={
+            name: PackedStream(name, torch.randn(n, width, generator=made).half(), valid())
+            for name, width in WIDTHS.items()
+        },
         va=2 * torch.rand(n, 2, generator=made).double() - 1,
         va_valid=valid(),
     )
@@ -128,8 +129,8 @@ def built(
     """The head in training, its prompts on the real text tower."""
     tower = TextTower(clip, open_clip.get_tokenizer(CLIP_NAME))
     inputs = HeadInputs(
-        statistics(bank.visual, bank.visual_valid),
-        statistics(bank.audio, bank.audio_valid),
+        {name: statistics(each.values, each.valid) for name, each in bank.streams.items()},
+        ("visual",),
         lambda prompts: prompts.build(tower, read_texts(prompts.texts)),
     )
     return config.build(inputs).to(device).train()
@@ -150,7 +151,7 @@ def time_loops(report: Report, name: str, head: Head, bank: PackedFeatures, n_ro
     ready = [bank.gather(windows, some) for some in chosen]
 
     def run(given: Callable[[], Iterator[tuple[Batch, Targets]]]) -> float:
-        total = torch.zeros((), device=bank.visual.device)
+        total = torch.zeros((), device=bank["visual"].values.device)
         for batch, targets in given():
             total += step(head, optimizer, batch, targets, TRAIN)
         return total.item()  # waits for a GPU
@@ -198,7 +199,7 @@ def _released_step(head: Head, clip: open_clip.CLIP, ast: ASTModel, n_windows: i
     every = torch.ones(n_windows, N_VISUAL, dtype=torch.bool, device=device)
     heard = torch.ones(audio.shape[:2], dtype=torch.bool, device=device)
     truth = Targets(torch.rand(n_windows, 1, 2, device=device), every[:, :1])
-    batch = Batch(visual, every, audio, heard)
+    batch = Batch({"visual": StreamBatch(visual, every), "audio": StreamBatch(audio, heard)})
     return step(head, adam_w(head, TRAIN), batch, truth, TRAIN).item()
 
 

@@ -26,6 +26,9 @@ from pydantic import (
 ID_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$"
 RESERVED_IDS = ("zarr.json",)  # names of the feature store's own files
 BLOCK = 1024  # rows
+MAX_LAG_S = 60.0  # raters lag by 1 to 6 s (Mariooryad and Busso 2015): more is in other units
+
+PATH_FIELDS = ("video", "frames", "labels", "audio")  # of a clip
 
 Split = Literal["train", "val", "test"]
 
@@ -40,7 +43,7 @@ def _id_from_number(name: Any) -> Any:
     return str(name) if isinstance(name, int) else name
 
 
-def _check_inner_path(path: str) -> str:
+def _check_path(path: str) -> str:
     if any(category(character) == "Cc" for character in path):
         raise ValueError(f"the path {path!r} has a control character; rename the file")
     try:
@@ -49,44 +52,48 @@ def _check_inner_path(path: str) -> str:
         raise ValueError(
             f"the path {path!r} has a character that no file name should have"
         ) from None
-    if not path or path.startswith("/") or ".." in path.split("/"):
+    if not path or ".." in path.split("/"):
         raise ValueError(
-            f"the path {path!r} must be relative to the manifest's folder and stay inside it"
+            f"the path {path!r} must be relative to the manifest's folder and stay inside it; "
+            "write a path elsewhere as an absolute one"
         )
     return path
 
 
 ClipId = Annotated[str, StringConstraints(pattern=ID_PATTERN), AfterValidator(_check_not_reserved)]
 ClipIds = tuple[Annotated[ClipId, BeforeValidator(_id_from_number)], ...]
-InnerPath = Annotated[str, AfterValidator(_check_inner_path)]
+ClipPath = Annotated[str, AfterValidator(_check_path)]
 
 
 class Clip(BaseModel):
     """One line of a manifest: one annotated person in one video.
 
-    Paths are relative to the manifest's folder. `frames` is a folder of face crops named
+    Paths are relative to the manifest's folder, or absolute and below a folder that the manifest
+    allows. `frames` is a folder of face crops named
     `{k:05d}.jpg` (k from 1; crop k shows frame k). `audio` is null if the audio is a stream of the
     video; in a file of its own it starts together with the video's first frame, or
     `audio_offset_s` seconds later. `video_track` and `audio_track` choose among several tracks of
     a file, counted from 0 among those of their kind. `fps` is the constant rate that is used if the
     video's timestamps are unusable. `person` chooses among the people in a video without crops: 1,
-    as null, is whose face covers the largest area over time.
+    as null, is whose face covers the largest area over time. `label_lag_s` is how much later
+    the labels are than what they rate, because raters need time to react.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     id: ClipId
-    video: InnerPath | None = None
-    frames: InnerPath | None = None
-    labels: InnerPath | None = None
+    video: ClipPath | None = None
+    frames: ClipPath | None = None
+    labels: ClipPath | None = None
     split: Split | None = None
     subject: Annotated[str, Field(min_length=1)] | None = None
-    audio: InnerPath | None = None
+    audio: ClipPath | None = None
     fps: Annotated[float, Field(gt=0, le=1000, allow_inf_nan=False)] | None = None
     video_track: Annotated[int, Field(ge=0)] | None = None
     audio_track: Annotated[int, Field(ge=0)] | None = None
     audio_offset_s: Annotated[float, Field(allow_inf_nan=False)] = 0.0
     person: Annotated[int, Field(ge=1)] | None = None
+    label_lag_s: Annotated[float, Field(ge=0, le=MAX_LAG_S)] = 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from flows.console import make_table
 from flows.stages import PipelineResult
 from models.ablation.table import CurveRow, TableRow, full_name, number
 from models.baselines import AnyBaselineConfig
+from models.baselines.text import TextConfig
 from models.metrics.scores import SplitScore
 from models.stages.ablate import Ablation
 from models.stages.baselines import BaselineScores
@@ -191,8 +192,15 @@ def _clip_table(result: ScoreResult) -> Table:
 
 def baseline_name(baseline: AnyBaselineConfig) -> str:
     """The kind of a baseline, followed by its settings that differ from the defaults."""
-    chosen = baseline.model_dump(exclude_defaults=True, exclude={"kind", "modalities"})
+    chosen = baseline.model_dump(exclude_defaults=True, exclude={"kind", "streams"})
     return ", ".join([baseline.kind, *(f"{key}={value}" for key, value in chosen.items())])
+
+
+def baseline_streams(baseline: AnyBaselineConfig) -> str:
+    """The streams that a baseline reads."""
+    if isinstance(baseline, TextConfig):
+        return "that of the texts"
+    return ", ".join(baseline.streams) if baseline.streams else "all"
 
 
 def baseline_table(result: BaselineScores) -> Table:
@@ -203,7 +211,6 @@ def baseline_table(result: BaselineScores) -> Table:
         interval = "-"
         if score.ccc_mean_low is not None:
             interval = f"{score.ccc_mean_low:.3f} to {score.ccc_mean_high:.3f}"
-        name, modalities = baseline_name(baseline), ", ".join(baseline.modalities)
-        rows.append((name, modalities, *cells, interval))
+        rows.append((baseline_name(baseline), baseline_streams(baseline), *cells, interval))
     names = ["valence", "arousal", "mean", "95 % interval"]
-    return make_table("val CCC, learnt on the train split", ["baseline", "modalities"], names, rows)
+    return make_table("val CCC, learnt on the train split", ["baseline", "streams"], names, rows)

@@ -18,9 +18,9 @@ from flows.stages import pipeline as pipeline_plainly
 @with_keys(keys_of(pipeline_plainly).values())
 def pipeline(**keys: Any) -> dict[str, float | None] | None:
     """Extract, train and score; raises `Incomplete` before training if a clip fails."""
-    sets = feature_sets_of(keys["manifest"], keys["encoders"], keys["frames"])
+    streams = feature_sets_of(keys["manifest"], keys["encoders"], keys["frames"])
     extract_features(**keys_for(extract_features, keys))
-    train_head(**keys_for(train_head, keys), **sets)
+    train_head(**keys_for(train_head, keys), streams=streams)
     scores = score_head(**keys_for(score_head, keys))
     ccc_mean = scores["ccc_mean"] if scores else None
     data = keys["manifest"], keys["store"]

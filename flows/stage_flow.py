@@ -13,7 +13,7 @@ from prefect.cache_policies import NO_CACHE
 from flows.keys.help import with_help
 from flows.keys.signature import hooks_of, keys_of, with_keys
 from flows.logs import run_logger
-from flows.messages import baseline_name, describe
+from flows.messages import baseline_name, baseline_streams, describe
 from flows.progress import log_hooks
 from flows.server.artifacts import publish_score, publish_training
 from flows.stage_functions import stage_function
@@ -85,8 +85,8 @@ def score_head(result: ScoreResult, keys: Mapping[str, Any]) -> Scores | None:
 def score_baselines(result: BaselineScores, keys: Mapping[str, Any]) -> list[Scores]:
     """Learn each baseline on the train split; returns their scores on the val split."""
     for baseline, score in result.scores:
-        name, modalities = baseline_name(baseline), ", ".join(baseline.modalities)
-        run_logger().info("%s of %s: val mean CCC %.3f", name, modalities, score.ccc_mean)
+        name, streams = baseline_name(baseline), baseline_streams(baseline)
+        run_logger().info("%s of %s: val mean CCC %.3f", name, streams, score.ccc_mean)
     return [asdict(score) for _, score in result.scores]
 
 

@@ -20,6 +20,8 @@ from features.media.limits import DEFAULT_LIMITS, DecodeLimits
 from features.system.devices import DeviceName
 from flows.keys.signature import keys_for, keys_of, with_keys
 from flows.sigterm import stop_between_clips
+from models.data.feature_sets import name_streams
+from models.data.stream_names import Streams
 from models.stages.predict import PredictResult
 from models.stages.score_head import ScoreResult, score_head
 from models.stages.train_head import TrainResult, train_head
@@ -43,18 +45,13 @@ class PipelineResult:
 
 def feature_sets_of(
     manifest: Path, encoders: tuple[AnySetConfig, ...], frames: FramesOf
-) -> dict[str, str]:
-    """The names of the feature sets that an extraction makes, by modality, as keys of `train-head`.
-
-    A modality with several encoders is left out: `train-head` chooses or refuses.
-    """
+) -> Streams:
+    """The names of the feature sets that an extraction makes, as `streams` of `train-head`."""
     if frames == "faces" and any(encoder.modality == "visual" for encoder in encoders):
         options = ExtractionOptions("", encoders, frames=frames)
         encoders = resolve_frames(read_manifest(manifest), options).encoders
-    names: dict[str, list[str]] = {}
-    for encoder in encoders:
-        names.setdefault(encoder.modality, []).append(encoder.spec().name)
-    return {modality: sets[0] for modality, sets in names.items() if len(sets) == 1}
+    specs = (encoder.spec() for encoder in encoders if encoder.modality != "faces")
+    return {stream: spec.name for stream, spec in name_streams(specs).items()}
 
 
 def require_complete(extraction: ExtractionResult) -> ExtractionResult:
@@ -151,7 +148,7 @@ def pipeline(
     extraction = extract_features(**keys_for(extract_features, keys), on_outcome=on_outcome)
     assert isinstance(extraction, ExtractionResult)  # no dry run was asked for
     require_complete(extraction)
-    keys |= feature_sets_of(keys["manifest"], keys["encoders"], keys["frames"])
-    training = train_head(**keys_for(train_head, keys), on_epoch=on_epoch)
+    streams = feature_sets_of(keys["manifest"], keys["encoders"], keys["frames"])
+    training = train_head(**keys_for(train_head, keys), streams=streams, on_epoch=on_epoch)
     score = score_head(**keys_for(score_head, keys))
     return PipelineResult(extraction, training, score)

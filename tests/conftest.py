@@ -215,7 +215,12 @@ def keep_decoders(request) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         for module in ("extract", "shards"):
             patch.setattr(f"features.extraction.{module}.Runtime", free_runtime)
-        for module in ("datasets.affwild2", "extraction.dry_run", "freshness.media_digests"):
+        for module in (
+            "datasets.affwild2",
+            "datasets.entries",
+            "extraction.dry_run",
+            "freshness.media_digests",
+        ):
             patch.setattr(f"features.{module}.Decoder", request.getfixturevalue("kept_decoder"))
         yield
 

@@ -75,7 +75,7 @@ def parts_of(
 
     What is not listed (losses, masks, standardising) is the whole less the parts.
     """
-    device, optimizer = bank.visual.device, adam_w(head, train)
+    device, optimizer = bank["visual"].values.device, adam_w(head, train)
     windows = training_windows(bank, config, train)
     chosen = np.random.default_rng(0).permutation(len(windows))[: train.batch_size]
     ways: dict[str, Callable[[], object]] = {"data": lambda: bank.gather(windows, chosen)}

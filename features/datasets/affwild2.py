@@ -42,11 +42,7 @@ class AffWild2Config(DatasetConfig):
         root, base = self.root.resolve(), base.resolve()
         if not root.is_dir():
             raise InputError(f"there is no folder {self.root}; give the one that holds Aff-Wild2")
-        if not root.is_relative_to(base):
-            raise InputError(
-                f"the manifest must be in {root} or a folder above it, because its paths are "
-                f"relative; {base} is neither"
-            )
+        self.manifest_path(root, base)
         scan = _scan_folder(root)
         if not scan.annotations and not scan.test_rows:
             raise InputError(
@@ -54,7 +50,7 @@ class AffWild2Config(DatasetConfig):
                 "VA_Estimation_Challenge/Train_Set"
             )
         with closing(Decoder(DEFAULT_LIMITS)) as decoder:  # containers are not trusted
-            return _Indexer(scan, base, self.max_length_mismatch, decoder).index()
+            return _Indexer(self, scan, base, decoder).index()
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,9 +130,9 @@ def _sample_rows(path: Path) -> dict[str, int]:
 class _Indexer:
     """Makes a clip of each annotation and of each name in the sample submission."""
 
+    config: AffWild2Config
     scan: _FolderScan
     base: Path
-    max_length_mismatch: int
     decoder: Decoder
 
     def index(self) -> DatasetIndex:
@@ -194,10 +190,11 @@ class _Indexer:
             variable_rate=probe.variable_rate,
             has_sound=probe.has_audio,
         )
-        if report.n_rows and abs(report.difference) > self.max_length_mismatch:
+        allowed = self.config.max_length_mismatch
+        if report.n_rows and abs(report.difference) > allowed:
             raise InputError(
                 f"{report.n_rows} rows, but {report.n_frames} frames ({report.difference:+d}); at "
-                f"most {self.max_length_mismatch} apart are accepted: is this the video that was "
+                f"most {allowed} apart are accepted: is this the video that was "
                 "annotated? Allow more with --max-length-mismatch N, here, and with "
                 "max_length_mismatch=N of the stages"
             )
@@ -215,4 +212,4 @@ class _Indexer:
         return clip, report
 
     def _relative(self, path: Path | None) -> str | None:
-        return path.resolve().relative_to(self.base).as_posix() if path else None
+        return self.config.manifest_path(path, self.base) if path else None

@@ -8,6 +8,7 @@ manifest, with the manifest's name. All other paths stay relative to the folder 
 import shutil
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from PIL import Image, ImageDraw
 
 from features.clip import Clip
 from features.errors import InputError
-from features.manifest.labels import Labels, read_labels, write_labels
+from features.manifest.labels import read_labels, write_labels
 from features.manifest.manifest import Manifest, write_manifest
 from features.media.crops import crop_files, read_image
 
@@ -40,9 +41,10 @@ def permute_labels(manifest: Manifest, control: Path, seed: int) -> None:
             path, other = folder / f"{clip.id}.txt", labels[source[clip.id]]
             steps = np.linspace(0, len(other.va) - 1, len(labels[clip.id].va))
             nearest = np.round(steps).astype(np.int64)  # in time
-            write_labels(path, Labels(other.va[nearest], other.valid[nearest]))
+            va, valid = other.va[nearest], other.valid[nearest]
+            write_labels(path, replace(labels[clip.id], va=va, valid=valid))
             clips.append(clip.model_copy(update={"labels": _relative(path, control)}))
-    write_manifest(control, clips)
+    write_manifest(control, clips, manifest.allow_outside)
 
 
 def paint_faces(manifest: Manifest, control: Path) -> None:
@@ -58,7 +60,7 @@ def paint_faces(manifest: Manifest, control: Path) -> None:
             crops = crop_files(manifest.path(clip.frames)).values()
             list(pool.map(partial(_paint, target), crops))
             clips.append(clip.model_copy(update={"frames": _relative(target, control)}))
-    write_manifest(control, clips)
+    write_manifest(control, clips, manifest.allow_outside)
 
 
 def permute_audio(manifest: Manifest, control: Path, seed: int) -> None:
@@ -77,7 +79,7 @@ def permute_audio(manifest: Manifest, control: Path, seed: int) -> None:
         names = list(dict.fromkeys(files.values()))  # two people may share one
         source = derangement(names, np.random.default_rng(seed))
         clips += [clip.model_copy(update={"audio": source[files[clip.id]]}) for clip in group]
-    write_manifest(control, clips)
+    write_manifest(control, clips, manifest.allow_outside)
 
 
 def derangement(names: Sequence[str], rng: np.random.Generator) -> dict[str, str]:

@@ -13,6 +13,7 @@ from itertools import chain
 from pathlib import Path
 
 from features.encoders.base import Encoder
+from features.encoders.weights import NO_WEIGHTS
 from features.extraction.batching import largest_batch
 from features.extraction.face_crops import with_crops
 from features.extraction.options import ExtractionOptions
@@ -166,7 +167,9 @@ class ExtractionRun:
         exact = [
             each.config.kind
             for each in sets
-            if each.config.precision == "float32" and each.config.modality != "faces"
+            if each.config.precision == "float32"
+            and each.config.modality != "faces"
+            and each.spec.weights_sha256 != NO_WEIGHTS  # there is no network to be faster
         ]
         finds_faces = any(each.config.modality == "faces" for each in sets)
         self.remarks = (

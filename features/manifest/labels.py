@@ -1,10 +1,13 @@
-"""Label files: valence and arousal of one clip, one row per frame.
+"""Label files: valence and arousal of one clip, per frame, at times of their own, or for spans.
 
-The format is that of Aff-Wild2: the first line is `valence,arousal`, values are in [-1, 1], and -5
-in both columns marks a frame that is not annotated.
+The columns say which. `valence,arousal` is the format of Aff-Wild2: row k belongs to frame k.
+`time_s,valence,arousal` holds ratings at times, and `start_s,end_s,valence,arousal` values that
+hold for a span; both may have a last column `valid` (1 or 0). Values are in [-1, 1], and -5 for
+both marks a row that is not annotated. `label_clock` brings labels to the rows of a clip.
 """
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,23 +16,72 @@ from jaxtyping import Bool, Float64
 
 from features.errors import InputError
 
-HEADER = "valence,arousal"
+VA = ("valence", "arousal")
+CLOCKS = ((), ("time_s",), ("start_s", "end_s"))  # the columns before valence and arousal
+HEADERS = " or ".join(repr(",".join([*clock, *VA])) for clock in CLOCKS)
 UNANNOTATED = -5.0  # in both columns
 INVALID_ROW = "-5,-5"
 DECIMALS = 3  # of written labels
+ROUNDING_S = 1e-6  # sums of times such as 0.1 + 0.2 are off by less
+NUMBERS = {2: "two", 3: "three", 4: "four", 5: "five"}
 
 
 @dataclass(frozen=True, slots=True)
 class Labels:
-    """The labels of a clip, one row per frame."""
+    """The labels of a clip, one row per frame, rating or span."""
 
-    va: Float64[np.ndarray, "N 2"]
+    va: Float64[np.ndarray, "L 2"]
     """Valence and arousal; 0 if not valid."""
-    valid: Bool[np.ndarray, "N"]
+    valid: Bool[np.ndarray, "L"]
+    time_s: Float64[np.ndarray, "L"] | None = None
+    """The time of each rating, or the start of each span, in seconds since the clip's first frame;
+    None if row k belongs to frame k. Strictly increasing."""
+    end_s: Float64[np.ndarray, "L"] | None = None
+    """The end of each span (exclusive), None for ratings. Spans do not overlap."""
+    lag_s: float = 0.0
+    """Seconds by which the ratings are later than what they rate."""
+
+    def __post_init__(self) -> None:
+        """Raise `ValueError` unless the times are as documented above."""
+        if fault := _clock_fault(self.time_s, self.end_s):
+            raise ValueError(f"row {fault[0]}: {fault[1]}")
+
+    @property
+    def is_per_frame(self) -> bool:
+        """Whether row k is the label of frame k, without times and lag."""
+        return self.time_s is None and not self.lag_s
 
 
-def read_labels(path: Path) -> Labels:
-    """The labels in a file; raises `InputError` that names the first invalid line."""
+def _clock_fault(
+    time_s: Float64[np.ndarray, "L"] | None, end_s: Float64[np.ndarray, "L"] | None
+) -> tuple[int, str] | None:
+    """Return the first row with a wrong time and what is wrong with it, or None."""
+    if time_s is None:
+        return None if end_s is None else (0, "it has an end but no start")
+    ends = time_s if end_s is None else end_s
+    if len(bad := np.flatnonzero(~(np.isfinite(time_s) & np.isfinite(ends)))):
+        return int(bad[0]), f"the time {time_s[bad[0]]:g} is no finite number of seconds"
+    if end_s is not None and len(bad := np.flatnonzero(end_s <= time_s)):
+        k = int(bad[0])
+        return k, f"the span ends at {end_s[k]:g} s, not after its start at {time_s[k]:g} s"
+    if len(bad := np.flatnonzero(np.diff(time_s) <= 0)):
+        k = int(bad[0]) + 1
+        rule = "times must increase, without doubles; sort the rows by time"
+        return k, f"{time_s[k]:g} s follows {time_s[k - 1]:g} s, but {rule}"
+    if end_s is not None and len(bad := np.flatnonzero(end_s[:-1] - time_s[1:] > ROUNDING_S)):
+        k = int(bad[0]) + 1
+        return k, (
+            f"the span from {time_s[k]:g} s overlaps the one before it, which ends at "
+            f"{end_s[k - 1]:g} s; a moment has one label: cut or merge one of the two"
+        )
+    return None
+
+
+def read_labels(path: Path, lag_s: float = 0.0) -> Labels:
+    """The labels in a file; raises `InputError` that names the first invalid line.
+
+    `lag_s` is that of the result, the clip's `label_lag_s`.
+    """
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
@@ -39,39 +91,64 @@ def read_labels(path: Path) -> Labels:
             "or the file"
         ) from error
     header = lines[0].replace(" ", "").lower() if lines else ""
-    if header != HEADER:
+    columns = tuple(header.split(","))
+    clock = columns[: columns.index(VA[0])] if VA[0] in columns else columns
+    rest = columns[len(clock) :]
+    if clock not in CLOCKS or rest not in ((VA,) if not clock else (VA, (*VA, "valid"))):
         raise InputError(
-            f"{path}: the first line must be {HEADER!r}, it is {header[:60]!r}; "
+            f"{path}: the first line must be {HEADERS}, it is {header[:60]!r}; "
             "is this a valence-arousal annotation?"
         )
     while lines and not lines[-1].strip():
         lines.pop()  # at the end only: elsewhere, dropping it would shift the later rows
-    rows = [_row(path, number, line) for number, line in enumerate(lines[1:], 2)]
+    rows = [_row(path, number, line, columns) for number, line in enumerate(lines[1:], 2)]
     if not rows:
-        raise InputError(f"{path} has a header but no row; expected one row per frame")
-    va = np.array(rows, dtype=np.float64)  # (N, 2)
+        raise InputError(f"{path} has a header but no row; expected one row per frame or rating")
+    table = np.array(rows, dtype=np.float64)  # (L, clock + 2)
+    va = table[:, len(clock) :].copy()
     valid = va[:, 0] != UNANNOTATED
     va[~valid] = 0
-    return Labels(va, valid)
+    time_s = table[:, 0].copy() if clock else None
+    end_s = table[:, 1].copy() if len(clock) > 1 else None
+    if fault := _clock_fault(time_s, end_s):
+        raise InputError(f"{path}, line {fault[0] + 2}: {fault[1]}")
+    return Labels(va, valid, time_s, end_s, lag_s)
 
 
-def write_labels(path: Path, labels: Labels) -> None:
-    """Write a label file that `read_labels` reads."""
-    rows = [
-        f"{valence:.{DECIMALS}f},{arousal:.{DECIMALS}f}" if valid else INVALID_ROW
-        for (valence, arousal), valid in zip(labels.va, labels.valid, strict=True)
+def write_labels(path: Path, labels: Labels, decimals: int | None = DECIMALS) -> None:
+    """Write a label file that `read_labels` reads; the lag is a field of the manifest.
+
+    `decimals` are those of the values; None writes every digit.
+    """
+    clock = [[repr(float(t)) for t in c] for c in (labels.time_s, labels.end_s) if c is not None]
+    spec = "" if decimals is None else f".{decimals}f"
+    values = [
+        f"{valence:{spec}},{arousal:{spec}}" if valid else INVALID_ROW
+        for (valence, arousal), valid in zip(labels.va.tolist(), labels.valid, strict=True)
     ]
-    path.write_text("\n".join([HEADER, *rows]) + "\n", encoding="utf-8")
+    rows = [",".join(cells) for cells in zip(*clock, values, strict=True)]
+    header = ",".join([*CLOCKS[len(clock)], *VA])
+    path.write_text("\n".join([header, *rows]) + "\n", encoding="utf-8")
 
 
-def _row(path: Path, number: int, line: str) -> tuple[float, float]:
-    cells = line.split(",")
+def _row(path: Path, number: int, line: str, columns: Sequence[str]) -> tuple[float, ...]:
+    """Return the numbers of a line without `valid`; -5 in both values if it is not annotated."""
     try:
-        valence, arousal = (float(cell) for cell in cells)
+        numbers = [float(cell) for cell in line.split(",")]
     except ValueError:
+        numbers = []
+    if len(numbers) != len(columns):
         raise InputError(
-            f"{path}, line {number}: expected two numbers `valence,arousal`, found {line[:60]!r}"
-        ) from None
+            f"{path}, line {number}: expected {NUMBERS[len(columns)]} numbers "
+            f"`{','.join(columns)}`, found {line[:60]!r}"
+        )
+    if columns[-1] == "valid":
+        *numbers, mark = numbers
+        if mark not in (0, 1):
+            raise InputError(f"{path}, line {number}: valid must be 1 or 0, it is {mark:g}")
+        if not mark:
+            numbers[-2:] = UNANNOTATED, UNANNOTATED
+    *clock, valence, arousal = numbers
     marks = (valence == UNANNOTATED) + (arousal == UNANNOTATED)
     if marks == 1:
         raise InputError(
@@ -83,7 +160,7 @@ def _row(path: Path, number: int, line: str) -> tuple[float, float]:
             f"{path}, line {number}: {line[:60]!r} lies outside [-1, 1] "
             "(unannotated frames are -5 in both columns)"
         )
-    return valence, arousal
+    return *clock, valence, arousal
 
 
 def is_constant(labels: Labels) -> bool:
@@ -95,4 +172,10 @@ def is_constant(labels: Labels) -> bool:
 def labels_digest(labels: Labels) -> str:
     """The sha256 of the numbers, independent of their format in the file."""
     rows = np.where(labels.valid[:, None], labels.va, UNANNOTATED)
-    return hashlib.sha256(np.ascontiguousarray(rows, dtype="<f8").tobytes()).hexdigest()
+    digest = hashlib.sha256(np.ascontiguousarray(rows, dtype="<f8").tobytes())
+    for name, column in (("time_s", labels.time_s), ("end_s", labels.end_s)):
+        if column is not None:
+            digest.update(name.encode() + np.ascontiguousarray(column, dtype="<f8").tobytes())
+    if labels.lag_s:
+        digest.update(f"lag_s{labels.lag_s!r}".encode())
+    return digest.hexdigest()

@@ -1,21 +1,27 @@
-"""The manifest of a data set: one JSON object per line and clip."""
+"""The manifest of a data set: one JSON object per line and clip.
+
+A first line `{"allow_outside": [FOLDER, ...]}` allows absolute paths below these folders. Without
+it, all paths stay inside the manifest's folder, so that the manifest of a stranger names no other
+file of this machine unless its first line says so.
+"""
 
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from pydantic import ValidationError
 
-from features.clip import Clip, Source
+from features.clip import PATH_FIELDS, Clip, Source
 from features.config_errors import describe
 from features.errors import InputError
 from features.system.files import write_if_changed
 from features.system.memory import gc_paused
 
 KEYS = set(Clip.model_fields)
+ALLOW_OUTSIDE = "allow_outside"
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,10 +30,12 @@ class Manifest:
 
     root: Path
     clips: tuple[Clip, ...]
+    allow_outside: tuple[str, ...] = ()
+    """Folders below which paths may be absolute."""
 
-    def path(self, inner: str) -> Path:
+    def path(self, written: str) -> Path:
         """The path on this machine of a path in the manifest."""
-        return self.root / inner
+        return self.root / written  # an absolute one stays as it is
 
     def source(self, clip: Clip) -> Source:
         """The paths on this machine of a clip's media."""
@@ -69,12 +77,18 @@ def read_manifest(path: Path) -> Manifest:
         )
     clips: list[Clip] = []
     line_numbers: dict[str, int] = {}
+    allowed: tuple[str, ...] | None = None
     try:
         with path.open(encoding="utf-8-sig") as lines:
             for number, line in enumerate(lines, 1):
                 if not line.strip():
                     continue
-                clip = _clip(path, number, line)
+                fields = _fields(path, number, line)
+                if allowed is None:
+                    allowed = _allowed(path, number, fields)
+                    if allowed:
+                        continue
+                clip = _clip(path, number, fields, allowed)
                 folded = clip.id.casefold()  # ids name folders, and some file systems ignore case
                 if folded in line_numbers:
                     raise InputError(
@@ -87,19 +101,21 @@ def read_manifest(path: Path) -> Manifest:
         raise InputError(f"{path} is no text file (UTF-8): {error}") from error
     if not clips:
         raise InputError(f"{path} has no line; a manifest holds one JSON object per clip")
-    return Manifest(path.resolve().parent, tuple(clips))
+    return Manifest(path.resolve().parent, tuple(clips), allowed or ())
 
 
-def write_manifest(path: Path, clips: Iterable[Clip]) -> None:
+def write_manifest(path: Path, clips: Iterable[Clip], allow_outside: Sequence[str] = ()) -> None:
     """Write a manifest in one step, unless the file is the same already.
 
     A byte of a name that is no UTF-8 is written as JSON's escape of its lone surrogate.
     """
-    lines = [json.dumps(clip.model_dump(), ensure_ascii=False) + "\n" for clip in clips]
+    header = [{ALLOW_OUTSIDE: list(allow_outside)}] if allow_outside else []
+    objects = [*header, *(clip.model_dump() for clip in clips)]
+    lines = [json.dumps(each, ensure_ascii=False) + "\n" for each in objects]
     write_if_changed(path, "".join(lines).encode(errors="backslashreplace"))
 
 
-def _clip(path: Path, number: int, line: str) -> Clip:
+def _fields(path: Path, number: int, line: str) -> dict[str, Any]:
     try:
         fields = DECODER.decode(line.strip())
     except RecursionError:
@@ -116,13 +132,47 @@ def _clip(path: Path, number: int, line: str) -> Clip:
             f"{path}, line {number}: a {type(fields).__name__}, but each line must be one object "
             'such as {"id": "12", "video": "12.mp4"}'
         )
+    return fields
+
+
+def _allowed(path: Path, number: int, fields: dict[str, Any]) -> tuple[str, ...]:
+    """Return the folders that a first line allows; none if it is a clip."""
+    if ALLOW_OUTSIDE not in fields or "id" in fields:
+        return ()
+    folders = fields[ALLOW_OUTSIDE]
+    listed = [*folders] if isinstance(folders, list) and len(fields) == 1 else []
+    absolute = [each for each in listed if isinstance(each, str) and each.startswith("/")]
+    if not listed or len(absolute) < len(listed) or any(".." in f.split("/") for f in absolute):
+        raise InputError(
+            f"{path}, line {number}: {ALLOW_OUTSIDE} must be alone in its line and list "
+            'absolute folders without `..`, such as {"allow_outside": ["/data/videos"]}'
+        )
+    return tuple(absolute)
+
+
+def _clip(path: Path, number: int, fields: dict[str, Any], allowed: Sequence[str]) -> Clip:
     try:
         clip = Clip.model_validate(fields)
     except ValidationError as error:
         raise InputError(f"{path}, line {number}: {describe(error, Clip)}") from None
+    for name in PATH_FIELDS:
+        written: str | None = getattr(clip, name)
+        if written and written.startswith("/") and not is_below(written, allowed):
+            raise InputError(
+                f"{path}, line {number}: {name} = {written!r}: the path must be relative to the "
+                "manifest's folder and stay inside it, or be below a folder that the first line "
+                f"allows ({', '.join(allowed) or 'it allows none'}); allow one with "
+                "--allow-outside ROOT of `vaflow index`, or write a first line such as "
+                '{"allow_outside": ["/data/videos"]}'
+            )
     # all clips share one set, which saves memory for a million of them
     object.__setattr__(clip, "__pydantic_fields_set__", KEYS)
     return clip
+
+
+def is_below(path: str, folders: Sequence[str]) -> bool:
+    """Whether an absolute path without `..` is one of the folders, or below one."""
+    return any(PurePosixPath(path).is_relative_to(folder) for folder in folders)
 
 
 def _reject_duplicate_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

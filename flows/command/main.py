@@ -2,7 +2,6 @@
 
 import argparse
 import errno
-import json
 from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -10,6 +9,8 @@ from typing import Any, NoReturn
 
 from features.errors import VaflowError
 from features.printable import printable
+from flows.command.index import add_index_command
+from flows.command.plugins import add_plugin_commands
 from flows.command.predict import add_predict_command
 from flows.command.run import add_log_format, add_run_commands, non_negative
 from flows.command.store import add_store_commands
@@ -121,19 +122,7 @@ def parser() -> argparse.ArgumentParser:
     render.add_argument("--seed", type=int, metavar="K")
     render.set_defaults(command=_render)
 
-    index = commands.add_parser("index", help="write a manifest of a data set, and report")
-    index.add_argument("dataset", metavar="DATASET", help="affwild2")
-    index.add_argument("root", type=Path, metavar="ROOT")
-    index.add_argument("-o", "--output", type=Path, required=True, metavar="MANIFEST")
-    index.add_argument(
-        "--max-length-mismatch",
-        type=int,
-        metavar="N",
-        help="label rows more or fewer than frames that a clip may have (3)",
-    )
-    index.add_argument("--json", action="store_true", help="the report as JSON")
-    index.set_defaults(command=_index)
-
+    add_index_command(commands)
     add_predict_command(commands)
     add_run_commands(commands)
 
@@ -158,6 +147,7 @@ def parser() -> argparse.ArgumentParser:
     check.set_defaults(command=_check_submission)
 
     add_store_commands(commands)
+    add_plugin_commands(commands)
     return command_line
 
 
@@ -184,25 +174,6 @@ def _render(arguments: argparse.Namespace) -> int:
         synthetic.render(arguments.folder, clips=clips, seconds=seconds, seed=seed, on_clip=on_clip)
     print_lines(f"render: {clips} clips of about {seconds:g} s, seed {seed}, in {arguments.folder}")
     return 0
-
-
-def _index(arguments: argparse.Namespace) -> int:
-    from features.datasets import dataset
-    from features.datasets.base import render_index
-    from features.manifest.manifest import write_manifest
-
-    mismatch = arguments.max_length_mismatch
-    options = {} if mismatch is None else {"max_length_mismatch": mismatch}
-    indexed = dataset(arguments.dataset, arguments.root, **options).index(arguments.output.parent)
-    if indexed.clips:
-        write_manifest(arguments.output, indexed.clips)
-    if arguments.json:
-        print(json.dumps(indexed.as_json(), indent=2))
-    else:
-        written = f"{len(indexed.clips)} clips in {arguments.output}"
-        end = written if indexed.clips else "no clip is usable; no manifest was written"
-        print_lines(*render_index(indexed), f"index: {end}")
-    return 1 if indexed.left_out else 0
 
 
 def _report(arguments: argparse.Namespace) -> int:

@@ -7,7 +7,6 @@ from rich.table import Table
 from flows.console import make_table
 from models.baselines.predict import predict_baseline
 from models.baselines.ridge import RidgeConfig
-from models.data.feature_sets import Modality
 from models.data.train_val import load_splits
 from models.metrics.predict import concordance
 from models.metrics.scores import SplitScore
@@ -15,9 +14,8 @@ from models.runs.folder import RunConfig
 
 VISUAL, AUDIO = (0.35, 0.65), (0.20, 0.50)  # val mean CCC of ridge: neither too hard nor too easy
 MAX_CCC = 0.90  # a set that allows more is too easy
-MARGIN = 0.08  # by which the head exceeds ridge on one modality
+MARGIN = 0.08  # by which the head exceeds ridge on one stream
 LEAST_MEAN, LEAST_EACH = 0.50, 0.40  # of the head on any rendered set
-BOTH: tuple[Modality, ...] = ("visual", "audio")
 NEIGHBOURS_S = (1.0, 4.0)  # spans around a row over which features are averaged
 
 
@@ -46,9 +44,7 @@ class ScoreRow:
 
 def score_rows(config: RunConfig, head: SplitScore) -> tuple[ScoreRow, ...]:
     """The rows of ridge on the features of a run, without and with neighbours, and of its head."""
-    splits = load_splits(
-        config.manifest, config.store, config.visual, config.audio, config.max_length_mismatch
-    )
+    splits = load_splits(config.manifest, config.store, config.streams, config.max_length_mismatch)
 
     def ridge(name: str, low: float, high: float, baseline: RidgeConfig) -> ScoreRow:
         predicted = predict_baseline(
@@ -57,11 +53,11 @@ def score_rows(config: RunConfig, head: SplitScore) -> tuple[ScoreRow, ...]:
         score = concordance(predicted, splits.val)
         return ScoreRow(f"ridge, {name}", score.valence.ccc(), score.arousal.ccc(), low, high)
 
-    visual = ridge("visual", *VISUAL, RidgeConfig(modalities=("visual",)))
-    audio = ridge("audio", *AUDIO, RidgeConfig(modalities=("audio",)))
+    visual = ridge("visual", *VISUAL, RidgeConfig(streams=("visual",)))
+    audio = ridge("audio", *AUDIO, RidgeConfig(streams=("audio",)))
     alone = max(visual.mean, audio.mean)
-    both = ridge("both", alone, MAX_CCC, RidgeConfig(modalities=BOTH))
-    near = RidgeConfig(modalities=BOTH, spans_s=NEIGHBOURS_S)
+    both = ridge("both", alone, MAX_CCC, RidgeConfig())
+    near = RidgeConfig(spans_s=NEIGHBOURS_S)
     neighbours = ridge("both, with neighbours", both.mean, MAX_CCC, near)
     low, ccc = max(alone + MARGIN, LEAST_MEAN), (head.ccc_valence, head.ccc_arousal)
     trained = ScoreRow(config.head.kind, *ccc, low, MAX_CCC, LEAST_EACH)

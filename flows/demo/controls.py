@@ -65,14 +65,14 @@ def _pipeline_score(keys: dict[str, Any]) -> SplitScore:
 
 
 def _face(console: Console, folder: Path, keys: dict[str, Any]) -> tuple[str, float]:
-    """The score with painted faces, of the visual modality alone."""
+    """The score with painted faces, of the visual stream alone."""
     manifest = folder / "control-face.jsonl"
     paint_faces(read_manifest(keys["manifest"]), manifest)
     return "faces painted over, visual alone", _score(console, folder, manifest.stem, "visual")
 
 
 def _voice(console: Console, folder: Path, keys: dict[str, Any]) -> tuple[str, float]:
-    """The score with the sound of other clips, of the audio modality alone."""
+    """The score with the sound of other clips, of the audio stream alone."""
     manifest = folder / "control-voice.jsonl"
     permute_audio(read_manifest(keys["manifest"]), manifest, SEED)
     return "each clip with another's sound, audio alone", _score(

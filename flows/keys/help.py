@@ -32,8 +32,10 @@ HELP = {
     "run": "Folder of the run: config, weights, scores, predictions and report.",
     "head": "The head to train (docs/heads.md describes its keys).",
     "train": "Settings of the training.",
-    "visual": "Name of the visual feature set (clip-...); needed only if there are several.",
-    "audio": "Name of the audio feature set (ast-...); needed only if there are several.",
+    "streams": (
+        "The feature set of each stream that a head reads, by a name of yours, such as "
+        "{face: clip-..., voice: ast-...}; null: every set of the store."
+    ),
     "max_length_mismatch": "Largest accepted difference of label rows and frames of a clip.",
     "folds": "Number of folds of subjects; a head is trained for each.",
     "over": "Splits to divide into folds; with train alone, val remains for scoring.",

@@ -19,10 +19,10 @@ from flows.keys.signature import keys_model
 from models.heads import AnyHeadConfig
 from models.training.config import TrainConfig
 from models.training.old_keys import OLD_KEYS as OLD_CONFIG_KEYS
-from models.training.old_keys import move_old_keys
+from models.training.old_keys import OLD_STREAMS, move_old_keys
 
 RENAMED = {"max_rows_apart": "max_length_mismatch", "rows": "variants"}  # of the stages
-OLD_KEYS = {**RENAMED, **OLD_CONFIG_KEYS}
+OLD_KEYS = {**RENAMED, **dict.fromkeys(OLD_STREAMS, "streams"), **OLD_CONFIG_KEYS}
 """The new name of each old key. A file may still have the old one; the command line may not."""
 CONFIGS_BY_KEY = {
     "head": models_in(AnyHeadConfig),
@@ -115,7 +115,7 @@ def _move_old_keys(keys: Mapping[str, Any]) -> dict[str, Any]:
 
 def _check_known(key: str, prefix: str = "") -> None:
     """Raise `InputError` for a key that no stage has."""
-    if key not in known_keys() and key not in RENAMED:
+    if key not in known_keys() and key not in OLD_KEYS:
         raise InputError(f"{prefix}unknown key {key!r}; {_nearest(key, known_keys())}")
 
 

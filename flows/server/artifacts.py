@@ -77,7 +77,7 @@ def publish_training(
             kept = kept_epoch(read_metrics(run), config.train)
             training = f"val mean CCC {kept.ccc_mean:.3f}"
         score = "predictions only" if ccc_mean is None else f"mean CCC {ccc_mean:.3f}"
-        names = [name for name in (config.visual, config.audio) if name]
+        names = [name for name in (config.streams or {}).values() if name]
         _publish_picture(
             manifest or config.manifest,
             store or config.store,

@@ -1,7 +1,7 @@
 """Training sets of a learning curve: draws of people, and labels with a rater's error."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -69,7 +69,7 @@ def with_rater_error(
     deviates = rng.standard_normal((n_knots, 2))
     error = np.stack([np.interp(time_s, knots_s, column) for column in deviates.T], axis=1)
     va = np.clip(labels.va + std * error, -1, 1)
-    return Labels(np.where(labels.valid[:, None], va, 0.0), labels.valid)
+    return replace(labels, va=np.where(labels.valid[:, None], va, 0.0))
 
 
 def write_training_set(
@@ -82,7 +82,7 @@ def write_training_set(
     """Write the manifests of a draw of some people, or of noisy labels, below the folder `run`.
 
     Returns that of the training, and that of the train clips of the people that were not drawn;
-    None if all were. `time_s` has the times of the label rows of each train clip.
+    None if all were. `time_s` has the times of the rows of each train clip.
     """
     folder = run / FOLDER
     folder.mkdir(parents=True, exist_ok=True)
@@ -96,7 +96,8 @@ def write_training_set(
         for clip in clips:
             noisy[clip.id] = f"{name}/{clip.id}.txt"
             labels = read_labels(manifest.path(clip.labels or ""))
-            changed = with_rater_error(labels, time_s[clip.id], condition.noise, draw, clip.id)
+            own_s = time_s[clip.id] if labels.time_s is None else labels.time_s
+            changed = with_rater_error(labels, own_s, condition.noise, draw, clip.id)
             write_labels(folder / noisy[clip.id], changed)
         write_split_manifest(path, manifest, splits, noisy)
         return path, None

@@ -13,10 +13,11 @@ from features.config import Config
 from features.config_errors import describe, describe_yaml, keys_at
 from features.errors import InputError
 from models.baselines import AnyBaselineConfig
+from models.data.feature_sets import MODALITIES
 from models.heads import AnyHeadConfig
 from models.heads.config import HeadConfig
 from models.training.config import TrainConfig, preset_train
-from models.training.loss_config import check_loss
+from models.training.loss_config import head_for_streams
 from models.training.old_keys import move_old_keys
 
 FOLDER = Path(__file__).parents[2] / "configs" / "ablations"  # installed editable, from a checkout
@@ -49,6 +50,12 @@ class Variant(Config):
         if "seed" in self.train:
             raise ValueError("seeds count up from train.seed in every variant: leave seed out")
         return self
+
+    def reads_missing(self, streams: Sequence[str]) -> bool:
+        """Whether it reads the stream `visual` or `audio`, and there is none."""
+        named = [self.head.get("fusion"), self.head.get("residual")]
+        named += getattr(self.baseline, "streams", None) or ()
+        return any(name in MODALITIES and name not in streams for name in named)
 
 
 class Group(Config):
@@ -106,17 +113,31 @@ def read_plan(name: str) -> Plan:
         raise InputError(f"{path}: {why}; configs/ablations/default.yaml shows the form") from None
 
 
-def ablation_cases(plan: Plan, head: AnyHeadConfig, train: TrainConfig) -> tuple[AblationCase, ...]:
+def ablation_cases(
+    plan: Plan,
+    head: AnyHeadConfig,
+    train: TrainConfig,
+    streams: Sequence[str] = MODALITIES,
+    with_texts: Sequence[str] = MODALITIES[:1],
+) -> tuple[AblationCase, ...]:
     """Return the default, then every variant; raises `InputError` if a variant is not valid.
 
-    A variant with the config of the default, or of another variant of its group, is left out. A
-    variant of another preset that has a trainer of its own is trained by that; its name says so.
+    The heads read `streams`, of which some are of an encoder with a text tower. A variant with the
+    config of the default, or of another variant of its group, is left out, and so is one of the
+    stream `visual` or `audio` alone if there is none. A variant of another preset that has a
+    trainer of its own is trained by that; its name says so.
     """
-    cases = [AblationCase(DEFAULT, DEFAULT, (head, preset_train(head, train)))]
+    default = preset_train(head, train)
+    head = head_for_streams(head, default.loss, streams, with_texts)
+    cases = [AblationCase(DEFAULT, DEFAULT, (head, default))]
     for group in plan.groups:
         seen: list[Any] = [cases[0].model]
         for name, variant in group.variants.items():
-            model = variant.baseline or _changed(group.name, name, variant, head, train)
+            if variant.reads_missing(streams):
+                continue
+            model = variant.baseline or _changed(
+                group.name, name, variant, head, train, streams, with_texts
+            )
             if model not in seen:
                 seen.append(model)
                 own = isinstance(model, tuple) and model[0].kind != head.kind and model[0].trainer
@@ -150,7 +171,13 @@ def selection_note(cases: Sequence[AblationCase]) -> str:
 
 
 def _changed(
-    group: str, name: str, variant: Variant, head: AnyHeadConfig, train: TrainConfig
+    group: str,
+    name: str,
+    variant: Variant,
+    head: AnyHeadConfig,
+    train: TrainConfig,
+    streams: Sequence[str],
+    with_texts: Sequence[str],
 ) -> tuple[AnyHeadConfig, TrainConfig]:
     head_fields = head.model_dump(mode="json")
     train_fields = train.model_dump(mode="json", exclude_unset=True)
@@ -161,15 +188,15 @@ def _changed(
             kept = OF_THE_MACHINE if changed_head.trainer else train_fields.keys() - {"loss"}
             train_fields = {key: train_fields[key] for key in train_fields.keys() & kept}
         changed_train = TrainConfig.model_validate(_merged(train_fields, variant.train))
-        changed = changed_head, preset_train(changed_head, changed_train)
-        check_loss(changed[0], changed[1].loss)
+        changed_train = preset_train(changed_head, changed_train)
+        changed_head = head_for_streams(changed_head, changed_train.loss, streams, with_texts)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         why = f"{'.'.join(str(part) for part in first['loc'])}: {first['msg']}"
     except InputError as error:
         why = str(error)
     else:
-        return changed
+        return changed_head, changed_train
     raise InputError(
         f"ablation {group!r}, variant {name!r}: {why}; correct it, or the head that it changes"
     )

@@ -6,12 +6,13 @@ from typing import Annotated, Any
 
 import numpy as np
 from jaxtyping import Float64, Int64
-from pydantic import AfterValidator, ConfigDict, Field
+from pydantic import AfterValidator, ConfigDict, Field, model_validator
 
 from features.config import Config
 from features.errors import InputError
 from features.timeline import extend_times
-from models.data.feature_sets import Modality
+from models.data.packed import PackedFeatures
+from models.data.stream_names import StreamName
 
 FOLDS = 5  # at most; each person's rows are in one of them
 SEED = 0  # of initial weights and of the solver of principal components
@@ -20,38 +21,57 @@ Folds = list[tuple[Int64[np.ndarray, "_"], Int64[np.ndarray, "_"]]]
 """Indices of the rows to fit on, and of those to score the fit on."""
 
 
-def _each_once(modalities: tuple[Modality, ...]) -> tuple[Modality, ...]:
-    if len(set(modalities)) < len(modalities):
-        raise ValueError(f"modalities = {', '.join(modalities)} names one twice; name each once")
-    return modalities
+def _each_once(streams: tuple[str, ...]) -> tuple[str, ...]:
+    if len(set(streams)) < len(streams):
+        raise ValueError(f"streams = {', '.join(streams)} names one twice; name each once")
+    return streams
 
 
-Modalities = Annotated[tuple[Modality, ...], Field(min_length=1), AfterValidator(_each_once)]
+StreamNames = Annotated[tuple[StreamName, ...], Field(min_length=1), AfterValidator(_each_once)]
 
 
 class BaselineConfig(Config, ABC):
-    """What the config of every baseline has, besides the modalities that it reads."""
+    """What the config of every baseline has."""
 
     model_config = ConfigDict(allow_inf_nan=False)
 
 
 class RowBaselineConfig(BaselineConfig, ABC):
-    """A regressor from the features of a row, fitted to annotated rows with a valid modality."""
+    """A regressor from the features of a row, fitted to annotated rows with a valid stream."""
 
-    modalities: Modalities = ("visual", "audio")
-    """The modalities that are read."""
+    streams: StreamNames | None = None
+    """The streams that are read; null: all."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _accept_old_key(cls, fields: object) -> object:
+        if not isinstance(fields, dict) or "modalities" not in fields:
+            return fields
+        if "streams" in fields:
+            raise ValueError("modalities is the old name of streams: leave it out")
+        return {("streams" if k == "modalities" else k): v for k, v in fields.items()}
+
+    def read_streams(self, packed: PackedFeatures) -> tuple[str, ...]:
+        """The streams that are read; raises `InputError` if the features lack one."""
+        names = tuple(packed.streams)
+        if missing := [name for name in self.streams or () if name not in names]:
+            raise InputError(
+                f"a baseline reads the stream {missing[0]!r}, and the streams are "
+                f"{', '.join(names)}; name one of them"
+            )
+        return self.streams or names
 
     def features(
         self, values: Float64[np.ndarray, "T D"], time_s: Float64[np.ndarray, "T"]
     ) -> Float64[np.ndarray, "T E"]:
-        """Return the inputs from one modality of a clip, whose missing rows are filled."""
+        """Return the inputs from one stream of a clip, whose missing rows are filled."""
         return values
 
     @abstractmethod
     def build(self, blocks: Sequence[slice], subjects: Int64[np.ndarray, "N"]) -> Any:
         """Return scikit-learn's regressor, to be fitted to N rows that show `subjects`.
 
-        `blocks` are the columns of each modality. Raises `InputError` if there are too few people
+        `blocks` are the columns of each stream. Raises `InputError` if there are too few people
         to choose its settings by.
         """
 

@@ -10,7 +10,7 @@ from models.baselines.base import RowBaselineConfig
 
 
 class MeanConfig(RowBaselineConfig):
-    """No settings; the modalities only select the training rows."""
+    """No settings; the streams only select the training rows."""
 
     kind: Literal["mean"] = "mean"
 

@@ -13,7 +13,7 @@ ALPHAS = np.logspace(0, 6, 7)  # candidates for the penalty
 
 
 class RidgeWindowConfig(RowBaselineConfig):
-    """Ridge regression on a row's neighbours in order, reduced to few numbers per modality."""
+    """Ridge regression on a row's neighbours in order, reduced to few numbers per stream."""
 
     kind: Literal["ridge_window"] = "ridge_window"
     reach_s: float = Field(default=2.0, gt=0, le=60)
@@ -21,7 +21,7 @@ class RidgeWindowConfig(RowBaselineConfig):
     step_s: float = Field(default=0.5, ge=0.02)
     """The window is read as means over spans of this length, this far apart."""
     components: int = Field(default=32, ge=1)
-    """Maximum number of principal components of each modality."""
+    """Maximum number of principal components of each stream."""
 
     def features(
         self, values: Float64[np.ndarray, "T D"], time_s: Float64[np.ndarray, "T"]
@@ -33,7 +33,7 @@ class RidgeWindowConfig(RowBaselineConfig):
         return np.concatenate([means[nearest(time_s, time_s + o)] for o in offsets_s], axis=1)
 
     def build(self, blocks: Sequence[slice], subjects: Int64[np.ndarray, "N"]) -> Any:
-        """Principal components of each modality, then ridge regression.
+        """Principal components of each stream, then ridge regression.
 
         Every fold uses the components of all training rows, as they are computed without labels.
         """

@@ -1,13 +1,13 @@
 """The baseline `text`: V and A from the texts of the regions alone; nothing is trained."""
 
 from collections.abc import Mapping
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Literal
 
 import numpy as np
 from jaxtyping import Float64
 from pydantic import Field
 
-from models.baselines.base import BaselineConfig, Folds, Modalities, folds_by_subject
+from models.baselines.base import BaselineConfig, Folds, folds_by_subject
 from models.baselines.training_rows import subjects_of_rows, training_rows
 from models.data.packed import PackedFeatures
 from models.metrics.ccc import Concordance
@@ -25,8 +25,6 @@ class TextConfig(BaselineConfig):
 
     Mean and deviation are matched to those of the training labels.
     """
-
-    modalities: ClassVar[Modalities] = ("visual",)
 
     kind: Literal["text"] = "text"
     prompts: FixedPrompts = FixedPrompts()
@@ -53,14 +51,15 @@ def fit_text(
     annotated rows with a face. Raises `InputError` if there is no such row, or if there is
     something to choose and only one person.
     """
-    chosen = training_rows(train, TextConfig.modalities)
+    chosen = training_rows(train, (regions.stream,))
     truth = train.va.cpu().numpy()[chosen]
-    similarity = region_cosines(train, regions.prototypes)
+    similarity = region_cosines(train, regions)
+    seen = train[regions.stream].valid.cpu().numpy()
     candidates: dict[tuple[float, float], Float64[np.ndarray, "N 2"]] = {}
     for factor in SCALES if scale is None else (scale,):
         raw = barycentres(similarity, regions, (factor, factor))
         for span_s in WINDOWS_S if width_s is None else (width_s,):
-            smoothed = smooth_seen(raw, train, (span_s, span_s), trailing=trailing)
+            smoothed = smooth_seen(raw, seen, train, (span_s, span_s), trailing=trailing)
             candidates[factor, span_s] = smoothed[chosen]
     best = [next(iter(candidates))] * 2
     if len(candidates) > 1:

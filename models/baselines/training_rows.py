@@ -6,18 +6,17 @@ import numpy as np
 from jaxtyping import Bool, Int64
 
 from features.errors import InputError
-from models.data.feature_sets import Modality
 from models.data.packed import PackedFeatures
 
 MAX_ROWS = 30_000  # of training: bounds the memory, and neighbouring frames are nearly equal
 
 
-def training_rows(train: PackedFeatures, modalities: Sequence[Modality]) -> Bool[np.ndarray, "N"]:
-    """Return the annotated rows with a valid modality; every k-th if they exceed `MAX_ROWS`."""
-    known = np.flatnonzero(train.va_valid.cpu().numpy() & any_valid(train, modalities))
+def training_rows(train: PackedFeatures, streams: Sequence[str]) -> Bool[np.ndarray, "N"]:
+    """Return the annotated rows with a valid stream; every k-th if they exceed `MAX_ROWS`."""
+    known = np.flatnonzero(train.va_valid.cpu().numpy() & any_valid(train, streams))
     if not len(known):
         raise InputError(
-            f"no annotated row of the training clips has {' or '.join(modalities)} features to "
+            f"no annotated row of the training clips has {' or '.join(streams)} features to "
             "learn from; are its labels all invalid?"
         )
     chosen = np.zeros(len(train.time_s), dtype=bool)
@@ -34,7 +33,6 @@ def subjects_of_rows(
     return np.repeat([number[name] for name in names], np.diff(packed.offsets))
 
 
-def any_valid(packed: PackedFeatures, modalities: Sequence[Modality]) -> Bool[np.ndarray, "N"]:
-    """Return which rows are valid in one of the modalities."""
-    valid = {"visual": packed.visual_valid, "audio": packed.audio_valid}
-    return np.logical_or.reduce([valid[modality].cpu().numpy() for modality in modalities])
+def any_valid(packed: PackedFeatures, streams: Sequence[str]) -> Bool[np.ndarray, "N"]:
+    """Return which rows are valid in one of the streams."""
+    return np.logical_or.reduce([packed[name].valid.cpu().numpy() for name in streams])

@@ -1,6 +1,6 @@
 """Feature tracks resampled to the label clock of one row per video frame."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,8 +8,10 @@ from jaxtyping import Float64
 
 from features.clip import Track
 from features.errors import InputError, StoreError
+from features.manifest.label_clock import labels_at_rows
 from features.manifest.labels import Labels
 from features.media.sampling import Sampling
+from features.spec import FeatureSpec
 from features.timeline import extend_times, typical_step_s
 from models.data.feature_sets import FeatureSets
 
@@ -32,8 +34,8 @@ def pad_or_trim(track: Track, n_rows: int) -> Track:
     return Track(track.values[index], time_s, track.valid[index])
 
 
-def interpolate_audio(track: Track, at_s: Float64[np.ndarray, "N"]) -> Track:
-    """Return the audio track at the given times, interpolated between the centres of its steps.
+def interpolate_track(track: Track, at_s: Float64[np.ndarray, "N"]) -> Track:
+    """Return the track at the given times, interpolated between the centres of its steps.
 
     Up to one step before the first centre and after the last one, their values are repeated. A row
     farther out, or next to a centre that is not valid, is invalid and 0.
@@ -68,7 +70,7 @@ def fill_between_samples(track: Track, apart_s: float) -> Track:
     if not len(sampled_s):
         return track
     samples = Track(track.values[track.valid], sampled_s, np.ones(len(sampled_s), dtype=bool))
-    filled = interpolate_audio(samples, at_s)
+    filled = interpolate_track(samples, at_s)
     ends_s = np.concatenate([[-np.inf], sampled_s, [np.inf]])
     after_s = ends_s[1 + np.searchsorted(sampled_s, at_s, side="left")]
     before_s = ends_s[np.searchsorted(sampled_s, at_s, side="right")]
@@ -102,41 +104,84 @@ def check_clip_length(clip_id: str, n_rows: int, n_frames: int, max_length_misma
         )
 
 
+def n_label_rows(labels: Labels | None, n_frames: int) -> int:
+    """Return how many rows a clip has: one per label if they have no times, or one per frame."""
+    return len(labels.va) if labels and labels.time_s is None else n_frames
+
+
+def start_of(sets: FeatureSets, time_s: Float64[np.ndarray, "N"]) -> float:
+    """Return the time that the labels of a clip count from: of its first frame, if it has any."""
+    return float(time_s[0]) if sets.clock else 0.0
+
+
 def align_clips(
     sets: FeatureSets, labels: Mapping[str, Labels | None], max_length_mismatch: int
 ) -> Iterator[AlignedClip]:
     """Yield the clips in `labels`, in its order, read from the store one by one.
 
-    Raises `InputError` if label rows and frames of a clip differ by more than
-    `max_length_mismatch`, and `StoreError` if a record cannot be read.
+    The rows are the frames of the visual set `sets.clock`, or the rows of the first stream if the
+    store has no visual set. Labels with times are brought to them by `labels_at_rows`. A stream
+    with one row per frame is read row by row, any other one is interpolated in time. Raises
+    `InputError` if label rows and frames of a clip differ by more than `max_length_mismatch`, or if
+    it has a label for each frame and no frames, and `StoreError` if a record cannot be read.
     """
-    widths: tuple[int, int] | None = None
-    sampling = Sampling.from_spec(sets.visual.sampling.get("rows"))
+    widths: list[int] | None = None
+    clock, modalities = sets.clock, sets.modalities
     for clip_id, item in labels.items():
-        frames = sets.store.read(sets.visual.name, clip_id)
+        frames = _clock_track(sets, clock, clip_id, item)
         n_frames = len(frames.values)
-        n_rows = len(item.va) if item else n_frames
+        n_rows = n_label_rows(item, n_frames)
         check_clip_length(clip_id, n_rows, n_frames, max_length_mismatch)
-        if not sampling.is_every_frame:
-            apart_s = sampling.interval_s(typical_step_s(frames.time_s))
-            frames = fill_between_samples(frames, apart_s)
-        visual = pad_or_trim(frames, n_rows)
-        audio = interpolate_audio(sets.store.read(sets.audio.name, clip_id), visual.time_s)
-        actual = visual.values.shape[1], audio.values.shape[1]
+        rows = pad_or_trim(frames, n_rows)
+        arrays = {"time_s": rows.time_s}
+        for stream, spec in sets.specs.items():
+            track = rows
+            if spec != clock:
+                track = _read_track(sets, spec, clip_id)
+                per_frame = modalities[stream] == "visual" and len(track.values) == n_frames
+                track = (
+                    pad_or_trim(track, n_rows)
+                    if per_frame
+                    else interpolate_track(track, rows.time_s)
+                )
+            arrays |= {stream: track.values, f"{stream}_valid": track.valid}
+        actual = [arrays[stream].shape[1] for stream in sets.specs]
         if actual != (widths := widths or actual):
             raise StoreError(
-                f"clip {clip_id!r} has embeddings of {actual[0]} and {actual[1]} numbers, the "
-                f"clips before it of {widths[0]} and {widths[1]}; extract it again "
-                "(`vaflow verify` shows what is wrong with a store)"
+                f"clip {clip_id!r} has embeddings of {_listed(actual)} numbers, the clips before "
+                f"it of {_listed(widths)}; extract it again (`vaflow verify` shows what is wrong "
+                "with a store)"
             )
-        known = item or Labels(np.zeros((n_rows, 2)), np.zeros(n_rows, dtype=bool))
-        arrays = {
-            "time_s": visual.time_s,
-            "visual": visual.values,
-            "visual_valid": visual.valid,
-            "audio": audio.values,
-            "audio_valid": audio.valid,
-            "va": known.va,
-            "va_valid": known.valid,
-        }
+        known = Labels(np.zeros((n_rows, 2)), np.zeros(n_rows, dtype=bool))
+        if item:
+            known = labels_at_rows(item, rows.time_s, start_of(sets, rows.time_s))
+        arrays |= {"va": known.va, "va_valid": known.valid}
         yield AlignedClip(clip_id, n_rows, n_frames, arrays)
+
+
+def _listed(widths: Sequence[int]) -> str:
+    return " and ".join(map(str, widths))
+
+
+def _clock_track(
+    sets: FeatureSets, clock: FeatureSpec | None, clip_id: str, labels: Labels | None
+) -> Track:
+    """Return the track whose rows are those of the clip."""
+    if clock:
+        return _read_track(sets, clock, clip_id)
+    if labels and labels.time_s is None:
+        raise InputError(
+            f"clip {clip_id!r} has a label for each video frame, and {sets.store.backend.path()} "
+            "holds no visual features, which know the times of the frames; run extract-features "
+            "with a visual encoder, too, or give the labels times of their own"
+        )
+    return _read_track(sets, next(iter(sets.specs.values())), clip_id)
+
+
+def _read_track(sets: FeatureSets, spec: FeatureSpec, clip_id: str) -> Track:
+    """Return the track in a record; of sampled frames, the rows between them are filled."""
+    track = sets.store.read(spec.name, clip_id)
+    sampling = Sampling.from_spec(spec.sampling.get("rows"))
+    if sampling.is_every_frame or not len(track.values):
+        return track
+    return fill_between_samples(track, sampling.interval_s(typical_step_s(track.time_s)))

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from jaxtyping import Int64
 
-from models.data.batch import Batch, Targets
+from models.data.batch import Batch, Modality, StreamBatch, Targets
 from models.data.packed import PackedFeatures, Streaming
 from models.data.windows import Rows, Windows
 
@@ -99,8 +99,12 @@ def _draw(
     order = shuffle.permutation(len(chosen))
     for part in np.split(order, range(batch_size - n_done % batch_size, len(order), batch_size)):
         index, by = chosen[part], shift[part, None]
-        parts = (windows.visual(index), windows.audio(index), windows.predicted(index))
-        yield loaded.read(*(Rows(rows.index + by, rows.real) for rows in parts))
+        rows: dict[Modality, Rows] = {
+            modality: Rows(each.index + by, each.real)
+            for modality, each in windows.rows(index).items()
+        }
+        predicted = windows.predicted(index)
+        yield loaded.read(rows, Rows(predicted.index + by, predicted.real))
 
 
 def _join(examples: Sequence[Example]) -> Example:
@@ -109,10 +113,13 @@ def _join(examples: Sequence[Example]) -> Example:
     parts, targets = zip(*examples, strict=True)
     return (
         Batch(
-            torch.cat([part.visual for part in parts]),
-            torch.cat([part.visual_valid for part in parts]),
-            torch.cat([part.audio for part in parts]),
-            torch.cat([part.audio_valid for part in parts]),
+            {
+                name: StreamBatch(
+                    torch.cat([part[name].values for part in parts]),
+                    torch.cat([part[name].valid for part in parts]),
+                )
+                for name in parts[0].streams
+            }
         ),
         Targets(torch.cat([t.va for t in targets]), torch.cat([t.valid for t in targets])),
     )

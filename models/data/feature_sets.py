@@ -1,7 +1,8 @@
-"""The visual and audio feature sets that a head reads from a store."""
+"""The feature sets of a store that a head reads, each as a stream with a name."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import get_args
 
 from pydantic import JsonValue
 
@@ -11,18 +12,39 @@ from features.spec import MODALITY, FeatureSpec
 from features.store.feature_store import FeatureStore
 from models.data.batch import Modality
 
+MODALITIES: tuple[Modality, ...] = get_args(Modality)
+WITH_TEXTS = {"clip"}
+"""Kinds of encoders with a text tower."""
+
 
 @dataclass(frozen=True, slots=True)
 class FeatureSets:
-    """The two feature sets of a store that a head reads."""
+    """Feature sets of a store."""
 
     store: FeatureStore
-    visual: FeatureSpec
-    audio: FeatureSpec
+    specs: Mapping[str, FeatureSpec]
+    """By the name of the stream, visual ones first unless the user gave another order."""
 
-    def spec(self, modality: Modality) -> FeatureSpec:
-        """Return the spec of one modality."""
-        return self.visual if modality == "visual" else self.audio
+    @property
+    def names(self) -> dict[str, str]:
+        """The name of the feature set of each stream."""
+        return {stream: spec.name for stream, spec in self.specs.items()}
+
+    @property
+    def modalities(self) -> dict[str, Modality]:
+        """The modality of each stream."""
+        return {stream: _modality(spec) for stream, spec in self.specs.items()}
+
+    @property
+    def clock(self) -> FeatureSpec | None:
+        """The visual set whose frames are the rows, in the store if no stream is visual."""
+        every = (*self.specs.values(), *self.store.feature_sets().values())
+        return next((spec for spec in every if MODALITY.get(spec.kind) == "visual"), None)
+
+    @property
+    def with_texts(self) -> tuple[str, ...]:
+        """The streams whose encoder has a text tower."""
+        return tuple(name for name, spec in self.specs.items() if spec.kind in WITH_TEXTS)
 
     def encoder_config(self, spec: FeatureSpec, clip_id: str) -> JsonObject | None:
         """Return the config of the encoder of a clip's record; None if the record lacks it."""
@@ -30,27 +52,59 @@ class FeatureSets:
         return commit.provenance.get("encoder") if commit else None
 
 
-def open_sets(store: str, visual: str | None, audio: str | None) -> FeatureSets:
-    """Return the feature sets with these names; None selects the only set of a modality.
+def open_sets(store: str, streams: Mapping[str, str | None] | None = None) -> FeatureSets:
+    """Return the feature sets with these names; without names all sets of the store.
 
-    Raises `InputError` with the candidates if the choice is ambiguous.
+    The streams of all sets are called `visual` and `audio`, if there is one of each; of several
+    sets of a modality, the first has this name and each other one that of its kind. Raises
+    `InputError` with the candidates if there is no such set, or two streams are of one.
     """
+    if streams is None:
+        return sets_of_store(store)
+    opened, specs = _open(store)
+    if not streams:
+        raise InputError("streams names no feature set; leave it out, or name one")
+    chosen = {stream: _choose(store, specs, stream, name) for stream, name in streams.items()}
+    of_set: dict[str, str] = {}
+    for stream, spec in chosen.items():
+        if (other := of_set.setdefault(spec.name, stream)) != stream:
+            raise InputError(
+                f"the streams {other!r} and {stream!r} are both of the features {spec.name}; give "
+                "each feature set once"
+            )
+    return FeatureSets(opened, chosen)
+
+
+def sets_of_store(store: str, names: Sequence[str] | None = None) -> FeatureSets:
+    """Return the sets of a store, or those with these names; their streams have default names."""
+    opened, specs = _open(store)
+    chosen = specs if names is None else {name: specs[name] for name in names}
+    return FeatureSets(opened, name_streams(chosen.values()))
+
+
+def _open(store: str) -> tuple[FeatureStore, dict[str, FeatureSpec]]:
+    """Open a store, and return its sets by name; raises `InputError` if it has none."""
     opened = FeatureStore.open(store)
-    specs = opened.feature_sets()
-    visual_spec = _choose(store, specs, "visual", visual)
-    return FeatureSets(opened, visual_spec, _choose(store, specs, "audio", audio))
+    specs = {
+        name: spec
+        for name, spec in opened.feature_sets().items()
+        if MODALITY.get(spec.kind) in MODALITIES
+    }
+    if not specs:
+        raise InputError(f"{store} holds no features of an encoder; run extract-features first")
+    return opened, specs
 
 
-def open_sets_of_head(store: str, visual: str, audio: str) -> FeatureSets:
+def open_sets_of_head(store: str, streams: Mapping[str, str]) -> FeatureSets:
     """Return the sets that a head was trained on; raises `SpecMismatch` if one is missing."""
     names = sorted(FeatureStore.open(store).feature_sets())
-    if missing := [name for name in (visual, audio) if name not in names]:
+    if missing := [name for name in streams.values() if name not in names]:
         raise SpecMismatch(
             f"{store} holds features of {', '.join(names) or 'no encoder'}, the head was trained "
             f"on {' and '.join(missing)}; extract with the head's own encoder config (it is in "
             "the run's provenance.json), or retrain"
         )
-    return open_sets(store, visual, audio)
+    return open_sets(store, streams)
 
 
 def encoder_of_any_record(store: str, name: str) -> JsonValue:
@@ -66,31 +120,62 @@ def encoder_of_any_record(store: str, name: str) -> JsonValue:
     return None
 
 
+def _modality(spec: FeatureSpec) -> Modality:
+    return "audio" if MODALITY.get(spec.kind) == "audio" else "visual"
+
+
+def name_streams(specs: Iterable[FeatureSpec]) -> dict[str, FeatureSpec]:
+    """Return every set by the name of its stream: visual ones first, and those with texts first.
+
+    The first set of a modality is called `visual` or `audio`, each other one like its kind.
+    """
+    ordered = sorted(specs, key=lambda s: (_modality(s) == "audio", s.kind not in WITH_TEXTS))
+    named: dict[str, FeatureSpec] = {}
+    for spec in ordered:
+        first, n = _modality(spec), 1
+        name = spec.kind if first in named else first
+        while name in named:
+            n += 1
+            name = f"{spec.kind}_{n}"
+        named[name] = spec
+    return named
+
+
 def _choose(
-    store: str, specs: dict[str, FeatureSpec], modality: Modality, name: str | None
+    store: str, specs: Mapping[str, FeatureSpec], stream: str, name: str | None
 ) -> FeatureSpec:
-    """Return the spec of this name and modality, or the only one of the modality."""
-    fitting = {key: spec for key, spec in specs.items() if MODALITY.get(spec.kind) == modality}
-    if not fitting:
+    """Return the spec of this name; without one, the only one of the modality of this name."""
+    if name is not None:
+        if name in specs:
+            return specs[name]
         raise InputError(
-            f"{store} holds no {modality} features, only {', '.join(specs) or 'nothing'}; run "
-            f"extract-features with {'a visual' if modality == 'visual' else 'an audio'} encoder"
+            f"{store} holds no features {name!r} for the stream {stream!r}; choose of "
+            f"{', '.join(specs)} with streams.{stream}="
         )
-    if name is None and len(fitting) == 1:
-        return next(iter(fitting.values()))
-    if name not in fitting:
-        problem = f"no {modality} features {name!r}" if name else f"several {modality} feature sets"
+    if stream not in MODALITIES:
         raise InputError(
-            f"{store} holds {problem}; choose with {modality}=, of {', '.join(fitting)}"
+            f"the stream {stream!r} has no feature set; choose of {', '.join(specs)} with "
+            f"streams.{stream}="
         )
-    return fitting[name]
+    fitting = [spec for spec in specs.values() if _modality(spec) == stream]
+    if len(fitting) == 1:
+        return fitting[0]
+    if fitting:
+        names = ", ".join(spec.name for spec in fitting)
+        raise InputError(
+            f"{store} holds several {stream} feature sets; choose one of {names} with "
+            f"streams.{stream}="
+        )
+    raise InputError(
+        f"{store} holds no {stream} features, only {', '.join(specs)}; run extract-features with "
+        f"{'a visual' if stream == 'visual' else 'an audio'} encoder, or leave the stream out"
+    )
 
 
 def record_files(
-    sets: FeatureSets, clip_ids: Sequence[str], modality: Modality
+    sets: FeatureSets, clip_ids: Sequence[str], spec: FeatureSpec
 ) -> dict[str, dict[str, JsonValue]]:
     """Return the file digests of each clip's record; raises `StoreError` if one is missing."""
-    spec = sets.spec(modality)
     commits = {clip_id: sets.store.commit(spec.name, clip_id) for clip_id in clip_ids}
     if missing := [clip_id for clip_id, commit in commits.items() if commit is None]:
         raise StoreError(
@@ -100,6 +185,6 @@ def record_files(
     return {clip_id: dict(commit.files) for clip_id, commit in commits.items() if commit}
 
 
-def records_digest(sets: FeatureSets, clip_ids: Sequence[str], modality: Modality) -> str:
-    """Return the sha256 of the clips' records in one modality; raises as `record_files` does."""
-    return canonical_sha256(record_files(sets, clip_ids, modality))
+def records_digest(sets: FeatureSets, clip_ids: Sequence[str], spec: FeatureSpec) -> str:
+    """Return the sha256 of the clips' records of one set; raises as `record_files` does."""
+    return canonical_sha256(record_files(sets, clip_ids, spec))

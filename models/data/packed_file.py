@@ -2,8 +2,10 @@
 
     <key>/             in <store>.work/banks/; models/data/packed_cache.py computes the key
         bank.json      the clips with their numbers of rows and frames and the digests of their
-                       sources; size and time of each file; its own digest
-        visual.npy     (N, Dv) float16; the other arrays have the names in `PackedFeatures`
+                       sources; the streams, unless they are visual and audio; size and time of
+                       each file; its own digest
+        <stream>.npy   (N, D) float16, and <stream>_valid.npy; the other arrays have the names in
+                       `PackedFeatures`
 
 A folder is written in staging, synced and renamed into place. Opening it checks the digest of
 `bank.json` and the format, size and modification time of each file, which detects truncated and
@@ -20,6 +22,7 @@ import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
+from types import MappingProxyType
 from typing import BinaryIO
 
 import numpy as np
@@ -28,22 +31,26 @@ import torch
 from features.canonical_json import JsonObject, canonical, canonical_sha256
 from features.system.files import errors_name, sync_folder, sync_tree
 from models.data.alignment import AlignedClip
-from models.data.packed import PackedFeatures
+from models.data.batch import Modality
+from models.data.packed import PackedFeatures, PackedStream
 
 HEADER = "bank.json"
 VERSION = 2  # raise it when the rows for the same input or the format of the files change
-DTYPES = {
-    "time_s": "<f8",
-    "visual": "<f2",
-    "visual_valid": "|b1",
-    "audio": "<f2",
-    "audio_valid": "|b1",
-    "va": "<f8",
-    "va_valid": "|b1",
-}
+Modalities = Mapping[str, Modality]
+"""The modality of each stream, in the order of the streams."""
+WITHOUT_STREAMS: Modalities = MappingProxyType({"visual": "visual", "audio": "audio"})
+"""The streams of a file that does not list them."""
 NO_RESERVE = getattr(mmap, "MAP_NORESERVE", 0x4000)  # value on Linux; Python defines it since 3.13
 
 log = logging.getLogger(__name__)
+
+
+def dtypes(streams: Iterable[str]) -> dict[str, str]:
+    """Return the type of each array."""
+    found = {"time_s": "<f8"}
+    for name in streams:
+        found |= {name: "<f2", f"{name}_valid": "|b1"}
+    return found | {"va": "<f8", "va_valid": "|b1"}
 
 
 PackedFile = tuple[PackedFeatures, dict[str, int]]
@@ -51,7 +58,11 @@ PackedFile = tuple[PackedFeatures, dict[str, int]]
 
 
 def pack(
-    folder: Path, staging: Path, sources: Mapping[str, str], clips: Iterable[AlignedClip]
+    folder: Path,
+    staging: Path,
+    sources: Mapping[str, str],
+    clips: Iterable[AlignedClip],
+    streams: Modalities,
 ) -> None:
     """Write the rows of the clips to `folder`, with one clip in memory at a time.
 
@@ -66,9 +77,9 @@ def pack(
     with errors_name(folder):
         staged.mkdir(parents=True)
     try:
-        lengths = _write_arrays(staged, folder, clips)
+        lengths = _write_arrays(staged, folder, clips, dtypes(streams))
         with errors_name(folder):
-            (staged / HEADER).write_bytes(_header(staged, sources, lengths))
+            (staged / HEADER).write_bytes(_header(staged, sources, lengths, streams))
             sync_tree(staged)
             folder.parent.mkdir(parents=True, exist_ok=True)
             if folder.exists():  # a folder cannot be renamed over one that is not empty
@@ -82,7 +93,7 @@ def pack(
 
 
 def _write_arrays(
-    staged: Path, folder: Path, clips: Iterable[AlignedClip]
+    staged: Path, folder: Path, clips: Iterable[AlignedClip], types: Mapping[str, str]
 ) -> dict[str, tuple[int, int]]:
     """Write the arrays; returns the number of rows and of frames of each clip."""
     lengths: dict[str, tuple[int, int]] = {}
@@ -90,29 +101,32 @@ def _write_arrays(
     with errors_name(folder), ExitStack() as stack:
         files = {
             name: stack.enter_context((staged / f"{name}.npy").open("xb", buffering=1 << 20))
-            for name in DTYPES
+            for name in types
         }
         for clip in clips:
             for name, part in clip.arrays.items():
                 if name not in shapes:
                     shapes[name] = part.shape[1:]
-                    _write_npy_header(files[name], name, (0, *shapes[name]))
-                files[name].write(np.ascontiguousarray(part, DTYPES[name]).data)
+                    _write_npy_header(files[name], types[name], (0, *shapes[name]))
+                files[name].write(np.ascontiguousarray(part, types[name]).data)
             lengths[clip.clip_id] = clip.n_rows, clip.n_frames
         n_rows = sum(n for n, _ in lengths.values())
         for name, file in files.items():  # the header has room for any number of rows
             file.seek(0)
-            _write_npy_header(file, name, (n_rows, *shapes[name]))
+            _write_npy_header(file, types[name], (n_rows, *shapes[name]))
     return lengths
 
 
-def _write_npy_header(file: BinaryIO, name: str, shape: tuple[int, ...]) -> None:
-    header = {"descr": DTYPES[name], "fortran_order": False, "shape": shape}
+def _write_npy_header(file: BinaryIO, dtype: str, shape: tuple[int, ...]) -> None:
+    header = {"descr": dtype, "fortran_order": False, "shape": shape}
     np.lib.format.write_array_header_1_0(file, header)
 
 
 def _header(
-    staged: Path, sources: Mapping[str, str], lengths: Mapping[str, tuple[int, int]]
+    staged: Path,
+    sources: Mapping[str, str],
+    lengths: Mapping[str, tuple[int, int]],
+    streams: Modalities,
 ) -> bytes:
     fields: JsonObject = {
         "version": VERSION,
@@ -120,8 +134,10 @@ def _header(
         "sources": [sources[clip_id] for clip_id in lengths],
         "n_rows": [n_rows for n_rows, _ in lengths.values()],
         "n_frames": [n_frames for _, n_frames in lengths.values()],
-        "files": {name: _stamp(staged / f"{name}.npy") for name in DTYPES},
+        "files": {name: _stamp(staged / f"{name}.npy") for name in dtypes(streams)},
     }
+    if list(streams.items()) != list(WITHOUT_STREAMS.items()):
+        fields["streams"] = [[name, modality] for name, modality in streams.items()]
     return canonical(fields | {"digest": canonical_sha256(fields)})
 
 
@@ -131,11 +147,12 @@ def _stamp(path: Path) -> list[int]:
     return [status.st_size, status.st_mtime_ns]
 
 
-def open_packed(folder: Path, sources: Mapping[str, str]) -> PackedFile | None:
+def open_packed(folder: Path, sources: Mapping[str, str], streams: Modalities) -> PackedFile | None:
     """Return the packed features in a folder.
 
-    Returns None if there are none, if they are damaged, or if they lack a clip of `sources` with
-    this digest. Only `bank.json` is read; the arrays are memory maps, which processes share.
+    Returns None if there are none, if they are damaged, if they are of other streams, or if they
+    lack a clip of `sources` with this digest. Only `bank.json` is read; the arrays
+    are memory maps, which processes share.
     """
     try:
         raw = (folder / HEADER).read_bytes()
@@ -146,9 +163,10 @@ def open_packed(folder: Path, sources: Mapping[str, str]) -> PackedFile | None:
         if fields.pop("digest") != canonical_sha256(fields) or fields["version"] != VERSION:
             raise ValueError(f"{HEADER} was changed")
         digests = dict(zip(fields["clips"], fields["sources"], strict=True))
-        if not sources.items() <= digests.items():
+        held = [tuple(each) for each in fields.get("streams", WITHOUT_STREAMS.items())]
+        if held != list(streams.items()) or not sources.items() <= digests.items():
             return None
-        packed = _open_arrays(folder, fields)
+        packed = _open_arrays(folder, fields, streams)
     except (ValueError, KeyError, TypeError, FileNotFoundError) as error:
         log.info("the packed features %s are damaged: %s", folder, error)
         return None
@@ -157,17 +175,17 @@ def open_packed(folder: Path, sources: Mapping[str, str]) -> PackedFile | None:
     return packed
 
 
-def _open_arrays(folder: Path, fields: JsonObject) -> PackedFile:
+def _open_arrays(folder: Path, fields: JsonObject, streams: Modalities) -> PackedFile:
     """Open the arrays as memory maps; raises `ValueError` if a file has changed."""
-    arrays: dict[str, np.ndarray] = {}
+    arrays, types = dict[str, np.ndarray](), dtypes(streams)
     for name, stamp in fields["files"].items():
         path = folder / f"{name}.npy"
         if _stamp(path) != stamp:
             raise ValueError(f"{path.name} was changed")
         arrays[name] = map_npy(path)
-        if arrays[name].dtype != DTYPES[name] or len(arrays[name]) != sum(fields["n_rows"]):
+        if arrays[name].dtype != types[name] or len(arrays[name]) != sum(fields["n_rows"]):
             raise ValueError(f"{path.name} has another format")
-    features = _packed_from(fields["clips"], fields["n_rows"], arrays)
+    features = _packed_from(fields["clips"], fields["n_rows"], arrays, streams)
     return features, dict(zip(fields["clips"], fields["n_frames"], strict=True))
 
 
@@ -190,22 +208,37 @@ def map_npy(path: Path) -> np.ndarray:
     return np.frombuffer(pages, dtype, offset=start).reshape(shape)
 
 
-def pack_in_memory(clips: Iterable[AlignedClip]) -> PackedFeatures:
+def pack_in_memory(clips: Iterable[AlignedClip], streams: Modalities) -> PackedFeatures:
     """Return the same rows in memory, for a store whose work folder is not writable."""
-    parts: dict[str, list[np.ndarray]] = {name: [] for name in DTYPES}
+    parts: dict[str, list[np.ndarray]] = {name: [] for name in dtypes(streams)}
     n_rows: dict[str, int] = {}
     for clip in clips:
         n_rows[clip.clip_id] = clip.n_rows
         for name, part in clip.arrays.items():
             parts[name].append(part)
-    arrays = {name: np.concatenate(parts.pop(name)) for name in DTYPES}  # halves the memory
-    return _packed_from(list(n_rows), list(n_rows.values()), arrays)
+    arrays = {name: np.concatenate(parts.pop(name)) for name in list(parts)}  # halves the memory
+    return _packed_from(list(n_rows), list(n_rows.values()), arrays, streams)
 
 
 def _packed_from(
-    clip_ids: Sequence[str], n_rows: Sequence[int], arrays: Mapping[str, np.ndarray]
+    clip_ids: Sequence[str],
+    n_rows: Sequence[int],
+    arrays: Mapping[str, np.ndarray],
+    streams: Modalities,
 ) -> PackedFeatures:
     """Return packed features that share the memory of the arrays."""
-    offsets = np.cumsum([0, *n_rows], dtype=np.int64)
-    tensors = {name: torch.from_numpy(arrays[name]) for name in DTYPES if name != "time_s"}
-    return PackedFeatures(tuple(clip_ids), offsets, arrays["time_s"], **tensors, streaming=None)
+
+    def tensor(name: str) -> torch.Tensor:
+        return torch.from_numpy(arrays[name])
+
+    return PackedFeatures(
+        tuple(clip_ids),
+        np.cumsum([0, *n_rows], dtype=np.int64),
+        arrays["time_s"],
+        {
+            name: PackedStream(modality, tensor(name), tensor(f"{name}_valid"))
+            for name, modality in streams.items()
+        },
+        va=tensor("va"),
+        va_valid=tensor("va_valid"),
+    )

@@ -4,6 +4,7 @@ import torch
 from pydantic import ValidationError
 
 from features.errors import InputError, StoreError, WeightsError
+from features.spec import FeatureSpec
 from models.data.feature_sets import FeatureSets
 from models.regions.prompts import AnyPrompts
 from models.regions.prototypes import Prototypes
@@ -13,34 +14,48 @@ from models.regions.zero_shot import RegionPrototypes
 
 
 def build_prototypes(
-    sets: FeatureSets, clip_id: str, prompts: AnyPrompts, device: torch.device
+    sets: FeatureSets, stream: str, clip_id: str, prompts: AnyPrompts, device: torch.device
 ) -> Prototypes:
     """Return the prototypes of prompts on the device; raises as `load_text_tower` does."""
-    return prompts.build(load_text_tower(sets, clip_id, device), read_texts(prompts.texts))
+    tower = load_text_tower(sets, sets.specs[stream], clip_id, device)
+    return prompts.build(tower, read_texts(prompts.texts))
 
 
-def read_regions(sets: FeatureSets, clip_id: str, prompts: AnyPrompts) -> RegionPrototypes:
-    """Return the features of the regions, on the CPU; raises as `load_text_tower` does."""
+def read_regions(
+    sets: FeatureSets, clip_id: str, prompts: AnyPrompts, stream: str | None = None
+) -> RegionPrototypes:
+    """Return the features of the regions in the space of a stream, on the CPU.
+
+    Without a name the stream is the first one with texts. Raises `InputError` if there is none, and
+    as `load_text_tower` does.
+    """
+    stream = stream or next(iter(sets.with_texts), None)
+    if stream is None:
+        raise InputError(
+            "region prompts need a text tower, and no encoder of the features "
+            f"{', '.join(sets.names.values())} has one; choose features of a clip encoder"
+        )
     try:
         with torch.no_grad():
-            prototypes = build_prototypes(sets, clip_id, prompts, torch.device("cpu"))()
+            prototypes = build_prototypes(sets, stream, clip_id, prompts, torch.device("cpu"))()
     except ValueError as error:  # texts or a model that the text tower cannot run
         raise InputError(f"prompts: {error}") from error
-    return RegionPrototypes(prototypes, read_texts(prompts.texts).grid)
+    return RegionPrototypes(prototypes, read_texts(prompts.texts).grid, stream)
 
 
-def load_text_tower(sets: FeatureSets, clip_id: str, device: torch.device) -> TextTower:
-    """Return the text encoder of the CLIP model named in a clip's record of visual features.
+def load_text_tower(
+    sets: FeatureSets, spec: FeatureSpec, clip_id: str, device: torch.device
+) -> TextTower:
+    """Return the text encoder of the CLIP model named in a clip's record of features.
 
     Raises `InputError` if the encoder is no CLIP, `StoreError` if the record does not name it, and
     `WeightsError` if its weights have changed.
     """
     from features.encoders.clip import ClipConfig, load_clip  # imports open_clip: seconds
 
-    spec = sets.visual
     if spec.kind != "clip":
         raise InputError(
-            f"region prompts need a text tower, and the visual features {spec.name} are of an "
+            f"region prompts need a text tower, and the features {spec.name} are of an "
             f"encoder of kind {spec.kind!r}, which has none; choose features of a clip encoder"
         )
     try:

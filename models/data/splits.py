@@ -85,7 +85,8 @@ def read_all_labels(
             f"({list_names(without)}); give them labels, or take them out of the split"
         )
     return {
-        clip.id: read_labels(manifest.path(clip.labels)) if clip.labels else None for clip in clips
+        clip.id: read_labels(manifest.path(clip.labels), clip.label_lag_s) if clip.labels else None
+        for clip in clips
     }
 
 

@@ -1,10 +1,13 @@
 """Windows over packed rows: which rows are read, and which are predicted (pure)."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
 from jaxtyping import Bool, Float64, Int64
+
+from models.data.batch import Modality
 
 SPAN_S = 10.0  # length of a causal window (Jung et al., 2026)
 N_VISUAL = 20  # rows of a causal window, from the same source
@@ -33,15 +36,17 @@ class DenseWindows:
     def __len__(self) -> int:
         return len(self.first_row)
 
-    def visual(self, chosen: Int64[np.ndarray, "B"]) -> Rows:
-        """Return the rows of these windows, the same for both modalities and the prediction."""
+    def rows(self, chosen: Int64[np.ndarray, "B"]) -> Mapping[Modality, Rows]:
+        """Return the rows of these windows, which are the same for all streams."""
+        rows = self.predicted(chosen)
+        return {"visual": rows, "audio": rows}
+
+    def predicted(self, chosen: Int64[np.ndarray, "B"]) -> Rows:
+        """Return the rows of these windows, all of which are predicted."""
         position = np.arange(self.size)
         n_rows = self.n_rows[chosen, None]  # (B, 1)
         index = self.first_row[chosen, None] + np.minimum(position, n_rows - 1)
         return Rows(index, position < n_rows)
-
-    audio = visual
-    predicted = visual
 
     def spans(self) -> tuple[Int64[np.ndarray, "N"], Int64[np.ndarray, "N"]]:
         """Return the first row of each window, and the row after its last; both are sorted."""
@@ -65,13 +70,12 @@ class CausalWindows:
     def __len__(self) -> int:
         return len(self.target)
 
-    def visual(self, chosen: Int64[np.ndarray, "B"]) -> Rows:
-        """Return `N_VISUAL` rows per window; the last is the target."""
-        return self._at_even_steps(chosen, N_VISUAL)
-
-    def audio(self, chosen: Int64[np.ndarray, "B"]) -> Rows:
-        """Return `N_AUDIO` rows per window; the last is the target."""
-        return self._at_even_steps(chosen, N_AUDIO)
+    def rows(self, chosen: Int64[np.ndarray, "B"]) -> Mapping[Modality, Rows]:
+        """Return `N_VISUAL` or `N_AUDIO` rows per window; the last is the target."""
+        return {
+            "visual": self._at_even_steps(chosen, N_VISUAL),
+            "audio": self._at_even_steps(chosen, N_AUDIO),
+        }
 
     def predicted(self, chosen: Int64[np.ndarray, "B"]) -> Rows:
         """Return the targets."""
@@ -93,7 +97,7 @@ class CausalWindows:
 
 
 Windows = DenseWindows | CausalWindows
-"""Visual, audio and predicted rows, window by window."""
+"""The rows that are read, by modality, and those that are predicted, window by window."""
 
 
 def dense_windows(offsets: Int64[np.ndarray, "N"], *, size: int, stride: int) -> DenseWindows:

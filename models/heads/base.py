@@ -1,7 +1,7 @@
 """The interface of every head: what it is built from, what it reads and what it returns."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from jaxtyping import Bool, Float
@@ -43,8 +43,10 @@ class HeadOutput:
 class HeadInputs:
     """What a head is built from, besides its config."""
 
-    visual: Statistics
-    audio: Statistics
+    streams: Mapping[str, Statistics]
+    """Of each stream, in their order."""
+    with_texts: tuple[str, ...]
+    """The streams whose encoder has a text tower."""
     prompts: Callable[[AnyPrompts], Prototypes]
     """Builds the prototypes of a config."""
     grid: Grid = NINE

@@ -7,7 +7,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Field, model_validator
 
 from models.heads.config import DsplOptions
-from models.nn.kinds import AttentionInit, Modality, Temporal
+from models.nn.kinds import AttentionInit, GatePartner, Temporal
 from models.regions.prompts import AnyPrompts, FixedPrompts
 
 DIFFERENCES_OF_0_1 = {
@@ -72,18 +72,18 @@ class ReleasedConfig(DsplOptions):
     adapter: Literal["residual", "none"] = "none"
     """No correction of the CLIP embedding."""
     temporal: Temporal = "tcn_released"
-    """The temporal branch of each modality."""
+    """The temporal branch of each stream."""
     fusion_dropout: Annotated[float, Field(ge=0, lt=1)] | None = 0.1
     """Dropout in attention weights, feed-forward part, gate MLP and fused stream."""
     attention_init: AttentionInit = "xavier"
     """Initial weights of the cross-modal attention, here those of nn.MultiheadAttention."""
-    gate_partner: Modality = "visual"
+    gate_partner: GatePartner = "first"
     """The gate weighs the visual stream against itself."""
     region_on: Literal["adapted", "temporal", "fused", "frozen"] = "frozen"
     """The region logits are read from the frozen CLIP embedding."""
     logit_scale: Annotated[float, Field(gt=0)] | None = 10.0
     """Fixed scale of the cosines."""
-    prompts: AnyPrompts = FixedPrompts()
+    prompts: AnyPrompts | None = FixedPrompts()
     """The texts that describe the regions."""
 
     @model_validator(mode="before")

@@ -1,5 +1,6 @@
 """The network of the heads `dspl` and `released`."""
 
+from collections.abc import Mapping
 from typing import assert_never
 
 import torch
@@ -19,13 +20,24 @@ from models.nn.region_logits import RegionLogits, RegionToVa
 from models.nn.temporal import temporal_branch
 from models.nn.text_prior import TextPrior
 
+OLD_NAMES = {  # of tensors, when there were two streams
+    "bank.": "prompts.",
+    "standard_visual.": "standards.0.",
+    "standard_audio.": "standards.1.",
+    "visual.": "branches.0.",
+    "audio.": "branches.1.",
+    "skip_visual.": "skips.0.",
+    "skip_audio.": "skips.1.",
+}
+
 
 class DsplHead(Head):
-    """Adapter, a temporal branch per modality, fusion, V and A (Jung et al., 2026).
+    """Adapter, a temporal branch per stream, fusion, V and A (Jung et al., 2026).
 
-    One residual adapter on the CLIP embedding feeds both the temporal branch and the region
-    logits, so the region loss shapes what V and A are predicted from. Every row of a dense window
-    is predicted; a causal window is predicted from its last valid row, or the mean of them.
+    One residual adapter on the embedding that is compared with texts feeds both its temporal branch
+    and the region logits, so the region loss shapes what V and A are predicted from. Without texts
+    it is on the first stream that is read. Every row of a dense window is predicted; a causal
+    window is predicted from its last valid row, or the mean of them. With two streams:
 
         visual -> adapter -+-> temporal -> attention -> gate -> 2-layer head -> V, A
                            |                  ^          ^
@@ -38,31 +50,25 @@ class DsplHead(Head):
     def __init__(self, config: DsplOptions, inputs: HeadInputs) -> None:
         super().__init__()
         self.config = config
-        self.reads_regions = config.region_link != "none" or config.prior != "none"
-        width, n_visual, n_audio = config.width, len(inputs.visual.mean), len(inputs.audio.mean)
-        self.standard_visual = self._standardise(inputs.visual)
-        self.standard_audio = self._standardise(inputs.audio)
+        self.reads_regions = config.reads_regions
+        names = tuple(inputs.streams)
+        sizes = {name: len(each.mean) for name, each in inputs.streams.items()}
+        self.number = {name: str(number) for number, name in enumerate(names)}
+        self.reads = config.read_streams(names)
+        self.adapted = config.text_stream or self.reads[0]
+        self.standards = nn.ModuleList(self._standardise(inputs.streams[name]) for name in names)
         match config.adapter:
             case "residual":
-                self.adapter = ResidualAdapter(n_visual)
+                self.adapter = ResidualAdapter(sizes[self.adapted])
             case "none":
                 self.adapter = nn.Identity()
             case _:
                 assert_never(config.adapter)
-        self.visual = self._branch(n_visual) if config.streams != "audio" else None
-        self.audio = self._branch(n_audio) if config.streams != "visual" else None
-        self.fuse = None
-        if config.streams not in ("visual", "audio"):
-            self.fuse = StreamFusion(
-                config.streams,
-                width,
-                query_modality=config.query_modality,
-                gate_partner=config.gate_partner,
-                n_heads=config.n_heads,
-                dropout=config.dropout if config.fusion_dropout is None else config.fusion_dropout,
-                inner_dropout=config.fusion_dropout or 0.0,
-                attention_init=config.attention_init,
-            )
+        self.branches = nn.ModuleDict(
+            {self.number[name]: self._branch(sizes[name]) for name in self.reads}
+        )
+        self.fuse = self._fusion() if len(self.reads) > 1 else None
+        width = config.width
         n_probabilities = inputs.grid.n_regions if config.region_link == "probabilities" else 0
         self.va = nn.Sequential(
             nn.Linear(width + n_probabilities, width // 2),
@@ -70,14 +76,20 @@ class DsplHead(Head):
             Dropout(config.dropout),
             nn.Linear(width // 2, 2),
         )
-        self.skip_visual = self._skip(n_visual) if self.visual else None
-        self.skip_audio = self._skip(n_audio) if self.audio else None
-        self.prompts = inputs.prompts(config.prompts)
-        on_stream = config.region_on in ("temporal", "fused")
-        self.regions = RegionLogits(width if on_stream else n_visual, n_visual, config.logit_scale)
+        self.skips = nn.ModuleDict()
+        if config.skip_dropout is not None:
+            for name in self.reads:
+                skip = LinearSkip(sizes[name], config.skip_spans, config.skip_dropout)
+                self.skips[self.number[name]] = skip
+        self.prompts = self.regions = None
+        if config.prompts is not None:
+            n_text = sizes[self.adapted]
+            self.prompts = inputs.prompts(config.prompts)
+            on_stream = config.region_on in ("temporal", "fused")
+            self.regions = RegionLogits(width if on_stream else n_text, n_text, config.logit_scale)
         self.link = RegionToVa(inputs.grid) if config.region_link == "barycentre" else None
         self.prior = self._prior(inputs)
-        load_old_names(self, {"bank.": "prompts."})
+        load_old_names(self, OLD_NAMES)
 
     def _standardise(self, statistics: Statistics) -> Standardise:
         match self.config.inputs:
@@ -105,9 +117,20 @@ class DsplHead(Head):
         )
         return nn.ModuleDict(parts)
 
-    def _skip(self, n_inputs: int) -> LinearSkip | None:
-        dropout = self.config.skip_dropout
-        return None if dropout is None else LinearSkip(n_inputs, self.config.skip_spans, dropout)
+    def _fusion(self) -> StreamFusion:
+        config = self.config
+        assert config.query is not None  # `for_streams` has been called
+        return StreamFusion(
+            config.fusion,  # pyright: ignore[reportArgumentType]: no stream alone
+            len(self.reads),
+            config.width,
+            query=None if config.query == "all" else self.reads.index(config.query),
+            gate_partner=config.gate_partner,
+            n_heads=config.n_heads,
+            dropout=config.dropout if config.fusion_dropout is None else config.fusion_dropout,
+            inner_dropout=config.fusion_dropout or 0.0,
+            attention_init=config.attention_init,
+        )
 
     def _prior(self, inputs: HeadInputs) -> TextPrior | None:
         """The prior; what is added to it starts at zero, as linear skip connections do anyway."""
@@ -117,6 +140,7 @@ class DsplHead(Head):
             case "zero_shot":
                 for parameter in self.va[-1].parameters():
                     nn.init.zeros_(parameter)
+                assert self.prompts is not None  # `DsplOptions` checks it
                 with torch.no_grad():
                     prototypes = self.prompts()
                 start, is_causal = inputs.fit_prior(prototypes), self.config.windows == "causal"
@@ -124,34 +148,38 @@ class DsplHead(Head):
             case _:
                 assert_never(self.config.prior)
 
-    def prototypes(self) -> Float[Tensor, "R D"]:
-        """Unit text features of the regions under the current context."""
-        return self.prompts()
+    def prototypes(self) -> Float[Tensor, "R D"] | None:
+        """Unit text features of the regions under the current context; None without prompts."""
+        return None if self.prompts is None else self.prompts()
 
     def forward(self, batch: Batch, prototypes: Float[Tensor, "R D"] | None = None) -> HeadOutput:
         """V and A, and region logits if prototypes are given or V and A read the regions."""
         if prototypes is None and self.reads_regions:
             prototypes = self.prototypes()
-        visual = self.standard_visual(batch.visual)  # (B, T, Dv)
-        adapted = self.adapter(visual)
-        audio = self.standard_audio(batch.audio)  # (B, S, Da)
-        visual_stream = _stream(self.visual, adapted, batch.visual_valid)
-        audio_stream = _stream(self.audio, audio, batch.audio_valid)
-        fused, fused_valid = self._fuse(visual_stream, audio_stream, batch)
+        standard = {
+            name: self.standards[int(self.number[name])](batch[name].values)
+            for name in dict.fromkeys((*self.reads, self.adapted))
+        }  # (B, T_k, D_k) each
+        adapted = self.adapter(standard[self.adapted])
+        streams = {
+            name: self._stream(
+                name, adapted if name == self.adapted else standard[name], batch[name].valid
+            )
+            for name in self.reads
+        }  # (B, T_k, W) each
+        fused, fused_valid = self._fuse(streams, batch)
         regions = None
-        if prototypes is not None:
-            embedding, valid = self._region_input(batch, adapted, visual_stream, fused, fused_valid)
+        if prototypes is not None and self.regions is not None:
+            embedding, valid = self._region_input(batch, adapted, streams, fused, fused_valid)
             regions = RegionOutput(self.regions(embedding, prototypes), valid)
         va = self._va(self._predicted_rows(fused, fused_valid), regions)
-        if self.skip_visual:
-            skip = self.skip_visual(visual, batch.visual_valid)
-            va = va + self._predicted_rows(skip, batch.visual_valid)
-        if self.skip_audio:
-            skip = self.skip_audio(audio, batch.audio_valid)
-            va = va + self._predicted_rows(skip, batch.audio_valid)
+        for name in self.reads if self.skips else ():
+            valid = batch[name].valid
+            skip = self.skips[self.number[name]](standard[name], valid)
+            va = va + self._predicted_rows(skip, valid)
         if self.prior:
             assert prototypes is not None  # the head reads regions
-            va = va + self.prior(batch.visual, batch.visual_valid, prototypes)
+            va = va + self.prior(batch[self.adapted].values, batch[self.adapted].valid, prototypes)
         match self.config.squash:
             case "none":
                 return HeadOutput(va, regions)
@@ -160,39 +188,44 @@ class DsplHead(Head):
             case _:
                 assert_never(self.config.squash)
 
+    def _stream(self, name: str, x: Tensor, valid: Tensor) -> Tensor:
+        """The embeddings of a stream through its temporal branch."""
+        branch = self.branches[self.number[name]]
+        assert isinstance(branch, nn.ModuleDict)
+        if "bottleneck" in branch:
+            x = branch["bottleneck"](x)
+        return branch["temporal"](x, valid)
+
     def _fuse(
-        self, visual: Tensor | None, audio: Tensor | None, batch: Batch
+        self, streams: Mapping[str, Tensor], batch: Batch
     ) -> tuple[Float[Tensor, "B R W"], Bool[Tensor, "B R"]]:
         """The stream that V and A are predicted from, and its valid rows."""
-        if visual is not None and audio is not None:
-            assert self.fuse is not None
-            fused = self.fuse(visual, audio, batch.visual_valid, batch.audio_valid)
-            return fused, self.fuse.valid_rows(batch.visual_valid, batch.audio_valid)
-        if visual is not None:
-            return visual, batch.visual_valid
-        assert audio is not None  # there is at least one branch
-        return audio, batch.audio_valid
+        valid = [batch[name].valid for name in self.reads]
+        if self.fuse is None:
+            return streams[self.reads[0]], valid[0]
+        return self.fuse([streams[name] for name in self.reads], valid), self.fuse.valid_rows(valid)
 
     def _region_input(
         self,
         batch: Batch,
-        adapted: Float[Tensor, "B T Dv"],
-        visual_stream: Tensor | None,
+        adapted: Float[Tensor, "B T Dt"],
+        streams: Mapping[str, Tensor],
         fused: Float[Tensor, "B R W"],
         fused_valid: Bool[Tensor, "B R"],
     ) -> tuple[Float[Tensor, "B P D"], Bool[Tensor, "B P"]]:
         """The embedding that the region logits are computed from, and its valid rows."""
-        valid = batch.visual_valid
+        frozen, valid = batch[self.adapted].values, batch[self.adapted].valid
         match self.config.region_on:
             case "fused":
                 embedding, valid = fused, fused_valid
             case "temporal":
-                assert visual_stream is not None  # `DsplOptions` checks it
-                embedding = visual_stream
+                embedding = streams[self.adapted]
             case "adapted":
-                embedding = self.standard_visual.inverse(adapted)
+                standard = self.standards[int(self.number[self.adapted])]
+                assert isinstance(standard, Standardise)
+                embedding = standard.inverse(adapted)
             case "frozen":
-                embedding = batch.visual
+                embedding = frozen
             case _:
                 assert_never(self.config.region_on)
         dense = self.config.windows == "dense"
@@ -232,11 +265,3 @@ class DsplHead(Head):
                 return self.va(fused) + self.link(probabilities, regions.valid)
             case _:
                 assert_never(self.config.region_link)
-
-
-def _stream(branch: nn.ModuleDict | None, x: Tensor, valid: Tensor) -> Tensor | None:
-    if branch is None:
-        return None
-    if "bottleneck" in branch:
-        x = branch["bottleneck"](x)
-    return branch["temporal"](x, valid)

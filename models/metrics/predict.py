@@ -24,7 +24,7 @@ class RegionPosterior:
     posterior: Float64[np.ndarray, "N R"]
     """Sums to 1; 0 where not valid."""
     valid: Bool[np.ndarray, "N"]
-    """False if the row has no valid visual features."""
+    """False if the row has no valid features of the stream that the texts are compared with."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +34,7 @@ class Prediction:
     va: Float64[np.ndarray, "N 2"]
     """In [-1, 1]."""
     interpolated: Bool[np.ndarray, "N"]
-    """Rows without a face whose values come from the clip's neighbouring rows."""
+    """Rows without a valid visual stream, whose values come from the clip's neighbouring rows."""
     regions: RegionPosterior | None = None
     """None if they were not asked for, or the head has no region branch."""
 
@@ -47,7 +47,7 @@ def predict(
     With `regions`, the same pass also computes the region posteriors.
     """
     merged, posterior = _merged(head, packed, windows, regions)
-    seen = packed.visual_valid.cpu().numpy()
+    seen = packed.seen.cpu().numpy()
     return interpolate_unseen(np.clip(merged, -1, 1), seen, packed, posterior)
 
 
@@ -144,8 +144,30 @@ def fill_gaps(
 def concordance(
     prediction: Prediction, packed: PackedFeatures, span: slice = slice(None)
 ) -> VaConcordance:
-    """Return the sums over the annotated rows of a span."""
-    annotated = packed.va_valid[span].cpu().numpy()
-    truth = packed.va[span].cpu().numpy()[annotated]  # (N, 2)
-    predicted = prediction.va[span][annotated]
+    """Return the sums over the labels of a span: of all rows, or of the rows of a clip."""
+    truth, predicted = at_labels(prediction, packed, span)
     return VaConcordance(*(Concordance.of(truth[:, k], predicted[:, k]) for k in range(2)))
+
+
+def at_labels(
+    prediction: Prediction, packed: PackedFeatures, span: slice = slice(None)
+) -> tuple[Float64[np.ndarray, "L 2"], Float64[np.ndarray, "L 2"]]:
+    """Return the labels of a span, and the predictions at their times.
+
+    That is on the annotated rows, or at the times of labels that have their own.
+    """
+    annotated = packed.va_valid.cpu().numpy()
+    truth, predicted = packed.va.cpu().numpy(), prediction.va
+    if not packed.at_labels:
+        annotated = annotated[span]
+        return truth[span][annotated], predicted[span][annotated]
+    start, stop, _ = span.indices(len(annotated))
+    parts = [(np.zeros((0, 2)), np.zeros((0, 2)))]
+    for clip_id, rows in packed.spans():
+        if rows.start < start or rows.stop > stop:
+            continue
+        if own := packed.at_labels.get(clip_id):
+            parts.append(own(packed.time_s[rows], predicted[rows]))
+        else:
+            parts.append((truth[rows][annotated[rows]], predicted[rows][annotated[rows]]))
+    return np.concatenate([p[0] for p in parts]), np.concatenate([p[1] for p in parts])

@@ -17,7 +17,7 @@ class SplitScore:
     ccc_arousal: float
     ccc_mean: float
     n_frames: int
-    """Annotated frames."""
+    """Annotated frames, or labels with times of their own."""
     n_clips: int
     """Clips with annotated frames."""
     n_interpolated: int

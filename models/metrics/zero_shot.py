@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import torch
-from jaxtyping import Float, Float64
+from jaxtyping import Bool, Float, Float64
 from torch import Tensor
 
 from models.data.packed import ROWS_AT_ONCE, PackedFeatures
@@ -30,10 +30,10 @@ def predict_zero_shot(
     Rows without a face are interpolated in time, as those of heads are; a clip without any gets the
     wanted mean.
     """
-    similarity = region_cosines(packed, regions.prototypes)
-    raw = barycentres(similarity, regions, settings.scale)
-    va = settings.match(smooth_seen(raw, packed, settings.width_s))
-    filled = interpolate_unseen(va, packed.visual_valid.cpu().numpy(), packed)
+    raw = barycentres(region_cosines(packed, regions), regions, settings.scale)
+    seen = packed[regions.stream].valid.cpu().numpy()
+    va = settings.match(smooth_seen(raw, seen, packed, settings.width_s))
+    filled = interpolate_unseen(va, seen, packed)
     va = np.where(np.isnan(filled.va), settings.wanted.mean, filled.va)
     return replace(filled, va=np.clip(va, -1, 1))
 
@@ -42,21 +42,20 @@ def match_moments(
     packed: PackedFeatures, regions: RegionPrototypes, settings: ZeroShotSettings, wanted: Moments
 ) -> ZeroShotSettings:
     """Return the settings that give the rows with a face these moments, all clips together."""
-    raw = barycentres(region_cosines(packed, regions.prototypes), regions, settings.scale)
-    smoothed = smooth_seen(raw, packed, settings.width_s)[packed.visual_valid.cpu().numpy()]
+    raw = barycentres(region_cosines(packed, regions), regions, settings.scale)
+    seen = packed[regions.stream].valid.cpu().numpy()
+    smoothed = smooth_seen(raw, seen, packed, settings.width_s)[seen]
     found = Moments.of(smoothed) if len(smoothed) else UNMATCHED
     return replace(settings, found=found, wanted=wanted)
 
 
-def region_cosines(
-    packed: PackedFeatures, prototypes: Float[Tensor, "R D"]
-) -> Float[Tensor, "N R"]:
+def region_cosines(packed: PackedFeatures, regions: RegionPrototypes) -> Float[Tensor, "N R"]:
     """Return the cosines of every row with the prototypes, on the device of the features."""
-    prototypes = prototypes.to(packed.visual.device)
-    n_rows = len(packed.time_s)
+    prototypes = regions.prototypes.to(packed.stored_on)
     parts = [
-        cosines(packed.embeddings("visual", slice(start, start + ROWS_AT_ONCE)).float(), prototypes)
-        for start in range(0, n_rows, ROWS_AT_ONCE)
+        cosines(packed.embeddings(regions.stream, rows).float(), prototypes)
+        for start in range(0, len(packed.time_s), ROWS_AT_ONCE)
+        for rows in (slice(start, start + ROWS_AT_ONCE),)
     ]
     return torch.cat(parts)
 
@@ -71,13 +70,17 @@ def barycentres(
 
 
 def smooth_seen(
-    va: Float64[np.ndarray, "N 2"], packed: PackedFeatures, width_s: Pair, *, trailing: bool = False
+    va: Float64[np.ndarray, "N 2"],
+    seen: Bool[np.ndarray, "N"],
+    packed: PackedFeatures,
+    width_s: Pair,
+    *,
+    trailing: bool = False,
 ) -> Float64[np.ndarray, "N 2"]:
-    """Return the moving mean over the rows with a face of each clip; NaN in the other rows.
+    """Return the moving mean over the seen rows of each clip; NaN in the other rows.
 
     With `trailing` it is over a row and the rows before it.
     """
-    seen = packed.visual_valid.cpu().numpy()
     smoothed = np.full_like(va, np.nan)
     for _, span in packed.spans():
         rows = np.flatnonzero(seen[span]) + span.start

@@ -1,6 +1,6 @@
-"""Layers that combine the visual and the audio stream. W is the width of a stream."""
+"""Layers that combine streams. W is the width of a stream, K their number."""
 
-from functools import partial
+from collections.abc import Sequence
 from typing import assert_never
 
 import torch
@@ -9,12 +9,12 @@ from torch import Tensor, nn
 
 from models.nn.attention import attend, check_heads, feed_forward, relu, split_heads, xavier_
 from models.nn.cpu_dropout import Dropout
-from models.nn.kinds import AttentionInit, BimodalFusion, Modality, QueryModality
+from models.nn.kinds import AttentionInit, FusionKind, GatePartner
 from models.nn.old_tensors import load_old_names
 
 
 class CrossModalAttention(nn.Module):
-    """Attention of one stream to the other (Jung et al., 2026: visual to audio).
+    """Attention of one stream to another (Jung et al., 2026: visual to audio).
 
     Multi-head attention, residual, LayerNorm; feed-forward, residual, LayerNorm. In a window
     whose context has no valid row the attention adds its output bias only. Attention weights and
@@ -64,179 +64,189 @@ class CrossModalAttention(nn.Module):
 
 
 class GatedFusion(nn.Module):
-    """A gated sum of the visual and the audio stream, with a gate per row and feature.
+    """A gated sum of streams, with a weight per row, stream and feature.
 
-    g = sigmoid(MLP[Wv x ; Wa y]), then Linear, ReLU and dropout of g * Wv x + (1 - g) * Wa y
-    (Jung et al., 2026; in their code y is the visual stream, here it is the audio stream). If
-    only one modality of a row is valid, the gate selects it; if neither is, the visual stream,
-    which then carries the state of neighbouring rows. `mlp_dropout` is that inside the MLP.
+    Each stream x_k is projected, and the weights are softmax(MLP[W_1 x_1 ; ... ; W_K x_K], 0): the
+    last stream has the logit 0. Of two streams the first has the weight sigmoid(MLP[...]) (Jung et
+    al., 2026; in their code both are the visual stream). Linear, ReLU and dropout follow. A stream
+    that is not valid in a row has no weight there; if none is, the first one is taken, which then
+    carries the state of neighbouring rows. `mlp_dropout` is that inside the MLP.
 
-    Shapes: visual, audio (B, T, W), visual_valid, audio_valid (B, T) -> (B, T, W).
+    Shapes: streams K times (B, T, W), valid K times (B, T) -> (B, T, W).
     """
 
-    def __init__(self, width: int, dropout: float, mlp_dropout: float = 0.0) -> None:
+    def __init__(
+        self, n_streams: int, width: int, dropout: float, mlp_dropout: float = 0.0
+    ) -> None:
         super().__init__()
-        self.visual = nn.Linear(width, width)
-        self.audio = nn.Linear(width, width)
+        self.projections = nn.ModuleList(nn.Linear(width, width) for _ in range(n_streams))
         self.gate_mlp = nn.Sequential(
-            nn.Linear(2 * width, width), relu(mlp_dropout), nn.Linear(width, width), nn.Sigmoid()
+            nn.Linear(n_streams * width, width),
+            relu(mlp_dropout),
+            nn.Linear(width, (n_streams - 1) * width),
         )
         self.out = nn.Sequential(nn.Linear(width, width), nn.ReLU(), Dropout(dropout))
-        load_old_names(self, {"image.": "visual.", "weigh.": "gate_mlp."})
+        old = {"image.": "projections.0.", "visual.": "projections.0.", "audio.": "projections.1."}
+        load_old_names(self, old | {"weigh.": "gate_mlp."})
 
     def forward(
-        self,
-        visual: Float[Tensor, "B T W"],
-        audio: Float[Tensor, "B T W"],
-        visual_valid: Bool[Tensor, "B T"],
-        audio_valid: Bool[Tensor, "B T"],
+        self, streams: Sequence[Float[Tensor, "B T W"]], valid: Sequence[Bool[Tensor, "B T"]]
     ) -> Float[Tensor, "B T W"]:
         """The fused stream."""
-        x, y = self.visual(visual), self.audio(audio)
-        gate = self.gate(x, y, visual_valid, audio_valid)
-        return self.out(gate * x + (1 - gate) * y)
+        projected = [linear(x) for linear, x in zip(self.projections, streams, strict=True)]
+        if len(projected) == 2:
+            x, y = projected
+            gate = self.gate_of_two(x, y, *valid)
+            return self.out(gate * x + (1 - gate) * y)
+        return self.out((self.gates(projected, valid) * torch.stack(projected)).sum(dim=0))
 
-    def gate(
+    def gate_of_two(
         self,
         x: Float[Tensor, "B T W"],
         y: Float[Tensor, "B T W"],
-        visual_valid: Bool[Tensor, "B T"],
-        audio_valid: Bool[Tensor, "B T"],
+        x_valid: Bool[Tensor, "B T"],
+        y_valid: Bool[Tensor, "B T"],
     ) -> Float[Tensor, "B T W"]:
-        """The weight of the visual stream, in [0, 1], from both projected streams."""
-        gate = self.gate_mlp(torch.cat([x, y], dim=-1))
-        gate = gate.masked_fill(~visual_valid.unsqueeze(-1), 0)
-        return gate.masked_fill(~audio_valid.unsqueeze(-1), 1)
+        """The weight of the first of two projected streams, in [0, 1]."""
+        gate = torch.sigmoid(self.gate_mlp(torch.cat([x, y], dim=-1)))
+        gate = gate.masked_fill(~x_valid.unsqueeze(-1), 0)
+        return gate.masked_fill(~y_valid.unsqueeze(-1), 1)
+
+    def gates(
+        self, projected: Sequence[Float[Tensor, "B T W"]], valid: Sequence[Bool[Tensor, "B T"]]
+    ) -> Float[Tensor, "K B T W"]:
+        """The weight of each projected stream; their sum is 1."""
+        logits = self.gate_mlp(torch.cat(list(projected), dim=-1))  # (B, T, (K - 1) * W)
+        logits = torch.cat([logits, torch.zeros_like(projected[-1])], dim=-1)
+        logits = torch.stack(logits.chunk(len(projected), dim=-1))  # (K, B, T, W)
+        is_open = torch.stack(list(valid))  # (K, B, T)
+        none = ~is_open.any(dim=0, keepdim=True)
+        is_open = torch.cat([is_open[:1] | none, is_open[1:]])
+        return logits.masked_fill(~is_open.unsqueeze(-1), -torch.inf).softmax(dim=0)
 
 
 class Concatenation(nn.Module):
-    """[visual ; audio] through Linear 2W -> W, ReLU and dropout.
+    """The streams side by side through Linear K * W -> W, ReLU and dropout.
 
-    A modality that is not valid in a row is zero there.
+    A stream that is not valid in a row is zero there.
 
-    Shapes: visual, audio (B, T, W), visual_valid, audio_valid (B, T) -> (B, T, W).
+    Shapes: streams K times (B, T, W), valid K times (B, T) -> (B, T, W).
     """
 
-    def __init__(self, width: int, dropout: float) -> None:
+    def __init__(self, n_streams: int, width: int, dropout: float) -> None:
         super().__init__()
-        self.out = nn.Sequential(nn.Linear(2 * width, width), nn.ReLU(), Dropout(dropout))
+        self.out = nn.Sequential(nn.Linear(n_streams * width, width), nn.ReLU(), Dropout(dropout))
 
     def forward(
-        self,
-        visual: Float[Tensor, "B T W"],
-        audio: Float[Tensor, "B T W"],
-        visual_valid: Bool[Tensor, "B T"],
-        audio_valid: Bool[Tensor, "B T"],
+        self, streams: Sequence[Float[Tensor, "B T W"]], valid: Sequence[Bool[Tensor, "B T"]]
     ) -> Float[Tensor, "B T W"]:
         """The fused stream."""
-        visual = visual.masked_fill(~visual_valid.unsqueeze(-1), 0)
-        audio = audio.masked_fill(~audio_valid.unsqueeze(-1), 0)
-        return self.out(torch.cat([visual, audio], dim=-1))
+        known = [
+            x.masked_fill(~mask.unsqueeze(-1), 0) for x, mask in zip(streams, valid, strict=True)
+        ]
+        return self.out(torch.cat(known, dim=-1))
 
 
 class StreamFusion(nn.Module):
     """Cross-modal attention, a gate or a concatenation, or attention and then a gate.
 
-    `query_modality` is the stream that attends to the other one (Jung et al., 2026: the visual
-    one). With `both` and no gate, the two results are concatenated. The gate weighs the visual
-    stream against `gate_partner`: the audio stream, or the visual stream before the attention (the
-    released code of the paper). `inner_dropout` is that inside attention and gate, `dropout` that
-    of the result of a gate or concatenation. If the streams have different numbers of rows, the
-    gate and the concatenation pair each visual row with the audio row nearest in time.
+    The query is the stream that attends to each of the others in turn (Jung et al., 2026: the
+    visual one), or None: each stream does, before any of them is changed. Attention of all without
+    a gate is concatenated. The gate weighs the first stream against `gate_partner`: the other
+    streams, or itself before the attention (the released code of the paper). `inner_dropout` is
+    that inside attention and gate, `dropout` that of the result of a gate or concatenation. If the
+    streams have different numbers of rows, gate and concatenation pair each row of the first one
+    with the row of the others that is nearest in time.
 
-    Shapes: visual (B, T, W), audio (B, S, W) -> (B, R, W), where R = S if the result is the
-    attention of the audio stream alone, and R = T otherwise.
+    Shapes: streams K times (B, T_k, W), valid K times (B, T_k) -> (B, R, W), where R is the number
+    of rows of the query if the result is its attention alone, and T_1 otherwise.
     """
 
     def __init__(
         self,
-        kind: BimodalFusion,
+        kind: FusionKind,
+        n_streams: int,
         width: int,
         *,
-        query_modality: QueryModality,
-        gate_partner: Modality,
+        query: int | None,
+        gate_partner: GatePartner,
         n_heads: int,
         dropout: float,
         inner_dropout: float = 0.0,
         attention_init: AttentionInit = "linear",
     ) -> None:
         super().__init__()
-        self.gate_partner: Modality = gate_partner
-        self.attention = self.audio_attention = self.gate = self.merge = None
+        self.gate_partner: GatePartner = gate_partner
+        self.queries: tuple[int, ...] = ()
         if kind in ("attention_gate", "attention"):
-            attention = partial(CrossModalAttention, width, n_heads, inner_dropout, attention_init)
-            match query_modality:
-                case "visual":
-                    self.attention = attention()
-                case "audio":
-                    self.audio_attention = attention()
-                case "both":
-                    self.attention = attention()
-                    self.audio_attention = attention()
-                case _:
-                    assert_never(query_modality)
+            self.queries = tuple(range(n_streams)) if query is None else (query,)
+        self.attentions = nn.ModuleDict(
+            {
+                str(number): nn.ModuleList(
+                    CrossModalAttention(width, n_heads, inner_dropout, attention_init)
+                    for _ in range(n_streams - 1)
+                )
+                for number in self.queries
+            }
+        )
+        self.gate = self.merge = None
         match kind:
             case "attention_gate" | "gate":
-                self.gate = GatedFusion(width, dropout, inner_dropout)
+                n_gated = 2 if gate_partner == "first" else n_streams
+                self.gate = GatedFusion(n_gated, width, dropout, inner_dropout)
             case "concatenation":
-                self.merge = Concatenation(width, dropout)
+                self.merge = Concatenation(n_streams, width, dropout)
             case "attention":
-                if self.attention and self.audio_attention:
-                    self.merge = Concatenation(width, dropout)
+                if len(self.queries) > 1:
+                    self.merge = Concatenation(n_streams, width, dropout)
             case _:
                 assert_never(kind)
+        old = {"attention.": "attentions.0.0.", "audio_attention.": "attentions.1.0."}
+        load_old_names(self, old)
 
     def forward(
-        self,
-        visual: Float[Tensor, "B T W"],
-        audio: Float[Tensor, "B S W"],
-        visual_valid: Bool[Tensor, "B T"],
-        audio_valid: Bool[Tensor, "B S"],
+        self, streams: Sequence[Float[Tensor, "B _ W"]], valid: Sequence[Bool[Tensor, "B _"]]
     ) -> Float[Tensor, "B R W"]:
         """The fused stream."""
-        attended, audio_attended = visual, audio
-        if self.attention:
-            attended = self.attention(visual, audio, audio_valid)
-        if self.audio_attention:
-            audio_attended = self.audio_attention(audio, visual, visual_valid)
+        attended = list(streams)
+        for number in self.queries:
+            layers = self.attentions[str(number)]
+            others = [k for k in range(len(streams)) if k != number]
+            for layer, other in zip(layers, others, strict=True):  # pyright: ignore[reportArgumentType]
+                attended[number] = layer(attended[number], streams[other], valid[other])
         if not self.gate and not self.merge:
-            return attended if self.attention else audio_attended
-        nearest = nearest_audio_rows(audio.shape[1], visual.shape[1], visual.device)
-        audio_rows, rows_valid = audio_attended[:, nearest], audio_valid[:, nearest]
-        if self.merge:
-            return self.merge(attended, audio_rows, visual_valid, rows_valid)
-        assert self.gate
-        match self.gate_partner:
-            case "visual":
-                return self.gate(attended, visual, visual_valid, visual_valid)
-            case "audio":
-                return self.gate(attended, audio_rows, visual_valid, rows_valid)
-            case _:
-                assert_never(self.gate_partner)
+            return attended[self.queries[0]]
+        if self.gate and self.gate_partner == "first":
+            return self.gate((attended[0], streams[0]), (valid[0], valid[0]))
+        paired, paired_valid = [attended[0]], [valid[0]]
+        for x, mask in zip(attended[1:], valid[1:], strict=True):
+            nearest = nearest_rows(x.shape[1], attended[0].shape[1], x.device)
+            paired.append(x[:, nearest])
+            paired_valid.append(mask[:, nearest])
+        last = self.gate or self.merge
+        assert last  # one of them, as above
+        return last(paired, paired_valid)
 
-    def valid_rows(
-        self, visual_valid: Bool[Tensor, "B T"], audio_valid: Bool[Tensor, "B S"]
-    ) -> Bool[Tensor, "B R"]:
+    def valid_rows(self, valid: Sequence[Bool[Tensor, "B _"]]) -> Bool[Tensor, "B R"]:
         """Rows of the fused stream that depend on a valid row of their own time.
 
-        A gate or concatenation reads the audio of a row without a face; attention alone does so
-        only if both streams have the same rows.
+        A gate or concatenation reads the other streams of a row that is not valid in the first one;
+        attention alone does so only if the streams have the same rows.
         """
-        if not self.gate and not self.merge:
-            if visual_valid.shape[1] == audio_valid.shape[1]:
-                return visual_valid | audio_valid
-            return visual_valid if self.attention else audio_valid
-        n_audio, n_visual = audio_valid.shape[1], visual_valid.shape[1]
-        if self.gate and self.gate_partner == "visual" and n_visual != n_audio:
-            return visual_valid
-        nearest = nearest_audio_rows(n_audio, n_visual, visual_valid.device)
-        return visual_valid | audio_valid[:, nearest]
+        alone = not self.gate and not self.merge
+        base = valid[self.queries[0] if alone else 0]
+        n_rows, found = base.shape[1], base
+        pairs_rows = not alone and not (self.gate and self.gate_partner == "first")
+        for mask in valid:
+            if mask is not base and (pairs_rows or mask.shape[1] == n_rows):
+                found = found | mask[:, nearest_rows(mask.shape[1], n_rows, mask.device)]
+        return found
 
 
-def nearest_audio_rows(n_audio: int, n_visual: int, device: torch.device) -> Int64[Tensor, "T"]:
-    """For each visual row the index of the audio row nearest in time.
+def nearest_rows(n_from: int, n_to: int, device: torch.device) -> Int64[Tensor, "T"]:
+    """For each of `n_to` rows the index of the one nearest in time of `n_from` rows.
 
     Both are spaced evenly over the same span, and their last rows coincide.
     """
-    before_end = torch.arange(n_visual - 1, -1, -1, device=device) * n_audio / n_visual
-    return n_audio - 1 - before_end.round().long()
+    before_end = torch.arange(n_to - 1, -1, -1, device=device) * n_from / n_to
+    return n_from - 1 - before_end.round().long()

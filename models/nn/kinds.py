@@ -2,11 +2,9 @@
 
 from typing import Literal
 
-Modality = Literal["visual", "audio"]
 Temporal = Literal["gru", "tcn", "tcn_released", "transformer"]
 Positions = Literal["rotary", "learned"]
-BimodalFusion = Literal["attention_gate", "attention", "gate", "concatenation"]
-Fusion = Literal["attention_gate", "attention", "gate", "concatenation", "visual", "audio"]
+FusionKind = Literal["attention_gate", "attention", "gate", "concatenation"]
+GatePartner = Literal["others", "first"]
 AttentionInit = Literal["linear", "xavier"]
-QueryModality = Literal["visual", "audio", "both"]
 RegionLink = Literal["none", "probabilities", "barycentre"]

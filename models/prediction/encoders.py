@@ -7,7 +7,7 @@ from pathlib import Path
 from pydantic import TypeAdapter, ValidationError
 
 from features.encoders import AnyEncoderConfig
-from features.encoders.clip import ClipConfig
+from features.encoders.visual import VisualConfig
 from features.errors import InputError, SpecMismatch, VaflowError, WeightsError
 from features.spec import FeatureSpec
 from models.data.feature_sets import encoder_of_any_record
@@ -27,7 +27,7 @@ def encoders_of(
     names. Raises `SpecMismatch` if one of them makes other features than the model reads, such as
     with other weights, and `InputError` if one is not known.
     """
-    needed = (model.meta.visual, model.meta.audio)
+    needed = tuple(model.meta.feature_sets.values())
     found: dict[str, AnyEncoderConfig] = {}
     problems: list[str] = []
     candidates = iter(given) if given else _candidates(model, needed)
@@ -58,7 +58,7 @@ def name_in(needed: Iterable[str], config: AnyEncoderConfig) -> str:
     A head that was trained on the crops of a data set reads those that are found here, too.
     """
     name = config.spec().name
-    if name not in needed and isinstance(config, ClipConfig) and config.faces:
+    if name not in needed and isinstance(config, VisualConfig) and config.faces:
         return config.model_copy(update={"faces": None}).spec().name
     return name
 
@@ -98,8 +98,12 @@ def _difference(model: TrainedModel, config: AnyEncoderConfig) -> str:
     spec = config.spec()
     for folder in folders_of(model):
         specs = read_json(folder / PROVENANCE, REMEDY).get("specs")
-        wanted = specs.get(spec.kind) if isinstance(specs, dict) else None
-        if isinstance(wanted, dict):
+        of_kind = (
+            each
+            for each in (specs.values() if isinstance(specs, dict) else ())
+            if isinstance(each, dict) and each.get("kind") == spec.kind
+        )
+        if wanted := next(of_kind, None):
             made = spec.model_dump(mode="json")
             fields = [name for name in FeatureSpec.model_fields if made[name] != wanted.get(name)]
             shown = (f"{name} is {made[name]}, not {wanted.get(name)}" for name in fields)

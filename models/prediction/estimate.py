@@ -98,9 +98,9 @@ class ZeroShotEstimator:
     def estimate(self, packed: PackedFeatures) -> Estimate:
         """Predict from the similarities; the region posterior has the scale of valence."""
         va = predict_zero_shot(packed, self.regions, self.settings).va
-        similarity = region_cosines(packed, self.regions.prototypes)
+        similarity = region_cosines(packed, self.regions)
         posterior = torch.softmax(self.settings.scale[0] * similarity, dim=-1)
-        valid = packed.visual_valid.cpu().numpy()
+        valid = packed[self.regions.stream].valid.cpu().numpy()
         shares = np.where(valid[:, None], posterior.double().cpu().numpy(), 0)
         return Estimate(va, RegionPosterior(shares, valid))
 

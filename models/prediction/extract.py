@@ -6,8 +6,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from features.encoders import AnyEncoderConfig
-from features.encoders.clip import ClipConfig
 from features.encoders.faces import FacesConfig
+from features.encoders.visual import VisualConfig
 from features.errors import MediaError
 from features.extraction.extract import extract_clips
 from features.extraction.face_crops import with_crops
@@ -53,13 +53,13 @@ def with_frames(
     """
     return tuple(
         config.model_copy(update={"faces": _faces(config, frames)})
-        if isinstance(config, ClipConfig)
+        if isinstance(config, VisualConfig)
         else config
         for config in encoders
     )
 
 
-def _faces(config: ClipConfig, frames: FramesOf) -> FacesConfig | None:
+def _faces(config: VisualConfig, frames: FramesOf) -> FacesConfig | None:
     return (config.faces or FacesConfig()) if frames == "faces" else None
 
 
@@ -107,7 +107,7 @@ class VideoExtractor:
             except MediaError as error:
                 problems[path] = str(error)
         options, results = self.options, list[ExtractionResult]()
-        visual = (config for config in options.encoders if isinstance(config, ClipConfig))
+        visual = (config for config in options.encoders if isinstance(config, VisualConfig))
         if faces := next((config.faces for config in visual if config.faces), None):
             search = replace(options, encoders=(faces,), crops=None)
             results.append(self._pass(list(people.values()), search))

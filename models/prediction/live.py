@@ -17,6 +17,7 @@ from features.encoders.base import to_stored
 from features.encoders.clip import ClipEncoder
 from features.media.live.reader import LiveFrame, LiveItem, LiveSamples
 from models.data.alignment import AlignedClip
+from models.data.batch import Modality
 from models.data.packed import PackedFeatures
 from models.data.packed_file import pack_in_memory
 from models.data.windows import SPAN_S
@@ -25,6 +26,7 @@ from models.prediction.live_people import Box, LiveFaces, WholeFrames
 from models.prediction.live_sound import LiveSound
 from models.prediction.rows import region_words
 from models.prediction.tables import BOX_DECIMALS, DECIMALS, OTHER_DECIMALS
+from models.runs.checkpoint import StreamMeta
 
 MAX_ROWS = 4096  # of ten seconds: 400 frames a second
 ROWS_AT_ONCE = 256  # predicted in one pass of the head
@@ -113,10 +115,12 @@ class LivePredictor:
         encoder: ClipEncoder,
         sound: LiveSound | None,
         estimator: LiveEstimator,
-        audio_width: int,
+        streams: Mapping[str, StreamMeta],
     ) -> None:
         self._people, self._encoder, self._sound = people, encoder, sound
-        self._estimator, self._audio_width = estimator, audio_width
+        self._estimator, self._streams = estimator, streams
+        widths = (each.width for each in streams.values() if each.modality == "audio")
+        self._audio_width = next(widths, 0)
         self._words = region_words(estimator.grid)
         self._pending: deque[_Pending] = deque()
         self._rows: deque[_Row] = deque(maxlen=MAX_ROWS)
@@ -241,14 +245,21 @@ class LivePredictor:
         n_rows, blank = len(self._rows), np.zeros(self._encoder.width, np.float16)
         arrays = {
             "time_s": np.array([row.time_s for row in self._rows]),
-            "visual": np.stack([row.visual.get(person, blank) for row in self._rows]),
-            "visual_valid": np.array([person in row.visual for row in self._rows]),
-            "audio": np.stack([row.audio for row in self._rows]),
-            "audio_valid": np.array([row.audio_valid for row in self._rows]),
             "va": np.zeros((n_rows, 2)),
             "va_valid": np.zeros(n_rows, bool),
         }
-        return pack_in_memory([AlignedClip("live", n_rows, n_rows, arrays)])
+        for name, stream in self._streams.items():
+            if stream.modality == "visual":
+                values = [row.visual.get(person, blank) for row in self._rows]
+                valid = [person in row.visual for row in self._rows]
+            else:
+                values = [row.audio for row in self._rows]
+                valid = [row.audio_valid for row in self._rows]
+            arrays |= {name: np.stack(values), f"{name}_valid": np.array(valid)}
+        modalities: dict[str, Modality] = {
+            name: stream.modality for name, stream in self._streams.items()
+        }
+        return pack_in_memory([AlignedClip("live", n_rows, n_rows, arrays)], modalities)
 
     def _row(self, each: _Pending, person: int, predicted: LiveRow | None) -> LiveRow:
         if predicted is None:

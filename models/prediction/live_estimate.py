@@ -40,8 +40,9 @@ def check_causal(model: TrainedModel) -> None:
 
 def hears(model: TrainedModel) -> bool:
     """Return whether the predictions of a model depend on the sound."""
-    head = model.meta.head
-    return not (isinstance(head, DsplOptions) and head.streams == "visual")
+    head, streams = model.meta.head, model.meta.streams
+    read = head.read_streams(tuple(streams)) if isinstance(head, DsplOptions) else streams
+    return any(streams[name].modality == "audio" for name in read)
 
 
 class LiveEstimator:

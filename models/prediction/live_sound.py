@@ -7,10 +7,9 @@ from torch import Tensor
 
 from features.clip import Track
 from features.encoders.ast import AstEncoder
-from features.encoders.ast_files import FBANK_HOP_S
-from features.encoders.ast_windows import WindowStream
+from features.encoders.ast_windows import FBANK_HOP_S, WindowStream
 from features.encoders.base import to_stored
-from models.data.alignment import interpolate_audio
+from models.data.alignment import interpolate_track
 
 FRAMES_AT_ONCE = 10  # of the spectrogram: a tenth of a second
 KEPT_S = 2.0  # of steps before the next frame, for the typical step between them
@@ -90,7 +89,7 @@ class LiveSound:
 
     def at(self, time_s: Float64[np.ndarray, "N"]) -> Track:
         """Return the rows at increasing times, and forget what no later row needs."""
-        rows = interpolate_audio(self._steps, time_s)
+        rows = interpolate_track(self._steps, time_s)
         first = int(np.searchsorted(self._steps.time_s, time_s[-1] - KEPT_S))
         steps = self._steps
         self._steps = Track(steps.values[first:], steps.time_s[first:], steps.valid[first:])

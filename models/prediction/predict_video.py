@@ -54,16 +54,18 @@ class VideoPredictor:
         Raises `StoreError` if a record is missing.
         """
         clip_ids = [person.clip.id for person in video.people]
-        visual, audio = (self.sets.spec("visual").name, self.sets.spec("audio").name)
+        specs = self.sets.specs
         commits = [
-            self.sets.store.commit(name, each) for name in (visual, audio) for each in clip_ids
+            self.sets.store.commit(spec.name, each) for spec in specs.values() for each in clip_ids
         ]
         return canonical_sha256(
             {
                 "version": VERSION,
                 "estimator": self.estimator.digest(),
-                "visual": dict(record_files(self.sets, clip_ids, "visual")),
-                "audio": dict(record_files(self.sets, clip_ids, "audio")),
+                **{
+                    stream: dict(record_files(self.sets, clip_ids, spec))
+                    for stream, spec in specs.items()
+                },
                 "sources": [commit.source if commit else None for commit in commits],
             }
         )
@@ -121,7 +123,8 @@ class VideoPredictor:
 
     def _packed(self, clip_id: str) -> PackedFeatures:
         """Return the rows of one clip; nothing is kept beside the store, as for a training."""
-        return pack_in_memory(align_clips(self.sets, {clip_id: None}, MAX_LENGTH_MISMATCH))
+        clips = align_clips(self.sets, {clip_id: None}, MAX_LENGTH_MISMATCH)
+        return pack_in_memory(clips, self.sets.modalities)
 
 
 def overlay_name(video: VideoPeople) -> str:

@@ -23,7 +23,8 @@ class PersonRows:
     boxes: Boxes | None
     """None if the pictures are whole frames."""
     valid: Bool[np.ndarray, "T"]
-    """Frames with a picture of the person; other rows are interpolated in time."""
+    """Frames with a picture of the person; other rows are interpolated in time. Of a model that
+    reads no pictures, frames with sound."""
     has_sound: Bool[np.ndarray, "T"]
     va: Float64[np.ndarray, "T 2"]
     regions: RegionPosterior | None
@@ -44,12 +45,13 @@ def person_rows(
     """
     if boxes is not None and len(boxes) != len(packed.time_s):
         raise ValueError(f"{len(boxes)} boxes for {len(packed.time_s)} frames; give one for each")
+    sound = packed.valid_in("audio")
     return PersonRows(
         number,
         packed.time_s,
         boxes,
-        packed.visual_valid.cpu().numpy(),
-        packed.audio_valid.cpu().numpy(),
+        packed.seen.cpu().numpy(),
+        np.zeros(len(packed.time_s), bool) if sound is None else sound.cpu().numpy(),
         estimate.va,
         estimate.regions,
         estimate.spread,

@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from features.encoders import AnyEncoderConfig
 from features.errors import InputError, SpecMismatch
-from models.data.feature_sets import FeatureSets
+from models.data.feature_sets import WITH_TEXTS, FeatureSets
 from models.data.region_prototypes import read_regions
 from models.prediction.encoders import name_in
 from models.prediction.estimate import ZeroShotEstimator
@@ -52,19 +52,19 @@ class ZeroShotModel(BaseModel):
         return model
 
     def check_encoders(self, encoders: Sequence[AnyEncoderConfig]) -> None:
-        """Raise `InputError` if there is not one per modality.
+        """Raise `InputError` if there is none with texts.
 
-        Raises `SpecMismatch` if the visual one makes other features than the settings are of.
+        Raises `SpecMismatch` if it makes other features than the settings are of.
         """
-        if sorted(config.modality for config in encoders) != ["audio", "visual"]:
+        if not any(config.kind in WITH_TEXTS for config in encoders):
             raise InputError(
-                "a zero-shot prediction needs the encoders in a config: one of kind clip, whose "
-                f"texts are read, and one of sound; {len(encoders)} are given. Give -c with a YAML "
-                "file such as configs/encoders/affwild2.yaml"
+                "a zero-shot prediction needs the encoders in a config, one of them of kind clip, "
+                f"whose texts are read; {len(encoders)} are given. Give -c with a YAML file such "
+                "as configs/encoders/affwild2.yaml"
             )
         if self.visual is None:
             return
-        names = [name_in([self.visual], each) for each in encoders if each.modality == "visual"]
+        names = [name_in([self.visual], each) for each in encoders if each.kind in WITH_TEXTS]
         if self.visual not in names:
             raise SpecMismatch(
                 f"affine is of the features {self.visual}, and the given encoder makes {names[0]}; "

@@ -6,6 +6,8 @@ import yaml
 from pydantic import ValidationError
 
 from features.errors import InputError
+from models.regions.grid import NINE, Grid
+from models.regions.prompts import AnyPrompts
 from models.regions.texts import RegionTexts
 
 FOLDER = Path(__file__).parents[2] / "configs" / "prompts"  # the package is installed editable
@@ -36,3 +38,8 @@ def read_texts(name: str) -> RegionTexts:
             f"{path}: {field or 'the file'}: {first['msg']}; "
             "configs/prompts/nine_regions.yaml shows the form"
         ) from None
+
+
+def grid_of(prompts: AnyPrompts | None) -> Grid:
+    """Return the grid of the regions that prompts describe; without prompts, the usual one."""
+    return read_texts(prompts.texts).grid if prompts else NINE

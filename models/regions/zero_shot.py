@@ -70,6 +70,8 @@ class RegionPrototypes:
 
     prototypes: Float[Tensor, "R D"]
     grid: Grid = NINE
+    stream: str = "visual"
+    """The stream of features in whose space they are."""
 
 
 def cosines(

@@ -6,12 +6,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from jaxtyping import Bool, Float64
 
 from features.canonical_json import JsonObject
 from features.errors import InputError
 from models.metrics.ccc import Agreement
-from models.metrics.predict import concordance
+from models.metrics.predict import at_labels, concordance
 from models.metrics.scores import ClipScore, SplitScore
 from models.metrics.zero_shot import predict_zero_shot
 from models.regions.grid import Grid
@@ -30,6 +31,7 @@ from models.runs.predictor import TrainedEnsemble
 from models.runs.run_split import PredictedSplit, RunSplit
 from models.runs.texts_alone import read_texts_alone
 from models.training.config import EpochResult, kept_epoch
+from models.training.old_keys import OLD_STREAMS
 
 LOST_EPOCHS = "The run's folder has lost the file with its epochs, so there is no curve to show."
 ENSEMBLE_EPOCHS = "Each member of an ensemble has curves of its own, in the member's own report."
@@ -56,9 +58,9 @@ class ClipCurves:
     truth: Float64[np.ndarray, "T 2"]
     """NaN if not annotated."""
     predicted: Float64[np.ndarray, "T 2"]
-    visual_valid: Bool[np.ndarray, "T"]
+    seen: Bool[np.ndarray, "T"]
     """False without a face."""
-    audio_valid: Bool[np.ndarray, "T"]
+    heard: Bool[np.ndarray, "T"]
 
     @property
     def annotated(self) -> Bool[np.ndarray, "T"]:
@@ -68,7 +70,7 @@ class ClipCurves:
     @property
     def n_without_face(self) -> int:
         """Number of frames without a face."""
-        return int((~self.visual_valid).sum())
+        return int((~self.seen).sum())
 
     @property
     def sort_key(self) -> float:
@@ -131,7 +133,9 @@ def content_of(
     alone = read_texts_alone(source.run, meta.grid)
     annotated, labels = packed.va_valid.cpu().numpy(), packed.va.cpu().numpy()
     truth = np.where(annotated[:, None], labels, np.nan)
-    valid = packed.visual_valid.cpu().numpy(), packed.audio_valid.cpu().numpy()
+    heard = packed.valid_in("audio")
+    heard = torch.ones_like(packed.seen) if heard is None else heard  # no set of sound is no gap
+    valid = packed.seen.cpu().numpy(), heard.cpu().numpy()
     provenance = read_json(source.run / PROVENANCE, "delete it to do without, or train again")
     try:
         facts = tuple((k, str(fact)) for k, fact in _facts_of(provenance) if fact is not None)
@@ -164,8 +168,8 @@ def content_of(
         caution=source.caution,
         texts_alone=alone
         and concordance(predict_zero_shot(packed, alone.regions, alone.settings), packed).ccc(),
-        truth=labels[annotated],
-        predicted=prediction.va[annotated],
+        truth=at_labels(prediction, packed)[0],
+        predicted=at_labels(prediction, packed)[1],
         grid=meta.grid,
         prompts=read_prompt_words(source.run / PROMPTS) if meta.loss.region_weight else None,
         regions=regions_of(split),
@@ -218,10 +222,10 @@ def _commands_of(source: RunSplit) -> tuple[tuple[str, str], ...]:
 def _facts_of(record: JsonObject) -> Iterator[tuple[str, object]]:
     """Yield the facts of a well-formed record; None for a missing one."""
     inputs, versions = record.get("inputs") or {}, record.get("versions") or {}
-    for modality in ("visual", "audio"):
-        used = inputs.get(modality) or {}
-        yield f"{modality} features", used.get("name")
-        yield f"sha256 of the {modality} records", used.get("records_sha256")
+    streams = inputs.get("streams") or {stream: inputs.get(stream) for stream in OLD_STREAMS}
+    for stream, used in streams.items():
+        yield f"{stream} features", (used or {}).get("name")
+        yield f"sha256 of the {stream} records", (used or {}).get("records_sha256")
     yield "sha256 of the labels", inputs.get("labels_sha256")
     yield "sha256 of the region texts", inputs.get("texts_sha256")
     for split, clips in (inputs.get("clips") or {}).items():

@@ -56,7 +56,7 @@ def _draw(figure: Figure, curves: ClipCurves, width: int) -> None:
     reach_s = last_s - first_s  # the last row lasts a step
     for k, (title, bottom) in enumerate((("valence", valence_at), ("arousal", arousal_at))):
         axes = axes_at(bottom, curve_px)
-        _shade(axes, ~curves.visual_valid, curves, (-REACH, 2 * REACH), NO_FACE)
+        _shade(axes, ~curves.seen, curves, (-REACH, 2 * REACH), NO_FACE)
         axes.axhline(0, color=FAINT, lw=0.8)
         _curve(axes, curves.time_s, curves.truth[:, k], TRUTH, TRUTH_WIDTH)
         _curve(axes, curves.time_s, curves.predicted[:, k], PREDICTED, PREDICTED_WIDTH)
@@ -66,7 +66,7 @@ def _draw(figure: Figure, curves: ClipCurves, width: int) -> None:
         axes.spines["bottom"].set_visible(False)
         axes.yaxis.set_label_coords(-LABEL_PX / (across * width), 0.5)
     strips = axes_at(strips_at, STRIPS_PX)
-    _shade(strips, ~curves.audio_valid, curves, (1.0, STRIP), NO_SOUND)
+    _shade(strips, ~curves.heard, curves, (1.0, STRIP), NO_SOUND)
     _shade(strips, ~curves.annotated, curves, (0.0, STRIP), UNLABELLED)
     strips.set(xlim=(first_s, first_s + reach_s), ylim=(0, 2), xlabel="time (s)", yticks=[])
     strips.xaxis.set_major_locator(

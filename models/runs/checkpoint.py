@@ -15,14 +15,16 @@ from torch import Tensor
 from features.config import Config
 from features.errors import InputError
 from features.system.files import write_atomic
+from models.data.batch import Modality
 from models.data.statistics import Statistics
+from models.data.stream_names import StreamName
 from models.heads import AnyHeadConfig
 from models.heads.base import Head, HeadInputs
 from models.regions.grid import NINE, Grid
 from models.regions.prototypes import FixedPrototypes
 from models.runs.folder import check_format
 from models.training.loss_config import LossConfig
-from models.training.old_keys import move_old_keys
+from models.training.old_keys import OLD_STREAMS, move_old_keys
 
 FORMAT = "vaflow-head-1"
 META_KEY = "vaflow"
@@ -32,17 +34,23 @@ PROMPTS = ("prompts.", "bank.")
 """Prefixes of the tensors of prompts, which need a text encoder; `bank.` is from version 0.1."""
 
 
+class StreamMeta(Config):
+    """A stream that a head reads."""
+
+    feature_set: str
+    """Its name, with its digest."""
+    modality: Modality
+    width: int
+
+
 class CheckpointMeta(Config):
     """Everything needed to build a head and its inputs."""
 
     format: str = FORMAT
     head: AnyHeadConfig
     loss: LossConfig = LossConfig()
-    visual: str
-    """Name of the feature set, with its digest."""
-    audio: str
-    visual_width: int
-    audio_width: int
+    streams: dict[StreamName, StreamMeta]
+    """In the order of the streams."""
     window: int
     stride: int
     key: str
@@ -54,8 +62,19 @@ class CheckpointMeta(Config):
     def _accept_old_keys(cls, fields: object) -> object:
         if not isinstance(fields, dict):
             return fields
-        moved = move_old_keys(fields)
+        names = {key: fields[key] for key in OLD_STREAMS if key in fields}
+        moved = move_old_keys({key: value for key, value in fields.items() if key not in names})
+        if names:
+            moved["streams"] = {
+                key: {"feature_set": name, "modality": key, "width": moved.pop(f"{key}_width")}
+                for key, name in names.items()
+            }
         return moved | moved.pop("train", {})
+
+    @property
+    def feature_sets(self) -> dict[str, str]:
+        """The name of the feature set of each stream."""
+        return {name: each.feature_set for name, each in self.streams.items()}
 
 
 def save_head(
@@ -99,10 +118,16 @@ def load_head(path: Path, device: torch.device) -> Head:
     try:
         with _open_tensors(path, device) as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        prototypes = tensors.pop(PROTOTYPES, torch.zeros(0, meta.visual_width))
+        # a head without a name of its text stream is of a version that had two streams
+        text_stream = getattr(meta.head, "text_stream", None) or next(iter(meta.streams))
+        width = meta.streams[text_stream].width
+        prototypes = tensors.pop(PROTOTYPES, torch.zeros(0, width))
         inputs = HeadInputs(
-            Statistics(torch.zeros(meta.visual_width), torch.ones(meta.visual_width)),
-            Statistics(torch.zeros(meta.audio_width), torch.ones(meta.audio_width)),
+            {
+                name: Statistics(torch.zeros(each.width), torch.ones(each.width))
+                for name, each in meta.streams.items()
+            },
+            (text_stream,),
             lambda _: FixedPrototypes(prototypes),
             meta.grid,
         )

@@ -19,9 +19,10 @@ from features.system.devices import torch_device
 from features.system.files import check_writable, write_atomic, write_if_changed
 from features.system.provenance import provenance
 from features.timeline import MAX_LENGTH_MISMATCH, LengthMismatch
+from models.data.stream_names import StreamName, Streams
 from models.heads import AnyHeadConfig
 from models.training.config import EpochResult, TrainConfig, train_of_0_1
-from models.training.old_keys import move_old_keys, with_old_keys
+from models.training.old_keys import OLD_STREAMS, move_old_keys, with_old_keys
 
 CONFIG = "config.yaml"
 HEAD_FILE = "head.safetensors"
@@ -66,8 +67,7 @@ class RunConfig(Config):
     run: Path
     head: AnyHeadConfig
     train: TrainConfig
-    visual: str | None = None
-    audio: str | None = None
+    streams: Streams | None = None
     max_length_mismatch: LengthMismatch = Field(
         default=MAX_LENGTH_MISMATCH,
         validation_alias=AliasChoices("max_length_mismatch", "max_rows_apart"),  # before 0.2.0
@@ -92,8 +92,8 @@ class SetUsed(Config):
 class Inputs(Config):
     """Digests of all inputs of a training; equal inputs and config give an equal head."""
 
-    visual: SetUsed
-    audio: SetUsed
+    streams: dict[StreamName, SetUsed]
+    """In the order of the streams."""
     clips: dict[str, list[str]]
     """Ids by split."""
     labels_sha256: str
@@ -110,14 +110,20 @@ def run_key(config: RunConfig, inputs: Inputs) -> str:
         not_decisive |= {"pseudo_labels", "pseudo_weight"}
     if config.train.bank_mib is None:  # a limit may change the order of windows
         not_decisive.add("bank_mib")
+    digests = inputs.model_dump(
+        mode="json", exclude=set() if inputs.subjects_sha256 else {"subjects_sha256"}
+    )
+    streams = digests.pop("streams")
+    if tuple(streams) == OLD_STREAMS:
+        digests |= streams  # as earlier versions wrote them
+    else:
+        digests["streams"] = list(streams.items())
     decisive: dict[str, JsonValue] = {
         **with_old_keys(
             config.head.model_dump(mode="json"),
             config.train.model_dump(mode="json", exclude=not_decisive),
         ),
-        "inputs": inputs.model_dump(
-            mode="json", exclude=set() if inputs.subjects_sha256 else {"subjects_sha256"}
-        ),
+        "inputs": digests,
         "max_rows_apart": MAX_LENGTH_MISMATCH,  # constant, so that older runs keep their key
     }
     return canonical_sha256(decisive)

@@ -79,8 +79,10 @@ class RunSplit:
         clip_ids = self.clips.ids(self.name)
         decisive = {
             "head": self.predictor.digest(),
-            "visual": records_digest(self.clips.sets, clip_ids, "visual"),
-            "audio": records_digest(self.clips.sets, clip_ids, "audio"),
+            **{
+                stream: records_digest(self.clips.sets, clip_ids, spec)
+                for stream, spec in self.clips.sets.specs.items()
+            },
             "labels": digest_of_labels(self.clips.labels),
             "max_rows_apart": MAX_LENGTH_MISMATCH,  # constant, so that older scores keep their key
             "subjects": dict(self.subject_by_clip),
@@ -108,7 +110,7 @@ def open_split(
         max_length_mismatch = config.max_length_mismatch
     listed = read_manifest(manifest)
     clips = {split: clips_of_split(listed, split)}
-    sets = open_sets_of_head(store, meta.visual, meta.audio)
+    sets = open_sets_of_head(store, meta.feature_sets)
     groups = group_clips(listed, sets, clips, labelled=False)
     return RunSplit(run, split, manifest, store, predictor, groups, max_length_mismatch)
 

@@ -3,11 +3,9 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from features.clip import Clip, Split
+from features.clip import PATH_FIELDS, Clip, Split
 from features.manifest.manifest import Manifest, write_manifest
 from models.runs.folder import INPUTS
-
-PATHS = ("video", "frames", "labels", "audio")
 
 
 def write_split_manifest(
@@ -24,9 +22,11 @@ def write_split_manifest(
     """
 
     def linked(clip: Clip) -> Clip:
-        paths = {name: f"{INPUTS}/{p}" for name in PATHS if (p := getattr(clip, name)) is not None}
+        given = {name: p for name in PATH_FIELDS if (p := getattr(clip, name)) is not None}
+        paths = {name: p if p.startswith("/") else f"{INPUTS}/{p}" for name, p in given.items()}
         if labels and clip.id in labels:
             paths["labels"] = labels[clip.id]
         return clip.model_copy(update={**paths, "split": splits[clip.id]})
 
-    write_manifest(path, [linked(clip) for clip in manifest.clips if clip.id in splits])
+    clips = [linked(clip) for clip in manifest.clips if clip.id in splits]
+    write_manifest(path, clips, manifest.allow_outside)

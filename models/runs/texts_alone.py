@@ -24,6 +24,7 @@ class TextsAlone:
         """Write it to the run's folder."""
         content = {
             "settings": asdict(self.settings),
+            "stream": self.regions.stream,
             "prototypes": self.regions.prototypes.tolist(),
         }
         write_json(run / TEXTS_ALONE, content)
@@ -40,7 +41,8 @@ def read_texts_alone(run: Path, grid: Grid) -> TextsAlone | None:
         )
         moments = [Moments(tuple(each["mean"]), tuple(each["std"])) for each in (found, wanted)]
         settings = ZeroShotSettings(tuple(scale), tuple(width_s), *moments)
-        regions = RegionPrototypes(torch.tensor(content["prototypes"]), grid)
+        stream = content.get("stream", "visual")
+        regions = RegionPrototypes(torch.tensor(content["prototypes"]), grid, stream)
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"{run / TEXTS_ALONE} is damaged ({error}); {REMEDY}") from None
     return TextsAlone(regions, settings)

@@ -9,6 +9,8 @@ from pydantic import Field
 from features.timeline import MAX_LENGTH_MISMATCH, LengthMismatch
 from models.ablation.plan import ablation_cases, read_plan, selection_note
 from models.ablation.table import Predictions, TableRow, ablation_markdown, as_csv, table_rows
+from models.data.feature_sets import open_sets
+from models.data.stream_names import Streams
 from models.data.train_val import load_splits
 from models.heads import AnyHeadConfig
 from models.heads.dspl import DsplConfig
@@ -44,8 +46,7 @@ def ablate(
     seeds: Seeds = 5,
     head: AnyHeadConfig = DsplConfig(),
     train: TrainConfig = TrainConfig(),
-    visual: str | None = None,
-    audio: str | None = None,
+    streams: Streams | None = None,
     max_length_mismatch: LengthMismatch = MAX_LENGTH_MISMATCH,
     workers: Workers | None = None,
     on_case: Callable[[str, int], None] | None = None,
@@ -59,17 +60,17 @@ def ablate(
     and the others go on. Writes the table to `ablation.csv`, `ablation.md` and `ablation.html`.
     Raises as `train_head` does, and `InputError` if a variant is not a valid head.
     """
-    cases = ablation_cases(read_plan(variants), head, train)
+    plan, sets = read_plan(variants), open_sets(store, streams)
+    cases = ablation_cases(plan, head, train, tuple(sets.specs), sets.with_texts)
     check_trials_folder(run, "an ablation")
-    splits = load_splits(manifest, store, visual, audio, max_length_mismatch)
+    splits = load_splits(manifest, store, streams, max_length_mismatch)
     keys = RunConfig(
         manifest=manifest,
         store=store,
         run=run,
         head=head,
         train=train,
-        visual=visual,
-        audio=audio,
+        streams=streams,
         max_length_mismatch=max_length_mismatch,
     )
     trials = [

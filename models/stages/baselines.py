@@ -1,6 +1,6 @@
 """The stage `baselines`: simple regressors, scored on the same rows as heads."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated
@@ -11,27 +11,33 @@ from features.errors import InputError, VaflowError
 from features.system.files import check_writable
 from features.timeline import MAX_LENGTH_MISMATCH, LengthMismatch
 from models.baselines import AnyBaselineConfig
+from models.baselines.late_fusion import LateFusionConfig
 from models.baselines.mean import MeanConfig
 from models.baselines.mlp import MlpConfig
 from models.baselines.predict import predict_baseline
 from models.baselines.ridge import RidgeConfig
 from models.baselines.ridge_window import RidgeWindowConfig
 from models.baselines.text import TextConfig
+from models.data.stream_names import Streams
 from models.data.train_val import load_splits
 from models.metrics.scores import SplitScore, split_score
 from models.runs.folder import write_json
 
 Baselines = Annotated[tuple[AnyBaselineConfig, ...], Field(min_length=1)]
 
-BASELINES: tuple[AnyBaselineConfig, ...] = (
-    MeanConfig(),
-    RidgeConfig(modalities=("visual",)),
-    RidgeConfig(modalities=("audio",)),
-    RidgeConfig(),
-    RidgeWindowConfig(),
-    MlpConfig(),
-    TextConfig(),
-)
+
+def every_baseline(streams: Sequence[str]) -> Baselines:
+    """Return every baseline, ridge on each of several streams alone, and late fusion."""
+    several = len(streams) > 1
+    return (
+        MeanConfig(),
+        *(RidgeConfig(streams=(name,)) for name in streams if several),
+        *([LateFusionConfig()] if several else []),
+        RidgeConfig(),
+        RidgeWindowConfig(),
+        MlpConfig(),
+        TextConfig(),
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,18 +53,17 @@ def score_baselines(
     *,
     manifest: Path,
     store: str,
-    baselines: Baselines = BASELINES,
-    visual: str | None = None,
-    audio: str | None = None,
+    baselines: Baselines | None = None,
+    streams: Streams | None = None,
     max_length_mismatch: LengthMismatch = MAX_LENGTH_MISMATCH,
     output: Path | None = None,
     on_baseline: Callable[[AnyBaselineConfig, int], None] | None = None,
 ) -> BaselineScores:
     """Fit each baseline to the train split and score it on the val split.
 
-    Nothing is chosen on the val split. Of the default baselines, `text` is left out with a note if
-    the region texts cannot be encoded. The scores are written to `output` as JSON, if given. Raises
-    as `train_head` does.
+    Nothing is chosen on the val split. By default it is every baseline, and `text` is left out with
+    a note if the region texts cannot be encoded. The scores are written to `output` as JSON, if
+    given. Raises as `train_head` does.
     """
     if output:
         check_writable(output.parent, "output")
@@ -66,17 +71,18 @@ def score_baselines(
             raise InputError(
                 f"output = {output} is a folder; give the name of a file, such as b.json"
             )
-    splits = load_splits(manifest, store, visual, audio, max_length_mismatch)
+    splits = load_splits(manifest, store, streams, max_length_mismatch)
     scores, notes = [], splits.notes
-    for baseline in baselines:
+    chosen = baselines or every_baseline(tuple(splits.train.streams))
+    for baseline in chosen:
         if on_baseline:
-            on_baseline(baseline, len(baselines))
+            on_baseline(baseline, len(chosen))
         try:
             prediction = predict_baseline(
                 baseline, splits.train, splits.val, splits.subject_by_clip, splits.read_regions
             )
         except VaflowError as error:
-            if not isinstance(baseline, TextConfig) or baselines != BASELINES:
+            if not isinstance(baseline, TextConfig) or baselines is not None:
                 raise
             notes += (f"the baseline text is left out: {error}",)
             continue
@@ -89,5 +95,5 @@ def score_baselines(
             for baseline, score in scores
         ]
         output.parent.mkdir(parents=True, exist_ok=True)  # no paths or times: equal files
-        write_json(output, {"visual": splits.visual, "audio": splits.audio, "val": val})
+        write_json(output, {"streams": splits.sets.names, "val": val})
     return BaselineScores(tuple(scores), notes, output)

@@ -16,6 +16,7 @@ from models.ablation.table import CurveRow, Predictions, as_csv, curve_markdown,
 from models.data.feature_sets import open_sets
 from models.data.packed_cache import load_packed
 from models.data.splits import clips_of_split, subject_by_clip
+from models.data.stream_names import Streams
 from models.data.train_val import load_splits
 from models.heads import AnyHeadConfig
 from models.heads.dspl import DsplConfig
@@ -58,8 +59,7 @@ def learning_curve(
     draws: Draws = 5,
     head: AnyHeadConfig = DsplConfig(),
     train: TrainConfig = TrainConfig(),
-    visual: str | None = None,
-    audio: str | None = None,
+    streams: Streams | None = None,
     max_length_mismatch: LengthMismatch = MAX_LENGTH_MISMATCH,
     workers: Workers | None = None,
     on_case: Callable[[str, int], None] | None = None,
@@ -73,14 +73,15 @@ def learning_curve(
     Each training is a run in `<run>/<condition>/<variant>/draw-<k>`; finished ones are not trained
     again. The rest is as in `ablate`. Writes `learning_curve.csv`, `.md` and `.html`.
     """
-    cases = ablation_cases(read_plan(variants), head, train)
+    plan, sets = read_plan(variants), open_sets(store, streams)
+    cases = ablation_cases(plan, head, train, tuple(sets.specs), sets.with_texts)
     check_trials_folder(run, "a learning curve")
     if train.unlabelled == OTHERS:
         raise InputError(
             "train.unlabelled is 'others', which only a variant of the plan can have, as it says "
             "nothing of all people: give the default another manifest, or none"
         )
-    splits = load_splits(manifest, store, visual, audio, max_length_mismatch)
+    splits = load_splits(manifest, store, streams, max_length_mismatch)
     content = read_manifest(manifest)
     n_all = len(set(subject_by_clip(clips_of_split(content, "train")).values()))
     everyone = Condition(0.0, n_all, is_all=True)
@@ -92,7 +93,7 @@ def learning_curve(
     models = [case.model for case in cases]
     if any(isinstance(model, tuple) and model[1].unlabelled == OTHERS for model in models):
         # all draws share one packed file
-        load_packed(open_sets(store, visual, audio), dict.fromkeys(splits.train.clip_ids))
+        load_packed(sets, dict.fromkeys(splits.train.clip_ids))
     time_s = {clip_id: splits.train.time_s[span] for clip_id, span in splits.train.spans()}
     keys = RunConfig(
         manifest=manifest,
@@ -100,8 +101,7 @@ def learning_curve(
         run=run,
         head=head,
         train=train,
-        visual=visual,
-        audio=audio,
+        streams=streams,
         max_length_mismatch=max_length_mismatch,
     )
     numbers = range(train.seed, train.seed + draws)

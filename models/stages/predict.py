@@ -16,7 +16,7 @@ from features.extraction.runtime import Runtime
 from features.media.limits import DEFAULT_LIMITS, DecodeLimits
 from features.store.location import absolute_path
 from features.system.devices import DeviceName, torch_device
-from models.data.feature_sets import FeatureSets, open_sets
+from models.data.feature_sets import FeatureSets, open_sets, sets_of_store
 from models.prediction.card import card, facts_of
 from models.prediction.encoders import encoders_of
 from models.prediction.estimate import ModelEstimator
@@ -176,7 +176,7 @@ def predict(
                 else:
                     video, notes = extracted.people[path], extracted.notes.get(path, ())
                     if predictor is None:
-                        sets = _sets_of(options.store, configs)
+                        sets = _sets_of(options.store, model, configs)
                         clip_id = video.people[0].clip.id
                         predictor = VideoPredictor(
                             output,
@@ -212,9 +212,18 @@ def _model_of(run: Path | None, zero_shot: bool, affine: Path | None) -> Trained
     return open_model(run) if run else None
 
 
-def _sets_of(store: str, encoders: Sequence[AnyEncoderConfig]) -> FeatureSets:
-    names = {config.modality: config.spec().name for config in encoders}
-    return open_sets(store, names["visual"], names["audio"])
+def _sets_of(
+    store: str, model: TrainedModel | None, encoders: Sequence[AnyEncoderConfig]
+) -> FeatureSets:
+    """Return the feature sets of the encoders, by the names of the streams that the model reads."""
+    names = [config.spec().name for config in encoders]
+    if model is None:
+        return sets_of_store(store, names)
+    trained_on = dict.fromkeys(model.meta.feature_sets.values())
+    made = dict(zip(trained_on, names, strict=True))
+    return open_sets(
+        store, {stream: made[name] for stream, name in model.meta.feature_sets.items()}
+    )
 
 
 def _fail(

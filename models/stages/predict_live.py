@@ -119,7 +119,7 @@ def predict_live(
         picture_encoder, sound = runtime.encoder(visual), None
         assert isinstance(picture_encoder, ClipEncoder)
         picture_encoder.encode(picture_encoder.blank(1))  # the first pass takes longer
-        if hears(model):
+        if audio and hears(model):
             sound_encoder = runtime.encoder(audio)
             assert isinstance(sound_encoder, AstEncoder)
             sound_encoder.encode(sound_encoder.blank(1))
@@ -132,8 +132,9 @@ def predict_live(
             if predictor is None:
                 on_note(_note(sound, has_sound=reader.has_sound))
                 sound = sound if reader.has_sound else None
-                width = model.meta.audio_width
-                predictor = LivePredictor(finder, picture_encoder, sound, estimator, width)
+                predictor = LivePredictor(
+                    finder, picture_encoder, sound, estimator, model.meta.streams
+                )
                 shown_s = summary.begin()
             _give(list(predictor.add(items)), reader, sound, summary, on_rows)
             if time.monotonic() - shown_s >= SUMMARY_S:
@@ -149,10 +150,17 @@ def predict_live(
 
 def _encoders(
     model: TrainedModel, given: tuple[AnyEncoderConfig, ...], frames: FramesOf
-) -> tuple[ClipConfig, AstConfig]:
+) -> tuple[ClipConfig, AstConfig | None]:
+    """Return the encoder of pictures and that of sound; None if the model has no set of sound."""
     configs = with_frames(encoders_of(model, given), frames)
-    [visual] = [config for config in configs if isinstance(config, ClipConfig)]
-    [audio] = [config for config in configs if isinstance(config, AstConfig)]
+    visual = next((config for config in configs if isinstance(config, ClipConfig)), None)
+    audio = next((config for config in configs if isinstance(config, AstConfig)), None)
+    if visual is None or len(configs) > (1 if audio is None else 2):
+        raise InputError(
+            f"{model.run} reads the features {', '.join(model.meta.feature_sets.values())}, and a "
+            "live prediction those of one clip encoder, and of one ast encoder at most; train a "
+            "head with streams={visual: clip-..., audio: ast-...}"
+        )
     if not visual.sampling.is_every_frame:
         raise InputError(
             f"{model.run} was trained on sampled frames (sampling = {visual.sampling.as_spec()}), "

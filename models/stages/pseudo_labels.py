@@ -16,7 +16,7 @@ from models.heads import AnyHeadConfig
 from models.heads.base import Head
 from models.heads.windows import head_windows
 from models.metrics.predict import mean_prediction, predict
-from models.regions.prompts import FixedPrompts
+from models.regions.prompts import CoopPrompts, FixedPrompts
 from models.training.config import TrainConfig
 
 N_TEACHERS = 3  # heads of the first round
@@ -38,18 +38,20 @@ def pseudo_labelled(
     """
     match train.pseudo_labels:
         case "text":
-            prompts = FixedPrompts(texts=head.prompts.texts, control=head.prompts.control)
+            texts = head.prompts or CoopPrompts()
+            prompts = FixedPrompts(texts=texts.texts, control=texts.control)
             subjects = subject_by_clip(clips.clips["train"])
-            encode = partial(read_regions, clips.sets, labelled.clip_ids[0])
-            texts = TextConfig(prompts=prompts)
-            found = predict_baseline(texts, labelled, unlabelled, subjects, encode)
-            valid = unlabelled.visual_valid
+            stream = head.text_stream or next(iter(clips.sets.with_texts), "")
+            encode = partial(read_regions, clips.sets, labelled.clip_ids[0], stream=stream)
+            baseline = TextConfig(prompts=prompts)
+            found = predict_baseline(baseline, labelled, unlabelled, subjects, encode)
+            valid = unlabelled[stream].valid
         case "ensemble":
             windows = head_windows(unlabelled, head, size=train.window, stride=train.stride)
             seeds = range(N_TEACHERS * train.seed, N_TEACHERS * (train.seed + 1))
             teachers = (train_teacher(seed) for seed in seeds)
             found = mean_prediction([predict(each, unlabelled, windows) for each in teachers])
-            valid = unlabelled.visual_valid | unlabelled.audio_valid
+            valid = unlabelled.any_valid
         case _:
             assert_never(train.pseudo_labels)
     va = torch.from_numpy(found.va).to(unlabelled.va.device)

@@ -28,6 +28,7 @@ def prior_start(
     subject_by_clip: Mapping[str, str],
     prototypes: Float[Tensor, "R D"],
     grid: Grid,
+    stream: str,
     *,
     is_causal: bool,
 ) -> PriorStart:
@@ -35,7 +36,7 @@ def prior_start(
 
     Causal windows get means over the rows before a row. Raises `InputError` as `fit_text` does.
     """
-    regions = RegionPrototypes(prototypes, grid)
+    regions = RegionPrototypes(prototypes, grid, stream)
     settings = fit_text(train, subject_by_clip, regions, trailing=is_causal)
     if is_causal:
         n_rows = [
@@ -44,10 +45,10 @@ def prior_start(
     else:
         step_s = float(np.median([typical_step_s(train.time_s[span]) for _, span in train.spans()]))
         n_rows = [2 * n_steps(width_s / 2, step_s) + 1 for width_s in settings.width_s]
-    seen = np.flatnonzero(train.visual_valid.cpu().numpy())
+    seen = np.flatnonzero(train[stream].valid.cpu().numpy())
     rows = seen[np.linspace(0, len(seen) - 1, N_ANCHORS).astype(np.int64)]
-    index = torch.from_numpy(rows).to(train.visual.device)
-    anchors = train.embeddings("visual", index).float().cpu()
+    index = torch.from_numpy(rows).to(train.stored_on)
+    anchors = train.embeddings(stream, index).float().cpu()
     return PriorStart(settings, (n_rows[0], n_rows[1]), anchors)
 
 
@@ -59,12 +60,15 @@ def n_steps(reach_s: float, step_s: float) -> int:
 def texts_alone(clips: ClipGroups, head: HeadConfig, train: PackedFeatures) -> TextsAlone | None:
     """Return the zero-shot prediction by the texts of a head, matched to the training labels.
 
-    Nothing is chosen: scale and width are the defaults of `zero-shot`. None if the encoder has no
-    text tower, or no annotated training row has a face.
+    Nothing is chosen: scale and width are the defaults of `zero-shot`. None if the head has no
+    prompts, or no annotated training row has a face.
     """
-    if clips.sets.visual.kind != "clip" or not (train.va_valid & train.visual_valid).any():
+    stream = head.text_stream
+    if head.prompts is None or stream is None:
+        return None
+    if not (train.va_valid & train[stream].valid).any():
         return None
     prompts = FixedPrompts(texts=head.prompts.texts, control=head.prompts.control)
-    regions = read_regions(clips.sets, train.clip_ids[0], prompts)
+    regions = read_regions(clips.sets, train.clip_ids[0], prompts, stream)
     (scale, _), (width_s, _) = ZeroShotSettings().scale, ZeroShotSettings().width_s
     return TextsAlone(regions, fit_text(train, {}, regions, scale=scale, width_s=width_s))

@@ -29,6 +29,7 @@ from models.data.splits import (
     group_clips,
     subject_by_clip,
 )
+from models.data.stream_names import Streams
 from models.heads import AnyHeadConfig
 from models.heads.dspl import DsplConfig
 from models.metrics.predict import concordance, end_to_end
@@ -55,11 +56,12 @@ from models.runs.folder import (
     write_config,
     write_json,
 )
+from models.runs.inputs import digest_inputs
 from models.runs.predictor import TrainedHead
 from models.runs.threads import limit_threads, share_cores
-from models.stages.train_head import TrainResult, digest_inputs, train_config
+from models.stages.train_head import TrainResult, train_config
 from models.training.config import TrainConfig, preset_train
-from models.training.loss_config import check_loss
+from models.training.loss_config import head_for_streams
 
 FOLD_FILES = re.compile(r"fold-\d+(\.jsonl)?")
 
@@ -87,8 +89,7 @@ def train_ensemble(
     train: TrainConfig = TrainConfig(),
     folds: Folds = 5,
     over: Over = "train+val",
-    visual: str | None = None,
-    audio: str | None = None,
+    streams: Streams | None = None,
     max_length_mismatch: LengthMismatch = MAX_LENGTH_MISMATCH,
     force: bool = False,
     on_member: Callable[[TrainResult, int], None] | None = None,
@@ -102,13 +103,13 @@ def train_ensemble(
     ensemble. Raises as `train_head` does, before anything is written.
     """
     given, train = train, preset_train(head, train)
-    check_loss(head, train.loss)
     if train.unlabelled:
         raise InputError(
             "train.unlabelled is not for ensembles, whose folds hold out each person in turn: "
             "leave it out, or train a single head with train-head"
         )
-    content, sets = read_manifest(manifest), open_sets(store, visual, audio)
+    content, sets = read_manifest(manifest), open_sets(store, streams)
+    head = head_for_streams(head, train.loss, tuple(sets.specs), sets.with_texts)
     groups = group_clips(content, sets, deal_folds(clips_over(content, over), folds))
     for name in groups.clips:
         if not groups.is_annotated(name):
@@ -125,8 +126,7 @@ def train_ensemble(
         train=train,
         folds=folds,
         over=over,
-        visual=sets.visual.name,
-        audio=sets.audio.name,
+        streams=dict(sets.names),
         max_length_mismatch=max_length_mismatch,
     )
     notes = constant_labels(groups.labels)

@@ -8,33 +8,31 @@ from typing import Literal
 
 import torch
 
-from features.canonical_json import canonical_sha256
 from features.errors import InputError, LaterVersion
 from features.store.location import absolute_path
 from features.system.devices import torch_device
 from features.system.memory import keep_freed_memory
 from features.timeline import MAX_LENGTH_MISMATCH, LengthMismatch
-from models.data.feature_sets import Modality, records_digest
 from models.data.packed import PackedFeatures
 from models.data.placement import place_on_device, streaming_note
 from models.data.region_prototypes import build_prototypes
-from models.data.splits import ClipGroups, constant_labels, digest_of_labels, subject_by_clip
+from models.data.splits import ClipGroups, constant_labels, subject_by_clip
 from models.data.statistics import statistics
+from models.data.stream_names import Streams
 from models.data.train_val import TRAIN_VAL, train_val_clips
 from models.data.unlabelled import UNLABELLED, unlabelled_clips
 from models.heads import AnyHeadConfig
 from models.heads.base import Head, HeadInputs
 from models.heads.dspl import DsplConfig
 from models.regions.nearest_words import prompt_words
-from models.regions.texts_file import read_texts
-from models.runs.checkpoint import CheckpointMeta, read_meta, save_head
+from models.regions.texts_file import grid_of
+from models.runs.checkpoint import CheckpointMeta, StreamMeta, read_meta, save_head
 from models.runs.folder import (
     HEAD_FILE,
     METRICS,
     PROMPTS,
     Inputs,
     RunConfig,
-    SetUsed,
     check_run,
     key_of_0_1,
     read_metrics,
@@ -45,13 +43,14 @@ from models.runs.folder import (
     write_json,
     write_metrics,
 )
+from models.runs.inputs import digest_inputs
 from models.runs.texts_alone import TextsAlone
 from models.runs.threads import limit_threads
 from models.stages.pseudo_labels import pseudo_labelled
 from models.stages.text_prior import prior_start, texts_alone
 from models.training.config import EpochResult, TrainConfig, kept_epoch, preset_train
 from models.training.loop import Fit, check_head, fit
-from models.training.loss_config import check_loss
+from models.training.loss_config import head_for_streams
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,23 +74,24 @@ def train_head(
     run: Path,
     head: AnyHeadConfig = DsplConfig(),
     train: TrainConfig = TrainConfig(),
-    visual: str | None = None,
-    audio: str | None = None,
+    streams: Streams | None = None,
     max_length_mismatch: LengthMismatch = MAX_LENGTH_MISMATCH,
     force: bool = False,
     on_epoch: Callable[[EpochResult], None] | None = None,
 ) -> TrainResult:
     """Train a head on the features in a store, and write it to the folder `run`.
 
-    No video is read, and the only encoder that runs is CLIP's text encoder. A preset's own keys of
+    No video is read, and the only encoder that runs is CLIP's text encoder. `streams` names the
+    feature sets; without it the head reads all sets of the store. A preset's own keys of
     `train` hold unless they are given (`preset_train`). A run with the same
     config and inputs is kept, unless `force`; another one is replaced. Label rows and frames of a
     clip may differ by `max_length_mismatch`. Raises `InputError`, `StoreError` or a subclass if the
     inputs do not fit together, before anything is written.
     """
     given, train = train, preset_train(head, train)
-    check_loss(head, train.loss)
-    clips = train_val_clips(manifest, store, visual, audio)
+    clips = train_val_clips(manifest, store, streams)
+    sets = clips.sets
+    head = head_for_streams(head, train.loss, tuple(sets.specs), sets.with_texts)
     for split in TRAIN_VAL:
         if not clips.is_annotated(split):
             raise InputError(
@@ -106,18 +106,17 @@ def train_head(
         path = train.unlabelled.resolve()
         train = train.model_copy(update={"unlabelled": path})
         unlabelled, left_out = unlabelled_clips(
-            clips.sets, manifest, path, transductive=train.transductive, inner=held_out
+            sets, manifest, path, transductive=train.transductive, inner=held_out
         )
         notes += left_out
-    inputs, grid = digest_inputs(clips, head, unlabelled), read_texts(head.prompts.texts).grid
+    inputs, grid = digest_inputs(clips, head, unlabelled), grid_of(head.prompts)
     config = RunConfig(
         manifest=manifest.resolve(),
         store=absolute_path(store),
         run=run.resolve(),
         head=head,
         train=train,
-        visual=clips.sets.visual.name,
-        audio=clips.sets.audio.name,
+        streams=dict(sets.names),
         max_length_mismatch=max_length_mismatch,
     )
     key = run_key(config, inputs)
@@ -173,10 +172,14 @@ def train_head(
     meta = CheckpointMeta(
         head=head,
         loss=train.loss,
-        visual=clips.sets.visual.name,
-        audio=clips.sets.audio.name,
-        visual_width=packed.visual.shape[1],
-        audio_width=packed.audio.shape[1],
+        streams={
+            name: StreamMeta(
+                feature_set=sets.specs[name].name,
+                modality=stream.modality,
+                width=stream.values.shape[1],
+            )
+            for name, stream in packed.streams.items()
+        },
         window=train.window,
         stride=train.stride,
         key=key,
@@ -194,49 +197,31 @@ def train_config(config: RunConfig, *, force: bool = False) -> TrainResult:
     return train_head(**dict(config), force=force)
 
 
-def digest_inputs(
-    clips: ClipGroups, head: AnyHeadConfig, unlabelled: ClipGroups | None = None
-) -> Inputs:
-    """Return the digests of a training's inputs; raises `StoreError` if a record is missing."""
-    groups = clips.clips | (unlabelled.clips if unlabelled else {})
-    subjects = subject_by_clip(clips.all_clips)
-    by_people = unlabelled is not None or head.chooses_by_people
-    clip_ids = dict.fromkeys(clip.id for group in groups.values() for clip in group)
-
-    def digest_set(modality: Modality) -> SetUsed:
-        spec = clips.sets.spec(modality)
-        digest = records_digest(clips.sets, list(clip_ids), modality)
-        return SetUsed(name=spec.name, digest=spec.digest, records_sha256=digest)
-
-    return Inputs(
-        visual=digest_set("visual"),
-        audio=digest_set("audio"),
-        clips={name: [clip.id for clip in group] for name, group in groups.items()},
-        labels_sha256=digest_of_labels(clips.labels),
-        texts_sha256=canonical_sha256(read_texts(head.prompts.texts).model_dump(mode="json")),
-        subjects_sha256=canonical_sha256({**subjects}) if by_people else None,
-    )
-
-
 def build_head(
     config: AnyHeadConfig, clips: ClipGroups, train: PackedFeatures, device: torch.device
 ) -> Head:
     """Return the head on the device, with inputs standardised by the training rows.
 
-    Its prompts run on the text encoder of the CLIP that made the visual features. A text prior is
-    fitted to the training rows.
+    Its prompts run on the text encoder of the CLIP whose embeddings they are compared with. A text
+    prior is fitted to the training rows.
     """
-    grid = read_texts(config.prompts.texts).grid
+    sets, grid = clips.sets, grid_of(config.prompts)
+    config = config.for_streams(tuple(sets.specs), sets.with_texts)
+    text_stream = config.text_stream or ""  # read only by a head with prompts
     inputs = HeadInputs(
-        statistics(train.visual, train.visual_valid, train.index),
-        statistics(train.audio, train.audio_valid, train.index),
-        lambda prompts: build_prototypes(clips.sets, train.clip_ids[0], prompts, device),
+        {
+            name: statistics(each.values, each.valid, train.index)
+            for name, each in train.streams.items()
+        },
+        sets.with_texts,
+        lambda prompts: build_prototypes(sets, text_stream, train.clip_ids[0], prompts, device),
         grid,
         lambda prototypes: prior_start(
             train,
             subject_by_clip(clips.all_clips),
             prototypes,
             grid,
+            text_stream,
             is_causal=config.windows == "causal",
         ),
     )
@@ -275,11 +260,10 @@ def _write(
 ) -> None:
     """Write the run's folder; the head is written last, and commits it."""
     run, sets, clip_id = config.run, clips.sets, clips.ids("train")[0]
-    specs = (sets.visual, sets.audio)
     facts = {
         "key": meta.key,
-        "encoders": {spec.kind: sets.encoder_config(spec, clip_id) for spec in specs},
-        "specs": {spec.kind: spec.model_dump(mode="json") for spec in specs},
+        "encoders": {name: sets.encoder_config(spec, clip_id) for name, spec in sets.specs.items()},
+        "specs": {name: spec.model_dump(mode="json") for name, spec in sets.specs.items()},
         "best_epoch": result.kept.index,
     }
     if held_out:

@@ -131,8 +131,9 @@ def run_trial(trial: Trial, n_at_once: int = 1) -> TrialResult:
     config = trial.config.model_copy(update={"train": train})
     try:
         if trial.baseline:
-            data = (config.manifest, config.store, config.visual, config.audio)
-            splits = load_splits(*data, config.max_length_mismatch)
+            splits = load_splits(
+                config.manifest, config.store, config.streams, config.max_length_mismatch
+            )
             found = predict_baseline(
                 trial.baseline,
                 splits.train,

@@ -16,6 +16,7 @@ from models.data.feature_sets import open_sets
 from models.data.packed import PackedFeatures
 from models.data.region_prototypes import read_regions
 from models.data.splits import constant_labels, group_clips, subject_by_clip
+from models.data.stream_names import Streams
 from models.metrics.predict import Prediction
 from models.metrics.scores import SplitScore, split_score
 from models.metrics.zero_shot import match_moments, predict_zero_shot
@@ -59,8 +60,7 @@ def zero_shot(
     scale: Scale = 10.0,
     width_s: Width = 2.0,
     match: Match | None = None,
-    visual: str | None = None,
-    audio: str | None = None,
+    streams: Streams | None = None,
     max_length_mismatch: LengthMismatch = MAX_LENGTH_MISMATCH,
 ) -> ZeroShotResult:
     """Predict every row of every clip of a manifest from the region texts, without training.
@@ -72,7 +72,7 @@ def zero_shot(
     before anything is written.
     """
     check_output(output)
-    content, sets = read_manifest(manifest), open_sets(store, visual, audio)
+    content, sets = read_manifest(manifest), open_sets(store, streams)
     if not content.clips:
         raise InputError(f"{manifest} has no clips; give a manifest with the clips to predict")
     splits: dict[str, tuple[Clip, ...]] = {}
@@ -103,7 +103,7 @@ def zero_shot(
         (output / name).unlink(missing_ok=True)
     write_predictions(output / PREDICTIONS, packed, prediction, set())
     made_with = {
-        "visual": sets.visual.name,
+        "visual": sets.specs[regions.stream].name,
         "prompts": prompts.model_dump(mode="json"),
         "match": match,
         "settings": asdict(settings),

@@ -60,6 +60,8 @@ class TrainConfig(Config):
     """Seconds at the beginning of a clip without a target of a causal window in training."""
     mixup: float = Field(default=0.0, ge=0)
     """Alpha of the Beta distribution of mixup; 0: no mixup."""
+    stream_dropout: float = Field(default=0.0, ge=0, le=1)
+    """Probability that a window of training lacks one of its streams, drawn at random."""
     unlabelled: Path | None = None
     """Manifest of clips to train on without labels; their features are in the same store."""
     pseudo_labels: Literal["text", "ensemble"] = "text"

@@ -1,7 +1,7 @@
 """The training loop, from packed features on a device to the best weights."""
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -15,6 +15,7 @@ from models.data.batch import Batch, Targets
 from models.data.batches import Example, shuffled_batches
 from models.data.mixup import mixup
 from models.data.packed import PackedFeatures
+from models.data.stream_dropout import drop_streams
 from models.data.windows import Windows
 from models.heads.base import Head
 from models.heads.config import HeadConfig
@@ -67,7 +68,7 @@ def fit(
         ),
     )
     shuffle = np.random.default_rng(config.seed)
-    draws = np.random.default_rng((config.seed, 1))  # of mixup, independent of the shuffle
+    draws = [np.random.default_rng((config.seed, k)) for k in (1, 4)]  # of `_augmented`
     pseudo = unlabelled and _pseudo_batches(unlabelled, head_config, config)
 
     def score(packed: PackedFeatures) -> VaConcordance:
@@ -82,8 +83,7 @@ def fit(
         for batch, targets in shuffled_batches(train, windows, shuffle, config.batch_size):
             if config.drop_last and len(targets.va) < config.batch_size:
                 continue  # only the last one is smaller
-            if config.mixup:
-                batch, targets = mixup(batch, targets, draws, config.mixup)
+            batch, targets = _augmented(batch, targets, draws, config)
             extra = next(pseudo) if pseudo else None
             total += step(head, optimizer, batch, targets, config, grid, extra)
             schedule.step()
@@ -117,7 +117,7 @@ def _pseudo_batches(
     packed: PackedFeatures, head: HeadConfig, config: TrainConfig
 ) -> Iterator[Example]:
     """Yield batches of unlabelled clips without end, mixed like those of labelled clips."""
-    shuffle, draws = (np.random.default_rng((config.seed, stream)) for stream in (2, 3))
+    shuffle, *draws = (np.random.default_rng((config.seed, k)) for k in (2, 3, 5))
     windows = training_windows(packed, head, config)
     if not len(windows):
         raise InputError(
@@ -126,7 +126,19 @@ def _pseudo_batches(
         )
     while True:
         for batch, targets in shuffled_batches(packed, windows, shuffle, config.batch_size):
-            yield mixup(batch, targets, draws, config.mixup) if config.mixup else (batch, targets)
+            yield _augmented(batch, targets, draws, config)
+
+
+def _augmented(
+    batch: Batch, targets: Targets, draws: Sequence[np.random.Generator], config: TrainConfig
+) -> Example:
+    """The windows after mixup, and with streams dropped; each draws from numbers of its own."""
+    for_mixup, for_streams = draws
+    if config.mixup:
+        batch, targets = mixup(batch, targets, for_mixup, config.mixup)
+    if config.stream_dropout:
+        batch, targets = drop_streams(batch, targets, for_streams, config.stream_dropout)
+    return batch, targets
 
 
 def training_windows(packed: PackedFeatures, head: HeadConfig, config: TrainConfig) -> Windows:
@@ -164,7 +176,7 @@ def step(
     The text tower runs once, whatever the number of windows, and not at all with fixed prompts.
     """
     lower = config.precision == "bfloat16"
-    with torch.autocast(batch.visual.device.type, torch.bfloat16, enabled=lower):
+    with torch.autocast(batch.device.type, torch.bfloat16, enabled=lower):
         prototypes = head.prototypes() if config.loss.region_weight else None
         output = head(batch, prototypes)
         extra = head(pseudo[0], prototypes) if pseudo else None
@@ -188,7 +200,7 @@ def check_head(
     That is if there is no batch of windows or the head cannot read them, if the region loss would
     change nothing (unless the head allows it), or if the precision is bfloat16 on a CPU.
     """
-    if config.precision == "bfloat16" and train.visual.device.type == "cpu":
+    if config.precision == "bfloat16" and train.stored_on.type == "cpu":
         raise ValueError(
             "train.precision is bfloat16, and a CPU casts to it more slowly than it computes in "
             "float32: set it to float32, or train on a GPU"
@@ -221,7 +233,7 @@ def check_gradient_paths(head: Head, batch: Batch) -> None:
     if not len(logits):
         raise ValueError(
             "the region loss cannot be checked: no row of the batch has a face; "
-            "give a batch with at least one valid visual row"
+            "give a batch with at least one row that is valid in the stream with texts"
         )
     va = _gradients(head, output.va.square().sum())  # may be zero at the start: a text prior's are
     regions = _gradients(head, logits.log_softmax(dim=-1)[:, 0].sum())

@@ -1,12 +1,15 @@
 """The config of the loss: what a head is trained for."""
 
-from typing import Literal
+from collections.abc import Sequence
+from typing import Literal, TypeVar
 
 from pydantic import ConfigDict, Field, model_validator
 
 from features.config import Config
 from features.errors import InputError
 from models.heads.config import HeadConfig
+
+HeadT = TypeVar("HeadT", bound=HeadConfig)
 
 
 class LossConfig(Config):
@@ -36,6 +39,24 @@ class LossConfig(Config):
         return self
 
 
+def head_for_streams(
+    head: HeadT, loss: LossConfig, streams: Sequence[str], with_texts: Sequence[str]
+) -> HeadT:
+    """Return the head with the names of the streams that its config leaves open.
+
+    Without a stream that has texts, a head without a region loss does not have prompts. Raises
+    `InputError` if the head does not fit the streams, or cannot be trained with the loss.
+    """
+    if not with_texts and not loss.region_weight and not head.reads_regions:
+        head = head.model_copy(update={"prompts": None})
+    try:
+        head = head.for_streams(streams, with_texts)
+    except ValueError as error:
+        raise InputError(f"head.{error}") from None
+    check_loss(head, loss)
+    return head
+
+
 def check_loss(head: HeadConfig, loss: LossConfig) -> None:
     """Raises `InputError` if the head cannot be trained with the loss."""
     if head.windows == "causal" and loss.ccc == "sequence":
@@ -44,9 +65,9 @@ def check_loss(head: HeadConfig, loss: LossConfig) -> None:
             "predicted row, and the CCC of one row says nothing; set train.loss.ccc to batch, or "
             "head.windows to dense"
         )
-    if loss.region_weight and not head.has_region_logits:
+    if loss.region_weight and head.prompts is not None and not head.has_region_logits:
         raise InputError(
-            "head.fusion 'audio' predicts V and A from audio alone, and the region loss "
-            f"(train.loss.region_weight {loss.region_weight:g}) is computed from the visual "
-            "features: set train.loss.region_weight to 0, or head.region_on to fused"
+            "head.fusion predicts V and A from one stream alone, and the region loss "
+            f"(train.loss.region_weight {loss.region_weight:g}) is computed from another one: set "
+            "train.loss.region_weight to 0, or head.region_on to fused"
         )

@@ -24,20 +24,27 @@ OLD_KEYS: Mapping[str, str] = MappingProxyType(
             "sigma",
         )
     }
-    | {"head.asks": "head.query_modality"}
+    | {"head.asks": "head.query", "head.query_modality": "head.query"}
 )
-"""Old key -> the key that replaces it."""
+"""Old key -> the key that replaces it. Of several old ones the first was in the keys of runs."""
 
 OLD_VALUES: Mapping[str, Mapping[str, str]] = MappingProxyType(
-    {key: {"image": "visual"} for key in ("head.query_modality", "head.gate_partner")}
+    {
+        "head.query": {"image": "visual", "both": "all"},
+        "head.gate_partner": {"audio": "others", "visual": "first", "image": "first"},
+    }
 )
-"""Key -> {old value -> the value that replaces it}."""
+"""Key -> {old value -> the value that replaces it}; the last was in the keys of runs."""
+
+OLD_STREAMS = ("visual", "audio")
+"""Keys of a stage that named the feature set of each of the only two streams."""
 
 NEW_KEYS: Mapping[str, JsonValue] = MappingProxyType(
     {
         "head.pooling": "mean",
         "head.prior": "none",
         "head.residual": "fused",
+        "head.text_stream": "visual",
         "head.prompts.control": "none",
         "head.fusion_dropout": None,
         "head.attention_init": "linear",
@@ -48,6 +55,7 @@ NEW_KEYS: Mapping[str, JsonValue] = MappingProxyType(
         "train.schedule": "cosine",
         "train.causal_stride_s": None,
         "train.causal_start_s": 0.0,
+        "train.stream_dropout": 0.0,
     }
 )
 """Key that version 0.1 lacks -> the value that means what 0.1 did, whatever the default is.
@@ -103,6 +111,10 @@ def move_old_keys(fields: Mapping[str, Any]) -> dict[str, Any]:
     Raises `ValueError` if an old key and the one that replaces it are both given.
     """
     moved = deepcopy(dict(fields))
+    if names := {key: moved.pop(key) for key in OLD_STREAMS if key in moved}:
+        if "streams" in moved:
+            raise ValueError(f"streams replaces {' and '.join(names)}: leave it out")
+        moved["streams"] = {key: names.get(key) for key in OLD_STREAMS}
     for old, new in OLD_KEYS.items():
         _move(moved, old, new)
     for key, values in OLD_VALUES.items():

@@ -127,7 +127,7 @@ def test_what_extending_adds_is_extracted_and_trained(checkout):
     runs = checkout / "data" / "runs"
     for name in ("mel", "lstm", "huber", "mlp"):
         assert (runs / name / "head.safetensors").is_file(), name
-    assert len((checkout / "data" / "table.jsonl").read_text().splitlines()) == 1
+    assert len((checkout / "data" / "clip_list.jsonl").read_text().splitlines()) == 1
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))

@@ -6,6 +6,7 @@ import pytest
 import yaml
 from pydantic import TypeAdapter
 
+from features.datasets import dataset
 from features.encoders import AnyEncoderConfig
 from flows.keys.settings import settings
 from flows.stage_functions import STAGES, stage_function
@@ -20,7 +21,7 @@ def files(folder: str) -> list[Path]:
 
 
 def test_every_folder_of_configs_is_loaded_by_a_test():
-    tested = {"ablations", "encoders", "experiments", "heads", "prompts"}
+    tested = {"ablations", "datasets", "encoders", "experiments", "heads", "prompts"}
     assert {path.parent.name for path in CONFIGS.rglob("*.yaml")} == tested
 
 
@@ -29,8 +30,15 @@ def test_encoder_configs_are_valid(path):
     written = yaml.safe_load(path.read_text())["encoders"]
     read = TypeAdapter(tuple[AnyEncoderConfig, ...]).validate_python(written)
     for config, keys in zip(read, written, strict=True):
-        assert keys.items() <= config.model_dump().items()
+        assert keys.items() <= config.model_dump(mode="json").items()
     assert {config.modality for config in read} == {"visual", "audio"}
+
+
+@pytest.mark.parametrize("path", files("datasets"), ids=lambda path: path.stem)
+def test_data_set_configs_have_every_key(path):
+    keys = yaml.safe_load(path.read_text())
+    config = dataset(path.stem, Path("root"), **keys)
+    assert keys.keys() == type(config).model_fields.keys() - {"kind", "root", "allow_outside"}
 
 
 @pytest.mark.parametrize("path", files("heads"), ids=lambda path: path.stem)

@@ -71,8 +71,7 @@ OTHER_VALUES = {  # none is the default of its key
     "run": Path("r"),
     "head": DsplConfig(width=16),
     "train": TrainConfig(epochs=2),
-    "visual": "clip-other",
-    "audio": "ast-other",
+    "streams": {"face": "clip-other", "voice": "ast-other"},
     "max_length_mismatch": 7,
     "force": True,
     "frames": "whole",
@@ -248,10 +247,12 @@ def test_every_key_of_the_pipeline_reaches_its_stages(server, extraction_keys, m
     monkeypatch.setattr("flows.pipeline.publish_training", lambda *_, **__: None)
     run = FLOWS["pipeline"] if module == "flows.pipeline" else stage_function("pipeline")
     run(**keys)
-    sets = feature_sets_of(keys["manifest"], keys["encoders"], keys["frames"])
+    streams = feature_sets_of(keys["manifest"], keys["encoders"], keys["frames"])
     for name, stage in stages.items():
         wanted = {key: keys[key] for key in keys_of(stage.fn) if key in keys}
-        assert stage.received == wanted | (sets if name == "train_head" else {}), name
+        assert stage.received == wanted | ({"streams": streams} if name == "train_head" else {}), (
+            name
+        )
     assert {key for stage in stages.values() for key in stage.received} >= keys.keys()
 
 
@@ -381,7 +382,7 @@ def test_a_range_is_told_with_the_help():
     said = parameter_schema(train_ensemble).properties
     assert said["folds"]["description"].endswith("At least 2, at most 20.")
     assert said["max_length_mismatch"]["description"].endswith("At least 0.")
-    assert said["visual"]["description"].endswith("only if there are several.")
+    assert said["streams"]["description"].endswith("null: every set of the store.")
 
 
 def test_a_key_without_help_is_refused():

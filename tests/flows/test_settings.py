@@ -124,8 +124,28 @@ def test_a_config_with_the_loss_in_the_head_means_the_same(tmp_path):
 
     found = settings(train_head, config, ["manifest=m", "store=s", "run=r"])
 
-    assert found["head"] == DsplConfig()
+    assert found["head"] == DsplConfig(query="visual")
     assert found["train"].loss == LossConfig(sigma=0.3)
+
+
+def test_the_feature_sets_of_the_only_two_streams_may_have_their_old_keys_in_a_file(tmp_path):
+    config = tmp_path / "e.yaml"
+    given = ["manifest=m", "store=s", "run=r"]
+    config.write_text("visual: clip-1")
+    assert settings(train_head, config, given)["streams"] == {"visual": "clip-1", "audio": None}
+    with pytest.raises(InputError, match="'visual' is now called 'streams': write streams="):
+        settings(train_head, None, [*given, "visual=clip-1"])
+    config.write_text("visual: clip-1\nstreams: {face: clip-1}")
+    with pytest.raises(InputError, match="streams replaces visual: leave it out"):
+        settings(train_head, config, given)
+    named = settings(train_head, None, [*given, "streams={face: clip-1, voice: ast-1}"])["streams"]
+    assert list(named.items()) == [("face", "clip-1"), ("voice", "ast-1")]
+    assert settings(train_head, None, [*given, "streams.face=clip-1"])["streams"] == {
+        "face": "clip-1"
+    }
+    for wrong in ("streams={Face: clip-1}", "streams={va: clip-1}", "streams={x_valid: clip-1}"):
+        with pytest.raises(InputError, match="streams"):
+            settings(train_head, None, [*given, wrong])
 
 
 @pytest.mark.parametrize(
@@ -134,7 +154,7 @@ def test_a_config_with_the_loss_in_the_head_means_the_same(tmp_path):
         ("encoders.0.modle=x", "unknown key 'encoders.0.modle'; the nearest .* is 'model'"),
         (
             "encoders.0.kind=clap",
-            "encoders.0.kind = 'clap': .* kinds are clip, ast, the nearest is 'clip'",
+            "encoders.0.kind = 'clap': .* kinds are clip, ast, .* the nearest is 'clip'",
         ),
         ("encoders.1.hop_s=-1", "encoders.1.hop_s = -1: Input should be greater than 0"),
         ("encoders.7.kind=clip", "'7' is no index of a list of 2"),

@@ -23,6 +23,7 @@ from models.data.packed import PackedFeatures
 from models.data.packed_cache import load_packed
 from models.data.splits import read_all_labels
 from tests.helpers.crash_publish import failing_at, forked, full_from, killed_at, small_files
+from tests.helpers.two_streams import arrays_of
 
 N_STEPS = 28  # a few more than one packing takes
 
@@ -30,22 +31,21 @@ N_STEPS = 28  # a few more than one packing takes
 def load(path: Path, store: str) -> PackedFeatures:
     manifest = read_manifest(path)
     labels = read_all_labels(manifest, manifest.clips, required=True)
-    return load_packed(open_sets(store, None, None), labels)
+    return load_packed(open_sets(store), labels)
 
 
 def check(path: Path, store: str, expected: dict[str, np.ndarray]) -> None:
     """Assert that the rows that are loaded, or packed again, are the expected ones."""
     packed = load(path, store)
+    found = arrays_of(packed)
     for name, wanted in expected.items():
-        np.testing.assert_array_equal(np.asarray(getattr(packed, name)), wanted)
+        np.testing.assert_array_equal(found[name], wanted)
 
 
 def ends(path: Path, store: str, disturb: Callable[[int], None], every: int) -> Iterator[int]:
     """How children end that are disturbed at every `every`-th step."""
     work = Path(store + ".work")
-    names = ("time_s", "visual", "visual_valid", "audio", "audio_valid", "va", "va_valid")
-    whole = load(path, store)
-    expected = {name: np.asarray(getattr(whole, name)).copy() for name in names}
+    expected = {name: array.copy() for name, array in arrays_of(load(path, store)).items()}
     compare = partial(check, path, store, expected)
     for step in range(1, N_STEPS, every):
         shutil.rmtree(work)
@@ -54,7 +54,7 @@ def ends(path: Path, store: str, disturb: Callable[[int], None], every: int) -> 
         assert forked(compare) == 0, (disturb, step)
         # in banks and staging; an old lock hurts nobody
         left = [each.name for each in work.glob("[bs]*/*/*")]
-        assert sorted(left) == sorted(["bank.json", *(f"{name}.npy" for name in names)]), left
+        assert sorted(left) == sorted(["bank.json", *(f"{name}.npy" for name in expected)]), left
         yield end
 
 

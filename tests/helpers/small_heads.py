@@ -12,6 +12,7 @@ from models.regions.texts_file import read_texts
 from models.training.config import TrainConfig
 from models.training.loss_config import LossConfig
 from tests.helpers.synthetic import WIDTH_AUDIO, WIDTH_VISUAL, tiny_model
+from tests.helpers.two_streams import two_stream_batch
 
 HEAD = DsplConfig(width=16, dropout=0.1)
 FULL = TrainConfig(
@@ -34,8 +35,8 @@ def head_inputs() -> HeadInputs:
         return Statistics(torch.randn(width, generator=rng), 0.5 + torch.rand(width, generator=rng))
 
     return HeadInputs(
-        statistics(WIDTH_VISUAL),
-        statistics(WIDTH_AUDIO),
+        {"visual": statistics(WIDTH_VISUAL), "audio": statistics(WIDTH_AUDIO)},
+        ("visual",),
         lambda prompts: prompts.build(tower, texts),
     )
 
@@ -49,7 +50,7 @@ def make_batch(n_rows: int = 11) -> Batch:
     visual_valid[2, 7:] = audio_valid[2, 7:] = False  # padding
     visual = torch.randn(3, n_rows, WIDTH_VISUAL, generator=rng)
     audio = torch.randn(3, n_rows, WIDTH_AUDIO, generator=rng)
-    return Batch(
+    return two_stream_batch(
         visual * visual_valid.unsqueeze(-1),
         visual_valid,
         audio * audio_valid.unsqueeze(-1),

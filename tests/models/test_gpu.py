@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from models.data.packed import PackedFeatures
-from models.data.statistics import Statistics, statistics
+from models.data.statistics import statistics
 from models.heads.base import HeadInputs
 from models.heads.dspl import DsplConfig, ReleasedConfig
 from models.heads.windows import head_windows
@@ -16,6 +16,7 @@ from models.regions.prompts import FixedPrompts
 from models.regions.prototypes import FixedPrototypes
 from models.training.config import TrainConfig
 from models.training.loop import check_head, fit, training_windows
+from tests.helpers.two_streams import packed_streams
 
 pytestmark = [
     pytest.mark.slow,
@@ -43,10 +44,7 @@ def bank() -> PackedFeatures:
         tuple(f"c{k}" for k in range(6)),
         200 * np.arange(7),
         np.tile(np.arange(200) / 25, 6),
-        visual=visual * seen[:, None],
-        visual_valid=seen,
-        audio=audio * heard[:, None],
-        audio_valid=heard,
+        streams=packed_streams(visual * seen[:, None], seen, audio * heard[:, None], heard),
         va=torch.from_numpy(va),
         va_valid=torch.ones(n, dtype=torch.bool),
     )
@@ -56,11 +54,10 @@ def built(config, bank: PackedFeatures):
     torch.manual_seed(0)
     prototypes = torch.nn.functional.normalize(torch.randn(9, WIDTH_VISUAL), dim=-1)
     inputs = HeadInputs(
-        statistics(bank.visual, bank.visual_valid),
-        statistics(bank.audio, bank.audio_valid),
+        {name: statistics(each.values, each.valid) for name, each in bank.streams.items()},
+        ("visual",),
         lambda _: FixedPrototypes(prototypes),
     )
-    assert isinstance(inputs.visual, Statistics)
     return config.build(inputs)
 
 
@@ -69,7 +66,7 @@ def built(config, bank: PackedFeatures):
     [
         DsplConfig(width=32, prompts=FIXED),
         DsplConfig(width=32, prompts=FIXED, temporal="tcn", fusion="concatenation"),
-        DsplConfig(width=32, prompts=FIXED, temporal="transformer", query_modality="both"),
+        DsplConfig(width=32, prompts=FIXED, temporal="transformer", query="all"),
         DsplConfig(width=32, prompts=FIXED, bottleneck=4, skip_dropout=0.5, region_on="fused"),
         DsplConfig(width=32, prompts=FIXED, region_link="barycentre"),
         ReleasedConfig(width=32),
@@ -118,11 +115,11 @@ def test_a_head_learns_on_a_gpu_what_it_learns_on_a_cpu(temporal, bank):
 
 def test_the_bank_lies_where_it_was_put(bank):
     placed = bank.to(torch.device("cuda"))
-    assert placed.visual.is_cuda
+    assert placed["visual"].values.is_cuda
     assert placed.va_valid.is_cuda
     batch, targets = placed.gather(
         training_windows(placed, DsplConfig(), TrainConfig(window=60, stride=40)), np.arange(2)
     )
-    assert batch.audio.is_cuda
+    assert batch["audio"].values.is_cuda
     assert targets.va.is_cuda
     assert replace(placed).offsets is placed.offsets

@@ -7,7 +7,7 @@ from PIL import Image
 
 from features.datasets import dataset
 from features.datasets.affwild2 import AffWild2Config
-from features.datasets.base import render_index
+from features.datasets.base import render_index, write_index
 from features.errors import InputError, MediaError
 from features.manifest.manifest import read_manifest, write_manifest
 from features.media.decoder import Decoder
@@ -191,5 +191,33 @@ def test_a_folder_without_the_data_set_and_an_unknown_kind_are_input_errors(tmp_
         AffWild2Config(root=tmp_path / "empty").index(tmp_path)
     with pytest.raises(InputError, match="the manifest must be in"):
         AffWild2Config(root=tmp_path / "empty").index(tmp_path / "elsewhere")
-    with pytest.raises(InputError, match="data set 'affwild': .* expected tags: 'affwild2'"):
+    with pytest.raises(InputError, match="no data set 'affwild'; .* the nearest is 'affwild2'"):
         dataset("affwild", tmp_path)
+
+
+def test_a_manifest_elsewhere_names_the_files_of_an_allowed_folder(root, tmp_path):
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    config = AffWild2Config(root=root, allow_outside=(root,))
+    indexed = config.index(elsewhere)
+    write_index(elsewhere / "m.jsonl", indexed, config)
+    manifest = read_manifest(elsewhere / "m.jsonl")
+    assert manifest.allow_outside == (str(root),)
+    for clip in manifest.clips:
+        assert clip.video is not None
+        assert clip.video.startswith(f"{root}/batch")
+        assert manifest.path(clip.labels or "").is_file()
+    other = AffWild2Config(root=root, allow_outside=(tmp_path / "set2",))
+    with pytest.raises(InputError, match="or allow .* with --allow-outside ROOT"):
+        other.index(elsewhere)
+
+
+def test_linked_folders_are_named_as_they_are(root, tmp_path):
+    (root / "batch1").rename(tmp_path / "disk")
+    (root / "batch1").symlink_to(tmp_path / "disk")
+    (root / "batch1" / "7.mp4").rename(root / "batch2" / "real.mp4")
+    (root / "batch2" / "7.mp4").symlink_to(tmp_path / "disk" / "7.mp4")
+    (root / "batch2" / "real.mp4").rename(tmp_path / "disk" / "7.mp4")
+    indexed = AffWild2Config(root=root).index(root)
+    seven = next(clip for clip in indexed.clips if clip.id == "7")
+    assert seven.video == "batch2/7.mp4"

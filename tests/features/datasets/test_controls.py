@@ -139,3 +139,18 @@ def test_permuting_the_audio_of_a_clip_without_media_is_an_input_error(tmp_path)
     write_manifest(tmp_path / "m.jsonl", [Clip(id="a", split="val"), Clip(id="b", split="val")])
     with pytest.raises(InputError, match="'a' has neither video nor audio"):
         permute_audio(read_manifest(tmp_path / "m.jsonl"), tmp_path / "control.jsonl", 0)
+
+
+def test_exchanged_labels_keep_the_times_of_their_clip(tmp_path):
+    time_s = {"a": np.array([0.5, 1.5, 2.5]), "b": np.array([1.0, 2.0])}
+    for k, (name, own_s) in enumerate(time_s.items()):
+        labels = Labels(np.full((len(own_s), 2), k / 10), np.ones(len(own_s), bool), own_s)
+        write_labels(tmp_path / f"{name}.csv", labels)
+    write_manifest(
+        tmp_path / "m.jsonl", [Clip(id=n, labels=f"{n}.csv", split="val") for n in time_s]
+    )
+    permute_labels(read_manifest(tmp_path / "m.jsonl"), tmp_path / "control.jsonl", seed=0)
+    for k, (name, own_s) in enumerate(time_s.items()):
+        found = read_labels(tmp_path / "control" / f"{name}.txt")
+        np.testing.assert_array_equal(found.time_s, own_s)
+        np.testing.assert_array_equal(found.va, (1 - k) / 10)

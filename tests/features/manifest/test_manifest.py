@@ -97,3 +97,40 @@ def test_a_manifest_that_is_not_there_empty_or_no_text_is_refused(tmp_path):
     (tmp_path / "m.jsonl").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(InputError, match="no text file"):
         read_manifest(tmp_path / "m.jsonl")
+
+
+def test_a_manifest_that_allows_a_folder_may_name_media_below_it(tmp_path):
+    clips = (
+        Clip(id="a", video="/data/videos/x/a.mp4", labels="l/a.txt"),
+        Clip(id="b", frames="/data/videos", audio="/more/b.wav"),
+    )
+    write_manifest(tmp_path / "m.jsonl", clips, ["/data/videos", "/more"])
+    manifest = read_manifest(tmp_path / "m.jsonl")
+    assert manifest.clips == clips
+    assert manifest.allow_outside == ("/data/videos", "/more")
+    source = manifest.source(clips[0])
+    assert str(source.video) == "/data/videos/x/a.mp4"
+    assert manifest.path("l/a.txt") == tmp_path / "l" / "a.txt"
+    assert manifest.select(["b"]).allow_outside == manifest.allow_outside
+
+
+@pytest.mark.parametrize(
+    ("first", "line", "message"),
+    [
+        ('{"allow_outside": ["/data/v"]}', {"video": "/data/videos/a.mp4"}, "allows \\(/data/v\\)"),
+        ('{"allow_outside": ["/data"]}', {"labels": "/data/../etc/x"}, "line 2: labels = .*inside"),
+        ('{"allow_outside": ["data"]}', {}, "line 1: allow_outside must .* absolute folders"),
+        ('{"allow_outside": "/data"}', {}, "line 1: allow_outside must"),
+        ('{"allow_outside": []}', {}, "line 1: allow_outside must"),
+        ('{"allow_outside": ["/data/.."]}', {}, "line 1: allow_outside must"),
+        ('{"allow_outside": ["/data"], "x": 1}', {}, "line 1: allow_outside must be alone"),
+        ('{"id": "0"}\n{"allow_outside": ["/data"]}', {}, "line 2: unknown key 'allow_outside'"),
+        ('{"id": "0"}', {"video": "/x"}, "it allows none.*--allow-outside ROOT"),
+        ('{"allow_outside": ["/data"], "id": "0"}', {}, "line 1: unknown key 'allow_outside'"),
+    ],
+)
+def test_a_path_that_the_first_line_does_not_allow_is_refused(tmp_path, first, line, message):
+    path = tmp_path / "m.jsonl"
+    path.write_text(first + "\n" + json.dumps({"id": "a", **line}) + "\n")
+    with pytest.raises(InputError, match=message):
+        read_manifest(path)

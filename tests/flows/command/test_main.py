@@ -160,7 +160,7 @@ BAD = [
     (["run", "train-head"], "the key 'manifest' is missing"),
     (["run", "score-head", "run=none"], "there is no trained head at none"),
     (["index", "affwild2", "none", "-o", "m.jsonl"], "there is no folder none"),
-    (["index", "affwild3", ".", "-o", "m.jsonl"], "expected tags: 'affwild2'"),
+    (["index", "affwild3", ".", "-o", "m.jsonl"], "the nearest is 'affwild2'"),
     (["status", "none.zarr", "none.jsonl"], "there is no manifest at none.jsonl"),
     (["render", "set", "--clips", "0", "--seconds", "2", "--seed", "1"], "clips"),
     (["render", "set", "--clips", "4", "--seconds", "2", "--seed", "-1"], "seed"),
@@ -261,3 +261,39 @@ def test_index_writes_a_manifest_and_reports(tmp_path, make_video, capsys):
     report = json.loads(capsys.readouterr().out)
     assert report["left_out"] == {"4": "it is annotated, but its video is missing"}
     assert [clip.id for clip in read_manifest(tmp_path / "m.jsonl").clips] == ["3"]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["max_length_mismach=3"], "'max_length_mismach'; the nearest valid one is 'max_length_m"),
+        (["max_length_mismatch=-1"], "max_length_mismatch = -1: Input should be greater"),
+        (["max_length_mismatch"], "'max_length_mismatch' is no override"),
+        (["a=[1"], "a=[1 is not YAML: "),
+        (["a=1", "a.b=2"], "a.b: 'a' holds 1, which has no keys"),
+        (["-c", "list.yaml"], "the config list.yaml must hold keys and values"),
+    ],
+)
+def test_a_wrong_key_of_a_data_set_is_named(words, message, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "list.yaml").write_text("[1]")
+    assert main(["index", "affwild2", ".", "-o", "m.jsonl", *words]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_a_table_of_labels_becomes_a_manifest_with_labels_beside_it(tmp_path, make_video, capsys):
+    make_video("v/a.mp4", time_s=np.arange(10) / 25)
+    (tmp_path / "l.csv").write_text("clip,t,valence,arousal\na,0,7,1\na,0.2,4,1\n")
+    words = [
+        str(tmp_path / "l.csv"),
+        "--media",
+        str(tmp_path / "v"),
+        "columns.time=t",
+        "scale=[1,7]",
+    ]
+    assert main(["index", "table", *words, "-o", str(tmp_path / "v" / "m.jsonl")]) == 0
+    assert "index: 1 clips in " in capsys.readouterr().out
+    text = (tmp_path / "v" / "m.labels" / "a.csv").read_text()
+    assert text == "time_s,valence,arousal\n0.0,1.0,-1.0\n0.2,0.0,-1.0\n"
+    [clip] = read_manifest(tmp_path / "v" / "m.jsonl").clips
+    assert (clip.video, clip.labels) == ("a.mp4", "m.labels/a.csv")

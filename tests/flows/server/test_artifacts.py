@@ -51,8 +51,7 @@ def folder(tmp_path):
             run=tmp_path / "run",
             head=DsplConfig(),
             train=TrainConfig(select="val"),
-            visual=SPEC.name,
-            audio="ast-0123456789ab",
+            streams={"visual": SPEC.name, "audio": "ast-0123456789ab"},
         )
     )
     write_metrics(

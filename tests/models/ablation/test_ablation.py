@@ -48,6 +48,8 @@ groups:
       ridge: {baseline: {kind: ridge}}
 """
 
+STREAMS = (("visual", "audio"), ("visual",))  # all, and those of an encoder with a text tower
+
 
 CSV, MARKDOWN, PAGE = (f"ablation.{ending}" for ending in ("csv", "md", "html"))
 
@@ -280,17 +282,17 @@ def test_another_preset_is_trained_by_its_own_trainer():
 
     assert (a.name, a.folder) == ("a, own trainer", "g-a-own-trainer")
     own = preset_train(ReleasedConfig(), TrainConfig(seed=5, threads=1))
-    assert a.model == (ReleasedConfig(), own)
+    assert a.model == (ReleasedConfig().for_streams(*STREAMS), own)
     assert b.model[1].select == "last"
     assert b.model[1].learning_rate == own.learning_rate
-    assert default.model == (HEAD, given)
+    assert default.model == (HEAD.for_streams(*STREAMS), given)
     # the other way round, `dspl` has no trainer of its own: it gets the keys that are given
     variants = {"c": {"head": {"kind": "dspl"}}, "d": {"head": {"width": 8}}}
     plan = Plan.model_validate({"groups": [{"name": "g", "variants": variants}]})
     default, c, d = ablation_cases(plan, ReleasedConfig(), given)
     assert default.model[1] == d.model[1] == preset_train(ReleasedConfig(), given)
     assert (c.name, d.name) == ("c", "d")
-    assert c.model == (DsplConfig(), given)
+    assert c.model == (DsplConfig().for_streams(*STREAMS), given)
 
 
 def test_variants_change_the_given_head_and_keep_the_rest():
@@ -308,7 +310,7 @@ def test_variants_change_the_given_head_and_keep_the_rest():
                         "fixed": {"head": {"prompts": {"kind": "fixed"}}},
                         "slow": {"train": {"learning_rate": 1e-5}},
                         "same": {"head": {"width": 96}},
-                        "ridge": {"baseline": {"kind": "ridge", "modalities": ["audio"]}},
+                        "ridge": {"baseline": {"kind": "ridge", "streams": ["audio"]}},
                     },
                 }
             ]
@@ -322,8 +324,11 @@ def test_variants_change_the_given_head_and_keep_the_rest():
     # another kind has what it knows of the given one: a row changes one thing
     assert (cases["csc"][0].prompts.n_context, cases["csc"][0].prompts.texts) == (4, "mine")
     assert cases["fixed"][0].prompts == FixedPrompts(texts="mine")
-    assert cases["slow"] == (head, TRAIN.model_copy(update={"learning_rate": 1e-5}))
-    assert cases["ridge"] == RidgeConfig(modalities=("audio",))
+    assert cases["slow"] == (
+        head.for_streams(*STREAMS),
+        TRAIN.model_copy(update={"learning_rate": 1e-5}),
+    )
+    assert cases["ridge"] == RidgeConfig(streams=("audio",))
 
 
 @pytest.mark.parametrize(

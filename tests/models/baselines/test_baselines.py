@@ -14,6 +14,7 @@ from features.errors import InputError
 from models.baselines import AnyBaselineConfig
 from models.baselines import training_rows as rows
 from models.baselines.base import BaselineConfig, folds_by_subject, smoothed
+from models.baselines.late_fusion import LateFusionConfig
 from models.baselines.mean import MeanConfig
 from models.baselines.mlp import MlpConfig
 from models.baselines.predict import predict_baseline
@@ -27,12 +28,13 @@ from models.metrics.predict import concordance
 from models.regions.prompts import AnyPrompts
 from models.regions.zero_shot import RegionPrototypes
 from tests.helpers.synthetic import N_FRAMES, WIDTH_VISUAL, plant
+from tests.helpers.two_streams import changed, packed_streams
 
 pytestmark = pytest.mark.slow
 
 WINDOW = RidgeWindowConfig(reach_s=0.2, step_s=0.04)  # the planted courses turn within a second
-LEARNING = (RidgeConfig(), WINDOW, MlpConfig(hidden=128, passes=50))
-ALL = (MeanConfig(), RidgeConfig(), WINDOW, MlpConfig(passes=5), TextConfig())
+LEARNING = (RidgeConfig(), WINDOW, LateFusionConfig(), MlpConfig(hidden=128, passes=50))
+ALL = (MeanConfig(), RidgeConfig(), WINDOW, LateFusionConfig(), MlpConfig(passes=5), TextConfig())
 
 
 def kind(config: BaselineConfig) -> str:
@@ -58,7 +60,7 @@ def alone(bank: PackedFeatures) -> dict[str, str]:
 
 def predicted(banks: tuple[PackedFeatures, PackedFeatures], config: BaselineConfig, *modalities):
     if not isinstance(config, TextConfig):
-        config = config.model_copy(update={"modalities": modalities or ("visual", "audio")})
+        config = config.model_copy(update={"streams": modalities or ("visual", "audio")})
     return predict_baseline(config, *banks, alone(banks[0]), read_regions)
 
 
@@ -78,10 +80,10 @@ def score(
 def spoiled(bank: PackedFeatures, value: float) -> PackedFeatures:
     """The bank with everything that a mask hides replaced."""
     held = value if value < torch.finfo(torch.float16).max else float("inf")
-    return replace(
+    return changed(
         bank,
-        visual=bank.visual.masked_fill(~bank.visual_valid.unsqueeze(-1), held),
-        audio=bank.audio.masked_fill(~bank.audio_valid.unsqueeze(-1), held),
+        visual=bank["visual"].values.masked_fill(~bank["visual"].valid.unsqueeze(-1), held),
+        audio=bank["audio"].values.masked_fill(~bank["audio"].valid.unsqueeze(-1), held),
         va=bank.va.masked_fill(~bank.va_valid.unsqueeze(-1), value),
     )
 
@@ -89,14 +91,19 @@ def spoiled(bank: PackedFeatures, value: float) -> PackedFeatures:
 def with_gaps(bank: PackedFeatures) -> PackedFeatures:
     """The bank without some of its faces, sounds and labels, 0 in their places."""
     place = torch.arange(len(bank.time_s))
-    seen, heard = bank.visual_valid & (place % 5 != 0), bank.audio_valid & (place % 7 != 0)
+    seen, heard = (
+        bank["visual"].valid & (place % 5 != 0),
+        bank["audio"].valid & (place % 7 != 0),
+    )
     known = bank.va_valid & (place % 3 != 0)
     return replace(
         bank,
-        visual=bank.visual * seen.unsqueeze(-1),
-        visual_valid=seen,
-        audio=bank.audio * heard.unsqueeze(-1),
-        audio_valid=heard,
+        streams=packed_streams(
+            bank["visual"].values * seen.unsqueeze(-1),
+            seen,
+            bank["audio"].values * heard.unsqueeze(-1),
+            heard,
+        ),
         va=bank.va * known.unsqueeze(-1),
         va_valid=known,
     )
@@ -119,7 +126,7 @@ def test_each_modality_tells_what_was_planted_in_it(banks, config):
 
 def test_the_mean_is_that_of_the_rows_to_learn_from_and_scores_nothing(banks):
     train = with_gaps(banks[0])
-    known = train.va_valid & (train.visual_valid | train.audio_valid)
+    known = train.va_valid & (train["visual"].valid | train["audio"].valid)
     found = predicted((train, banks[1]), MeanConfig())
     expected = train.va[known].numpy().mean(axis=0)
     np.testing.assert_allclose(found.va, np.tile(expected, (len(banks[1].time_s), 1)))
@@ -139,7 +146,10 @@ def test_what_lies_behind_the_masks_changes_nothing(banks, config):
 @pytest.mark.parametrize("config", ALL, ids=kind)
 def test_equal_input_gives_equal_predictions_on_the_scale(banks, config):
     train, val = banks
-    wide = replace(val, visual=(50 * (val.visual - 3) + 3) * val.visual_valid.unsqueeze(-1))
+    wide = changed(
+        val,
+        visual=(50 * (val["visual"].values - 3) + 3) * val["visual"].valid.unsqueeze(-1),
+    )
     found = predicted((train, wide), config).va
     np.testing.assert_array_equal(found, predicted((train, wide), config).va)
     assert np.abs(found).max() <= 1
@@ -150,9 +160,9 @@ def test_equal_input_gives_equal_predictions_on_the_scale(banks, config):
 @pytest.mark.parametrize("config", LEARNING, ids=kind)
 def test_rows_without_a_face_are_read_from_their_neighbours_in_time(banks, config):
     train, val = banks
-    dark = val.visual_valid.clone()
+    dark = val["visual"].valid.clone()
     dark[torch.arange(len(dark)) % 3 != 0] = False
-    fewer = replace(val, visual_valid=dark, visual=val.visual * dark.unsqueeze(-1))
+    fewer = changed(val, visual_valid=dark, visual=val["visual"].values * dark.unsqueeze(-1))
     found = predicted((train, fewer), config, "visual")
     for _, span in fewer.spans():
         seen, time_s = dark[span].numpy(), fewer.time_s[span]
@@ -163,7 +173,11 @@ def test_rows_without_a_face_are_read_from_their_neighbours_in_time(banks, confi
 
 def test_a_clip_of_which_nothing_is_seen_is_not_interpolated(banks):
     train, val = banks
-    blind = replace(val, visual_valid=torch.zeros_like(val.visual_valid), visual=0 * val.visual)
+    blind = changed(
+        val,
+        visual_valid=torch.zeros_like(val["visual"].valid),
+        visual=0 * val["visual"].values,
+    )
     found = predicted((train, blind), RidgeConfig(), "visual")
     assert not found.interpolated.any()
     assert not np.ptp(found.va, axis=0).any()  # the mean face, in every row
@@ -171,13 +185,18 @@ def test_a_clip_of_which_nothing_is_seen_is_not_interpolated(banks):
 
 def test_a_missing_modality_counts_as_its_training_mean(banks):
     train, val = banks
-    valid = train.audio_valid.numpy()
-    mean = train.audio.numpy()[valid].astype(np.float64).mean(axis=0)
-    silent = torch.zeros_like(val.audio_valid)
+    valid = train["audio"].valid.numpy()
+    mean = train["audio"].values.numpy()[valid].astype(np.float64).mean(axis=0)
+    silent = torch.zeros_like(val["audio"].valid)
     hummed = torch.from_numpy(np.tile(mean, (len(val.time_s), 1))).half()
-    quiet = predicted((train, replace(val, audio_valid=silent, audio=0 * val.audio)), RidgeConfig())
-    humming = predicted((train, replace(val, audio=hummed)), RidgeConfig())
-    seen = val.visual_valid.numpy()  # elsewhere one is read from its neighbours, one from the mean
+    quiet = predicted(
+        (train, changed(val, audio_valid=silent, audio=0 * val["audio"].values)),
+        RidgeConfig(),
+    )
+    humming = predicted((train, changed(val, audio=hummed)), RidgeConfig())
+    seen = val.streams[
+        "visual"
+    ].valid.numpy()  # elsewhere one is read from its neighbours, one from the mean
     np.testing.assert_allclose(quiet.va[seen], humming.va[seen], atol=2e-3)  # float16 rounds
 
 
@@ -186,8 +205,11 @@ def test_neighbouring_frames_help_where_a_frame_is_noisy(banks, config):
     noise = np.random.default_rng(0)
 
     def noisy(bank: PackedFeatures) -> PackedFeatures:
-        added = torch.from_numpy(3 * noise.standard_normal(bank.visual.shape)).half()
-        return replace(bank, visual=(bank.visual + added) * bank.visual_valid.unsqueeze(-1))
+        added = torch.from_numpy(3 * noise.standard_normal(bank["visual"].values.shape)).half()
+        return changed(
+            bank,
+            visual=(bank["visual"].values + added) * bank["visual"].valid.unsqueeze(-1),
+        )
 
     pair = (noisy(banks[0]), noisy(banks[1]))
     assert score(pair, config, "visual")[0] > score(pair, RidgeConfig(), "visual")[0] + 0.1
@@ -195,7 +217,7 @@ def test_neighbouring_frames_help_where_a_frame_is_noisy(banks, config):
 
 @pytest.mark.parametrize("config", ALL, ids=kind)
 def test_the_unit_of_a_feature_does_not_matter(banks, config):
-    grown = tuple(replace(bank, visual=16 * bank.visual) for bank in banks)
+    grown = tuple(changed(bank, visual=16 * bank["visual"].values) for bank in banks)
     one, other = predicted(banks, config).va, predicted(grown, config).va
     np.testing.assert_allclose(one, other, atol=1e-9)
 
@@ -227,15 +249,18 @@ def test_rows_that_are_not_annotated_teach_nothing(banks):
 
 def test_rows_in_which_nothing_is_valid_teach_nothing(banks):
     train, val = banks
-    none = torch.zeros_like(train.visual_valid)
+    none = torch.zeros_like(train["visual"].valid)
     none[::4] = True
-    dark = {"visual_valid": train.visual_valid & none, "audio_valid": train.audio_valid & none}
-    found = predicted((replace(train, **dark), val), RidgeConfig())
-    marked = replace(train, **dark, va_valid=train.va_valid & none)
+    dark = {
+        "visual_valid": train["visual"].valid & none,
+        "audio_valid": train["audio"].valid & none,
+    }
+    found = predicted((changed(train, **dark), val), RidgeConfig())
+    marked = changed(train, **dark, va_valid=train.va_valid & none)
     np.testing.assert_array_equal(found.va, predicted((marked, val), RidgeConfig()).va)
 
 
-@pytest.mark.parametrize("config", LEARNING, ids=kind)
+@pytest.mark.parametrize("config", [c for c in LEARNING if c.kind != "late_fusion"], ids=kind)
 def test_settings_are_chosen_on_people_that_were_not_fitted(banks, config, monkeypatch):
     seen = []
 
@@ -289,7 +314,7 @@ def test_a_clip_without_a_subject_is_one_of_its_own():
 
 def test_training_clips_without_sound_or_labels_are_refused(banks):
     train, val = banks
-    mute = replace(train, audio_valid=torch.zeros_like(train.audio_valid))
+    mute = changed(train, audio_valid=torch.zeros_like(train["audio"].valid))
     with pytest.raises(InputError, match="no row of the training clips has audio features"):
         predicted((mute, val), RidgeConfig())
     blank = replace(train, va_valid=torch.zeros_like(train.va_valid))
@@ -313,9 +338,9 @@ def test_of_many_rows_every_kth_is_learnt_from(banks, monkeypatch):
 
 def test_modalities_are_one_or_two_and_named_once():
     with pytest.raises(ValidationError, match="names one twice"):
-        RidgeConfig(modalities=("visual", "visual"))
+        RidgeConfig(streams=("visual", "visual"))
     with pytest.raises(ValidationError, match="at least 1 item"):
-        RidgeConfig(modalities=())
+        RidgeConfig(streams=())
 
 
 def test_the_nearest_row_by_hand():
@@ -336,11 +361,11 @@ def test_a_window_holds_its_means_in_order_and_the_ends_hold():
 def test_a_window_does_not_reach_into_the_next_clip(banks):
     train, val = banks
     first, second = (span for _, span in val.spans())
-    other = val.visual.clone()
+    other = val["visual"].values.clone()
     other[second] = other[second].flip(0) + 1
     for config in (RidgeConfig(spans_s=(4.0,)), RidgeWindowConfig()):
         one = predicted(banks, config).va
-        two = predicted((train, replace(val, visual=other)), config).va
+        two = predicted((train, changed(val, visual=other)), config).va
         np.testing.assert_array_equal(one[first], two[first])
         assert np.abs(one[second] - two[second]).max() > 0.01
 

@@ -14,6 +14,7 @@ from models.metrics.predict import concordance
 from models.metrics.smoothing import WINDOWS_S
 from models.metrics.zero_shot import barycentres, predict_zero_shot, region_cosines, smooth_seen
 from models.regions.zero_shot import Moments, RegionPrototypes
+from tests.helpers.two_streams import packed_streams
 
 pytestmark = pytest.mark.slow
 
@@ -35,15 +36,17 @@ def bank() -> PackedFeatures:
         tuple(PEOPLE),
         np.arange(0, n + 1, N),
         np.tile(np.arange(N) / 10, 8),
-        visual=torch.from_numpy(rng.standard_normal((n, 9))).half(),
-        visual_valid=seen,
-        audio=torch.zeros(n, 1, dtype=torch.float16),
-        audio_valid=torch.ones(n, dtype=torch.bool),
+        streams=packed_streams(
+            torch.from_numpy(rng.standard_normal((n, 9))).half(),
+            seen,
+            torch.zeros(n, 1, dtype=torch.float16),
+            torch.ones(n, dtype=torch.bool),
+        ),
         va=torch.zeros(n, 2, dtype=torch.float64),
         va_valid=known,
     )
-    raw = barycentres(region_cosines(blank, REGIONS.prototypes), REGIONS, (20.0, 20.0))
-    smoothed = smooth_seen(raw, blank, (1.0, 0.0))
+    raw = barycentres(region_cosines(blank, REGIONS), REGIONS, (20.0, 20.0))
+    smoothed = smooth_seen(raw, seen.numpy(), blank, (1.0, 0.0))
     va = np.nan_to_num(0.1 + 0.5 * smoothed) + 0.02 * rng.standard_normal((n, 2))
     return replace(blank, va=torch.from_numpy(va) * known.unsqueeze(-1))
 
@@ -52,7 +55,7 @@ def test_scale_and_width_of_each_dimension_are_found(bank):
     settings = fit_text(bank, PEOPLE, REGIONS)
     assert settings.scale == (20.0, 20.0)
     assert settings.width_s == (1.0, 0.0)
-    rows = (bank.va_valid & bank.visual_valid).numpy()
+    rows = (bank.va_valid & bank["visual"].valid).numpy()
     assert settings.wanted == Moments.of(bank.va.numpy()[rows])
     score = concordance(predict_zero_shot(bank, REGIONS, settings), bank)
     assert min(score.ccc()) > 0.8  # rows that are not seen have a label of 0.1
@@ -85,7 +88,7 @@ def test_the_score_of_a_candidate_is_of_people_whose_moments_were_not_seen(bank,
 
     monkeypatch.setattr(Moments, "of", classmethod(watched))
     fit_text(bank, PEOPLE, REGIONS)
-    n_rows = int((bank.va_valid & bank.visual_valid).sum())
+    n_rows = int((bank.va_valid & bank["visual"].valid).sum())
     assert seen[-2:] == [n_rows] * 2  # of what was chosen
     folds = np.array(seen[:-2])
     assert len(folds) == len(SCALES) * len(WINDOWS_S) * 4 * 2  # four people, found and wanted
@@ -98,8 +101,10 @@ def test_rows_without_labels_decide_nothing(bank):
 
 
 def test_a_trailing_mean_is_chosen_among_trailing_means(bank):
-    raw = barycentres(region_cosines(bank, REGIONS.prototypes), REGIONS, (20.0, 20.0))
-    late = np.nan_to_num(smooth_seen(raw, bank, (0.6, 0.6), trailing=True))
+    raw = barycentres(region_cosines(bank, REGIONS), REGIONS, (20.0, 20.0))
+    late = np.nan_to_num(
+        smooth_seen(raw, bank["visual"].valid.numpy(), bank, (0.6, 0.6), trailing=True)
+    )
     labelled = replace(bank, va=torch.from_numpy(late))
     assert fit_text(labelled, PEOPLE, REGIONS, trailing=True).width_s == (0.6, 0.6)
 
@@ -108,4 +113,4 @@ def test_prompts_are_fixed_and_the_modality_is_given():
     with pytest.raises(ValidationError, match="fixed"):
         TextConfig.model_validate({"prompts": {"kind": "coop"}})
     with pytest.raises(ValidationError, match="Extra inputs"):
-        TextConfig.model_validate({"modalities": ["audio"]})
+        TextConfig.model_validate({"streams": ["audio"]})

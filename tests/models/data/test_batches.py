@@ -1,4 +1,4 @@
-from dataclasses import fields, replace
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,6 +10,7 @@ from models.data.batches import blocks, groups, shuffled_batches
 from models.data.packed import PackedFeatures, Streaming
 from models.data.placement import MIB, place_on_device, streaming_note
 from models.data.windows import causal_windows, dense_windows
+from tests.helpers.two_streams import packed_streams
 
 CPU = torch.device("cpu")
 
@@ -25,10 +26,12 @@ def packed_rows(lengths, *, width=4, seed=0) -> PackedFeatures:
         tuple(f"c{k}" for k in range(len(lengths))),
         np.cumsum([0, *lengths]),
         np.concatenate([np.arange(length) / 2 for length in lengths]),
-        visual=values,
-        visual_valid=torch.from_numpy(rng.random(n) < 0.9),
-        audio=2 * values,
-        audio_valid=torch.from_numpy(rng.random(n) < 0.9),
+        streams=packed_streams(
+            values,
+            torch.from_numpy(rng.random(n) < 0.9),
+            2 * values,
+            torch.from_numpy(rng.random(n) < 0.9),
+        ),
         va=va,
         va_valid=torch.from_numpy(rng.random(n) < 0.9),
     )
@@ -41,7 +44,11 @@ def windows_of(packed, kind):
 
 
 def tensors(example) -> list[torch.Tensor]:
-    return [getattr(part, field.name) for part in example for field in fields(part)]
+    batch, targets = example
+    return [
+        *(each for stream in batch.streams.values() for each in (stream.values, stream.valid)),
+        *(targets.va, targets.valid),
+    ]
 
 
 def rows_of(examples) -> list[bytes]:
@@ -115,7 +122,7 @@ def test_blocks_hold_all_windows_and_no_more_rows_than_there_is_room_for(lengths
         *range(len(windows))
     ]
     for block in found:
-        index = windows.visual(np.r_[block.windows]).index
+        index = windows.rows(np.r_[block.windows])["visual"].index
         assert (index.min(), index.max() + 1) == (block.rows.start, block.rows.stop)
         assert block.n_rows <= max(n_rows / 16, 8)
     grouped = list(groups(found, streaming, seeded(0)))
@@ -175,10 +182,12 @@ def test_selected_clips_give_the_windows_of_clips_packed_alone(kind, clip_ids, n
         tuple(clip_ids),
         np.cumsum([0, *(spans[c].stop - spans[c].start for c in clip_ids)]),
         packed.time_s[rows],
-        visual=packed.visual[rows],
-        visual_valid=packed.visual_valid[rows],
-        audio=packed.audio[rows],
-        audio_valid=packed.audio_valid[rows],
+        streams=packed_streams(
+            packed["visual"].values[rows],
+            packed["visual"].valid[rows],
+            packed["audio"].values[rows],
+            packed["audio"].valid[rows],
+        ),
         va=packed.va[rows],
         va_valid=packed.va_valid[rows],
     )
@@ -198,7 +207,7 @@ def test_selected_clips_give_the_windows_of_clips_packed_alone(kind, clip_ids, n
 def test_a_selection_of_a_selection_shares_the_embeddings():
     packed = packed_rows([20, 9, 31])
     last = packed.select(["c2", "c1"]).select(["c1"])
-    assert last.visual is packed.visual
-    assert torch.equal(last.embeddings("audio"), packed.audio[20:29])
+    assert last["visual"].values is packed["visual"].values
+    assert torch.equal(last.embeddings("audio"), packed["audio"].values[20:29])
     assert torch.equal(last.va, packed.va[20:29])
     assert packed.select(("c0", "c1", "c2")) is packed

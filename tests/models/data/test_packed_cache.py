@@ -1,5 +1,3 @@
-from dataclasses import replace
-
 import numpy as np
 import pytest
 import torch
@@ -14,7 +12,7 @@ from features.store.feature_store import FeatureStore
 from models.data.alignment import (
     check_clip_length,
     fill_between_samples,
-    interpolate_audio,
+    interpolate_track,
     pad_or_trim,
 )
 from models.data.feature_sets import open_sets, open_sets_of_head, records_digest
@@ -24,6 +22,7 @@ from models.data.splits import clips_of_split, digest_of_labels, read_all_labels
 from models.data.statistics import statistics
 from models.data.windows import dense_windows
 from tests.helpers.synthetic import AST_SPEC, FRAME_S, N_FRAMES, STEP_S, WIDTH_AUDIO, Planted, plant
+from tests.helpers.two_streams import changed
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +32,7 @@ def planted(tmp_path_factory) -> Planted:
 
 @pytest.fixture(scope="module")
 def sets(planted):
-    return open_sets(planted.store, None, None)
+    return open_sets(planted.store)
 
 
 @pytest.fixture(scope="module")
@@ -85,7 +84,7 @@ def test_rows_and_frames_too_far_apart_are_refused(n_frames, n_rows):
 
 
 def test_sound_between_two_centres():
-    sound = interpolate_audio(steps([0.05, 0.15], [[1, 10], [3, 20]]), np.array([0.075, 0.15]))
+    sound = interpolate_track(steps([0.05, 0.15], [[1, 10], [3, 20]]), np.array([0.075, 0.15]))
     # a quarter of the way: 1 + .25 * 2, 10 + .25 * 10
     np.testing.assert_allclose(sound.values, [[1.5, 12.5], [3, 20]])
     assert sound.valid.all()
@@ -93,14 +92,14 @@ def test_sound_between_two_centres():
 
 def test_sound_holds_for_one_step_and_ends_there():
     at_s = np.array([-0.06, -0.04, 0.34, 0.36])
-    sound = interpolate_audio(steps([0.05, 0.15, 0.25], [1, 2, 3]), at_s)
+    sound = interpolate_track(steps([0.05, 0.15, 0.25], [1, 2, 3]), at_s)
     assert sound.values[:, 0].tolist() == [0, 1, 3, 0]
     assert sound.valid.tolist() == [False, True, True, False]
 
 
 def test_sound_that_is_not_valid_spoils_no_neighbour():
     track = steps([0.0, 0.1, 0.2, 0.3], [1, 0, 3, 4], [True, False, True, True])
-    sound = interpolate_audio(track, np.array([0.0, 0.05, 0.15, 0.2, 0.25]))
+    sound = interpolate_track(track, np.array([0.0, 0.05, 0.15, 0.2, 0.25]))
     assert sound.valid.tolist() == [True, False, False, True, True]
     assert sound.values[:, 0].tolist() == [1, 0, 0, 3, 3.5]
 
@@ -134,7 +133,7 @@ def test_a_long_sound_is_interpolated_to_its_end():
     values = rng.standard_normal((300, 2)) * heard[:, None]
     track = steps(0.1 * np.arange(300), values, heard)
     at_s = np.arange(741) / 25  # more than two rounds of rows, and a part of one
-    sound = interpolate_audio(track, at_s)
+    sound = interpolate_track(track, at_s)
     for column, found in zip(track.values.T, sound.values.T, strict=True):
         expected = np.interp(at_s, track.time_s, column)
         np.testing.assert_allclose(found[sound.valid], expected[sound.valid], atol=2e-3)
@@ -143,14 +142,14 @@ def test_a_long_sound_is_interpolated_to_its_end():
 
 
 def test_no_sound_is_invalid_everywhere():
-    none = interpolate_audio(steps([], np.zeros((0, 4))), np.array([0.0, 0.04]))
+    none = interpolate_track(steps([], np.zeros((0, 4))), np.array([0.0, 0.04]))
     assert none.values.shape == (2, 4)
     assert not none.valid.any()
     assert not none.values.any()
 
 
 def test_a_single_step_of_sound_reaches_a_little():
-    sound = interpolate_audio(steps([0.5], [2]), np.array([0.3, 0.45, 0.5, 0.7]))
+    sound = interpolate_track(steps([0.5], [2]), np.array([0.3, 0.45, 0.5, 0.7]))
     assert sound.valid.tolist() == [False, True, True, False]
 
 
@@ -161,7 +160,7 @@ def test_a_single_step_of_sound_reaches_a_little():
 def test_a_sound_that_is_time_gives_the_time_back(gaps_s, at_s):
     centres_s = np.cumsum(gaps_s)
     at = np.sort(np.array(at_s)) + 1e-3 * np.arange(len(at_s))  # strictly increasing
-    sound = interpolate_audio(steps(centres_s, centres_s), at)
+    sound = interpolate_track(steps(centres_s, centres_s), at)
     inside = (at >= centres_s[0]) & (at <= centres_s[-1])
     assert sound.valid[inside].all()
     np.testing.assert_allclose(sound.values[inside, 0], at[inside], atol=5e-3)
@@ -174,7 +173,7 @@ def test_packed_rows_are_those_of_the_store_and_the_labels(planted, packed):
     spans = dict(packed.spans())
     for clip_id in ("train-0", "test-2"):
         track = store.read(planted.visual.name, clip_id)
-        np.testing.assert_array_equal(packed.visual[spans[clip_id]].numpy(), track.values)
+        np.testing.assert_array_equal(packed["visual"].values[spans[clip_id]].numpy(), track.values)
         np.testing.assert_array_equal(packed.time_s[spans[clip_id]], track.time_s)
     labels = read_labels(planted.manifest.parent / "val-1.txt")
     np.testing.assert_array_equal(packed.va[spans["val-1"]].numpy(), labels.va)
@@ -184,10 +183,12 @@ def test_packed_rows_are_those_of_the_store_and_the_labels(planted, packed):
 
 def test_the_awkward_clip_row_by_row(packed):
     span = dict(packed.spans())["val-1"]
-    assert not packed.visual_valid[span][40:46].any()  # its gap
-    assert packed.visual_valid[span].sum() == N_FRAMES + 1 - 6
+    assert not packed["visual"].valid[span][40:46].any()  # its gap
+    assert packed["visual"].valid[span].sum() == N_FRAMES + 1 - 6
     assert not packed.va_valid[span][10]  # its -5
-    torch.testing.assert_close(packed.visual[span][-1], packed.visual[span][-2])  # the row beyond
+    torch.testing.assert_close(
+        packed["visual"].values[span][-1], packed["visual"].values[span][-2]
+    )  # the row beyond
     assert packed.time_s[span][-1] == pytest.approx(FRAME_S * N_FRAMES)
 
 
@@ -195,29 +196,35 @@ def test_sound_lies_on_the_frames_times(planted, packed):
     track = FeatureStore.open(planted.store).read(AST_SPEC.name, "train-0")
     # frame 5 at .2 s lies midway between the centres .15 and .25
     expected = (track.values[1].astype("f4") + track.values[2].astype("f4")) / 2
-    np.testing.assert_allclose(packed.audio[5].float().numpy(), expected, atol=4e-3)
+    np.testing.assert_allclose(packed["audio"].values[5].float().numpy(), expected, atol=4e-3)
     assert STEP_S * 1.5 < packed.time_s[5] < STEP_S * 2.5
 
 
 def test_gathering_pads_and_masks(packed):
     windows = dense_windows(packed.offsets, size=N_FRAMES + 4, stride=10)
     batch, targets = packed.gather(windows, np.array([1, 0]))
-    assert batch.visual.shape[:2] == (2, N_FRAMES + 4)
+    assert batch["visual"].values.shape[:2] == (2, N_FRAMES + 4)
     padding = slice(N_FRAMES + 1, None)
-    for mask in (batch.visual_valid, batch.audio_valid, targets.valid):
+    for mask in (batch["visual"].valid, batch["audio"].valid, targets.valid):
         assert not mask[0, padding].any()
-    assert not batch.visual[0, padding].any()
+    assert not batch["visual"].values[0, padding].any()
     assert not targets.va[0, padding].any()
     span = dict(packed.spans())["val-1"]
-    torch.testing.assert_close(batch.visual[0, : N_FRAMES + 1], packed.visual[span].float())
+    torch.testing.assert_close(
+        batch["visual"].values[0, : N_FRAMES + 1],
+        packed["visual"].values[span].float(),
+    )
     torch.testing.assert_close(targets.va[0, 9], packed.va[span][9].float())
     assert not targets.valid[0, 10]
 
 
 def test_a_row_of_which_nothing_was_seen_or_heard_teaches_nothing(packed):
-    visual_valid, audio_valid = packed.visual_valid.clone(), packed.audio_valid.clone()
+    visual_valid, audio_valid = (
+        packed["visual"].valid.clone(),
+        packed["audio"].valid.clone(),
+    )
     visual_valid[:2], audio_valid[1:3] = False, False
-    spoiled = replace(packed, visual_valid=visual_valid, audio_valid=audio_valid)
+    spoiled = changed(packed, visual_valid=visual_valid, audio_valid=audio_valid)
     windows = dense_windows(packed.offsets, size=4, stride=4)
     _, targets = spoiled.gather(windows, np.array([0]))
     assert targets.valid[0].tolist() == [True, False, True, True]
@@ -251,19 +258,19 @@ def test_clips_without_features_are_listed(planted, sets):
         r"\(new-0, .*new-4 and 2 more\); run extract-features"
     )
     with pytest.raises(StoreError, match=message):
-        records_digest(sets, [clip.id for clip in manifest.clips + more], "visual")
+        records_digest(sets, [clip.id for clip in manifest.clips + more], planted.visual)
 
 
 def test_digests_follow_the_content(planted, sets):
     clips = read_manifest(planted.manifest).clips
     ids = [clip.id for clip in clips]
-    first = records_digest(sets, ids, "audio")
+    first = records_digest(sets, ids, AST_SPEC)
     track = sets.store.read(AST_SPEC.name, "test-2")
     sets.store.write(AST_SPEC, "test-2", track, source={"video": "2"}, provenance={"at": "noon"})
-    assert records_digest(sets, ids, "audio") == first  # the same numbers
+    assert records_digest(sets, ids, AST_SPEC) == first  # the same numbers
     louder = Track(track.values * 2, track.time_s, track.valid)
     sets.store.write(AST_SPEC, "test-2", louder, source={"video": "2"}, provenance={})
-    assert records_digest(sets, ids, "audio") != first
+    assert records_digest(sets, ids, AST_SPEC) != first
     sets.store.write(AST_SPEC, "test-2", track, source={"video": "2"}, provenance={})
     labels = read_all_labels(read_manifest(planted.manifest), clips, required=False)
     assert digest_of_labels(labels) != digest_of_labels({**labels, "val-1": None})
@@ -284,31 +291,44 @@ def test_an_empty_split_is_refused(planted):
         clips_of_split(only_train, "val")
 
 
-def test_several_sets_of_a_modality_must_be_chosen_from(tmp_path):
+def test_a_head_reads_every_set_of_a_store_or_those_that_are_named(tmp_path):
     planted = plant(tmp_path, ("train",))
     other = planted.visual.model_copy(update={"epoch": 2})
     store = FeatureStore.open(planted.store)
     track = store.read(planted.visual.name, "train-0")
     store.write(other, "train-0", track, source={}, provenance={})
-    both = sorted([planted.visual.name, other.name])
-    message = f"several visual feature sets; choose with visual=, of {both[0]}, {both[1]}"
+    first, second = sorted([planted.visual.name, other.name])
+    every = open_sets(planted.store).names
+    assert every == {"visual": first, "clip": second, "audio": AST_SPEC.name}
+    assert list(every) == ["visual", "clip", "audio"]
+    message = f"several visual feature sets; choose one of {first}, {second} with streams.visual="
     with pytest.raises(InputError, match=message):
-        open_sets(planted.store, None, None)
-    assert open_sets(planted.store, other.name, None).visual == other
-    with pytest.raises(InputError, match="holds no audio features 'ast-0'; choose with audio=, of"):
-        open_sets(planted.store, other.name, "ast-0")
-    with pytest.raises(InputError, match=f"no visual features {AST_SPEC.name!r}"):
-        open_sets(planted.store, AST_SPEC.name, None)
+        open_sets(planted.store, {"visual": None, "audio": None})
+    chosen = open_sets(planted.store, {"visual": other.name, "audio": None})
+    assert chosen.specs == {"visual": other, "audio": AST_SPEC}
+    backwards = open_sets(planted.store, {"voice": AST_SPEC.name, "face": other.name})
+    assert backwards.modalities == {"voice": "audio", "face": "visual"}
+    assert backwards.with_texts == ("face",)
+    message = "holds no features 'ast-0' for the stream 'audio'; choose of .* with streams.audio="
+    with pytest.raises(InputError, match=message):
+        open_sets(planted.store, {"audio": "ast-0"})
+    with pytest.raises(InputError, match="'face' has no feature set; choose of .* streams.face="):
+        open_sets(planted.store, {"face": None})
+    with pytest.raises(InputError, match=f"'a' and 'b' are both of the features {AST_SPEC.name};"):
+        open_sets(planted.store, {"a": AST_SPEC.name, "b": AST_SPEC.name})
+    with pytest.raises(InputError, match="streams names no feature set; leave it out"):
+        open_sets(planted.store, {})
 
 
-def test_a_store_without_sound_features_is_refused(tmp_path):
+def test_a_store_without_features_is_refused_and_one_modality_is_enough(tmp_path):
     store = FeatureStore.open(tmp_path / "empty.zarr", create=True)
-    with pytest.raises(InputError, match="no visual features, only nothing; run extract-features"):
-        open_sets(str(store.path), None, None)
+    with pytest.raises(InputError, match="no features of an encoder; run extract-features first"):
+        open_sets(str(store.path))
     frames = steps(np.arange(3), np.ones((3, WIDTH_AUDIO)))
     store.write(AST_SPEC.model_copy(update={"kind": "clip"}), "a", frames, source={}, provenance={})
+    assert list(open_sets(str(store.path)).specs) == ["visual"]
     with pytest.raises(InputError, match=r"no audio features, only clip-.* with an audio encoder"):
-        open_sets(str(store.path), None, None)
+        open_sets(str(store.path), {"visual": None, "audio": None})
 
 
 def test_features_of_another_spec_are_refused(planted):
@@ -316,26 +336,26 @@ def test_features_of_another_spec_are_refused(planted):
         rf"holds features of {AST_SPEC.name}, clip-.*, the head was trained on clip-0; extract"
     )
     with pytest.raises(SpecMismatch, match=message):
-        open_sets_of_head(planted.store, "clip-0", AST_SPEC.name)
+        open_sets_of_head(planted.store, {"visual": "clip-0", "audio": AST_SPEC.name})
 
 
 def test_a_set_that_looked_at_some_frames_trains_on_every_row(tmp_path, planted):
     thinned = FeatureStore.open(tmp_path / "thin.zarr", create=True)
-    whole = open_sets(planted.store, None, None)
-    spec = whole.visual.model_copy(
+    whole = open_sets(planted.store)
+    spec = planted.visual.model_copy(
         update={"sampling": {"rows": {"every": 3}, "time": "presentation"}}
     )
     manifest = read_manifest(planted.manifest)
     for clip in manifest.clips:
-        track = whole.store.read(whole.visual.name, clip.id)
+        track = whole.store.read(planted.visual.name, clip.id)
         looked = track.valid & (np.arange(len(track.valid)) % 3 == 0)
         few = Track(np.where(looked[:, None], track.values, np.float16(0)), track.time_s, looked)
         thinned.write(spec, clip.id, few, source={}, provenance={})
-        sound = whole.store.read(whole.audio.name, clip.id)
-        thinned.write(whole.audio, clip.id, sound, source={}, provenance={})
+        sound = whole.store.read(AST_SPEC.name, clip.id)
+        thinned.write(AST_SPEC, clip.id, sound, source={}, provenance={})
     labels = read_all_labels(manifest, manifest.clips, required=False)
-    sets = open_sets(str(tmp_path / "thin.zarr"), None, None)
+    sets = open_sets(str(tmp_path / "thin.zarr"))
     found, wanted = load_packed(sets, labels), load_packed(whole, labels)
     np.testing.assert_array_equal(found.time_s, wanted.time_s)
-    assert found.visual_valid.float().mean() > 0.8 * wanted.visual_valid.float().mean()
-    assert found.visual_valid.sum() > 2 * looked.mean() * len(found.time_s)
+    assert found["visual"].valid.float().mean() > 0.8 * wanted["visual"].valid.float().mean()
+    assert found["visual"].valid.sum() > 2 * looked.mean() * len(found.time_s)

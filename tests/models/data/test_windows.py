@@ -53,7 +53,7 @@ def test_causal_windows_by_hand():
     offsets = np.array([0, 300, 303])
     windows = causal_windows(offsets, time_s, stride=100)
     assert windows.target.tolist() == [99, 199, 299, 302]  # the last row of a clip is among them
-    seen = windows.visual(np.array([2, 0, 3]))
+    seen = windows.rows(np.array([2, 0, 3]))["visual"]
     assert seen.index.shape == (3, N_VISUAL)
     # 20 rows half a second apart, ending with the target: 12.5 rows, the row that was on show
     assert seen.index[0, -3:].tolist() == [274, 286, 299]
@@ -65,7 +65,7 @@ def test_causal_windows_by_hand():
     # the second clip lasts 2/3 s: the target, and the row on show half a second before
     assert seen.index[2, -2:].tolist() == [300, 302]
     assert seen.real[2].tolist() == [False] * 18 + [True] * 2
-    heard = windows.audio(np.array([0]))
+    heard = windows.rows(np.array([0]))["audio"]
     assert heard.index.shape == (1, N_AUDIO)
     assert heard.index[0, -1] == 99
     told = windows.predicted(np.array([2, 3]))
@@ -81,7 +81,7 @@ def test_causal_targets_at_even_times_by_hand():
     # ends before the first of them
     windows = causal_windows(offsets, time_s, stride=1, stride_s=3.0, start_s=10.0)
     assert windows.target.tolist() == [125, 162, 200]
-    assert windows.visual(np.array([0])).real.all()  # no window reaches before its clip
+    assert windows.rows(np.array([0]))["visual"].real.all()  # no window reaches before its clip
     # from the beginning: 0, 3, ... 15 s, and 0, 3, 6 s of the second one, which ends at 8.96 s
     windows = causal_windows(offsets, time_s, stride=1, stride_s=3.0)
     assert windows.target.tolist() == [0, 37, 75, 112, 150, 187, 206, 243, 281]
@@ -107,7 +107,7 @@ def test_causal_windows_look_back_within_their_clip_only(lengths, stride, data):
         time_s[start:stop] = np.cumsum(time_s[start:stop])
     clip_of = np.repeat(np.arange(len(lengths)), lengths)
     windows = causal_windows(offsets, time_s, stride=stride)
-    rows = windows.visual(np.arange(len(windows)))
+    rows = windows.rows(np.arange(len(windows)))["visual"]
     for target, index, real in zip(windows.target, rows.index, rows.real, strict=True):
         assert (clip_of[index] == clip_of[target]).all()
         assert index[-1] == target
@@ -126,6 +126,6 @@ def test_a_row_at_the_very_time_is_on_show_whatever_its_last_digit():
     time_s = 0.1 + 0.05 * np.arange(400)
     windows = causal_windows(np.array([0, 400]), time_s, stride=1)
     targets = np.arange(190, 400)
-    rows = windows.visual(targets)
+    rows = windows.rows(targets)["visual"]
     np.testing.assert_array_equal(rows.index, targets[:, None] - 10 * np.arange(19, -1, -1))
     assert rows.real.all()

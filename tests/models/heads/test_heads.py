@@ -1,5 +1,4 @@
 import re
-from dataclasses import replace
 from pathlib import Path
 from typing import get_args
 
@@ -9,7 +8,6 @@ import torch
 import yaml
 from pydantic import TypeAdapter, ValidationError
 
-from models.data.batch import Batch
 from models.heads import AnyHeadConfig
 from models.heads.dspl import DsplConfig, ReleasedConfig
 from models.nn.adapter import ResidualAdapter, Standardise
@@ -17,6 +15,7 @@ from models.regions.prompts import FixedPrompts
 from models.training.loop import check_gradient_paths
 from tests.helpers.small_heads import make_batch
 from tests.helpers.synthetic import WIDTH_VISUAL
+from tests.helpers.two_streams import changed, two_stream_batch
 
 MEMBERS = get_args(get_args(AnyHeadConfig)[0]) or (get_args(AnyHeadConfig)[0],)
 CONFIGS = Path(__file__).parents[3] / "configs" / "heads"
@@ -43,15 +42,20 @@ def test_head_contract(config_type, inputs):
     assert output.va.shape == (3, predicted, 2)
     assert output.va.isfinite().all()
     assert output.regions.logits.shape == (3, predicted, 9)
-    spoiled = replace(
+    spoiled = changed(
         batch,
-        visual=batch.visual.masked_fill(~batch.visual_valid.unsqueeze(-1), 1e6),
-        audio=batch.audio.masked_fill(~batch.audio_valid.unsqueeze(-1), 1e6),
+        visual=batch["visual"].values.masked_fill(~batch["visual"].valid.unsqueeze(-1), 1e6),
+        audio=batch["audio"].values.masked_fill(~batch["audio"].valid.unsqueeze(-1), 1e6),
     )
     torch.testing.assert_close(head(spoiled).va, output.va)  # blind to what is behind the mask
     assert head(batch).regions is None
     torch.testing.assert_close(head(batch).va, output.va, rtol=0, atol=0)
-    alone = Batch(batch.visual[:1], batch.visual_valid[:1], batch.audio[:1], batch.audio_valid[:1])
+    alone = two_stream_batch(
+        batch["visual"].values[:1],
+        batch["visual"].valid[:1],
+        batch["audio"].values[:1],
+        batch["audio"].valid[:1],
+    )
     torch.testing.assert_close(head(alone).va[0], output.va[0])  # windows do not mix
 
 
@@ -60,8 +64,8 @@ def test_both_modalities_are_read(config_type, inputs):
     head = small(config_type).build(inputs).eval()
     batch = make_batch()
     seen = head(batch).va
-    quiet = replace(batch, audio=torch.zeros_like(batch.audio))
-    dark = replace(batch, visual=torch.zeros_like(batch.visual))
+    quiet = changed(batch, audio=torch.zeros_like(batch["audio"].values))
+    dark = changed(batch, visual=torch.zeros_like(batch["visual"].values))
     assert (head(quiet).va[0] - seen[0]).abs().max() > 1e-4
     assert (head(dark).va[0] - seen[0]).abs().max() > 1e-4
     torch.testing.assert_close(head(quiet).va[1], seen[1])  # it had no sound before either
@@ -69,10 +73,16 @@ def test_both_modalities_are_read(config_type, inputs):
 
 def test_visual_alone_is_deaf_and_audio_alone_is_blind(inputs):
     batch = make_batch()
-    quiet = replace(
-        batch, audio=torch.zeros_like(batch.audio), audio_valid=batch.audio_valid & False
+    quiet = changed(
+        batch,
+        audio=torch.zeros_like(batch["audio"].values),
+        audio_valid=batch["audio"].valid & False,
     )
-    dark = replace(batch, visual=batch.visual * 0, visual_valid=batch.visual_valid & False)
+    dark = changed(
+        batch,
+        visual=batch["visual"].values * 0,
+        visual_valid=batch["visual"].valid & False,
+    )
     visual = DsplConfig(width=8, fusion="visual").build(inputs).eval()
     assert torch.equal(visual(quiet).va, visual(batch).va)
     assert (visual(dark).va[0] - visual(batch).va[0]).abs().max() > 1e-4
@@ -110,14 +120,14 @@ def test_learned_prompts_on_the_frozen_embedding_are_refused_too(inputs):
 
 def test_a_gradient_that_is_always_zero_does_not_count(inputs):
     head = DsplConfig(width=8).build(inputs)
-    head.standard_visual.inverse = lambda z: 0 * z + 1
+    head.standards[0].inverse = lambda z: 0 * z + 1
     with pytest.raises(ValueError, match="region loss reaches no parameter of the V/A output"):
         check_gradient_paths(head, make_batch())
 
 
 def test_gradient_paths_need_a_face(inputs):
     batch = make_batch()
-    faceless = replace(batch, visual_valid=torch.zeros_like(batch.visual_valid))
+    faceless = changed(batch, visual_valid=torch.zeros_like(batch["visual"].valid))
     with pytest.raises(ValueError, match="no row of the batch has a face"):
         check_gradient_paths(DsplConfig(width=8).build(inputs), faceless)
 
@@ -136,8 +146,8 @@ def test_region_logits_by_hand(inputs):
     batch = make_batch()
     prototypes = head.prototypes()
     found = head(batch, prototypes).regions.logits[0, 0].detach().numpy()
-    raw = batch.visual[0, 0].numpy()
-    mean, std = inputs.visual.mean.numpy(), inputs.visual.std.numpy()
+    raw = batch["visual"].values[0, 0].numpy()
+    mean, std = inputs.streams["visual"].mean.numpy(), inputs.streams["visual"].std.numpy()
     z = (raw - mean) / std
     p = {name: value.detach().numpy() for name, value in head.adapter.named_parameters()}
     z = z + p["up.weight"] @ np.maximum(p["down.weight"] @ z + p["down.bias"], 0) + p["up.bias"]
@@ -173,10 +183,11 @@ def test_the_gate_weighs_the_image_against_the_audio_stream(inputs):
     # the released code of the paper gives it the image stream twice
     head = DsplConfig(width=8).build(inputs).eval()
     seen = {}
-    head.audio["temporal"].register_forward_hook(lambda _, __, output: seen.update(audio=output))
-    head.fuse.attention.register_forward_hook(lambda _, __, output: seen.update(image=output))
+    audio, attention = head.branches["1"]["temporal"], head.fuse.attentions["0"][0]
+    audio.register_forward_hook(lambda _, __, output: seen.update(audio=output))
+    attention.register_forward_hook(lambda _, __, output: seen.update(image=output))
     head.fuse.gate.register_forward_hook(
-        lambda _, given, __: seen.update(image_in=given[0], audio_in=given[1])
+        lambda _, given, __: seen.update(image_in=given[0][0], audio_in=given[0][1])
     )
     head(make_batch())
     assert torch.equal(seen["image_in"], seen["image"])
@@ -216,10 +227,16 @@ def test_weights_with_the_tensor_names_of_the_version_before_are_loaded(inputs):
     head, other = config.build(inputs), config.build(inputs)
     renamed = {
         "prompts.": "bank.",
-        "fuse.gate.visual.": "fuse.gate.image.",
+        "fuse.gate.projections.0.": "fuse.gate.image.",
+        "fuse.gate.projections.1.": "fuse.gate.audio.",
         "fuse.gate.gate_mlp.": "fuse.gate.weigh.",
-        "skip_visual.linears.": "skip_visual.of_span.",
-        "skip_audio.linears.": "skip_audio.of_span.",
+        "fuse.attentions.0.0.": "fuse.attention.",
+        "standards.0.": "standard_visual.",
+        "standards.1.": "standard_audio.",
+        "branches.0.": "visual.",
+        "branches.1.": "audio.",
+        "skips.0.linears.": "skip_visual.of_span.",
+        "skips.1.linears.": "skip_audio.of_span.",
     }
     old = head.state_dict()
     for new, before in renamed.items():

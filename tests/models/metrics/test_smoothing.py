@@ -16,6 +16,7 @@ from models.metrics.smoothing import (
     smooth,
     sums_by_window,
 )
+from tests.helpers.two_streams import packed_streams
 
 
 def bank_of(time_s, lengths, va=None) -> PackedFeatures:
@@ -25,10 +26,7 @@ def bank_of(time_s, lengths, va=None) -> PackedFeatures:
         tuple(f"c{k}" for k in range(len(lengths))),
         np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),
         np.asarray(time_s, dtype=np.float64),
-        visual=nothing,
-        visual_valid=yes,
-        audio=nothing,
-        audio_valid=yes,
+        streams=packed_streams(nothing, yes, nothing, yes),
         va=torch.from_numpy(np.zeros((n, 2)) if va is None else va),
         va_valid=yes.clone(),
     )

@@ -1,5 +1,3 @@
-from dataclasses import replace
-
 import numpy as np
 import pytest
 import torch
@@ -10,6 +8,7 @@ from models.metrics.zero_shot import predict_zero_shot
 from models.regions.grid import NINE
 from models.regions.soft_labels import region_centres
 from models.regions.zero_shot import Moments, RegionPrototypes, ZeroShotSettings
+from tests.helpers.two_streams import changed, packed_streams
 
 REGIONS = RegionPrototypes(torch.eye(9))
 SETTINGS = ZeroShotSettings(
@@ -29,10 +28,9 @@ def bank() -> PackedFeatures:
         ("a", "b"),
         np.array([0, 20, 40]),
         np.tile(np.arange(20) / 10, 2),
-        visual=visual,
-        visual_valid=seen,
-        audio=torch.zeros(40, 1, dtype=torch.float16),
-        audio_valid=torch.ones(40, dtype=torch.bool),
+        streams=packed_streams(
+            visual, seen, torch.zeros(40, 1, dtype=torch.float16), torch.ones(40, dtype=torch.bool)
+        ),
         va=torch.zeros(40, 2, dtype=torch.float64),
         va_valid=torch.ones(40, dtype=torch.bool),
     )
@@ -41,7 +39,10 @@ def bank() -> PackedFeatures:
 def by_hand(bank: PackedFeatures) -> np.ndarray:
     """The same, row by row: softmax, barycentre, mean of the seen rows within .1 s, line, gaps."""
     centres, found = region_centres(NINE).numpy(), np.zeros((40, 2))
-    seen, embedding = bank.visual_valid.numpy(), bank.visual.double().numpy()
+    seen, embedding = (
+        bank["visual"].valid.numpy(),
+        bank["visual"].values.double().numpy(),
+    )
     raw = np.zeros((40, 2))
     for row in np.flatnonzero(seen):
         cosine = embedding[row] / np.linalg.norm(embedding[row])
@@ -64,19 +65,22 @@ def by_hand(bank: PackedFeatures) -> np.ndarray:
 def test_a_prediction_by_hand(bank):
     found = predict_zero_shot(bank, REGIONS, SETTINGS)
     np.testing.assert_allclose(found.va, by_hand(bank), atol=1e-6)
-    np.testing.assert_array_equal(found.interpolated, ~bank.visual_valid.numpy())
+    np.testing.assert_array_equal(found.interpolated, ~bank["visual"].valid.numpy())
 
 
 def test_what_lies_behind_the_mask_changes_nothing(bank):
-    spoiled = replace(bank, visual=bank.visual.masked_fill(~bank.visual_valid[:, None], 6e4))
+    spoiled = changed(
+        bank,
+        visual=bank["visual"].values.masked_fill(~bank["visual"].valid[:, None], 6e4),
+    )
     before, after = (predict_zero_shot(each, REGIONS, SETTINGS).va for each in (bank, spoiled))
     np.testing.assert_array_equal(before, after)
 
 
 def test_a_clip_without_a_face_gets_the_wanted_mean(bank):
-    seen = bank.visual_valid.clone()
+    seen = bank["visual"].valid.clone()
     seen[:20] = False
-    found = predict_zero_shot(replace(bank, visual_valid=seen), REGIONS, SETTINGS)
+    found = predict_zero_shot(changed(bank, visual_valid=seen), REGIONS, SETTINGS)
     np.testing.assert_array_equal(found.va[:20], np.tile([0.0, 0.2], (20, 1)))
     assert not found.interpolated.any()
 

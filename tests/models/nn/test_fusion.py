@@ -25,13 +25,13 @@ def attention() -> CrossModalAttention:
 @pytest.fixture
 def gate() -> GatedFusion:
     torch.manual_seed(0)
-    return GatedFusion(WIDTH, dropout=0.5).eval()
+    return GatedFusion(2, WIDTH, dropout=0.5).eval()
 
 
 @pytest.fixture
 def concatenation() -> Concatenation:
     torch.manual_seed(0)
-    return Concatenation(WIDTH, dropout=0.5).eval()
+    return Concatenation(2, WIDTH, dropout=0.5).eval()
 
 
 def attention_by_hand(p, asking, asked, asked_valid):
@@ -84,13 +84,17 @@ def test_gate_equals_numpy_on_its_own_weights(gate):
     p = weights_of(gate)
     image, audio = torch.randn(1, 6, WIDTH), torch.randn(1, 6, WIDTH)
     seen = torch.ones(1, 6, dtype=torch.bool)
-    x, y = linear(p, "visual", image[0].numpy()), linear(p, "audio", audio[0].numpy())
+    x, y = (
+        linear(p, "projections.0", image[0].numpy()),
+        linear(p, "projections.1", audio[0].numpy()),
+    )
     inner = np.maximum(linear(p, "gate_mlp.0", np.concatenate([x, y], axis=1)), 0)
     g = 1 / (1 + np.exp(-linear(p, "gate_mlp.2", inner)))
     expected = np.maximum(linear(p, "out.0", g * x + (1 - g) * y), 0)
-    found = gate(image, audio, seen, seen)[0].detach().numpy()
+    found = gate((image, audio), (seen, seen))[0].detach().numpy()
     np.testing.assert_allclose(found, expected, atol=1e-5)
-    weight = gate.gate(gate.visual(image), gate.audio(audio), seen, seen)[0].detach().numpy()
+    projected = gate.projections[0](image), gate.projections[1](audio)
+    weight = gate.gate_of_two(*projected, seen, seen)[0].detach().numpy()
     np.testing.assert_allclose(weight, g, atol=1e-6)
 
 
@@ -109,7 +113,7 @@ def test_where_one_modality_is_absent_the_gate_reads_the_other(
     image = torch.randn(1, 3, WIDTH, requires_grad=True)
     audio = torch.randn(1, 3, WIDTH, requires_grad=True)
     masks = torch.full((1, 3), image_valid), torch.full((1, 3), audio_valid)
-    gate(image, audio, *masks).sum().backward()
+    gate((image, audio), masks).sum().backward()
     assert bool(image.grad.any()) is reads_image
     assert bool(audio.grad.any()) is reads_audio
 
@@ -117,7 +121,7 @@ def test_where_one_modality_is_absent_the_gate_reads_the_other(
 def test_the_gate_is_one_or_zero_where_one_modality_is_absent(gate):
     x, y = torch.randn(1, 4, WIDTH), torch.randn(1, 4, WIDTH)
     image_valid, audio_valid = torch.tensor([[[True, True, False, False]], [[True, False] * 2]])
-    weight = gate.gate(x, y, image_valid, audio_valid)[0]
+    weight = gate.gate_of_two(x, y, image_valid, audio_valid)[0]
     assert weight[0].min() > 0
     assert weight[0].max() < 1
     assert weight[1:].tolist() == [[1.0] * WIDTH, [0.0] * WIDTH, [1.0] * WIDTH]
@@ -129,7 +133,7 @@ def test_concatenation_equals_numpy_on_its_own_weights(concatenation):
     seen, heard = image[0].numpy().copy(), audio[0].numpy().copy()
     seen[[2, 3]], heard[[1, 3]] = 0, 0
     both = linear(weights_of(concatenation), "out.0", np.concatenate([seen, heard], axis=1))
-    found = concatenation(image, audio, image_valid, audio_valid)[0].detach().numpy()
+    found = concatenation((image, audio), (image_valid, audio_valid))[0].detach().numpy()
     np.testing.assert_allclose(found, np.maximum(both, 0), atol=1e-6)
 
 
@@ -141,11 +145,11 @@ def test_concatenation_is_blind_to_what_is_behind_the_masks(concatenation):
         for x, valid in zip((image, audio), masks, strict=True)
     ]
     torch.testing.assert_close(
-        concatenation(*spoiled, *masks), concatenation(image, audio, *masks), rtol=0, atol=0
+        concatenation(spoiled, masks), concatenation((image, audio), masks), rtol=0, atol=0
     )
 
 
 @pytest.mark.parametrize("kind", [GatedFusion, Concatenation])
 def test_dropout_is_the_last_thing_done(kind):
-    fusion, seen = kind(WIDTH, dropout=1.0), torch.ones(1, 3, dtype=torch.bool)
-    assert not fusion(torch.randn(1, 3, WIDTH), torch.randn(1, 3, WIDTH), seen, seen).any()
+    fusion, seen = kind(2, WIDTH, dropout=1.0), torch.ones(1, 3, dtype=torch.bool)
+    assert not fusion(torch.randn(2, 1, 3, WIDTH).unbind(), (seen, seen)).any()

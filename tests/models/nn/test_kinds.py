@@ -17,13 +17,10 @@ def test_an_unknown_temporal_model_is_no_transformer():
         temporal_branch("lstm", 4, 8, n_heads=2, dropout=0, positions="rotary")
 
 
-@pytest.mark.parametrize(
-    ("kind", "query_modality"), [("sum", "visual"), ("attention", "text"), ("sum", "text")]
-)
-def test_an_unknown_fusion_is_refused(kind, query_modality):
-    options = {"gate_partner": "audio", "n_heads": 2, "dropout": 0}
+def test_an_unknown_fusion_is_refused():
+    options = {"query": 0, "gate_partner": "others", "n_heads": 2, "dropout": 0}
     with pytest.raises(REFUSED):
-        StreamFusion(kind, 8, query_modality=query_modality, **options)
+        StreamFusion("sum", 2, 8, **options)
 
 
 def test_unknown_positions_are_refused():
@@ -31,9 +28,7 @@ def test_unknown_positions_are_refused():
         TemporalTransformer(4, 8, 2, 1, 0, "sinusoidal", 16)
 
 
-@pytest.mark.parametrize(
-    "key", ["inputs", "adapter", "temporal", "fusion", "query_modality", "positions"]
-)
+@pytest.mark.parametrize("key", ["inputs", "adapter", "temporal", "gate_partner", "positions"])
 def test_a_config_with_an_unknown_name_is_refused(key):
     with pytest.raises(ValidationError, match="Input should be"):
         DsplConfig(**{key: "other"})
@@ -41,7 +36,7 @@ def test_a_config_with_an_unknown_name_is_refused(key):
 
 @pytest.mark.parametrize(
     "changes",
-    [{"inputs": "other"}, {"adapter": "other"}, {"temporal": "lstm"}, {"fusion": "sum"}],
+    [{"inputs": "other"}, {"adapter": "other"}, {"temporal": "lstm"}],
     ids=str,
 )
 def test_a_head_with_a_name_that_no_branch_handles_is_not_built(inputs, changes):

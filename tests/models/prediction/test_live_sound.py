@@ -6,7 +6,7 @@ import torch
 
 from features.clip import Track
 from features.encoders.ast import AstConfig, AstEncoder, WindowLayout
-from models.data.alignment import interpolate_audio
+from models.data.alignment import interpolate_track
 from models.prediction.live_sound import MAX_WINDOWS, LiveSound
 
 RATE_HZ = 16_000
@@ -50,7 +50,7 @@ def test_rows_are_those_of_the_record(encoders, keep, seconds):
             n_done += len(known)
     sound.finish()
     rows.append(sound.at(time_s[n_done:]))
-    whole = interpolate_audio(record_of(encoder, samples), time_s)
+    whole = interpolate_track(record_of(encoder, samples), time_s)
     found = np.concatenate([each.values for each in rows])
     np.testing.assert_array_equal(np.concatenate([each.valid for each in rows]), whole.valid)
     np.testing.assert_allclose(found.astype(float), whole.values.astype(float), atol=2e-3)

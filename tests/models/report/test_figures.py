@@ -146,12 +146,10 @@ def test_a_timeline_draws_truth_and_prediction_where_they_belong():
 def test_a_timeline_shows_what_is_missing_where_it_is_missing():
     whole = course()
     assert not any(shapes(timeline(whole, "t"), c) for c in (NO_FACE, NO_SOUND, UNLABELLED))
-    visual_valid, audio_valid = whole.visual_valid.copy(), whole.audio_valid.copy()
+    seen, heard = whole.seen.copy(), whole.heard.copy()
     truth = whole.truth.copy()
-    visual_valid[:50], audio_valid[50:], truth[25:50] = False, False, np.nan
-    figure = timeline(
-        replace(whole, visual_valid=visual_valid, audio_valid=audio_valid, truth=truth), "t"
-    )
+    seen[:50], heard[50:], truth[25:50] = False, False, np.nan
+    figure = timeline(replace(whole, seen=seen, heard=heard, truth=truth), "t")
     line = shapes(figure, PREDICTED)[0][:, 0]
     first, last = line.min(), line.max()
     middle = (first + last) / 2

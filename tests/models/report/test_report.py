@@ -274,7 +274,7 @@ def test_the_course_of_a_clip_shows_what_is_missing(content):
     course = next(course for course in content.curves if course.score.clip == "val-2")
     assert len(course.time_s) == N_FRAMES + 1
     assert np.flatnonzero(~course.annotated).tolist() == [10]
-    assert np.flatnonzero(~course.visual_valid).tolist() == [40, 41, 42, 43, 44, 45]
+    assert np.flatnonzero(~course.seen).tolist() == [40, 41, 42, 43, 44, 45]
     assert course.n_without_face == 6
 
 
@@ -407,7 +407,7 @@ def test_config_commands_and_provenance_are_told(shown, trained):
         made_by["key"],
         made_by["started_as"],
         made_by["inputs"]["labels_sha256"],
-        made_by["inputs"]["visual"]["records_sha256"],
+        made_by["inputs"]["streams"]["visual"]["records_sha256"],
         made_by["git_commit"] or "None",
         made_by["device"],
         f"torch {made_by['versions']['torch']}",

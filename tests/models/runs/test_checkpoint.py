@@ -5,25 +5,33 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from features.errors import InputError
-from models.data.batch import Batch
 from models.data.statistics import Statistics
 from models.heads.base import Head, HeadInputs
 from models.heads.dspl import DsplConfig
 from models.regions.prototypes import CoopPrototypes
 from models.regions.text_tower import TextTower
 from models.regions.texts_file import read_texts
-from models.runs.checkpoint import FORMAT, META_KEY, CheckpointMeta, load_head, read_meta, save_head
+from models.runs.checkpoint import (
+    FORMAT,
+    META_KEY,
+    CheckpointMeta,
+    StreamMeta,
+    load_head,
+    read_meta,
+    save_head,
+)
 from models.runs.folder import HEAD_FILE
 from tests.helpers.synthetic import tiny_model
+from tests.helpers.two_streams import two_stream_batch
 
 CPU = torch.device("cpu")
 CONFIG = DsplConfig(width=8)
 META = CheckpointMeta(
     head=CONFIG,
-    visual="clip-1",
-    audio="ast-1",
-    visual_width=16,
-    audio_width=12,
+    streams={
+        "visual": StreamMeta(feature_set="clip-1", modality="visual", width=16),
+        "audio": StreamMeta(feature_set="ast-1", modality="audio", width=12),
+    },
     window=30,
     stride=20,
     key="k",
@@ -45,8 +53,11 @@ def head() -> Head:
     with torch.random.fork_rng():
         torch.manual_seed(0)
         inputs = HeadInputs(
-            Statistics(torch.randn(16), torch.rand(16) + 0.5),
-            Statistics(torch.randn(12), torch.rand(12) + 0.5),
+            {
+                "visual": Statistics(torch.randn(16), torch.rand(16) + 0.5),
+                "audio": Statistics(torch.randn(12), torch.rand(12) + 0.5),
+            },
+            ("visual",),
             lambda prompts: prompts.build(tower, texts),
         )
         built = CONFIG.build(inputs)
@@ -68,7 +79,7 @@ def test_a_head_comes_back_as_it_was(head, saved):
     assert read_meta(saved) == META
     assert not loaded.training
     mask = torch.ones(2, 5, dtype=torch.bool)
-    batch = Batch(torch.randn(2, 5, 16), mask, torch.randn(2, 5, 12), mask)
+    batch = two_stream_batch(torch.randn(2, 5, 16), mask, torch.randn(2, 5, 12), mask)
     before, after = head(batch, head.prototypes()), loaded(batch, loaded.prototypes())
     torch.testing.assert_close(after.va, before.va, rtol=0, atol=0)
     torch.testing.assert_close(after.regions.logits, before.regions.logits, rtol=0, atol=0)

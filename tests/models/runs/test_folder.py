@@ -24,7 +24,10 @@ from models.training.config import TrainConfig
 
 USED = SetUsed(name="s", digest="d", records_sha256="r")
 INPUTS = Inputs(
-    visual=USED, audio=USED, clips={"train": ["a"]}, labels_sha256="l", texts_sha256="t"
+    streams={"visual": USED, "audio": USED},
+    clips={"train": ["a"]},
+    labels_sha256="l",
+    texts_sha256="t",
 )
 
 

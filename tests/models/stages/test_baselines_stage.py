@@ -13,12 +13,12 @@ from models.baselines.ridge import RidgeConfig
 from models.baselines.text import TextConfig
 from models.data.train_val import load_splits
 from models.metrics.scores import split_score
-from models.stages.baselines import BASELINES, score_baselines
+from models.stages.baselines import every_baseline, score_baselines
 from tests.helpers.synthetic import plant
 
 pytestmark = pytest.mark.slow
 
-FEW = (MeanConfig(), RidgeConfig(modalities=("visual",)), RidgeConfig())
+FEW = (MeanConfig(), RidgeConfig(streams=("visual",)), RidgeConfig())
 
 
 @pytest.fixture
@@ -46,8 +46,7 @@ def test_the_stage_scores_val_after_learning_from_train(planted, tmp_path):
         assert baseline == config
         assert score == split_score(found, splits.val, splits.subject_by_clip)
     written = json.loads(output.read_text())
-    assert written["visual"] == splits.visual
-    assert written["audio"] == splits.audio
+    assert written["streams"] == splits.sets.names
     assert [row["baseline"]["kind"] for row in written["val"]] == ["mean", "ridge", "ridge"]
     assert written["val"][2]["ccc_mean"] == result.scores[2][1].ccc_mean
     before = output.read_bytes()
@@ -111,7 +110,10 @@ def test_the_command_prints_a_table_and_names_wrong_kinds(planted, tmp_path, cap
     assert "0.000" in said
     assert f"the scores are in {tmp_path / 'b.json'}" in said
     for wrong, message in (
-        ("baselines=[{kind: rige}]", "the kinds are mean, ridge, ridge_window, mlp, text"),
+        (
+            "baselines=[{kind: rige}]",
+            "mean, ridge, ridge_window, late_fusion, mlp, text",
+        ),
         ("baselines=[]", "at least 1 item"),
         ("baselines=[{kind: mlp, passes: 0}]", "greater than or equal to 1"),
     ):
@@ -124,7 +126,7 @@ def test_the_table_has_a_row_per_baseline_and_a_dash_without_an_interval(planted
     result = score_baselines(manifest=planted.manifest, store=planted.store, baselines=FEW)
     table = baseline_table(result)
     assert list(table.columns[0].cells) == ["mean", "ridge", "ridge"]
-    assert list(table.columns[1].cells) == ["visual, audio", "visual", "visual, audio"]
+    assert list(table.columns[1].cells) == ["all", "visual", "all"]
     assert [*table.columns[2].cells][:1] == ["0.000"]
     assert list(table.columns[5].cells) == ["-"] * 3
     assert baseline_name(RidgeConfig(spans_s=(1, 4))) == "ridge, spans_s=(1.0, 4.0)"
@@ -141,11 +143,14 @@ def test_progress_is_told_before_each_baseline(planted):
     assert told == [(config, 3) for config in FEW]
 
 
-def test_every_kind_is_scored_by_default_and_ridge_on_each_modality():
+@pytest.mark.parametrize("streams", [("visual",), ("visual", "audio"), ("face", "body", "voice")])
+def test_every_kind_is_scored_by_default_and_ridge_on_each_stream(streams):
     kinds = {"mean", "ridge", "ridge_window", "mlp", "text"}
-    assert {config.kind for config in BASELINES} == kinds
-    ridge = [config.modalities for config in BASELINES if config.kind == "ridge"]
-    assert ridge == [("visual",), ("audio",), ("visual", "audio")]
+    kinds |= {"late_fusion"} if len(streams) > 1 else set()
+    baselines = every_baseline(streams)
+    assert {config.kind for config in baselines} == kinds
+    ridge = [config.streams for config in baselines if config.kind == "ridge"]
+    assert ridge == [*([(name,) for name in streams] if len(streams) > 1 else []), None]
 
 
 def test_text_is_left_out_with_a_note_unless_it_was_asked_for(planted, monkeypatch):
@@ -153,8 +158,8 @@ def test_text_is_left_out_with_a_note_unless_it_was_asked_for(planted, monkeypat
     Path(weights).unlink()
     keys = {"manifest": planted.manifest, "store": planted.store}
     few = (MeanConfig(), TextConfig())
-    monkeypatch.setattr("models.stages.baselines.BASELINES", few)
-    result = score_baselines(**keys, baselines=few)
+    monkeypatch.setattr("models.stages.baselines.every_baseline", lambda _: few)
+    result = score_baselines(**keys)
     assert [baseline.kind for baseline, _ in result.scores] == ["mean"]
     (note,) = result.notes
     assert note.startswith("the baseline text is left out: ")

@@ -206,7 +206,8 @@ def test_a_head_that_was_trained_on_found_faces_needs_the_same_search(good, tiny
     of_whole, model = ClipConfig(**tiny_clip), open_model(good / "r")
     of_faces = of_whole.model_copy(update={"faces": FacesConfig()})
     sound = AstConfig(model=tiny_ast, hop_s=0.64)
-    meta = model.meta.model_copy(update={"visual": of_faces.spec().name})
+    faces = model.meta.streams["visual"].model_copy(update={"feature_set": of_faces.spec().name})
+    meta = model.meta.model_copy(update={"streams": {**model.meta.streams, "visual": faces}})
     model = replace(model, meta=meta)
 
     assert encoders_of(model, (of_faces, sound)) == (of_faces, sound)
@@ -386,8 +387,8 @@ def pack(good: Path, head: TrainedHead):
     from models.data.feature_sets import open_sets_of_head
     from models.data.packed_file import pack_in_memory
 
-    sets = open_sets_of_head(str(good / "s.zarr"), head.meta.visual, head.meta.audio)
-    return pack_in_memory(align_clips(sets, {"c1": None}, 3))
+    sets = open_sets_of_head(str(good / "s.zarr"), head.meta.feature_sets)
+    return pack_in_memory(align_clips(sets, {"c1": None}, 3), sets.modalities)
 
 
 def test_boxes_and_gaps_are_in_the_columns(good):
@@ -456,7 +457,7 @@ def test_an_encoder_with_other_weights_is_refused(good, tiny_clip, tiny_ast, tmp
     first, problem = str(raised.value).splitlines()
     assert "reads the features clip-" in first
     assert "ast-" not in first
-    wanted = json.loads((good / "r" / PROVENANCE).read_text())["specs"]["clip"]
+    wanted = json.loads((good / "r" / PROVENANCE).read_text())["specs"]["visual"]
     found = other.spec().weights_sha256
     assert f"weights_sha256 is {found}, not {wanted['weights_sha256']}" in problem
     assert not (good / "refused").exists()

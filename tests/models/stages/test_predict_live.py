@@ -156,7 +156,8 @@ def test_what_cannot_be_streamed_is_refused_with_the_remedy(causal, tiny_clip, t
         predict_live(causal / "r", source, **hooks)
     sampled = ClipConfig(**tiny_clip, sampling=Sampling(every=2))
     model = open_model(causal / "causal")
-    meta = model.meta.model_copy(update={"visual": sampled.spec().name})
+    stream = model.meta.streams["visual"].model_copy(update={"feature_set": sampled.spec().name})
+    meta = model.meta.model_copy(update={"streams": {**model.meta.streams, "visual": stream}})
     encoders = (sampled, AstConfig(model=tiny_ast, hop_s=0.64))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("models.stages.predict_live.open_model", lambda _: replace(model, meta=meta))

@@ -40,6 +40,7 @@ from models.submission.check import check
 from models.submission.format import NOT_COMPARED, read_sample
 from models.training.config import TrainConfig
 from tests.helpers.synthetic import AST_SPEC, N_FRAMES, Planted, plant
+from tests.helpers.two_streams import packed_streams
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("without_figures")]
 
@@ -85,8 +86,13 @@ class Echo(Head):
         return None
 
     def forward(self, batch, prototypes=None):
-        place = torch.arange(batch.visual.shape[1]).expand(batch.visual.shape[:2]) / 100
-        return HeadOutput(torch.stack([batch.visual[..., 0], place.float()], dim=-1), None)
+        place = (
+            torch.arange(batch["visual"].values.shape[1]).expand(batch["visual"].values.shape[:2])
+            / 100
+        )
+        return HeadOutput(
+            torch.stack([batch["visual"].values[..., 0], place.float()], dim=-1), None
+        )
 
 
 class EchoRegions(Head):
@@ -101,12 +107,18 @@ class EchoRegions(Head):
         return torch.eye(3)
 
     def forward(self, batch, prototypes=None):
-        place = torch.arange(batch.visual.shape[1]).expand(batch.visual.shape[:2]).float()
-        logits = torch.stack([batch.visual[..., 0], place, torch.zeros_like(place)], dim=-1)
+        place = (
+            torch.arange(batch["visual"].values.shape[1])
+            .expand(batch["visual"].values.shape[:2])
+            .float()
+        )
+        logits = torch.stack(
+            [batch["visual"].values[..., 0], place, torch.zeros_like(place)], dim=-1
+        )
         # where nothing was seen the logits are nonsense, and must not count
-        logits = torch.where(batch.visual_valid.unsqueeze(-1), logits, torch.nan)
+        logits = torch.where(batch["visual"].valid.unsqueeze(-1), logits, torch.nan)
         va = torch.zeros(*place.shape, 2)
-        return HeadOutput(va, RegionOutput(logits, batch.visual_valid) if self.branch else None)
+        return HeadOutput(va, RegionOutput(logits, batch["visual"].valid) if self.branch else None)
 
 
 def packed_rows(values, lengths) -> PackedFeatures:
@@ -117,10 +129,7 @@ def packed_rows(values, lengths) -> PackedFeatures:
         tuple(f"c{k}" for k in range(len(lengths))),
         np.concatenate([[0], np.cumsum(lengths)]),
         np.arange(n) * 0.04,
-        visual=visual,
-        visual_valid=yes,
-        audio=visual,
-        audio_valid=yes,
+        streams=packed_streams(visual, yes, visual, yes),
         va=torch.zeros(n, 2, dtype=torch.float64),
         va_valid=yes,
     )
@@ -141,7 +150,7 @@ def test_region_posteriors_are_merged_by_mean_over_the_rows_that_were_seen():
     # one clip of 5 rows, windows [0, 3), [2, 5): row 2 is at places 2 and 0, row 3 is not seen;
     # a second clip of 2 rows is padded to 3
     packed = packed_rows([0.0, 1.0, 2.0, 0.0, 1.0, 3.0, 0.5], [5, 2])
-    packed.visual_valid[3] = False
+    packed["visual"].valid[3] = False
     found = predict(EchoRegions(), packed, windows(packed, 3, 2), regions=True).regions
     assert found.valid.tolist() == [True, True, True, False, True, True, True]
 
@@ -192,7 +201,7 @@ def test_gaps_are_filled_in_time():
 
 def test_gaps_are_filled_within_a_clip_only():
     packed = packed_rows([0.5, 0.5, 0.1, 0.1], [2, 2])
-    packed.visual_valid[:] = torch.tensor([True, False, False, True])
+    packed["visual"].valid[:] = torch.tensor([True, False, False, True])
     found = predict(Echo(), packed, windows(packed, 2, 1))
     np.testing.assert_allclose(found.va[:, 0], [0.5, 0.5, 0.1, 0.1], atol=1e-3)
     assert found.interpolated.tolist() == [False, True, True, False]
@@ -200,7 +209,7 @@ def test_gaps_are_filled_within_a_clip_only():
 
 def test_a_clip_without_any_face_keeps_what_the_sound_says():
     packed = packed_rows([0.5, 0.25], [2])
-    packed.visual_valid[:] = False
+    packed["visual"].valid[:] = False
     found = predict(Echo(), packed, windows(packed, 2, 1))
     np.testing.assert_allclose(found.va[:, 0], [0.5, 0.25], atol=1e-3)
     assert not found.interpolated.any()
@@ -494,10 +503,9 @@ def test_a_clip_called_like_the_header_keeps_its_predictions(tmp_path):
             names,
             np.arange(0, n_rows + 1, 2),
             np.arange(n_rows) / 25.0,
-            visual=torch.zeros(n_rows, 3).half(),
-            visual_valid=some,
-            audio=torch.zeros(n_rows, 3).half(),
-            audio_valid=some,
+            streams=packed_streams(
+                torch.zeros(n_rows, 3).half(), some, torch.zeros(n_rows, 3).half(), some
+            ),
             va=torch.zeros(n_rows, 2).double(),
             va_valid=some,
         )

@@ -26,15 +26,17 @@ from models.metrics.predict import concordance
 from models.regions.prompts import FixedPrompts
 from models.runs.checkpoint import load_head
 from models.runs.folder import CONFIG, HEAD_FILE, METRICS, PROVENANCE, RunConfig, read_config
+from models.runs.inputs import digest_inputs
 from models.runs.run_split import open_split, read_split
 from models.stages.score_head import score_head
-from models.stages.train_head import TrainResult, build_head, digest_inputs, seeded, train_head
+from models.stages.train_head import TrainResult, build_head, seeded, train_head
 from models.training import loop
 from models.training.config import TrainConfig, train_of_0_1
 from models.training.loop import rate
 from models.training.loss_config import LossConfig
 from tests.helpers.small_heads import BRIEF, FULL, HEAD, without_region_loss
 from tests.helpers.synthetic import AST_SPEC, Planted, plant, tiny_model, write_tiny_clip
+from tests.helpers.two_streams import changed
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("without_figures")]
 
@@ -128,7 +130,7 @@ def test_the_region_loss_shapes_valence_and_arousal(planted, brief, tmp_path):
     assert without.kept.ccc_valence != brief.kept.ccc_valence
     assert without.kept.ccc_arousal != brief.kept.ccc_arousal
     found, shaped = load_file(without.run / HEAD_FILE), load_file(brief.run / HEAD_FILE)
-    for name in ("va.3.weight", "adapter.up.weight", "visual.temporal.projection.weight"):
+    for name in ("va.3.weight", "adapter.up.weight", "branches.0.temporal.projection.weight"):
         assert not torch.equal(found[name], shaped[name]), name
     start = math.log(1 / 0.07)
     assert found["regions.log_scale"].item() == pytest.approx(start)
@@ -193,15 +195,15 @@ def test_the_gate_leans_to_the_side_that_is_left(solved):
     def mean_gate(shown: Batch) -> float:
         seen = {}
         fusion = head.fuse.gate
-        original = fusion.gate
-        fusion.gate = lambda *given: seen.setdefault("gate", original(*given))
+        original = fusion.gate_of_two
+        fusion.gate_of_two = lambda *given: seen.setdefault("gate", original(*given))
         with torch.inference_mode():
             head(shown)
-        del fusion.gate
+        del fusion.gate_of_two
         return seen["gate"].mean().item()
 
-    dark = replace(batch, visual_valid=torch.zeros_like(batch.visual_valid))
-    quiet = replace(batch, audio_valid=torch.zeros_like(batch.audio_valid))
+    dark = changed(batch, visual_valid=torch.zeros_like(batch["visual"].valid))
+    quiet = changed(batch, audio_valid=torch.zeros_like(batch["audio"].valid))
     assert mean_gate(dark) < 0.1 < mean_gate(batch) < 0.9 < mean_gate(quiet)
 
 
@@ -344,10 +346,10 @@ def test_new_features_make_a_new_head(small, tmp_path):
 
 def test_the_run_says_what_it_was_made_of(brief, planted):
     made_by = json.loads((brief.run / PROVENANCE).read_text())
-    assert made_by["inputs"]["visual"]["digest"] == planted.visual.digest
-    assert made_by["inputs"]["audio"]["name"] == AST_SPEC.name
+    assert made_by["inputs"]["streams"]["visual"]["digest"] == planted.visual.digest
+    assert made_by["inputs"]["streams"]["audio"]["name"] == AST_SPEC.name
     assert len(made_by["inputs"]["clips"]["train"]) == 6
-    assert made_by["encoders"]["clip"]["model"] == planted.clip.model
+    assert made_by["encoders"]["visual"]["model"] == planted.clip.model
     assert made_by["seed"] == 0
     assert made_by["versions"]["torch"] == torch.__version__.split("+")[0]
     assert "git_commit" in made_by
@@ -581,7 +583,7 @@ def test_a_prior_is_trained_with_its_words_and_saved(planted, tmp_path):
     assert result.kept.ccc_mean > 0.8
     saved = load_file(result.run / HEAD_FILE)
     with torch.no_grad(), seeded(FULL.seed, 1):
-        clips = train_val_clips(planted.manifest, planted.store, None, None)
+        clips = train_val_clips(planted.manifest, planted.store)
         packed = clips.load(3).select(clips.ids("train"))
         start = build_head(head, clips, packed, torch.device("cpu")).state_dict()
     for name in ("prior.factor", "prior.shift", "prompts.context"):
@@ -617,9 +619,7 @@ def test_who_is_in_a_clip_decides_the_key_of_a_head_with_a_prior_alone(planted):
     manifest = planted.manifest.with_name("pairs.jsonl")
     clips = read_manifest(planted.manifest).clips
     write_manifest(manifest, [each.model_copy(update={"subject": each.id[-1:]}) for each in clips])
-    groups = [
-        train_val_clips(path, planted.store, None, None) for path in (planted.manifest, manifest)
-    ]
+    groups = [train_val_clips(path, planted.store) for path in (planted.manifest, manifest)]
     for head, is_equal in ((HEAD, True), (HEAD.model_copy(update={"prior": "zero_shot"}), False)):
         one, other = (digest_inputs(each, head) for each in groups)
         assert (one == other) == is_equal

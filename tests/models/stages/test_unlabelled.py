@@ -194,7 +194,7 @@ def test_an_ensemble_refuses_them(sets, tmp_path):
 
 @pytest.fixture
 def groups(sets):
-    return train_val_clips(sets.planted.manifest, sets.planted.store, None, None)
+    return train_val_clips(sets.planted.manifest, sets.planted.store)
 
 
 class Constant(Head):
@@ -208,7 +208,7 @@ class Constant(Head):
         return None
 
     def forward(self, batch, prototypes=None) -> HeadOutput:
-        n_windows, n_rows = batch.visual_valid.shape
+        n_windows, n_rows = batch["visual"].valid.shape
         return HeadOutput(torch.full((n_windows, n_rows, 2), self.value), None)
 
 
@@ -221,8 +221,8 @@ def labels_of(groups, settings: TrainConfig):
 
 def test_the_texts_label_the_rows_with_a_face(groups):
     val, found = labels_of(groups, TRAIN)
-    assert not val.visual_valid.all()
-    assert found.va_valid.equal(val.visual_valid)
+    assert not val["visual"].valid.all()
+    assert found.va_valid.equal(val["visual"].valid)
     expected = predict_baseline(
         TextConfig(),
         groups.load(3).select(groups.ids("train")),
@@ -238,5 +238,5 @@ def test_an_ensemble_labels_every_row_with_the_mean_of_its_heads(groups):
     val, found = labels_of(groups, settings)
     # heads of the seeds 15, 16 and 17, which the trainings from other seeds do not have
     np.testing.assert_allclose(found.va.numpy(), 0.16, rtol=1e-6)
-    assert found.va_valid.equal(val.visual_valid | val.audio_valid)
-    assert not val.visual_valid.all()
+    assert found.va_valid.equal(val["visual"].valid | val["audio"].valid)
+    assert not val["visual"].valid.all()

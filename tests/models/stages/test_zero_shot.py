@@ -56,7 +56,7 @@ def test_every_row_is_predicted_and_annotated_splits_are_scored(planted, tmp_pat
     assert list(result.scores) == ["train", "val"]  # test has no labels
     found = predict_zero_shot(splits.val, splits.read_regions(FixedPrompts()), result.settings)
     assert result.scores["val"] == split_score(found, splits.val, splits.subject_by_clip)
-    rows = splits.train.va_valid & splits.train.visual_valid
+    rows = splits.train.va_valid & splits.train["visual"].valid
     assert result.settings.wanted == Moments.of(splits.train.va[rows].numpy())
     assert result.settings.scale == (20.0, 20.0)
     written = json.loads((tmp_path / "o" / ZERO_SHOT).read_text())

@@ -23,6 +23,7 @@ from models.training.config import TrainConfig
 from models.training.loop import adam_w, check_head, fit, step, training_windows
 from models.training.loss_config import LossConfig
 from tests.helpers.synthetic import WIDTH_AUDIO, WIDTH_VISUAL, tiny_model
+from tests.helpers.two_streams import packed_streams
 
 pytestmark = pytest.mark.slow
 
@@ -71,10 +72,12 @@ def bank() -> PackedFeatures:
         ("a", "b"),
         np.array([0, 60, 120]),
         np.tile(np.arange(60) / 25, 2),
-        visual=torch.from_numpy(rng.standard_normal((120, WIDTH_VISUAL))).half() * seen[:, None],
-        visual_valid=seen,
-        audio=torch.from_numpy(rng.standard_normal((120, WIDTH_AUDIO))).half() * heard[:, None],
-        audio_valid=heard,
+        streams=packed_streams(
+            torch.from_numpy(rng.standard_normal((120, WIDTH_VISUAL))).half() * seen[:, None],
+            seen,
+            torch.from_numpy(rng.standard_normal((120, WIDTH_AUDIO))).half() * heard[:, None],
+            heard,
+        ),
         va=torch.from_numpy(rng.uniform(-1, 1, (120, 2))) * known[:, None],
         va_valid=known,
     )
@@ -136,7 +139,7 @@ def test_scores_that_are_told_of_regions_run_the_text_tower_once(
         *((member(width=8), LossConfig()) for member in MEMBERS),
         (DsplConfig(width=8), LossConfig(region_labels="hard", mse_weight=0.1, ccc="sequence")),
         (
-            DsplConfig(width=8, temporal="transformer", query_modality="both", skip_dropout=0.5),
+            DsplConfig(width=8, temporal="transformer", query="all", skip_dropout=0.5),
             LossConfig(),
         ),
         (DsplConfig(width=8, prior="zero_shot"), LossConfig(region_weight=0)),
@@ -241,6 +244,6 @@ def test_unlabelled_clips_are_trained_on_and_not_validated_on(inputs, bank):
 def test_unlabelled_clips_without_a_window_are_refused(inputs, bank):
     config = ReleasedConfig(width=8)
     train = TRAIN.model_copy(update={"causal_start_s": 2.0})
-    brief = bank.select(["a"]).copy_runs([slice(0, 20)], bank.visual.device)  # 0.8 s
+    brief = bank.select(["a"]).copy_runs([slice(0, 20)], bank["visual"].values.device)  # 0.8 s
     with pytest.raises(InputError, match="no window to train on.*causal_start_s .it is 2"):
         fit(config.build(inputs), config, bank, bank, train, unlabelled=brief)

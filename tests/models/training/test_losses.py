@@ -65,7 +65,7 @@ def test_the_loss_is_the_sum_of_its_parts(inputs):
     output = head(batch, head.prototypes())
     targets = Targets(torch.rand(3, 11, 2), torch.ones(3, 11, dtype=torch.bool))
     of_regions = region_kl(
-        output.regions.logits, soft_labels(targets.va, config.sigma), batch.visual_valid
+        output.regions.logits, soft_labels(targets.va, config.sigma), batch["visual"].valid
     )
     expected = 2 - ccc(output.va, targets).sum() + 0.5 * of_regions
     assert head_loss(output, targets, config, NINE).item() == pytest.approx(
@@ -144,7 +144,7 @@ def test_each_part_of_the_loss_has_its_weight(inputs):
     assert loss(ccc="sequence") - regions == pytest.approx(2 - apart.sum().item(), abs=1e-5)
     logits = output.regions.logits.log_softmax(dim=-1)
     of_label = (logits * hard_labels(targets.va)).sum(dim=-1)
-    seen = batch.visual_valid
+    seen = batch["visual"].valid
     entropy = -(of_label * seen).sum() / seen.sum()
     hard = loss(region_labels="hard") - (loss() - regions)
     assert hard == pytest.approx(0.2 * entropy.item(), abs=1e-5)

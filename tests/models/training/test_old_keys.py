@@ -25,11 +25,14 @@ OLD_HEAD = {
     "gate_partner": "image",
     "kind": "dspl",
 }
-HEAD = DsplConfig(width=8, query_modality="both", gate_partner="visual")
+HEAD = DsplConfig(width=8, query="all", gate_partner="first")
 LOSS = LossConfig(ccc="sequence", valence_weight=2, region_weight=0.5, sigma=0.3)
 USED = SetUsed(name="s", digest="d", records_sha256="r")
 INPUTS = Inputs(
-    visual=USED, audio=USED, clips={"train": ["a"]}, labels_sha256="l", texts_sha256="t"
+    streams={"visual": USED, "audio": USED},
+    clips={"train": ["a"]},
+    labels_sha256="l",
+    texts_sha256="t",
 )
 
 
@@ -99,7 +102,9 @@ def test_the_key_of_a_run_is_that_of_the_version_before():
         manifest="m",
         store="s",
         run="r",
-        head=TypeAdapter(AnyHeadConfig).validate_python(HEAD.model_dump()),
+        head=TypeAdapter(AnyHeadConfig)
+        .validate_python(HEAD.model_dump())
+        .for_streams(("visual", "audio"), ("visual",)),
         train=train_of_0_1(TrainConfig(epochs=3, loss=LOSS)),
     )
 

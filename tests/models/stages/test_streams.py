@@ -1,0 +1,161 @@
+"""Heads on any list of feature sets: three, one, or some that are missing at use."""
+
+import json
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+import torch
+
+from features.clip import Track
+from features.errors import InputError
+from features.store.feature_store import FeatureStore
+from models.baselines.late_fusion import LateFusionConfig
+from models.baselines.ridge import RidgeConfig
+from models.metrics.predict import concordance
+from models.runs.checkpoint import load_head
+from models.runs.folder import HEAD_FILE
+from models.runs.run_split import open_split, read_split
+from models.stages.baselines import score_baselines
+from models.stages.score_head import score_head
+from models.stages.train_head import TrainResult, train_head
+from models.training.loss_config import LossConfig
+from tests.helpers.small_heads import BRIEF, FULL, HEAD
+from tests.helpers.synthetic import AST_SPEC, Planted, plant
+from tests.helpers.two_streams import changed
+
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("without_figures")]
+
+NOISE_SPEC = AST_SPEC.model_copy(update={"model": {"name": "noise"}})
+
+
+@dataclass(frozen=True)
+class ThreeSets:
+    """A data set with a third feature set, which says nothing."""
+
+    planted: Planted
+
+    @property
+    def streams(self) -> dict[str, str | None]:
+        return {
+            "face": self.planted.visual.name,
+            "voice": AST_SPEC.name,
+            "noise": NOISE_SPEC.name,
+        }
+
+    def train(self, run, **changes) -> TrainResult:
+        keys = {"head": HEAD, "train": FULL, "streams": self.streams}
+        inputs = {"manifest": self.planted.manifest, "store": self.planted.store}
+        return train_head(run=run, **inputs, **(keys | changes))
+
+
+@pytest.fixture(scope="module")
+def sets(tmp_path_factory) -> ThreeSets:
+    planted = plant(tmp_path_factory.mktemp("three"))
+    store, rng = FeatureStore.open(planted.store), np.random.default_rng(5)
+    for clip_id in store.clip_ids(AST_SPEC.name):
+        sound = store.read(AST_SPEC.name, clip_id)
+        n_steps = len(sound.time_s) // 2  # on a clock of its own
+        values = rng.standard_normal((n_steps, 7)).astype(np.float16)
+        track = Track(values, 0.1 + 0.2 * np.arange(n_steps), np.ones(n_steps, bool))
+        store.write(NOISE_SPEC, clip_id, track, source={}, provenance={})
+    return ThreeSets(planted)
+
+
+@pytest.fixture(scope="module")
+def trained(sets, tmp_path_factory) -> TrainResult:
+    return sets.train(tmp_path_factory.mktemp("runs") / "three")
+
+
+def test_a_head_on_three_streams_finds_what_is_in_each_and_is_scored(sets, trained):
+    assert trained.kept.ccc_valence > 0.9  # in the face
+    assert trained.kept.ccc_arousal > 0.9  # in the voice
+    assert score_head(run=trained.run).score.ccc_mean == pytest.approx(trained.kept.ccc_mean)
+    assert sets.train(trained.run).state == "present"
+    fewer = {name: sets.streams[name] for name in ("face", "voice")}
+    assert sets.train(trained.run, streams=fewer, train=BRIEF).state == "trained"
+    assert sets.train(trained.run).state == "trained"  # for the other tests
+
+
+def test_the_gate_leans_away_from_a_stream_that_is_noise(trained):
+    head = load_head(trained.run / HEAD_FILE, torch.device("cpu"))
+    seen = {}
+    head.fuse.gate.register_forward_hook(lambda module, given, _: seen.update(given=given))
+    source = read_split(open_split(trained.run, None, None, "val"))
+    source.source.predictor.predict(source.packed)
+    batch, _ = source.packed.gather(_windows(source), np.array([0]))
+    with torch.inference_mode():
+        head(batch)
+        streams, valid = seen["given"]
+        projected = [
+            linear(x) for linear, x in zip(head.fuse.gate.projections, streams, strict=True)
+        ]
+        passed = head.fuse.gate.gates(projected, valid) * torch.stack(projected)  # (K, B, T, W)
+    face, voice, noise = passed.std(dim=(1, 2)).mean(dim=-1).tolist()
+    assert noise < 0.4 * min(face, voice)
+
+
+def _windows(split):
+    from models.heads.windows import head_windows
+
+    meta = split.source.predictor.meta
+    return head_windows(split.packed, meta.head, size=meta.window, stride=meta.stride)
+
+
+def test_sound_alone_is_enough_and_needs_no_prompts(sets, tmp_path):
+    head = HEAD.model_copy(update={"prompts": None})
+    result = sets.train(tmp_path / "run", head=head, streams={"voice": AST_SPEC.name})
+    assert result.kept.ccc_arousal > 0.9
+    assert abs(result.kept.ccc_valence) < 0.6  # it is in the face
+    found = read_split(open_split(result.run, None, None, "val"), regions=True)
+    assert found.prediction.regions is None
+    assert not found.prediction.interpolated.any()
+    score_head(run=result.run)
+    assert "voice features" in (result.run / "report.html").read_text()
+    no_loss = BRIEF.model_copy(update={"loss": LossConfig(region_weight=0)})
+    alone = sets.train(tmp_path / "other", train=no_loss, streams={"voice": AST_SPEC.name})
+    assert alone.state == "trained"
+    with pytest.raises(InputError, match=r"head.prompts describe .* none of voice is .*to null"):
+        sets.train(tmp_path / "refused", streams={"voice": AST_SPEC.name})
+    assert not (tmp_path / "refused").exists()
+
+
+def test_a_head_without_prompts_reads_every_set_of_a_store(sets, tmp_path):
+    head = HEAD.model_copy(update={"prompts": None})
+    result = sets.train(tmp_path / "run", head=head, train=BRIEF, streams=None)
+    names = json.loads((result.run / "provenance.json").read_text())["inputs"]["streams"]
+    assert set(names) == {"visual", "audio", "ast"}
+
+
+def test_baselines_read_each_stream_and_all(sets):
+    result = score_baselines(
+        manifest=sets.planted.manifest,
+        store=sets.planted.store,
+        baselines=(RidgeConfig(streams=("noise",)), RidgeConfig(), LateFusionConfig()),
+        streams=sets.streams,
+    )
+    (_, noise), (_, every), (_, late) = result.scores
+    assert noise.ccc_mean < 0.2
+    assert every.ccc_mean > 0.8
+    assert late.ccc_mean > 0.8
+    with pytest.raises(InputError, match="reads the stream 'body', and the streams are face, vo"):
+        score_baselines(
+            manifest=sets.planted.manifest,
+            store=sets.planted.store,
+            baselines=(RidgeConfig(streams=("body",)),),
+            streams=sets.streams,
+        )
+
+
+def test_a_head_trained_with_stream_dropout_survives_a_missing_stream(sets, tmp_path):
+    streams = {name: sets.streams[name] for name in ("face", "voice")}
+    found = {}
+    for probability in (0.0, 0.5):
+        train = FULL.model_copy(update={"stream_dropout": probability})
+        run = sets.train(tmp_path / f"{probability}", train=train, streams=streams).run
+        split = read_split(open_split(run, None, None, "val"))
+        mute = torch.zeros_like(split.packed["voice"].valid)
+        silent = changed(split.packed, voice_valid=mute, voice=0 * split.packed["voice"].values)
+        prediction = split.source.predictor.predict(silent)
+        found[probability] = concordance(prediction, silent).valence.ccc()
+    assert found[0.0] < 0.9 < found[0.5]  # valence is in the face
