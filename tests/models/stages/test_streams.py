@@ -115,7 +115,9 @@ def test_sound_alone_is_enough_and_needs_no_prompts(sets, tmp_path):
     no_loss = BRIEF.model_copy(update={"loss": LossConfig(region_weight=0)})
     alone = sets.train(tmp_path / "other", train=no_loss, streams={"voice": AST_SPEC.name})
     assert alone.state == "trained"
-    with pytest.raises(InputError, match=r"head.prompts describe .* none of voice is .*to null"):
+    with pytest.raises(
+        InputError, match=r"head.prompts describe .* and of voice none is: set prompts to null"
+    ):
         sets.train(tmp_path / "refused", streams={"voice": AST_SPEC.name})
     assert not (tmp_path / "refused").exists()
 
