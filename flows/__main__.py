@@ -38,7 +38,9 @@ def run() -> int:
     for number in ENDED:  # from here on a signal ends the process
         signal.signal(number, lambda number, _: os._exit(SIGNALLED + number))
     if received and status != 0:
-        printended_by(ended_by(received[0]))
+        from flows.logs import print_message
+
+        print_message(ended_by(received[0]))
         status = SIGNALLED + received[0]
     return close_standard_streams(status)
 
