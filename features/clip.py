@@ -124,6 +124,11 @@ class Track:
     valid: Bool[np.ndarray, "T"]
     """False if the encoder had no input for the row."""
 
+    @property
+    def n_bytes(self) -> int:
+        """Size of the arrays."""
+        return self.values.nbytes + self.time_s.nbytes + self.valid.nbytes
+
     def __post_init__(self) -> None:
         """Raise `ValueError` unless lengths and values are as documented above."""
         n_rows = {len(self.values), len(self.time_s), len(self.valid)}

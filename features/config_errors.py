@@ -6,6 +6,8 @@ from typing import Any, get_args
 import yaml
 from pydantic import BaseModel, ValidationError
 
+from features.plugins import ENCODERS, plugins
+
 
 def describe_yaml(error: yaml.YAMLError) -> str:
     """A YAML error in one line: position and problem."""
@@ -34,7 +36,7 @@ def describe(error: ValidationError, model: type[BaseModel]) -> str:
         near = get_close_matches(kind, kinds, n=1, cutoff=0.0)[0]
         return (
             f"{kind_field} = {first['ctx']['tag']!r}: there is no such kind; the kinds are "
-            f"{', '.join(kinds)}, the nearest is {near!r}"
+            f"{', '.join(kinds)}, the nearest is {near!r}{_broken_plugin(kind)}"
         )
     if first["type"] in ("missing", "union_tag_not_found"):
         key = field if first["type"] == "missing" else kind_field
@@ -51,6 +53,14 @@ def describe(error: ValidationError, model: type[BaseModel]) -> str:
         messages = [each["msg"] for each in errors if each["loc"][:-1] == parent]
     message = "; or: ".join(messages)
     return f"{field} = {first['input']!r}: {message}"
+
+
+def _broken_plugin(kind: str) -> str:
+    """A hint if a plug-in of this kind is installed: it was left out, as it cannot be used."""
+    is_installed = any(plugin.name == kind for plugin in plugins(ENCODERS))
+    return (
+        f"; the plug-in {kind!r} cannot be used, `vaflow plugins` says why" if is_installed else ""
+    )
 
 
 def _path(model: type[BaseModel], location: tuple[int | str, ...]) -> list[str]:

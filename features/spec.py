@@ -7,14 +7,9 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from features.canonical_json import JsonObject, canonical_sha256
+from features.encoder_kinds import MODALITY as MODALITY
+from features.encoder_kinds import Modality as Modality
 
-Modality = Literal["visual", "audio", "faces"]
-MODALITY: dict[str, Modality] = {
-    "clip": "visual",
-    "ast": "audio",
-    "faces": "faces",
-}
-"""The modality of each kind of encoder."""
 DIGEST_LENGTH = 12  # hexadecimal digits in a name: 48 bits, enough for the sets of one store
 
 

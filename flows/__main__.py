@@ -7,10 +7,7 @@ from types import FrameType
 
 from flows.terminal import SIGNALLED, close_standard_streams, open_standard_streams
 
-MESSAGES = {
-    signal.SIGINT: "interrupted; what is done is kept, the rest resumes\n",
-    signal.SIGTERM: "terminated; what is done is kept, the rest resumes\n",
-}
+ENDED = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated"}
 
 
 def run() -> int:
@@ -20,14 +17,14 @@ def run() -> int:
     def on_signal(number: int, frame: FrameType | None) -> None:
         received.append(number)
         if _is_importing(frame):
-            sys.stderr.write(MESSAGES[signal.Signals(number)])
+            sys.stderr.write(f"{ended_by(number)}\n")
             sys.stderr.flush()
             os._exit(SIGNALLED + number)
         raise KeyboardInterrupt
 
     open_standard_streams()
     try:
-        for number in MESSAGES:
+        for number in ENDED:
             signal.signal(number, on_signal)
         from flows.command.main import main
 
@@ -38,14 +35,22 @@ def run() -> int:
         if not received:  # a library may turn Ctrl-C into another error
             raise
         status = 1
-    for number in MESSAGES:  # from here on a signal ends the process
+    for number in ENDED:  # from here on a signal ends the process
         signal.signal(number, lambda number, _: os._exit(SIGNALLED + number))
     if received and status != 0:
         from flows.logs import print_message
 
-        print_message(MESSAGES[signal.Signals(received[0])].rstrip())
+        print_message(ended_by(received[0]))
         status = SIGNALLED + received[0]
     return close_standard_streams(status)
+
+
+def ended_by(number: int) -> str:
+    """What is said at the end; of a live stream nothing resumes."""
+    ended = ENDED[signal.Signals(number)]
+    if "--live" in sys.argv:
+        return ended
+    return f"{ended}; what is done is kept, the rest resumes"
 
 
 def _is_importing(frame: FrameType | None) -> bool:

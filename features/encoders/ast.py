@@ -1,7 +1,6 @@
 """The AST encoder: ten embeddings of audio a second (Gong et al., 2021)."""
 
-from collections.abc import Generator, Iterable, Iterator
-from contextlib import closing
+from collections.abc import Generator, Iterable
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -12,12 +11,12 @@ from pydantic import Field
 from torch import Tensor
 
 from features.clip import Source, Track
-from features.encoders.ast_files import FBANK_HOP_S, FBANK_WINDOW_S, AstFiles, resolve_ast
-from features.encoders.base import DTYPES, EncoderConfig, to_stored, tracks_of
+from features.encoders.ast_windows import FBANK_HOP_S, FBANK_WINDOW_S, AudioWindows
+from features.encoders.base import DTYPES, EncoderConfig, to_stored
+from features.encoders.sound import ClipSound, sound_track
+from features.encoders.transformers_files import ModelFiles, resolve_files
 from features.errors import InputError, WeightsError
-from features.media.audio import AudioEnd
 from features.media.decoder import Decoder
-from features.media.samples import Block
 from features.spec import FeatureSpec, Modality
 
 ARCHITECTURE = (  # every key of the network's config that decides values
@@ -44,9 +43,9 @@ class AstConfig(EncoderConfig):
 
     def spec(self) -> FeatureSpec:
         """Everything that decides the values; hashes the weights, builds no network."""
-        return self.spec_of(resolve_ast(self.model))
+        return self.spec_of(resolve_files(self.model, "ast", "an AST"))
 
-    def spec_of(self, files: AstFiles) -> FeatureSpec:
+    def spec_of(self, files: ModelFiles) -> FeatureSpec:
         """The spec with files that are resolved."""
         from features.encoders.ast_model import load_extractor, network_config  # transformers: 3 s
 
@@ -115,9 +114,8 @@ class AstEncoder:
 
     def __init__(self, config: AstConfig, device: torch.device) -> None:
         from features.encoders.ast_model import load, load_extractor, step_centres_s, step_features
-        from features.encoders.ast_windows import AudioWindows
 
-        files = resolve_ast(config.model)
+        files = resolve_files(config.model, "ast", "an AST")
         self.spec = config.spec_of(files)
         self.keep = config.keep
         self.device = device
@@ -141,32 +139,15 @@ class AstEncoder:
         self, source: Source, decoder: Decoder
     ) -> Generator[Float32[Tensor, "N T M"] | WindowLayout, None, None]:
         """Yield normalised spectrogram windows; the last item has their positions."""
-        end, n_windows, rate_hz = AudioEnd(None, 0), 0, self.extractor.sampling_rate
-        if path := source.audio or source.video:
-            beside = source.video if source.audio else None
-            audio = decoder.audio(path, rate_hz, tracks_of(source), beside)
-            with closing(audio) as items:
-
-                def blocks() -> Iterator[Block]:
-                    nonlocal end
-                    for item in items:
-                        if isinstance(item, AudioEnd):
-                            end = item
-                        else:
-                            yield item
-
-                for window in self.windows.from_blocks(blocks()):
-                    n_windows += 1
-                    yield window[None]
+        n_windows, sound = 0, ClipSound(source, decoder, self.extractor.sampling_rate)
+        for window in self.windows.from_blocks(sound.blocks()):
+            n_windows += 1
+            yield window[None]
         first_frame = np.arange(n_windows) * self.windows.hop_frames
-        if end.start_s is None:
-            yield WindowLayout(0.0, 0.0, first_frame, "the clip has no sound")
-        elif not n_windows:
+        note = sound.note
+        if sound.start_s is not None and not n_windows:
             note = f"the sound is shorter than {FBANK_WINDOW_S * 1000:g} ms"
-            yield WindowLayout(0.0, 0.0, first_frame, note)
-        else:
-            start_s = end.start_s + source.audio_offset_s
-            yield WindowLayout(start_s, end.n_samples / rate_hz, first_frame, end.note)
+        yield WindowLayout(sound.start_s or 0.0, sound.duration_s, first_frame, note)
 
     @torch.inference_mode()
     def encode(self, items: Float32[Tensor, "N T M"]) -> Tensor:
@@ -177,7 +158,7 @@ class AstEncoder:
         """One row per step inside the audio, each from the window that `keep` chooses."""
         if not len(layout.first_frame):
             empty = np.zeros((0, self.model.config.hidden_size), np.float16)
-            return Track(empty, np.zeros(0), np.zeros(0, bool)), layout.note
+            return sound_track(empty, np.zeros(0)), layout.note
         window, step = self._kept_steps(layout)
         values = np.empty((len(window), self.model.config.hidden_size), np.float16)
         first = 0
@@ -187,7 +168,7 @@ class AstEncoder:
             values[own] = stored[window[own] - first, step[own]]
             first = stop
         time_s = layout.start_s + layout.first_frame[window] * FBANK_HOP_S + self.centre_s[step]
-        return Track(values, time_s, np.ones(len(values), bool)), layout.note
+        return sound_track(values, time_s), layout.note
 
     def _kept_steps(
         self, layout: WindowLayout

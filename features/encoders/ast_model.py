@@ -1,30 +1,25 @@
-"""The network of an AST and its feature extractor, from its files. Imports transformers."""
-
-import json
-from pathlib import Path
+"""The network of an AST, and its feature extractor."""
 
 import numpy as np
-import torch
 from huggingface_hub.errors import StrictDataclassError
 from jaxtyping import Float, Float64
-from safetensors import SafetensorError
 from torch import Tensor
 from transformers import ASTConfig as AstNetworkConfig
 from transformers import ASTFeatureExtractor, ASTModel
-from transformers.utils import logging as progress
 
-from features.canonical_json import JsonObject
-from features.encoders.ast_files import FBANK_HOP_S, FBANK_WINDOW_S, AstFiles
+from features.encoders.ast_windows import FBANK_HOP_S, FBANK_WINDOW_S
+from features.encoders.transformers_files import ModelFiles, load_network, read_json
 from features.errors import WeightsError, one_line
 
 SPECIAL_TOKENS = 2  # class and distillation, ahead of the patches
+WHAT = "the AST"
 MODEL_TYPE = "audio-spectrogram-transformer"
 CLASSIFIER = "classifier."  # weights of a fine-tuned AST that an encoder does not use
 
 
-def network_config(files: AstFiles) -> AstNetworkConfig:
+def network_config(files: ModelFiles) -> AstNetworkConfig:
     """The config of the network; `WeightsError` if it is not an AST's."""
-    fields = _json(files.config)
+    fields = read_json(files.config)
     if fields.get("model_type", MODEL_TYPE) != MODEL_TYPE:
         raise WeightsError(
             f"{files.config} is the config of a {fields['model_type']!r}, not of an AST "
@@ -38,10 +33,10 @@ def network_config(files: AstFiles) -> AstNetworkConfig:
         ) from None
 
 
-def load_extractor(files: AstFiles) -> ASTFeatureExtractor:
+def load_extractor(files: ModelFiles) -> ASTFeatureExtractor:
     """The feature extractor; `WeightsError` if its settings are not supported."""
     try:
-        extractor = ASTFeatureExtractor.from_dict(_json(files.preprocessor))
+        extractor = ASTFeatureExtractor.from_dict(read_json(files.preprocessor))
     except (TypeError, ValueError) as error:
         raise WeightsError(
             f"{files.preprocessor} is no preprocessing of an AST ({one_line(error)}); "
@@ -76,55 +71,6 @@ def step_features(model: ASTModel, windows: Float[Tensor, "N W M"]) -> Float[Ten
     return tokens.unflatten(1, (n_bands, -1)).mean(dim=1)  # frequency first
 
 
-def _json(path: Path) -> JsonObject:
-    try:
-        fields = json.loads(path.read_bytes())
-    except ValueError as error:
-        raise WeightsError(f"{path} is not JSON ({error}); fetch the file again") from None
-    if not isinstance(fields, dict):
-        raise WeightsError(f"{path} holds no JSON object; fetch the file again")
-    return fields
-
-
-def load(files: AstFiles) -> ASTModel:
-    """The network with its weights, frozen, in float32.
-
-    Raises `WeightsError` if weights are missing, unexpected or of another size, or if the file
-    changed since it was hashed.
-    """
-    with_bar, verbosity = progress.is_progress_bar_enabled(), progress.get_verbosity()
-    progress.disable_progress_bar()  # it would interrupt ours
-    progress.set_verbosity_error()  # it would print a table of what our error says in one line
-    try:
-        model, report = ASTModel.from_pretrained(  # pyright: ignore[reportGeneralTypeIssues]
-            files.weights.path.parent,
-            config=network_config(files),
-            dtype=torch.float32,
-            use_safetensors=True,
-            output_loading_info=True,
-            local_files_only=True,
-            ignore_mismatched_sizes=True,  # reported, and raised as an error below
-        )
-    except (RuntimeError, OSError, ValueError, SafetensorError) as error:
-        raise WeightsError(
-            f"{files.weights.path} holds no weights of the AST in {files.config} "
-            f"({one_line(error)}); config and weights must be of one model"
-        ) from error
-    finally:
-        progress.set_verbosity(verbosity)
-        if with_bar:
-            progress.enable_progress_bar()
-    files.weights.check_unchanged()
-    missing = sorted([*report["missing_keys"], *(key for key, *_ in report["mismatched_keys"])])
-    if missing:
-        raise WeightsError(
-            f"{files.weights.path} lacks weights of the AST in {files.config}, or has them in "
-            f"another size, {missing[0]} for one; config and weights must be of one model"
-        )
-    unexpected = sorted(key for key in report["unexpected_keys"] if not key.startswith(CLASSIFIER))
-    if unexpected:
-        raise WeightsError(
-            f"{files.weights.path} has weights that the AST in {files.config} does not have, "
-            f"{unexpected[0]} for one; config and weights must be of one model"
-        )
-    return model.eval().requires_grad_(False)
+def load(files: ModelFiles) -> ASTModel:
+    """The network with its weights, frozen, in float32; see `load_network` for the errors."""
+    return load_network(ASTModel, network_config(files), files, WHAT, (CLASSIFIER,))

@@ -3,16 +3,15 @@
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from math import ceil
+from typing import Any
 
 import numpy as np
 import torch
 from jaxtyping import Float32
 from torch import Tensor
-from torchaudio.compliance.kaldi import fbank
-from transformers import ASTFeatureExtractor
 
-from features.encoders.ast_files import FBANK_HOP_S, FBANK_WINDOW_S
-
+FBANK_HOP_S = 0.010  # Kaldi's frame shift, as AST was trained (Gong et al., 2021)
+FBANK_WINDOW_S = 0.025
 FBANK_BLOCK = 1000  # spectrogram frames computed at a time: ten seconds
 
 
@@ -20,7 +19,7 @@ FBANK_BLOCK = 1000  # spectrogram frames computed at a time: ten seconds
 class AudioWindows:
     """Windows a hop apart, each equal to `ASTFeatureExtractor`'s of the same samples."""
 
-    extractor: ASTFeatureExtractor
+    extractor: Any  # an `ASTFeatureExtractor` of transformers, which takes seconds to import
     hop_frames: int
     """From one window's start to the next, in spectrogram frames."""
 
@@ -71,7 +70,7 @@ class SpectrogramStream:
     A frame depends on its own 25 ms only, so blocks give the same frames as the whole.
     """
 
-    def __init__(self, extractor: ASTFeatureExtractor, n_frames: int) -> None:
+    def __init__(self, extractor: Any, n_frames: int) -> None:
         self._extractor = extractor
         self._hop = round(FBANK_HOP_S * extractor.sampling_rate)
         self._width = round(FBANK_WINDOW_S * extractor.sampling_rate)
@@ -99,6 +98,8 @@ class SpectrogramStream:
             yield self._fbank(samples)
 
     def _fbank(self, samples: Float32[np.ndarray, "_"]) -> Float32[Tensor, "_ M"]:
+        from torchaudio.compliance.kaldi import fbank  # takes long
+
         return fbank(
             torch.from_numpy(samples)[None],
             sample_frequency=self._extractor.sampling_rate,

@@ -1,7 +1,17 @@
 """The protocol of an encoder, and what encoders share."""
 
+from abc import abstractmethod
 from collections.abc import Generator, Iterable
-from typing import Generic, Literal, Protocol, TypeVar, runtime_checkable
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    ClassVar,
+    Generic,
+    Literal,
+    Protocol,
+    TypeVar,
+    runtime_checkable,
+)
 
 import numpy as np
 import torch
@@ -28,8 +38,19 @@ LayoutT = TypeVar("LayoutT")
 class EncoderConfig(Config):
     """Settings of an encoder. Every field decides values; device and batch size are no settings."""
 
+    if TYPE_CHECKING:  # each encoder has its own, with a default
+        kind: Any
+    modality: ClassVar[Modality]
     precision: Precision = "float32"
     """The precision the network computes in; values are always stored in float16."""
+
+    @abstractmethod
+    def spec(self) -> FeatureSpec:
+        """Everything that decides the values; hashes the weights, builds no network."""
+
+    @abstractmethod
+    def build(self, device: torch.device) -> "Encoder[Any]":
+        """Load the encoder; `WeightsError` if the weights are not those of the model."""
 
 
 def tracks_of(source: Source) -> TrackNumbers:

@@ -4,29 +4,26 @@ open_clip is imported on first use: it takes seconds, and a config of an encoder
 """
 
 import json
-import pickle  # for its exception only: weights are loaded by torch's safe loader
-import re
 from dataclasses import asdict, dataclass
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError
-
 from features.canonical_json import JsonObject
-from features.encoders.weights import SHIPPED, STATE_DICT, refuse_torchscript
-from features.errors import InputError, WeightsError, one_line
+from features.encoders.weights import (
+    LOADING_ERRORS,
+    SHIPPED,
+    check_digest,
+    loading_problem,
+    refuse_torchscript,
+)
+from features.errors import InputError, WeightsError
 from features.system.weights_file import WeightsFile
 
 SHIPPED_TAGS = {"rendered": "", "rendered-looks": "-looks"}
 """Tags of the shipped weights, and the endings of their files' names."""
+PREPROCESSING_KEYS = ("mean", "std", "interpolation", "resize_mode")
 HUB_FILE = "open_clip_model.safetensors"  # the default name in a repository of the hub
-# what open_clip raises if a file does not fit a model (AssertionError: other widths; the
-# errors of attributes and iteration: no dict of tensors)
-LOADING_ERRORS = (
-    RuntimeError, AssertionError, KeyError, TypeError, ValueError, AttributeError, StopIteration,
-    OSError, SafetensorError, pickle.UnpicklingError,
-)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +37,10 @@ class ResolvedClip:
     """A `PreprocessCfg` of open_clip."""
 
 
-def resolve_clip(model: str, pretrained: str, weights_sha256: str | None) -> ResolvedClip:
-    """The model and its weights by name.
+def resolve_clip(
+    model: str, pretrained: str, weights_sha256: str | None, preprocessing: JsonObject | None = None
+) -> ResolvedClip:
+    """The model and its weights by name; `preprocessing` has what is given of open_clip's settings.
 
     Raises `InputError` if a name is unknown, `WeightsError` if the weights are not on this machine
     and cannot be downloaded, or are not those of `weights_sha256`.
@@ -67,18 +66,18 @@ def resolve_clip(model: str, pretrained: str, weights_sha256: str | None) -> Res
             f"{pretrained!r} were trained with; use {other!r}"
         )
     sides = model_config["vision_cfg"]["image_size"]
-    known_preprocessing = merge_preprocess_dict(asdict(PreprocessCfg()), {**tag, "size": sides})
-    preprocessing = PreprocessCfg(**known_preprocessing)
-    if preprocessing.resize_mode not in ("shortest", "squash"):
+    published = {**(tag or _common_preprocessing(name)), **(preprocessing or {}), "size": sides}
+    settings = PreprocessCfg(**merge_preprocess_dict(asdict(PreprocessCfg()), published))
+    if settings.resize_mode not in ("shortest", "squash"):
         raise InputError(
             f"encoders.clip.pretrained = {pretrained!r} wants resize mode "
-            f"{preprocessing.resize_mode!r}; only 'shortest' and 'squash' are supported"
+            f"{settings.resize_mode!r}; only 'shortest' and 'squash' are supported"
         )
     path = _weights_path(name, pretrained, tag)
     refuse_torchscript(path)
     weights = WeightsFile.of(path)
-    _check_digest(weights, weights_sha256)
-    return ResolvedClip(name, model_config, weights, preprocessing)
+    check_digest(weights, weights_sha256, "encoders.clip.weights_sha256")
+    return ResolvedClip(name, model_config, weights, settings)
 
 
 def _register(model: str) -> str:
@@ -123,6 +122,19 @@ def _has_keys(value: object, keys: tuple[str, ...]) -> bool:
     return True
 
 
+def _common_preprocessing(name: str) -> dict[str, Any]:
+    """The preprocessing of all published weights of a model; empty if there is not one of all.
+
+    A file of weights has no tag that says it: a SigLIP is then not read as OpenAI's CLIP.
+    """
+    import open_clip
+
+    tags = open_clip.list_pretrained_tags_by_model(name)
+    known = [open_clip.get_pretrained_cfg(name, tag) for tag in tags]
+    found = [{k: v for k, v in each.items() if k in PREPROCESSING_KEYS} for each in known]
+    return found[0] if found and all(each == found[0] for each in found) else {}
+
+
 def _weights_path(name: str, pretrained: str, tag: dict[str, str]) -> Path:
     """The file of weights: shipped, local, or from the cache of the hub."""
     import open_clip
@@ -151,25 +163,6 @@ def _weights_path(name: str, pretrained: str, tag: dict[str, str]) -> Path:
         ) from error
 
 
-def _check_digest(weights: WeightsFile, expected: str | None) -> None:
-    """Raises `WeightsError` if the file is not the expected one.
-
-    A file that is not safetensors is a pickle. torch loads only tensors from it
-    (`weights_only=True`), but the user must name its digest all the same.
-    """
-    path, digest = weights.path, weights.sha256
-    if expected is None and path.suffix != ".safetensors":
-        raise WeightsError(
-            f"{path} is no safetensors file; if you trust its origin, say that it is the one "
-            f"you mean with encoders.clip.weights_sha256={digest}, or convert it to safetensors"
-        )
-    if expected not in (None, digest):
-        raise WeightsError(
-            f"{path} has the sha256 {digest}, and encoders.clip.weights_sha256 says {expected}: "
-            "it is another file, or a damaged one; fetch it again, or correct the key"
-        )
-
-
 def load(resolved: ResolvedClip) -> Any:
     """The network with its weights, frozen, in float32.
 
@@ -186,8 +179,9 @@ def load(resolved: ResolvedClip) -> Any:
         )
     except LOADING_ERRORS as error:
         raise WeightsError(
-            f"{resolved.weights.path} holds no weights of {resolved.name!r} ({_reason(error)}); "
-            "give the weights of this model, or the model of these weights"
+            f"{resolved.weights.path} holds no weights of {resolved.name!r} "
+            f"({loading_problem(error)}); give the weights of this model, or the model of these "
+            "weights"
         ) from error
     resolved.weights.check_unchanged()
     if (built := settings_of(PreprocessCfg(**model.visual.preprocess_cfg))) != expected:
@@ -196,22 +190,6 @@ def load(resolved: ResolvedClip) -> Any:
             f"{expected}; this version of open_clip is not one that vaflow knows"
         )
     return model.eval().requires_grad_(False)
-
-
-def _reason(error: Exception) -> str:
-    """Why loading failed; torch's own message would advise to load an unsafe pickle."""
-    if isinstance(error, pickle.UnpicklingError | KeyError) or "weights_only" in str(error):
-        found = re.search(r"GLOBAL ([\w.]+)", str(error))
-        has = f": it has an object of {found[1]}, which could run code" if found else ""
-        return (
-            f"it is no safetensors file, nor a pickle of weights alone{has}; {STATE_DICT} "
-            "torch.save(model.state_dict(), 'weights.pt')"
-        )
-    if isinstance(error, AttributeError | StopIteration):
-        return (
-            f"it has no tensors by name; {STATE_DICT} torch.save(model.state_dict(), 'weights.pt')"
-        )
-    return one_line(error)
 
 
 def settings_of(preprocessing: Any) -> JsonObject:

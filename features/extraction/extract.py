@@ -13,6 +13,7 @@ from itertools import chain
 from pathlib import Path
 
 from features.encoders.base import Encoder
+from features.encoders.weights import NO_WEIGHTS
 from features.extraction.batching import largest_batch
 from features.extraction.face_crops import with_crops
 from features.extraction.options import ExtractionOptions
@@ -20,13 +21,14 @@ from features.extraction.outcome import ClipRead, ExtractionResult, Outcome
 from features.extraction.pipeline import ExtractionPipeline
 from features.extraction.plan import ClipJobs, PlannedExtraction, plan_extraction
 from features.extraction.runtime import Runtime
+from features.extraction.shared_faces import copy_faces, split_by_video
 from features.freshness.digest_cache import open_cache
 from features.freshness.media_digests import SourceDigests
 from features.manifest.manifest import Manifest, read_manifest
+from features.media.decoder import Decoder
 from features.media.decoder_version import DECODING
 from features.system.devices import advice
 from features.system.memory import keep_freed_memory
-from features.system.parallel import n_cores
 from features.system.provenance import provenance
 
 log = logging.getLogger(__name__)
@@ -49,22 +51,9 @@ def extract_features(
     `on_outcome` is called with each outcome and their total number. `should_continue` is asked
     before each clip; when it returns False, no other clip is started.
     """
-    return extract_manifest(read_manifest(manifest), options, on_outcome, should_continue)
-
-
-def extract_manifest(
-    clips: Manifest,
-    options: ExtractionOptions,
-    on_outcome: Callable[[Outcome, int], None] | None = None,
-    should_continue: Callable[[], bool] = lambda: True,
-    on_read: Callable[[ClipRead], None] | None = None,
-) -> ExtractionResult:
-    """Extract as `extract_features` does, from a manifest that need not be a file.
-
-    `on_read` is called as clips are read, by the threads that read them.
-    """
+    clips = read_manifest(manifest)
     with closing(Runtime(options.device)) as runtime:
-        extraction = extract_clips(clips, options, runtime, on_outcome, should_continue, on_read)
+        extraction = extract_clips(clips, options, runtime, on_outcome, should_continue)
     return with_crops(extraction, clips, options, should_continue)
 
 
@@ -76,7 +65,10 @@ def extract_clips(
     should_continue: Callable[[], bool] = lambda: True,
     on_read: Callable[[ClipRead], None] | None = None,
 ) -> ExtractionResult:
-    """Extract as `extract_features` does, with the encoders that a runtime may have loaded."""
+    """Extract as `extract_features` does, with the encoders that a runtime may have loaded.
+
+    Writes no crops. `on_read` is called as clips are read, by the threads that read them.
+    """
     started_s = time.monotonic()
     plan = plan_extraction(clips, options)
     run = ExtractionRun(plan, plan.jobs_by_clip(), runtime, should_continue, on_read)
@@ -138,7 +130,7 @@ class ExtractionRun:
         keep_freed_memory()
         store, options, runtime = self._plan.store, self._plan.options, self._runtime
         sets = [each for each in self._plan.sets if each.jobs]
-        n_readers = min(options.readers or max(2, n_cores() // 2), len(self._clips))
+        n_readers = min(options.n_readers, len(self._clips))
         with runtime.decoders(n_readers, options.limits) as decoders:
             # All encoders are built before the first clip: weights that do not fit fail at once.
             encoders = {each.spec.name: runtime.encoder(each.config) for each in sets}
@@ -170,13 +162,14 @@ class ExtractionRun:
                     on_read=self._on_read,
                 )
                 for clips in in_stages(self._clips, encoders):
-                    with closing(pipeline.run(clips, decoders)) as outcomes:
-                        yield from outcomes
+                    yield from self._stage(pipeline, clips, decoders)
         self.pass_s = pipeline.timer.wall_s
         exact = [
             each.config.kind
             for each in sets
-            if each.config.precision == "float32" and each.config.modality != "faces"
+            if each.config.precision == "float32"
+            and each.config.modality != "faces"
+            and each.spec.weights_sha256 != NO_WEIGHTS  # there is no network to be faster
         ]
         finds_faces = any(each.config.modality == "faces" for each in sets)
         self.remarks = (
@@ -184,3 +177,27 @@ class ExtractionRun:
             *((WHICH_FRAMES,) if finds_faces else ()),
             *advice(exact, runtime.device),
         )
+
+    def _stage(
+        self, pipeline: ExtractionPipeline, clips: Sequence[ClipJobs], decoders: Sequence[Decoder]
+    ) -> Generator[Outcome, None, None]:
+        """Yield the outcomes of one stage; faces are searched in the first clip of each video."""
+        others: list[tuple[ClipJobs, str]] = []
+        if pipeline.encoders[clips[0][0].feature_set].modality == "faces":
+            clips, others = split_by_video(clips)
+        with closing(pipeline.run(clips, decoders)) as outcomes:
+            yield from outcomes
+        left: list[ClipJobs] = []
+        for jobs, from_id in others:
+            if not self._should_continue():
+                return
+            copied = [
+                copy_faces(pipeline.store, pipeline.encoders[job.feature_set].spec, job, from_id)
+                for job in jobs
+            ]
+            yield from filter(None, copied)
+            left.append(
+                tuple(job for job, outcome in zip(jobs, copied, strict=True) if not outcome)
+            )
+        with closing(pipeline.run([jobs for jobs in left if jobs], decoders)) as outcomes:
+            yield from outcomes

@@ -29,7 +29,6 @@ from features.manifest.manifest import Manifest
 from features.media.decoder import Decoder
 from features.store.feature_store import FeatureStore
 from features.system.files import sync_folder, sync_tree
-from features.system.parallel import n_cores
 from features.timeline import FrameTimes
 
 CROPS = "crops"  # in place of a feature set, in the outcome of a clip
@@ -57,7 +56,7 @@ def with_crops(
     config, store = check_crops(options.crops, options), FeatureStore.open(options.store)
     writer = _CropWriter(options.crops, store, clips, config, force=options.force)
     wanted = [clip for clip in clips.select(options.only).clips if needs_faces(clip)]
-    n_readers = min(options.readers or max(2, n_cores() // 2), max(1, len(wanted)))
+    n_readers = min(options.n_readers, max(1, len(wanted)))
     free: SimpleQueue[Decoder] = SimpleQueue()
 
     def write(clip: Clip) -> str | Outcome:

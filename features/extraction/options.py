@@ -12,6 +12,7 @@ from features.encoders.faces import FacesConfig
 from features.errors import InputError
 from features.media.limits import DEFAULT_LIMITS, DecodeLimits
 from features.system.devices import DeviceName
+from features.system.parallel import n_cores
 
 AnySetConfig = AnyEncoderConfig | FacesConfig
 """What a feature set is made with: an encoder, or a search for faces that encoders build on."""
@@ -47,6 +48,11 @@ class ExtractionOptions:
     crops: Path | None = None
     """A folder to write the faces to that are encoded, as `<clip id>/00001.jpg`, ...; null writes
     none."""
+
+    @property
+    def n_readers(self) -> int:
+        """How many clips are decoded at once, if there are as many."""
+        return self.readers or max(2, n_cores() // 2)
 
     def __post_init__(self) -> None:
         """Check the counts."""

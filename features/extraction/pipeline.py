@@ -161,7 +161,7 @@ class ExtractionPipeline:
             note=result.note,
             n_rows=len(track.time_s),
             reason=job.reason,
-            n_bytes=track.values.nbytes + track.time_s.nbytes + track.valid.nbytes,
+            n_bytes=track.n_bytes,
         )
 
     def _quarantine(self, job: ExtractionJob, result: Failed) -> Outcome:

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from features.canonical_json import JsonObject
 from features.clip import Clip, Source, Track
-from features.encoders.clip import ClipConfig
 from features.encoders.faces import FacesConfig
+from features.encoders.visual import VisualConfig
 from features.errors import InputError, MediaError, StoreError
 from features.extraction.options import AnySetConfig, ExtractionOptions
 from features.extraction.outcome import Outcome, Reason
@@ -151,7 +151,7 @@ def resolve_frames(clips: Manifest, options: ExtractionOptions) -> ExtractionOpt
     if options.frames == "faces" and any(needs_faces(clip) for clip in clips.clips):
         encoders = tuple(
             config.model_copy(update={"faces": FacesConfig()})
-            if isinstance(config, ClipConfig) and config.faces is None
+            if isinstance(config, VisualConfig) and config.faces is None
             else config
             for config in encoders
         )
@@ -160,13 +160,15 @@ def resolve_frames(clips: Manifest, options: ExtractionOptions) -> ExtractionOpt
 
 def with_faces(encoders: Sequence[AnySetConfig]) -> list[AnySetConfig]:
     """The searches for faces that encoders build on, and then the encoders."""
-    faces = [config.faces for config in encoders if isinstance(config, ClipConfig) and config.faces]
+    faces = [
+        config.faces for config in encoders if isinstance(config, VisualConfig) and config.faces
+    ]
     return list(dict.fromkeys([*faces, *encoders]))
 
 
 def check_crops(folder: Path, options: ExtractionOptions) -> FacesConfig:
     """How the faces are cut out that are written to `folder`; `InputError` if that is not clear."""
-    encoders = (config for config in options.encoders if isinstance(config, ClipConfig))
+    encoders = (config for config in options.encoders if isinstance(config, VisualConfig))
     found = list(dict.fromkeys(config.faces for config in encoders if config.faces))
     if len(found) != 1:
         raise InputError(

@@ -1,18 +1,24 @@
 """What every face detector gives: the faces of one image."""
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Annotated, ClassVar, Generic, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 import torch
 from jaxtyping import Float, Float32, UInt8
-from torch import Tensor
+from pydantic import Field
+from torch import Tensor, nn
 
 from features.canonical_json import JsonObject
+from features.config import Config
+from features.system.weights_file import WeightsFile
 
 LANDMARKS = ("left eye", "right eye", "nose", "left mouth corner", "right mouth corner")
 """As seen in the image: the left eye of an upright face has the smaller x."""
 Points = Float32[np.ndarray, "N 5 2"]
+SIDE_PX = 32  # images are padded to multiples, the largest stride
+Share = Annotated[float, Field(ge=0, le=1)]
 BEFORE_NMS = 5000  # candidates of highest score, as in OpenCV and in the code of RetinaFace
 
 
@@ -68,20 +74,65 @@ class Detector(Protocol):
         ...
 
 
-@runtime_checkable
-class DetectorConfig(Protocol):
-    """Settings of a detector; every field decides values."""
+class DetectorConfig(Config, ABC):
+    """Settings of a detector with a file of weights; every field decides values.
 
-    kind: str
+    A subclass adds its `kind`.
+    """
+
+    min_score: Share = 0.7
+    """Faces of a lower score are left out."""
+    max_overlap: Share
+    """Of two boxes with a higher intersection over union, the one of higher score is kept."""
 
     def weights_sha256(self) -> str:
         """The sha256 of the file of weights; raises `WeightsError` if there is none."""
-        ...
+        return self.weights_file().sha256
 
     def as_spec(self) -> JsonObject:
         """What decides the faces beside the weights; no path is part of it."""
-        ...
+        return self.model_dump(mode="json", exclude={"weights"})
 
+    @abstractmethod
+    def weights_file(self) -> WeightsFile:
+        """The file of weights; raises `WeightsError` if there is none."""
+
+    @abstractmethod
     def build(self) -> Detector:
         """Load the detector; raises `WeightsError` if the weights do not fit."""
-        ...
+
+
+LevelT = TypeVar("LevelT")
+
+
+class ConvolutionalDetector(ABC, Generic[LevelT]):
+    """A loaded network with outputs at several strides, on the CPU.
+
+    It takes an image at a time, as batches are slower there.
+    """
+
+    mean_bgr: ClassVar[tuple[float, float, float] | None] = None
+    """Of the training pictures, taken off."""
+
+    def __init__(self, network: nn.Module, config: DetectorConfig) -> None:
+        self.network = network.eval()
+        self.config = config
+
+    @torch.inference_mode()
+    def detect(self, image: UInt8[np.ndarray, "H W 3"]) -> Faces:
+        """The faces of an RGB image; it is padded with black to multiples of 32 pixels."""
+        height, width, _ = image.shape
+        bgr = np.zeros((height + -height % SIDE_PX, width + -width % SIDE_PX, 3), np.float32)
+        bgr[:height, :width] = image[..., ::-1]
+        if self.mean_bgr:
+            bgr -= np.array(self.mean_bgr, np.float32)
+        padded = torch.from_numpy(bgr).permute(2, 0, 1)[None]  # channels last halves the time
+        levels = [self.decode(level) for level in self.network(padded)]
+        boxes, landmarks, scores = (torch.cat(parts) for parts in zip(*levels, strict=True))
+        return best_faces(boxes, landmarks, scores, self.config.max_overlap)
+
+    @abstractmethod
+    def decode(
+        self, level: LevelT
+    ) -> tuple[Float[Tensor, "N 4"], Float[Tensor, "N 5 2"], Float[Tensor, "N"]]:
+        """Boxes, landmarks and scores of the candidates above the threshold, in pixels."""

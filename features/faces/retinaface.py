@@ -6,23 +6,18 @@ vaflow brings no weights for it. It reads those of the widely used implementatio
 
 import pickle  # for its exception only: weights are loaded by torch's safe loader
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Literal
 
-import numpy as np
 import torch
-from jaxtyping import Float, UInt8
-from pydantic import Field
+from jaxtyping import Float
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from features.canonical_json import JsonObject
-from features.config import Config
 from features.errors import WeightsError, one_line
-from features.faces.detector import LANDMARKS, Faces, best_faces
+from features.faces.detector import LANDMARKS, ConvolutionalDetector, DetectorConfig, Share
 from features.faces.retinaface_model import (
     PRIOR_SIDES_PX,
-    SIDE_PX,
     STRIDES,
     LevelOutput,
     RetinaFace,
@@ -30,34 +25,22 @@ from features.faces.retinaface_model import (
 )
 from features.system.weights_file import WeightsFile
 
-MEAN_BGR = (104.0, 117.0, 123.0)  # of the training pictures, taken off
 OFFSET_SCALE, SIZE_SCALE = 0.1, 0.2  # of the outputs, in sides of the prior ("variance")
 PARALLEL_PREFIX = "module."  # of keys that were saved from `DataParallel`
-Share = Annotated[float, Field(ge=0, le=1)]
 
 
-class RetinaFaceConfig(Config):
+class RetinaFaceConfig(DetectorConfig):
     """RetinaFace with a MobileNet of a quarter of its width, and its thresholds."""
 
     kind: Literal["retinaface"] = "retinaface"
     weights: Path
     """A safetensors file, or a torch state dict, of which only tensors are loaded."""
-    min_score: Share = 0.7
-    """Faces of a lower score are left out."""
     max_overlap: Share = 0.4
     """Of two boxes with a higher intersection over union, the one of higher score is kept."""
 
-    def weights_sha256(self) -> str:
-        """The sha256 of the file of weights; raises `WeightsError` if there is none."""
-        return self._file().sha256
-
-    def as_spec(self) -> JsonObject:
-        """What decides the faces beside the weights."""
-        return self.model_dump(mode="json", exclude={"weights"})
-
     def build(self) -> "RetinaFaceDetector":
         """Load the detector; raises `WeightsError` if the weights are not those of RetinaFace."""
-        file, network = self._file(), RetinaFace()
+        file, network = self.weights_file(), RetinaFace()
         try:
             network.load_state_dict(_state_dict(file.path))
         except (
@@ -76,7 +59,8 @@ class RetinaFaceConfig(Config):
         file.check_unchanged()
         return RetinaFaceDetector(network, self)
 
-    def _file(self) -> WeightsFile:
+    def weights_file(self) -> WeightsFile:
+        """The file of weights; raises `WeightsError` if there is none."""
         if not self.weights.is_file():
             raise WeightsError(f"there is no file of weights {self.weights}; correct `weights`")
         return WeightsFile.of(self.weights)
@@ -90,27 +74,16 @@ def _state_dict(path: Path) -> dict[str, Tensor]:
     return {name.removeprefix(PARALLEL_PREFIX): tensor for name, tensor in weights.items()}
 
 
-class RetinaFaceDetector:
-    """A loaded RetinaFace, on the CPU, an image at a time."""
+class RetinaFaceDetector(ConvolutionalDetector[LevelOutput]):
+    """A loaded RetinaFace."""
+
+    mean_bgr = (104.0, 117.0, 123.0)
 
     def __init__(self, network: RetinaFace, config: RetinaFaceConfig) -> None:
-        self.network = network.eval()
+        super().__init__(network, config)
         fuse_batch_norms(self.network)
-        self.config = config
 
-    @torch.inference_mode()
-    def detect(self, image: UInt8[np.ndarray, "H W 3"]) -> Faces:
-        """The faces of an RGB image; it is padded with black to multiples of 32 pixels."""
-        height, width, _ = image.shape
-        bgr = np.zeros((height + -height % SIDE_PX, width + -width % SIDE_PX, 3), np.float32)
-        bgr[:height, :width] = image[..., ::-1]
-        bgr -= np.array(MEAN_BGR, np.float32)
-        padded = torch.from_numpy(bgr).permute(2, 0, 1)[None]  # channels last is faster
-        levels = [self._decode(level) for level in self.network(padded)]
-        boxes, landmarks, scores = (torch.cat(parts) for parts in zip(*levels, strict=True))
-        return best_faces(boxes, landmarks, scores, self.config.max_overlap)
-
-    def _decode(
+    def decode(
         self, level: LevelOutput
     ) -> tuple[Float[Tensor, "N 4"], Float[Tensor, "N 5 2"], Float[Tensor, "N"]]:
         """Boxes, landmarks and scores of the priors above the threshold, in pixels."""

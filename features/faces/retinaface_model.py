@@ -14,7 +14,6 @@ from torch.nn import functional as F
 from torch.nn.utils import fuse_conv_bn_eval
 
 STRIDES = (8, 16, 32)
-SIDE_PX = STRIDES[-1]  # sides of images are multiples of it
 PRIOR_SIDES_PX = ((16, 32), (64, 128), (256, 512))
 """The sides of the square priors of each cell, by stride."""
 WIDTH = 64

@@ -12,7 +12,6 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 STRIDES = (8, 16, 32)
-SIDE_PX = STRIDES[-1]  # sides of images are multiples of it
 N_LANDMARKS = 5
 WIDTH = 64
 OUTPUTS = {"cls": 1, "obj": 1, "bbox": 4, "kps": 2 * N_LANDMARKS}

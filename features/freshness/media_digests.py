@@ -134,7 +134,7 @@ class SourceDigests:
 
 def _sha256(path: Path) -> str:
     if path.exists() and not path.is_file() and not path.is_dir():  # it may have no end
-        raise MediaError(f"{path} is a pipe or a device; correct the manifest", "unreadable")
+        raise MediaError(f"{path} is a pipe or a device; give a file", "unreadable")
     try:
         return sha256_of(path)
     except OSError as error:
@@ -143,6 +143,6 @@ def _sha256(path: Path) -> str:
 
 def _media_error(path: Path | str, error: OSError) -> MediaError:
     return MediaError(
-        f"{path} cannot be read ({error.strerror}); correct the manifest or the file",
+        f"{path} cannot be read ({error.strerror}); correct its path or the file",
         "missing" if isinstance(error, FileNotFoundError) else "unreadable",
     )

@@ -45,7 +45,7 @@ OTHER_FORMATS = (  # as people call them, and how their files begin
 def open_container(path: Path, limits: DecodeLimits) -> Iterator[InputContainer]:
     """Open a container; within, every error of FFmpeg is a `MediaError` with its message."""
     if not path.is_file():
-        raise MediaError(f"{path}: there is no such file; correct the manifest", "missing")
+        raise MediaError(f"{path}: there is no such file; correct its path", "missing")
     n_bytes = path.stat().st_size
     if n_bytes == 0:
         raise MediaError(f"{path} is empty (0 bytes); replace the file", "empty")

@@ -10,6 +10,7 @@ from typing import Any, NoReturn
 from features.errors import VaflowError
 from features.printable import printable
 from flows.command.index import add_index_command
+from flows.command.plugins import add_plugin_commands
 from flows.command.predict import add_predict_command
 from flows.command.run import add_log_format, add_run_commands, non_negative
 from flows.command.store import add_store_commands
@@ -146,6 +147,7 @@ def parser() -> argparse.ArgumentParser:
     check.set_defaults(command=_check_submission)
 
     add_store_commands(commands)
+    add_plugin_commands(commands)
     return command_line
 
 

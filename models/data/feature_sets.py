@@ -154,12 +154,12 @@ def _choose(
                 f"of heads; choose of {', '.join(specs)} with streams.{stream}="
             )
         raise InputError(
-            f"{store} holds no features {name!r} for the stream {stream!r}; choose of "
+            f"{store} holds no features {name!r} for the stream {stream!r}; give one of "
             f"{', '.join(specs)} with streams.{stream}="
         )
     if stream not in MODALITIES:
         raise InputError(
-            f"the stream {stream!r} has no feature set; choose of {', '.join(specs)} with "
+            f"the stream {stream!r} has no feature set; give one of {', '.join(specs)} with "
             f"streams.{stream}="
         )
     fitting = [spec for spec in specs.values() if _modality(spec) == stream]

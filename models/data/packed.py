@@ -1,6 +1,6 @@
 """The features and labels of many clips, concatenated in one array each."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import reduce
 from itertools import pairwise
@@ -11,7 +11,6 @@ import torch
 from jaxtyping import Bool, Float16, Float64, Int64, Shaped
 from torch import Tensor
 
-from features.manifest.labels import Labels
 from models.data.batch import Batch, Modality, StreamBatch, Targets
 from models.data.windows import Rows, Windows
 
@@ -37,13 +36,10 @@ class PackedStream:
     valid: Bool[Tensor, "N"]
 
 
-@dataclass(frozen=True, slots=True)
-class OwnLabels:
-    """Labels with times of their own, on which predictions are scored."""
-
-    labels: Labels
-    start_s: float
-    """The time of the clip's first frame."""
+Times = Float64[np.ndarray, "T"]
+Va = Float64[np.ndarray, "_ 2"]
+AtLabels = Callable[[Times, Va], tuple[Va, Va]]
+"""Takes the times of a clip's rows and V and A there; returns the labels, and V and A at theirs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,8 +60,8 @@ class PackedFeatures:
     """Row of the streams' values for each of the N rows; None if they are the same rows."""
     streaming: Streaming | None = None
     """None if all rows are on the device that windows are gathered on."""
-    own_labels: Mapping[str, OwnLabels] = field(default_factory=dict)
-    """Of the clips, by id, whose labels are not one for each row."""
+    at_labels: Mapping[str, AtLabels] = field(default_factory=dict)
+    """Of the clips, by id, whose labels have times of their own; there predictions are scored."""
 
     def __getitem__(self, stream: str) -> PackedStream:
         """Return one stream."""
@@ -146,7 +142,7 @@ class PackedFeatures:
         if device == self.stored_on:
             return replace(self, streaming=None)
         moved = self.copy_runs([span for _, span in self.spans()], device)
-        return replace(moved, clip_ids=self.clip_ids, own_labels=self.own_labels)
+        return replace(moved, clip_ids=self.clip_ids, at_labels=self.at_labels)
 
     def copy_runs(self, runs: Sequence[slice], device: torch.device) -> "PackedFeatures":
         """Copy runs of rows to a device, one after the other, as clips without names."""

@@ -5,9 +5,11 @@ import logging
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from functools import partial
 
 from features.canonical_json import canonical_sha256
 from features.errors import StoreError
+from features.manifest.label_clock import predictions_at_labels
 from features.manifest.labels import Labels, labels_digest
 from features.store.work_folder import bank_lock, banks_folder, staging_folder
 from features.system.locks import file_lock
@@ -20,7 +22,7 @@ from models.data.alignment import (
     start_of,
 )
 from models.data.feature_sets import FeatureSets, record_files
-from models.data.packed import OwnLabels, PackedFeatures
+from models.data.packed import PackedFeatures, Times, Va
 from models.data.packed_file import VERSION, WITHOUT_STREAMS, open_packed, pack, pack_in_memory
 
 KEY_DIGITS = 16  # hexadecimal digits of the key that name a folder
@@ -85,11 +87,17 @@ def _with_labels(
 ) -> PackedFeatures:
     """Return the features with the labels that have times of their own."""
     own = {
-        clip_id: OwnLabels(item, start_of(sets, packed.time_s[span]))
+        clip_id: partial(_at_labels, item, start_of(sets, packed.time_s[span]))
         for clip_id, span in packed.spans()
         if (item := labels[clip_id]) and not item.is_per_frame
     }
-    return replace(packed, own_labels=own) if own else packed
+    return replace(packed, at_labels=own) if own else packed
+
+
+def _at_labels(labels: Labels, start_s: float, time_s: Times, va: Va) -> tuple[Va, Va]:
+    """The valid labels, and V and A of the rows at their times."""
+    values, valid = predictions_at_labels(labels, time_s, va, start_s)
+    return labels.va[valid], values[valid]
 
 
 def _source_digests(sets: FeatureSets, labels: Mapping[str, Labels | None]) -> dict[str, str]:

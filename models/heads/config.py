@@ -76,11 +76,11 @@ class HeadConfig(BaseModel, ABC):
             return self.model_copy(update={"text_stream": None})
         text_stream = self.text_stream or next(iter(with_texts), None)
         if text_stream not in with_texts:
-            found = f"{text_stream} is not" if text_stream else f"none of {', '.join(streams)} is"
+            which = f"{text_stream} is not" if text_stream else f"of {', '.join(streams)} none is"
             raise ValueError(
                 "prompts describe regions by texts, which are compared with a stream of an encoder "
-                f"with a text tower (kind clip), and {found} of one: set prompts to null, "
-                "or add a feature set of a clip encoder"
+                f"with a text tower (kind clip), and {which}: set prompts to null, or add a "
+                "feature set of a clip encoder"
             )
         return self.model_copy(update={"text_stream": text_stream})
 

@@ -8,7 +8,6 @@ import torch
 from jaxtyping import Bool, Float, Float64, Int64
 from torch import Tensor
 
-from features.manifest.label_clock import predictions_at_labels
 from models.data.batches import batches
 from models.data.packed import PackedFeatures
 from models.data.windows import Windows
@@ -159,7 +158,7 @@ def at_labels(
     """
     annotated = packed.va_valid.cpu().numpy()
     truth, predicted = packed.va.cpu().numpy(), prediction.va
-    if not packed.own_labels:
+    if not packed.at_labels:
         annotated = annotated[span]
         return truth[span][annotated], predicted[span][annotated]
     start, stop, _ = span.indices(len(annotated))
@@ -167,10 +166,8 @@ def at_labels(
     for clip_id, rows in packed.spans():
         if rows.start < start or rows.stop > stop:
             continue
-        if own := packed.own_labels.get(clip_id):
-            time_s, va = packed.time_s[rows], predicted[rows]
-            values, valid = predictions_at_labels(own.labels, time_s, va, own.start_s)
-            parts.append((own.labels.va[valid], values[valid]))
+        if own := packed.at_labels.get(clip_id):
+            parts.append(own(packed.time_s[rows], predicted[rows]))
         else:
             parts.append((truth[rows][annotated[rows]], predicted[rows][annotated[rows]]))
     return np.concatenate([p[0] for p in parts]), np.concatenate([p[1] for p in parts])

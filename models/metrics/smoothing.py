@@ -1,7 +1,7 @@
 """Predictions smoothed over time within each clip, and the choice of the best widths (pure)."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import reduce
 from operator import add
 
@@ -46,13 +46,15 @@ def moving_mean(
 
 def smooth(prediction: Prediction, packed: PackedFeatures, widths: SmoothingWindows) -> Prediction:
     """Return the prediction with each dimension averaged over its width, within each clip."""
+    if widths == SmoothingWindows():
+        return prediction
     va = prediction.va.copy()
     for column, width_s in enumerate((widths.valence, widths.arousal)):
         if width_s:
             for _, span in packed.spans():
                 mean = moving_mean(prediction.va[span, column], packed.time_s[span], width_s)
                 va[span, column] = np.clip(mean, -1, 1)  # rounding may exceed the range
-    return Prediction(va, prediction.interpolated)
+    return replace(prediction, va=va)
 
 
 def sums_by_window(prediction: Prediction, packed: PackedFeatures) -> dict[float, VaConcordance]:

@@ -7,7 +7,7 @@ from pathlib import Path
 from pydantic import TypeAdapter, ValidationError
 
 from features.encoders import AnyEncoderConfig
-from features.encoders.clip import ClipConfig
+from features.encoders.visual import VisualConfig
 from features.errors import InputError, SpecMismatch, VaflowError, WeightsError
 from features.spec import FeatureSpec
 from models.data.feature_sets import encoder_of_any_record
@@ -58,7 +58,7 @@ def name_in(needed: Iterable[str], config: AnyEncoderConfig) -> str:
     A head that was trained on the crops of a data set reads those that are found here, too.
     """
     name = config.spec().name
-    if name not in needed and isinstance(config, ClipConfig) and config.faces:
+    if name not in needed and isinstance(config, VisualConfig) and config.faces:
         return config.model_copy(update={"faces": None}).spec().name
     return name
 

@@ -29,6 +29,11 @@ def check_causal(model: TrainedModel) -> None:
             f"(head.windows = {model.meta.head.windows}), which are not known in a live stream; "
             "train one with head.windows=causal"
         )
+    if model.meta.widths_s != SmoothingWindows():
+        raise InputError(
+            f"the head in {model.run} smooths its predictions over time (train.smooth), half of "
+            "the span later than the row, which is not known in a live stream; train one without"
+        )
     if isinstance(model, TrainedEnsemble) and model.record.widths_s != SmoothingWindows():
         widths = model.record.widths_s
         raise InputError(

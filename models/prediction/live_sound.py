@@ -7,8 +7,7 @@ from torch import Tensor
 
 from features.clip import Track
 from features.encoders.ast import AstEncoder
-from features.encoders.ast_files import FBANK_HOP_S
-from features.encoders.ast_windows import WindowStream
+from features.encoders.ast_windows import FBANK_HOP_S, WindowStream
 from features.encoders.base import to_stored
 from models.data.alignment import interpolate_track
 

@@ -12,8 +12,8 @@ from models.prediction.record import PAGE, Record, VideoEntry
 MINUS = "\N{MINUS SIGN}"
 
 
-def write_page(output: Path, record: Record, card: Sequence[str]) -> Path:
-    """Write `index.html`, unless it is up to date; returns its path."""
+def write_page(output: Path, record: Record, card: Sequence[str]) -> None:
+    """Write `index.html`, unless it is up to date."""
     entries = sorted(record.videos.values(), key=lambda entry: entry.name.casefold())
     page = template(Path(__file__).parent, "predictions.html.j2", number=number, clock=clock)
     text = page.render(
@@ -25,9 +25,7 @@ def write_page(output: Path, record: Record, card: Sequence[str]) -> Path:
         card=card,
         colours=drawing,
     )
-    path = output / PAGE
-    write_if_changed(path, text.encode())
-    return path
+    write_if_changed(output / PAGE, text.encode())
 
 
 def links(entry: VideoEntry) -> Mapping[str, str]:

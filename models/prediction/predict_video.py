@@ -2,6 +2,7 @@
 
 import glob
 import time
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -48,7 +49,7 @@ class VideoPredictor:
     limits: DecodeLimits
 
     def key(self, video: VideoPeople) -> str:
-        """Return the sha256 of everything that decides a video's files.
+        """Return the sha256 of everything that decides the predictions of a video.
 
         Raises `StoreError` if a record is missing.
         """
@@ -66,45 +67,49 @@ class VideoPredictor:
                     for stream, spec in specs.items()
                 },
                 "sources": [commit.source if commit else None for commit in commits],
-                "table": self.table,
-                "overlay": self.overlay,
             }
         )
 
-    def predict(self, video: VideoPeople, notes: tuple[str, ...], key: str) -> PredictedVideo:
+    def file_names(self, video: VideoPeople) -> frozenset[str]:
+        """Return the names of the files that are asked for."""
+        names = frozenset(f"{video.name}.{suffix}" for suffix in (self.table, "svg", "png"))
+        return names | {overlay_name(video)} if self.overlay else names
+
+    def predict(
+        self, video: VideoPeople, notes: tuple[str, ...], key: str, kept: Collection[str]
+    ) -> PredictedVideo:
         """Predict every person, and write the table, the timeline and the overlay.
 
-        Raises `StoreError` if a record cannot be read, and `MediaError` if the video, which the
-        overlay decodes again, has become unreadable.
+        `kept` are files of the same predictions: an overlay among them is not written again. Raises
+        `StoreError` if a record cannot be read, and `MediaError` if the video, which the overlay
+        decodes again, has become unreadable.
         """
         began = time.monotonic()
         for part in self.output.glob(f".{glob.escape(video.name)}.*.part"):
             part.unlink(missing_ok=True)  # of a killed prediction; an overlay may be large
         people = [self._rows(person) for person in video.people]
-        files = []
-        if people and self.overlay:  # first: it alone can fail, and then leaves nothing
+        overlay = self.output / overlay_name(video)
+        files = [self.output / f"{video.name}.{suffix}" for suffix in (self.table, "svg", "png")]
+        if self.overlay and overlay.name not in kept:  # first: it alone can fail
             from models.prediction.overlay import write_overlay  # imports matplotlib, as below
 
-            files.append(self.output / f"{video.name}.overlay.mp4")
             words = region_words(self.estimator.grid)
-            write_overlay(files[-1], video.path, people, words, self.limits)
-        files.append(self.output / f"{video.name}.{self.table}")
-        write_table(files[-1], self.table, people, self.estimator.grid)
-        if people:
-            from models.prediction import figure  # imports matplotlib, which is slow
+            write_overlay(overlay, video.path, people, words, self.limits)
+        from models.prediction import figure  # imports matplotlib, which is slow
 
-            files += [self.output / f"{video.name}.{suffix}" for suffix in ("svg", "png")]
-            write_atomic(files[-2], figure.timeline_svg(video.name, people))
-            write_atomic(files[-1], figure.timeline_png(people))
-        frames = len(people[0].time_s) if people else 0
+        write_table(files[0], self.table, people, self.estimator.grid)
+        write_atomic(files[1], figure.timeline_svg(video.name, people))
+        write_atomic(files[2], figure.timeline_png(people))
+        if self.overlay or overlay.name in kept:
+            files.append(overlay)
         entry = VideoEntry(
             name=video.name,
             video=shown_path(video.path),
             state="predicted",
             key=key,
             files={path.name: sha256_of(path) for path in files},
-            frames=frames,
-            duration_s=people[0].duration_s if people else 0.0,
+            frames=len(people[0].time_s),
+            duration_s=people[0].duration_s,
             people=tuple(summary(person) for person in people),
             notes=notes,
         )
@@ -120,6 +125,11 @@ class VideoPredictor:
         """Return the rows of one clip; nothing is kept beside the store, as for a training."""
         clips = align_clips(self.sets, {clip_id: None}, MAX_LENGTH_MISMATCH)
         return pack_in_memory(clips, self.sets.modalities)
+
+
+def overlay_name(video: VideoPeople) -> str:
+    """Return the name of the overlay of a video."""
+    return f"{video.name}.overlay.mp4"
 
 
 def summary(person: PersonRows) -> PersonSummary:

@@ -5,7 +5,8 @@ them: a killed prediction does again only what has no entry.
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
 
@@ -15,11 +16,13 @@ from features.config import Config
 from features.errors import InputError
 from features.printable import printable
 from features.system.files import check_writable, sha256_of
+from features.system.locks import try_lock
 from models.runs.folder import check_format, write_json
 
 RECORD = "predictions.json"
 PAGE = "index.html"
 FEATURES = "features.zarr"
+LOCK = ".lock"
 FORMAT = "vaflow-predictions-1"
 OWN = frozenset((RECORD, PAGE, FEATURES, f"{FEATURES}.work"))
 """The names of a prediction folder that belong to no video."""
@@ -54,7 +57,7 @@ class VideoEntry(Config):
     problem: str = ""
     """Why it failed."""
     key: str = ""
-    """sha256 of everything that decides the files."""
+    """sha256 of everything that decides the predictions."""
     files: dict[str, str] = Field(default_factory=dict)
     """sha256 by file name."""
     frames: int = 0
@@ -63,12 +66,13 @@ class VideoEntry(Config):
     notes: tuple[str, ...] = ()
     """What is unusual about the video, such as no sound."""
 
-    def is_current(self, folder: Path, key: str) -> bool:
-        """Return whether the files in the folder are those of this key, and unchanged."""
-        return self.state == "predicted" and self.key == key and all(
-            (folder / name).is_file() and sha256_of(folder / name) == digest
+    def intact(self, folder: Path, key: str) -> frozenset[str]:
+        """Return the names of its files in the folder, unchanged; none if the key is another."""
+        return frozenset(
+            name
             for name, digest in self.files.items()
-        )  # fmt: skip
+            if self.key == key and (folder / name).is_file() and sha256_of(folder / name) == digest
+        )
 
 
 class Record(Config):
@@ -116,6 +120,25 @@ def read_record(output: Path) -> Record:
 REMEDY = "delete the folder, or give another one as output"
 
 
+@contextmanager
+def output_lock(output: Path) -> Iterator[None]:
+    """Context manager: create the folder, and keep other predictions out of it.
+
+    Raises `InputError` if one writes to it now.
+    """
+    output.mkdir(parents=True, exist_ok=True)
+    lock = try_lock(output / LOCK)
+    if lock is None:
+        raise InputError(
+            f"output = {output}: another prediction is writing to this folder; run the same again "
+            "when it has ended, or give another folder"
+        )
+    try:
+        yield
+    finally:
+        lock.release()
+
+
 def write_record(output: Path, record: Record) -> None:
     """Write the record, whole or not at all."""
     write_json(output / RECORD, record.model_dump(mode="json"))
@@ -126,10 +149,13 @@ def with_entry(record: Record, video_id: str, entry: VideoEntry) -> Record:
     return record.model_copy(update={"videos": {**record.videos, video_id: entry}})
 
 
-def delete_files(output: Path, entry: VideoEntry | None) -> None:
-    """Delete the files of an earlier prediction of a video."""
+def delete_files(
+    output: Path, entry: VideoEntry | None, kept: Collection[str] = frozenset()
+) -> None:
+    """Delete the files of an earlier prediction of a video, but those that are kept."""
     for name in entry.files if entry else ():
-        (output / name).unlink(missing_ok=True)
+        if name not in kept:
+            (output / name).unlink(missing_ok=True)
 
 
 def shown_path(path: Path) -> str:

@@ -20,6 +20,7 @@ from models.data.statistics import Statistics
 from models.data.stream_names import StreamName
 from models.heads import AnyHeadConfig
 from models.heads.base import Head, HeadInputs
+from models.metrics.smoothing import SmoothingWindows
 from models.regions.grid import NINE, Grid
 from models.regions.prototypes import FixedPrototypes
 from models.runs.folder import check_format
@@ -56,6 +57,8 @@ class CheckpointMeta(Config):
     key: str
     """sha256 of everything that determines the weights."""
     grid: Grid = NINE
+    widths_s: SmoothingWindows = SmoothingWindows()
+    """What predictions are smoothed with; nothing unless `train.smooth`."""
 
     @model_validator(mode="before")
     @classmethod

@@ -34,7 +34,8 @@ class TrainedHead:
         head = load_head(self.run / HEAD_FILE, packed.device)
         size, stride = self.meta.window, self.meta.stride
         windows = head_windows(packed, self.meta.head, size=size, stride=stride)
-        return predict(head, packed, windows, regions=regions and self.meta.loss.region_weight > 0)
+        regions = regions and self.meta.loss.region_weight > 0
+        return smooth(predict(head, packed, windows, regions=regions), packed, self.meta.widths_s)
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -11,6 +12,7 @@ from features.errors import InputError, MediaError, list_names
 from features.extraction.options import Count, ExtractionOptions, FramesOf
 from features.extraction.outcome import ExtractionResult, Outcome
 from features.extraction.plan import check_crops
+from features.extraction.runtime import Runtime
 from features.media.limits import DEFAULT_LIMITS, DecodeLimits
 from features.store.location import absolute_path
 from features.system.devices import DeviceName, torch_device
@@ -18,17 +20,19 @@ from models.data.feature_sets import FeatureSets, open_sets, sets_of_store
 from models.prediction.card import card, facts_of
 from models.prediction.encoders import encoders_of
 from models.prediction.estimate import ModelEstimator
-from models.prediction.extract import extract_videos, with_frames
+from models.prediction.extract import VideoExtractor, in_groups, with_frames
 from models.prediction.people import MaxPeople, VideoPeople
-from models.prediction.predict_video import PredictedVideo, VideoPredictor
+from models.prediction.predict_video import PredictedVideo, VideoPredictor, overlay_name
 from models.prediction.progress import VideoProgress
 from models.prediction.record import (
     FEATURES,
+    PAGE,
     RESERVED,
     Record,
     VideoEntry,
     delete_files,
     made_with,
+    output_lock,
     read_record,
     shown_path,
     with_entry,
@@ -140,11 +144,9 @@ def predict(
     if zero_shot:
         texts.check_encoders(encoders)
     configs = with_frames(encoders_of(model, encoders) if model else encoders, frames)
-    record = read_record(output)
-    names = name_outputs(found.paths, record.names(), RESERVED)
+    read_record(output)  # raises before anything is written; it is read again once it is locked
     matched = shown_path(affine.resolve()) if affine else None
     facts = facts_of(model, configs) | {"matched by": matched, "device": device}
-    record = record.model_copy(update={"made_with": made_with(facts)})
     options = ExtractionOptions(
         absolute_path(store) if store else str(output.resolve() / FEATURES),
         configs,
@@ -157,43 +159,41 @@ def predict(
     )
     if crops:
         check_crops(crops, options)
-    output.mkdir(parents=True, exist_ok=True)
-    write_record(output, record)  # marks the folder as one of predictions
-    videos_by_path = {path: names[path] for path in found.paths}
-    extracted = extract_videos(videos_by_path, options, people, on_outcome, on_progress)
-    estimator, sets = None, None
-    if extracted.people:
-        sets = _sets_of(options.store, model, configs)
-        clip_id = next(iter(extracted.people.values())).people[0].clip.id
-        estimator = ModelEstimator(model) if model else texts.estimator(sets, clip_id)
-    results: list[VideoResult] = []
-    for path in found.paths:
-        if problem := extracted.problems.get(path):
-            result, record = _fail(output, record, path, names[path], problem)
-        else:
-            assert sets is not None and estimator is not None  # noqa: PT018 - this one is good
-            predictor = VideoPredictor(
-                output,
-                sets,
-                estimator,
-                torch_device(device),
-                format,
-                overlay=overlay,
-                limits=limits,
-            )
-            video, notes = extracted.people[path], extracted.notes.get(path, ())
-            result, record = _predict(predictor, record, video, notes, force)
-        results.append(result)
-        if on_video:
-            on_video(result, len(found.paths))
+    about = card(model, configs, whole_frames=frames == "whole", matched=texts.is_matched)
     from models.prediction.page import write_page  # imports matplotlib, which is slow
 
-    page = write_page(
-        output,
-        record,
-        card(model, configs, whole_frames=frames == "whole", matched=texts.is_matched),
-    )
-    return PredictResult(output, tuple(results), found.left_out, extracted.extraction, page)
+    with closing(Runtime(device)) as runtime, output_lock(output):
+        record = read_record(output).model_copy(update={"made_with": made_with(facts)})
+        names = name_outputs(found.paths, record.names(), RESERVED)
+        write_record(output, record)  # marks the folder as one of predictions
+        extractor = VideoExtractor(options, runtime, people, on_outcome, on_progress)
+        predictor, results = None, list[VideoResult]()
+        for group in in_groups(found.paths, options.n_readers):
+            extracted, before = extractor.extract({path: names[path] for path in group}), record
+            for path in group:
+                if problem := extracted.problems.get(path):
+                    result, record = _fail(output, record, path, names[path], problem)
+                else:
+                    video, notes = extracted.people[path], extracted.notes.get(path, ())
+                    if predictor is None:
+                        sets = _sets_of(options.store, model, configs)
+                        clip_id = video.people[0].clip.id
+                        predictor = VideoPredictor(
+                            output,
+                            sets,
+                            ModelEstimator(model) if model else texts.estimator(sets, clip_id),
+                            torch_device(device),
+                            format,
+                            overlay=overlay,
+                            limits=limits,
+                        )
+                    result, record = _predict(predictor, record, video, notes, force)
+                results.append(result)
+                if on_video:
+                    on_video(result, len(found.paths))
+            if record is not before or len(results) == len(found.paths):
+                write_page(output, record, about)
+    return PredictResult(output, tuple(results), found.left_out, extractor.result, output / PAGE)
 
 
 def _model_of(run: Path | None, zero_shot: bool, affine: Path | None) -> TrainedModel | None:
@@ -246,15 +246,19 @@ def _predict(
 ) -> tuple[VideoResult, Record]:
     """Predict a video unless its files are up to date; the entry in the record is written last."""
     key, entry = predictor.key(video), record.videos.get(video.id)
-    if entry and not force and entry.is_current(predictor.output, key):
+    intact = entry.intact(predictor.output, key) if entry else frozenset[str]()
+    wanted = predictor.file_names(video)
+    if entry and not force and wanted <= intact == set(entry.files):
         result = VideoResult(
             video.path, video.name, "present", "", notes, entry.frames, len(entry.people)
         )
         return result, record
-    if entry:  # a killed prediction leaves no entry for files that it had begun to replace
-        delete_files(predictor.output, entry)
+    kept = intact & (wanted | {overlay_name(video)})
+    delete_files(predictor.output, entry, kept)  # a killed prediction leaves nothing stale
+    if force:
+        kept -= wanted
     try:
-        predicted: PredictedVideo = predictor.predict(video, notes, key)
+        predicted: PredictedVideo = predictor.predict(video, notes, key, kept)
     except MediaError as error:  # of the overlay, which decodes the video again
         return _fail(predictor.output, record, video.path, video.name, str(error))
     record = with_entry(record, video.id, predicted.entry)

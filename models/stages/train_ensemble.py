@@ -103,6 +103,11 @@ def train_ensemble(
     ensemble. Raises as `train_head` does, before anything is written.
     """
     given, train = train, preset_train(head, train)
+    if train.smooth:
+        raise InputError(
+            "train.smooth is for single heads, and an ensemble chooses its widths on all folds: "
+            "leave it out"
+        )
     if train.unlabelled:
         raise InputError(
             "train.unlabelled is not for ensembles, whose folds hold out each person in turn: "

@@ -24,6 +24,9 @@ from models.data.unlabelled import UNLABELLED, unlabelled_clips
 from models.heads import AnyHeadConfig
 from models.heads.base import Head, HeadInputs
 from models.heads.dspl import DsplConfig
+from models.heads.windows import head_windows
+from models.metrics.predict import predict
+from models.metrics.smoothing import SmoothingWindows, choose_windows, sums_by_window
 from models.regions.nearest_words import prompt_words
 from models.regions.texts_file import grid_of
 from models.runs.checkpoint import CheckpointMeta, StreamMeta, read_meta, save_head
@@ -170,6 +173,10 @@ def train_head(
             inner=inner_rows,
             unlabelled=extra,
         )
+        network.load_state_dict(result.state)
+        widths_s = SmoothingWindows()
+        if train.smooth and inner_rows is not None:
+            widths_s = _smoothing(network, head, inner_rows, train)
     meta = CheckpointMeta(
         head=head,
         loss=train.loss,
@@ -185,6 +192,7 @@ def train_head(
         stride=train.stride,
         key=key,
         grid=grid,
+        widths_s=widths_s,
     )
     _write(
         config, meta, inputs, clips, network, result, held_out, texts_alone(clips, head, train_rows)
@@ -237,6 +245,14 @@ def seeded(seed: int, threads: int | None) -> Iterator[None]:
         yield
 
 
+def _smoothing(
+    network: Head, head: AnyHeadConfig, held_out: PackedFeatures, train: TrainConfig
+) -> SmoothingWindows:
+    """The widths with which predictions of held-out training rows are best."""
+    windows = head_windows(held_out, head, size=train.window, stride=train.stride)
+    return choose_windows(sums_by_window(predict(network, held_out, windows), held_out))
+
+
 def _read_finished(run: Path, key: str) -> tuple[EpochResult, ...]:
     """The epochs of the run with this key, if it is finished; else none."""
     if not (run / HEAD_FILE).is_file() or not (run / METRICS).is_file():
@@ -271,7 +287,6 @@ def _write(
         facts["held_out"] = list(held_out)
     start_run(config, inputs, facts)
     write_metrics(run, result.epochs)
-    head.load_state_dict(result.state)
     if words := prompt_words(head, meta.grid):
         write_json(run / PROMPTS, words.model_dump(mode="json"))
     if alone:

@@ -28,6 +28,9 @@ class TrainConfig(Config):
     or on training subjects that are held out (inner)."""
     inner_share: float = Field(default=0.2, gt=0, lt=1)
     """Share of the training subjects that are held out if select is inner."""
+    smooth: bool = False
+    """Smooth predictions over time, with widths that are chosen on the training subjects that
+    select: inner holds out."""
     patience: int | None = Field(default=None, ge=1)
     """Epochs without a better mean CCC after which training stops; null: it never stops early."""
     min_delta: float = Field(default=0.0, ge=0)
@@ -94,6 +97,11 @@ class TrainConfig(Config):
                 "patience and min_delta stop a training by the score that selects its epoch, and "
                 "select is last, which trains all epochs and reads no score: leave them out, or "
                 "set select to val or inner"
+            )
+        if self.smooth and self.select != "inner":
+            raise ValueError(
+                "smooth chooses widths on training subjects that are held out, and select "
+                f"{self.select} holds out none: set select to inner, or smooth to false"
             )
         if self.stride > self.window:
             raise ValueError(

@@ -56,6 +56,7 @@ NEW_KEYS: Mapping[str, JsonValue] = MappingProxyType(
         "train.causal_stride_s": None,
         "train.causal_start_s": 0.0,
         "train.stream_dropout": 0.0,
+        "train.smooth": False,
     }
 )
 """Key that version 0.1 lacks -> the value that means what 0.1 did, whatever the default is.

@@ -30,7 +30,7 @@ def test_encoder_configs_are_valid(path):
     written = yaml.safe_load(path.read_text())["encoders"]
     read = TypeAdapter(tuple[AnyEncoderConfig, ...]).validate_python(written)
     for config, keys in zip(read, written, strict=True):
-        assert keys.items() <= config.model_dump().items()
+        assert keys.items() <= config.model_dump(mode="json").items()
     assert {config.modality for config in read} == {"visual", "audio"}
 
 

@@ -154,7 +154,7 @@ def test_the_feature_sets_of_the_only_two_streams_may_have_their_old_keys_in_a_f
         ("encoders.0.modle=x", "unknown key 'encoders.0.modle'; the nearest .* is 'model'"),
         (
             "encoders.0.kind=clap",
-            "encoders.0.kind = 'clap': .* kinds are clip, ast, the nearest is 'clip'",
+            "encoders.0.kind = 'clap': .* kinds are clip, ast, .* the nearest is 'clip'",
         ),
         ("encoders.1.hop_s=-1", "encoders.1.hop_s = -1: Input should be greater than 0"),
         ("encoders.7.kind=clip", "'7' is no index of a list of 2"),

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 from transformers import ASTConfig, ASTFeatureExtractor, ASTModel
 
-from features.encoders.ast_files import FBANK_HOP_S
 from features.encoders.ast_model import step_centres_s, step_features
+from features.encoders.ast_windows import FBANK_HOP_S
 from features.synthetic.captions import TAGS
 from features.synthetic.random_streams import ENCODER_BRANCH, stream
 from features.synthetic.training.loop import HELD_OUT, WEIGHT_DECAY, fit

@@ -9,7 +9,7 @@ import zarr
 
 from features.clip import Clip
 from features.encoders.clip import ClipConfig
-from features.encoders.faces import FacesConfig, FacesLayout
+from features.encoders.faces import FacesConfig, FacesEncoder, FacesLayout
 from features.errors import InputError
 from features.extraction.extract import extract_features
 from features.extraction.options import ExtractionOptions
@@ -101,6 +101,40 @@ def test_a_record_of_faces_opens_with_plain_zarr(extracted):
 
     np.testing.assert_array_equal(values, store.read(FACES.spec().name, "two").values)
     assert group[FACES.spec().name].attrs["stored"] == "float32"
+
+
+def test_a_video_is_searched_once_for_all_clips_of_its_people(media, monkeypatch):
+    read: list[str] = []
+    search = FacesEncoder.read
+
+    def counted(self, source, decoder):
+        read.append(source.clip_id)
+        return search(self, source, decoder)
+
+    monkeypatch.setattr(FacesEncoder, "read", counted)
+    options = ExtractionOptions(str(media / "once.zarr"), (FACES,), device="cpu")
+    result = extract_features(media / "m.jsonl", options)
+    assert sorted(read) == ["empty", "two"]
+    assert result.counts == {"extracted": 4}
+    store, name = FeatureStore.open(media / "once.zarr"), FACES.spec().name
+    first, second = store.commit(name, "two"), store.commit(name, "two.2")
+    assert (second.files, second.source, second.note) == (first.files, first.source, first.note)
+    assert [outcome.n_rows for outcome in result.outcomes].count(N_FRAMES) == 3
+
+    read.clear()
+    assert extract_features(media / "m.jsonl", options).counts == {"present": 4}
+    forced = extract_features(media / "m.jsonl", replace(options, force=True))
+    assert sorted(read) == ["empty", "two"]
+    assert forced.reasons == {"forced": 4}
+
+
+def test_clips_of_a_video_that_cannot_be_read_are_each_told(media, tmp_path):
+    (tmp_path / "bad.mp4").write_bytes((media / "two.mp4").read_bytes()[:500])
+    clips = [Clip(id=f"bad.{n}", video="bad.mp4", person=n) for n in (1, 2)]
+    write_manifest(tmp_path / "m.jsonl", clips)
+    options = ExtractionOptions(str(tmp_path / "s.zarr"), (FACES,), device="cpu")
+    failed = extract_features(tmp_path / "m.jsonl", options).failed
+    assert [outcome.clip for outcome in failed] == ["bad.1", "bad.2"]
 
 
 def test_the_crops_of_a_person_are_encoded_and_frames_without_her_are_not_valid(extracted):

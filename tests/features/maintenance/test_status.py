@@ -1,12 +1,11 @@
 import subprocess
 import sys
 from pathlib import Path
-from typing import get_args
 
 import pytest
 
-from features.encoders import AnyEncoderConfig
-from features.encoders.faces import FacesConfig
+from features.config_errors import kind_of
+from features.encoder_kinds import KINDS, config_of
 from features.errors import StoreError
 from features.maintenance.status import readable, render_status, status
 from features.spec import MODALITY
@@ -126,6 +125,8 @@ def test_the_commands_on_a_store_import_no_encoder_library():
     assert done.stdout.strip() == "[]"
 
 
-def test_the_modality_of_a_kind_is_that_of_its_encoder():
-    configs = (*get_args(get_args(AnyEncoderConfig)[0]), FacesConfig)
-    assert {c.model_fields["kind"].default: c.modality for c in configs} == MODALITY
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_kind_is_listed_as_its_config_has_it(kind):
+    config = config_of(kind)
+    assert (kind_of(config), config.modality) == (kind, KINDS[kind].modality)
+    assert MODALITY[kind] == config.modality

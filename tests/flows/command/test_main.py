@@ -13,6 +13,7 @@ import pytest
 from features.clip import Clip
 from features.manifest.manifest import read_manifest, write_manifest
 from features.store.feature_store import FeatureStore
+from flows.__main__ import ended_by
 from flows.command.main import main
 from tests.helpers.small_media import tone
 
@@ -244,6 +245,13 @@ def test_sigterm_has_its_own_exit_status_and_no_clip_is_left_half_done(set_up, t
     loaded = set(json.loads((tmp_path / "loaded.json").read_text()))
     assert "torch" in loaded
     assert not loaded & {"prefect", "matplotlib"}
+
+
+def test_of_a_live_stream_nothing_is_said_to_resume(monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["vaflow", "predict", "run", "videos"])
+    assert ended_by(signal.SIGTERM) == "terminated; what is done is kept, the rest resumes"
+    monkeypatch.setattr(sys, "argv", ["vaflow", "predict", "run", "--live", "a.mp4"])
+    assert ended_by(signal.SIGINT) == "interrupted"
 
 
 def test_index_writes_a_manifest_and_reports(tmp_path, make_video, capsys):

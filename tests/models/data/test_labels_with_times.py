@@ -75,7 +75,7 @@ def test_ratings_are_brought_to_the_frames_and_scored_at_their_own_times(planted
         np.testing.assert_allclose(predicted, truth, atol=0.05)
         assert concordance(right, each, spans["test-8"]).valence.n == 0
     chosen = packed.select(["val-6"])
-    assert set(chosen.own_labels) >= {"val-6"}
+    assert set(chosen.at_labels) >= {"val-6"}
     assert concordance(
         Prediction(chosen.va.numpy(), right.interpolated[:N_FRAMES]), chosen
     ).valence.n == len(ratings.va)

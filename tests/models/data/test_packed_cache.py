@@ -309,10 +309,10 @@ def test_a_head_reads_every_set_of_a_store_or_those_that_are_named(tmp_path):
     backwards = open_sets(planted.store, {"voice": AST_SPEC.name, "face": other.name})
     assert backwards.modalities == {"voice": "audio", "face": "visual"}
     assert backwards.with_texts == ("face",)
-    message = "holds no features 'ast-0' for the stream 'audio'; choose of .* with streams.audio="
+    message = "holds no features 'ast-0' for the stream 'audio'; give one of .* with streams.audio="
     with pytest.raises(InputError, match=message):
         open_sets(planted.store, {"audio": "ast-0"})
-    with pytest.raises(InputError, match="'face' has no feature set; choose of .* streams.face="):
+    with pytest.raises(InputError, match="'face' has no feature set; give one of .* streams.face="):
         open_sets(planted.store, {"face": None})
     with pytest.raises(InputError, match=f"'a' and 'b' are both of the features {AST_SPEC.name};"):
         open_sets(planted.store, {"a": AST_SPEC.name, "b": AST_SPEC.name})

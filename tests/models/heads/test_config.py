@@ -413,7 +413,7 @@ def test_a_grid_of_another_size_gives_as_many_logits(inputs):
         ({"fusion": "sum"}, "fusion is 'sum', and the streams are visual, audio: name one"),
         ({"query": "face"}, "query is 'face', and the streams are visual, audio: name one"),
         ({"text_stream": "face"}, "text_stream is 'face', and the streams are visual, audio"),
-        ({"text_stream": "audio"}, "and audio is not of one: set prompts to null"),
+        ({"text_stream": "audio"}, "and audio is not: set prompts to null"),
         ({"prompts": None, "prior": "zero_shot"}, "prompts is null: set prior to none"),
         ({"prompts": None, "region_link": "barycentre"}, "set region_link to none"),
         ({"bottleneck": 0}, "greater than or equal to 1"),

@@ -31,7 +31,7 @@ from models.prediction.estimate import ModelEstimator
 from models.prediction.figure import FOOT_PX, PERSON_PX, WIDTH_PX
 from models.prediction.predict_video import VideoPredictor
 from models.prediction.progress import VideoProgress
-from models.prediction.record import PAGE, RECORD
+from models.prediction.record import LOCK, PAGE, RECORD
 from models.prediction.rows import person_rows
 from models.prediction.tables import COLUMNS, check_table_format, columns_of, write_table
 from models.regions.prompts import FixedPrompts
@@ -263,6 +263,26 @@ def test_a_killed_prediction_does_the_rest(predicted, good, monkeypatch):
     assert made == whole_made
 
 
+def test_two_predictions_do_not_write_to_one_folder_at_once(good):
+    refused: list[str] = []
+
+    def start_another(*ignored) -> None:
+        with pytest.raises(InputError, match="another prediction is writing") as raised:
+            predict_in(good, "shared", format="json")
+        refused.append(str(raised.value))
+
+    (good / "shared").mkdir()
+    (good / "shared" / LOCK).touch()  # of a killed prediction, whose lock the kernel has freed
+    predict_in(good, "shared", on_video=start_another)
+    remedy = "run the same again when it has ended, or give another folder"
+    assert len(refused) == 2
+    assert refused[0].startswith(f"output = {good / 'shared'}: ")
+    assert refused[0].endswith(remedy)
+    left = {path.name for path in (good / "shared").iterdir()}
+    assert LOCK not in left
+    assert not any(name.endswith(".json") for name in left - {RECORD})
+
+
 def test_another_head_or_format_is_predicted_again_and_replaces_the_files(predicted, good):
     keys = {"videos": (str(good / "videos" / "uneven.mp4"),)}
     predict_in(good, "other", **keys)
@@ -281,6 +301,59 @@ def test_another_head_or_format_is_predicted_again_and_replaces_the_files(predic
     assert predict_in(good, "other", run=shifted, **keys).counts == {"predicted": 1}
     moved = rows_of(good / "other" / "uneven.csv")
     assert float(moved[0]["valence"]) != float(rows[0]["valence"])
+
+
+def test_the_files_of_a_video_are_there_before_the_next_ones_are_read(good, monkeypatch):
+    output, events, built = good / "groups", list[str](), list[str]()
+    build = ClipConfig.build
+    monkeypatch.setattr(ClipConfig, "build", lambda *args: built.append("clip") or build(*args))
+
+    def on_video(result, n_videos) -> None:
+        assert (output / f"{result.name}.csv").is_file()
+        assert json.loads((output / RECORD).read_text())["videos"]
+        events.append(result.name)
+
+    def on_outcome(outcome, n_outcomes) -> None:
+        events.append(outcome.clip.partition("-")[0])
+        assert len(events) <= n_outcomes + 1  # the first video
+
+    keys = {"readers": 1, "on_video": on_video, "on_outcome": on_outcome}
+    result = predict_in(good, output.name, store=str(good / "groups.zarr"), **keys)
+    assert events == ["first"] * 3 + ["uneven"] * 3
+    assert built == ["clip"]  # once for all groups
+    assert result.extraction.counts == {"extracted": 4}
+    assert 'href="first.csv"' in result.page.read_text()
+
+
+def test_an_overlay_is_kept_as_long_as_it_is_of_the_same_predictions(good):
+    folder = good / "overlays"
+    keys = {"videos": (str(good / "videos" / "uneven.mp4"),)}
+    predict_in(good, folder.name, **keys)
+    tables = content(folder)
+    predict_in(good, folder.name, **keys, overlay=True)
+    overlay = folder / "uneven.overlay.mp4"
+    written, number = overlay.read_bytes(), overlay.stat().st_ino
+    for name in ("uneven.csv", "uneven.svg", "uneven.png"):
+        assert content(folder)[name] == tables[name]
+
+    assert predict_in(good, folder.name, **keys).counts == {"present": 1}
+    for changes in ({"format": "json"}, {"format": "json", "overlay": True}, {"force": True}):
+        predict_in(good, folder.name, **keys, **changes)
+        assert (overlay.read_bytes(), overlay.stat().st_ino) == (written, number), changes
+    assert "uneven.json" not in content(folder)
+    assert 'href="uneven.overlay.mp4"' in (folder / PAGE).read_text()
+    predict_in(good, folder.name, **keys, overlay=True, force=True)
+    assert overlay.stat().st_ino != number
+
+    overlay.write_bytes(written[:100])  # as a full disk leaves it
+    assert predict_in(good, folder.name, **keys).counts == {"predicted": 1}
+    assert not overlay.exists()
+    predict_in(good, folder.name, **keys, overlay=True)
+    other = shutil.copytree(good / "r", good / "other-head")
+    shift_head(other, 0.5)
+    predict_in(good, folder.name, **keys, run=other)
+    assert not overlay.exists()
+    assert "<video" not in (folder / PAGE).read_text()
 
 
 def shift_head(run: Path, by: float) -> None:

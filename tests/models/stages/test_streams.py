@@ -120,7 +120,7 @@ def test_sound_alone_is_enough_and_needs_no_prompts(sets, tmp_path):
     alone = sets.train(tmp_path / "other", train=no_loss, streams={"voice": AST_SPEC.name})
     assert alone.state == "trained"
     with pytest.raises(
-        InputError, match=r"head.prompts describe .* none of voice is of one: set .*to null"
+        InputError, match=r"head.prompts describe .* and of voice none is: set prompts to null"
     ):
         sets.train(tmp_path / "refused", streams={"voice": AST_SPEC.name})
     assert not (tmp_path / "refused").exists()

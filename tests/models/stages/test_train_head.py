@@ -22,7 +22,10 @@ from models.data.packed import Streaming
 from models.data.train_val import load_splits, train_val_clips
 from models.data.windows import dense_windows
 from models.heads.dspl import DsplConfig, ReleasedConfig
-from models.metrics.predict import concordance
+from models.heads.windows import head_windows
+from models.metrics.predict import concordance, predict
+from models.metrics.smoothing import WINDOWS_S, smooth
+from models.prediction.live_estimate import check_causal
 from models.regions.prompts import FixedPrompts
 from models.runs.checkpoint import load_head
 from models.runs.folder import CONFIG, HEAD_FILE, METRICS, PROVENANCE, RunConfig, read_config
@@ -205,6 +208,34 @@ def test_the_gate_leans_to_the_side_that_is_left(solved):
     dark = changed(batch, visual_valid=torch.zeros_like(batch["visual"].valid))
     quiet = changed(batch, audio_valid=torch.zeros_like(batch["audio"].valid))
     assert mean_gate(dark) < 0.1 < mean_gate(batch) < 0.9 < mean_gate(quiet)
+
+
+def test_a_single_run_is_smoothed_with_widths_chosen_on_people_it_was_not_trained_on(
+    planted, tmp_path
+):
+    settings = {"select": "inner", "smooth": True, "epochs": 4, "patience": None}
+    result = train(planted, tmp_path, train=FULL.model_copy(update=settings))
+    split = read_split(open_split(result.run, None, None, "val"))
+    meta = split.source.predictor.meta
+    widths_s = meta.widths_s.valence, meta.widths_s.arousal
+    assert max(widths_s) > 0
+    assert set(widths_s) <= set(WINDOWS_S)
+    head = load_head(result.run / HEAD_FILE, torch.device("cpu"))
+    windows = head_windows(split.packed, meta.head, size=meta.window, stride=meta.stride)
+    raw = predict(head, split.packed, windows)
+    np.testing.assert_array_equal(split.prediction.va, smooth(raw, split.packed, meta.widths_s).va)
+    assert not np.array_equal(split.prediction.va, raw.va)
+    with pytest.raises(InputError, match=r"smooths its predictions over time \(train.smooth\)"):
+        check_causal(
+            replace(
+                split.source.predictor,
+                meta=meta.model_copy(
+                    update={"head": meta.head.model_copy(update={"windows": "causal"})}
+                ),
+            )
+        )
+    with pytest.raises(ValidationError, match="select last holds out none: set select to inner"):
+        TrainConfig(smooth=True)
 
 
 def test_a_region_loss_that_moves_nothing_is_refused(planted, tmp_path):
