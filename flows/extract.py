@@ -1,4 +1,7 @@
-"""The flow `extract-features`: a task per shard of clips, in this process or on Dask workers."""
+"""The flow `extract-features`: a task per shard of clips, in this process or on Dask workers.
+
+Dask is imported by runs that use it: it takes longer than the rest of this module's own imports.
+"""
 
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -7,10 +10,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from distributed import Event
 from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
-from prefect_dask.task_runners import DaskTaskRunner
 
 from features.encoders import AnyEncoderConfig
 from features.extraction.dry_run import plan_dry_run, render_dry_run
@@ -20,8 +21,6 @@ from features.extraction.outcome import ExtractionResult, Outcome
 from features.extraction.plan import PlannedExtraction, plan_extraction
 from features.extraction.shards import Shard, ShardStream, plan_shards, result_in_store
 from features.manifest.manifest import read_manifest
-from flows.dask.cluster import cluster, connected, n_workers_of
-from flows.dask.shards import OnOutcome, completed_shards, extract_on_worker
 from flows.keys.help import with_help
 from flows.keys.signature import keys_of, with_keys
 from flows.logs import run_logger
@@ -29,6 +28,8 @@ from flows.server.artifacts import publish_extraction
 from flows.sigterm import stop_between_clips
 from flows.stages import Runner, require_complete
 from flows.stages import extract_features as extract_plainly
+
+OnOutcome = Callable[[Outcome], None]
 
 KEYS = keys_of(extract_plainly)
 # an empty list was valid in the deployments of earlier versions
@@ -86,7 +87,12 @@ def extract_features(
         return dict(estimate.counts)
     started_s = time.monotonic()
     plan = plan_extraction(read_manifest(manifest), options)
-    shards = plan_shards(plan, 1 if runner == "local" else n_workers_of(scheduler, workers))
+    n_workers = 1
+    if runner == "dask":
+        from flows.dask.cluster import n_workers_of
+
+        n_workers = n_workers_of(scheduler, workers)
+    shards = plan_shards(plan, n_workers)
     reported: list[Outcome] = []
     lost: list[str] = []
     with stop_between_clips() as should_continue:
@@ -124,6 +130,12 @@ def _extract_on_dask(
     workers: int | None,
     should_continue: Callable[[], bool],
 ) -> Iterator[ExtractionResult | Exception]:
+    from distributed import Event
+    from prefect_dask.task_runners import DaskTaskRunner
+
+    from flows.dask.cluster import cluster, connected
+    from flows.dask.shards import completed_shards, extract_on_worker
+
     with (
         cluster(scheduler, workers) as address,
         connected(address) as client,

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, Literal
 
 import torch
@@ -89,11 +90,16 @@ class LoadedClip:
 
 def load_clip(config: ClipConfig) -> LoadedClip:
     """The whole model, for the text prompts of stage two."""
+    resolved = config.resolve()
+    return LoadedClip(load(resolved), _tokenizer(resolved.name), resolved.weights.sha256)
+
+
+@cache
+def _tokenizer(model: str) -> Callable[[list[str]], Tensor]:
+    """open_clip's tokenizer of a model, which takes a fifth of a second to read its vocabulary."""
     import open_clip
 
-    resolved = config.resolve()
-    tokenizer = open_clip.get_tokenizer(resolved.name)
-    return LoadedClip(load(resolved), tokenizer, resolved.weights.sha256)
+    return open_clip.get_tokenizer(model)
 
 
 class ClipEncoder(VisualEncoder):

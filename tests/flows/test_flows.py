@@ -208,9 +208,9 @@ def test_the_flow_asks_the_scheduler_and_for_the_workers_of_its_keys(
 
     monkeypatch.setattr("flows.extract.read_manifest", lambda path: path)
     monkeypatch.setattr("flows.extract.plan_extraction", lambda *_: None)
-    monkeypatch.setattr("flows.extract.n_workers_of", lambda *_: 1)
+    monkeypatch.setattr("flows.dask.cluster.n_workers_of", lambda *_: 1)
     monkeypatch.setattr("flows.extract.plan_shards", lambda *_: ("a shard",))
-    monkeypatch.setattr(f"flows.extract.{last}", record)
+    monkeypatch.setattr(f"flows.dask.cluster.{last}", record)
     with pytest.raises(Reached):
         extract_features(**extraction_keys)
     assert received == [extraction_keys["scheduler"], extraction_keys["workers"]]
