@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import get_args
 
 from pydantic import JsonValue
@@ -17,7 +18,7 @@ WITH_TEXTS = {"clip"}
 """Kinds of encoders with a text tower."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class FeatureSets:
     """Feature sets of a store."""
 
@@ -35,11 +36,10 @@ class FeatureSets:
         """The modality of each stream."""
         return {stream: _modality(spec) for stream, spec in self.specs.items()}
 
-    @property
+    @cached_property
     def clock(self) -> FeatureSpec | None:
-        """The visual set whose frames are the rows, in the store if no stream is visual."""
-        every = (*self.specs.values(), *self.store.feature_sets().values())
-        return next((spec for spec in every if MODALITY.get(spec.kind) == "visual"), None)
+        """The visual set whose frames are the rows; one of the store if no stream is visual."""
+        return _first_visual(self.specs) or _first_visual(self.store.feature_sets())
 
     @property
     def with_texts(self) -> tuple[str, ...]:
@@ -122,6 +122,11 @@ def encoder_of_any_record(store: str, name: str) -> JsonValue:
 
 def _modality(spec: FeatureSpec) -> Modality:
     return "audio" if MODALITY.get(spec.kind) == "audio" else "visual"
+
+
+def _first_visual(specs: Mapping[str, FeatureSpec]) -> FeatureSpec | None:
+    visual = (spec for spec in specs.values() if MODALITY.get(spec.kind) == "visual")
+    return next(visual, None)
 
 
 def name_streams(specs: Iterable[FeatureSpec]) -> dict[str, FeatureSpec]:
