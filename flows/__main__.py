@@ -46,7 +46,7 @@ def run() -> int:
 
 
 def ended_by(number: int) -> str:
-    """What is said at the end; of a live stream nothing resumes."""
+    """The message at the end; a live stream does not resume."""
     ended = ENDED[signal.Signals(number)]
     if "--live" in sys.argv:
         return ended

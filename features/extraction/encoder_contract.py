@@ -80,7 +80,7 @@ def _rules(subject: _Subject) -> Iterator[Rule]:
     yield "`assemble` makes a track of the clip's rows", lambda: _track(subject)
     yield "batches of any size give the same rows", lambda: _batches(subject)
     yield "nothing is kept from clip to clip", lambda: _stateless(subject)
-    yield "a clip without its media is told apart", lambda: _no_media(subject)
+    yield "a clip without its media raises the right error", lambda: _no_media(subject)
 
 
 def _spec(subject: _Subject) -> str | None:

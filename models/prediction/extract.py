@@ -72,7 +72,7 @@ def in_groups(paths: Sequence[Path], n_readers: int) -> Iterator[tuple[Path, ...
     size, group, n_bytes = n_readers, list[Path](), 0
     for path in paths:
         group.append(path)
-        with suppress(OSError):  # which is told when the video is read
+        with suppress(OSError):  # the error is reported when the video is read
             n_bytes += path.stat().st_size
         if len(group) >= size or (len(group) >= n_readers and n_bytes >= GROUP_BYTES):
             yield tuple(group)

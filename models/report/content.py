@@ -60,7 +60,7 @@ class ClipCurves:
     predicted: Float64[np.ndarray, "T 2"]
     seen: Bool[np.ndarray, "T"]
     """False without a face."""
-    heard: Bool[np.ndarray, "T"]
+    has_sound: Bool[np.ndarray, "T"]
 
     @property
     def annotated(self) -> Bool[np.ndarray, "T"]:
@@ -133,9 +133,11 @@ def content_of(
     alone = read_texts_alone(source.run, meta.grid)
     annotated, labels = packed.va_valid.cpu().numpy(), packed.va.cpu().numpy()
     truth = np.where(annotated[:, None], labels, np.nan)
-    heard = packed.valid_in("audio")
-    heard = torch.ones_like(packed.seen) if heard is None else heard  # no set of sound is no gap
-    valid = packed.seen.cpu().numpy(), heard.cpu().numpy()
+    has_sound = packed.valid_in("audio")
+    has_sound = (
+        torch.ones_like(packed.seen) if has_sound is None else has_sound
+    )  # no set of sound is no gap
+    valid = packed.seen.cpu().numpy(), has_sound.cpu().numpy()
     provenance = read_json(source.run / PROVENANCE, "delete it to do without, or train again")
     try:
         facts = tuple((k, str(fact)) for k, fact in _facts_of(provenance) if fact is not None)

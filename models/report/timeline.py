@@ -66,7 +66,7 @@ def _draw(figure: Figure, curves: ClipCurves, width: int) -> None:
         axes.spines["bottom"].set_visible(False)
         axes.yaxis.set_label_coords(-LABEL_PX / (across * width), 0.5)
     strips = axes_at(strips_at, STRIPS_PX)
-    _shade(strips, ~curves.heard, curves, (1.0, STRIP), NO_SOUND)
+    _shade(strips, ~curves.has_sound, curves, (1.0, STRIP), NO_SOUND)
     _shade(strips, ~curves.annotated, curves, (0.0, STRIP), UNLABELLED)
     strips.set(xlim=(first_s, first_s + reach_s), ylim=(0, 2), xlabel="time (s)", yticks=[])
     strips.xaxis.set_major_locator(

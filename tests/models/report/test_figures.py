@@ -146,18 +146,18 @@ def test_a_timeline_draws_truth_and_prediction_where_they_belong():
 def test_a_timeline_shows_what_is_missing_where_it_is_missing():
     whole = course()
     assert not any(shapes(timeline(whole, "t"), c) for c in (NO_FACE, NO_SOUND, UNLABELLED))
-    seen, heard = whole.seen.copy(), whole.heard.copy()
+    seen, has_sound = whole.seen.copy(), whole.has_sound.copy()
     truth = whole.truth.copy()
-    seen[:50], heard[50:], truth[25:50] = False, False, np.nan
-    figure = timeline(replace(whole, seen=seen, heard=heard, truth=truth), "t")
+    seen[:50], has_sound[50:], truth[25:50] = False, False, np.nan
+    figure = timeline(replace(whole, seen=seen, has_sound=has_sound, truth=truth), "t")
     line = shapes(figure, PREDICTED)[0][:, 0]
     first, last = line.min(), line.max()
     middle = (first + last) / 2
     assert len(shapes(figure, NO_FACE)) == 2  # in both panels
     for shade in shapes(figure, NO_FACE):
         assert (shade[:, 0].min(), shade[:, 0].max()) == pytest.approx((first, middle), abs=3)
-    (unheard,), (unlabelled,) = shapes(figure, NO_SOUND), shapes(figure, UNLABELLED)
-    assert unheard[:, 0].min() == pytest.approx(middle, abs=3)
+    (silent,), (unlabelled,) = shapes(figure, NO_SOUND), shapes(figure, UNLABELLED)
+    assert silent[:, 0].min() == pytest.approx(middle, abs=3)
     span = (unlabelled[:, 0].min(), unlabelled[:, 0].max())
     assert span == pytest.approx(((first + middle) / 2, middle), abs=3)
     assert unheard[:, 1].mean() < unlabelled[:, 1].mean()  # two strips, one above the other
