@@ -134,9 +134,8 @@ def content_of(
     annotated, labels = packed.va_valid.cpu().numpy(), packed.va.cpu().numpy()
     truth = np.where(annotated[:, None], labels, np.nan)
     has_sound = packed.valid_in("audio")
-    has_sound = (
-        torch.ones_like(packed.seen) if has_sound is None else has_sound
-    )  # no set of sound is no gap
+    if has_sound is None:  # without a set of sound there is no gap to show
+        has_sound = torch.ones_like(packed.seen)
     valid = packed.seen.cpu().numpy(), has_sound.cpu().numpy()
     provenance = read_json(source.run / PROVENANCE, "delete it to do without, or train again")
     try:

@@ -160,7 +160,7 @@ def test_a_timeline_shows_what_is_missing_where_it_is_missing():
     assert silent[:, 0].min() == pytest.approx(middle, abs=3)
     span = (unlabelled[:, 0].min(), unlabelled[:, 0].max())
     assert span == pytest.approx(((first + middle) / 2, middle), abs=3)
-    assert unheard[:, 1].mean() < unlabelled[:, 1].mean()  # two strips, one above the other
+    assert silent[:, 1].mean() < unlabelled[:, 1].mean()  # two strips, one above the other
 
 
 def test_the_truth_is_not_drawn_across_a_gap():
