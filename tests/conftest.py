@@ -25,8 +25,11 @@ import pytest
 from hypothesis import settings
 from threadpoolctl import threadpool_limits
 
-settings.register_profile("without deadline", deadline=None)  # a busy machine passes, too
-settings.load_profile("without deadline")
+# Without a deadline, a busy machine passes, too. The same examples in every run: a test fails with
+# the change that breaks it. `pytest --hypothesis-profile=random` draws others.
+settings.register_profile("repeatable", deadline=None, derandomize=True)
+settings.register_profile("random", deadline=None, max_examples=1000)
+settings.load_profile("repeatable")
 
 # In the first process jaxtyping's plugin has loaded numpy by now, which reads the variables once.
 threadpool_limits(1)

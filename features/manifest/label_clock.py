@@ -5,7 +5,8 @@ Ratings at times are interpolated linearly between two neighbours. If one of the
 if they are apart by more than `GAP_STEPS` median steps and more than `GAP_S`, the row lies in a
 gap: there, and before the first and after the last rating, a row has the value of the nearest
 rating if that is valid and at most half a median step away, and is not valid otherwise. The value
-of a span holds for the rows within it; a row in no span is not valid.
+of a span holds for the rows within it; a row in no span is not valid. A row that rounding puts just
+before a boundary counts as at it.
 
 Ratings and spans are moved earlier by the lag of their raters first.
 """
@@ -33,8 +34,9 @@ def labels_at_rows(labels: Labels, time_s: Float64[np.ndarray, "N"], start_s: fl
     own_s = _own_times(labels, at_s)
     if labels.end_s is None:
         return _interpolate(labels, own_s, at_s)
-    span = np.searchsorted(own_s, at_s, side="right") - 1  # the last one that has begun
-    within = (span >= 0) & (at_s < labels.end_s[span] - labels.lag_s)
+    reached_s = at_s + ROUNDING_S
+    span = np.searchsorted(own_s, reached_s, side="right") - 1  # the last one that has begun
+    within = (span >= 0) & (reached_s < labels.end_s[span] - labels.lag_s)
     return _masked(labels.va[span], within & labels.valid[span])
 
 
@@ -61,7 +63,7 @@ def predictions_at_labels(
         means = np.zeros((len(own_s), 2))
     else:
         end_s = labels.end_s - labels.lag_s
-        first, last = np.searchsorted(at_s, own_s), np.searchsorted(at_s, end_s)
+        first, last = np.searchsorted(at_s + ROUNDING_S, [own_s, end_s])
         middle_s, n_within = (own_s + end_s) / 2, last - first
         sums = np.concatenate([np.zeros((1, 2)), np.cumsum(va, axis=0, dtype=np.float64)])
         means = (sums[last] - sums[first]) / np.maximum(n_within, 1)[:, None]

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from features.manifest.label_clock import GAP_S, GAP_STEPS, labels_at_rows, predictions_at_labels
-from features.manifest.labels import Labels
+from features.manifest.labels import ROUNDING_S, Labels
 
 ROWS_S = np.arange(0, 4, 0.5)  # of a clip that starts at 0
 
@@ -83,10 +83,21 @@ def test_the_value_of_a_span_holds_within_it_and_nowhere_else(labels, steps):
     starts, ends = labels.time_s - labels.lag_s, labels.end_s - labels.lag_s
     for k, row_s in enumerate(at_s):
         # of two spans that share a moment by rounding, the later one
-        inside = [i for i in range(len(starts)) if starts[i] <= row_s < ends[i]][-1:]
+        reached_s = row_s + ROUNDING_S
+        inside = [i for i in range(len(starts)) if starts[i] <= reached_s < ends[i]][-1:]
         assert found.valid[k] == any(labels.valid[i] for i in inside)
         if found.valid[k]:
             np.testing.assert_array_equal(found.va[k], labels.va[inside[0]])
+
+
+def test_a_row_at_the_start_of_a_span_is_in_it_whatever_rounding_does_to_its_time():
+    spans = ratings([0.1, 0.3], [0.2, 0.8], end_s=np.array([0.3, 0.5]))
+    at_s = np.array([0.1, 0.2, 0.3, 0.4]) + 512.0  # 512.3 - 512 is below 0.3
+    assert at_s[2] - 512 < 0.3
+    np.testing.assert_array_equal(labels_at_rows(spans, at_s, 512.0).va[:, 0], [0.2, 0.2, 0.8, 0.8])
+    va = np.stack([[0.0, 0.1, 0.5, 0.7]] * 2, axis=1)
+    found, _ = predictions_at_labels(spans, at_s, va, 512.0)
+    np.testing.assert_allclose(found[:, 0], [0.05, 0.6])
 
 
 def test_the_end_of_a_span_is_not_part_of_it():
@@ -160,7 +171,8 @@ def test_a_prediction_that_is_linear_in_time_is_read_at_the_labels_own_times(
     own_s = labels.time_s - labels.lag_s
     ends = own_s if labels.end_s is None else labels.end_s - labels.lag_s
     for k in range(len(own_s)):
-        within = at_s[(at_s >= own_s[k]) & (at_s < ends[k])]
+        reached_s = at_s + ROUNDING_S
+        within = at_s[(reached_s >= own_s[k]) & (reached_s < ends[k])]
         middle = within.mean() if len(within) else (own_s[k] + ends[k]) / 2
         inside = at_s[0] <= middle <= at_s[-1]
         outside = max(at_s[0] - middle, middle - at_s[-1])
