@@ -184,7 +184,7 @@ def _watched(
                 f"no worker is online on the work pool {pool!r} any more, and {run.name} may have "
                 "ended with it; start a worker and run the same again: what is done is kept"
             )
-        if shown == CANCELLING and state.is_crashed():
+        if state.is_crashed() and _was_cancelling(client, run):
             deadline_s = min(deadline_s, time.monotonic() + MARKED_S)
         elif state.is_final():
             break
@@ -197,6 +197,11 @@ def _watched(
             for line in lines.new():
                 console.print(line)
     return state
+
+
+def _was_cancelling(client: SyncPrefectClient, run: FlowRun) -> bool:
+    """Return whether the run was asked to end, even for a moment between two looks at its state."""
+    return any(state.name == CANCELLING for state in client.read_flow_run_states(run.id))
 
 
 class RunLogs:
