@@ -22,14 +22,15 @@ TEST_PROCESSES := $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
 # start would compile all that it imports: a second each. This compiles it before they start.
 COMPILE := $(BIN)/python -m compileall -q features models flows
 
-.PHONY: help venv demo controls $(CONTROLS) serve check quick test torture real lint docs encoders clean
+.PHONY: help venv demo controls $(CONTROLS) serve check quick test operations torture real lint docs encoders clean
 
 help:
 	@echo "make demo       the whole pipeline on rendered videos, under data/demo/"
 	@echo "make controls   the demo with labels, faces or voices taken away: the score must go"
 	@echo "make serve      Prefect's server, a worker and all deployments, until Ctrl-C"
 	@echo "make check      lint and the quick tests, for use while working"
-	@echo "make test       all tests"
+	@echo "make test       all tests, but for those of operations"
+	@echo "make operations tests that start servers and workers: Prefect, Dask, S3"
 	@echo "make torture    the long form of the tests' proofs: kills, full disks, many processes"
 	@echo "make real       tests on real videos and pictures, which are downloaded into data/real/"
 	@echo "make lint       ruff, pyright, import-linter"
@@ -68,7 +69,11 @@ quick: venv
 
 test: venv
 	@$(COMPILE)
-	$(PYTEST) $(PARALLEL)=$(TEST_PROCESSES) --durations=10
+	$(PYTEST) $(PARALLEL)=$(TEST_PROCESSES) --durations=10 -m "not operations and not torture and not real"
+
+operations: venv
+	@$(COMPILE)
+	$(PYTEST) $(PARALLEL)=$(TEST_PROCESSES) --durations=10 -m "operations and not torture"
 
 torture: venv
 	@$(COMPILE)

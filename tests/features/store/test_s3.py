@@ -48,7 +48,7 @@ from tests.helpers.small_stores import (
 )
 from tests.helpers.synthetic import plant
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.operations]
 
 TESTS = Path(__file__).parents[3] / "tests"
 KEYS = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test"}

@@ -30,7 +30,7 @@ from flows.dask.shards import extract_on_dask
 from flows.extract import extract_features as extract_features_flow
 from tests.helpers.small_media import tone
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.operations]
 
 N_CLIPS = 12
 OF_A_SHARD = N_CLIPS // 2

@@ -35,7 +35,7 @@ from flows.command.main import main
 from flows.server.deployment_run import run_and_watch
 from flows.server.serve import online
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.operations]
 
 ROOT = Path(__file__).parents[3]
 STAGE = "extract-features"
