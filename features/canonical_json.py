@@ -2,9 +2,22 @@
 
 import hashlib
 import json
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 JsonObject = dict[str, Any]
+ABSENT = "(absent)"
+
+
+@dataclass(frozen=True, slots=True)
+class FieldDifference:
+    """A field with two different values, each as JSON."""
+
+    field: str
+    """Dotted path, such as `spec.preprocessing.size` or `source.video`."""
+    old: str
+    new: str
 
 
 def canonical(value: Any) -> bytes:
@@ -46,3 +59,18 @@ def parse_object(raw: bytes) -> JsonObject:
     if not isinstance(value, dict):
         raise ValueError(f"expected an object, found a {type(value).__name__}")
     return value
+
+
+def differences(path: str, old: Any, new: Any) -> Iterator[FieldDifference]:
+    """Yield every leaf that differs between two JSON values, sorted by dotted path."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        for key in sorted(old.keys() | new.keys()):
+            yield from differences(
+                f"{path}.{key}".lstrip("."), old.get(key, ABSENT), new.get(key, ABSENT)
+            )
+    elif old != new:
+        yield FieldDifference(path, _as_text(old), _as_text(new))
+
+
+def _as_text(value: Any) -> str:
+    return value if value == ABSENT else json.dumps(value, sort_keys=True)

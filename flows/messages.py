@@ -115,9 +115,10 @@ def _training_line(result: TrainResult) -> str:
             f"train-head: {result.run} holds this very head already; nothing to train "
             f"(val mean CCC {kept.ccc_mean:.3f})"
         )
+    replaced = f"; it replaced another head, because {result.reason}" if result.reason else ""
     return (
         f"train-head: {len(result.epochs)} epochs, epoch {kept.index + 1} is kept, with val mean "
-        f"CCC {kept.ccc_mean:.3f}; in {result.run}"
+        f"CCC {kept.ccc_mean:.3f}; in {result.run}{replaced}"
     )
 
 

@@ -1,6 +1,5 @@
 """What tests share: small real media, and small seeded encoders of the real classes."""
 
-import functools
 import gc
 import json
 import os
@@ -104,16 +103,6 @@ def fsync_without_waiting() -> Iterator[None]:
     """
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(os, "fsync", os.fstat)  # which refuses what is no open file, too
-        yield
-
-
-@pytest.fixture(scope="session", autouse=True)
-def ask_git_once() -> Iterator[None]:
-    """Spare each extraction and training the process that names the commit of the checkout."""
-    from features.system import provenance
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(provenance, "git_commit", functools.cache(provenance.git_commit))
         yield
 
 

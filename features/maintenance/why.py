@@ -1,13 +1,11 @@
 """Why the features of one clip are in their state, field by field."""
 
-import json
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
-from features.canonical_json import JsonObject
+from features.canonical_json import FieldDifference, JsonObject, differences
 from features.clip import Source
 from features.errors import InputError, MediaError
 from features.freshness.clip_state import State, clip_state, compare_media
@@ -16,18 +14,6 @@ from features.manifest.manifest import read_manifest
 from features.media.decoder_version import decoder_version
 from features.spec import MODALITY, FeatureSpec
 from features.store.feature_store import FeatureStore
-
-ABSENT = "(absent)"
-
-
-@dataclass(frozen=True, slots=True)
-class FieldDifference:
-    """A field with two different values, each as JSON."""
-
-    field: str
-    """Dotted path, such as `spec.preprocessing.size` or `source.video`."""
-    old: str
-    new: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,19 +78,6 @@ def _why_in_set(
     }
     made_because = str(commit.provenance.get("reason", "")) if commit else ""
     return Why(name, state.state, reason, made_because, changes, others)
-
-
-def differences(path: str, old: Any, new: Any) -> Iterator[FieldDifference]:
-    """Yield every leaf that differs between two JSON values, sorted by dotted path."""
-    if isinstance(old, dict) and isinstance(new, dict):
-        for key in sorted(old.keys() | new.keys()):
-            yield from differences(f"{path}.{key}", old.get(key, ABSENT), new.get(key, ABSENT))
-    elif old != new:
-        yield FieldDifference(path, _as_text(old), _as_text(new))
-
-
-def _as_text(value: Any) -> str:
-    return value if value == ABSENT else json.dumps(value, sort_keys=True)
 
 
 def as_json(answers: tuple[Why, ...]) -> JsonObject:

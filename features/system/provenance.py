@@ -3,11 +3,13 @@
 import platform
 import subprocess
 from datetime import UTC, datetime
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from features.canonical_json import JsonObject
 
+ROOT = Path(__file__).parents[2]
 PACKAGES = (
     "vaflow", "av", "numpy", "open_clip_torch", "torch", "torchaudio", "torchvision",
     "transformers", "zarr",
@@ -23,14 +25,34 @@ def provenance() -> JsonObject:
     }
 
 
+@cache
 def git_commit() -> str | None:
-    """The commit of this checkout, with `+changes` if files differ from it; None without git."""
-    command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--exclude=*"]
-    command += ["--abbrev=40", "--dirty=+changes"]
+    """The commit of this checkout, with `+changes` if files differ from it; None if it is none.
+
+    Asked once per process, since code is loaded once.
+    """
+    said = _git("describe", "--always", "--exclude=*", "--abbrev=40", "--dirty=+changes")
+    return None if said is None else said.decode().strip()
+
+
+@cache
+def git_changes() -> bytes:
+    """The difference of this checkout from its commit, as a patch; empty if there is none.
+
+    It lacks files that were never added to git.
+    """
+    return _git("diff", "--binary", "HEAD") or b""
+
+
+def _git(*words: str) -> bytes | None:
+    if not (ROOT / ".git").exists():  # installed, perhaps inside the checkout of another project
+        return None
     try:
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+        return subprocess.run(
+            ["git", "-C", str(ROOT), *words], capture_output=True, check=True
+        ).stdout
     except (OSError, subprocess.CalledProcessError):
-        return None  # no git on this machine, or not a checkout
+        return None  # no git on this machine
 
 
 def _version(package: str) -> str | None:

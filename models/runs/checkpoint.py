@@ -56,6 +56,8 @@ class CheckpointMeta(Config):
     stride: int
     key: str
     """sha256 of everything that determines the weights."""
+    code: str | None = None
+    """Digest of the code that trained it; None if a version before 0.2 did."""
     grid: Grid = NINE
     widths_s: SmoothingWindows = SmoothingWindows()
     """What predictions are smoothed with; nothing unless `train.smooth`."""

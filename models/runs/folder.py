@@ -17,10 +17,11 @@ from features.config_errors import describe, describe_yaml
 from features.errors import InputError, LaterVersion
 from features.system.devices import torch_device
 from features.system.files import check_writable, write_atomic, write_if_changed
-from features.system.provenance import provenance
+from features.system.provenance import git_changes, provenance
 from features.timeline import MAX_LENGTH_MISMATCH, LengthMismatch
 from models.data.stream_names import StreamName, Streams
 from models.heads import AnyHeadConfig
+from models.runs.code import code_by_module
 from models.training.config import EpochResult, TrainConfig, train_of_0_1
 from models.training.old_keys import OLD_STREAMS, move_old_keys, with_old_keys
 
@@ -28,6 +29,8 @@ CONFIG = "config.yaml"
 HEAD_FILE = "head.safetensors"
 METRICS = "metrics.jsonl"
 PROVENANCE = "provenance.json"
+CHANGES = "changes.patch"
+"""The difference of the checkout from its commit, if there is one."""
 PROMPTS = "prompts.json"
 TEXTS_ALONE = "texts_alone.json"
 SCORES = "scores.json"
@@ -43,6 +46,7 @@ INPUTS = "inputs"
 OUTPUT_FILES = (
     ENSEMBLE,
     HEAD_FILE,
+    CHANGES,
     PROMPTS,
     TEXTS_ALONE,
     CLIPS,
@@ -103,8 +107,11 @@ class Inputs(Config):
     """Digest of who is in which clip, if something is chosen by folds over people."""
 
 
-def run_key(config: RunConfig, inputs: Inputs) -> str:
-    """Return the sha256 of everything that determines the head; excludes paths and devices."""
+def run_key(config: RunConfig, inputs: Inputs, code: str | None = None) -> str:
+    """Return the sha256 of everything that determines the head; excludes paths and devices.
+
+    `code` is the digest of the code; None gives the key of a run that recorded none.
+    """
     not_decisive = {"device", "threads", "unlabelled", "transductive"}  # inputs names the clips
     if config.train.unlabelled is None:
         not_decisive |= {"pseudo_labels", "pseudo_weight"}
@@ -126,7 +133,7 @@ def run_key(config: RunConfig, inputs: Inputs) -> str:
         "inputs": digests,
         "max_rows_apart": MAX_LENGTH_MISMATCH,  # constant, so that older runs keep their key
     }
-    return canonical_sha256(decisive)
+    return canonical_sha256(decisive | ({"code": code} if code else {}))
 
 
 def key_of_0_1(config: RunConfig, given: TrainConfig, inputs: Inputs) -> str | None:
@@ -225,11 +232,14 @@ def start_run(config: RunConfig, inputs: Inputs, facts: JsonObject) -> None:
     """
     config.run.mkdir(parents=True, exist_ok=True)
     delete_outputs(config.run)
+    if patch := git_changes():
+        write_atomic(config.run / CHANGES, patch)
     made_by = {
         "inputs": inputs.model_dump(mode="json"),
         "seed": config.train.seed,
         "device": str(torch_device(config.train.device)),
         "started_as": shlex.join(sys.orig_argv),
+        "code": {**code_by_module()},
     }
     write_json(config.run / PROVENANCE, provenance() | made_by | facts)
     write_config(config)

@@ -21,6 +21,7 @@ from models.data.splits import (
 )
 from models.data.unlabelled import shared_with
 from models.metrics.predict import Prediction
+from models.runs.code import code_digest
 from models.runs.folder import CONFIG
 from models.runs.predictor import TrainedHead, TrainedModel, open_model
 from models.runs.threads import limit_threads
@@ -79,6 +80,7 @@ class RunSplit:
         clip_ids = self.clips.ids(self.name)
         decisive = {
             "head": self.predictor.digest(),
+            "code": code_digest(),
             **{
                 stream: records_digest(self.clips.sets, clip_ids, spec)
                 for stream, spec in self.clips.sets.specs.items()

@@ -36,6 +36,7 @@ from models.metrics.predict import concordance, end_to_end
 from models.metrics.scores import split_score
 from models.metrics.smoothing import added, choose_windows, smooth, sums_by_window
 from models.runs.checkpoint import read_meta
+from models.runs.code import code_digest
 from models.runs.ensemble_record import (
     EnsembleConfig,
     EnsembleRecord,
@@ -43,6 +44,7 @@ from models.runs.ensemble_record import (
     read_record,
     write_fold_manifests,
 )
+from models.runs.finished import WITHOUT_CODE
 from models.runs.folder import (
     ENSEMBLE,
     HEAD_FILE,
@@ -135,9 +137,11 @@ def train_ensemble(
         max_length_mismatch=max_length_mismatch,
     )
     notes = constant_labels(groups.labels)
-    key = ensemble_key(run_key(config, inputs), over)
-    if not force and (record := _read_finished(run, key)):
+    key = ensemble_key(run_key(config, inputs, code_digest()), over)
+    without_code = ensemble_key(run_key(config, inputs), over)
+    if not force and (record := _read_finished(run, key) or _read_finished(run, without_code)):
         _write_inputs(config, content, groups)  # manifest or store may have moved
+        notes += (WITHOUT_CODE,) if record.key == without_code else ()
         return EnsembleResult("present", run, record, len(record.members), notes)
     check_ensemble(run)
     old = key_of_0_1(config, given, inputs)

@@ -8,7 +8,7 @@ from typing import Literal
 
 import torch
 
-from features.errors import InputError, LaterVersion
+from features.errors import InputError
 from features.store.location import absolute_path
 from features.system.devices import torch_device
 from features.system.memory import keep_freed_memory
@@ -29,16 +29,16 @@ from models.metrics.predict import predict
 from models.metrics.smoothing import SmoothingWindows, choose_windows, sums_by_window
 from models.regions.nearest_words import prompt_words
 from models.regions.texts_file import grid_of
-from models.runs.checkpoint import CheckpointMeta, StreamMeta, read_meta, save_head
+from models.runs.checkpoint import CheckpointMeta, StreamMeta, save_head
+from models.runs.code import code_digest
+from models.runs.finished import WITHOUT_CODE, read_finished, reason_to_train
 from models.runs.folder import (
     HEAD_FILE,
-    METRICS,
     PROMPTS,
     Inputs,
     RunConfig,
     check_run,
     key_of_0_1,
-    read_metrics,
     replaces_run_of_0_1,
     run_key,
     start_run,
@@ -68,6 +68,8 @@ class TrainResult:
     """The epoch whose weights were kept."""
     notes: tuple[str, ...] = ()
     """Warnings about the labels and the memory."""
+    reason: str = ""
+    """What differs from the head that was replaced; empty if there was none."""
 
 
 def train_head(
@@ -86,9 +88,9 @@ def train_head(
 
     No video is read, and the only encoder that runs is CLIP's text encoder. `streams` names the
     feature sets; without it the head reads all sets of the store. A preset's own keys of
-    `train` hold unless they are given (`preset_train`). A run with the same
-    config and inputs is kept, unless `force`; another one is replaced. Label rows and frames of a
-    clip may differ by `max_length_mismatch`. Raises `InputError`, `StoreError` or a subclass if the
+    `train` hold unless they are given (`preset_train`). A run with the same config, inputs and code
+    is kept, unless `force`; another one is replaced. Label rows and frames of a clip may differ by
+    `max_length_mismatch`. Raises `InputError`, `StoreError` or a subclass if the
     inputs do not fit together, before anything is written.
     """
     given, train = train, preset_train(head, train)
@@ -122,12 +124,14 @@ def train_head(
         streams=dict(sets.names),
         max_length_mismatch=max_length_mismatch,
     )
-    key = run_key(config, inputs)
-    if not force and (epochs := _read_finished(run, key)):
-        write_config(config)  # manifest or store may have moved
-        return TrainResult("present", run, epochs, kept_epoch(epochs, train), notes)
+    code = code_digest()
+    for used, note in ((code, ()), (None, (WITHOUT_CODE,))):
+        if not force and (epochs := read_finished(run, run_key(config, inputs, used))):
+            write_config(config)  # manifest or store may have moved
+            return TrainResult("present", run, epochs, kept_epoch(epochs, train), notes + note)
     check_run(run)
-    if not force and (old := key_of_0_1(config, given, inputs)) and _read_finished(run, old):
+    reason = reason_to_train(config, inputs)
+    if not force and (old := key_of_0_1(config, given, inputs)) and read_finished(run, old):
         raise InputError(replaces_run_of_0_1(run))
     device = torch_device(train.device)
     packed = clips.load(max_length_mismatch)
@@ -190,7 +194,8 @@ def train_head(
         },
         window=train.window,
         stride=train.stride,
-        key=key,
+        key=run_key(config, inputs, code),
+        code=code,
         grid=grid,
         widths_s=widths_s,
     )
@@ -198,7 +203,7 @@ def train_head(
         config, meta, inputs, clips, network, result, held_out, texts_alone(clips, head, train_rows)
     )
     notes += streaming_note(placed)
-    return TrainResult("trained", run, result.epochs, result.kept, notes)
+    return TrainResult("trained", run, result.epochs, result.kept, notes, reason)
 
 
 def train_config(config: RunConfig, *, force: bool = False) -> TrainResult:
@@ -251,18 +256,6 @@ def _smoothing(
     """The widths with which predictions of held-out training rows are best."""
     windows = head_windows(held_out, head, size=train.window, stride=train.stride)
     return choose_windows(sums_by_window(predict(network, held_out, windows), held_out))
-
-
-def _read_finished(run: Path, key: str) -> tuple[EpochResult, ...]:
-    """The epochs of the run with this key, if it is finished; else none."""
-    if not (run / HEAD_FILE).is_file() or not (run / METRICS).is_file():
-        return ()
-    try:
-        return read_metrics(run) if read_meta(run / HEAD_FILE).key == key else ()
-    except LaterVersion:
-        raise  # not to be replaced
-    except (InputError, ValueError, TypeError):
-        return ()  # damaged, or of another version: train again
 
 
 def _write(

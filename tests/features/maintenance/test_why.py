@@ -3,8 +3,9 @@ from pathlib import Path
 
 import pytest
 
+from features.canonical_json import ABSENT, differences
 from features.errors import InputError
-from features.maintenance.why import ABSENT, Why, as_json, differences, render_why, why
+from features.maintenance.why import Why, as_json, render_why, why
 from features.store.feature_store import FeatureStore
 from features.system.files import sha256_of
 from tests.helpers.small_stores import SOURCE, SPEC, make_track, send_away, write_clips

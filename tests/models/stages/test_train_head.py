@@ -28,6 +28,7 @@ from models.metrics.smoothing import WINDOWS_S, smooth
 from models.prediction.live_estimate import check_causal
 from models.regions.prompts import FixedPrompts
 from models.runs.checkpoint import load_head
+from models.runs.code import code_by_module
 from models.runs.folder import CONFIG, HEAD_FILE, METRICS, PROVENANCE, RunConfig, read_config
 from models.runs.inputs import digest_inputs
 from models.runs.run_split import open_split, read_split
@@ -447,9 +448,11 @@ def test_one_annotated_person_is_not_divided(small, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
-def test_a_run_of_the_version_before_is_not_replaced_unasked(small, tmp_path):
+def test_a_run_of_the_version_before_is_not_replaced_unasked(small, tmp_path, monkeypatch):
     run, keys = tmp_path / "run", {"epochs": 1, **BRIEF_KEYS}
-    before = train(small, run, train=train_of_0_1(TrainConfig(**keys)))
+    with monkeypatch.context() as in_0_1:
+        in_0_1.setattr("models.stages.train_head.code_digest", lambda: None)
+        before = train(small, run, train=train_of_0_1(TrainConfig(**keys)))
     kept = weights(before)
 
     with pytest.raises(InputError, match=r"train.select=val train.patience=5 to keep the run"):
@@ -457,9 +460,39 @@ def test_a_run_of_the_version_before_is_not_replaced_unasked(small, tmp_path):
 
     assert weights(before) == kept
     told = TrainConfig(select="val", patience=5, **keys)
-    assert train(small, run, train=told).state == "present"
+    found = train(small, run, train=told)
+    assert found.state == "present"
+    assert "of a version that did not record its code" in found.notes[-1]
+    assert train(small, run, train=told, force=True).state == "trained"
+    assert not train(small, run, train=told).notes
     assert train(small, run, train=TrainConfig(select="last", **keys)).state == "trained"
     assert train(small, run, train=TrainConfig(**keys)).state == "present"
+
+
+def test_a_head_of_other_code_is_trained_again_and_scored_again_and_the_reason_is_said(
+    small, tmp_path, monkeypatch
+):
+    run, brief = tmp_path / "run", TrainConfig(epochs=1, **BRIEF_KEYS)
+    assert train(small, run, train=brief).reason == ""
+    scored = score_head(run=run)
+    assert score_head(run=run).state == "present"
+
+    changed = {**code_by_module(), "models/nn/fusion.py": "0" * 64}
+    for module in ("code", "finished", "folder"):
+        monkeypatch.setattr(f"models.runs.{module}.code_by_module", lambda: changed)
+    again = score_head(run=run)
+    result = train(small, run, train=brief)
+
+    assert (scored.state, again.state) == ("scored", "scored")
+    assert result.state == "trained"
+    assert result.reason == "the code that makes the numbers changed: models/nn/fusion.py"
+    assert train(small, run, train=brief).state == "present"
+    longer = brief.model_copy(update={"epochs": 2, "mixup": 0.5})
+    reason = train(small, run, train=longer).reason
+    assert reason == f"the settings changed: train.epochs 1 -> 2, train.mixup {brief.mixup} -> 0.5"
+    labels = small.manifest.parent / "val-1.txt"
+    labels.write_text(labels.read_text().replace("\n0.", "\n-0."))
+    assert train(small, run, train=longer).reason == "the inputs changed: labels_sha256"
 
 
 def test_the_released_head_is_trained_by_its_own_trainer(planted, tmp_path):
