@@ -42,6 +42,8 @@ def describe(result: object) -> Iterator[str | Table]:
             yield from _notes(result.notes)
         case ScoreResult():
             yield _score_line(result)
+            for name, score in result.by_set.items():
+                yield f"  {name}: {ccc_text(score)} over {score.n_frames} labels{_interval(score)}"
             yield from _notes(result.notes)
             yield _clip_table(result)
         case BaselineScores():

@@ -12,6 +12,7 @@ from pydantic import TypeAdapter
 from features.config import with_range
 from flows.keys.signature import FunctionT
 
+SEVERAL_SETS = ("train_head", "score_baselines", "ablate")  # stages that take several data sets
 HELP = {
     "manifest": "JSON lines, one per annotated person; `vaflow index` writes it.",
     "store": "The feature store: a folder, or s3://bucket/prefix.",
@@ -29,6 +30,14 @@ HELP = {
     "workers": "Workers of a new local Dask cluster; null: chosen for the machine.",
     "only": "Ids of the clips to extract; empty: all of the manifest.",
     "failed": "Retry only clips that failed or are quarantined.",
+    **{
+        f"{stage}.manifest": "JSON lines, one per annotated person; a list of several data sets."
+        for stage in SEVERAL_SETS
+    },
+    **{
+        f"{stage}.store": "The feature store; a list of one for each of several data sets, or one."
+        for stage in SEVERAL_SETS
+    },
     "run": "Folder of the run: config, weights, scores, predictions and report.",
     "head": "The head to train (docs/heads.md describes its keys).",
     "train": "Settings of the training.",
@@ -42,6 +51,9 @@ HELP = {
     "split": "The split to predict and score: train, val or test.",
     "sample": "The challenge's sample file, whose rows submission.txt has in the same order.",
     "variants": "Plan of variants: a name in configs/ablations, or a YAML file.",
+    "ablate.variants": (
+        "Plan of variants: a name in configs/ablations, a YAML file, or leave-one-set-out."
+    ),
     "seeds": "Number of trainings of each variant.",
     "people": "Numbers of people with labels; all of them are always a condition, too.",
     "noise": "Standard deviations of the error that is added to the training labels of all people.",

@@ -21,6 +21,7 @@ from features.printable import printable
 from features.store.feature_store import FeatureStore
 from flows.logs import run_logger
 from flows.server.markdown import Coverage, outcome_rows, picture_page, report_page, set_coverage
+from models.data.data_sets import Manifests, Stores
 from models.runs.ensemble_record import EnsembleConfig
 from models.runs.folder import REPORT, RunConfig, holds_ensemble, read_config, read_metrics
 from models.stages.score_head import ScoreResult
@@ -56,8 +57,8 @@ def publish_extraction(extraction: ExtractionResult, store: str, manifest: Path)
 
 def publish_training(
     run: Path,
-    manifest: Path | None = None,
-    store: str | None = None,
+    manifest: Manifests | None = None,
+    store: Stores | None = None,
     *,
     split: str | None = None,
     ccc_mean: float | None = None,
@@ -78,9 +79,12 @@ def publish_training(
             training = f"val mean CCC {kept.ccc_mean:.3f}"
         score = "predictions only" if ccc_mean is None else f"mean CCC {ccc_mean:.3f}"
         names = [name for name in (config.streams or {}).values() if name]
+        manifest, store = manifest or config.manifest, store or config.store
+        if not isinstance(manifest, Path) or not isinstance(store, str):
+            return  # the chart is of one data set
         _publish_picture(
-            manifest or config.manifest,
-            store or config.store,
+            manifest,
+            store,
             names,
             training,
             split and f"{split}: {score}",
@@ -89,11 +93,12 @@ def publish_training(
 
 
 def publish_score(
-    result: ScoreResult, manifest: Path | None = None, store: str | None = None
+    result: ScoreResult, manifest: Manifests | None = None, store: Stores | None = None
 ) -> None:
     """Publish the chart of the stages after a split is scored, and a link to its report.
 
-    Manifest and store default to those of the training. Never raises.
+    Manifest and store default to those of the training. Of several data sets there is no chart.
+    Never raises.
     """
     mean = result.score.ccc_mean if result.score else None
     publish_training(result.run, manifest, store, split=result.split, ccc_mean=mean)

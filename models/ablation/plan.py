@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -80,7 +80,7 @@ class AblationCase:
 
     group: str
     name: str
-    model: tuple[AnyHeadConfig, TrainConfig] | AnyBaselineConfig
+    model: tuple[AnyHeadConfig, TrainConfig] | AnyBaselineConfig = field(hash=False)
 
     @property
     def folder(self) -> str:

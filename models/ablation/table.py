@@ -135,6 +135,11 @@ def table_rows(variants: Sequence[Predictions], splits: Splits) -> tuple[TableRo
         default = people_sums(_averaged(variants[0]), splits)
     rows = [_table_row(each, splits, default) for each in variants]
     rows[0] = replace(rows[0], p=None)  # of the default with itself, which is no comparison
+    return corrected_for_all(rows)
+
+
+def corrected_for_all(rows: Sequence[TableRow]) -> tuple[TableRow, ...]:
+    """Return the rows with their p corrected for the number of differences among them."""
     corrected = iter(holm([row.p for row in rows if row.p is not None]))
     return tuple(row if row.p is None else replace(row, p_holm=next(corrected)) for row in rows)
 

@@ -171,7 +171,7 @@ def _clock_track(
         return _read_track(sets, clock, clip_id)
     if labels and labels.time_s is None:
         raise InputError(
-            f"clip {clip_id!r} has a label for each video frame, and {sets.store.backend.path()} "
+            f"clip {clip_id!r} has a label for each video frame, and {sets.location} "
             "holds no visual features, which know the times of the frames; run extract-features "
             "with a visual encoder, too, or give the labels times of their own"
         )

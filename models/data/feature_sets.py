@@ -12,6 +12,8 @@ from features.errors import InputError, SpecMismatch, StoreError, list_names
 from features.spec import MODALITY, FeatureSpec
 from features.store.feature_store import FeatureStore
 from models.data.batch import Modality
+from models.data.data_sets import DataSet
+from models.data.joined_store import JoinedStore
 
 MODALITIES: tuple[Modality, ...] = get_args(Modality)
 WITH_TEXTS = {"clip"}
@@ -22,9 +24,15 @@ WITH_TEXTS = {"clip"}
 class FeatureSets:
     """Feature sets of a store."""
 
-    store: FeatureStore
+    store: FeatureStore | JoinedStore
     specs: Mapping[str, FeatureSpec]
     """By the name of the stream, visual ones first unless the user gave another order."""
+
+    @property
+    def location(self) -> str:
+        """Where the store is; of several data sets, all their stores."""
+        store = self.store
+        return store.location() if isinstance(store, JoinedStore) else store.backend.path()
 
     @property
     def names(self) -> dict[str, str]:
@@ -82,6 +90,30 @@ def sets_of_store(store: str, names: Sequence[str] | None = None) -> FeatureSets
     return FeatureSets(opened, name_streams(chosen.values()))
 
 
+def open_sets_of(
+    data_sets: Sequence[DataSet], streams: Mapping[str, str | None] | None = None
+) -> FeatureSets:
+    """Return the feature sets of data sets, which must be the same in all their stores.
+
+    Raises `InputError` as `open_sets` does, or if a store lacks a stream.
+    """
+    first, *others = (open_sets(each.store, streams) for each in data_sets)
+    if not data_sets[0].name:
+        return first
+    for data_set, other in zip(data_sets[1:], others, strict=True):
+        if other.specs == first.specs:
+            continue
+        ours, theirs = (", ".join(each.names.values()) for each in (first, other))
+        raise InputError(
+            f"the data sets {data_sets[0].name!r} and {data_set.name!r} have other features: "
+            f"{data_sets[0].store} has {ours}, {data_set.store} has {theirs}; a head reads the "
+            "same streams of all: extract both with the same encoders, or name those that both "
+            "have with streams={visual: ..., audio: ...}"
+        )
+    stores = {each.name: FeatureStore.open(each.store) for each in data_sets}
+    return FeatureSets(JoinedStore(stores), first.specs)
+
+
 def _open(store: str) -> tuple[FeatureStore, dict[str, FeatureSpec]]:
     """Open a store, and return its sets by name; raises `InputError` if it has none."""
     opened = FeatureStore.open(store)
@@ -95,10 +127,10 @@ def _open(store: str) -> tuple[FeatureStore, dict[str, FeatureSpec]]:
     return opened, specs
 
 
-def open_sets_of_head(store: str, streams: Mapping[str, str]) -> FeatureSets:
+def open_sets_of_head(store: str, streams: Mapping[str, str | None]) -> FeatureSets:
     """Return the sets that a head was trained on; raises `SpecMismatch` if one is missing."""
     names = sorted(FeatureStore.open(store).feature_sets())
-    if missing := [name for name in streams.values() if name not in names]:
+    if missing := [name for name in streams.values() if name and name not in names]:
         raise SpecMismatch(
             f"{store} holds features of {', '.join(names) or 'no encoder'}, the head was trained "
             f"on {' and '.join(missing)}; extract with the head's own encoder config (it is in "
@@ -189,7 +221,7 @@ def record_files(
     commits = {clip_id: sets.store.commit(spec.name, clip_id) for clip_id in clip_ids}
     if missing := [clip_id for clip_id, commit in commits.items() if commit is None]:
         raise StoreError(
-            f"{sets.store.backend.path()} lacks features {spec.name} of {len(missing)} of "
+            f"{sets.location} lacks features {spec.name} of {len(missing)} of "
             f"{len(clip_ids)} clips ({list_names(missing)}); run extract-features"
         )
     return {clip_id: dict(commit.files) for clip_id, commit in commits.items() if commit}

@@ -125,6 +125,6 @@ def _clips(
     yield from align_clips(sets, labels, max_length_mismatch)
     if _source_digests(sets, labels) != sources:
         raise StoreError(
-            f"features in {sets.store.backend.path()} were replaced while they were read; wait for "
+            f"features in {sets.location} were replaced while they were read; wait for "
             "extract-features to end, and run this again"
         )

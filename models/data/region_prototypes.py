@@ -62,7 +62,7 @@ def load_text_tower(
         config = ClipConfig.model_validate(sets.encoder_config(spec, clip_id))
     except ValidationError:
         raise StoreError(
-            f"the record {spec.name} of clip {clip_id!r} in {sets.store.backend.path()} does not "
+            f"the record {spec.name} of clip {clip_id!r} in {sets.location} does not "
             "say which encoder made it; run extract-features again"
         ) from None
     loaded = load_clip(config)

@@ -1,7 +1,7 @@
 """The clips of a manifest by split or fold, with their labels."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from typing import Annotated, Literal
 
@@ -12,8 +12,17 @@ from features.canonical_json import canonical_sha256
 from features.clip import Clip
 from features.errors import InputError, list_names
 from features.manifest.labels import Labels, is_constant, labels_digest, read_labels
-from features.manifest.manifest import Manifest
+from features.manifest.manifest import Manifest, read_manifest
+from models.data.data_sets import (
+    SEPARATOR,
+    DataSet,
+    LabelMap,
+    LabelMaps,
+    check_names,
+    clips_by_set,
+)
 from models.data.feature_sets import FeatureSets
+from models.data.label_maps import mapped, matching_maps
 from models.data.packed import PackedFeatures
 from models.data.packed_cache import load_packed
 
@@ -128,6 +137,16 @@ class ClipGroups:
         """Return whether a clip of the group has an annotated row."""
         return any(self._has_row(clip_id) for clip_id in self.ids(group))
 
+    def check_annotated(self, group: str) -> None:
+        """Raise `InputError` unless clips of the group, of each data set, have annotated rows."""
+        for name, ids in (clips_by_set(self.ids(group)) or {"": self.ids(group)}).items():
+            if not any(self._has_row(clip_id) for clip_id in ids):
+                of_set = f" of the data set {name!r}" if name else ""
+                raise InputError(
+                    f"no row of the split {group!r}{of_set} is annotated (-5 marks a row that is "
+                    "not); give it clips with labels"
+                )
+
     def _has_row(self, clip_id: str) -> bool:
         item = self.labels[clip_id]
         return item is not None and bool(item.valid.any())
@@ -172,7 +191,7 @@ def check_streams(sets: FeatureSets, train: PackedFeatures) -> None:
             others = ", ".join(f"{o}: {s}" for o, s in sets.names.items() if o != name)
             rest = f"leave it out with streams={{{others}}}" if others else "choose another one"
             raise InputError(
-                f"the stream {name!r} ({sets.names[name]} in {sets.store.backend.path()}) is valid "
+                f"the stream {name!r} ({sets.names[name]} in {sets.location}) is valid "
                 f"in none of the {n_annotated} annotated rows to train on, so nothing can be "
                 "learned from it: its clips have no sound or no face there, or its times are "
                 f"other ones; {rest}, or extract it again from the right files"
@@ -189,3 +208,82 @@ def group_clips(
     """Return the clips with labels; raises `InputError` if `labelled` and labels are missing."""
     every = [clip for group in clips.values() for clip in group]
     return ClipGroups(sets, dict(clips), read_all_labels(manifest, every, required=labelled))
+
+
+def group_sets(
+    sets: Sequence[DataSet], features: FeatureSets, splits: Sequence[str], *, labelled: bool = True
+) -> ClipGroups:
+    """Return the clips of these splits of one or several data sets; raises as `group_clips` does.
+
+    With several, ids and subjects have the name of their set before them, and each set must have
+    each split.
+    """
+    parts: list[ClipGroups] = []
+    for each in sets:
+        content = read_manifest(each.manifest)
+        try:
+            clips = {split: clips_of_split(content, split) for split in splits}
+            part = group_clips(content, features, clips, labelled=labelled)
+        except InputError as error:
+            if not each.name:
+                raise
+            raise InputError(f"data set {each.name!r} ({each.manifest}): {error}") from None
+        if not each.name:
+            return part
+        named = {s: tuple(_with_set(each.name, clip) for clip in part.clips[s]) for s in splits}
+        ids = (clip.id for group in named.values() for clip in group)
+        labels = dict(zip(ids, part.labels.values(), strict=True))
+        parts.append(ClipGroups(features, named, labels))
+    return ClipGroups(
+        features,
+        {split: tuple(clip for part in parts for clip in part.clips[split]) for split in splits},
+        {
+            clip.id: part.labels[clip.id]
+            for split in splits
+            for part in parts
+            for clip in part.clips[split]
+        },
+    )
+
+
+def _with_set(name: str, clip: Clip) -> Clip:
+    """Return the clip, and its subject, with the name of its set before their own."""
+    subject = None if clip.subject is None else f"{name}{SEPARATOR}{clip.subject}"
+    return clip.model_copy(update={"id": f"{name}{SEPARATOR}{clip.id}", "subject": subject})
+
+
+def mapped_labels(groups: ClipGroups, maps: Mapping[str, LabelMap], name: str = "") -> ClipGroups:
+    """Return the clips with their labels on the scale of the first data set.
+
+    `name` is that of the set of clips that have no name of a set.
+    """
+    names = {
+        clip_id: set_name
+        for set_name, ids in clips_by_set([*groups.labels]).items()
+        for clip_id in ids
+    }
+    found = {clip_id: maps.get(names.get(clip_id, name)) for clip_id in groups.labels}
+    labels = {
+        clip_id: mapped(item, each) if item and (each := found[clip_id]) else item
+        for clip_id, item in groups.labels.items()
+    }
+    return replace(groups, labels=labels)
+
+
+def label_maps_of(groups: ClipGroups, maps: LabelMaps) -> dict[str, LabelMap]:
+    """Return the map of each set, computed from its training labels if `maps` is `match`.
+
+    Raises `InputError` if an unknown set is named, or there is only one.
+    """
+    by_set = clips_by_set([*groups.labels])
+    if maps != "match":
+        check_names("label_maps", maps, [*by_set])
+        return maps
+    check_names("label_maps", {} if by_set else {"match": None}, [])
+    train = set(groups.ids("train"))
+    return matching_maps(
+        {
+            name: [item for each in ids if each in train and (item := groups.labels[each])]
+            for name, ids in by_set.items()
+        }
+    )

@@ -3,20 +3,20 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 
 from features.errors import InputError
-from features.manifest.manifest import read_manifest
 from features.timeline import MAX_LENGTH_MISMATCH
-from models.data.feature_sets import FeatureSets, open_sets
+from models.data.data_sets import LabelMaps, Manifests, Stores, data_sets
+from models.data.feature_sets import FeatureSets, open_sets_of
 from models.data.packed import PackedFeatures
 from models.data.region_prototypes import read_regions
 from models.data.splits import (
     ClipGroups,
     check_streams,
-    clips_of_split,
     constant_labels,
-    group_clips,
+    group_sets,
+    label_maps_of,
+    mapped_labels,
     subject_by_clip,
 )
 from models.regions.prompts import AnyPrompts
@@ -40,24 +40,30 @@ class Splits:
 
 
 def train_val_clips(
-    manifest: Path, store: str, streams: Mapping[str, str | None] | None = None
+    manifest: Manifests,
+    store: Stores,
+    streams: Mapping[str, str | None] | None = None,
+    label_maps: LabelMaps | None = None,
 ) -> ClipGroups:
     """Return the clips of the train and val splits, with labels and feature sets.
 
-    Raises `InputError` or `StoreError` if a split is empty, or labels or feature sets are missing.
+    Labels of several data sets are mapped. Raises `InputError` or `StoreError` if a split is empty,
+    or labels or feature sets are missing.
     """
-    content, sets = read_manifest(manifest), open_sets(store, streams)
-    return group_clips(content, sets, {s: clips_of_split(content, s) for s in TRAIN_VAL})
+    found = data_sets(manifest, store)
+    groups = group_sets(found, open_sets_of(found, streams), TRAIN_VAL)
+    return mapped_labels(groups, label_maps_of(groups, label_maps)) if label_maps else groups
 
 
 def load_splits(
-    manifest: Path,
-    store: str,
+    manifest: Manifests,
+    store: Stores,
     streams: Mapping[str, str | None] | None = None,
     max_length_mismatch: int = MAX_LENGTH_MISMATCH,
+    label_maps: LabelMaps | None = None,
 ) -> Splits:
     """Return the packed train and val splits; raises as `train_head` does."""
-    groups = train_val_clips(manifest, store, streams)
+    groups = train_val_clips(manifest, store, streams, label_maps)
     if not groups.is_annotated("val"):
         raise InputError("no row of the val split is annotated: there is nothing to score on")
     packed = groups.load(max_length_mismatch)

@@ -1,7 +1,7 @@
 """Windows over packed rows: which rows are read, and which are predicted (pure)."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
@@ -36,6 +36,10 @@ class DenseWindows:
     def __len__(self) -> int:
         return len(self.first_row)
 
+    def take(self, chosen: Int64[np.ndarray, "B"]) -> "DenseWindows":
+        """Return the windows with these indices, which must be sorted and may repeat."""
+        return replace(self, first_row=self.first_row[chosen], n_rows=self.n_rows[chosen])
+
     def rows(self, chosen: Int64[np.ndarray, "B"]) -> Mapping[Modality, Rows]:
         """Return the rows of these windows, which are the same for all streams."""
         rows = self.predicted(chosen)
@@ -69,6 +73,10 @@ class CausalWindows:
 
     def __len__(self) -> int:
         return len(self.target)
+
+    def take(self, chosen: Int64[np.ndarray, "B"]) -> "CausalWindows":
+        """Return the windows with these indices, which must be sorted and may repeat."""
+        return replace(self, target=self.target[chosen], first_row=self.first_row[chosen])
 
     def rows(self, chosen: Int64[np.ndarray, "B"]) -> Mapping[Modality, Rows]:
         """Return `N_VISUAL` or `N_AUDIO` rows per window; the last is the target."""

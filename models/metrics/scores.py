@@ -1,8 +1,12 @@
 """The score of a split and of each clip, from predictions and annotated rows."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+from jaxtyping import Int64
+
+from models.data.data_sets import clips_by_set
 from models.data.packed import PackedFeatures
 from models.metrics.ccc import VaConcordance
 from models.metrics.intervals import score_intervals
@@ -73,6 +77,46 @@ def split_score(
         n_subjects=sum(bool(each.valence.n) for each in subjects),
         **(found.ends() if found else {}),
     )
+
+
+def scores_by_set(
+    prediction: Prediction, packed: PackedFeatures, subject_by_clip: Mapping[str, str]
+) -> dict[str, SplitScore]:
+    """Return the score of each of several data sets; empty if there is only one.
+
+    A set without annotated rows has none. Labels that were mapped to another scale give the score
+    of the set's own scale: a CCC does not change if truth and prediction are mapped alike.
+    """
+    found: dict[str, SplitScore] = {}
+    for name, ids in clips_by_set(packed.clip_ids).items():
+        rows, part = rows_of_clips(packed, ids), packed.select(ids)
+        own = Prediction(prediction.va[rows], prediction.interpolated[rows])
+        if score := split_score(own, part, subject_by_clip):
+            found[name] = score
+    return found
+
+
+def mean_ccc_of_sets(prediction: Prediction, packed: PackedFeatures) -> tuple[float, float, float]:
+    """Return the CCC of valence, of arousal and their mean; of several data sets, the mean of all.
+
+    Raises `ValueError` if no row is annotated.
+    """
+    sums = [
+        concordance(Prediction(prediction.va[rows], prediction.interpolated[rows]), part)
+        for ids in clips_by_set(packed.clip_ids).values()
+        for rows, part in [(rows_of_clips(packed, ids), packed.select(ids))]
+    ]
+    ccc = [each.ccc() for each in sums if each.valence.n]
+    if not ccc:
+        return concordance(prediction, packed).ccc()
+    valence, arousal, mean = np.mean(ccc, axis=0).tolist()
+    return valence, arousal, mean
+
+
+def rows_of_clips(packed: PackedFeatures, clip_ids: Sequence[str]) -> Int64[np.ndarray, "R"]:
+    """Return the rows of some clips, in the order of the clips."""
+    spans = dict(packed.spans())
+    return np.concatenate([np.r_[spans[clip_id]] for clip_id in clip_ids])
 
 
 def sums_by_subject(

@@ -101,7 +101,9 @@ def _kind(model: TrainedModel) -> str:
 
 
 def _trained_on(model: TrainedModel) -> str | None:
-    manifest = shown_path(Path(model.config.manifest))
+    given = model.config.manifest
+    manifests = (given,) if isinstance(given, Path) else given
+    manifest = ", ".join(shown_path(path) for path in manifests)
     clips = _clips(model.run)
     return f"{clips} clips of {manifest}" if clips else manifest
 

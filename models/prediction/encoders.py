@@ -69,11 +69,13 @@ def _candidates(model: TrainedModel, needed: Iterable[str]) -> Iterator[AnyEncod
         named = read_json(folder / PROVENANCE, REMEDY).get("encoders")
         for config in named.values() if isinstance(named, dict) else ():
             yield from _parsed(config)
+    stores = model.config.store
     for name in needed:
-        try:
-            yield from _parsed(encoder_of_any_record(model.config.store, name))
-        except (VaflowError, OSError):  # the store of the training is gone, or elsewhere
-            continue
+        for store in (stores,) if isinstance(stores, str) else stores:
+            try:
+                yield from _parsed(encoder_of_any_record(store, name))
+            except (VaflowError, OSError):  # the store of the training is gone, or elsewhere
+                continue
 
 
 def folders_of(model: TrainedModel) -> tuple[Path, ...]:

@@ -2,8 +2,8 @@
 
 import json
 import shlex
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -11,9 +11,10 @@ from jaxtyping import Bool, Float64
 
 from features.canonical_json import JsonObject
 from features.errors import InputError
+from models.data.data_sets import Manifests, Stores
 from models.metrics.ccc import Agreement
 from models.metrics.predict import at_labels, concordance
-from models.metrics.scores import ClipScore, SplitScore
+from models.metrics.scores import ClipScore, SplitScore, scores_by_set
 from models.metrics.zero_shot import predict_zero_shot
 from models.regions.grid import Grid
 from models.regions.nearest_words import PromptWords, read_prompt_words
@@ -116,6 +117,8 @@ class Content:
     texts_alone: tuple[float, float, float] | None = None
     """CCC of V, of A, and their mean, of the region texts alone; None if the run has none."""
     caution: tuple[str, ...] = ()
+    by_set: Mapping[str, SplitScore] = field(default_factory=dict)
+    """Of several data sets, the score of each."""
 
 
 def content_of(
@@ -160,6 +163,7 @@ def content_of(
         run=source.run.resolve().name,
         split=source.name,
         score=score,
+        by_set=scores_by_set(prediction, packed, source.subject_by_clip),
         valence=sums.valence.agreement(),
         arousal=sums.arousal.agreement(),
         epochs=epochs,
@@ -197,8 +201,8 @@ def _commands_of(source: RunSplit) -> tuple[tuple[str, str], ...]:
     run, config = source.run.resolve(), source.predictor.config
     used, trained = (
         {
-            "manifest": str(each.manifest),
-            "store": each.store,
+            "manifest": _listed(each.manifest),
+            "store": _listed(each.store),
             "max_length_mismatch": str(each.max_length_mismatch),
         }
         for each in (source, config)
@@ -218,6 +222,11 @@ def _commands_of(source: RunSplit) -> tuple[tuple[str, str], ...]:
         ("Score this one", shlex.join(["vaflow", *score])),
         ("Make this report again", shlex.join(["vaflow", *report])),
     )
+
+
+def _listed(paths: Manifests | Stores) -> str:
+    """Return the value of a key that has one path, or a list of them."""
+    return f"[{','.join(map(str, paths))}]" if isinstance(paths, tuple) else str(paths)
 
 
 def _facts_of(record: JsonObject) -> Iterator[tuple[str, object]]:

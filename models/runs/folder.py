@@ -19,6 +19,7 @@ from features.system.devices import torch_device
 from features.system.files import check_writable, write_atomic, write_if_changed
 from features.system.provenance import git_changes, provenance
 from features.timeline import MAX_LENGTH_MISMATCH, LengthMismatch
+from models.data.data_sets import Manifests, Stores
 from models.data.stream_names import StreamName, Streams
 from models.heads import AnyHeadConfig
 from models.runs.code import code_by_module
@@ -66,8 +67,8 @@ passes for a file of the new one (tests/models/runs/test_folder.py).
 class RunConfig(Config):
     """The keys of `vaflow run train-head`."""
 
-    manifest: Path
-    store: str
+    manifest: Manifests
+    store: Stores
     run: Path
     head: AnyHeadConfig
     train: TrainConfig

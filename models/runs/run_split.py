@@ -6,17 +6,23 @@ from pathlib import Path
 from features.canonical_json import canonical_sha256
 from features.errors import InputError
 from features.manifest.manifest import read_manifest
-from features.store.location import absolute_path
 from features.system.devices import torch_device
 from features.timeline import MAX_LENGTH_MISMATCH
-from models.data.feature_sets import open_sets_of_head, records_digest
+from models.data.data_sets import (
+    Manifests,
+    Stores,
+    absolute_manifests,
+    data_sets,
+)
+from models.data.feature_sets import open_sets_of, open_sets_of_head, records_digest
+from models.data.joined_store import absolute_stores
 from models.data.packed import PackedFeatures
 from models.data.placement import place_on_device
 from models.data.splits import (
     ClipGroups,
-    clips_of_split,
     digest_of_labels,
-    group_clips,
+    group_sets,
+    mapped_labels,
     subject_by_clip,
 )
 from models.data.unlabelled import shared_with
@@ -33,8 +39,8 @@ class RunSplit:
 
     run: Path
     name: str
-    manifest: Path
-    store: str
+    manifest: Manifests
+    store: Stores
     predictor: TrainedModel
     clips: ClipGroups
     """The split is the only group."""
@@ -55,7 +61,7 @@ class RunSplit:
     def _unlabelled_caution(self) -> tuple[str, ...]:
         """Return a note if unlabelled clips of the training are of these people or videos."""
         train = self.predictor.config.train
-        if not train.unlabelled:
+        if not train.unlabelled or not isinstance(self.manifest, Path):
             return ()
         clips = self.clips.all_clips
         try:
@@ -94,8 +100,8 @@ class RunSplit:
 
 def open_split(
     run: Path,
-    manifest: Path | None,
-    store: str | None,
+    manifest: Manifests | None,
+    store: Stores | None,
     split: str,
     max_length_mismatch: int | None = None,
 ) -> RunSplit:
@@ -106,14 +112,17 @@ def open_split(
     """
     predictor = open_model(run)
     meta, config = predictor.meta, predictor.config
-    manifest = manifest.resolve() if manifest else config.manifest
-    store = absolute_path(store) if store else config.store
+    manifest = absolute_manifests(manifest or config.manifest)
+    store = absolute_stores(store or config.store)
     if max_length_mismatch is None:
         max_length_mismatch = config.max_length_mismatch
-    listed = read_manifest(manifest)
-    clips = {split: clips_of_split(listed, split)}
-    sets = open_sets_of_head(store, meta.feature_sets)
-    groups = group_clips(listed, sets, clips, labelled=False)
+    found = data_sets(manifest, store)
+    for each in found:
+        open_sets_of_head(each.store, meta.feature_sets)  # or say what the head was trained on
+    sets = open_sets_of(found, meta.feature_sets)
+    groups = group_sets(found, sets, [split], labelled=False)
+    if (maps := config.train.label_maps) and maps != "match":  # a training writes them as numbers
+        groups = mapped_labels(groups, maps, name=found[0].name or found[0].manifest.stem)
     return RunSplit(run, split, manifest, store, predictor, groups, max_length_mismatch)
 
 

@@ -18,6 +18,7 @@ from models.baselines.predict import predict_baseline
 from models.baselines.ridge import RidgeConfig
 from models.baselines.ridge_window import RidgeWindowConfig
 from models.baselines.text import TextConfig
+from models.data.data_sets import Manifests, Stores
 from models.data.stream_names import Streams
 from models.data.train_val import load_splits
 from models.metrics.scores import SplitScore, split_score
@@ -51,8 +52,8 @@ class BaselineScores:
 
 def score_baselines(
     *,
-    manifest: Path,
-    store: str,
+    manifest: Manifests,
+    store: Stores,
     baselines: Baselines | None = None,
     streams: Streams | None = None,
     max_length_mismatch: LengthMismatch = MAX_LENGTH_MISMATCH,

@@ -6,6 +6,7 @@ from pathlib import Path
 from features.errors import InputError
 from features.printable import printable
 from features.system.files import write_atomic
+from models.data.data_sets import Manifests, Stores
 from models.metrics.scores import ClipScore, SplitScore, clip_scores, split_score
 from models.report.content import content_of
 from models.report.html import page
@@ -18,8 +19,8 @@ def report(
     *,
     split: str = "val",
     output: Path | None = None,
-    manifest: Path | None = None,
-    store: str | None = None,
+    manifest: Manifests | None = None,
+    store: Stores | None = None,
     max_length_mismatch: int | None = None,
 ) -> Path:
     """Write the report of a split, to `report.html` in the run's folder or to `output`.

@@ -2,21 +2,31 @@
 
 import csv
 import io
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from features.system.files import write_atomic
 from features.timeline import LengthMismatch
+from models.data.data_sets import Manifests, Stores
 from models.data.packed import PackedFeatures
 from models.data.splits import constant_labels
 from models.metrics.predict import Prediction
-from models.metrics.scores import ClipScore, SplitScore, clip_scores, split_score
+from models.metrics.scores import (
+    ClipScore,
+    SplitScore,
+    clip_scores,
+    scores_by_set,
+    split_score,
+)
 from models.runs.folder import CLIPS, PREDICTIONS, REPORT, SCORES, SUBMISSION, read_json, write_json
 from models.runs.run_split import PredictedSplit, open_split, read_split
 from models.submission.format import Submission, read_sample, rows_of_frames, rows_of_sample
 
 HEADER = ("clip", "frame", "time_s", "valence", "arousal")
+BY_SET = "_by_set"
+"""What follows the name of a split in `scores.json` for the scores of its data sets."""
 REPORT_HEAD_BYTES = 2000  # of the report, which contain its key
 REMEDY = "delete it and score again"  # if a JSON file of an earlier scoring is damaged
 
@@ -34,13 +44,15 @@ class ScoreResult:
     clips: tuple[ClipScore, ...]
     notes: tuple[str, ...] = ()
     """Warnings about the labels and the submission."""
+    by_set: Mapping[str, SplitScore] = field(default_factory=dict)
+    """The score of each of several data sets, on its own scale."""
 
 
 def score_head(
     *,
     run: Path,
-    manifest: Path | None = None,
-    store: str | None = None,
+    manifest: Manifests | None = None,
+    store: Stores | None = None,
     split: str = "val",
     max_length_mismatch: LengthMismatch | None = None,
     sample: Path | None = None,
@@ -80,7 +92,8 @@ def score_head(
                 else rows_of_frames(spans, prediction.va)
             )
         own_notes = source.caution + (submission.notes if submission else ())
-        result = ScoreResult("scored", run, split, score, clips, own_notes)
+        by_set = scores_by_set(prediction, packed, source.subject_by_clip)
+        result = ScoreResult("scored", run, split, score, clips, own_notes, by_set)
         _write(result, {"key": key, "sample": digest}, predicted, submission)
     if result.score:
         from models.stages.report import write_report  # imports matplotlib, which is slow
@@ -100,15 +113,17 @@ def _read_finished(run: Path, split: str, key: str, sample: str | None) -> Score
         return None
     if not all((run / name).is_file() for name in needed):
         return None
-    score = read_json(run / SCORES, REMEDY).get(split)
-    clips = _clips_of(entry)
+    scores, clips = read_json(run / SCORES, REMEDY), _clips_of(entry)
+    score = scores.get(split)
     if not clips or (score is None and any(row.n_frames for row in clips)):
         return None
     try:
         read, notes = SplitScore(**score) if score else None, tuple(entry["notes"])
+        sets = scores.get(f"{split}{BY_SET}", {}).items()
+        by_set = {name: SplitScore(**each) for name, each in sets}
     except (KeyError, TypeError):
         return None  # of another version: score again
-    return ScoreResult("present", run, split, read, clips, notes)
+    return ScoreResult("present", run, split, read, clips, notes, by_set)
 
 
 def _clips_of(entry: dict[str, Any]) -> tuple[ClipScore, ...]:
@@ -144,11 +159,16 @@ def _write(
     write_predictions(run / PREDICTIONS, predicted.packed, predicted.prediction, before)
     if submission:
         write_atomic(run / SUBMISSION, submission.text.encode())
+    of_split = {split, f"{split}{BY_SET}"}
     scores = {
-        name: entry for name, entry in read_json(run / SCORES, REMEDY).items() if name != split
+        name: entry
+        for name, entry in read_json(run / SCORES, REMEDY).items()
+        if name not in of_split
     }
     if result.score:
         scores[split] = asdict(result.score)
+    if result.by_set:
+        scores[f"{split}{BY_SET}"] = {name: asdict(each) for name, each in result.by_set.items()}
     write_json(run / SCORES, scores)
     entry = {"notes": result.notes, "clips": [asdict(row) for row in result.clips]}
     write_json(run / CLIPS, clips | {split: made_from | entry})

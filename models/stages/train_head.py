@@ -9,10 +9,15 @@ from typing import Literal
 import torch
 
 from features.errors import InputError
-from features.store.location import absolute_path
 from features.system.devices import torch_device
 from features.system.memory import keep_freed_memory
 from features.timeline import MAX_LENGTH_MISMATCH, LengthMismatch
+from models.data.data_sets import (
+    Manifests,
+    Stores,
+    absolute_manifests,
+)
+from models.data.joined_store import absolute_stores
 from models.data.packed import PackedFeatures
 from models.data.placement import place_on_device, streaming_note
 from models.data.region_prototypes import build_prototypes
@@ -52,6 +57,7 @@ from models.runs.threads import limit_threads
 from models.stages.pseudo_labels import pseudo_labelled
 from models.stages.text_prior import prior_start, texts_alone
 from models.training.config import EpochResult, TrainConfig, kept_epoch, preset_train
+from models.training.data_sets import on_one_scale
 from models.training.loop import Fit, check_head, fit
 from models.training.loss_config import head_for_streams
 
@@ -74,8 +80,8 @@ class TrainResult:
 
 def train_head(
     *,
-    manifest: Path,
-    store: str,
+    manifest: Manifests,
+    store: Stores,
     run: Path,
     head: AnyHeadConfig = DsplConfig(),
     train: TrainConfig = TrainConfig(),
@@ -94,20 +100,21 @@ def train_head(
     inputs do not fit together, before anything is written.
     """
     given, train = train, preset_train(head, train)
-    clips = train_val_clips(manifest, store, streams)
+    clips, train = on_one_scale(train_val_clips(manifest, store, streams), train)
     sets = clips.sets
     head = head_for_streams(head, train.loss, tuple(sets.specs), sets.with_texts)
     for split in TRAIN_VAL:
-        if not clips.is_annotated(split):
-            raise InputError(
-                f"no row of the split {split!r} is annotated (-5 marks a row that is not); "
-                "give it clips with labels"
-            )
+        clips.check_annotated(split)
     held_out, notes = (), constant_labels(clips.labels)
     if train.select == "inner":
         held_out = clips.hold_out("train", train.inner_share, train.seed)
     unlabelled = None
     if train.unlabelled:
+        if not isinstance(manifest, Path):
+            raise InputError(
+                "train.unlabelled is for one data set, and manifest names several; train on one, "
+                "or without unlabelled clips"
+            )
         path = train.unlabelled.resolve()
         train = train.model_copy(update={"unlabelled": path})
         unlabelled, left_out = unlabelled_clips(
@@ -116,8 +123,8 @@ def train_head(
         notes += left_out
     inputs, grid = digest_inputs(clips, head, unlabelled), grid_of(head.prompts)
     config = RunConfig(
-        manifest=manifest.resolve(),
-        store=absolute_path(store),
+        manifest=absolute_manifests(manifest),
+        store=absolute_stores(store),
         run=run.resolve(),
         head=head,
         train=train,

@@ -23,6 +23,7 @@ from models.ablation.plan import AblationCase
 from models.ablation.table import Va
 from models.baselines import AnyBaselineConfig
 from models.baselines.predict import predict_baseline
+from models.data.data_sets import Manifests, Stores
 from models.data.train_val import load_splits
 from models.runs.folder import CONFIG, HEAD_FILE, PROVENANCE, VAL_PREDICTIONS, RunConfig
 from models.runs.run_split import open_split, read_split
@@ -46,6 +47,8 @@ class Trial(Generic[KeyT]):
     """Of a head; a baseline reads its data and leaves no files."""
     baseline: AnyBaselineConfig | None = None
     """Fitted instead of a head."""
+    scored_on: tuple[Manifests, Stores] | None = None
+    """The data sets whose val split a head predicts; None: those that it is trained on."""
 
     @classmethod
     def of(
@@ -132,7 +135,11 @@ def run_trial(trial: Trial, n_at_once: int = 1) -> TrialResult:
     try:
         if trial.baseline:
             splits = load_splits(
-                config.manifest, config.store, config.streams, config.max_length_mismatch
+                config.manifest,
+                config.store,
+                config.streams,
+                config.max_length_mismatch,
+                config.train.label_maps,
             )
             found = predict_baseline(
                 trial.baseline,
@@ -143,7 +150,7 @@ def run_trial(trial: Trial, n_at_once: int = 1) -> TrialResult:
             )
             return TrialResult("fitted", found.va)
         result = train_config(config)
-        return TrialResult(result.state, _predict_val(config.run))
+        return TrialResult(result.state, _predict_val(config.run, trial.scored_on))
     except (VaflowError, OSError, RuntimeError) as error:  # torch raises RuntimeError out of memory
         return TrialResult("failed", failure=str(error))
 
@@ -180,9 +187,9 @@ def write_table(run: Path, file: str, csv: str, markdown: str, html: str) -> Non
         write_atomic(run / f"{file}.{ending}", text.encode())
 
 
-def _predict_val(run: Path) -> Va:
+def _predict_val(run: Path, scored_on: tuple[Manifests, Stores] | None) -> Va:
     """Return the predictions of the val split, read from the run's folder if possible."""
-    source = open_split(run, None, None, "val")
+    source = open_split(run, *(scored_on or (None, None)), "val")
     key, path = source.key(), run / VAL_PREDICTIONS
     try:
         with np.load(path, allow_pickle=False) as file:

@@ -9,6 +9,7 @@ from pydantic import ConfigDict, Field, model_validator
 
 from features.config import Config
 from features.system.device_name import DeviceName
+from models.data.data_sets import LabelMaps
 from models.heads.config import HeadConfig
 from models.training.loss_config import LossConfig
 from models.training.old_keys import NEW_TRAIN_KEYS, complete_train
@@ -31,6 +32,11 @@ class TrainConfig(Config):
     smooth: bool = False
     """Smooth predictions over time, with widths that are chosen on the training subjects that
     select: inner holds out."""
+    set_weights: dict[str, Annotated[float, Field(gt=0)]] = Field(default_factory=dict)
+    """Of several data sets, how often an epoch has the windows of each, by name; 1 if not given."""
+    label_maps: LabelMaps = Field(default_factory=dict)
+    """Of several data sets, the affine map of the labels of each to the scale of the first, by
+    name; match: the map that gives training labels the mean and deviation of those of the first."""
     patience: int | None = Field(default=None, ge=1)
     """Epochs without a better mean CCC after which training stops; null: it never stops early."""
     min_delta: float = Field(default=0.0, ge=0)

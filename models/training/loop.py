@@ -15,13 +15,14 @@ from models.data.batch import Batch, Targets
 from models.data.batches import Example, shuffled_batches
 from models.data.mixup import mixup
 from models.data.packed import PackedFeatures
+from models.data.set_weights import draw_windows, windows_of_sets
 from models.data.stream_dropout import drop_streams
 from models.data.windows import Windows
 from models.heads.base import Head
 from models.heads.config import HeadConfig
 from models.heads.windows import head_windows
-from models.metrics.ccc import VaConcordance
-from models.metrics.predict import concordance, predict
+from models.metrics.predict import predict
+from models.metrics.scores import mean_ccc_of_sets
 from models.regions.grid import NINE, Grid
 from models.training.config import EpochResult, TrainConfig, kept_epoch
 from models.training.losses import head_loss
@@ -57,7 +58,7 @@ def fit(
     """
     windows = training_windows(train, head_config, config)
     optimizer = adam_w(head, config)
-    n_steps = steps_per_epoch(windows, config)
+    n_steps = steps_per_epoch(n_windows(train, windows, config), config)
     schedule = torch.optim.lr_scheduler.LambdaLR(
         optimizer,
         partial(
@@ -69,18 +70,21 @@ def fit(
     )
     shuffle = np.random.default_rng(config.seed)
     draws = [np.random.default_rng((config.seed, k)) for k in (1, 4)]  # of `_augmented`
+    counts = windows_of_sets(train, windows, config.set_weights) if config.set_weights else None
+    draw_sets = np.random.default_rng((config.seed, 6))
     pseudo = unlabelled and _pseudo_batches(unlabelled, head_config, config)
 
-    def score(packed: PackedFeatures) -> VaConcordance:
+    def score(packed: PackedFeatures) -> tuple[float, float, float]:
         evaluated = head_windows(packed, head_config, size=config.window, stride=config.stride)
-        return concordance(predict(head, packed, evaluated), packed)
+        return mean_ccc_of_sets(predict(head, packed, evaluated), packed)
 
     epochs: list[EpochResult] = []
     kept, state = None, {}
     for index in range(config.epochs):
         head.train()
         total = torch.zeros((), device=train.device)
-        for batch, targets in shuffled_batches(train, windows, shuffle, config.batch_size):
+        drawn = draw_windows(windows, counts, draw_sets) if counts else windows
+        for batch, targets in shuffled_batches(train, drawn, shuffle, config.batch_size):
             if config.drop_last and len(targets.va) < config.batch_size:
                 continue  # only the last one is smaller
             batch, targets = _augmented(batch, targets, draws, config)
@@ -93,8 +97,8 @@ def fit(
                 f"the training loss is {loss} in epoch {index + 1}: the training diverged; lower "
                 f"train.learning_rate (it is {config.learning_rate:g})"
             )
-        held_out = score(inner).ccc()[2] if inner else None
-        epochs.append(EpochResult(index, loss, *score(val).ccc(), held_out))
+        held_out = score(inner)[2] if inner else None
+        epochs.append(EpochResult(index, loss, *score(val), held_out))
         if on_epoch:
             on_epoch(epochs[-1])
         kept = kept_epoch(epochs, config)
@@ -106,11 +110,18 @@ def fit(
     return Fit(tuple(epochs), kept, state)
 
 
-def steps_per_epoch(windows: Windows, config: TrainConfig) -> int:
+def n_windows(train: PackedFeatures, windows: Windows, config: TrainConfig) -> int:
+    """Return how many windows an epoch has, some of them more than once if sets have weights."""
+    if not config.set_weights:
+        return len(windows)
+    return sum(n for _, n in windows_of_sets(train, windows, config.set_weights))
+
+
+def steps_per_epoch(n_windows: int, config: TrainConfig) -> int:
     """Return how many batches an epoch has."""
     if config.drop_last:
-        return len(windows) // config.batch_size
-    return math.ceil(len(windows) / config.batch_size)
+        return n_windows // config.batch_size
+    return math.ceil(n_windows / config.batch_size)
 
 
 def _pseudo_batches(
@@ -206,7 +217,7 @@ def check_head(
             "float32: set it to float32, or train on a GPU"
         )
     windows = training_windows(train, head_config, config)
-    if not steps_per_epoch(windows, config):
+    if not steps_per_epoch(n_windows(train, windows, config), config):
         raise ValueError(
             f"the train split gives {len(windows)} windows, which is no batch: lower "
             f"train.causal_start_s (it is {config.causal_start_s:g}) or train.batch_size "

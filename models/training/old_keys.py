@@ -57,6 +57,8 @@ NEW_KEYS: Mapping[str, JsonValue] = MappingProxyType(
         "train.causal_start_s": 0.0,
         "train.stream_dropout": 0.0,
         "train.smooth": False,
+        "train.set_weights": {},
+        "train.label_maps": {},
     }
 )
 """Key that version 0.1 lacks -> the value that means what 0.1 did, whatever the default is.
