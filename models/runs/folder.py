@@ -30,6 +30,10 @@ CONFIG = "config.yaml"
 HEAD_FILE = "head.safetensors"
 METRICS = "metrics.jsonl"
 PROVENANCE = "provenance.json"
+TRAINING = "training"
+"""The folder of a training that has not ended; removed at its end."""
+LAST = "last.pt"
+"""In it, the state to go on from."""
 CHANGES = "changes.patch"
 """The difference of the checkout from its commit, if there is one."""
 PROMPTS = "prompts.json"
@@ -188,7 +192,7 @@ def check_run(run: Path) -> None:
     names = {path.name for path in run.iterdir()} if run.is_dir() else set()
     if holds_ensemble(run):
         raise InputError(f"run = {run} holds an ensemble; give another folder, or a member's")
-    if names and not names & {PROVENANCE, HEAD_FILE}:
+    if names and not names & {PROVENANCE, HEAD_FILE, TRAINING}:
         raise InputError(
             f"run = {run} holds files that do not belong to a run; give another folder"
         )

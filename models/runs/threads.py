@@ -1,4 +1,4 @@
-"""The number of torch's threads."""
+"""The number of torch's threads, and its random numbers."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,6 +18,14 @@ def limit_threads(n_threads: int | None) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+@contextmanager
+def seeded(seed: int, threads: int | None) -> Iterator[None]:
+    """Seed torch and let it use `threads` threads within the context."""
+    with torch.random.fork_rng(), limit_threads(threads):
+        torch.manual_seed(seed)
+        yield
 
 
 def share_cores(train: TrainConfig, n_at_once: int) -> TrainConfig:

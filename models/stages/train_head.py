@@ -1,8 +1,9 @@
 """The stage `train-head`: a head trained on the features in a store."""
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+import shutil
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -39,7 +40,9 @@ from models.runs.code import code_digest
 from models.runs.finished import WITHOUT_CODE, read_finished, reason_to_train
 from models.runs.folder import (
     HEAD_FILE,
+    LAST,
     PROMPTS,
+    TRAINING,
     Inputs,
     RunConfig,
     check_run,
@@ -53,11 +56,12 @@ from models.runs.folder import (
 )
 from models.runs.inputs import digest_inputs
 from models.runs.texts_alone import TextsAlone
-from models.runs.threads import limit_threads
+from models.runs.threads import seeded
 from models.stages.pseudo_labels import pseudo_labelled
 from models.stages.text_prior import prior_start, texts_alone
 from models.training.config import EpochResult, TrainConfig, kept_epoch, preset_train
 from models.training.data_sets import on_one_scale
+from models.training.last_state import SavedState
 from models.training.loop import Fit, check_head, fit
 from models.training.loss_config import head_for_streams
 
@@ -137,7 +141,9 @@ def train_head(
             write_config(config)  # manifest or store may have moved
             return TrainResult("present", run, epochs, kept_epoch(epochs, train), notes + note)
     check_run(run)
-    reason = reason_to_train(config, inputs)
+    reason, key = reason_to_train(config, inputs), run_key(config, inputs, code)
+    write_live = partial(write_metrics, run / TRAINING)
+    saved = SavedState(run / TRAINING / LAST, key, is_new=force, on_write=write_live)
     if not force and (old := key_of_0_1(config, given, inputs)) and read_finished(run, old):
         raise InputError(replaces_run_of_0_1(run))
     device = torch_device(train.device)
@@ -183,6 +189,7 @@ def train_head(
             on_epoch,
             inner=inner_rows,
             unlabelled=extra,
+            saved=saved,
         )
         network.load_state_dict(result.state)
         widths_s = SmoothingWindows()
@@ -201,7 +208,7 @@ def train_head(
         },
         window=train.window,
         stride=train.stride,
-        key=run_key(config, inputs, code),
+        key=key,
         code=code,
         grid=grid,
         widths_s=widths_s,
@@ -210,6 +217,9 @@ def train_head(
         config, meta, inputs, clips, network, result, held_out, texts_alone(clips, head, train_rows)
     )
     notes += streaming_note(placed)
+    if saved.found:
+        n = len(saved.found.epochs)
+        notes += (f"went on after {n} epochs of a training that had not ended",)
     return TrainResult("trained", run, result.epochs, result.kept, notes, reason)
 
 
@@ -249,14 +259,6 @@ def build_head(
     return config.build(inputs).to(device)
 
 
-@contextmanager
-def seeded(seed: int, threads: int | None) -> Iterator[None]:
-    """Seed torch and let it use `threads` threads within the context."""
-    with torch.random.fork_rng(), limit_threads(threads):
-        torch.manual_seed(seed)
-        yield
-
-
 def _smoothing(
     network: Head, head: AnyHeadConfig, held_out: PackedFeatures, train: TrainConfig
 ) -> SmoothingWindows:
@@ -294,3 +296,4 @@ def _write(
     with torch.no_grad():
         prototypes = head.prototypes()
     save_head(run / HEAD_FILE, result.state, prototypes, meta)
+    shutil.rmtree(run / TRAINING, ignore_errors=True)

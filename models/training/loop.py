@@ -1,7 +1,7 @@
 """The training loop, from packed features on a device to the best weights."""
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
@@ -12,12 +12,8 @@ from torch import Tensor, nn
 
 from features.errors import InputError, VaflowError
 from models.data.batch import Batch, Targets
-from models.data.batches import Example, shuffled_batches
-from models.data.mixup import mixup
+from models.data.batches import Example
 from models.data.packed import PackedFeatures
-from models.data.set_weights import draw_windows, windows_of_sets
-from models.data.stream_dropout import drop_streams
-from models.data.windows import Windows
 from models.heads.base import Head
 from models.heads.config import HeadConfig
 from models.heads.windows import head_windows
@@ -25,7 +21,9 @@ from models.metrics.predict import predict
 from models.metrics.scores import mean_ccc_of_sets
 from models.regions.grid import NINE, Grid
 from models.training.config import EpochResult, TrainConfig, kept_epoch
+from models.training.last_state import LastState, SavedState, random_states, restore_random
 from models.training.losses import head_loss
+from models.training.passes import LABELLED, UNLABELLED, Passes, n_windows, training_windows
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,16 +47,19 @@ def fit(
     on_epoch: Callable[[EpochResult], None] | None = None,
     inner: PackedFeatures | None = None,
     unlabelled: PackedFeatures | None = None,
+    saved: SavedState | None = None,
 ) -> Fit:
     """Trains the head in place, on the device of the features; call `check_head` first.
 
     `inner` are the held-out training rows, which `select: inner` needs. Val is scored after every
     epoch, whatever selects. Each step also draws a batch of `unlabelled`, whose labels are
-    predictions (Lee, 2013). Raises `VaflowError` if the loss is not finite.
+    predictions (Lee, 2013). The state of the training is `saved` after every epoch and now and then
+    within one, and a training that finds one goes on from there as if it had not ended. Raises
+    `VaflowError` if the loss is not finite.
     """
-    windows = training_windows(train, head_config, config)
+    passes = Passes(train, training_windows(train, head_config, config), config, LABELLED)
     optimizer = adam_w(head, config)
-    n_steps = steps_per_epoch(n_windows(train, windows, config), config)
+    n_steps = steps_per_epoch(passes.n_windows, config)
     schedule = torch.optim.lr_scheduler.LambdaLR(
         optimizer,
         partial(
@@ -68,29 +69,56 @@ def fit(
             decays=config.schedule == "cosine",
         ),
     )
-    shuffle = np.random.default_rng(config.seed)
-    draws = [np.random.default_rng((config.seed, k)) for k in (1, 4)]  # of `_augmented`
-    counts = windows_of_sets(train, windows, config.set_weights) if config.set_weights else None
-    draw_sets = np.random.default_rng((config.seed, 6))
-    pseudo = unlabelled and _pseudo_batches(unlabelled, head_config, config)
+    pseudo = unlabelled and _pseudo_passes(unlabelled, head_config, config)
+    extras = pseudo and pseudo.without_end()
 
     def score(packed: PackedFeatures) -> tuple[float, float, float]:
         evaluated = head_windows(packed, head_config, size=config.window, stride=config.stride)
         return mean_ccc_of_sets(predict(head, packed, evaluated), packed)
 
+    frozen = {name for name, each in head.named_parameters() if not each.requires_grad}
+
+    def trained(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+        return {name: tensor for name, tensor in tensors.items() if name not in frozen}
+
+    def snapshot() -> LastState:
+        return LastState(
+            learned={
+                "head": trained(head.state_dict()),
+                "optimizer": optimizer.state_dict(),
+                "schedule": schedule.state_dict(),
+            },
+            kept=trained(state),
+            random=random_states(train.device),
+            passes=[each.state() for each in (passes, pseudo) if each],
+            epochs=epochs,
+            total=total.item(),
+        )
+
     epochs: list[EpochResult] = []
-    kept, state = None, {}
-    for index in range(config.epochs):
+    kept, state = None, dict[str, Tensor]()
+    total = torch.zeros((), device=train.device)
+    if saved and (last := saved.read()):
+        head.load_state_dict(head.state_dict() | last.learned["head"])
+        optimizer.load_state_dict(last.learned["optimizer"])
+        schedule.load_state_dict(last.learned["schedule"])
+        for each, of_pass in zip(filter(None, (passes, pseudo)), last.passes, strict=True):
+            each.restore(of_pass)
+        restore_random(last.random, train.device)
+        epochs, total = list(last.epochs), total + last.total
+        if last.kept:
+            state = {name: each.clone() for name, each in head.state_dict().items()} | last.kept
+        kept = kept_epoch(epochs, config) if epochs else None
+    for index in range(len(epochs), config.epochs):
+        if kept and config.patience and index - 1 - kept.index >= config.patience:
+            break
         head.train()
-        total = torch.zeros((), device=train.device)
-        drawn = draw_windows(windows, counts, draw_sets) if counts else windows
-        for batch, targets in shuffled_batches(train, drawn, shuffle, config.batch_size):
-            if config.drop_last and len(targets.va) < config.batch_size:
-                continue  # only the last one is smaller
-            batch, targets = _augmented(batch, targets, draws, config)
-            extra = next(pseudo) if pseudo else None
+        for batch, targets in passes.one_pass():
+            extra = next(extras) if extras else None
             total += step(head, optimizer, batch, targets, config, grid, extra)
             schedule.step()
+            if saved and saved.is_due():
+                saved.write(snapshot())
         loss = total.item() / n_steps
         if not math.isfinite(loss):
             raise VaflowError(
@@ -99,22 +127,28 @@ def fit(
             )
         held_out = score(inner)[2] if inner else None
         epochs.append(EpochResult(index, loss, *score(val), held_out))
-        if on_epoch:
-            on_epoch(epochs[-1])
         kept = kept_epoch(epochs, config)
         if kept is epochs[-1]:
             state = {name: tensor.clone() for name, tensor in head.state_dict().items()}
-        elif config.patience and index - kept.index >= config.patience:
-            break
+        total = torch.zeros((), device=train.device)
+        if saved:
+            saved.write(snapshot())
+        if on_epoch:
+            on_epoch(epochs[-1])
     assert kept is not None  # there is an epoch
     return Fit(tuple(epochs), kept, state)
 
 
-def n_windows(train: PackedFeatures, windows: Windows, config: TrainConfig) -> int:
-    """Return how many windows an epoch has, some of them more than once if sets have weights."""
-    if not config.set_weights:
-        return len(windows)
-    return sum(n for _, n in windows_of_sets(train, windows, config.set_weights))
+def _pseudo_passes(packed: PackedFeatures, head: HeadConfig, config: TrainConfig) -> Passes:
+    """Return the passes over unlabelled clips, which are mixed like labelled ones."""
+    windows = training_windows(packed, head, config)
+    if not len(windows):
+        raise InputError(
+            "the clips of train.unlabelled give no window to train on: give longer ones, or lower "
+            f"train.causal_start_s (it is {config.causal_start_s:g})"
+        )
+    whole = config.model_copy(update={"set_weights": {}, "drop_last": False})
+    return Passes(packed, windows, whole, UNLABELLED)
 
 
 def steps_per_epoch(n_windows: int, config: TrainConfig) -> int:
@@ -122,47 +156,6 @@ def steps_per_epoch(n_windows: int, config: TrainConfig) -> int:
     if config.drop_last:
         return n_windows // config.batch_size
     return math.ceil(n_windows / config.batch_size)
-
-
-def _pseudo_batches(
-    packed: PackedFeatures, head: HeadConfig, config: TrainConfig
-) -> Iterator[Example]:
-    """Yield batches of unlabelled clips without end, mixed like those of labelled clips."""
-    shuffle, *draws = (np.random.default_rng((config.seed, k)) for k in (2, 3, 5))
-    windows = training_windows(packed, head, config)
-    if not len(windows):
-        raise InputError(
-            "the clips of train.unlabelled give no window to train on: give longer ones, or lower "
-            f"train.causal_start_s (it is {config.causal_start_s:g})"
-        )
-    while True:
-        for batch, targets in shuffled_batches(packed, windows, shuffle, config.batch_size):
-            yield _augmented(batch, targets, draws, config)
-
-
-def _augmented(
-    batch: Batch, targets: Targets, draws: Sequence[np.random.Generator], config: TrainConfig
-) -> Example:
-    """The windows after mixup, and with streams dropped; each draws from numbers of its own."""
-    for_mixup, for_streams = draws
-    if config.mixup:
-        batch, targets = mixup(batch, targets, for_mixup, config.mixup)
-    if config.stream_dropout:
-        batch, targets = drop_streams(batch, targets, for_streams, config.stream_dropout)
-    return batch, targets
-
-
-def training_windows(packed: PackedFeatures, head: HeadConfig, config: TrainConfig) -> Windows:
-    """Return the windows of one epoch."""
-    return head_windows(
-        packed,
-        head,
-        size=config.window,
-        stride=config.stride,
-        causal_stride=config.causal_stride,
-        causal_stride_s=config.causal_stride_s,
-        causal_start_s=config.causal_start_s,
-    )
 
 
 def adam_w(head: Head, config: TrainConfig) -> torch.optim.AdamW:
@@ -217,7 +210,7 @@ def check_head(
             "float32: set it to float32, or train on a GPU"
         )
     windows = training_windows(train, head_config, config)
-    if not steps_per_epoch(n_windows(train, windows, config), config):
+    if not steps_per_epoch(n_windows(train, windows, config.set_weights), config):
         raise ValueError(
             f"the train split gives {len(windows)} windows, which is no batch: lower "
             f"train.causal_start_s (it is {config.causal_start_s:g}) or train.batch_size "

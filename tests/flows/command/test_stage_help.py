@@ -33,7 +33,7 @@ def test_the_help_of_a_stage_lists_all_its_keys(name, capsys):
 
 def test_keys_inside_configs_have_type_default_and_help(capsys):
     text = help_of(capsys, "train-head")
-    assert "  manifest: path; required\n" in text
+    assert "  manifest: path | list of path; required\n" in text
     assert "  head: config of kind dspl or released; default kind dspl\n" in text
     assert "  head.width: integer; default 256\n" in text
     temporal = "  head.temporal: gru | tcn | tcn_released | transformer; default "

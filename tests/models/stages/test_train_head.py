@@ -32,8 +32,9 @@ from models.runs.code import code_by_module
 from models.runs.folder import CONFIG, HEAD_FILE, METRICS, PROVENANCE, RunConfig, read_config
 from models.runs.inputs import digest_inputs
 from models.runs.run_split import open_split, read_split
+from models.runs.threads import seeded
 from models.stages.score_head import score_head
-from models.stages.train_head import TrainResult, build_head, seeded, train_head
+from models.stages.train_head import TrainResult, build_head, train_head
 from models.training import loop
 from models.training.config import TrainConfig, train_of_0_1
 from models.training.loop import rate
