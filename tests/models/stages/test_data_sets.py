@@ -25,7 +25,7 @@ from models.stages.ablate import ablate
 from models.stages.baselines import score_baselines
 from models.stages.score_head import score_head
 from models.stages.train_head import TrainResult, train_head
-from models.training import loop
+from models.training import passes
 from models.training.config import TrainConfig
 from tests.helpers.small_heads import HEAD
 from tests.helpers.synthetic import AST_SPEC, plant
@@ -162,14 +162,14 @@ def test_a_finished_training_is_present_and_matched_maps_stay_in_its_config(sets
 
 def test_a_weight_changes_how_often_a_set_is_read_and_the_run(sets, tmp_path, monkeypatch):
     seen = []
-    draw = loop.draw_windows
+    draw = passes.draw_windows
 
     def noted(windows, counts, rng):
         found = draw(windows, counts, rng)
         seen.append((len(windows), found.first_row))
         return found
 
-    monkeypatch.setattr(loop, "draw_windows", noted)
+    monkeypatch.setattr(passes, "draw_windows", noted)
     settings = BRIEF.model_copy(update={"epochs": 2, "set_weights": {"second": 2.5}})
     train(sets, tmp_path / "run", train=settings)
     n_all, rows = seen[0]

@@ -29,10 +29,19 @@ from models.prediction.live_estimate import check_causal
 from models.regions.prompts import FixedPrompts
 from models.runs.checkpoint import load_head
 from models.runs.code import code_by_module
-from models.runs.folder import CONFIG, HEAD_FILE, METRICS, PROVENANCE, RunConfig, read_config
+from models.runs.folder import (
+    CONFIG,
+    HEAD_FILE,
+    METRICS,
+    PROVENANCE,
+    TRAINING,
+    RunConfig,
+    read_config,
+)
 from models.runs.inputs import digest_inputs
 from models.runs.run_split import open_split, read_split
 from models.runs.threads import seeded
+from models.stages import train_head as stage
 from models.stages.score_head import score_head
 from models.stages.train_head import TrainResult, build_head, train_head
 from models.training import loop
@@ -346,11 +355,15 @@ def test_a_training_that_is_killed_while_it_writes_leaves_no_head(
         (tmp_path / name).write_bytes((brief.run / name).read_bytes())
     assert train(planted, tmp_path).state == "present"
 
-    def killed(*_):
-        raise KeyboardInterrupt
+    write = getattr(stage, step)
+
+    def killed(*arguments):
+        if arguments[0] != tmp_path / TRAINING:  # where the epochs are written while it trains
+            raise KeyboardInterrupt
+        write(*arguments)
 
     with monkeypatch.context() as patch:
-        patch.setattr(f"models.stages.train_head.{step}", killed)
+        patch.setattr(stage, step, killed)
         with pytest.raises(KeyboardInterrupt):
             train(planted, tmp_path, train=BRIEF.model_copy(update={"seed": 1}))
 
