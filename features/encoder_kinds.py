@@ -27,6 +27,7 @@ KINDS: dict[str, EncoderKind] = {
     "wavlm": EncoderKind("audio", "features.encoders.speech:WavLmConfig"),
     "wav2vec2": EncoderKind("audio", "features.encoders.speech:Wav2Vec2Config"),
     "hubert": EncoderKind("audio", "features.encoders.speech:HubertConfig"),
+    "whisper": EncoderKind("audio", "features.encoders.whisper:WhisperConfig"),
     "loudness": EncoderKind("audio", "features.encoders.loudness:LoudnessConfig"),
     "faces": EncoderKind("faces", "features.encoders.faces:FacesConfig"),
 }

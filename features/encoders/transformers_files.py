@@ -79,12 +79,18 @@ def read_json(path: Path) -> JsonObject:
 
 
 def load_network(
-    network: Any, config: Any, files: ModelFiles, what: str, unused: tuple[str, ...]
+    network: Any,
+    config: Any,
+    files: ModelFiles,
+    what: str,
+    unused: tuple[str, ...],
+    renamed: dict[str, str] | None = None,
 ) -> Any:
     """The network of a class of transformers with its weights, frozen, in float32.
 
-    `unused` has the beginnings of names of weights that decide nothing. Raises `WeightsError` if
-    others are missing, unexpected or of another size, or if the file changed since it was hashed.
+    `unused` has the beginnings of names of weights that decide nothing; `renamed` has patterns in
+    the names of the file and what stands for them in the network. Raises `WeightsError` if other
+    weights are missing, unexpected or of another size, or if the file changed since it was hashed.
     """
     from transformers.utils import logging as progress
 
@@ -99,6 +105,7 @@ def load_network(
             use_safetensors=True,
             output_loading_info=True,
             local_files_only=True,
+            key_mapping=renamed,
             ignore_mismatched_sizes=True,  # reported, and raised as an error below
         )
     except (RuntimeError, OSError, ValueError, SafetensorError) as error:

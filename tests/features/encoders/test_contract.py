@@ -9,6 +9,7 @@ from features.encoder_kinds import KINDS, config_of
 from features.encoders.speech_model import NETWORKS
 from features.extraction.encoder_contract import check_encoder
 from tests.helpers.small_speech import write_speech
+from tests.helpers.small_whisper import write_whisper
 
 pytestmark = pytest.mark.slow
 
@@ -29,6 +30,8 @@ def keys_of(tiny_clip, tiny_ast, tiny_timm, tmp_path):
     def of(kind: str) -> dict:
         if kind in NETWORKS:
             return {"model": write_speech(tmp_path, kind), "window_s": 1, "hop_s": 0.5}
+        if kind == "whisper":
+            return {"model": write_whisper(tmp_path), "window_s": 2, "hop_s": 1}
         return keys.get(kind, {})
 
     return of
