@@ -11,7 +11,9 @@ from features.datasets.base import DatasetConfig
 from features.errors import InputError
 
 KINDS = {
+    "afew-va": "features.datasets.afew_va:AfewVaConfig",
     "affwild2": "features.datasets.affwild2:AffWild2Config",
+    "msp-conversation": "features.datasets.msp_conversation:MspConversationConfig",
     "series": "features.datasets.series:SeriesConfig",
     "table": "features.datasets.table:TableConfig",
     "veatic": "features.datasets.veatic:VeaticConfig",
