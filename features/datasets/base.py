@@ -3,7 +3,7 @@
 import os
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal
@@ -97,6 +97,8 @@ class DatasetIndex:
     """Number of clips in each split of the complete data set."""
     labels: dict[str, Labels] = field(default_factory=dict)
     """Labels by clip, for data sets whose own files are not label files of a manifest."""
+    images: dict[str, Mapping[int, Path]] = field(default_factory=dict)
+    """Images by clip and number of the frame, from 1, for data sets without videos."""
 
     def as_json(self) -> JsonObject:
         """Return the report as `index --json` prints it."""
@@ -144,7 +146,7 @@ def allowed_folders(folders: Sequence[Path]) -> tuple[str, ...]:
 
 
 def write_index(output: Path, indexed: DatasetIndex, config: DatasetConfig) -> None:
-    """Write the manifest, and the labels of the index into a folder beside it."""
+    """Write the manifest, and beside it folders of the labels and of links to the images."""
     folder = output.with_name(f"{output.stem}.labels")
     if indexed.labels:
         folder.mkdir(parents=True, exist_ok=True)
@@ -154,10 +156,31 @@ def write_index(output: Path, indexed: DatasetIndex, config: DatasetConfig) -> N
             path = folder / f"{clip.id}.csv"
             write_labels(path, indexed.labels[clip.id], decimals=None)
             clip = clip.model_copy(update={"labels": f"{folder.name}/{path.name}"})
+        if clip.id in indexed.images:
+            frames = output.with_name(f"{output.stem}.frames") / clip.id
+            _link_images(frames, indexed.images[clip.id])
+            clip = clip.model_copy(update={"frames": f"{frames.parent.name}/{clip.id}"})
         if clip.labels:
             clip = clip.model_copy(update={"label_lag_s": config.label_lag_s})
         clips.append(clip)
     write_manifest(output, clips, allowed_folders(config.allow_outside))
+
+
+def _link_images(folder: Path, images: Mapping[int, Path]) -> None:
+    """Link images into a folder by the names that crops have; links of before are replaced."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for path in folder.iterdir():
+            if path.is_symlink():
+                path.unlink()
+        for number, image in images.items():
+            target = os.path.relpath(image.resolve(), folder.resolve())
+            (folder / f"{number:05d}.jpg").symlink_to(target)
+    except OSError as error:
+        raise InputError(
+            f"images cannot be linked into {folder} ({error.strerror}); remove what is in the way, "
+            "or write the manifest to a file system that has links"
+        ) from None
 
 
 def render_index(indexed: DatasetIndex) -> Sequence[str]:

@@ -50,12 +50,14 @@ Share = Annotated[float, Field(ge=0, lt=1)]
 class Entry:
     """What a data set says about one clip."""
 
-    media: Path
-    """A file of video, or of sound."""
+    media: Path | Mapping[int, Path]
+    """A file of video, or of sound; or the image of each frame, by its number from 1."""
     labels: Callable[[Probe], Labels] | Labels | None
     """Or what makes them when the frames of the video are known."""
     split: Split | None = None
     subject: str | None = None
+    fps: float = 0.0
+    """The frame rate, which only images need."""
 
 
 def index_entries(
@@ -69,15 +71,16 @@ def index_entries(
     clips: list[Clip] = []
     reports: list[ClipReport] = []
     labels: dict[str, Labels] = {}
+    images: dict[str, Mapping[int, Path]] = {}
     left_out: dict[str, str] = {}
     found = list(notes)
     with closing(Decoder(DEFAULT_LIMITS)) as decoder:  # containers are not trusted
         for name, read in entries.items():
             try:
                 entry = read()
-                probe = _probe(entry.media, decoder)
+                probe = _probe(entry, decoder)
                 item = entry.labels(probe) if callable(entry.labels) else entry.labels
-                report = _report(name, entry.split, item, probe)
+                report = _report(name, entry, item, probe)
                 clip = _clip(config, base, name, entry, probe)
             except ValidationError as error:
                 left_out[name] = describe(error, Clip)
@@ -86,12 +89,16 @@ def index_entries(
             else:
                 clips.append(clip)
                 reports.append(report)
+                if not isinstance(entry.media, Path):
+                    images[name] = entry.media
                 if item is not None:
                     labels[name] = item
                     if is_constant(item):
                         found.append(f"{name}: every row has the same label; is it a placeholder?")
     expected = dict(expected_clips or {})
-    return DatasetIndex(tuple(clips), tuple(reports), left_out, tuple(found), expected, labels)
+    return DatasetIndex(
+        tuple(clips), tuple(reports), left_out, tuple(found), expected, labels, images
+    )
 
 
 def find_media(folder: Path, suffixes: frozenset[str] = MEDIA_SUFFIXES) -> dict[str, Path]:
@@ -179,7 +186,12 @@ def safe_id(name: str) -> str:
     return re.sub(r"[^A-Za-z0-9._-]+", "_", name).lstrip("._-")
 
 
-def _probe(media: Path, decoder: Decoder) -> Probe:
+def _probe(entry: Entry, decoder: Decoder) -> Probe:
+    media = entry.media
+    if not isinstance(media, Path):
+        if not media:
+            raise InputError("it has no image")
+        return Probe(max(media), entry.fps, False, False)
     if not media.is_file():
         what = "is a folder, not a file" if media.is_dir() else "does not exist"
         raise InputError(f"{media} {what}; name a file of video or sound")
@@ -189,12 +201,17 @@ def _probe(media: Path, decoder: Decoder) -> Probe:
 
 
 def _clip(config: DatasetConfig, base: Path, name: str, entry: Entry, probe: Probe) -> Clip:
-    path = config.manifest_path(entry.media, base)
-    kind = "audio" if entry.media.suffix.lower() in AUDIO_SUFFIXES else "video"
+    media: dict[str, str] = {}
+    if isinstance(entry.media, Path):
+        kind = "audio" if entry.media.suffix.lower() in AUDIO_SUFFIXES else "video"
+        media[kind] = config.manifest_path(entry.media, base)
+    else:  # links to them are written with the manifest, and named in it
+        for folder in {image.parent for image in entry.media.values()}:
+            config.manifest_path(folder, base)
     return Clip.model_validate(
         {
             "id": name,
-            kind: path,
+            **media,
             "split": entry.split,
             "subject": entry.subject,
             "fps": probe.mean_fps or None,
@@ -202,19 +219,21 @@ def _clip(config: DatasetConfig, base: Path, name: str, entry: Entry, probe: Pro
     )
 
 
-def _report(name: str, split: Split | None, labels: Labels | None, probe: Probe) -> ClipReport:
+def _report(name: str, entry: Entry, labels: Labels | None, probe: Probe) -> ClipReport:
     """Return the report of a clip; raises `InputError` if labels and video cannot belong."""
     kind: LabelClock = "per frame" if labels else "none"
     if labels is not None and labels.time_s is not None:
         kind = "ratings" if labels.end_s is None else "spans"
+    images = {} if isinstance(entry.media, Path) else entry.media
+    annotated = np.flatnonzero(labels.valid) + 1 if images and labels else ()
     report = ClipReport(
         clip=name,
-        split=split,
+        split=entry.split,
         n_rows=len(labels.va) if labels else 0,
         n_annotated=int(labels.valid.sum()) if labels else 0,
         n_frames=probe.n_frames,
-        n_crops=0,
-        n_annotated_without_crop=0,
+        n_crops=len(images),
+        n_annotated_without_crop=sum(int(k) not in images for k in annotated),
         fps=probe.mean_fps,
         variable_rate=probe.variable_rate,
         has_sound=probe.has_audio,

@@ -23,7 +23,7 @@ def add_index_command(commands: Any) -> None:
         "--media",
         type=Path,
         metavar="DIR",
-        help="the folder of the media (media=DIR), for `table` and `series`",
+        help="the folder of the media (media=DIR), for `table`, `series` and others",
     )
     index.add_argument(
         "--allow-outside",

@@ -1,8 +1,13 @@
 """Small samples of data sets, in the layout in which they are distributed."""
 
+import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
+
+from tests.helpers.small_media import draw_frames
 
 N_FRAMES = 30
 
@@ -61,4 +66,50 @@ def write_recola(root: Path, video: bytes) -> Path:
             rows = ["time;FM1;FM2;FF1"]
             rows += [f"{k * 0.04:.2f};{sign * 0.1};{sign * 0.2};{sign * 0.6}" for k in range(30)]
             (folder / f"{name}.csv").write_text("\n".join(rows) + "\n")
+    return root
+
+
+def write_afew_va(root: Path, names: tuple[str, ...] = ("001", "002", "051")) -> Path:
+    """AFEW-VA: folders of fifty clips, each with images from 00000.png on and a file of JSON."""
+    for number, name in enumerate(names):
+        folder = root / f"{(int(name) - 1) // 50 + 1:02d}" / name
+        folder.mkdir(parents=True)
+        frames = {}
+        for k, picture in enumerate(draw_frames(N_FRAMES, seed=number)):
+            Image.fromarray(picture).save(folder / f"{k:05d}.png")
+            values = {"valence": float((k + number) % 21 - 10), "arousal": float(k % 7)}
+            frames[f"{k:05d}"] = {"landmarks": [[20.0, 20.0]] * 68, **values}
+        clip = {"video_id": name, "actor": f"Actor {number}", "frames": frames}
+        (folder / f"{name}.json").write_text(json.dumps(clip))
+    return root
+
+
+def write_msp_conversation(
+    root: Path, write_sound: Callable[[Path], object], names: tuple[str, ...] = ("0001", "0047")
+) -> Path:
+    """MSP-Conversation: a trace per part, dimension and rater below a header; sound alone.
+
+    The first conversation has a recording of its only part, the second one of its two parts.
+    """
+    header = [*(f"%%% header {k},of the tool" for k in range(8)), "Time,Value"]
+    (root / "Audio").mkdir(parents=True)
+    for number, name in enumerate(names):
+        conversation = f"MSP-Conversation_{name}"
+        spans = [(0.0, 0.4), (0.5, 0.9)][: number + 1]
+        for part, (start_s, end_s) in enumerate(spans, 1):
+            for dimension in ("Arousal", "Valence", "Dominance"):
+                folder = root / "Annotations" / dimension
+                folder.mkdir(parents=True, exist_ok=True)
+                for rater in (1, 2, 12):
+                    time_s = np.arange(start_s, end_s + 0.001, 0.02)
+                    values = 10 * rater * np.cos(time_s * 9) * (-1 if dimension == "Arousal" else 1)
+                    extra = ",7" if (dimension, rater) == ("Dominance", 1) else ""
+                    at = zip(time_s, values, strict=True)
+                    rows = [f"{t:.3f},{value / 2:.4f}{extra}" for t, value in at]
+                    path = folder / f"{conversation}_{part}_{rater:03d}.csv"
+                    path.write_text("\n".join([*header, *rows]) + "\n")
+        write_sound(root / "Audio" / f"{conversation}{'' if number else '_1'}.wav")
+    (root / "Time Labels").mkdir()
+    turn = {"Conversation_Part": f"MSP-Conversation_{names[0]}_1", "Start_Time": 0, "End_Time": 0.4}
+    (root / "Time Labels" / "segments.json").write_text(json.dumps({"turn_1": turn}))
     return root

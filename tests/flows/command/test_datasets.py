@@ -8,7 +8,13 @@ import pytest
 import yaml
 
 from flows.command.main import main
-from tests.helpers.dataset_samples import N_FRAMES, write_sewa, write_veatic
+from tests.helpers.dataset_samples import (
+    N_FRAMES,
+    write_afew_va,
+    write_msp_conversation,
+    write_sewa,
+    write_veatic,
+)
 from tests.helpers.hostile_media import audio_file
 from tests.helpers.small_media import tone, write_video
 
@@ -27,7 +33,7 @@ def video(tmp_path) -> bytes:
 def trained(tmp_path, tiny_clip, tiny_ast):
     """A function that extracts a manifest, trains and scores, and gives the scores of val."""
 
-    def run(manifest: Path, *, sound_alone: bool = False) -> dict:
+    def run(manifest: Path, *, sound_alone: bool = False, images_alone: bool = False) -> dict:
         encoders = [
             {"kind": "clip", **tiny_clip},
             {"kind": "ast", "model": tiny_ast, "hop_s": 0.64},
@@ -35,6 +41,8 @@ def trained(tmp_path, tiny_clip, tiny_ast):
         prompts = {"kind": "coop"}
         if sound_alone:
             encoders, prompts = encoders[1:], None
+        if images_alone:
+            encoders = encoders[:1]
         keys = {
             "manifest": str(manifest),
             "store": str(tmp_path / "s.zarr"),
@@ -78,6 +86,31 @@ def test_sewa_is_indexed_extracted_trained_and_scored_on_its_ratings(
     assert "clips by labels: ratings: 2" in capsys.readouterr().out
     score = trained(manifest, sound_alone=suffix == "wav")
     assert (score["n_clips"], score["n_frames"]) == (1, n_scored)
+
+
+def test_afew_va_is_indexed_extracted_trained_and_scored_on_images(tmp_path, trained, capsys):
+    root = write_afew_va(tmp_path / "disk" / "afew")
+    (tmp_path / "work").mkdir()
+    manifest = tmp_path / "work" / "m.jsonl"
+    words = ["index", "afew-va", str(root), "-o", str(manifest), "val_share=0.4"]
+    assert main([*words, "--allow-outside", str(root.parent)]) == 0
+    assert "index: 3 clips in" in capsys.readouterr().out
+    score = trained(manifest, images_alone=True)
+    assert (score["n_clips"], score["n_frames"]) == (1, N_FRAMES)
+
+
+def test_msp_conversation_is_indexed_extracted_trained_and_scored_on_sound(
+    tmp_path, trained, capsys
+):
+    root = tmp_path / "msp"
+    write_msp_conversation(root, lambda path: audio_file(path, codec="pcm_s16le"))
+    manifest = tmp_path / "m.jsonl"
+    keys = ["val_share=0.5", "step_s=0.05", "seed=1"]
+    assert main(["index", "msp-conversation", str(root), "-o", str(manifest), *keys]) == 0
+    assert "clips by labels: ratings: 2" in capsys.readouterr().out
+    score = trained(manifest, sound_alone=True)
+    assert score["n_clips"] == 1
+    assert score["n_frames"] >= 5
 
 
 def test_a_table_by_frame_is_indexed_extracted_trained_and_scored(tmp_path, video, trained):
