@@ -6,7 +6,7 @@ from typing import Any, get_args
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from features.plugins import ENCODERS, plugins
+from features.plugins import GROUPS, plugins
 
 
 def describe_yaml(error: yaml.YAMLError) -> str:
@@ -57,7 +57,7 @@ def describe(error: ValidationError, model: type[BaseModel]) -> str:
 
 def _broken_plugin(kind: str) -> str:
     """A hint if a plug-in of this kind is installed: it was left out, as it cannot be used."""
-    is_installed = any(plugin.name == kind for plugin in plugins(ENCODERS))
+    is_installed = any(plugin.name == kind for group in GROUPS for plugin in plugins(group))
     return (
         f"; the plug-in {kind!r} cannot be used, `vaflow plugins` says why" if is_installed else ""
     )

@@ -6,7 +6,7 @@ from typing import Any, Literal, NamedTuple
 
 from features.config import Config
 from features.errors import InputError
-from features.plugins import ENCODERS, Plugin, plugins
+from features.plugins import ENCODERS, Plugin, class_problem, config_class, plugins
 
 Modality = Literal["visual", "audio", "faces"]
 
@@ -41,13 +41,7 @@ def config_of(kind: str) -> Any:
 
 def plugin_config(plugin: Plugin) -> Any:
     """The config class of a plug-in; `InputError` if it cannot be imported or is no encoder's."""
-    config = plugin.load()
-    problem = _problem(plugin, config)
-    if problem:
-        raise InputError(
-            f"the plug-in {plugin.name!r} of {plugin.distribution} is no encoder: {problem}"
-        )
-    return config
+    return config_class(plugin, _problem)
 
 
 def _problem(plugin: Plugin, config: Any) -> str:
@@ -55,17 +49,10 @@ def _problem(plugin: Plugin, config: Any) -> str:
     is_config = isinstance(config, type) and issubclass(config, Config)
     if not is_config or not all(hasattr(config, name) for name in ("spec", "build")):
         return f"{plugin.target} must be a subclass of features.encoders.base.EncoderConfig"
-    field = config.model_fields.get("kind")
-    if field is None or field.default != plugin.name:
-        default = None if field is None else field.default
-        return (
-            f"{plugin.target} has the kind {default!r}; it must be the name of the entry point, "
-            f'kind: Literal["{plugin.name}"] = "{plugin.name}"'
-        )
+    if problem := class_problem(plugin, config, Config, KINDS):
+        return problem
     if getattr(config, "modality", None) not in ("visual", "audio"):
         return f'{plugin.target} needs modality: ClassVar[Modality] = "visual", or "audio"'
-    if plugin.name in KINDS:
-        return f"vaflow has a kind {plugin.name!r} of its own; choose another name"
     return ""
 
 

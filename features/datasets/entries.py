@@ -16,7 +16,7 @@ from features.clip import Clip, Split
 from features.config_errors import describe
 from features.datasets.base import ClipReport, DatasetConfig, DatasetIndex, LabelClock
 from features.errors import InputError, MediaError, list_names
-from features.manifest.labels import Labels, is_constant
+from features.manifest.labels import NOT_NEGATIVE, ROUNDING_S, Labels, is_constant
 from features.media.decoder import Decoder
 from features.media.limits import DEFAULT_LIMITS
 from features.media.video import Probe
@@ -224,6 +224,8 @@ def _report(name: str, entry: Entry, labels: Labels | None, probe: Probe) -> Cli
     kind: LabelClock = "per frame" if labels else "none"
     if labels is not None and labels.time_s is not None:
         kind = "ratings" if labels.end_s is None else "spans"
+        if labels.time_s[0] < -ROUNDING_S:
+            raise InputError(f"its first time is {labels.time_s[0]:g} s, negative; {NOT_NEGATIVE}")
     images = {} if isinstance(entry.media, Path) else entry.media
     annotated = np.flatnonzero(labels.valid) + 1 if images and labels else ()
     report = ClipReport(

@@ -28,7 +28,7 @@ from features.datasets.entries import (
     to_unit_range,
 )
 from features.errors import InputError
-from features.manifest.labels import VA, Labels
+from features.manifest.labels import NOT_NEGATIVE, ROUNDING_S, VA, Labels
 
 ANNOTATIONS = "Annotations"
 TRACE = re.compile(r"(.+_\d+)_(\d+)_(\d+)\.csv")  # conversation, part, rater
@@ -183,6 +183,10 @@ def _read_trace(
             continue
         if not np.isfinite([time_s, value]).all():
             raise InputError(f"{path}, line {number}: {line[:60]!r} is not finite; remove the line")
+        if time_s < -ROUNDING_S:
+            raise InputError(
+                f"{path}, line {number}: the time {time_s:g} s is negative; {NOT_NEGATIVE}"
+            )
         if rows and time_s <= rows[-1][0]:
             raise InputError(
                 f"{path}, line {number}: {time_s:g} s follows {rows[-1][0]:g} s, but times must "

@@ -27,7 +27,7 @@ from features.datasets.entries import (
 )
 from features.datasets.table_rows import read_rows
 from features.errors import InputError
-from features.manifest.labels import Labels
+from features.manifest.labels import NOT_NEGATIVE, ROUNDING_S, Labels
 
 DIMENSIONS = ("valence", "arousal")
 TIMES = ("timestamp", "time")
@@ -201,7 +201,13 @@ def _read_series(
         )
     if unit is None:
         unit = "ms" if len(steps) and np.median(steps) > MS_STEP else "s"
-    return time_s / MS if unit == "ms" else time_s, np.array(values), numbers
+    if unit == "ms":
+        time_s /= MS
+    if time_s[0] < -ROUNDING_S:
+        raise InputError(
+            f"{path}, line {numbers[0]}: the time {times[0]:g} {unit} is negative; {NOT_NEGATIVE}"
+        )
+    return time_s, np.array(values), numbers
 
 
 def _number(path: Path, number: int, column: str, cell: str) -> float:

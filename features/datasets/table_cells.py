@@ -13,7 +13,7 @@ import numpy as np
 from features.datasets.table_columns import FoundColumns
 from features.datasets.table_rows import read_rows
 from features.errors import InputError
-from features.manifest.labels import UNANNOTATED
+from features.manifest.labels import NOT_NEGATIVE, ROUNDING_S, UNANNOTATED
 from features.media.limits import DEFAULT_LIMITS
 
 MISSING = {"", "nan", "na", "null", "none"}  # cells without a value, in lower case
@@ -103,8 +103,14 @@ class Cells:
                 f"{DEFAULT_LIMITS.frames}; is it a time? then give columns.frame=null and "
                 f"columns.time={self.found.roles[role]}"
             )
-        is_ms = self.unit == "ms" and role in ("time", "start", "end")
-        return value / MS if is_ms else value
+        if role not in ("time", "start", "end"):
+            return value
+        time_s = value / MS if self.unit == "ms" else value
+        if time_s < -ROUNDING_S:
+            raise InputError(
+                f"{self.column(number, role)} = {cell!r} is a negative time; {NOT_NEGATIVE}"
+            )
+        return time_s
 
     def _values(self, number: int, cells: dict[str, str]) -> tuple[float, float]:
         mark = cells.get("valid", "1").lower()

@@ -1,8 +1,7 @@
 """What every encoder keeps, checked on a small video with sound; for our own and for plug-ins."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -18,6 +17,7 @@ from features.encoders.base import Encoder
 from features.errors import MediaError
 from features.media.decoder import Decoder
 from features.media.limits import DEFAULT_LIMITS
+from features.plugins import Check, Rule, run_checks
 from features.timeline import FrameTimes
 
 SECONDS, FPS, RATE_HZ = 3, 10, 44_100
@@ -25,27 +25,13 @@ SIDE_PX = 96
 TOLERANCE = 1e-3  # between batches, relative to the largest value: float16 is exact to 5e-4
 
 
-@dataclass(frozen=True, slots=True)
-class Check:
-    """One rule of the contract."""
-
-    rule: str
-    problem: str
-    """How the encoder breaks it; empty if it does not."""
-
-
 def check_encoder(config: Any) -> tuple[Check, ...]:
     """Check an encoder against the contract on the CPU; the first broken rule is the last result.
 
     Raises what the encoder itself raises, such as `WeightsError` if its weights are not at hand.
     """
-    checks: list[Check] = []
     with TemporaryDirectory() as folder, closing(Decoder(DEFAULT_LIMITS)) as decoder:
-        for rule, check in _rules(_Subject(config, decoder, Path(folder))):
-            checks.append(Check(rule, check() or ""))
-            if checks[-1].problem:
-                break
-    return tuple(checks)
+        return run_checks(_rules(_Subject(config, decoder, Path(folder))))
 
 
 class _Subject:
@@ -67,9 +53,6 @@ class _Subject:
         items, layout = self.read(source)
         outputs = [self.encoder.encode(part) for part in torch.cat(items).split(piece)]
         return self.encoder.assemble((output.cpu() for output in outputs), layout)
-
-
-Rule = tuple[str, Callable[[], str | None]]
 
 
 def _rules(subject: _Subject) -> Iterator[Rule]:

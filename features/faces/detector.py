@@ -2,7 +2,16 @@
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Annotated, ClassVar, Generic, Protocol, TypeVar, runtime_checkable
+from typing import (
+    TYPE_CHECKING,
+    Annotated,
+    Any,
+    ClassVar,
+    Generic,
+    Protocol,
+    TypeVar,
+    runtime_checkable,
+)
 
 import numpy as np
 import torch
@@ -75,31 +84,39 @@ class Detector(Protocol):
 
 
 class DetectorConfig(Config, ABC):
-    """Settings of a detector with a file of weights; every field decides values.
+    """Settings of a detector; every field decides values. A subclass adds its `kind`."""
 
-    A subclass adds its `kind`.
-    """
+    if TYPE_CHECKING:
+        kind: Any
 
     min_score: Share = 0.7
     """Faces of a lower score are left out."""
     max_overlap: Share
     """Of two boxes with a higher intersection over union, the one of higher score is kept."""
 
+    @abstractmethod
     def weights_sha256(self) -> str:
-        """The sha256 of the file of weights; raises `WeightsError` if there is none."""
-        return self.weights_file().sha256
+        """The sha256 of the file of weights, or of no bytes for a detector without weights."""
 
     def as_spec(self) -> JsonObject:
         """What decides the faces beside the weights; no path is part of it."""
         return self.model_dump(mode="json", exclude={"weights"})
 
     @abstractmethod
-    def weights_file(self) -> WeightsFile:
-        """The file of weights; raises `WeightsError` if there is none."""
-
-    @abstractmethod
     def build(self) -> Detector:
         """Load the detector; raises `WeightsError` if the weights do not fit."""
+
+
+class NetworkConfig(DetectorConfig, ABC):
+    """Settings of a detector with a file of weights."""
+
+    def weights_sha256(self) -> str:
+        """The sha256 of the file of weights; raises `WeightsError` if there is none."""
+        return self.weights_file().sha256
+
+    @abstractmethod
+    def weights_file(self) -> WeightsFile:
+        """The file of weights; raises `WeightsError` if there is none."""
 
 
 LevelT = TypeVar("LevelT")
@@ -114,7 +131,7 @@ class ConvolutionalDetector(ABC, Generic[LevelT]):
     mean_bgr: ClassVar[tuple[float, float, float] | None] = None
     """Of the training pictures, taken off."""
 
-    def __init__(self, network: nn.Module, config: DetectorConfig) -> None:
+    def __init__(self, network: nn.Module, config: NetworkConfig) -> None:
         self.network = network.eval()
         self.config = config
 

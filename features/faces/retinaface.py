@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from features.errors import WeightsError, one_line
-from features.faces.detector import LANDMARKS, ConvolutionalDetector, DetectorConfig, Share
+from features.faces.detector import LANDMARKS, ConvolutionalDetector, NetworkConfig, Share
 from features.faces.retinaface_model import (
     PRIOR_SIDES_PX,
     STRIDES,
@@ -29,7 +29,7 @@ OFFSET_SCALE, SIZE_SCALE = 0.1, 0.2  # of the outputs, in sides of the prior ("v
 PARALLEL_PREFIX = "module."  # of keys that were saved from `DataParallel`
 
 
-class RetinaFaceConfig(DetectorConfig):
+class RetinaFaceConfig(NetworkConfig):
     """RetinaFace with a MobileNet of a quarter of its width, and its thresholds."""
 
     kind: Literal["retinaface"] = "retinaface"

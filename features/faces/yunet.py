@@ -13,14 +13,14 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from features.errors import WeightsError
-from features.faces.detector import ConvolutionalDetector, DetectorConfig, Share
+from features.faces.detector import ConvolutionalDetector, NetworkConfig, Share
 from features.faces.yunet_model import N_LANDMARKS, LevelOutput, YuNet
 from features.system.weights_file import WeightsFile
 
 SHIPPED = Path(__file__).parent / "weights" / "yunet-2023mar.safetensors"
 
 
-class YuNetConfig(DetectorConfig):
+class YuNetConfig(NetworkConfig):
     """YuNet with its thresholds."""
 
     kind: Literal["yunet"] = "yunet"

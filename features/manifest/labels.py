@@ -23,6 +23,10 @@ UNANNOTATED = -5.0  # in both columns
 INVALID_ROW = "-5,-5"
 DECIMALS = 3  # of written labels
 ROUNDING_S = 1e-6  # sums of times such as 0.1 + 0.2 are off by less
+NOT_NEGATIVE = (
+    "times count from the clip's first frame, which is at 0 s: add the offset of another clock to "
+    "all of them, or remove the rows before 0 s; how late raters are is label_lag_s"
+)
 NUMBERS = {2: "two", 3: "three", 4: "four", 5: "five"}
 
 
@@ -112,6 +116,8 @@ def read_labels(path: Path, lag_s: float = 0.0) -> Labels:
     end_s = table[:, 1].copy() if len(clock) > 1 else None
     if fault := _clock_fault(time_s, end_s):
         raise InputError(f"{path}, line {fault[0] + 2}: {fault[1]}")
+    if time_s is not None and time_s[0] < -ROUNDING_S:  # the first one is the smallest
+        raise InputError(f"{path}, line 2: the time {time_s[0]:g} s is negative; {NOT_NEGATIVE}")
     return Labels(va, valid, time_s, end_s, lag_s)
 
 

@@ -30,7 +30,10 @@ FINETUNING_KEYS = {"finetune", "fine_tune", "lora", "train_encoder", "unfreeze"}
 
 
 class HeadConfig(BaseModel, ABC):
-    """What the config of every head has."""
+    """What the config of every head has; a subclass adds its `kind`."""
+
+    if TYPE_CHECKING:
+        kind: Any
 
     model_config = ConfigDict(
         frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True

@@ -84,6 +84,7 @@ def test_recordings_elsewhere_and_columns_too_many(root, tmp_path):
     [
         ("Time,Value\n0,1\n0.1,x\n", "001.csv, line 3: '0.1,x' does not begin with a time and a"),
         ("Time,Value\n0,1\n0.1,nan\n", "001.csv, line 3: '0.1,nan' is not finite"),
+        ("Time,Value\n-0.2,1\n0.1,1\n", "line 2: the time -0.2 s is negative; times count from"),
         ("Time,Value\n0.2,1\n0.1,1\n", "line 3: 0.1 s follows 0.2 s, but times must increase"),
         ("Time,Value\n0,1\n1,101\n", "line 3: the value = 101 is outside its scale from -100"),
         ("Time,Value\n", "001.csv has no line with a time and a value"),

@@ -105,6 +105,11 @@ def test_media_elsewhere_other_units_and_scales(muse, tmp_path):
         ),
         ("valence", "timestamp,value\n0,x\n", "line 2: value = 'x' is no number"),
         ("valence", "timestamp,value\nx,0\n", "line 2: timestamp = 'x' is no number"),
+        (
+            "valence",
+            "timestamp,value\n-250,0\n0,0\n250,0\n",
+            "valence/1.csv, line 2: the time -250 ms is negative; times count from the",
+        ),
         ("valence", "value\n0\n", "has the columns value: expected timestamp or time, and values"),
         (
             "valence",

@@ -255,6 +255,16 @@ SPLIT = "clip,valence,arousal,subject,split\n"
         (f"{HEADER}\n,0,0,0\n", {}, r"line 2: clip \(column 'clip'\) is empty"),
         (f"{HEADER}\na,0,0,0,1\n", {}, "line 2: 5 cells, but the header has 4 columns"),
         (f"{HEADER},valid\na,0,0,0,x\n", {}, "line 2: valid .* = 'x' must be 1 or 0"),
+        (
+            f"{HEADER}\na,0,0,0\na,-0.5,0,0\n",
+            {},
+            r"line 3: .* = '-0.5' is a negative time; times count from .* frame, .*add",
+        ),
+        (
+            "clip,start_ms,end_ms,valence,arousal\na,-20,2000,0,0\n",
+            {},
+            r"line 2: .*'start_ms'.* = '-20' is a negative time",
+        ),
         ("clip,frame,valence,arousal\na,1.5,0,0\n", {}, "frame .* = '1.5' is no number of a frame"),
         (
             "clip,frame,valence,arousal\na,7,0,0\n",

@@ -25,8 +25,8 @@ from features.media.sampling import Sampling
 from features.store.feature_store import FeatureStore
 from features.store.hdf5 import export_h5, import_h5
 from features.synthetic.drawing import Pose
+from features.synthetic.people import draw_people
 from features.timeline import FrameTimes
-from tests.helpers.drawn_people import draw_people
 from tests.helpers.small_media import write_video
 
 pytestmark = pytest.mark.slow

@@ -3,7 +3,7 @@ import pytest
 
 from features.faces.cuts import CutConfig, CutDetector, difference, histogram
 from features.synthetic.drawing import Pose
-from tests.helpers.drawn_people import draw_people
+from features.synthetic.people import draw_people
 
 RED, BLUE = (np.full((50, 70, 3), colour, np.uint8) for colour in ((200, 0, 0), (0, 0, 200)))
 

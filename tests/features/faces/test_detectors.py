@@ -14,7 +14,7 @@ from features.faces import AnyDetectorConfig
 from features.faces.detector import Detector, DetectorConfig
 from features.faces.yunet import SHIPPED, YuNetConfig
 from features.faces.yunet_model import YuNet
-from tests.helpers.drawn_people import GREY, TWO_PEOPLE, draw_people
+from features.synthetic.people import GREY, TWO_PEOPLE, draw_people
 from tests.helpers.retinaface_reference import seeded_weights
 
 KINDS = get_args(get_args(AnyDetectorConfig)[0])

@@ -4,7 +4,7 @@ import pytest
 from features.faces.people import PeopleConfig, TrackSummary, appearance, people_of
 from features.faces.yunet import YuNetConfig
 from features.synthetic.drawing import Pose
-from tests.helpers.drawn_people import draw_people
+from features.synthetic.people import draw_people
 
 A, B = np.array([1.0, 0.0]), np.array([0.0, 1.0])
 

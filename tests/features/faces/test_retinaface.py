@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 
 from features.errors import WeightsError
 from features.faces.retinaface import RetinaFaceConfig
-from tests.helpers.drawn_people import draw_people
+from features.synthetic.people import draw_people
 from tests.helpers.retinaface_reference import faces, seeded_weights
 
 PICTURE = draw_people()[:96, :160]

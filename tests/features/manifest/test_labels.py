@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from features.errors import InputError
+from features.manifest.label_clock import labels_at_rows
 from features.manifest.labels import (
     Labels,
     is_constant,
@@ -46,6 +47,11 @@ def test_rows_are_read_in_order_and_marks_are_not_valid(tmp_path):
         ("time_s,valence,arousal\ninf,0,0\n", "line 2: the time inf is no finite number"),
         ("time_s,valence,arousal\n1,0,0\n0.5,0,0\n", "line 3: 0.5 s follows 1 s, .*sort the rows"),
         ("time_s,valence,arousal\n1,0,0\n1,0,0\n", "line 3: 1 s follows 1 s, .*without doubles"),
+        (
+            "time_s,valence,arousal\n-1.5,0,0\n0,0,0\n",
+            "line 2: the time -1.5 s is negative; times count from .* remove the rows",
+        ),
+        ("start_s,end_s,valence,arousal\n-1,2,0,0\n", "line 2: the time -1 s is negative; .*add"),
         ("time_s,valence,arousal\n1,-5,0\n", "line 2: .* marks one value as unannotated"),
         ("start_s,end_s,valence,arousal\n2,2,0,0\n", "line 2: the span ends at 2 s, not after"),
         (
@@ -57,6 +63,14 @@ def test_rows_are_read_in_order_and_marks_are_not_valid(tmp_path):
 def test_what_is_no_annotation_is_named_with_its_line(tmp_path, text, message):
     with pytest.raises(InputError, match=message):
         read_labels(written(tmp_path, text))
+
+
+def test_times_that_rounding_or_a_lag_makes_negative_are_accepted(tmp_path):
+    path = written(tmp_path, "time_s,valence,arousal\n-5e-7,0.5,0\n1,0.5,0\n")
+    labels = read_labels(path, lag_s=3.0)
+    assert labels.time_s is not None
+    assert labels.time_s.tolist() == [-5e-7, 1]
+    assert labels_at_rows(labels, np.arange(2) - 3.0, 0.0).valid.all()  # 3 s earlier
 
 
 def test_a_file_that_is_not_there_is_named(tmp_path):

@@ -15,8 +15,8 @@ from features.synthetic.drawn_video import draw_video
 from features.synthetic.expression import FACE_CUES
 from features.synthetic.face import Look, true_box, true_landmarks
 from features.synthetic.identity import draw_face_identity
+from features.synthetic.people import draw_people
 from features.synthetic.plan import plan_set
-from tests.helpers.drawn_people import draw_people
 
 LOOK = Look(np.zeros(len(FACE_CUES)))
 

@@ -22,6 +22,7 @@ from features.errors import InputError, SpecMismatch
 from features.faces.alignment import AlignmentConfig
 from features.media.crops import crop_files
 from features.synthetic.drawing import Pose
+from features.synthetic.people import draw_people
 from features.system.files import sha256_of
 from flows.messages import describe
 from models.metrics.smoothing import SmoothingWindows
@@ -42,7 +43,6 @@ from models.runs.predictor import TrainedEnsemble, TrainedHead, open_model
 from models.stages.predict import PredictResult, predict
 from models.stages.score_head import score_head
 from models.stages.zero_shot import ZERO_SHOT, zero_shot
-from tests.helpers.drawn_people import draw_people
 from tests.helpers.small_media import write_video
 
 pytestmark = pytest.mark.slow

@@ -15,6 +15,7 @@ from features.errors import InputError, MediaError
 from features.media.live.source import find_source
 from features.media.sampling import Sampling
 from features.synthetic.drawing import Pose
+from features.synthetic.people import draw_people
 from flows.command.main import main
 from models.data.windows import SPAN_S
 from models.metrics.smoothing import SmoothingWindows
@@ -25,7 +26,6 @@ from models.runs.ensemble_record import EnsembleRecord
 from models.runs.predictor import TrainedEnsemble, TrainedHead, open_model
 from models.stages.predict import predict
 from models.stages.predict_live import LiveSummary, predict_live
-from tests.helpers.drawn_people import draw_people
 from tests.helpers.small_media import tone, write_video
 
 pytestmark = pytest.mark.slow
