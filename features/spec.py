@@ -10,6 +10,7 @@ from features.canonical_json import JsonObject, canonical_sha256
 from features.encoder_kinds import MODALITY as MODALITY
 from features.encoder_kinds import Modality as Modality
 
+FRAMES = "frames"  # the clock of imported rows that are the frames of the video
 DIGEST_LENGTH = 12  # hexadecimal digits in a name: 48 bits, enough for the sets of one store
 
 
@@ -23,7 +24,7 @@ class FeatureSpec(BaseModel):
     model: JsonObject
     """Architecture: name, sizes, activation."""
     weights_sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
-    """sha256 of the file of weights."""
+    """sha256 of the file of weights; of the imported files, if it is `imported`."""
     preprocessing: JsonObject
     """How decoded frames or audio are turned into the encoder's input."""
     sampling: JsonObject
@@ -34,6 +35,22 @@ class FeatureSpec(BaseModel):
     """The type of the stored values."""
     epoch: int = 1
     """Raised when a change of the code changes the numbers of a spec with the same other fields."""
+
+    @property
+    def imported(self) -> Modality | None:
+        """The modality of features that were made elsewhere; None if an encoder made them."""
+        given = self.model.get("imported")
+        return given if given in ("visual", "audio") else None
+
+    @property
+    def modality(self) -> Modality | None:
+        """What the features are of; None if this vaflow does not know the kind."""
+        return self.imported or MODALITY.get(self.kind)
+
+    @property
+    def has_frame_rows(self) -> bool:
+        """Whether each row is a frame of the video, so that labels can be counted by them."""
+        return self.modality == "visual" and self.sampling.get("clock", FRAMES) == FRAMES
 
     @cached_property
     def digest(self) -> str:

@@ -11,7 +11,7 @@ from features.errors import MediaError
 from features.freshness.media_digests import SourceDigests
 from features.freshness.quarantine import QuarantineEntry, is_valid, read_entry
 from features.media.decoder_version import DECODING, DecoderVersion
-from features.spec import MODALITY, FeatureSpec
+from features.spec import FeatureSpec
 from features.store.commit import RecordHeader
 from features.store.feature_store import FeatureStore
 
@@ -79,13 +79,18 @@ def compare_media(
     decoder: DecoderVersion,
     quarantined: Collection[str] | None = None,
 ) -> tuple[ClipState, JsonObject | MediaError]:
-    """Return the state of a clip by its media, and the media's digests or why it has none."""
-    modality = MODALITY[spec.kind]
+    """Return the state of a clip by its media, and the media's digests or why it has none.
+
+    The modality of the spec must be known. Our decoder did not read what was imported, so that its
+    changes make no such record stale.
+    """
+    modality = spec.modality
+    assert modality
     try:
         source = digests.of(media, modality)
     except MediaError as error:
         source = error
-    changes = partial(digests.changes, media, modality)
+    changes = None if spec.imported else partial(digests.changes, media, modality)
     return clip_state(store, spec.name, clip_id, source, decoder, quarantined, changes), source
 
 

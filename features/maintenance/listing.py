@@ -5,7 +5,6 @@ from dataclasses import dataclass, field
 
 from features.canonical_json import JsonObject
 from features.errors import InputError
-from features.spec import MODALITY
 from features.store.feature_store import FeatureStore
 from features.store.layout import array_layout
 
@@ -48,7 +47,7 @@ def listing(path: str) -> tuple[SetListing, ...]:
     return tuple(
         SetListing(
             name,
-            MODALITY.get(spec.kind, "unknown"),
+            spec.modality or "unknown",
             str(spec.model.get("name", "")),
             tuple(clips := store.clip_ids(name)),
             sum(store.header(name, clip).n_bytes for clip in clips),

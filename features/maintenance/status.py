@@ -13,7 +13,6 @@ from features.freshness.media_digests import SourceDigests
 from features.freshness.quarantine import entries_of
 from features.manifest.manifest import read_manifest
 from features.media.decoder_version import decoder_version
-from features.spec import MODALITY
 from features.store.feature_store import FeatureStore
 
 LISTED_AT_MOST = 20  # clips that the report for a person names
@@ -79,15 +78,15 @@ def status(store: str, manifest: Path) -> Status:
     """
     clips, opened = read_manifest(manifest), FeatureStore.open(store)
     specs = opened.feature_sets()
-    unknown_kinds = {name: spec.kind for name, spec in specs.items() if spec.kind not in MODALITY}
+    unknown_kinds = {name: spec.kind for name, spec in specs.items() if not spec.modality}
     states: list[ClipStatus] = []
     with open_cache(opened.work) as cache:
         decoder = decoder_version()
         with closing(SourceDigests(cache)) as digests:
             for name, spec in specs.items():
                 quarantined = entries_of(opened.work, name)
-                for clip in clips.clips if spec.kind in MODALITY else ():
-                    if MODALITY[spec.kind] == "faces" and (clip.frames or not clip.video):
+                for clip in clips.clips if spec.modality else ():
+                    if spec.modality == "faces" and (clip.frames or not clip.video):
                         continue  # nobody looks for faces in it
                     media = clips.source(clip)
                     each, _ = compare_media(

@@ -12,7 +12,7 @@ from features.freshness.clip_state import State, clip_state, compare_media
 from features.freshness.media_digests import SourceDigests
 from features.manifest.manifest import read_manifest
 from features.media.decoder_version import decoder_version
-from features.spec import MODALITY, FeatureSpec
+from features.spec import FeatureSpec
 from features.store.feature_store import FeatureStore
 
 
@@ -57,7 +57,7 @@ def why(store: str, clip_id: str, manifest: Path | None = None) -> tuple[Why, ..
 def _why_in_set(
     store: FeatureStore, sets: dict[str, FeatureSpec], name: str, clip_id: str, media: Source | None
 ) -> Why:
-    spec, source, is_known = sets[name], None, sets[name].kind in MODALITY
+    spec, source, is_known = sets[name], None, sets[name].modality is not None
     decoder = decoder_version()
     if media is None or not is_known:
         state = clip_state(store, name, clip_id, None, decoder)

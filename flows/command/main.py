@@ -9,6 +9,7 @@ from typing import Any, NoReturn
 
 from features.errors import VaflowError
 from features.printable import printable
+from flows.command.import_features import add_import_features_command
 from flows.command.index import add_index_command
 from flows.command.plugins import add_plugin_commands
 from flows.command.predict import add_predict_command
@@ -123,6 +124,7 @@ def parser() -> argparse.ArgumentParser:
     render.set_defaults(command=_render)
 
     add_index_command(commands)
+    add_import_features_command(commands)
     add_predict_command(commands)
     add_run_commands(commands)
 

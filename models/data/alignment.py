@@ -126,7 +126,7 @@ def align_clips(
     it has a label for each frame and no frames, and `StoreError` if a record cannot be read.
     """
     widths: list[int] | None = None
-    clock, modalities = sets.clock, sets.modalities
+    clock = sets.clock
     for clip_id, item in labels.items():
         frames = _clock_track(sets, clock, clip_id, item)
         n_frames = len(frames.values)
@@ -138,7 +138,7 @@ def align_clips(
             track = rows
             if spec != clock:
                 track = _read_track(sets, spec, clip_id)
-                per_frame = modalities[stream] == "visual" and len(track.values) == n_frames
+                per_frame = spec.has_frame_rows and len(track.values) == n_frames
                 track = (
                     pad_or_trim(track, n_rows)
                     if per_frame

@@ -9,7 +9,7 @@ from pydantic import JsonValue
 
 from features.canonical_json import JsonObject, canonical_sha256
 from features.errors import InputError, SpecMismatch, StoreError, list_names
-from features.spec import MODALITY, FeatureSpec
+from features.spec import FeatureSpec
 from features.store.feature_store import FeatureStore
 from models.data.batch import Modality
 from models.data.data_sets import DataSet
@@ -118,9 +118,7 @@ def _open(store: str) -> tuple[FeatureStore, dict[str, FeatureSpec]]:
     """Open a store, and return its sets by name; raises `InputError` if it has none."""
     opened = FeatureStore.open(store)
     specs = {
-        name: spec
-        for name, spec in opened.feature_sets().items()
-        if MODALITY.get(spec.kind) in MODALITIES
+        name: spec for name, spec in opened.feature_sets().items() if spec.modality in MODALITIES
     }
     if not specs:
         raise InputError(f"{store} holds no features of an encoder; run extract-features first")
@@ -153,12 +151,11 @@ def encoder_of_any_record(store: str, name: str) -> JsonValue:
 
 
 def _modality(spec: FeatureSpec) -> Modality:
-    return "audio" if MODALITY.get(spec.kind) == "audio" else "visual"
+    return "audio" if spec.modality == "audio" else "visual"
 
 
 def _first_visual(specs: Mapping[str, FeatureSpec]) -> FeatureSpec | None:
-    visual = (spec for spec in specs.values() if MODALITY.get(spec.kind) == "visual")
-    return next(visual, None)
+    return next((spec for spec in specs.values() if spec.has_frame_rows), None)
 
 
 def name_streams(specs: Iterable[FeatureSpec]) -> dict[str, FeatureSpec]:

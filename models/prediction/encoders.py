@@ -42,7 +42,14 @@ def encoders_of(
         found.setdefault(name, config)
         if all(each in found for each in needed):
             break
-    if missing := [name for name in needed if name not in found]:
+    missing = [name for name in needed if name not in found]
+    if imported := [name for name in missing if _is_imported(model, name)]:
+        raise InputError(
+            f"{model.run} reads the features {' and '.join(imported)}, which were imported from "
+            "files: no encoder makes them of a video. Import all clips at once, these too, and "
+            "train on that"
+        )
+    if missing:
         raise (SpecMismatch if problems else InputError)(
             f"{model.run} reads the features {' and '.join(missing)}, and the encoders that make "
             "them are not at hand; give the ones of its training with encoders=[...], or -c with "
@@ -82,6 +89,20 @@ def folders_of(model: TrainedModel) -> tuple[Path, ...]:
     """Return the folder of a run, and those of an ensemble's members."""
     members = model.members if isinstance(model, TrainedEnsemble) else ()
     return (model.run, *(member.run for member in members))
+
+
+def _is_imported(model: TrainedModel, name: str) -> bool:
+    """Whether features were made elsewhere, according to the specs in the run's provenance."""
+    for folder in folders_of(model):
+        specs = read_json(folder / PROVENANCE, REMEDY).get("specs")
+        for spec in specs.values() if isinstance(specs, dict) else ():
+            try:
+                parsed = FeatureSpec.model_validate(spec)
+            except ValidationError:  # of a version with other fields
+                continue
+            if parsed.name == name and parsed.imported:
+                return True
+    return False
 
 
 def _parsed(config: object) -> Iterator[AnyEncoderConfig]:

@@ -24,7 +24,7 @@ from features.maintenance.statistics.duplicates import LIKELY_SAME_COSINE, Neare
 from features.maintenance.statistics.moments import RowStatistics
 from features.maintenance.statistics.scan import SetSummary, scan_records
 from features.manifest.manifest import read_manifest
-from features.spec import MODALITY, FeatureSpec
+from features.spec import FeatureSpec
 from features.store.backend import StoreBackend
 from features.store.feature_store import FeatureStore
 from features.store.layout import array_layout
@@ -210,7 +210,7 @@ def _set_statistics(
         coverage = Coverage(len(listed), tuple(clip for clip in listed if clip not in sound))
     return SetStatistics(
         spec=spec.name,
-        modality=MODALITY.get(spec.kind, "unknown"),
+        modality=spec.modality or "unknown",
         width=width,
         summary=summary,
         nearest=tuple(NearPair(clips[p.first], clips[p.second], p.cosine) for p in nearest.pairs),

@@ -215,3 +215,26 @@ def test_the_documentation_reads_a_store_with_zarr_alone(folder):
     np.testing.assert_array_equal(found["values"], track.values)
     np.testing.assert_array_equal(found["time_s"], track.time_s)
     np.testing.assert_array_equal(found["valid"], track.valid)
+
+
+def test_import_features_reports_what_it_wrote_and_what_it_left_out(folder, said, capsys):
+    Path("f.csv").write_text("clip,time,x\na,0,1\nb,0,1\nb,0.5,2\n")
+    words = ("import-features", "f.csv", "--manifest", "m.jsonl", "--kind", "mine")
+    status, out = said(*words, "--modality", "audio", "s.zarr")
+    name = out.splitlines()[1].split(": ")[1]
+    assert name.startswith("mine-")
+    assert (status, out) == (
+        0,
+        "  1 clips of the manifest are not in the files: c\n"
+        f"import-features: {name}: 2 clips written, 0 already there; 3 rows of 1 numbers, "
+        "in s.zarr\n",
+    )
+    found = json.loads(said(*words, "--modality", "audio", "s.zarr", "--json")[1])
+    assert (found["feature_set"], found["present"]) == (name, ["a", "b"])
+    Path("g.csv").write_text("clip,time,x\na,0,1\nbb,0,1\n")
+    status, out = said("import-features", "g.csv", "s.zarr", *words[2:], "--modality", "visual")
+    assert status == 1
+    assert "  left out: g.csv, clip 'bb': m.jsonl has no such clip; did you mean 'b'?\n" in out
+    Path("g.csv").write_text("clip,time,x\na,0,nan\n")
+    assert main(["import-features", "g.csv", "s.zarr", *words[2:], "--modality", "audio"]) == 2
+    assert "g.csv, clip 'a', line 2, column 'x': nan; every" in capsys.readouterr().err
