@@ -5,6 +5,7 @@ It is taken over syntax trees without docstrings and comments, so that words do 
 
 import ast
 import hashlib
+import sys
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
@@ -13,6 +14,7 @@ from types import MappingProxyType
 from features.canonical_json import canonical_sha256
 
 ROOT = Path(__file__).parents[2]
+ROOT_PACKAGE = "models"
 MODULES = (
     "features/manifest/label_clock.py",
     "features/manifest/labels.py",
@@ -40,9 +42,27 @@ def code_by_module() -> Mapping[str, str]:
     )
 
 
-def code_digest() -> str:
-    """Return one sha256 of all modules."""
-    return canonical_sha256({**code_by_module()})
+def code_of(head: object) -> dict[str, str]:
+    """Return the sha256 of each module that makes the numbers of a head with this config.
+
+    If the config is a plug-in's, these include all modules of its package.
+    """
+    return {**code_by_module(), **_code_of_package(type(head).__module__.partition(".")[0])}
+
+
+def code_digest(head: object) -> str:
+    """Return one sha256 of all modules that make the numbers of a head with this config."""
+    return canonical_sha256(code_of(head))
+
+
+@cache
+def _code_of_package(name: str) -> Mapping[str, str]:
+    if name == ROOT_PACKAGE or not (file := getattr(sys.modules[name], "__file__", None)):
+        return {}
+    path = Path(file)
+    files = sorted(path.parent.rglob("*.py")) if path.name == "__init__.py" else [path]
+    base = path.parent.parent if path.name == "__init__.py" else path.parent
+    return {str(each.relative_to(base)): digest_of_source(each.read_bytes()) for each in files}
 
 
 def digest_of_source(source: bytes) -> str:

@@ -6,7 +6,7 @@ from pathlib import Path
 from features.canonical_json import differences
 from features.errors import InputError, LaterVersion, list_names
 from models.runs.checkpoint import read_meta
-from models.runs.code import code_by_module
+from models.runs.code import code_of
 from models.runs.folder import (
     HEAD_FILE,
     METRICS,
@@ -55,7 +55,7 @@ def reason_to_train(config: RunConfig, inputs: Inputs) -> str:
     made_by = read_json(run / PROVENANCE, "train again")
     if meta.code and run_key(config, inputs, meta.code) == meta.key:
         recorded = made_by.get("code")
-        changed = list(_changed(recorded, {**code_by_module()}))
+        changed = list(_changed(recorded, code_of(config.head)))
         return f"the code that makes the numbers changed{_listed(changed)}"
     old, new = (each.model_dump(mode="json", exclude=NOT_DECISIVE) for each in (before, config))
     settings = [f"{each.field} {each.old} -> {each.new}" for each in differences("", old, new)]

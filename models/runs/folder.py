@@ -22,7 +22,7 @@ from features.timeline import MAX_LENGTH_MISMATCH, LengthMismatch
 from models.data.data_sets import Manifests, Stores
 from models.data.stream_names import StreamName, Streams
 from models.heads import AnyHeadConfig
-from models.runs.code import code_by_module
+from models.runs.code import code_of
 from models.training.config import EpochResult, TrainConfig, train_of_0_1
 from models.training.old_keys import OLD_STREAMS, move_old_keys, with_old_keys
 
@@ -244,7 +244,7 @@ def start_run(config: RunConfig, inputs: Inputs, facts: JsonObject) -> None:
         "seed": config.train.seed,
         "device": str(torch_device(config.train.device)),
         "started_as": shlex.join(sys.orig_argv),
-        "code": {**code_by_module()},
+        "code": code_of(config.head),
     }
     write_json(config.run / PROVENANCE, provenance() | made_by | facts)
     write_config(config)

@@ -86,7 +86,7 @@ class RunSplit:
         clip_ids = self.clips.ids(self.name)
         decisive = {
             "head": self.predictor.digest(),
-            "code": code_digest(),
+            "code": code_digest(self.predictor.meta.head),
             **{
                 stream: records_digest(self.clips.sets, clip_ids, spec)
                 for stream, spec in self.clips.sets.specs.items()

@@ -137,7 +137,7 @@ def train_ensemble(
         max_length_mismatch=max_length_mismatch,
     )
     notes = constant_labels(groups.labels)
-    key = ensemble_key(run_key(config, inputs, code_digest()), over)
+    key = ensemble_key(run_key(config, inputs, code_digest(head)), over)
     without_code = ensemble_key(run_key(config, inputs), over)
     if not force and (record := _read_finished(run, key) or _read_finished(run, without_code)):
         _write_inputs(config, content, groups)  # manifest or store may have moved

@@ -135,7 +135,7 @@ def train_head(
         streams=dict(sets.names),
         max_length_mismatch=max_length_mismatch,
     )
-    code = code_digest()
+    code = code_digest(head)
     for used, note in ((code, ()), (None, (WITHOUT_CODE,))):
         if not force and (epochs := read_finished(run, run_key(config, inputs, used))):
             write_config(config)  # manifest or store may have moved

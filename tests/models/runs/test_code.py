@@ -1,13 +1,15 @@
 """What the digest of the code covers, and what it does not."""
 
+import importlib
 import subprocess
 from pathlib import Path
 
 import pytest
 
 from features.system import provenance
+from models.heads.dspl import DsplConfig
 from models.runs import code
-from models.runs.code import MODULES, ROOT, code_by_module, code_digest, digest_of_source
+from models.runs.code import MODULES, ROOT, code_by_module, code_digest, code_of, digest_of_source
 
 SOURCE = (ROOT / "models/nn/fusion.py").read_bytes()
 WORDS = """
@@ -56,7 +58,7 @@ def test_the_digest_covers_all_modules_that_make_numbers(tmp_path, monkeypatch):
         assert files <= found.keys()
     assert all((ROOT / name).exists() for name in MODULES)
 
-    before = code_digest()
+    before = code_digest(DsplConfig())
     monkeypatch.setattr(code, "ROOT", tmp_path)
     for name in found:
         copy = tmp_path / name
@@ -64,12 +66,29 @@ def test_the_digest_covers_all_modules_that_make_numbers(tmp_path, monkeypatch):
         copy.write_bytes((ROOT / name).read_bytes())
     code_by_module.cache_clear()
     try:
-        assert code_digest() == before
+        assert code_digest(DsplConfig()) == before
         (tmp_path / "models/nn/fusion.py").write_bytes(SOURCE + b"\nWIDTH = 1\n")
         code_by_module.cache_clear()
-        assert code_digest() != before
+        assert code_digest(DsplConfig()) != before
     finally:
         code_by_module.cache_clear()
+
+
+def test_the_package_of_a_plug_in_is_part_of_the_code_of_its_heads(tmp_path, monkeypatch):
+    package = tmp_path / "other_head"
+    package.mkdir()
+    (package / "__init__.py").touch()
+    (package / "net.py").write_text("WIDTH = 1\n")
+    (package / "config.py").write_text("class Config:\n    pass\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    head = importlib.import_module("other_head.config").Config()
+    assert code_of(head).keys() - code_by_module() == {
+        f"other_head/{name}.py" for name in ("__init__", "config", "net")
+    }
+    before = code_digest(head)
+    (package / "net.py").write_text("WIDTH = 2\n")
+    code._code_of_package.cache_clear()
+    assert code_digest(head) != before
 
 
 def test_the_changes_of_a_checkout_are_kept_as_a_patch_and_those_of_another_one_are_not(

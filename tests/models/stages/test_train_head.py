@@ -465,7 +465,7 @@ def test_one_annotated_person_is_not_divided(small, tmp_path):
 def test_a_run_of_the_version_before_is_not_replaced_unasked(small, tmp_path, monkeypatch):
     run, keys = tmp_path / "run", {"epochs": 1, **BRIEF_KEYS}
     with monkeypatch.context() as in_0_1:
-        in_0_1.setattr("models.stages.train_head.code_digest", lambda: None)
+        in_0_1.setattr("models.stages.train_head.code_digest", lambda _: None)
         before = train(small, run, train=train_of_0_1(TrainConfig(**keys)))
     kept = weights(before)
 
@@ -492,8 +492,7 @@ def test_a_head_of_other_code_is_trained_again_and_scored_again_and_the_reason_i
     assert score_head(run=run).state == "present"
 
     changed = {**code_by_module(), "models/nn/fusion.py": "0" * 64}
-    for module in ("code", "finished", "folder"):
-        monkeypatch.setattr(f"models.runs.{module}.code_by_module", lambda: changed)
+    monkeypatch.setattr("models.runs.code.code_by_module", lambda: changed)
     again = score_head(run=run)
     result = train(small, run, train=brief)
 
