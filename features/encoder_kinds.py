@@ -28,6 +28,7 @@ KINDS: dict[str, EncoderKind] = {
     "wav2vec2": EncoderKind("audio", "features.encoders.speech:Wav2Vec2Config"),
     "hubert": EncoderKind("audio", "features.encoders.speech:HubertConfig"),
     "whisper": EncoderKind("audio", "features.encoders.whisper:WhisperConfig"),
+    "egemaps": EncoderKind("audio", "features.encoders.egemaps:EgemapsConfig"),
     "loudness": EncoderKind("audio", "features.encoders.loudness:LoudnessConfig"),
     "faces": EncoderKind("faces", "features.encoders.faces:FacesConfig"),
 }

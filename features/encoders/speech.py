@@ -72,9 +72,10 @@ class SpeechEncoder(StepEncoder):
         settings = settings_of(files)
         model, rate_hz = load(files, config.kind), settings["rate_hz"]
         self.normalises: bool = settings["normalise"]
-        super().__init__(
-            config, files, model, config.windows(model.config, rate_hz), rate_hz, device
-        )
+        windows = config.windows(model.config, rate_hz)
+        super().__init__(config.spec_of(files), windows, rate_hz, model.config.hidden_size, device)
+        self.model = model.to(device, self.dtype)
+        self.layers = config.layers_of(model.config)
 
     @property
     def centre(self) -> float:
@@ -82,12 +83,12 @@ class SpeechEncoder(StepEncoder):
         return self.windows.receptive / 2
 
     def prepared(self, samples: Float32[np.ndarray, "_"]) -> Float32[np.ndarray, "_"]:
-        """The samples of a window as the network reads them."""
+        """The samples of a window as `rows` reads them."""
         if not self.normalises:
             return samples
         return (samples - samples.mean()) / np.sqrt(samples.var() + EPSILON)
 
-    def hidden(self, samples: Float32[Tensor, "N S"]) -> Float[Tensor, "N T D"]:
+    def rows(self, samples: Float32[Tensor, "N S"]) -> Float[Tensor, "N T D"]:
         """The mean of the chosen hidden layers at each step of windows of one length."""
         inputs = samples.to(self.device, self.dtype, non_blocking=True)
         found = self.model(inputs, output_hidden_states=True)

@@ -1,4 +1,4 @@
-"""What networks of transformers share that make a step from every few samples of sound."""
+"""What encoders share that make a row from every few samples of sound, window by window."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Generator, Iterable
@@ -21,20 +21,35 @@ from features.media.decoder import Decoder
 from features.spec import FeatureSpec, Modality
 
 
-class StepConfig(EncoderConfig):
-    """A network with its weights, the layers that are taken, and how its windows overlap."""
+class WindowConfig(EncoderConfig):
+    """How the windows of an encoder overlap."""
 
     modality: ClassVar[Modality] = "audio"
-    model: str
-    """A name on the Hugging Face hub, or a local folder with config and weights."""
-    layers: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1)] | None = None
-    """The hidden layers whose mean is taken: 0 is what the convolutions give, 1 the first layer of
-    the transformer; null: the last one."""
     window_s: float = Field(default=10.0, ge=1, le=60)
     """Seconds that are encoded at once; longer sound is cut into windows."""
     hop_s: float = Field(default=5.0, gt=0)
     """From one window's start to the next: at most a window. Each row is taken from the window in
     which it has most context."""
+
+    def step_windows(self, receptive: int, stride: int, rate_hz: int) -> StepWindows:
+        """The windows on a clock of steps; `InputError` if the hop leaves gaps or is no step."""
+        n_steps, hop = (round(s * rate_hz / stride) for s in (self.window_s, self.hop_s))
+        if not 1 <= hop <= n_steps:
+            raise InputError(
+                f"encoders.{self.kind}.hop_s = {self.hop_s}: must be at least a step of "
+                f"{stride / rate_hz:g} s and at most window_s = {self.window_s:g} s"
+            )
+        return StepWindows(n_steps, hop, receptive, stride)
+
+
+class StepConfig(WindowConfig):
+    """A network of transformers with its weights, and the layers that are taken."""
+
+    model: str
+    """A name on the Hugging Face hub, or a local folder with config and weights."""
+    layers: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1)] | None = None
+    """The hidden layers whose mean is taken: 0 is what the convolutions give, 1 the first layer of
+    the transformer; null: the last one."""
 
     def spec(self) -> FeatureSpec:
         """Everything that decides the values; hashes the weights, builds no network."""
@@ -59,16 +74,6 @@ class StepConfig(EncoderConfig):
             )
         return layers
 
-    def step_windows(self, receptive: int, stride: int, rate_hz: int) -> StepWindows:
-        """The windows on a clock of steps; `InputError` if the hop leaves gaps or is no step."""
-        n_steps, hop = (round(s * rate_hz / stride) for s in (self.window_s, self.hop_s))
-        if not 1 <= hop <= n_steps:
-            raise InputError(
-                f"encoders.{self.kind}.hop_s = {self.hop_s}: must be at least a step of "
-                f"{stride / rate_hz:g} s and at most window_s = {self.window_s:g} s"
-            )
-        return StepWindows(n_steps, hop, receptive, stride)
-
 
 @dataclass(frozen=True, slots=True)
 class StepLayout:
@@ -81,7 +86,7 @@ class StepLayout:
 
 
 class StepEncoder(ABC):
-    """A network on windows of samples; an item is the samples of one and, last, their number."""
+    """Makes rows of windows of samples; an item is the samples of one and, last, their number."""
 
     modality: Modality = "audio"
     cpu_batch = 1
@@ -89,21 +94,15 @@ class StepEncoder(ABC):
 
     def __init__(
         self,
-        config: StepConfig,
-        files: ModelFiles,
-        model: Any,
+        spec: FeatureSpec,
         windows: StepWindows,
         rate_hz: int,
+        width: int,
         device: torch.device,
     ) -> None:
-        self.spec = config.spec_of(files)
-        self.device = device
-        self.dtype = DTYPES[config.precision]
+        self.spec, self.windows, self.width = spec, windows, width
         self.rate_hz: int | None = rate_hz
-        self.model = model.to(device, self.dtype)
-        self.layers = config.layers_of(model.config)
-        self.windows = windows
-        self.width: int = model.config.hidden_size
+        self.device, self.dtype = device, DTYPES[spec.precision]
 
     @property
     @abstractmethod
@@ -112,11 +111,11 @@ class StepEncoder(ABC):
 
     @abstractmethod
     def prepared(self, samples: Float32[np.ndarray, "_"]) -> Float32[np.ndarray, "_"]:
-        """The samples of a window as the network reads them."""
+        """The samples of a window as `rows` reads them."""
 
     @abstractmethod
-    def hidden(self, samples: Float32[Tensor, "N S"]) -> Float[Tensor, "N T D"]:
-        """The mean of the chosen hidden layers at each step of windows of one length."""
+    def rows(self, samples: Float32[Tensor, "N S"]) -> Float[Tensor, "N T D"]:
+        """The row of each step of windows of one length, on the device."""
 
     def blank(self, n_items: int) -> Float32[Tensor, "N S"]:
         """Windows without samples."""
@@ -157,10 +156,10 @@ class StepEncoder(ABC):
         )
         is_full = lengths == windows.n_samples
         if is_full.any():
-            outputs[is_full.to(self.device)] = self.hidden(items[is_full, :-1])
+            outputs[is_full.to(self.device)] = self.rows(items[is_full, :-1])
         for index in (~is_full & (lengths > 0)).nonzero().flatten().tolist():
-            hidden = self.hidden(items[index : index + 1, : lengths[index]])
-            outputs[index, : hidden.shape[1]] = hidden[0]
+            rows = self.rows(items[index : index + 1, : lengths[index]])
+            outputs[index, : rows.shape[1]] = rows[0]
         return outputs
 
     def assemble(

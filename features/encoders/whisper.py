@@ -80,8 +80,13 @@ class WhisperEncoder(StepEncoder):
         model = models.load(files)
         self.extractor = models.load_extractor(files, model.config)
         self.hidden_layers = models.hidden_layers
-        windows = config.windows(model.config, self.extractor)
-        super().__init__(config, files, model, windows, self.extractor.sampling_rate, device)
+        windows, rate_hz = (
+            config.windows(model.config, self.extractor),
+            self.extractor.sampling_rate,
+        )
+        super().__init__(config.spec_of(files), windows, rate_hz, model.config.d_model, device)
+        self.model = model.to(device, self.dtype)
+        self.layers = config.layers_of(model.config)
 
     @property
     def centre(self) -> float:
@@ -95,7 +100,7 @@ class WhisperEncoder(StepEncoder):
         """The samples of whole steps; what is left at the end makes none."""
         return samples[: self.windows.steps_of(len(samples)) * self.windows.stride]
 
-    def hidden(self, samples: Float32[Tensor, "N S"]) -> Float[Tensor, "N T D"]:
+    def rows(self, samples: Float32[Tensor, "N S"]) -> Float[Tensor, "N T D"]:
         """The mean of the chosen hidden layers at each step of windows of one length."""
         spectrograms = self.extractor(
             list(samples.numpy()),

@@ -55,7 +55,11 @@ def add_import_features_command(commands: Any) -> None:
         "--time-column", metavar="NAME", help="the column or array of times in seconds (time)"
     )
     command.add_argument(
-        "--drop", nargs="+", default=(), metavar="NAME", help="columns that are no features"
+        "--drop",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="a column that is no feature; may be repeated",
     )
     command.add_argument(
         "--fps", type=float, metavar="F", help="rows a second, from 0, of files without times"

@@ -231,10 +231,15 @@ def test_import_features_reports_what_it_wrote_and_what_it_left_out(folder, said
     )
     found = json.loads(said(*words, "--modality", "audio", "s.zarr", "--json")[1])
     assert (found["feature_set"], found["present"]) == (name, ["a", "b"])
+    Path("h.csv").write_text("clip,time,x,y\na,0,1,1\nb,0,1,1\nb,0.5,2,2\n")
     Path("g.csv").write_text("clip,time,x\na,0,1\nbb,0,1\n")
     status, out = said("import-features", "g.csv", "s.zarr", *words[2:], "--modality", "visual")
     assert status == 1
     assert "  left out: g.csv, clip 'bb': m.jsonl has no such clip; did you mean 'b'?\n" in out
+    status, out = said(
+        "import-features", "--drop", "x", "h.csv", *words[2:], "--modality=audio", "s.zarr"
+    )
+    assert (status, out.endswith("3 rows of 1 numbers, in s.zarr\n")) == (0, True)
     Path("g.csv").write_text("clip,time,x\na,0,nan\n")
     assert main(["import-features", "g.csv", "s.zarr", *words[2:], "--modality", "audio"]) == 2
     assert "g.csv, clip 'a', line 2, column 'x': nan; every" in capsys.readouterr().err
