@@ -1,4 +1,4 @@
-"""The spec of a feature set: everything that decides its numbers."""
+"""The spec of a feature set: everything that determines its numbers."""
 
 from collections.abc import Mapping
 from functools import cached_property
@@ -15,7 +15,7 @@ DIGEST_LENGTH = 12  # hexadecimal digits in a name: 48 bits, enough for the sets
 
 
 class FeatureSpec(BaseModel):
-    """What decides the numbers of a feature set; device, batch size and paths are provenance."""
+    """What determines the numbers of a feature set; device, batch size and paths are provenance."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

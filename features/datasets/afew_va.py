@@ -15,8 +15,8 @@ import numpy as np
 from pydantic import Field
 
 from features.clip import Split
-from features.datasets.base import DatasetConfig, DatasetIndex
-from features.datasets.entries import Entry, Share, draw_splits, index_entries
+from features.datasets.base import DatasetIndex
+from features.datasets.entries import NO_SPLIT, DrawnSplitsConfig, Entry, index_entries
 from features.errors import InputError, one_line
 from features.manifest.labels import VA, Labels
 
@@ -27,18 +27,12 @@ LARGEST = 10  # values are integers from -10 to 10
 N_CLIPS = 600
 
 
-class AfewVaConfig(DatasetConfig):
+class AfewVaConfig(DrawnSplitsConfig):
     """AFEW-VA, with a split by actor."""
 
     kind: Literal["afew-va"] = "afew-va"
     fps: Annotated[float, Field(gt=0, le=1000)] = 25.0
     """The rate of the frames. It is assumed, because images have no times."""
-    val_share: Share = 0.0
-    """The share of actors that is drawn for val; the data set has no split."""
-    test_share: Share = 0.0
-    """Likewise, for test."""
-    seed: int = 0
-    """The seed of the draw."""
 
     def index(self, base: Path) -> DatasetIndex:
         """Return the clips that have labels and images."""
@@ -54,13 +48,9 @@ class AfewVaConfig(DatasetConfig):
             f"{len(files)} of the {N_CLIPS} clips of the whole data set have labels",
             f"frames have no times and are taken at {self.fps:g} a second",
         ]
-        splits: dict[str, Split] = {}
-        if self.val_share or self.test_share:
-            splits = draw_splits(
-                list(subjects.values()), self.val_share, self.test_share, self.seed
-            )
-        else:
-            notes.append("the data set has no split, which training needs; give val_share=0.2")
+        splits = self.draw([*subjects.values()]) if self.has_shares else {}
+        if not splits:
+            notes.append(NO_SPLIT)
         entries = {
             name: partial(
                 self._entry, files[name], clip, subjects[name], splits.get(subjects[name])

@@ -1,4 +1,4 @@
-"""From what a data set says about its clips to their index: the part that data sets share."""
+"""The index of a data set's clips, from an entry for each: the part that data sets share."""
 
 import re
 from collections import defaultdict
@@ -33,6 +33,7 @@ SPLITS: dict[str, Split] = {
 """The names that data sets have for a split, in lower case."""
 LATE_S, LATE_SHARE = 2.0, 0.1  # that labels may go on after the video, as players and tools do
 NO_VIDEO = Probe(0, 0.0, False, True)  # a file of sound
+NO_SPLIT = "the data set has no split, which training needs; give val_share=0.2"
 
 
 def _check_scale(scale: object) -> object:
@@ -48,7 +49,7 @@ Share = Annotated[float, Field(ge=0, lt=1)]
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """What a data set says about one clip."""
+    """The files, labels and split of one clip in a data set."""
 
     media: Path | Mapping[int, Path]
     """A file of video, or of sound; or the image of each frame, by its number from 1."""
@@ -58,6 +59,27 @@ class Entry:
     subject: str | None = None
     fps: float = 0.0
     """The frame rate, which only images need."""
+
+
+class DrawnSplitsConfig(DatasetConfig):
+    """The settings of a data set whose splits may be drawn."""
+
+    val_share: Share = 0.0
+    """The share of subjects that is drawn for val, if the data set has no split. A subject is what
+    stays in one split: a person, or a recording if the person is not known."""
+    test_share: Share = 0.0
+    """Likewise, for test."""
+    seed: int = 0
+    """The seed of the draw."""
+
+    @property
+    def has_shares(self) -> bool:
+        """Whether splits are to be drawn."""
+        return bool(self.val_share or self.test_share)
+
+    def draw(self, subjects: Sequence[str]) -> dict[str, Split]:
+        """Return the split of each subject; raises as `draw_splits` does."""
+        return draw_splits(subjects, self.val_share, self.test_share, self.seed)
 
 
 def index_entries(

@@ -16,13 +16,13 @@ from jaxtyping import Float64
 from pydantic import Field
 
 from features.clip import Split
-from features.datasets.base import DatasetConfig, DatasetIndex
+from features.datasets.base import DatasetIndex
 from features.datasets.entries import (
     AUDIO_SUFFIXES,
+    NO_SPLIT,
+    DrawnSplitsConfig,
     Entry,
     Scale,
-    Share,
-    draw_splits,
     find_media,
     index_entries,
     to_unit_range,
@@ -37,7 +37,7 @@ Trace = tuple[Float64[np.ndarray, "N"], Float64[np.ndarray, "N"]]
 """Times in seconds and values of one rater."""
 
 
-class MspConversationConfig(DatasetConfig):
+class MspConversationConfig(DrawnSplitsConfig):
     """MSP-Conversation, with the mean of the raters."""
 
     kind: Literal["msp-conversation"] = "msp-conversation"
@@ -47,24 +47,14 @@ class MspConversationConfig(DatasetConfig):
     """The range of the values, which is mapped to [-1, 1]."""
     step_s: Annotated[float, Field(ge=0.01, le=10)] = 0.1
     """Seconds between two means of the raters."""
-    val_share: Share = 0.0
-    """The share of conversations that is drawn for val."""
-    test_share: Share = 0.0
-    """Likewise, for test."""
-    seed: int = 0
-    """The seed of the draw."""
 
     def index(self, base: Path) -> DatasetIndex:
         """Return the recordings that have ratings: of a part each, or of a conversation."""
         conversations = _find_traces(self.root)
         folder = self.media or self.root
         sounds = find_media(folder, AUDIO_SUFFIXES)
-        splits: dict[str, Split] = {}
-        notes: list[str] = []
-        if self.val_share or self.test_share:
-            splits = draw_splits([*conversations], self.val_share, self.test_share, self.seed)
-        else:
-            notes.append("no split is drawn, which training needs; give val_share=0.2")
+        splits = self.draw([*conversations]) if self.has_shares else {}
+        notes = [] if splits else [NO_SPLIT]
         entries: dict[str, Callable[[], Entry]] = {}
         for name, parts in conversations.items():
             of_parts = {f"{name}_{part}": {part: traces} for part, traces in parts.items()}

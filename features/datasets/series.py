@@ -14,13 +14,13 @@ import numpy as np
 from jaxtyping import Float64
 
 from features.clip import Split
-from features.datasets.base import DatasetConfig, DatasetIndex
+from features.datasets.base import DatasetIndex
 from features.datasets.entries import (
+    NO_SPLIT,
     SPLITS,
+    DrawnSplitsConfig,
     Entry,
     Scale,
-    Share,
-    draw_splits,
     find_media,
     index_entries,
     to_unit_range,
@@ -38,7 +38,7 @@ MS = 1000
 MISSING = {"", "nan"}
 
 
-class SeriesConfig(DatasetConfig):
+class SeriesConfig(DrawnSplitsConfig):
     """A series of ratings per recording, as MuSe, SEWA and RECOLA have them."""
 
     kind: Literal["series"] = "series"
@@ -49,12 +49,6 @@ class SeriesConfig(DatasetConfig):
     """The unit of times; if null, ms if they are more than 5 apart."""
     scale: Scale = (-1.0, 1.0)
     """The range of the values, which is mapped to [-1, 1]."""
-    val_share: Share = 0.0
-    """The share of recordings that is drawn for val, if the data set has no split."""
-    test_share: Share = 0.0
-    """Likewise, for test."""
-    seed: int = 0
-    """The seed of the draw."""
 
     def index(self, base: Path) -> DatasetIndex:
         """Return the recordings that have ratings and media."""
@@ -98,22 +92,21 @@ class SeriesConfig(DatasetConfig):
         """Return the split of each recording, and a note on where it is from."""
         listed = next(iter(sorted(self.root.rglob(PARTITION))), None)
         splits = dict(_read_partition(listed)) if listed else dict(_splits_of_names(names))
-        shares = self.val_share, self.test_share
-        if any(shares):
+        if self.has_shares:
             if splits:
                 where = str(listed) if listed else "the names of its files"
                 raise InputError(
                     f"{self.root} has a split, in {where}, and shares are given, too; leave the "
                     "shares out"
                 )
-            return draw_splits(names, *shares, self.seed), []
+            return self.draw(names), []
         if listed:
             lacking = [name for name in names if name not in splits]
             notes = [f"splits are those of {listed.name}"]
             return splits, notes + [f"{name} is not in {listed.name}" for name in lacking]
         if splits:
             return splits, ["splits are those of the files' names"]
-        return {}, ["no recording has a split, which training needs; give val_share=0.2"]
+        return {}, [NO_SPLIT]
 
 
 def _find_series(root: Path) -> dict[str, tuple[Path, Path]]:

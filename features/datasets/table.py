@@ -12,15 +12,14 @@ import numpy as np
 from pydantic import Field
 
 from features.clip import Split
-from features.datasets.base import DatasetConfig, DatasetIndex
+from features.datasets.base import DatasetIndex
 from features.datasets.entries import (
     MEDIA_SUFFIXES,
     SPLITS,
+    DrawnSplitsConfig,
     Entry,
     Scale,
-    Share,
     check_subjects,
-    draw_splits,
     find_media,
     index_entries,
     safe_id,
@@ -35,7 +34,7 @@ from features.media.video import Probe
 from features.timeline import MAX_LENGTH_MISMATCH
 
 
-class TableConfig(DatasetConfig):
+class TableConfig(DrawnSplitsConfig):
     """A table in CSV, TSV, JSON Lines or Parquet; `root` is the file."""
 
     kind: Literal["table"] = "table"
@@ -56,12 +55,6 @@ class TableConfig(DatasetConfig):
     """That of valence, if it differs."""
     arousal_scale: Scale | None = None
     """That of arousal, if it differs."""
-    val_share: Share = 0.0
-    """The share of subjects that is drawn for the split val, if there is no column of splits."""
-    test_share: Share = 0.0
-    """Likewise, for test."""
-    seed: int = 0
-    """The seed of the draw."""
     subjects_cross: bool = False
     """Accept subjects that are in two splits."""
 
@@ -172,17 +165,16 @@ class _Reader:
         self, groups: dict[str, Group], media: dict[str, Path], ids: dict[str, str]
     ) -> dict[str, Split]:
         config = self.config
-        shares = config.val_share, config.test_share
         subjects = {  # the clips of a file without subject stay together
             ids[key]: group.constants.get("subject") or f"file {media[key]}"
             for key, group in groups.items()
         }
         if "split" not in self.found.roles:
-            if not any(shares):
+            if not config.has_shares:
                 return {}
-            drawn = draw_splits(list(subjects.values()), *shares, config.seed)
+            drawn = config.draw([*subjects.values()])
             return {clip: drawn[subject] for clip, subject in subjects.items()}
-        if any(shares):
+        if config.has_shares:
             raise InputError(
                 f"{self.table} has a column of splits ({self.found.roles['split']!r}), and shares "
                 "are given, too; leave the shares out, or the column with columns.split=null"
@@ -242,7 +234,7 @@ class _Reader:
             start += len(group.va)
 
     def _labels(self, group: Group, probe: Probe) -> Labels:
-        """Return the labels of a clip by what says when its rows are."""
+        """Return the labels of a clip, by the columns that have the times of its rows."""
         va = np.array(group.va, dtype=np.float64)  # (L, 2)
         valid = np.isfinite(va[:, 0])
         va[~valid] = 0

@@ -19,7 +19,7 @@ from features.errors import InputError, WeightsError
 from features.media.decoder import Decoder
 from features.spec import FeatureSpec, Modality
 
-ARCHITECTURE = (  # every key of the network's config that decides values
+ARCHITECTURE = (  # every key of the network's config that affects the values
     "hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size", "hidden_act",
     "layer_norm_eps", "qkv_bias", "patch_size", "frequency_stride", "time_stride", "max_length",
     "num_mel_bins",
@@ -42,7 +42,7 @@ class AstConfig(EncoderConfig):
     audio later than its hop)."""
 
     def spec(self) -> FeatureSpec:
-        """Everything that decides the values; hashes the weights, builds no network."""
+        """Everything that determines the values; hashes the weights, builds no network."""
         return self.spec_of(resolve_files(self.model, "ast", "an AST"))
 
     def spec_of(self, files: ModelFiles) -> FeatureSpec:

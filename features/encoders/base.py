@@ -36,7 +36,7 @@ LayoutT = TypeVar("LayoutT")
 
 
 class EncoderConfig(Config):
-    """Settings of an encoder. Every field decides values; device and batch size are no settings."""
+    """Settings of an encoder, all of which affect the values: no device, no batch size."""
 
     if TYPE_CHECKING:  # each encoder has its own, with a default
         kind: Any
@@ -46,7 +46,7 @@ class EncoderConfig(Config):
 
     @abstractmethod
     def spec(self) -> FeatureSpec:
-        """Everything that decides the values; hashes the weights, builds no network."""
+        """Everything that determines the values; hashes the weights, builds no network."""
 
     @abstractmethod
     def build(self, device: torch.device) -> "Encoder[Any]":

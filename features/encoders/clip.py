@@ -46,7 +46,7 @@ class ClipConfig(VisualConfig):
     """The sha256 of the file of weights; required if it is not a safetensors file."""
 
     def spec(self) -> FeatureSpec:
-        """Everything that decides the values; hashes the weights, builds no network."""
+        """Everything that determines the values; hashes the weights, builds no network."""
         return self.spec_of(self.resolve())
 
     def spec_of(self, resolved: ResolvedClip) -> FeatureSpec:

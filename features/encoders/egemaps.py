@@ -39,7 +39,7 @@ class EgemapsConfig(WindowConfig):
     which it has most context."""
 
     def spec(self) -> FeatureSpec:
-        """Everything that decides the values; `InputError` if openSMILE is not installed."""
+        """Everything that determines the values; `InputError` if openSMILE is not installed."""
         windows = self.windows()
         return FeatureSpec(
             kind=self.kind,

@@ -51,7 +51,7 @@ class FacesConfig(Config):
     """How a face is cut out of its frame."""
 
     def spec(self) -> FeatureSpec:
-        """Everything that decides the values; hashes the weights, builds no network."""
+        """Everything that determines the values; hashes the weights, builds no network."""
         return FeatureSpec(
             kind=self.kind,
             model={

@@ -1,4 +1,4 @@
-"""Mean and spread of the sound's energy: what the voice says without any network."""
+"""Mean and spread of the sound's energy: features of the voice without any network."""
 
 from collections.abc import Generator, Iterable
 from dataclasses import dataclass
@@ -32,7 +32,7 @@ class LoudnessConfig(EncoderConfig):
     modality: ClassVar[Modality] = "audio"
 
     def spec(self) -> FeatureSpec:
-        """Everything that decides the values."""
+        """Everything that determines the values."""
         return FeatureSpec(
             kind=self.kind,
             model={"name": "mean and spread", "bands_hz": list(BANDS_HZ)},

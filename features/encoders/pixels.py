@@ -25,7 +25,7 @@ class PixelsConfig(VisualConfig):
     """Cells along each side of the picture."""
 
     def spec(self) -> FeatureSpec:
-        """Everything that decides the values."""
+        """Everything that determines the values."""
         return FeatureSpec(
             kind=self.kind,
             model={"name": "mean and spread", "grid": self.grid},

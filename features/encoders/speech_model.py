@@ -14,7 +14,7 @@ NETWORKS: dict[str, tuple[str, str]] = {
     "wavlm": ("WavLMConfig", "WavLMModel"),
 }
 """The classes of transformers, which takes seconds to import, for the config and the network."""
-ARCHITECTURE = (  # every key of the configs that decides values; some families lack some
+ARCHITECTURE = (  # every key of the configs that affects the values; some families lack some
     "hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size", "hidden_act",
     "layer_norm_eps", "conv_dim", "conv_kernel", "conv_stride", "conv_bias", "feat_extract_norm",
     "feat_extract_activation", "do_stable_layer_norm", "num_conv_pos_embeddings",
@@ -60,7 +60,7 @@ def network_config(files: ModelFiles, kind: str) -> Any:
 
 
 def architecture(network: Any) -> JsonObject:
-    """What decides the values of a network, as JSON."""
+    """What determines the values of a network, as JSON."""
     keys = (key for key in ARCHITECTURE if hasattr(network, key))
     fields = {key: getattr(network, key) for key in keys}
     as_json = {key: list(v) if isinstance(v, list | tuple) else v for key, v in fields.items()}

@@ -52,7 +52,7 @@ class StepConfig(WindowConfig):
     the transformer; null: the last one."""
 
     def spec(self) -> FeatureSpec:
-        """Everything that decides the values; hashes the weights, builds no network."""
+        """Everything that determines the values; hashes the weights, builds no network."""
         return self.spec_of(self.resolve())
 
     @abstractmethod

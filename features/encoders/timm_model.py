@@ -20,7 +20,7 @@ from features.errors import InputError, WeightsError, list_names, one_line
 from features.system.weights_file import WeightsFile
 
 FILTER = "checkpoint_filter_fn"  # of a model's module: brings published checkpoints to its names
-COUNTER = ".num_batches_tracked"  # of a batch norm; decides nothing, and some checkpoints lack it
+COUNTER = ".num_batches_tracked"  # of a batch norm; changes no value, and some checkpoints lack it
 MODES = ("center", "squash")
 INTERPOLATIONS = ("bicubic", "bilinear")
 
@@ -30,7 +30,7 @@ class ResolvedTimm:
     """A model with its file of weights."""
 
     name: str
-    """With the tag, which decides the preprocessing."""
+    """With the tag, which determines the preprocessing."""
     weights: WeightsFile
     preprocessing: JsonObject
     """timm's data config: size, crop_pct, crop_mode, interpolation, mean and std."""

@@ -88,7 +88,7 @@ def load_network(
 ) -> Any:
     """The network of a class of transformers with its weights, frozen, in float32.
 
-    `unused` has the beginnings of names of weights that decide nothing; `renamed` has patterns in
+    `unused` has the beginnings of names of weights that change no value; `renamed` has patterns in
     the names of the file and what stands for them in the network. Raises `WeightsError` if other
     weights are missing, unexpected or of another size, or if the file changed since it was hashed.
     """

@@ -15,7 +15,7 @@ from features.encoders.transformers_files import ModelFiles, load_network, read_
 from features.errors import WeightsError, one_line
 
 MODEL_TYPE = "whisper"
-ARCHITECTURE = (  # every key of the config that decides values of the encoder
+ARCHITECTURE = (  # every key of the config that affects values of the encoder
     "d_model", "encoder_layers", "encoder_attention_heads", "encoder_ffn_dim", "num_mel_bins",
     "max_source_positions", "activation_function", "scale_embedding",
 )  # fmt: skip
@@ -64,7 +64,7 @@ def load_extractor(files: ModelFiles, network: WhisperConfig) -> WhisperFeatureE
 
 
 def architecture(network: WhisperConfig) -> JsonObject:
-    """What decides the values of a network, as JSON."""
+    """What determines the values of a network, as JSON."""
     return {"name": "WhisperEncoder", **{key: getattr(network, key) for key in ARCHITECTURE}}
 
 

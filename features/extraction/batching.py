@@ -245,8 +245,8 @@ class BatchOutput:
 def pad_batch(parts: Sequence[Tensor], encoder: Encoder, batch_size: int) -> Tensor:
     """The items of a batch, with blank items added to a batch that is too small.
 
-    A batch on a CPU has at least `LEAST_ON_CPU` items, so that its size decides no number. A GPU
-    may choose another kernel for each batch size, so its batches are always full.
+    A batch on a CPU has at least `LEAST_ON_CPU` items, so that its size does not change the
+    numbers. A GPU may choose another kernel for each batch size, so its batches are always full.
     """
     on_cpu = encoder.device.type == "cpu"
     n_blank = (min(batch_size, LEAST_ON_CPU) if on_cpu else batch_size) - sum(map(len, parts))

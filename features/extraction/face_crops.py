@@ -104,7 +104,7 @@ class _CropWriter:
         name, folder = self.config.spec().name, self.folder / clip.id
         commit = self.store.commit(name, clip.id)
         if commit is None:
-            return "left"  # its extraction failed, and said so
+            return "left"  # its extraction failed, and reported it
         mark = canonical_sha256(
             {
                 "faces": commit.files,

@@ -1,6 +1,7 @@
 """Extraction in shards: groups of clips that any process may extract.
 
-The report of a shard may be lost with its process, so the store decides how each clip ended.
+The report of a shard may be lost with its process, so the outcome of each clip is read from the
+store.
 """
 
 import time
@@ -184,7 +185,7 @@ def result_in_store(
 ) -> ExtractionResult:
     """How each clip ended, by what the store holds now.
 
-    `reported` are the outcomes that shards returned; they add details, and decide nothing that
+    `reported` are the outcomes that shards returned; they add details, and override nothing that
     the store contradicts. `lost` says why shards were lost; clips that neither the store nor a
     report accounts for have failed for the first of these reasons, or because the run was stopped.
     """

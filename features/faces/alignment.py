@@ -33,7 +33,7 @@ class AlignmentConfig(Config):
     """How much more than the template is seen on each side, relative to the crop's side."""
 
     def as_spec(self) -> JsonObject:
-        """What decides the crops."""
+        """What determines the crops."""
         return {**self.model_dump(mode="json"), "template": "arcface", "interpolation": "bilinear"}
 
     @property

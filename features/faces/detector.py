@@ -84,7 +84,7 @@ class Detector(Protocol):
 
 
 class DetectorConfig(Config, ABC):
-    """Settings of a detector; every field decides values. A subclass adds its `kind`."""
+    """Settings of a detector; every field affects the values. A subclass adds its `kind`."""
 
     if TYPE_CHECKING:
         kind: Any
@@ -99,7 +99,7 @@ class DetectorConfig(Config, ABC):
         """The sha256 of the file of weights, or of no bytes for a detector without weights."""
 
     def as_spec(self) -> JsonObject:
-        """What decides the faces beside the weights; no path is part of it."""
+        """What determines the faces beside the weights; no path is part of it."""
         return self.model_dump(mode="json", exclude={"weights"})
 
     @abstractmethod

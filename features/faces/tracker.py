@@ -70,8 +70,8 @@ class Tracker:
     ) -> Int64[np.ndarray, "N"]:
         """The track of each face of the next frame; new tracks are numbered on from 1.
 
-        All tracks end at a cut. `embeddings` of the faces decide where overlap leaves it open: in
-        a frame with a new face, or with one near several tracks.
+        All tracks end at a cut. `embeddings` of the faces are compared where the overlap is
+        ambiguous: in a frame with a new face, or with one near several tracks.
         """
         self._frame += 1
         last = self._frame - self.config.max_gap_frames - 1

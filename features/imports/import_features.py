@@ -213,7 +213,7 @@ def _spec(options: ImportOptions, files: Sequence[WeightsFile], checked: _Checke
 
 
 def _clip_of(path: Path, reading: ReadOptions) -> str:
-    """The clip that a file is of; the name of a file that says so itself decides nothing."""
+    """The clip that a file is of; the name of a file that says so itself is not used."""
     return "" if _names_clips(path) else reading.clip or path.stem
 
 

@@ -1,6 +1,6 @@
 """Labels brought to the rows of a clip, and predictions brought to the labels' own times.
 
-The columns of the labels decide the rule. Labels without times are those of the rows themselves.
+The columns of the labels determine the rule. Labels without times are those of the rows themselves.
 Ratings at times are interpolated linearly between two neighbours. If one of these is not valid, or
 if they are apart by more than `GAP_STEPS` median steps and more than `GAP_S`, the row lies in a
 gap: there, and before the first and after the last rating, a row has the value of the nearest

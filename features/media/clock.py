@@ -84,7 +84,7 @@ def _is_same_jump(tracks: Sequence[TrackPackets], one: _Jump, other: _Jump) -> b
 def _jumps(track: int, packets: TrackPackets, *, may_restart: bool) -> list[_Jump]:
     """The jumps of one track; a single packet apart from its neighbours is none.
 
-    Nor is a step from or to a packet that is hidden: an edit list tells what of the track comes
+    Nor is a step from or to a packet that is hidden: an edit list has what of the track comes
     next, and the packets that this needs precede it.
     """
     known = np.flatnonzero(np.isfinite(packets.dts_s))

@@ -30,7 +30,7 @@ class Commit:
     files: dict[FileName, Sha256]
     """sha256 of every other file of the record, by path inside it."""
     provenance: JsonObject
-    """Versions, device and settings of the extraction, which do not decide the numbers."""
+    """Versions, device and settings of the extraction, which do not change the numbers."""
     note: str | None
     """Why the record is empty, if it is."""
     digest: Sha256

@@ -41,7 +41,7 @@ STEP_SPAN_S = 0.5  # duration of the sound around a step that its tags describe
 
 @dataclass(frozen=True, slots=True)
 class DrawnFaces:
-    """Faces, and what can be said of them."""
+    """Faces, and the attributes that they have."""
 
     pixels: UInt8[np.ndarray, "N H W 3"]
     levels: Int8[np.ndarray, "N P"]

@@ -79,7 +79,7 @@ def checked_keys(
         if key in model.model_fields:
             given[key] = _config_value(value, key, [model.model_fields[key]])
     given = _move_old_keys(given)  # those of a file that was given for the head
-    # outer keys before the keys inside them, and `kind` first: it decides the others' defaults
+    # outer keys before the keys inside them, and `kind` first: it determines the others' defaults
     parsed = [_parse(override) for override in overrides]
     for key, value in sorted(parsed, key=lambda p: (p[0].count("."), not p[0].endswith(".kind"))):
         _check_override(key, model)

@@ -44,7 +44,7 @@ def _moments(
     if not deviation.all():
         raise InputError(
             f"train.label_maps is match, and the training labels of {name!r} do not vary in "
-            f"{'valence' if not deviation[0] else 'arousal'}, so that no scale can be told; name "
-            "maps instead, or leave this set out"
+            f"{'valence' if not deviation[0] else 'arousal'}, so that no scale can be "
+            "computed; name maps instead, or leave this set out"
         )
     return va.mean(axis=0), deviation

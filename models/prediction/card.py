@@ -1,4 +1,4 @@
-"""What a prediction folder says about its numbers: who made them, and what they do not mean."""
+"""The card of a prediction folder: who made them, and what they do not mean."""
 
 from collections.abc import Sequence
 from pathlib import Path

@@ -49,7 +49,7 @@ class VideoPredictor:
     limits: DecodeLimits
 
     def key(self, video: VideoPeople) -> str:
-        """Return the sha256 of everything that decides the predictions of a video.
+        """Return the sha256 of everything that determines the predictions of a video.
 
         Raises `StoreError` if a record is missing.
         """

@@ -13,7 +13,7 @@ from features.media.decoder import Decoder
 from features.media.limits import DecodeLimits
 from models.prediction.people import VideoPeople
 
-TELL_EVERY_S = 1.0  # for each video; one that is read in less is not told of
+TELL_EVERY_S = 1.0  # for each video; one that is read in less is not reported
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +60,7 @@ class ProgressTeller:
         self._totals: dict[Path, int | None] = {}
 
     def __call__(self, read: ClipRead) -> None:
-        """Tell of a video that has been read for a while, and not told of for a while."""
+        """Report a video that has been read for a while, and not reported for a while."""
         if read.modality == "audio":
             return
         key, now_s = (read.clip, read.feature_set), self._clock()

@@ -57,7 +57,7 @@ class VideoEntry(Config):
     problem: str = ""
     """Why it failed."""
     key: str = ""
-    """sha256 of everything that decides the predictions."""
+    """sha256 of everything that determines the predictions."""
     files: dict[str, str] = Field(default_factory=dict)
     """sha256 by file name."""
     frames: int = 0

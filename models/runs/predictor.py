@@ -23,7 +23,7 @@ class TrainedHead:
     config: RunConfig
 
     def digest(self) -> str:
-        """sha256 of everything that decides the predictions."""
+        """sha256 of everything that determines the predictions."""
         return sha256_of(self.run / HEAD_FILE)
 
     def predict(self, packed: PackedFeatures, *, regions: bool = False) -> Prediction:
@@ -53,7 +53,7 @@ class TrainedEnsemble:
         return self.members[0].meta
 
     def digest(self) -> str:
-        """sha256 of everything that decides the predictions; it covers the members' digests."""
+        """sha256 of everything that determines the predictions; it covers the members' digests."""
         return sha256_of(self.run / ENSEMBLE)
 
     def predict(self, packed: PackedFeatures, *, regions: bool = False) -> Prediction:

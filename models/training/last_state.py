@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class LastState:
-    """All that decides how a training goes on."""
+    """All that determines how a training continues."""
 
     learned: dict[str, dict[str, Any]]
     """Of the head, the optimiser and the schedule; what is frozen is left out, as in the next."""

@@ -146,7 +146,7 @@ def with_old_keys(head: Mapping[str, Any], train: Mapping[str, Any]) -> dict[str
             old[section][name] = before.get(old[section][name], old[section][name])
     for key, replacement in OLD_KEYS.items():
         _move(old, replacement, key)
-    if not old["train"].get("loss"):  # a key that is newer stays, and decides the run
+    if not old["train"].get("loss"):  # a key that is newer stays, and is part of the run
         old["train"].pop("loss", None)
     return old
 

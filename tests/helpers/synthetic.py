@@ -104,11 +104,11 @@ def blanked(whole: Track, rows: slice) -> Track:
     return Track(values, whole.time_s, valid)
 
 
-def plant(folder: Path, splits: tuple[str, ...] = SPLITS) -> Planted:
+def plant(folder: Path, splits: tuple[str, ...] = SPLITS, seed: int = 0) -> Planted:
     """Write a manifest, label files and a store, as the extraction does.
 
     The first val clip has frames without a face, a row that is not annotated and a label row beyond
-    its last frame; clips of the test split have no labels.
+    its last frame; clips of the test split have no labels. Another seed draws other clips.
     """
     clip_config = write_tiny_clip(folder)
     spec = visual_spec(clip_config)
@@ -116,7 +116,7 @@ def plant(folder: Path, splits: tuple[str, ...] = SPLITS) -> Planted:
     provenance = {"encoder": clip_config.model_dump(mode="json")}
     clips = []
     for index, split in enumerate(splits):
-        rng = np.random.default_rng(index)
+        rng = np.random.default_rng(1000 * seed + index)
         clip_id = f"{split}-{index}"
         time_s = FRAME_S * np.arange(N_FRAMES)
         step_s = STEP_S * (0.5 + np.arange(round(N_FRAMES * FRAME_S / STEP_S)))

@@ -4,7 +4,7 @@ The search finds copies with other ids, and people who share the sound of a vide
 is near the top of the list but may be below `LIKELY_SAME_COSINE`. The mean does not depend on the
 order of rows, so a clip that is played backwards or slower counts as the same; a part of a longer
 clip is found only if the rest is similar; and clips in which little happens may be as similar as
-copies. Whether a pair is one clip must be decided from the media.
+copies. Whether a pair is one clip can only be seen in the media.
 """
 
 import heapq

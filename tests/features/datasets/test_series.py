@@ -74,7 +74,7 @@ def test_recola_has_a_column_per_rater_and_no_split(tmp_path, video):
     np.testing.assert_allclose(labels.time_s, np.arange(30) * 0.04)
     np.testing.assert_allclose(labels.va, np.tile([-0.3, 0.3], (30, 1)))  # (.1 + .2 + .6) / 3
     assert {clip.split for clip in indexed.clips} == {None}
-    assert "no recording has a split" in indexed.notes[0]
+    assert "the data set has no split" in indexed.notes[0]
     drawn = dataset("series", root, val_share=0.3).index(tmp_path)
     assert sorted(str(clip.split) for clip in drawn.clips) == ["train", "train", "val"]
 

@@ -1,4 +1,4 @@
-"""The contract of detectors: YuNet keeps it, and one that breaks a rule is told which."""
+"""YuNet passes `check_detector`, which names the rule that a faulty detector breaks."""
 
 import hashlib
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""The contract of heads: ours keep it, and a head that breaks a rule is told which."""
+"""The built-in heads pass `check_head`, which names the rule that a faulty one breaks."""
 
 from typing import Literal
 

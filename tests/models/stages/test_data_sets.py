@@ -16,7 +16,7 @@ from features.manifest.manifest import read_manifest, write_manifest
 from features.store.feature_store import FeatureStore
 from models.baselines.ridge import RidgeConfig
 from models.data.data_sets import LabelMap, data_sets
-from models.data.label_maps import matching_maps
+from models.data.label_maps import mapped, matching_maps
 from models.data.train_val import load_splits
 from models.metrics.scores import mean_ccc_of_sets
 from models.runs.folder import PREDICTIONS, SCORES, read_config
@@ -35,16 +35,17 @@ pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("without_figures")]
 BRIEF = TrainConfig(
     epochs=4, window=40, stride=20, batch_size=4, learning_rate=1e-2, threads=1, mixup=0
 )
-SLOPE, OFFSET = 0.5, 0.2  # the labels of the second set: half the scale, and higher
+# the labels of the second set, valence and arousal: smaller scales, and another middle of each
+SLOPE, OFFSET = np.array([0.5, 0.25]), np.array([0.2, -0.3])
 
 
 @pytest.fixture(scope="module")
 def sets(tmp_path_factory) -> dict[str, tuple[Path, str]]:
-    """Two planted sets with the same ids and subjects, whose labels are on different scales."""
+    """Two sets with the same ids and subjects, but other clips, and labels on other scales."""
     found = {}
     for number, name in enumerate(("first", "second")):
         folder = tmp_path_factory.mktemp(name)
-        planted = plant(folder, ("train",) * 4 + ("val",) * 2)
+        planted = plant(folder, ("train",) * 4 + ("val",) * 2, seed=number)
         manifest = folder / f"{name}.jsonl"
         clips = [
             clip.model_copy(update={"subject": f"person {k}"})
@@ -109,11 +110,19 @@ def test_labels_are_brought_to_the_mean_and_deviation_of_the_first_set(sets, tra
         assert own_mean[k] * slope + offset == pytest.approx(mean[k])
 
 
+def test_valence_and_arousal_are_mapped_each_by_its_own_line():
+    labels = Labels(np.array([[0.5, 0.5], [0.0, 0.0]]), np.array([True, False]))
+    found = mapped(labels, LabelMap(valence=(0.5, 0.1), arousal=(0.25, -0.2)))
+    by_hand = [[0.5 * 0.5 + 0.1, 0.25 * 0.5 - 0.2], [0, 0]]  # a row that is not annotated stays 0
+    np.testing.assert_allclose(found.va, by_hand)
+
+
 def test_each_set_has_a_score_on_its_own_scale(sets, trained):
     result = score_head(run=trained.run)
 
     assert [*result.by_set] == ["first", "second"]
     assert result.by_set["first"].ccc_mean > 0.5
+    assert result.by_set["first"].ccc_mean != result.by_set["second"].ccc_mean
     config = read_config(trained.run)
     slope, offset = config.train.label_maps["second"].valence
     with (trained.run / PREDICTIONS).open() as lines:

@@ -24,6 +24,9 @@ SETTINGS = {
     ),
     "blocks": TrainConfig(epochs=3, bank_mib=1, **KEYS),
     "held out": TrainConfig(epochs=3, select="inner", inner_share=0.4, patience=1, **KEYS),
+    "an early epoch is kept": TrainConfig(
+        epochs=5, select="inner", inner_share=0.4, min_delta=2, patience=2, **KEYS
+    ),
 }
 
 
@@ -80,7 +83,12 @@ def undisturbed(planted, tmp_path_factory) -> dict[str, TrainResult]:
 
 @pytest.mark.parametrize(
     ("name", "steps"),
-    [("mixup and dropped streams", (2, 11, 9)), ("blocks", (9, 14)), ("held out", (5, 6))],
+    [
+        ("mixup and dropped streams", (2, 11, 9)),
+        ("blocks", (9, 14)),
+        ("held out", (5, 6)),
+        ("an early epoch is kept", (8, 9)),
+    ],
 )
 def test_a_killed_training_goes_on_to_the_same_weights(
     planted, undisturbed, tmp_path, monkeypatch, name, steps
