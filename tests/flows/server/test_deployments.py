@@ -21,9 +21,14 @@ import psutil
 import pytest
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.actions import WorkPoolUpdate
-from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
+from prefect.client.schemas.filters import (
+    DeploymentFilter,
+    DeploymentFilterId,
+    FlowRunFilter,
+    FlowRunFilterId,
+)
 from prefect.settings import PREFECT_API_URL, temporary_settings
-from prefect.states import Cancelling
+from prefect.states import Cancelled, Cancelling, Crashed, Running
 
 from features.clip import Clip
 from features.datasets.affwild2 import AffWild2Config
@@ -32,7 +37,7 @@ from features.manifest.manifest import read_manifest, write_manifest
 from features.store.feature_store import FeatureStore
 from features.synthetic import render
 from flows.command.main import main
-from flows.server.deployment_run import run_and_watch
+from flows.server.deployment_run import RunLogs, run_and_watch
 from flows.server.serve import online
 
 pytestmark = [pytest.mark.slow, pytest.mark.operations]
@@ -300,6 +305,31 @@ def test_a_second_run_waits_and_a_cancelled_run_ends_cancelled_with_its_outcomes
     assert "outcomes" in left
     assert not list(first.store.with_name("first.zarr.work").glob("locks/*"))
     assert not records(second.store)
+
+
+def test_a_run_that_was_cancelling_only_between_two_polls_ends_cancelled(
+    in_served_folder, monkeypatch, capsys
+):
+    read_new = RunLogs.new
+    with get_client(sync_client=True) as client:
+        local = client.read_deployment_by_name(f"{STAGE}/local")
+        # of no work pool, so that nothing but this test changes the states of its run
+        deployment = client.create_deployment(local.flow_id, "by-hand", parameters=local.parameters)
+        runs_of_it = DeploymentFilter(id=DeploymentFilterId(any_=[deployment]))
+        after_poll = iter([[Running(), Cancelling(), Crashed()], [Cancelled(message="by hand")]])
+
+        def change_states(logs):  # called once between reading a state and acting on it
+            for state in next(after_poll, []):
+                (run,) = client.read_flow_runs(deployment_filter=runs_of_it)
+                client.set_flow_run_state(run.id, state, force=True)
+            return read_new(logs)
+
+        monkeypatch.setattr(RunLogs, "new", change_states)
+        assert main(["run", f"{STAGE}/by-hand", "--via", "prefect"]) == 1
+
+    said = capsys.readouterr()
+    assert "Cancelling" not in said.out
+    assert "the run ended Cancelled: by hand" in said.err
 
 
 def test_watching_ends_if_the_worker_is_gone_and_serving_ends_with_no_process_left(

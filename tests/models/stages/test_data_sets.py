@@ -155,7 +155,7 @@ def test_one_set_of_a_run_can_be_scored_alone(sets, trained):
     np.testing.assert_allclose(alone.packed.va.numpy(), part.va.numpy())
 
 
-def test_an_epoch_is_judged_by_the_mean_over_the_sets(sets, trained):
+def test_an_epoch_is_scored_by_the_mean_over_the_sets(sets, trained):
     found = read_split(open_split(trained.run, None, None, "val"))
     scores = score_head(run=trained.run).by_set.values()
     mean = np.mean([score.ccc_mean for score in scores])
