@@ -4,9 +4,6 @@ VENV := .venv
 BIN := $(VENV)/bin
 export HF_HUB_OFFLINE := 1
 export DO_NOT_TRACK := 1
-# The tests check the types of arrays in modules that are compiled for it: several processes that
-# keep compiled modules at the same time read each other's unfinished files.
-export PYTHONDONTWRITEBYTECODE := 1
 
 CONTROLS := control-labels control-face control-voice
 
@@ -18,8 +15,8 @@ PYTEST := $(BIN)/python -m pytest --quiet
 PARALLEL := --dist=loadfile --no-loadscope-reorder --numprocesses
 # One more process than cores: some tests wait for a server or for a process that they kill.
 TEST_PROCESSES := $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
-# Nothing that runs in the tests keeps what it compiles (see above), so that each command that they
-# start would compile all that it imports: a second each. This compiles it before they start.
+# Commands that tests start keep nothing that they compile (tests/conftest.py), so that each would
+# compile all that it imports: a second each. This compiles it before they start.
 COMPILE := $(BIN)/python -m compileall -q features models flows
 
 .PHONY: help venv demo controls $(CONTROLS) serve check quick test operations torture real lint docs encoders clean

@@ -20,9 +20,21 @@ for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
+# Modules are imported by the thousand while tests are collected, and none is garbage.
+gc.disable()
+
+# What pytest and jaxtyping compile while tests are collected is kept for the next process, which
+# would take 10 s for it. Commands that tests start keep nothing, as some of them are killed.
+sys.dont_write_bytecode = False
+os.environ["PYTHONDONTWRITEBYTECODE"] = "1"
+
 import pytest
 from hypothesis import settings
 from threadpoolctl import threadpool_limits
+
+from tests.helpers import typed_modules
+
+typed_modules.use_cache()
 
 # Without a deadline, a busy machine passes, too. The same examples in every run: a test fails with
 # the change that breaks it. `pytest --hypothesis-profile=random` draws others.
@@ -56,14 +68,16 @@ ONE_SERVER = (  # use the fixture `server`
 )
 
 
-SLOW_MODULE = re.compile(r"^pytestmark = .*\bmark\.slow\b", re.MULTILINE)
+MARKS = re.compile(r"^pytestmark = (?:.*\n)*?(?=\n|\Z)", re.MULTILINE)  # of a whole module
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
-    """Do not import a module of slow tests only to leave them out: it takes longer than most."""
-    if "not slow" not in config.option.markexpr or collection_path.suffix != ".py":
+    """Do not import a module only to leave all its tests out: it takes longer than most tests."""
+    left_out = re.findall(r"\bnot (\w+)", config.option.markexpr)
+    if not left_out or collection_path.suffix != ".py":
         return None
-    return bool(SLOW_MODULE.search(collection_path.read_text())) or None
+    found = MARKS.search(collection_path.read_text())
+    return any(found and re.search(rf"\bmark\.{name}\b", found[0]) for name in left_out) or None
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -80,6 +94,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def pytest_collection_finish() -> None:
     """Spare garbage collections the millions of objects that were imported."""
     gc.freeze()
+    gc.enable()
+    sys.dont_write_bytecode = True
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -3,7 +3,6 @@
 from pathlib import Path
 
 import torch
-from transformers import Wav2Vec2FeatureExtractor
 
 from features.encoders.speech_model import classes_of
 
@@ -20,6 +19,8 @@ TINY_SPEECH = {
 
 def write_speech(folder: Path, kind: str, *, large: bool = False) -> str:
     """The folder of a network: as the base models are, or as the large ones."""
+    from transformers import Wav2Vec2FeatureExtractor
+
     config_class, network = classes_of(kind)
     more = {"feat_extract_norm": "layer", "do_stable_layer_norm": True} if large else {}
     torch.manual_seed(0)

@@ -4,7 +4,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import WhisperConfig, WhisperFeatureExtractor, WhisperForConditionalGeneration
 
 POSITIONS = 100  # two seconds
 TINY_WHISPER = {
@@ -26,6 +25,8 @@ TINY_WHISPER = {
 
 def write_whisper(folder: Path, **config: Any) -> str:
     """The folder of a network whose weights are large enough that attention is not flat."""
+    from transformers import WhisperConfig, WhisperFeatureExtractor, WhisperForConditionalGeneration
+
     torch.manual_seed(0)
     network = WhisperForConditionalGeneration(WhisperConfig(**TINY_WHISPER | config))
     with torch.no_grad():

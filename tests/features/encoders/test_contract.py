@@ -1,7 +1,6 @@
 """Every encoder that `features/encoder_kinds.py` lists keeps the contract."""
 
 import pytest
-import timm
 import torch
 from safetensors.torch import save_file
 
@@ -16,6 +15,8 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def tiny_timm(tmp_path_factory):
+    import timm  # takes seconds, in every process that collects tests
+
     torch.manual_seed(0)
     path = tmp_path_factory.mktemp("timm") / "vit.safetensors"
     save_file(timm.create_model("test_vit.r160_in1k").state_dict(), path)

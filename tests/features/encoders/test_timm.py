@@ -5,7 +5,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import timm
 import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
@@ -23,6 +22,8 @@ VIT, NET = "test_vit.r160_in1k", "test_efficientnet.r160_in1k"
 
 def seeded(folder: Path, model: str, **more) -> Path:
     """The weights of a small model of timm, with its classifier."""
+    import timm  # takes seconds, in every process that collects tests
+
     torch.manual_seed(1)
     path = folder / f"{model}.safetensors"
     save_file(timm.create_model(model, **more).state_dict(), path)
@@ -35,6 +36,8 @@ def config(request, tmp_path) -> TimmConfig:
 
 
 def reference(config: TimmConfig, paths: list[Path], **changes) -> np.ndarray:
+    import timm
+
     model = timm.create_model(config.model, num_classes=0).eval()
     own = model.state_dict()
     model.load_state_dict({k: v for k, v in load_file(config.weights).items() if k in own})
@@ -68,6 +71,8 @@ def test_rows_equal_those_of_timm(config, make_crops, decoder):
 
 
 def test_preprocessing_and_weights_are_in_the_spec(config, tmp_path):
+    import timm
+
     spec = config.spec()
     settings = timm.data.resolve_model_data_config(timm.create_model(config.model))
     assert spec.preprocessing["size"] == list(settings["input_size"][1:])
@@ -129,6 +134,8 @@ def test_weights_that_are_missing_damaged_or_too_many_are_refused(tmp_path):
 
 
 def test_a_preprocessing_that_is_not_supported_is_refused(tmp_path):
+    import timm
+
     name = next(n for n in timm.list_models() if timm.get_pretrained_cfg(n).crop_mode == "border")
     with pytest.raises(InputError, match="supported are three channels, the crop modes center"):
         TimmConfig(model=name, weights=seeded(tmp_path, VIT)).spec()

@@ -19,7 +19,7 @@ import pytest
 import yaml
 from open_clip.model import CLIP
 from safetensors.torch import save_file
-from transformers import ViTConfig, ViTModel, Wav2Vec2Config, Wav2Vec2Model
+from torch import nn
 
 from flows.command.main import main
 from tests.helpers.bad_input import (
@@ -884,13 +884,23 @@ def copy_ast(folder: Path, tiny_ast: str) -> Path:
 
 
 SMALL = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
-OTHERS = {
-    "vit": lambda: ViTModel(ViTConfig(**SMALL, intermediate_size=64, image_size=32)),
-    "wav2vec2": lambda: Wav2Vec2Model(
-        Wav2Vec2Config(**SMALL, intermediate_size=64, conv_dim=(8,), conv_kernel=(3,),
-                       conv_stride=(2,), num_feat_extract_layers=1)
-    ),
-}  # fmt: skip
+
+
+def small_vit() -> nn.Module:
+    from transformers import ViTConfig, ViTModel
+
+    return ViTModel(ViTConfig(**SMALL, intermediate_size=64, image_size=32))
+
+
+def small_wav2vec2() -> nn.Module:
+    from transformers import Wav2Vec2Config, Wav2Vec2Model
+
+    layers = {"conv_dim": (8,), "conv_kernel": (3,), "conv_stride": (2,)}
+    config = Wav2Vec2Config(**SMALL, **layers, intermediate_size=64, num_feat_extract_layers=1)
+    return Wav2Vec2Model(config)
+
+
+OTHERS = {"vit": small_vit, "wav2vec2": small_wav2vec2}
 
 ENCODERS = (
     Row("clip wider", save_clip(width=128), EXTRACT, 2, "no weights of 'tiny-clip' .*; give"),
