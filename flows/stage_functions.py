@@ -4,13 +4,12 @@ The parameters of that function are the stage's keys: the command, YAML and the 
 name take their schema from it. Nothing here imports Prefect.
 """
 
-import gc
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from difflib import get_close_matches
 from typing import Any
 
 from features.errors import InputError
+from features.system.imports import without_collections
 
 STAGES = {
     "extract-features": "encode the clips of a manifest that the store lacks",
@@ -27,22 +26,9 @@ STAGES = {
 """The help of each stage."""
 
 
-@contextmanager
-def _without_collections() -> Iterator[None]:
-    """Import without looking for garbage, which takes a sixth of the time and finds none."""
-    was_enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        gc.freeze()  # nor do later collections go through what was imported
-        if was_enabled:
-            gc.enable()
-
-
 def stage_function(name: str) -> Callable[..., Any]:
     """The function that runs a stage in this process; `KeyError` if there is no such stage."""
-    with _without_collections():
+    with without_collections():
         from flows.stages import extract_features, pipeline
         from models.stages.ablate import ablate
         from models.stages.baselines import score_baselines

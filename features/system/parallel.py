@@ -7,10 +7,12 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from importlib import import_module
 from operator import add
 from typing import TypeVar
 
 from features.errors import VaflowError
+from features.system.imports import without_collections
 from features.system.signals import handling
 
 Item = TypeVar("Item")
@@ -31,7 +33,8 @@ def map_in_processes(
     process is killed from outside.
     """
     spawn = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(n_processes or n_cores(), mp_context=spawn) as pool:
+    module = getattr(function, "func", function).__module__  # of a partial, that of its function
+    with ProcessPoolExecutor(n_processes or n_cores(), spawn, _import, (module,)) as pool:
         with handling((signal.SIGINT,), signal.SIG_IGN):  # which the processes inherit
             jobs = [pool.submit(function, item) for item in items]
         try:
@@ -47,6 +50,11 @@ def map_in_processes(
                     "run the same again: what is done is kept"
                 ) from None
             raise
+
+
+def _import(module: str) -> None:
+    with without_collections():
+        import_module(module)
 
 
 def parallel_sum(
