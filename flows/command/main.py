@@ -9,6 +9,7 @@ from typing import Any, NoReturn
 
 from features.errors import VaflowError
 from features.printable import printable
+from flows.command.compare import add_compare_command
 from flows.command.import_features import add_import_features_command
 from flows.command.index import add_index_command
 from flows.command.plugins import add_plugin_commands
@@ -143,6 +144,7 @@ def parser() -> argparse.ArgumentParser:
     report.set_defaults(command=_report)
 
     add_runs_command(commands)
+    add_compare_command(commands)
 
     check = commands.add_parser("check-submission", help="compare a submission with its sample")
     check.add_argument("file", type=Path, metavar="FILE")

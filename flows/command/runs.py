@@ -110,8 +110,7 @@ def _sorted(runs: Sequence[Any], key: str, *, is_reversed: bool) -> list[Any]:
 
 def _reference(runs: Sequence[Any], folder: Path, name: str | None) -> Any:
     """The settings that those of each run are compared with."""
-    from features.errors import InputError
-    from models.runs.listing import list_runs
+    from models.runs.listing import find_run
     from models.runs.settings import most_common
 
     if name is None:
@@ -119,13 +118,7 @@ def _reference(runs: Sequence[Any], folder: Path, name: str | None) -> Any:
         return most_common([run.settings for run in first_made_first])
     listed = next((run for run in runs if name == run.name), None)
     if listed is None:
-        path = next((path for path in (folder / name, Path(name)) if path.is_dir()), None)
-        listed = next((run for run in list_runs(path) if run.path == path), None) if path else None
-    if listed is None or not listed.settings:
-        raise InputError(
-            f"--reference {name}: there is no run of this name in {folder}, or its config cannot "
-            "be read; give a name of the table, or the folder of a run"
-        )
+        listed = find_run(Path(name))
     return listed.settings
 
 
@@ -138,14 +131,15 @@ def _fields(run: Any) -> dict[str, Any]:
         name: None if isinstance(value, float) and not math.isfinite(value) else value
         for name, value in score.items()
     }
-    return fields | {"path": str(run.path)} | numbers
+    fields |= {"path": str(run.path), "trainings": [str(path) for path in run.trainings]}
+    return fields | numbers
 
 
 def _csv(rows: Sequence[tuple[Any, Any]]) -> str:
     """A line per run: its fields, then the keys that are changed in any run."""
     from dataclasses import fields
 
-    from models.runs.listing import ListedRun, ListedScore
+    from models.runs.listed_run import ListedRun, ListedScore
     from models.runs.settings import as_text
 
     own = [field.name for field in fields(ListedRun) if field.name not in ("score", "settings")]
@@ -181,7 +175,7 @@ def _print_table(rows: Sequence[tuple[Any, Any]], title: str) -> None:
         code, code_mark = _code(run)
         marks |= dict.fromkeys(each for each in (mark, code_mark) if each)
         table.add_row(
-            f"{run.name} x{run.n_trainings}" if run.kind == "trainings" else run.name,
+            f"{run.name} x{len(run.trainings)}" if run.kind == "trainings" else run.name,
             *_scores(run.score, mark),
             _epochs(run),
             "" if run.seconds is None else f"{run.seconds:.0f}",
