@@ -8,8 +8,6 @@ from typing import Any
 
 from flows.terminal import print_lines
 
-PIPE_WIDTH = 200  # columns of text, where no terminal says how many it has
-
 
 def add_compare_command(commands: Any) -> None:
     """Add `compare` to the command line."""
@@ -78,21 +76,13 @@ def _as_json(comparison: Any) -> dict[str, Any]:
 
 
 def _print(comparison: Any) -> None:
-    from rich import box
-    from rich.table import Table
-
-    from flows.console import plain_console
+    from flows.console import plain_table, table_console
     from models.runs.settings import as_text
 
-    console = plain_console()
-    if not console.is_terminal:
-        console.width = PIPE_WIDTH
+    console = table_console()
     runs = comparison.runs
-    scores = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    scores.add_column("run", overflow="fold")
     reference = runs[0].name
-    for name in ("V", "A", "mean", "95 %", f"mean, to {reference}", "95 %", "p"):
-        scores.add_column(name, justify="right", no_wrap=name in ("V", "A", "mean", "95 %", "p"))
+    scores = plain_table(["run"], ["V", "A", "mean", "95 %", "difference", "95 %", "p"])
     for run in runs:
         difference = run.difference and run.difference.mean
         scores.add_row(
@@ -110,9 +100,7 @@ def _print(comparison: Any) -> None:
             texts = (f"{name} {each.value:+.3f} {_interval(each, '+.3f')}" for name, each in parts)
             print_lines(f"  {run.name} to {reference}: {', '.join(texts)}")
     if comparison.settings:
-        settings = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-        for name in ("key", *(run.name for run in runs)):
-            settings.add_column(name, overflow="fold")
+        settings = plain_table(["key", *(run.name for run in runs)], [])
         for key, values in comparison.settings.items():
             settings.add_row(key, *map(as_text, values))
         console.print(settings)
@@ -120,7 +108,8 @@ def _print(comparison: Any) -> None:
         print_lines("all have the same settings")
     print_lines(
         f"compare: {len(runs)} runs on {comparison.n_labels} labels of {comparison.n_clips} val "
-        f"clips and {comparison.n_subjects} subjects; intervals: paired bootstrap over subjects",
+        f"clips and {comparison.n_subjects} subjects; difference: mean CCC minus that of "
+        f"{reference}, with its interval over subjects, paired",
         *(f"note: {note}" for note in comparison.notes),
     )
 

@@ -16,7 +16,9 @@ from flows.terminal import print_lines
 FOLDER = Path("data/runs")
 COLUMNS = ("name", "valence", "arousal", "mean", "epochs", "seconds", "made")
 HIGHEST_FIRST = ("valence", "arousal", "mean")
-PIPE_WIDTH = 200  # columns of text, where no terminal says how many it has
+NARROW = 100  # with fewer columns of text, only scores and changed keys are shown
+NUMBERS = ("V", "A", "mean", "95 %", "epochs", "s", "code")
+N_SCORES = 4  # of these
 DIGITS = 7  # of a commit or a digest
 NOTES = {
     "*": "not scored: val CCC of the kept epoch, from the record of the training",
@@ -73,7 +75,7 @@ def _runs(arguments: argparse.Namespace) -> int:
     elif arguments.csv:
         sys.stdout.write(_csv(rows))
     elif rows:
-        _print_table(rows, str(folder))
+        _print_table(rows)
     else:
         print_lines(f"runs: there is no run in {folder} or below it")
     return 1 if any(run.state == "damaged" for run in runs) else 0
@@ -154,38 +156,37 @@ def _csv(rows: Sequence[tuple[Any, Any]]) -> str:
     return text.getvalue()
 
 
-def _print_table(rows: Sequence[tuple[Any, Any]], title: str) -> None:
-    from rich import box
-    from rich.table import Table
-
-    from flows.console import plain_console
+def _print_table(rows: Sequence[tuple[Any, Any]]) -> None:
+    from flows.console import plain_table, table_console
     from models.runs.settings import as_text
 
-    console = plain_console()
-    if not console.is_terminal:
-        console.width = PIPE_WIDTH
-    table = Table(title=title, box=box.SIMPLE_HEAD, pad_edge=False)
-    table.add_column("run", overflow="fold")
-    for name in ("V", "A", "mean", "95 %", "epochs", "s", "code"):
-        table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("changed keys", overflow="fold")
+    console = table_console()
+    is_narrow = console.width < NARROW
+    numbers = NUMBERS[:N_SCORES] if is_narrow else NUMBERS
+    table = plain_table(["run"], numbers, ["changed keys"])
     marks: dict[str, None] = {}
     for run, changed in rows:
         mark = {"training": "*", "out-of-fold": "#"}.get(run.score.source if run.score else "", "")
         code, code_mark = _code(run)
-        marks |= dict.fromkeys(each for each in (mark, code_mark) if each)
-        table.add_row(
-            f"{run.name} x{len(run.trainings)}" if run.kind == "trainings" else run.name,
+        numbers = (
             *_scores(run.score, mark),
             _epochs(run),
             "" if run.seconds is None else f"{run.seconds:.0f}",
             code + code_mark,
+        )
+        shown = (mark,) if is_narrow else (mark, code_mark)
+        marks |= dict.fromkeys(each for each in shown if each)
+        table.add_row(
+            f"{run.name} x{len(run.trainings)}" if run.kind == "trainings" else run.name,
+            *(numbers[:N_SCORES] if is_narrow else numbers),
             ", ".join(f"{key}={as_text(value)}" for key, value in changed.items()),
         )
     console.print(table)
     print_lines(*(f"  {mark} {NOTES[mark]}" for mark in NOTES if mark in marks))
     if any(run.kind == "trainings" for run, _ in rows):
         print_lines("  xN mean and interval over N trainings; --each-training lists them")
+    if is_narrow:
+        print_lines(f"  a terminal of {NARROW} columns also shows epochs, seconds and code")
     print_lines(*(f"{run.state}: {run.name}: {run.note}" for run, _ in rows if run.note))
 
 

@@ -38,8 +38,7 @@ def comparison_page(comparison: RunComparison) -> str:
     height_px = LINE_PX * len(drawn) + MARGIN_PX
     differences = svg("differences", label, WIDTH_PX, height_px, _differences, comparison)
     has_curves = any(run.curves for run in runs)
-    rows = -(-len(names) // 2)
-    height_px = 2 * PANEL_PX + LEGEND_PX * rows
+    height_px = 2 * PANEL_PX + LEGEND_PX * -(-len(names) // 2)
     return template(Path(__file__).parent, "compare.html.j2", number=number).render(
         comparison=comparison,
         runs=runs,
@@ -66,7 +65,7 @@ def _differences(figure: Figure, comparison: RunComparison) -> None:
             axes.hlines(y, estimate.low, estimate.high, color=colour, lw=2)
             marker = "o" if leaves_zero_out else "s"
             axes.plot([estimate.value], [y], marker, color=colour, ms=6)
-        axes.set(title=name, xlabel=f"CCC, difference to {comparison.runs[0].name}")
+        axes.set(title=name, xlabel="difference of CCC")
         axes.tick_params(axis="y", length=0)
     panels[0].set_yticks(range(len(runs)), [run.name for run in runs])
     panels[0].set_ylim(len(runs) - 0.5, -0.5)
@@ -91,7 +90,8 @@ def _curves(figure: Figure, comparison: RunComparison) -> None:
                     ls=DASHES[place // len(LINES) % len(DASHES)],
                     marker=None if many else MARKERS[place % len(MARKERS)],
                     ms=3.5,
-                    lw=1.6 if len(run.curves) == 1 else 0.9,
+                    lw=(1.6 if len(run.curves) == 1 else 0.9)
+                    + (place == 0) * 2,  # seen below others
                     label=f"{run.name} ({len(run.curves)} trainings)"
                     if len(run.curves) > 1
                     else run.name,

@@ -31,16 +31,18 @@ def _flat(path: str, value: Any) -> Iterator[tuple[str, JsonValue]]:
 
 
 def most_common(runs: Sequence[Settings]) -> Settings:
-    """Return each key of any of the runs with the value that most of them have.
+    """Return the keys of the runs with the value that most have; of equally common ones, the first.
 
-    Of values that are equally frequent it is that of the first run.
+    A key that most lack is left out; a run whose section is of another `kind` does not count.
     """
     found: dict[str, JsonValue] = {}
     for key in dict.fromkeys(key for run in runs for key in run):
-        values = [run[key] for run in runs if key in run]
-        counts = Counter(as_text(value) for value in values)  # a list is not hashable
-        most = max(counts.values())
-        found[key] = next(value for value in values if counts[as_text(value)] == most)
+        holder = next(run for run in runs if key in run)
+        peers = [run for run in runs if key in run or not _is_of_other_kind(key, run, holder)]
+        texts = [as_text(run[key]) if key in run else None for run in peers]  # lists have no hash
+        most, _ = Counter(texts).most_common(1)[0]  # the first of equals
+        if most is not None:
+            found[key] = peers[texts.index(most)][key]
     return found
 
 
@@ -53,15 +55,19 @@ def changed_settings(run: Settings, reference: Settings) -> Settings:
     return {
         key: value
         for key, value in run.items()
-        if (reference[key] != value if key in reference else not _is_of_kind(key, run, reference))
+        if (
+            reference[key] != value
+            if key in reference
+            else not _is_of_other_kind(key, run, reference)
+        )
     }
 
 
-def _is_of_kind(key: str, run: Settings, reference: Settings) -> bool:
-    """Whether a section around the key has another kind than in the reference."""
+def _is_of_other_kind(key: str, one: Settings, other: Settings) -> bool:
+    """Whether a section around the key has another kind in one than in the other."""
     parts = key.split(".")
     kinds = (".".join([*parts[:n], "kind"]) for n in range(1, len(parts)))
-    return any(kind in run and kind in reference and run[kind] != reference[kind] for kind in kinds)
+    return any(kind in one and kind in other and one[kind] != other[kind] for kind in kinds)
 
 
 def as_text(value: JsonValue) -> str:

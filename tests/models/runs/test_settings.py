@@ -5,6 +5,8 @@ from models.runs.folder import RunConfig
 from models.runs.settings import changed_settings, most_common, settings_of
 from models.training.config import TrainConfig
 
+CONTROLS = ("none", "none", "random")
+
 
 def settings(head: dict | None = None, train: dict | None = None, **keys):
     fields = {"manifest": "m", "store": "s", "run": "r"} | keys
@@ -41,3 +43,14 @@ def test_the_most_common_value_is_the_reference_and_the_first_of_equals():
     assert most_common(runs)["head.width"] == 64
     assert most_common(runs[:2])["head.width"] == 32
     assert most_common(runs)["head.skip_spans"] == [9]
+
+
+def test_a_key_that_most_runs_lack_is_a_change_of_those_that_have_it():
+    without, coop = settings({"prompts": None}), settings()
+    reference = most_common([without, coop, coop])
+    assert changed_settings(without, reference) == {"head.prompts": None}
+    assert changed_settings(coop, reference) == {}
+    fixed = [settings({"prompts": {"kind": "fixed", "control": control}}) for control in CONTROLS]
+    reference = most_common([*fixed, coop])  # whose n_context only one kind has
+    assert changed_settings(coop, reference) == {"head.prompts.kind": "coop"}
+    assert changed_settings(fixed[2], reference) == {"head.prompts.control": CONTROLS[2]}
