@@ -177,13 +177,13 @@ def _print_table(rows: Sequence[tuple[Any, Any]]) -> None:
         shown = (mark,) if is_narrow else (mark, code_mark)
         marks |= dict.fromkeys(each for each in shown if each)
         table.add_row(
-            f"{run.name} x{len(run.trainings)}" if run.kind == "trainings" else run.name,
+            f"{run.name} x{len(run.trainings)}" if len(run.trainings) > 1 else run.name,
             *(numbers[:N_SCORES] if is_narrow else numbers),
             ", ".join(f"{key}={as_text(value)}" for key, value in changed.items()),
         )
     console.print(table)
     print_lines(*(f"  {mark} {NOTES[mark]}" for mark in NOTES if mark in marks))
-    if any(run.kind == "trainings" for run, _ in rows):
+    if any(len(run.trainings) > 1 for run, _ in rows):
         print_lines("  xN mean and interval over N trainings; --each-training lists them")
     if is_narrow:
         print_lines(f"  a terminal of {NARROW} columns also shows epochs, seconds and code")

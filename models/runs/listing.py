@@ -91,11 +91,11 @@ def _variant(name: str, path: Path, trainings: Sequence[ListedRun]) -> ListedRun
     finished = [run for run in trainings if run.state == "finished"]
     rest = [f"{run.path.name}: {run.note}" for run in trainings if run.state != "finished"]
     states = {run.state for run in trainings}
-    known = [run for run in trainings if run.settings]
-    shared = known[0].settings.items() if known else ()
-    seconds = [run.seconds for run in finished if run.seconds is not None]
-    first = finished[0] if finished else trainings[0]
-    is_one_code = len({(run.code, run.git_commit) for run in finished}) == 1
+    shown = finished or trainings
+    seconds = [run.seconds for run in shown if run.seconds is not None]
+    first = shown[0]
+    is_one_code = len({(run.code, run.git_commit) for run in shown}) == 1
+    known = [run.settings for run in trainings if run.settings]
     return replace(
         first,
         name=name,
@@ -103,25 +103,25 @@ def _variant(name: str, path: Path, trainings: Sequence[ListedRun]) -> ListedRun
         kind="trainings",
         state=next(state for state in ("damaged", "unfinished", "finished") if state in states),
         note="; ".join(rest),
-        score=_mean_score([run.score for run in finished if run.score]),
+        score=_mean_score([run.score for run in shown if run.score]),
         trainings=tuple(run.path for run in finished),
-        epochs=max((run.epochs or 0 for run in trainings), default=None),
-        seconds=sum(seconds) if seconds and len(seconds) == len(finished) else None,
+        epochs=max(run.epochs or 0 for run in shown),
+        seconds=sum(seconds) if len(seconds) == len(shown) else None,
         git_commit=first.git_commit if is_one_code else None,
         code=first.code if is_one_code else None,
         is_same_code=first.is_same_code if is_one_code else None,
         settings={
             key: value
-            for key, value in shared
-            if all(run.settings.get(key) == value for run in known)
+            for key, value in (known[0] if known else {}).items()
+            if all(settings.get(key) == value for settings in known)
         },
     )
 
 
 def _mean_score(scores: Sequence[ListedScore]) -> ListedScore | None:
     """The mean over trainings, with its intervals over them."""
-    if not scores:
-        return None
+    if len(scores) < 2:
+        return scores[0] if scores else None
     from models.metrics.intervals import interval_over_seeds  # imports numpy
 
     means: dict[str, float] = {}

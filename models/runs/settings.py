@@ -12,7 +12,11 @@ from models.runs.folder import RunConfig
 Settings = Mapping[str, JsonValue]
 """Dotted keys, such as `head.width`, and their values."""
 
-OF_THE_PLACE = {"run": True, "store": True, "train": {"device": True, "threads": True}}
+OF_THE_PLACE = {
+    "run": True,
+    "store": True,
+    "train": {"device": True, "threads": True, "log_to": True},
+}
 """Keys that say where a training ran, and not what it did."""
 
 

@@ -149,8 +149,7 @@ def run_trial(trial: Trial, n_at_once: int = 1) -> TrialResult:
             )
             return TrialResult("fitted", found.va)
         result = train_config(config)
-        source = open_split(config.run, *(trial.scored_on or (None, None)), "val")
-        return TrialResult(result.state, val_predictions(source))
+        return TrialResult(result.state, _predict_val(config.run, trial.scored_on))
     except (VaflowError, OSError, RuntimeError) as error:  # torch raises RuntimeError out of memory
         return TrialResult("failed", failure=str(error))
 
@@ -185,3 +184,7 @@ def write_table(run: Path, file: str, csv: str, markdown: str, html: str) -> Non
     run.mkdir(parents=True, exist_ok=True)
     for ending, text in (("csv", csv), ("md", printable(markdown)), ("html", printable(html))):
         write_atomic(run / f"{file}.{ending}", text.encode())
+
+
+def _predict_val(run: Path, scored_on: tuple[Manifests, Stores] | None) -> Va:
+    return val_predictions(open_split(run, *(scored_on or (None, None)), "val"))
