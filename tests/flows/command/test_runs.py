@@ -228,6 +228,25 @@ def test_what_is_damaged_is_named_and_does_not_end_the_listing(spoilt, said):
     assert "damaged: sound: " in out
 
 
+def test_a_run_that_is_not_scored_has_the_ccc_of_the_epoch_that_was_kept(spoilt, said):
+    run = spoilt / "again"
+    config = yaml.safe_load((run / CONFIG).read_text())
+    config["train"]["select"] = "val"
+    (run / CONFIG).write_text(yaml.safe_dump(config))
+    epochs = [json.loads(line) for line in (run / METRICS).read_text().splitlines()]
+    epochs[0] |= {"ccc_mean": 0.9, "seconds": 1.5, "new": [1]}  # as a later version may write
+    epochs[1] |= {"ccc_mean": 0.4, "seconds": 2}
+    (run / METRICS).write_text("".join(json.dumps(epoch) + "\n" for epoch in epochs))
+    found = listed(said, spoilt)["again"]
+    assert (found["ccc_mean"], found["seconds"]) == (0.9, 3.5)
+    assert found["changed"] == {"train.select": "val"}
+
+
+def test_a_store_is_not_searched_for_runs(spoilt, said):
+    (spoilt / "ablation" / "zarr.json").touch()
+    assert "ablation/slow" not in listed(said, spoilt)
+
+
 def test_names_of_foreign_folders_are_escaped(runs, tmp_path, said):
     shutil.copytree(runs / "first", tmp_path / "a\x1b[31m[bold]b")
     status, out = said("runs", tmp_path)
