@@ -117,7 +117,7 @@ def _reference(runs: Sequence[Any], folder: Path, name: str | None) -> Any:
 
     if name is None:
         first_made_first = sorted(runs, key=lambda run: (run.made_at is None, run.made_at or ""))
-        return most_common([run.settings for run in first_made_first])
+        return most_common([run.settings for run in first_made_first if run.settings])
     listed = next((run for run in runs if name == run.name), None)
     if listed is None:
         listed = find_run(Path(name))
@@ -182,12 +182,14 @@ def _print_table(rows: Sequence[tuple[Any, Any]]) -> None:
             ", ".join(f"{key}={as_text(value)}" for key, value in changed.items()),
         )
     console.print(table)
-    print_lines(*(f"  {mark} {NOTES[mark]}" for mark in NOTES if mark in marks))
+    lines = [f"  {mark} {NOTES[mark]}" for mark in NOTES if mark in marks]
     if any(len(run.trainings) > 1 for run, _ in rows):
-        print_lines("  xN mean and interval over N trainings; --each-training lists them")
+        lines.append("  xN mean and interval over N trainings; --each-training lists them")
     if is_narrow:
-        print_lines(f"  a terminal of {NARROW} columns also shows epochs, seconds and code")
-    print_lines(*(f"{run.state}: {run.name}: {run.note}" for run, _ in rows if run.note))
+        lines.append(f"  a terminal of {NARROW} columns also shows epochs, seconds and code")
+    lines += [f"{run.state}: {run.name}: {run.note}" for run, _ in rows if run.note]
+    if lines:
+        print_lines(*lines)
 
 
 def _scores(score: Any, mark: str) -> tuple[str, str, str, str]:
@@ -204,10 +206,9 @@ def _scores(score: Any, mark: str) -> tuple[str, str, str, str]:
 
 
 def _epochs(run: Any) -> str:
-    if run.epochs is None:
-        return ""
-    is_partial = run.state == "unfinished" and run.max_epochs
-    return f"{run.epochs}/{run.max_epochs}" if is_partial else str(run.epochs)
+    if run.state == "unfinished" and run.epochs is not None and run.max_epochs:
+        return f"{run.epochs}/{run.max_epochs}"
+    return str(run.epochs or "")
 
 
 def _code(run: Any) -> tuple[str, str]:

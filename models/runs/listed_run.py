@@ -11,6 +11,7 @@ from features.canonical_json import canonical_sha256
 from features.errors import InputError, one_line
 from models.runs.code import code_by_module, code_of
 from models.runs.folder import (
+    CONFIG,
     ENSEMBLE,
     HEAD_FILE,
     METRICS,
@@ -91,7 +92,12 @@ def read_listed(path: Path, name: str) -> ListedRun:
     is_finished = (path / (ENSEMBLE if is_ensemble else HEAD_FILE)).is_file()
     training = path / TRAINING
     source = training if not is_finished and training.is_dir() else path
-    config = _or_fault(faults, read_config, source, _EnsembleConfig if is_ensemble else RunConfig)
+    config = None
+    if (source / CONFIG).is_file():
+        kind = _EnsembleConfig if is_ensemble else RunConfig
+        config = _or_fault(faults, read_config, source, kind)
+    elif is_finished:
+        faults.append(f"{source / CONFIG} is missing")
     epochs, seconds = _or_fault(faults, read_epochs, source / METRICS) or ((), None)
     made_by = _or_fault(faults, read_json, path / PROVENANCE, "train again") or {}
     made_by = made_by if is_finished else {}
@@ -113,7 +119,7 @@ def read_listed(path: Path, name: str) -> ListedRun:
         path=path,
         kind="ensemble" if is_ensemble else "member" if is_member else "run",
         state="damaged" if faults else "finished" if is_finished else "unfinished",
-        note="; ".join([*faults, *([note] if note else [])]),
+        note="; ".join(faults) or note,
         score=score,
         epochs=None if is_ensemble else len(epochs),
         max_epochs=None if is_ensemble else max_epochs,

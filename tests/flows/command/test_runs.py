@@ -217,8 +217,11 @@ def test_what_is_damaged_is_named_and_does_not_end_the_listing(spoilt, said):
     (spoilt / "again" / METRICS).write_text('{"index": 0}\n')
     (spoilt / "sound" / CONFIG).write_text("head: [")
     (spoilt / "ablation" / "slow" / "seed-0" / PROVENANCE).write_bytes(b"\xff")
+    (spoilt / "ablation" / "slow" / "seed-1" / CONFIG).unlink()
     found = listed(said, spoilt, status=1)
     assert {each["state"] for each in found.values()} == {"damaged"}
+    assert "config.yaml is missing" in found["ablation/slow"]["note"]
+    assert found["first"]["changed"] == {}  # whose config can be read, as no other
     assert "is not JSON" in found["first"]["note"]
     assert found["first"]["ccc_mean"] is not None  # of the training
     assert "is damaged" in found["again"]["note"]
