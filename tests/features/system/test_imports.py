@@ -1,4 +1,5 @@
 import gc
+from contextlib import suppress
 
 import pytest
 
@@ -14,7 +15,7 @@ def was_enabled(request):
 
 
 def test_collections_pause_and_go_on_as_before_even_after_an_error(was_enabled):
-    with pytest.raises(ImportError), without_collections():
+    with suppress(ImportError), without_collections():
         assert not gc.isenabled()
         raise ImportError
     assert gc.isenabled() == was_enabled
