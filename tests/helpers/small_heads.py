@@ -7,8 +7,8 @@ from models.data.batch import Batch
 from models.data.statistics import Statistics
 from models.heads.base import HeadInputs
 from models.heads.dspl import DsplConfig
-from models.regions.text_tower import TextTower
 from models.regions.texts_file import read_texts
+from models.regions.whole_tower import open_tower
 from models.training.config import TrainConfig
 from models.training.loss_config import LossConfig
 from tests.helpers.synthetic import WIDTH_AUDIO, WIDTH_VISUAL, tiny_model
@@ -27,7 +27,7 @@ def without_region_loss(train: TrainConfig) -> TrainConfig:
 
 def head_inputs() -> HeadInputs:
     """Statistics drawn once, and prompts on the tiny text tower."""
-    tower = TextTower(tiny_model(), open_clip.SimpleTokenizer())
+    tower = open_tower(tiny_model(), open_clip.SimpleTokenizer())
     texts = read_texts("nine_regions")
     rng = torch.Generator().manual_seed(1)
 
