@@ -109,7 +109,7 @@ def train_head(
     head = head_for_streams(head, train.loss, tuple(sets.specs), sets.with_texts)
     for split in TRAIN_VAL:
         clips.check_annotated(split)
-    held_out, notes = (), constant_labels(clips.labels)
+    held_out, notes = (), constant_labels(clips.labels) + sets.notes
     if train.select == "inner":
         held_out = clips.hold_out("train", train.inner_share, train.seed)
     unlabelled = None
