@@ -19,8 +19,8 @@ from features.datasets.base import DatasetConfig, DatasetIndex
 from features.datasets.entries import Entry, Share, draw_splits, index_entries
 from features.datasets.images import N_LANDMARKS, FaceCrops, Landmarks, five_of_68
 from features.errors import InputError, one_line
-from features.faces.alignment import AlignmentConfig
 from features.manifest.labels import VA, Labels
+from features.media.alignment import AlignmentConfig
 
 LABELS = re.compile(r"\d{3}\.json")
 IMAGE = re.compile(r"(\d{5})\.(?:png|jpg)", re.IGNORECASE)

@@ -12,7 +12,7 @@ from PIL import Image
 
 from features.canonical_json import canonical_sha256
 from features.errors import InputError, MediaError
-from features.faces.alignment import AlignmentConfig
+from features.media.alignment import AlignmentConfig
 from features.media.crops import read_image
 
 MARK = ".vaflow"  # a hidden file in a folder of crops: what they were made of

@@ -14,6 +14,7 @@ from features.errors import InputError
 from features.manifest.labels import Labels, read_labels
 from features.manifest.manifest import read_manifest, write_manifest
 from features.store.feature_store import FeatureStore
+from flows.command.main import main
 from models.baselines.ridge import RidgeConfig
 from models.data.data_sets import LabelMap, data_sets
 from models.data.label_maps import matching_maps
@@ -335,3 +336,12 @@ def test_a_set_without_a_split_labels_or_a_stream_is_named(sets, tmp_path):
         InputError, match=r"have other features: .* with the same encoders, or name"
     ):
         load_splits((first, second), (store, str(other.path)))
+
+
+@pytest.mark.parametrize("stage", ["train-ensemble", "learning-curve", "zero-shot"])
+def test_a_stage_that_takes_one_data_set_says_which_take_several(sets, stage, tmp_path, capsys):
+    manifests = ",".join(str(manifest) for manifest, _ in sets.values())
+    result = "output" if stage == "zero-shot" else "run"
+    words = [f"manifest=[{manifests}]", "store=s.zarr", f"{result}={tmp_path / 'r'}"]
+    assert main(["run", stage, *words]) == 2
+    assert "takes one data set; train-head, score-head, baselines" in capsys.readouterr().err

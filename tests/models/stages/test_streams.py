@@ -169,6 +169,7 @@ def test_labels_at_other_times_than_the_rows_are_refused(sets, tmp_path):
             "streams.Face = 'Face': 'Face' cannot be the name of a stream, which has",
         ),
         ("{all: clip-1}", "streams.all = 'all': a stream cannot be called 'all', which means"),
+        ("{a: clip-1, a: ast-1}", "the key 'a' comes twice; remove or rename one"),
         ("{face: faces-1}", "'face' is of faces-1, which says where faces are and is no input of"),
     ],
 )
