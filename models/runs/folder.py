@@ -46,6 +46,8 @@ REPORT = "report.html"
 VAL_PREDICTIONS = "val.npz"
 """The val predictions of a run of an ablation, and the key of their inputs."""
 ENSEMBLE = "ensemble.json"
+EXPORTED = "head.json"
+"""In the folder of an exported head, which is no run, its description."""
 INPUTS = "inputs"
 """In an ensemble's folder, a link to the folder of the manifest; it is created first."""
 OUTPUT_FILES = (
@@ -201,6 +203,11 @@ def check_run(run: Path) -> None:
 def holds_ensemble(run: Path) -> bool:
     """Return whether the folder is that of an ensemble, finished or not."""
     return (run / ENSEMBLE).exists() or (run / INPUTS).is_symlink()
+
+
+def holds_exported(folder: Path) -> bool:
+    """Return whether the folder is that of an exported head."""
+    return (folder / EXPORTED).is_file()
 
 
 def link_manifest_root(run: Path, root: Path) -> None:
