@@ -118,6 +118,7 @@ def check_onnx() -> None:
 
 def onnx_model(program: ExportedProgram, outputs: Mapping[str, Tensor]) -> bytes:
     """Return the program in the format of ONNX, with inputs `NAME` and `NAME_valid` per stream."""
+    assert program.example_inputs is not None  # of a program that was not loaded from a file
     (values, valid), _ = program.example_inputs
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of the exporter, about its own deprecated calls

@@ -1,6 +1,6 @@
 """The stage `export-head`: a trained head as a program that runs without vaflow."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -13,10 +13,11 @@ from torch.export import ExportedProgram
 from features.errors import InputError, VaflowError, list_names
 from features.manifest.manifest import read_manifest
 from features.spec import FeatureSpec
+from features.store.feature_store import FeatureStore
 from features.system.files import check_writable, sha256_of, write_atomic
 from features.timeline import MAX_LENGTH_MISMATCH
 from models.data.alignment import align_clips
-from models.data.data_sets import data_sets
+from models.data.data_sets import LabelMap, data_sets
 from models.data.feature_sets import open_sets_of_head
 from models.data.packed_file import pack_in_memory
 from models.data.splits import subject_by_clip
@@ -161,7 +162,9 @@ def _windows(model: TrainedHead) -> Iterator[tuple[str, Arrays]]:
         sets = open_sets_of_head(store, model.meta.feature_sets)
         first = next(iter(sets.specs.values()))
         clips = align_clips(
-            sets, dict.fromkeys(sets.store.clip_ids(first.name)[:1]), MAX_LENGTH_MISMATCH
+            sets,
+            dict.fromkeys(FeatureStore.open(store).clip_ids(first.name)[:1]),
+            MAX_LENGTH_MISMATCH,
         )
         packed = pack_in_memory(clips, sets.modalities)
     except (VaflowError, OSError, StopIteration):  # the store of the training is gone
@@ -209,7 +212,7 @@ def _clock(model: TrainedHead) -> str | None:
     return None
 
 
-def _label_maps(model: TrainedHead) -> Mapping[str, object]:
+def _label_maps(model: TrainedHead) -> dict[str, LabelMap]:
     maps = model.config.train.label_maps
     return {} if maps == "match" else maps  # a training writes them as numbers
 
