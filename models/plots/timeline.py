@@ -5,6 +5,7 @@ import numpy as np
 from jaxtyping import Bool, Float64
 from matplotlib.figure import Figure
 
+from features.timeline import extend_times
 from models.plots.svg import FAINT, NO_FACE, POINTS_PER_INCH, PREDICTED, STYLE, TRUTH
 
 WIDTH_PX, HEIGHT_PX = 720, 320
@@ -25,12 +26,14 @@ def timeline_figure(
     """
     from matplotlib import pyplot
 
+    ends_s = extend_times(time_s, 1)  # a row lasts until the next one
+    turns = np.flatnonzero(np.diff(~seen, prepend=False, append=False)).reshape(-1, 2)
+    gaps = [(ends_s[first], ends_s[stop] - ends_s[first]) for first, stop in turns]
     with matplotlib.rc_context(STYLE):
         size = WIDTH_PX / POINTS_PER_INCH, HEIGHT_PX / POINTS_PER_INCH
         figure, rows = pyplot.subplots(2, sharex=True, figsize=size, layout="constrained")
         for k, (axes, name) in enumerate(zip(rows, ("valence", "arousal"), strict=True)):
-            unseen = {"where": ~seen, "step": "mid", "color": NO_FACE, "linewidth": 0}
-            axes.fill_between(time_s, -REACH, REACH, label="no face", **unseen)
+            axes.broken_barh(gaps, (-REACH, 2 * REACH), facecolors=NO_FACE, lw=0, label="no face")
             axes.axhline(0, color=FAINT, lw=0.8)
             axes.plot(time_s, truth[:, k], color=TRUTH, lw=2, label="label")
             axes.plot(time_s, predicted[:, k], color=PREDICTED, lw=1.2, label="prediction")

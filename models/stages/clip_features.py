@@ -1,10 +1,10 @@
 """The features of one clip on any clock, brought there as for a training."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float64
-from numpy.typing import ArrayLike
 
 from features.clip import Track
 from features.errors import InputError
@@ -19,7 +19,8 @@ LABELS = "labels"
 """The clock of the times of a clip's labels."""
 ROUNDING = 1e-6  # rows; a time on the grid of a rate may be off by less
 
-Clock = float | str | ArrayLike | None
+Times = Sequence[float] | np.ndarray
+Clock = int | float | str | Times | None
 """A rate in Hz, the name of a feature set or stream, `LABELS`, or times in seconds; None: the
 feature set's own."""
 
@@ -81,7 +82,7 @@ def _on_frames(
 
 
 def _times(
-    sets: FeatureSets, spec: FeatureSpec, clip: str, clock: float | ArrayLike
+    sets: FeatureSets, spec: FeatureSpec, clip: str, clock: int | float | Times
 ) -> Float64[np.ndarray, "N"]:
     given = np.asarray(clock, np.float64)
     if given.ndim == 1:
