@@ -10,9 +10,11 @@ from models.runs.folder import EXPORTED
 
 EXAMPLE = """\
 import json
+from pathlib import Path
+
 import torch
 
-about = json.load(open("{description}"))
+about = json.loads(Path("{description}").read_text())
 head = torch.export.load("{program}").module()
 streams = about["streams"].items()
 n = 4  # any number of windows

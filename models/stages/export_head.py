@@ -137,8 +137,6 @@ def export_head(run: Path, output: Path, *, onnx: bool = False) -> ExportResult:
 
 def _check_output(output: Path) -> None:
     check_writable(output, "OUT")
-    if output.exists() and not output.is_dir():
-        raise InputError(f"OUT = {output} is a file; give a folder")
     for part in _left_by_kill(output):
         part.unlink(missing_ok=True)
     names = {path.name for path in output.iterdir()} if output.is_dir() else set[str]()

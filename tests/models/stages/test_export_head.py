@@ -3,7 +3,7 @@
 import json
 import shutil
 import sys
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -19,13 +19,14 @@ from models.data.packed import PackedFeatures
 from models.heads.config import HeadConfig
 from models.heads.dspl import DsplConfig, ReleasedConfig
 from models.heads.windows import head_windows
+from models.metrics.scores import split_score
 from models.metrics.smoothing import SmoothingWindows
 from models.prediction.card import APPARENT, LICENCE, facts_of
 from models.prediction.model_card import CHOSEN_ON_VAL, NOT_FOR, model_card
 from models.regions.prompts import FixedPrompts
 from models.runs.checkpoint import CheckpointMeta, StreamMeta, load_head
 from models.runs.exported import CARD, ONNX, PROGRAM, ExportedHead, read_exported
-from models.runs.folder import CONFIG, EXPORTED, HEAD_FILE, PROVENANCE
+from models.runs.folder import CONFIG, EXPORTED, HEAD_FILE, PROVENANCE, SCORES, write_json
 from models.runs.predictor import TrainedHead, open_model
 from models.runs.program import (
     REGION_LOGITS,
@@ -35,17 +36,15 @@ from models.runs.program import (
     export_program,
     head_program,
 )
-from models.runs.run_split import open_split
+from models.runs.run_split import open_split, read_split
 from models.stages.export_head import TOLERANCE, export_head
-from models.stages.score_head import score_head
-from models.stages.train_ensemble import train_ensemble
 from models.stages.train_head import train_head
 from models.training.config import TrainConfig
 from models.training.loss_config import LossConfig
 from tests.helpers.doc_blocks import blocks
 from tests.helpers.synthetic import AST_SPEC, WIDTH_AUDIO, WIDTH_VISUAL, Planted, plant
 
-pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("without_figures")]
+pytestmark = pytest.mark.slow
 
 DOCS = Path(__file__).parents[3] / "docs"
 TRAIN = TrainConfig(epochs=1, window=12, stride=7, learning_rate=1e-2, threads=1, device="cpu")
@@ -66,10 +65,11 @@ def run(planted) -> Path:
 
 @pytest.fixture(scope="module")
 def output(run, tmp_path_factory) -> Path:
-    with pytest.MonkeyPatch.context() as patch:
-        for module in ("figures", "timeline"):
-            patch.setattr(f"models.report.{module}.svg", lambda *_: "<svg></svg>")
-        score_head(run=run)
+    source = open_split(run, None, None, "val")
+    predicted = read_split(source)
+    score = split_score(predicted.prediction, predicted.packed, source.subject_by_clip)
+    assert score is not None
+    write_json(run / SCORES, {"val": asdict(score)})  # as score-head does, without its report
     folder = tmp_path_factory.mktemp("exports") / "exported"
     assert main(["export-head", str(run), str(folder), "--onnx"]) == 0
     return folder
@@ -186,7 +186,7 @@ def test_the_description_has_what_is_needed_to_make_the_inputs(output, run, plan
 
 
 def test_the_model_card_says_on_whom_how_well_and_what_not_for(output, run):
-    card, score = (output / CARD).read_text(), json.loads((run / "scores.json").read_text())["val"]
+    card, score = (output / CARD).read_text(), json.loads((run / SCORES).read_text())["val"]
     assert "2 clips of 2 people, the split train of `manifest.jsonl`." in card
     interval = f"({score['ccc_mean_low']:.3f} to {score['ccc_mean_high']:.3f})"
     assert f"{score['ccc_mean']:.3f} {interval}" in card
@@ -227,27 +227,23 @@ def test_a_prediction_names_the_exported_head(output, run):
     )
 
 
-def test_an_ensemble_is_exported_by_its_members(planted, tmp_path):
-    given = {"manifest": planted.manifest, "store": planted.store, "run": tmp_path / "ensemble"}
-    train_ensemble(**given, folds=2, over="train", head=DsplConfig(width=8), train=TRAIN)
-    with pytest.raises(InputError, match="ensemble of 2 heads; export each.*fold-1, .*fold-2"):
-        export_head(tmp_path / "ensemble", tmp_path / "out")
+def test_other_stages_name_the_run_instead(output):
+    with pytest.raises(InputError, match="holds an exported head, with which only files"):
+        open_model(output)
 
 
-def test_other_stages_name_the_run_instead(output, capsys):
-    assert main(["run", "score-head", f"run={output}"]) == 2
-    assert "holds an exported head, with which only files" in capsys.readouterr().err
-
-
-def test_the_store_and_the_manifest_may_be_gone(run, tmp_path):
-    """Checked on random windows then; a run without scores and provenance says so."""
+def test_the_store_and_the_manifest_may_be_gone(run, spoilt, tmp_path):
+    """The program is checked on random windows then; what the card lacks is said."""
     copy = shutil.copytree(run, tmp_path / "run")
     config = yaml.safe_load((copy / CONFIG).read_text())
     gone = {"store": "gone.zarr", "manifest": "gone.jsonl"}
     (copy / CONFIG).write_text(yaml.safe_dump(config | gone))
-    for name in ("scores.json", PROVENANCE):
+    for name in (SCORES, PROVENANCE):
         (copy / name).unlink(missing_ok=True)
-    result = export_head(copy, tmp_path / "out")
+    (spoilt / EXPORTED).unlink()  # an export that was killed
+    (spoilt / f".{PROGRAM}.0.part").touch()
+    result = export_head(copy, spoilt)
+    assert {path.name for path in spoilt.iterdir()} == {EXPORTED, PROGRAM, CARD}
     assert result.description.checked.keys() == {"random"}
     assert result.description.trained_on.subjects is None
     assert [note.split(":")[0].split(",")[0] for note in result.notes] == [
@@ -255,22 +251,16 @@ def test_the_store_and_the_manifest_may_be_gone(run, tmp_path):
         "which encoder made visual and audio is not known from the run",
         "the store of the training is not at hand",
     ]
-    assert (
-        "An unknown number of clips of an unknown number of"
-        in (tmp_path / "out" / CARD).read_text()
-    )
+    card = (spoilt / CARD).read_text()
+    assert "An unknown number of clips of an unknown number of people" in card
 
 
-def test_the_output_is_a_folder_of_its_own(run, output, spoilt, tmp_path):
+def test_the_output_is_a_folder_of_its_own(run, tmp_path):
     with pytest.raises(InputError, match="holds files that do not belong .*config.yaml"):
         export_head(run, run)
     (tmp_path / "file").touch()
-    with pytest.raises(InputError, match="is a file; give a folder|is no folder"):
+    with pytest.raises(InputError, match="is no folder; give another path"):
         export_head(run, tmp_path / "file")
-    (spoilt / EXPORTED).unlink()  # an export that was killed
-    (spoilt / f".{PROGRAM}.0.part").touch()
-    export_head(run, spoilt)
-    assert {path.name for path in spoilt.iterdir()} == {EXPORTED, PROGRAM, CARD}
 
 
 @pytest.mark.parametrize(
