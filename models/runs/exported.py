@@ -33,8 +33,8 @@ from models.metrics.predict import Prediction, predict
 from models.metrics.scores import SplitScore
 from models.metrics.smoothing import SmoothingWindows, smooth
 from models.regions.grid import Grid
-from models.runs.folder import EXPORTED, holds_exported
-from models.runs.predictor import TrainedModel, open_model
+from models.runs.folder import EXPORTED
+from models.runs.predictor import TrainedModel, holds_exported, open_model
 from models.runs.program import REGION_LOGITS, REGION_VALID, VA, arrays_of
 
 FORMAT = "vaflow-exported-head-1"

@@ -14,10 +14,10 @@ from models.runs.checkpoint import CheckpointMeta, load_head, read_meta
 from models.runs.ensemble_record import EnsembleConfig, EnsembleRecord, read_record
 from models.runs.folder import (
     ENSEMBLE,
+    EXPORTED,
     HEAD_FILE,
     RunConfig,
     holds_ensemble,
-    holds_exported,
     read_config,
 )
 
@@ -83,6 +83,11 @@ class TrainedEnsemble:
 
 
 TrainedModel = TrainedHead | TrainedEnsemble
+
+
+def holds_exported(folder: Path) -> bool:
+    """Return whether the folder is that of an exported head."""
+    return (folder / EXPORTED).is_file()
 
 
 def open_model(run: Path) -> TrainedModel:
