@@ -10,6 +10,7 @@ from typing import Any, NoReturn
 from features.errors import VaflowError
 from features.printable import printable
 from flows.command.compare import add_compare_command
+from flows.command.export_head import add_export_head_command
 from flows.command.import_features import add_import_features_command
 from flows.command.index import add_index_command
 from flows.command.plugins import add_plugin_commands
@@ -153,6 +154,7 @@ def parser() -> argparse.ArgumentParser:
     )
     check.set_defaults(command=_check_submission)
 
+    add_export_head_command(commands)
     add_store_commands(commands)
     add_plugin_commands(commands)
     return command_line

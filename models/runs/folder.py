@@ -46,6 +46,8 @@ REPORT = "report.html"
 VAL_PREDICTIONS = "val.npz"
 """The val predictions of a run of an ablation, and the key of their inputs."""
 ENSEMBLE = "ensemble.json"
+EXPORTED = "head.json"
+"""In the folder of an exported head, which is no run, its description."""
 INPUTS = "inputs"
 """In an ensemble's folder, a link to the folder of the manifest; it is created first."""
 OUTPUT_FILES = (

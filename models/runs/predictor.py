@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from features.errors import InputError
 from features.system.files import sha256_of
 from models.data.packed import PackedFeatures
 from models.heads.windows import head_windows
@@ -11,7 +12,14 @@ from models.metrics.predict import Prediction, mean_prediction, predict
 from models.metrics.smoothing import smooth
 from models.runs.checkpoint import CheckpointMeta, load_head, read_meta
 from models.runs.ensemble_record import EnsembleConfig, EnsembleRecord, read_record
-from models.runs.folder import ENSEMBLE, HEAD_FILE, RunConfig, holds_ensemble, read_config
+from models.runs.folder import (
+    ENSEMBLE,
+    EXPORTED,
+    HEAD_FILE,
+    RunConfig,
+    holds_ensemble,
+    read_config,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,8 +85,18 @@ class TrainedEnsemble:
 TrainedModel = TrainedHead | TrainedEnsemble
 
 
+def holds_exported(folder: Path) -> bool:
+    """Return whether the folder is that of an exported head."""
+    return (folder / EXPORTED).is_file()
+
+
 def open_model(run: Path) -> TrainedModel:
     """Return the model in a folder; raises `InputError` if there is none."""
+    if holds_exported(run):
+        raise InputError(
+            f"{run} holds an exported head, with which only files are predicted: `vaflow predict "
+            f"{run} VIDEO... -o OUT`; give the run that it was exported from"
+        )
     if not holds_ensemble(run):
         return TrainedHead(run, read_meta(run / HEAD_FILE), read_config(run))
     record, config = read_record(run), read_config(run, EnsembleConfig)

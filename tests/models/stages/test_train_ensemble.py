@@ -39,9 +39,10 @@ from models.runs.folder import (
     SUBMISSION,
     read_config,
 )
-from models.runs.predictor import TrainedHead
+from models.runs.predictor import TrainedHead, open_model
 from models.runs.run_split import open_split, read_split
 from models.stages import train_ensemble as ensemble
+from models.stages.export_head import export_head
 from models.stages.score_head import score_head
 from models.stages.train_ensemble import EnsembleResult, train_ensemble
 from models.stages.train_head import train_head
@@ -641,3 +642,10 @@ def test_a_gpu_that_is_not_there_is_refused_before_anything_is_written(planted, 
         train(planted, tmp_path / "run", train=TRAIN.model_copy(update={"device": "cuda"}))
     assert not (tmp_path / "run").exists()
     assert torch_device("cpu").type == "cpu"
+
+
+def test_an_ensemble_is_exported_by_its_members(run, tmp_path):
+    with pytest.raises(InputError, match="ensemble of 2 heads; export each.*fold-1, .*fold-2"):
+        export_head(run, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+    assert isinstance(open_model(run / "fold-1"), TrainedHead)  # what the message names
