@@ -21,7 +21,7 @@ from models.metrics.scores import ClipScore, SplitScore
 from models.regions.grid import NINE
 from models.report.content import ClipCurves, Content
 from models.report.errors import GroupError, arrows_of, errors_by_region, group_error
-from models.report.fusion_weights import N_LAGS, FusionWeights
+from models.report.fusion_weights import N_LAGS, OF_AN_ENSEMBLE, FusionWeights
 from models.report.html import page
 from models.report.thumbnails import HEIGHT_PX, PER_CLIP, sheet_of
 from models.training.config import EpochResult
@@ -52,8 +52,6 @@ def clip(rng: np.random.Generator, number: int, n: int, members: int) -> ClipCur
         for start in rng.integers(0, n, n_gaps):
             mask[start : start + int(rng.integers(3, 60))] = False
     truth = np.where(annotated[:, None], truth, np.nan)
-    gate = np.clip(0.6 + 0.2 * wander(rng, n)[:, 0] + rng.normal(0, 0.02, n), 0, 1)
-    attention = rng.random((n, N_LAGS), dtype=np.float64)
     faces = rng.integers(0, 255, (PER_CLIP, 16, 16, 3)).astype(np.uint8).repeat(4, 1).repeat(4, 2)
     assert faces.shape[1] == HEIGHT_PX
     at_s = np.linspace(0, n / FPS, PER_CLIP).tolist()
@@ -67,12 +65,18 @@ def clip(rng: np.random.Generator, number: int, n: int, members: int) -> ClipCur
         seen,
         has_sound,
         band=np.stack([each.min(axis=0), each.max(axis=0)]) if members > 1 else None,
-        weights=FusionWeights(
-            {"visual": gate, "audio": 1 - gate},
-            {"visual to audio": attention / attention.sum(axis=1, keepdims=True)},
-            np.linspace(-10, 10, N_LAGS),
-        ),
+        weights=None if members > 1 else _weights(rng, n),
         thumbnails=sheet_of([*zip(at_s, faces, strict=True)]),
+    )
+
+
+def _weights(rng: np.random.Generator, n: int) -> FusionWeights:
+    gate = np.clip(0.6 + 0.2 * wander(rng, n)[:, 0] + rng.normal(0, 0.02, n), 0, 1)
+    attention = rng.random((n, N_LAGS))
+    return FusionWeights(
+        {"visual": gate, "audio": 1 - gate},
+        {"visual to audio": attention / attention.sum(axis=1, keepdims=True)},
+        np.linspace(-10, 10, N_LAGS),
     )
 
 
@@ -98,7 +102,6 @@ def content(n_clips: int, n_frames: int, members: int) -> Content:
     epochs = tuple(EpochResult(k, 1 / (k + 1), 0.4, 0.5, 0.45) for k in range(15))
     keys = ("loss", "loss_valence", "loss_arousal", "loss_regions", "grad_norm", "learning_rate")
     values = {key: tuple(1 / (k + 1) for k in range(15)) for key in (*keys, "ccc_mean")}
-    weights = [c.weights for c in curves if c.weights]
     return Content(
         run="affwild2",
         split="val",
@@ -122,15 +125,18 @@ def content(n_clips: int, n_frames: int, members: int) -> Content:
         by_subject=_largest_first(errors),
         by_region=errors_by_region(truth, predicted, mean, NINE),
         arrows=arrows_of(truth, predicted),
-        weights=FusionWeights(
-            {name: np.concatenate([w.gate[name] for w in weights]) for name in weights[0].gate},
-            {
-                name: np.concatenate([w.attention[name] for w in weights])
-                for name in weights[0].attention
-            },
-            weights[0].lags_s,
-        ),
+        weights=_joined([c.weights for c in curves if c.weights]),
     )
+
+
+def _joined(parts: list[FusionWeights]) -> FusionWeights | str:
+    if not parts:
+        return OF_AN_ENSEMBLE
+    gate, attention = (
+        {name: np.concatenate([each[name] for each in own]) for name in own[0]}
+        for own in ([p.gate for p in parts], [p.attention for p in parts])
+    )
+    return FusionWeights(gate, attention, parts[0].lags_s)
 
 
 def _largest_first(errors: list[GroupError]) -> tuple[GroupError, ...]:
@@ -150,7 +156,8 @@ def opening(path: Path, loads: int) -> dict[str, float]:
             time.sleep(1)
             found.append(window.execute_script(READY))
         assert window.get_log("browser") == []
-    return {name: round(statistics.median(each[name] for each in found)) for name in found[0]}
+    middle = {n: round(statistics.median(each[n] for each in found)) for n in found[0]}
+    return middle | {"loaded_least": round(min(each["loaded"] for each in found))}
 
 
 def main() -> None:
@@ -158,7 +165,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--clips", type=int, default=N_CLIPS)
     parser.add_argument("--frames", type=int, default=N_FRAMES)
-    parser.add_argument("--members", type=int, default=5, help="of an ensemble; 1: a single head")
+    parser.add_argument("--members", type=int, default=1, help="of an ensemble; 1: a single head")
     parser.add_argument("--loads", type=int, default=5)
     parser.add_argument("--output", type=Path, help="keep the page")
     options = parser.parse_args()

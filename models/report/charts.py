@@ -14,6 +14,7 @@ from models.plots.svg import FAINT, INK, PAGE_FONT, single_axes, svg
 
 CHART_PX = (380, 270)
 NAME_PX, NAMES_MARGIN_PX = 19, 76  # the height of a chart with a name per line
+LEAST_NAMES = 6  # for which there is room
 SYMBOLS = {
     "o": "circle",
     "s": "square",
@@ -76,7 +77,9 @@ class Chart:
     @property
     def height_px(self) -> int:
         """Height of the still and of the live chart."""
-        return NAMES_MARGIN_PX + NAME_PX * len(self.y_names) if self.y_names else CHART_PX[1]
+        if not self.y_names:
+            return CHART_PX[1]
+        return NAMES_MARGIN_PX + NAME_PX * max(LEAST_NAMES, len(self.y_names))
 
 
 def still(chart: Chart) -> Markup:

@@ -86,7 +86,7 @@ def _chart(
     label = f"{caption} over {n} epochs"
     if name == "val-ccc" and "ccc_mean" in values:
         label += f"; {values['ccc_mean'][kept - 1]:.3f} at epoch {kept}, which is kept"
-    at = [*range(1, n + 1)]
+    at = [float(k) for k in range(1, n + 1)]
     series = tuple(
         Series(_words(key, group=keys), at, values[key], *_look(key, k))
         for k, key in enumerate(keys)
@@ -103,7 +103,7 @@ def _chart(
     )
 
 
-def _with_references(chart: Chart, references: Sequence[Reference], values: EpochValues) -> Chart:
+def _with_references(chart: Chart, references: Sequence[Reference]) -> Chart:
     if chart.name != "val-ccc" or not references:
         return chart
     ends = chart.x_range or (0.0, 1.0)

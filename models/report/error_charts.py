@@ -102,7 +102,7 @@ def _live_trace(arrows: Sequence[Arrow], chosen: np.ndarray, k: int) -> JsonObje
 def error_chart(groups: Sequence[GroupError], name: str, what: str) -> Chart:
     """Return the root mean square errors of groups, a line each, beside those of a constant."""
     shown = groups[:MOST_NAMES]
-    at = [*range(len(shown))]
+    at = [float(k) for k in range(len(shown))]
     said = [
         f"{group.n_frames:,} labels, mean error V {group.bias[0]:+.2f}, A {group.bias[1]:+.2f}"
         for group in shown
@@ -125,7 +125,7 @@ def error_chart(groups: Sequence[GroupError], name: str, what: str) -> Chart:
         "",
         tuple(series),
         y_names=tuple(group.name for group in shown),
-        x_range=(0, 1.06 * most or 1),
+        x_range=(0.0, 1.06 * most or 1.0),
     )
 
 
@@ -142,8 +142,8 @@ def calibration_chart(bins: Sequence[CalibrationBin]) -> Chart:
             Series("soft label", at, [b.mean_label for b in bins], PREDICTED, "o", "-", said),
             Series("in the region", at, [b.share for b in bins], AROUSAL, "^", "--", said),
         ),
-        x_range=(0, 1),
-        y_range=(0, 1),
+        x_range=(0.0, 1.0),
+        y_range=(0.0, 1.0),
         diagonal=True,
     )
 
@@ -167,7 +167,7 @@ def attention_chart(weights: FusionWeights) -> Chart:
         "lag (s): later is positive",
         "share of the attention",
         series,
-        y_range=(0, 1.08 * max(max(float(v or 0) for v in each.y) for each in series)),
+        y_range=(0.0, 1.08 * max(max(float(v or 0) for v in each.y) for each in series)),
     )
 
 
@@ -192,5 +192,5 @@ def gate_chart(weights: FusionWeights) -> Chart:
         "weight of the stream",
         "share of the frames",
         series,
-        x_range=(0, 1),
+        x_range=(0.0, 1.0),
     )
