@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from markupsafe import Markup
+from markupsafe import Markup, escape
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
@@ -14,6 +14,7 @@ from models.plots.svg import FAINT, INK, PAGE_FONT, single_axes, svg
 
 CHART_PX = (380, 270)
 NAME_PX, NAMES_MARGIN_PX = 19, 76  # the height of a chart with a name per line
+LONGEST_NAME = 20  # characters, in a chart
 LEAST_NAMES = 6  # for which there is room
 SYMBOLS = {
     "o": "circle",
@@ -82,6 +83,24 @@ class Chart:
         return NAMES_MARGIN_PX + NAME_PX * max(LEAST_NAMES, len(self.y_names))
 
 
+def _short(name: str) -> str:
+    """Return a name that leaves room for the chart: the table has it whole."""
+    name = printable(name, layout="")
+    return (
+        name if len(name) <= LONGEST_NAME else f"{name[: LONGEST_NAME - 1]}\N{HORIZONTAL ELLIPSIS}"
+    )
+
+
+def _literal(name: str) -> str:
+    """Return a short name for matplotlib, which would read what is between $ as a formula."""
+    return _short(name).replace("$", r"\$")
+
+
+def _html(text: str) -> str:
+    """Return a text as plotly.js takes it, which knows some tags and fields in percent braces."""
+    return str(escape(text)).replace("%{", "% {")
+
+
 def still(chart: Chart) -> Markup:
     """Return the chart as an SVG element."""
     return svg(chart.name, chart.label, CHART_PX[0], chart.height_px, _draw, chart)
@@ -102,7 +121,7 @@ def _draw(figure: Figure, chart: Chart) -> None:
             color=each.colour,
             ms=MARKER_SIZE if len(values) < 100 else 0,
             mew=1.5 if each.marker == "|" else 0.5,
-            label=each.name,
+            label=_literal(each.name),
         )
     if chart.diagonal:
         axes.plot([0, 1], [0, 1], color=INK, lw=0.8, ls=":")
@@ -113,18 +132,16 @@ def _draw(figure: Figure, chart: Chart) -> None:
     if chart.x_ticks:
         axes.set_xticks([at for at, _ in chart.x_ticks], [text for _, text in chart.x_ticks])
     if chart.y_names:
-        axes.set_yticks(range(len(chart.y_names)), [*chart.y_names])
+        axes.set_yticks(range(len(chart.y_names)), [*map(_literal, chart.y_names)])
         axes.set_ylim(len(chart.y_names) - 0.5, -0.5)
     if chart.kept_epoch is not None:
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8))
         _mark(axes, chart.kept_epoch)
     if len(chart.series) > 1:
-        axes.legend(
-            loc="lower left",
-            bbox_to_anchor=(0, 1),
-            ncols=3,
+        figure.legend(
+            loc="outside upper left",
+            ncols=2 if chart.y_names else 3,
             columnspacing=1.2,
-            borderaxespad=0.2,
             handlelength=1.6,
         )
 
@@ -150,10 +167,10 @@ def live(chart: Chart) -> JsonObject:
         {
             "type": "scatter",
             "mode": "lines+markers" if each.dash else "markers",
-            "name": printable(each.name, layout=""),
+            "name": _html(_short(each.name)),
             "x": [*each.x],
             "y": [*each.y],
-            "text": [printable(text, layout="") for text in each.said] or None,
+            "text": [*each.said] or None,
             "hovertemplate": _hover(chart, each),
             "line": {"color": each.colour, "dash": DASHES[each.dash], "width": 1.8},
             "marker": {
@@ -187,7 +204,7 @@ def live(chart: Chart) -> JsonObject:
         )
     if chart.y_names:
         y_axis["tickvals"] = [*range(len(chart.y_names))]
-        y_axis["ticktext"] = [printable(name, layout="") for name in chart.y_names]
+        y_axis["ticktext"] = [_html(_short(name)) for name in chart.y_names]
         y_axis["range"] = [len(chart.y_names) - 0.5, -0.5]
     return {"data": traces, "layout": layout | {"shapes": shapes}}
 
@@ -211,4 +228,4 @@ def _hover(chart: Chart, series: Series) -> str:
     value = "%{x:.3f}" if chart.y_names else "%{y:.4g}"
     place = "%{y}" if chart.y_names else f"{chart.xlabel} %{{x:.3~g}}"
     more = "<br>%{text}" if series.said else ""
-    return f"{printable(series.name, layout='')} {value}<br>{place}{more}<extra></extra>"
+    return f"{_html(_short(series.name))} {value}<br>{place}{more}<extra></extra>"

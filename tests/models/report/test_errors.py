@@ -13,9 +13,10 @@ from models.nn.attention import attend, attention_weights
 from models.nn.fusion import GatedFusion
 from models.regions.grid import NINE
 from models.regions.soft_labels import soft_labels
-from models.report.charts import live
+from models.report.charts import live, still
 from models.report.epochs import epoch_charts, read_epoch_values
-from models.report.errors import arrows_of, errors_by_region
+from models.report.error_charts import error_chart
+from models.report.errors import GroupError, arrows_of, errors_by_region
 from models.report.live import CLIP_ROWS, REPORT_ROWS, rows_of_clip
 from models.report.references import Reference, read_references
 from models.report.region_report import read_regions
@@ -125,6 +126,18 @@ def test_every_number_of_the_epochs_is_drawn(tmp_path):
         looks = [(s.marker, s.dash) for s in chart.series]
         assert len(set(looks)) == len(looks)  # told apart without colour
         json.dumps(live(chart), allow_nan=False)
+
+
+def test_a_name_is_text_whatever_it_holds():
+    hostile = ("$\\frac{", "<b>&%{x}", "x" * 200, "a\u202eb")
+    groups = [GroupError(name, 1, (0.1, 0.2), (0.0, 0.0), (0.3, 0.3)) for name in hostile]
+    chart = error_chart(groups, "by-subject", "by subject")
+    said = still(chart)
+    assert "$\\frac{" in said
+    assert "x" * 21 not in said
+    layout = live(chart)["layout"]
+    assert layout["yaxis"]["ticktext"][1] == "&lt;b&gt;&amp;% {x}"
+    assert layout["yaxis"]["ticktext"][3] == "a\\u202eb"
 
 
 def test_baselines_beside_the_run_are_read_best_first(tmp_path):
