@@ -22,6 +22,7 @@ from models.metrics.scores import clip_scores, split_score
 from models.plots.svg import svg
 from models.regions.soft_labels import soft_labels
 from models.report.content import Content, content_of
+from models.report.fusion_weights import FusionWeights
 from models.report.html import MINUS, number, page
 from models.report.references import Reference
 from models.report.region_report import RegionReading, read_regions
@@ -312,6 +313,26 @@ def test_the_texts_alone_are_scored_beside_the_head(planted, run, shown, tmp_pat
         report(run)
     (run / TEXTS_ALONE).unlink()  # as in a run of before
     assert "texts alone" not in report(run).read_text()
+
+
+def test_gate_and_attention_are_weights_of_every_row(content):
+    weights = content.weights
+    assert isinstance(weights, FusionWeights)
+    assert list(weights.gate) == ["visual", "audio"]
+    assert list(weights.attention) == ["visual to audio"]
+    np.testing.assert_allclose(sum(weights.gate.values()), 1, atol=1e-6)
+    by_lag = weights.attention["visual to audio"]
+    np.testing.assert_allclose(by_lag.sum(axis=1), 1, atol=1e-5)
+    # windows of 40 rows, 0.04 s apart: up to 39 rows later, and never before the clip begins
+    assert weights.lags_s[0] == pytest.approx(-weights.lags_s[-1])
+    assert weights.lags_s[-1] == pytest.approx(1.6 * 20 / 21)
+    course = next(c for c in content.curves if c.score.clip == "val-2")
+    first = course.weights.attention["visual to audio"][0]
+    assert not first[weights.lags_s < -0.1].any()
+    assert first[weights.lags_s > 0.1].sum() > 0.5
+    # planted: rows 40 to 45 have no face, so that only the sound is taken
+    assert not course.weights.gate["visual"][40:46].any()
+    assert course.weights.gate["visual"][:40].all()
 
 
 def test_the_score_is_made_of_what_the_table_says(content):
