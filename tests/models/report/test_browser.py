@@ -223,7 +223,7 @@ def test_a_clip_shows_its_values_and_a_picture_under_the_pointer_and_zooms(windo
         "return [layout.xaxis.range, layout.yaxis.fixedrange, layout.xaxis.anchor]",
         with_pictures[0],
     )
-    assert ranges == [[1, 2], True, "y4"]  # one axis of time, below the last panel
+    assert ranges == [[1, 2], True, "y5"]  # one axis of time, below the last of five panels
 
 
 def test_every_link_leads_somewhere(window, page):
