@@ -206,6 +206,7 @@ def live(chart: Chart) -> JsonObject:
         y_axis["tickvals"] = [*range(len(chart.y_names))]
         y_axis["ticktext"] = [_html(_short(name)) for name in chart.y_names]
         y_axis["range"] = [len(chart.y_names) - 0.5, -0.5]
+        layout["showlegend"] = False  # on a phone it would be wider than what is left for the chart
     return {"data": traces, "layout": layout | {"shapes": shapes}}
 
 
@@ -218,7 +219,7 @@ def base_layout(height_px: int) -> JsonObject:
         "paper_bgcolor": "#ffffff",
         "plot_bgcolor": "#ffffff",
         "hovermode": "closest",
-        "legend": {"orientation": "h", "xref": "container", "x": 0, "y": 1, "yanchor": "bottom"},
+        "legend": {"orientation": "h", "x": 0, "y": 1, "yanchor": "bottom"},
         "showlegend": True,
     }
 
