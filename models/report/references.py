@@ -26,7 +26,8 @@ def read_references(
     """Return the baselines in a file, best first, and a sentence that says why there are none.
 
     The file is what `vaflow run baselines output=FILE` writes; None is `baselines.json` of the run,
-    which need not exist. Raises `InputError` if the file is damaged or has scores of other labels.
+    which need not exist. Raises `InputError` if the file is damaged, or if `path` has scores of other
+    labels; those in the run's folder are left out.
     """
     if split != SPLIT:
         if path:
@@ -48,7 +49,8 @@ def read_references(
         )
     entries = read_json(found, "score the baselines again").get(SPLIT)
     try:
-        assert isinstance(entries, list)
+        if not isinstance(entries, list):
+            raise TypeError(f"{SPLIT} is no list")
         counted = {(entry["n_frames"], entry["n_subjects"]) for entry in entries}
         references = tuple(
             Reference(
@@ -59,16 +61,19 @@ def read_references(
             )
             for entry in entries
         )
-    except (AssertionError, KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError) as error:
         raise InputError(
-            f"{found} is not what `vaflow run baselines output=...` writes ({error!r}); score the "
+            f"{found} is not what `vaflow run baselines output=...` writes ({error}); score the "
             "baselines again"
         ) from None
     if counted - {(score.n_frames, score.n_subjects)}:
-        raise InputError(
+        message = (
             f"{found} has scores of other labels than this split's {score.n_frames} of "
             f"{score.n_subjects} subjects; score the baselines on the same manifest again"
         )
+        if path:
+            raise InputError(message)
+        return (), f"No ridge regression is beside it: {message}."
     return tuple(sorted(references, key=lambda each: -each.ccc_mean)), ""
 
 

@@ -301,7 +301,8 @@ def test_on_paper_no_figure_is_clipped(window, page):
             " || e.querySelector('.live')?.clientHeight).length"
         )
         assert cut == 0
-        assert not window.find_element("css selector", "nav").is_displayed()
+        for screen_only in ("nav", ".pictures", ".only-live"):
+            assert not window.find_element("css selector", screen_only).is_displayed()
     finally:
         window.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})
     pdf = base64.b64decode(window.execute_cdp_cmd("Page.printToPDF", {})["data"])

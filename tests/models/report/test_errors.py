@@ -159,8 +159,11 @@ def test_baselines_beside_the_run_are_read_best_first(tmp_path):
     assert [(each.name, each.ccc_mean) for each in references] == [("ridge (a)", 0.4), ("mean", 0)]
     assert note == ""
     write(entry("ridge", 0.4, n_frames=39))
+    references, note = read_references(tmp_path, "val", SCORE, None)  # an old one stops no scoring
+    assert references == ()
+    assert "scores of other labels than this split's 40 of 3 subjects" in note
     with pytest.raises(InputError, match="scores of other labels than this split's 40 of 3"):
-        read_references(tmp_path, "val", SCORE, None)
+        read_references(tmp_path, "val", SCORE, tmp_path / BASELINES)
     write({"baseline": {}})
     with pytest.raises(InputError, match="is not what `vaflow run baselines output"):
         read_references(tmp_path, "val", SCORE, None)
