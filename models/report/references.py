@@ -26,8 +26,8 @@ def read_references(
     """Return the baselines in a file, best first, and a sentence that says why there are none.
 
     The file is what `vaflow run baselines output=FILE` writes; None is `baselines.json` of the run,
-    which need not exist. Raises `InputError` if the file is damaged, or if `path` has scores of other
-    labels; those in the run's folder are left out.
+    which need not exist. Raises `InputError` if the file is damaged, or if `path` has scores of
+    other labels; those in the run's folder are left out.
     """
     if split != SPLIT:
         if path:
