@@ -142,6 +142,19 @@ def parser() -> argparse.ArgumentParser:
     report.add_argument(
         "--max-length-mismatch", type=non_negative, metavar="N", help="default: as in the training"
     )
+    report.add_argument(
+        "--thumbnails",
+        choices=("crops", "all", "none"),
+        default="crops",
+        help="pictures of the frames of clips that have face crops, of all clips, whose videos are "
+        "decoded for it, or of none; default: crops",
+    )
+    report.add_argument(
+        "--baselines",
+        type=Path,
+        metavar="FILE",
+        help="scores that `run baselines output=FILE` wrote; default: RUN/baselines.json, if any",
+    )
     report.set_defaults(command=_report)
 
     add_runs_command(commands)
@@ -195,6 +208,8 @@ def _report(arguments: argparse.Namespace) -> int:
         manifest=arguments.manifest,
         store=arguments.store,
         max_length_mismatch=arguments.max_length_mismatch,
+        thumbnails=arguments.thumbnails,
+        baselines=arguments.baselines,
     )
     print_lines(f"report: {path} shows the split {arguments.split}")
     return 0

@@ -1,8 +1,10 @@
 """A trained model on disk: one head, or an ensemble of them."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+
+import numpy as np
 
 from features.errors import InputError
 from features.system.files import sha256_of
@@ -65,9 +67,16 @@ class TrainedEnsemble:
         return sha256_of(self.run / ENSEMBLE)
 
     def predict(self, packed: PackedFeatures, *, regions: bool = False) -> Prediction:
-        """Return valence and arousal of every row; region posteriors are not averaged."""
-        mean = mean_prediction([member.predict(packed) for member in self.members])
-        return smooth(mean, packed, self.record.widths_s)
+        """Return valence and arousal of every row; region posteriors are not averaged.
+
+        With `regions`, also the band of the members, each smoothed as their mean is.
+        """
+        members = [member.predict(packed) for member in self.members]
+        mean = smooth(mean_prediction(members), packed, self.record.widths_s)
+        if not regions:
+            return mean
+        alike = [smooth(member, packed, self.record.widths_s).va for member in members]
+        return replace(mean, band=np.stack([np.min(alike, axis=0), np.max(alike, axis=0)]))
 
     def caution(self, clip_ids: Iterable[str]) -> tuple[str, ...]:
         """Return a note if some of these clips were trained on."""

@@ -140,7 +140,7 @@ class PredictedSplit:
 def read_split(source: RunSplit, *, regions: bool = False) -> PredictedSplit:
     """Predict every row, on the device and with the threads of the training.
 
-    With `regions`, also compute the region posteriors of a single head.
+    With `regions`, also compute the region posteriors of a single head, or the band of an ensemble.
     """
     train = source.predictor.config.train
     try:

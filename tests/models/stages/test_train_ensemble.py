@@ -513,7 +513,7 @@ def test_the_prediction_is_the_smoothed_mean_of_the_members(run, trained):
     fields = json.loads((run / ENSEMBLE).read_text())
     fields["widths_s"] = {"valence": 0.4, "arousal": 0.0}
     (run / ENSEMBLE).write_text(json.dumps(fields))
-    reading = read_split(open_split(run, None, None, "val"))
+    reading = read_split(open_split(run, None, None, "val"), regions=True)
     members = [
         read_split(open_split(run / name, reading.source.manifest, None, "val")).prediction
         for name in FOLDS
@@ -525,6 +525,9 @@ def test_the_prediction_is_the_smoothed_mean_of_the_members(run, trained):
         rows = mean[span, 0]
         by_hand = [rows[max(0, k - 5) : k + 6].mean() for k in range(len(rows))]
         np.testing.assert_allclose(reading.prediction.va[span, 0], by_hand, atol=1e-9)
+    lowest, highest = reading.prediction.band
+    np.testing.assert_allclose((lowest + highest) / 2, reading.prediction.va, atol=1e-9)  # of two
+    np.testing.assert_allclose(highest[:, 1], np.maximum(members[0].va, members[1].va)[:, 1])
     assert (reading.prediction.interpolated == members[0].interpolated).all()
     assert not np.array_equal(members[0].va, members[1].va)
 
