@@ -42,8 +42,9 @@ from models.runs.inputs import digest_inputs
 from models.runs.run_split import open_split, read_split
 from models.runs.threads import seeded
 from models.stages import train_head as stage
+from models.stages.fit_head import build_head
 from models.stages.score_head import score_head
-from models.stages.train_head import TrainResult, build_head, train_head
+from models.stages.train_head import TrainResult, train_head
 from models.training import loop
 from models.training.config import TrainConfig, train_of_0_1
 from models.training.loop import rate
