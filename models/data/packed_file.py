@@ -122,7 +122,7 @@ def _write_arrays(
                     _write_npy_header(files[name], types[name], (0, *shapes[name]))
                 rows = np.ascontiguousarray(part, types[name])
                 files[name].write(rows.data)
-                checksums[name] = zlib.crc32(rows, checksums[name])
+                checksums[name] = zlib.crc32(rows.data, checksums[name])
             lengths[clip.clip_id] = clip.n_rows, clip.n_frames
         n_rows = sum(n for n, _ in lengths.values())
         for name, file in files.items():  # the header has room for any number of rows
@@ -206,7 +206,7 @@ def _open_arrays(folder: Path, fields: JsonObject, streams: Modalities) -> Packe
         arrays[name] = map_npy(path)
         if arrays[name].dtype != types[name] or len(arrays[name]) != sum(fields["n_rows"]):
             raise ValueError(f"{path.name} has another format")
-        if stamps[name] != stamp and zlib.crc32(arrays[name]) != fields["crc32"][name]:
+        if stamps[name] != stamp and zlib.crc32(arrays[name].data) != fields["crc32"][name]:
             raise ValueError(f"{path.name} was changed")
     if stamps != fields["files"]:
         log.info("the packed features %s were copied, and their checksums are right", folder)
