@@ -21,9 +21,10 @@ from models.heads.windows import head_windows
 from models.metrics.predict import predict
 from models.metrics.smoothing import SmoothingWindows, choose_windows, sums_by_window
 from models.regions.texts_file import grid_of
-from models.runs.folder import TRAINING, RunConfig, write_metrics
+from models.runs.folder import RunConfig
 from models.runs.threads import seeded
 from models.runs.trackers import tracking
+from models.runs.training_folder import write_training
 from models.stages.pseudo_labels import pseudo_labelled
 from models.stages.text_prior import prior_start
 from models.training.config import EpochResult, TrainConfig
@@ -97,7 +98,7 @@ def fit_head(
         with tracking(config, saved.key, is_new=saved.is_new) as on_epochs:
 
             def on_write(epochs: Sequence[EpochResult]) -> None:
-                write_metrics(config.run / TRAINING, epochs)
+                write_training(config, epochs)
                 on_epochs(epochs)
 
             saved.on_write = on_write
