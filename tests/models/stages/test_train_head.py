@@ -535,9 +535,9 @@ def test_the_released_head_is_trained_by_its_own_trainer(planted, tmp_path):
 def test_the_trainer_of_the_released_head_does_what_it_says(planted, tmp_path, monkeypatch):
     steps, plain = [], loop.step
 
-    def watched(head, optimizer, batch, targets, config, grid, extra):
+    def watched(head, optimizer, batch, targets, *others):
         rate = optimizer.param_groups[0]["lr"]
-        loss = plain(head, optimizer, batch, targets, config, grid, extra)
+        loss = plain(head, optimizer, batch, targets, *others)
         norm = torch.stack([w.grad.norm() for w in head.parameters() if w.grad is not None]).norm()
         steps.append((rate, len(targets.va), float(norm)))
         return loss
