@@ -62,7 +62,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             parser().print_help()
             return 2
         return arguments.command(arguments)
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as stop:
+        if stop.args:  # a training says what it has saved
+            print_message(f"vaflow: {stop}")
         return INTERRUPTED
     except BrokenPipeError:  # the reader of the output, such as `head`, has closed it
         return BROKEN_PIPE

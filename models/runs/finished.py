@@ -25,7 +25,12 @@ WITHOUT_CODE = (
     "train it again with force=true"
 )
 """The note on a finished run whose code is not known."""
-NOT_DECISIVE = {"manifest", "store", "run"}  # they decide nothing: the digests of what they hold do
+NOT_DECISIVE = {  # of manifest and store, the digests of what they hold decide
+    "manifest": True,
+    "store": True,
+    "run": True,
+    "train": {"log_to"},
+}
 
 
 def read_finished(run: Path, key: str) -> tuple[EpochResult, ...]:

@@ -121,7 +121,8 @@ def run_key(config: RunConfig, inputs: Inputs, code: str | None = None) -> str:
 
     `code` is the digest of the code; None gives the key of a run that recorded none.
     """
-    not_decisive = {"device", "threads", "unlabelled", "transductive"}  # inputs names the clips
+    not_decisive = {"device", "threads", "log_to"}
+    not_decisive |= {"unlabelled", "transductive"}  # inputs names the clips
     if config.train.unlabelled is None:
         not_decisive |= {"pseudo_labels", "pseudo_weight"}
     if config.train.bank_mib is None:  # a limit may change the order of windows
@@ -257,7 +258,7 @@ def start_run(config: RunConfig, inputs: Inputs, facts: JsonObject) -> None:
 
 
 def write_metrics(run: Path, epochs: Sequence[EpochResult]) -> None:
-    """Write one JSON object per epoch, without times: equal runs give equal files."""
+    """Write one JSON object per epoch; but for the seconds, equal runs give equal files."""
     written = (asdict(epoch) for epoch in epochs)
     lines = "".join(
         json.dumps({key: value for key, value in each.items() if value is not None}) + "\n"

@@ -1,5 +1,8 @@
 """What heads of a tiny width are built from and fed with."""
 
+import json
+from pathlib import Path
+
 import open_clip
 import torch
 
@@ -9,6 +12,7 @@ from models.heads.base import HeadInputs
 from models.heads.dspl import DsplConfig
 from models.regions.texts_file import read_texts
 from models.regions.whole_tower import open_tower
+from models.runs.folder import METRICS
 from models.training.config import TrainConfig
 from models.training.loss_config import LossConfig
 from tests.helpers.synthetic import WIDTH_AUDIO, WIDTH_VISUAL, tiny_model
@@ -19,6 +23,12 @@ FULL = TrainConfig(
     epochs=12, window=40, stride=30, batch_size=4, learning_rate=1e-2, patience=12, threads=1
 )
 BRIEF = FULL.model_copy(update={"epochs": 2, "stride": 40})
+
+
+def without_seconds(run: Path) -> list[dict[str, float]]:
+    """The lines of a run's metrics but for how long the epochs took."""
+    lines = [json.loads(line) for line in (run / METRICS).read_text().splitlines()]
+    return [{name: each for name, each in line.items() if name != "seconds"} for line in lines]
 
 
 def without_region_loss(train: TrainConfig) -> TrainConfig:
