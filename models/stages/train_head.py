@@ -13,11 +13,7 @@ from features.errors import InputError
 from features.system.devices import torch_device
 from features.system.memory import keep_freed_memory
 from features.timeline import MAX_LENGTH_MISMATCH, LengthMismatch
-from models.data.data_sets import (
-    Manifests,
-    Stores,
-    absolute_manifests,
-)
+from models.data.data_sets import Manifests, Stores, absolute_manifests
 from models.data.joined_store import absolute_stores
 from models.data.packed import PackedFeatures
 from models.data.placement import place_on_device, streaming_note
@@ -93,6 +89,7 @@ def train_head(
     max_length_mismatch: LengthMismatch = MAX_LENGTH_MISMATCH,
     force: bool = False,
     on_epoch: Callable[[EpochResult], None] | None = None,
+    on_next_epoch: Callable[[Sequence[EpochResult]], None] | None = None,
 ) -> TrainResult:
     """Train a head on the features in a store, and write it to the folder `run`.
 
@@ -190,6 +187,7 @@ def train_head(
             inner=inner_rows,
             unlabelled=extra,
             saved=saved,
+            on_next_epoch=on_next_epoch,
         )
         network.load_state_dict(result.state)
         widths_s = SmoothingWindows()

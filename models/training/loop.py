@@ -1,7 +1,7 @@
 """The training loop, from packed features on a device to the best weights."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -48,14 +48,16 @@ def fit(
     inner: PackedFeatures | None = None,
     unlabelled: PackedFeatures | None = None,
     saved: SavedState | None = None,
+    on_next_epoch: Callable[[Sequence[EpochResult]], None] | None = None,
 ) -> Fit:
     """Trains the head in place, on the device of the features; call `check_head` first.
 
     `inner` are the held-out training rows, which `select: inner` needs. Val is scored after every
     epoch, whatever selects. Each step also draws a batch of `unlabelled`, whose labels are
     predictions (Lee, 2013). The state of the training is `saved` after every epoch and now and then
-    within one, and a training that finds one goes on from there as if it had not ended. Raises
-    `VaflowError` if the loss is not finite.
+    within one, and a training that finds one goes on from there as if it had not ended. Before each
+    epoch but the first, `on_next_epoch` is called with those that have ended; it ends the training
+    by an exception. Raises `VaflowError` if the loss is not finite.
     """
     passes = Passes(train, training_windows(train, head_config, config), config, LABELLED)
     optimizer = adam_w(head, config)
@@ -112,6 +114,8 @@ def fit(
     for index in range(len(epochs), config.epochs):
         if kept and config.patience and index - 1 - kept.index >= config.patience:
             break
+        if on_next_epoch and epochs:
+            on_next_epoch(epochs)
         head.train()
         for batch, targets in passes.one_pass():
             extra = next(extras) if extras else None
