@@ -14,6 +14,7 @@ from models.baselines.text import TextConfig
 from models.metrics.scores import SplitScore
 from models.stages.ablate import Ablation
 from models.stages.baselines import BaselineScores
+from models.stages.grid import Grid
 from models.stages.learning_curve import LearningCurve
 from models.stages.points import PointComparison
 from models.stages.predict import PredictResult
@@ -121,14 +122,15 @@ def _curve_table(result: LearningCurve) -> Table:
 
 
 def _point_table(result: PointComparison) -> Table:
-    rows = []
+    rows, names = [], ["run"] if isinstance(result, Grid) else ["trial", "changes"]
     for row in result.rows:
-        changes = ", ".join(f"{key}={value_text(row, key)}" for key in row.params)
+        changes = "\n".join(f"{key}={value_text(row, key)}" for key in row.params)
         score = number(row.score) if row.state == "complete" else row.state
-        rows.append((row.name, changes, score, *_difference(row.scores), number(row.scores.p_holm)))
+        texts = (row.name, changes)[: len(names)]  # a run of a grid is named by its changes
+        rows.append((*texts, score, *_difference(row.scores), number(row.scores.p_holm)))
     title = f"{result.stage}: mean CCC, the best first"
     columns = ["score", f"to {result.reference}", "95 %, paired", "p (Holm)"]
-    return make_table(title, ["trial", "changes"], columns, rows)
+    return make_table(title, names, columns, rows)
 
 
 def _difference(row: TableRow | CurveRow) -> tuple[str, str]:

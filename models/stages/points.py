@@ -5,7 +5,7 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from statistics import mean
-from typing import Literal, TypeVar
+from typing import ClassVar, Literal, TypeVar
 
 from pydantic import JsonValue
 
@@ -32,11 +32,12 @@ Model = tuple[AnyHeadConfig, TrainConfig]
 class PointComparison(Comparison[SweepRow]):
     """A comparison of points; its rows are from the best to the worst."""
 
+    reference: ClassVar[str]
+    """The first point, with which the others are compared, in the tables."""
+
     n_pruned: int = 0
     selection: str = ""
     """How far the score of the best can be trusted; empty if none completed."""
-    reference: str = ""
-    """The point with which the others are compared."""
 
 
 ComparisonT = TypeVar("ComparisonT", bound=PointComparison)
@@ -70,16 +71,17 @@ class Point:
             return "failed"
         return "pruned" if "pruned" in states or not states else "complete"
 
-    @property
-    def score(self) -> float | None:
-        """Mean over the seeds of the epochs that are kept; if it was pruned, the best until then.
+    def score(self, *, is_inner: bool) -> float | None:
+        """Return the mean CCC of val, or of the people held out, as a mean over the seeds.
 
-        None if it failed.
+        That of a pruned point is the best until then. None if it failed.
         """
         if self.state == "pruned":
             return max(self.curve)
-        kept = [judged(result.kept) for _, result in self.trainings if result.kept]
-        return mean(kept) if self.state == "complete" else None
+        kept = [result.kept for _, result in self.trainings if result.kept]
+        if self.state == "failed":
+            return None
+        return mean(judged(each) if is_inner else each.ccc_mean for each in kept)
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +129,7 @@ class PointRunner:
             self.on_trial(name, self.n_trainings)
 
 
-def rows_of(points: Sequence[Point], splits: Splits) -> tuple[SweepRow, ...]:
+def rows_of(points: Sequence[Point], splits: Splits, *, is_inner: bool) -> tuple[SweepRow, ...]:
     """Return the rows of the points from the best to the worst; all are paired with the first."""
     va = [
         {t.config.train.seed: r.va for t, r in each.trainings if r.va is not None}
@@ -146,7 +148,7 @@ def rows_of(points: Sequence[Point], splits: Splits) -> tuple[SweepRow, ...]:
                 point.state,
                 point.params,
                 scores.get(point.name, TableRow("", point.name, 0)),
-                point.score,
+                point.score(is_inner=is_inner),
                 len(point.curve),
             )
             for point in points
@@ -164,18 +166,18 @@ def compared(
     """Write the table of the points to the folder `run`, and return the comparison."""
     from models.sweeps.html import sweep_page  # imports matplotlib, which is slow
 
-    rows, reference = rows_of(points, splits), points[0].name
+    models = [point.model for point in points if point.model]
+    is_inner = all(train.select == "inner" for _, train in models)
+    rows = rows_of(points, splits, is_inner=is_inner)
     trainings = [training for point in points for training in point.trainings]
     n_trained, n_present, failed = (
         ends(run, *zip(*trainings, strict=True)) if trainings else (0, 0, ())
     )
     failed += tuple(f"{point.name}: {point.failure}" for point in points if point.failure)
-    is_inner = any(each.ccc_inner is not None for _, result in trainings for each in result.epochs)
     selection = selection_note(rows, is_inner=is_inner) if rows[0].state == "complete" else ""
-    notes = [note for note in (score_note(reference, is_inner=is_inner), selection) if note]
-    page = sweep_page(title, rows, [point.name for point in points], reference, notes)
-    write_table(run, kind.file, sweep_csv(rows), sweep_markdown(rows, reference, notes), page)
+    columns = score_note(kind.reference, points[0].name, is_inner=is_inner)
+    notes = [note for note in (columns, selection) if note]
+    page = sweep_page(title, rows, [point.name for point in points], kind.reference, notes)
+    write_table(run, kind.file, sweep_csv(rows), sweep_markdown(rows, kind.reference, notes), page)
     n_pruned = sum(row.state == "pruned" for row in rows)
-    return kind(
-        run, rows, n_trained, n_present, failed, splits.notes, n_pruned, selection, reference
-    )
+    return kind(run, rows, n_trained, n_present, failed, splits.notes, n_pruned, selection)

@@ -29,7 +29,7 @@ from models.stages.points import Model, Point, PointComparison, PointRunner, com
 from models.stages.trials import Workers, check_trials_folder
 from models.sweeps.drawn import DrawnTrial
 from models.sweeps.space import Space, read_space, variant_of
-from models.training.config import TrainConfig
+from models.training.config import TrainConfig, preset_train
 
 Trials = Annotated[int, Field(ge=1)]
 TrialSeeds = Annotated[int, Field(ge=1, le=100)]
@@ -43,6 +43,7 @@ class Sweep(PointComparison):
 
     stage = "sweep"
     file = "sweep"
+    reference = "default"
 
 
 def sweep(
@@ -88,6 +89,7 @@ def sweep(
     splits = load_splits(manifest, store, streams, max_length_mismatch, train.label_maps)
     model_of = partial(_model_of, keys, splits)
     default = Point(DEFAULT, DEFAULT, {}, model_of({}))
+    is_inner = model_of({})[1].select == "inner"
     _check(space, values, model_of)
     how = [values.as_json(), seeds, generation, prune_after]
     key = canonical_sha256({"how": how, "default": _default_key(keys, model_of({}))})
@@ -107,9 +109,8 @@ def sweep(
             runner.run(new if first else [default, *new])
             for trial, point in zip(drawn, new, strict=True):
                 if not trial.has_ended and point.state != "failed":
-                    study.end(
-                        trial.number, point.curve, None if point.state == "pruned" else point.score
-                    )
+                    score = point.score(is_inner=is_inner) if point.state == "complete" else None
+                    study.end(trial.number, point.curve, score)
             points += new
     result = compared(Sweep, "Sweep", run, points, splits)
     _write_best(keys, result, points)
@@ -119,9 +120,16 @@ def sweep(
 def _model_of(keys: RunConfig, splits: Splits, params: dict[str, JsonValue]) -> Model:
     """The head and its training with these values; raises `InputError` if they are not valid."""
     sets = splits.sets
-    return changed_model(
+    base = preset_train(keys.head, keys.train)
+    head, train = changed_model(
         variant_of(params), keys.head, keys.train, tuple(sets.specs), sets.with_texts
     )
+    if (train.select == "inner") != (base.select == "inner"):
+        raise InputError(
+            f"train.select is {train.select} with {params}, and {base.select} in the default; all "
+            "trials are compared on val, or all on people that are held out: leave that value out"
+        )
+    return head, train
 
 
 def _check(name: str, space: Space, model_of: Callable[[dict[str, JsonValue]], Model]) -> None:

@@ -105,12 +105,12 @@ def sweep_markdown(rows: Sequence[SweepRow], reference: str, notes: Sequence[str
     return "\n\n".join(["\n".join(text), *notes]) + "\n"
 
 
-def score_note(reference: str, *, is_inner: bool) -> str:
-    """Return what the columns are; `reference` is the trial with which others are compared."""
+def score_note(reference: str, name: str, *, is_inner: bool) -> str:
+    """Return what the columns are; `reference` stands for the trial that all are compared with."""
     score = "of the people that train.select=inner holds out" if is_inner else "of val"
     return (
         f"score: mean CCC {score}, mean over the seeds. of the average: val mean CCC of the "
-        f"predictions averaged over the seeds. to {reference}: that minus that of {reference}. "
+        f"predictions averaged over the seeds. to {reference}: that minus that of {name}. "
         f"Intervals: {100 * LEVEL:.0f} % over subjects (bootstrap; of the difference, paired). p: "
         "two-sided, corrected by Holm's method for the number of differences. A difference is bold "
         f"if p is below {1 - LEVEL:.2f}."
