@@ -1,10 +1,9 @@
 """A grid: `train-head` with every combination of several values of its keys."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from pydantic import JsonValue
-
+from features.canonical_json import JsonObject
 from features.errors import InputError
 from features.system.parallel import n_cores, process_pool
 from models.data.train_val import load_splits
@@ -22,7 +21,7 @@ class Grid(PointComparison):
 
 
 def train_grid(
-    configs: Sequence[tuple[str, Mapping[str, JsonValue], RunConfig]],
+    configs: Sequence[tuple[str, JsonObject, RunConfig]],
     run: Path,
     workers: int | None = None,
     on_case: Callable[[str, int], None] | None = None,

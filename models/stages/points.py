@@ -7,8 +7,7 @@ from pathlib import Path
 from statistics import mean
 from typing import ClassVar, Literal, TypeVar
 
-from pydantic import JsonValue
-
+from features.canonical_json import JsonObject
 from models.ablation.plan import AblationCase
 from models.ablation.table import Predictions, TableRow, table_rows
 from models.data.train_val import Splits
@@ -50,7 +49,7 @@ class Point:
     name: str
     folder: str
     """Inside that of the comparison."""
-    params: dict[str, JsonValue]
+    params: JsonObject
     """What they change, by key."""
     model: Model | None = None
     """None if it cannot be trained, or was pruned before."""

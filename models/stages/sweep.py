@@ -1,15 +1,15 @@
 """The stage `sweep`: trials of a head that are drawn from a space, and the best of them."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import yaml
-from pydantic import Field, JsonValue
+from pydantic import Field
 
-from features.canonical_json import canonical_sha256
+from features.canonical_json import JsonObject, canonical_sha256
 from features.errors import InputError
 from features.system.files import write_atomic
 from features.system.locks import try_lock
@@ -17,9 +17,10 @@ from features.system.parallel import n_cores, process_pool
 from features.timeline import MAX_LENGTH_MISMATCH, LengthMismatch
 from models.ablation.plan import DEFAULT, changed_model
 from models.data.data_sets import Manifests, Stores, absolute_manifests
+from models.data.feature_sets import MODALITIES
 from models.data.joined_store import absolute_stores
 from models.data.stream_names import Streams
-from models.data.train_val import Splits, load_splits, train_val_clips
+from models.data.train_val import load_splits, train_val_clips
 from models.heads import AnyHeadConfig
 from models.heads.dspl import DsplConfig
 from models.runs.code import code_digest
@@ -87,12 +88,15 @@ def sweep(
     )
     check_trials_folder(run, "a sweep")
     splits = load_splits(manifest, store, streams, max_length_mismatch, train.label_maps)
-    model_of = partial(_model_of, keys, splits)
-    default = Point(DEFAULT, DEFAULT, {}, model_of({}))
-    is_inner = model_of({})[1].select == "inner"
-    _check(space, values, model_of)
+    sets = splits.sets
+    model = partial(
+        model_of, head=head, train=train, streams=tuple(sets.specs), with_texts=sets.with_texts
+    )
+    default = Point(DEFAULT, DEFAULT, {}, model({}))
+    is_inner = model({})[1].select == "inner"
+    _check(space, values, model)
     how = [values.as_json(), seeds, generation, prune_after]
-    key = canonical_sha256({"how": how, "default": _default_key(keys, model_of({}))})
+    key = canonical_sha256({"how": how, "default": _default_key(keys, *model({}))})
     n_at_once = min(workers or n_cores(), generation * max(1, seeds - 1))
     points = [default]
     with _locked(run), process_pool(n_at_once) as pool:
@@ -105,7 +109,7 @@ def sweep(
         for first in range(0, trials, generation):
             drawn = study.draw(range(first, min(first + generation, trials)))
             floors = _floors(study.floors(first), prune_after)
-            new = [_point(each, floors, model_of) for each in drawn]
+            new = [_point(each, floors, model) for each in drawn]
             runner.run(new if first else [default, *new])
             for trial, point in zip(drawn, new, strict=True):
                 if not trial.has_ended and point.state != "failed":
@@ -117,35 +121,43 @@ def sweep(
     return result
 
 
-def _model_of(keys: RunConfig, splits: Splits, params: dict[str, JsonValue]) -> Model:
-    """The head and its training with these values; raises `InputError` if they are not valid."""
-    sets = splits.sets
-    base = preset_train(keys.head, keys.train)
-    head, train = changed_model(
-        variant_of(params), keys.head, keys.train, tuple(sets.specs), sets.with_texts
+def model_of(
+    params: JsonObject,
+    head: AnyHeadConfig,
+    train: TrainConfig,
+    streams: Sequence[str] = MODALITIES,
+    with_texts: Sequence[str] = MODALITIES[:1],
+) -> Model:
+    """Return the head and its training with these values; `InputError` if they are not valid.
+
+    The head reads `streams`, as in `ablation_cases`.
+    """
+    base = preset_train(head, train)
+    changed_head, changed_train = changed_model(
+        variant_of(params), head, train, streams, with_texts
     )
-    if (train.select == "inner") != (base.select == "inner"):
+    if (changed_train.select == "inner") != (base.select == "inner"):
         raise InputError(
-            f"train.select is {train.select} with {params}, and {base.select} in the default; all "
-            "trials are compared on val, or all on people that are held out: leave that value out"
+            f"train.select is {changed_train.select} with {params}, and {base.select} in the "
+            "default; all trials are compared on val, or all on people that are held out: leave "
+            "that value out"
         )
-    return head, train
+    return changed_head, changed_train
 
 
-def _check(name: str, space: Space, model_of: Callable[[dict[str, JsonValue]], Model]) -> None:
+def _check(name: str, space: Space, model: Callable[[JsonObject], Model]) -> None:
     """Raise `InputError` for a value that no head takes, before anything is trained."""
     try:
         variant_of({key: each.ends()[0] for key, each in space.values.items()})
         for key, each in space.values.items():
             for value in each.ends():
-                model_of({key: value})
+                model({key: value})
     except InputError as error:
         raise InputError(f"space {name!r}: {error}") from None
 
 
-def _default_key(keys: RunConfig, model: Model) -> str:
+def _default_key(keys: RunConfig, head: AnyHeadConfig, train: TrainConfig) -> str:
     """Return the digest of the default's settings, inputs and code, which all trials share."""
-    head, train = model
     clips = train_val_clips(keys.manifest, keys.store, keys.streams)
     config = keys.model_copy(update={"head": head, "train": train})
     return run_key(config, digest_inputs(clips, head), code_digest(head))
@@ -161,7 +173,7 @@ def _floors(medians: tuple[float | None, ...], after: int | None) -> tuple[float
 def _point(
     trial: DrawnTrial,
     floors: tuple[float | None, ...],
-    model_of: Callable[[dict[str, JsonValue]], Model],
+    model: Callable[[JsonObject], Model],
 ) -> Point:
     """Return a trial as it is to be trained: not at all if it was pruned before."""
     point = Point(f"trial {trial.number}", f"trial-{trial.number:03d}", trial.params)
@@ -171,7 +183,7 @@ def _point(
     if not trial.has_ended:
         point.floors = floors
     try:
-        point.model = model_of(trial.params)
+        point.model = model(trial.params)
     except InputError as error:  # valid key by key, but not together
         point.failure = str(error)
     return point

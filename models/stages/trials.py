@@ -26,7 +26,15 @@ from models.baselines import AnyBaselineConfig
 from models.baselines.predict import predict_baseline
 from models.data.data_sets import Manifests, Stores
 from models.data.train_val import load_splits
-from models.runs.folder import CONFIG, HEAD_FILE, PROVENANCE, VAL_PREDICTIONS, RunConfig
+from models.runs.folder import (
+    CONFIG,
+    HEAD_FILE,
+    LAST,
+    PROVENANCE,
+    TRAINING,
+    VAL_PREDICTIONS,
+    RunConfig,
+)
 from models.runs.run_split import open_split, read_split
 from models.runs.threads import share_cores
 from models.stages.train_head import train_head
@@ -177,6 +185,7 @@ def run_trial(trial: Trial, n_at_once: int = 1) -> TrialResult:
         va = _predict_val(config.run, trial.scored_on)
         return TrialResult(result.state, va, epochs=result.epochs, kept=result.kept)
     except Pruned:
+        (config.run / TRAINING / LAST).unlink(missing_ok=True)  # nothing goes on from it
         return TrialResult("pruned", epochs=tuple(ended))
     except (VaflowError, OSError, RuntimeError) as error:  # torch raises RuntimeError out of memory
         return TrialResult("failed", failure=str(error))

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from pydantic import JsonValue
+from features.canonical_json import JsonObject
 
 
 @dataclass(frozen=True, slots=True)
@@ -10,7 +10,7 @@ class DrawnTrial:
     """The settings of a trial, and its result."""
 
     number: int
-    params: dict[str, JsonValue]
+    params: JsonObject
     """The value of each key of the space."""
     is_pruned: bool = False
     score: float | None = None

@@ -9,6 +9,7 @@ from typing import Any
 import yaml
 from pydantic import Field, JsonValue, ValidationError, model_validator
 
+from features.canonical_json import JsonObject
 from features.config import Config
 from features.config_errors import describe, describe_yaml
 from features.errors import InputError
@@ -35,7 +36,7 @@ class Choices(Config):
             raise ValueError("a value is there twice")
         return self
 
-    def ends(self) -> tuple[JsonValue, ...]:
+    def ends(self) -> tuple[Any, ...]:
         """Return values that show whether the key takes such values."""
         return self.choices
 
@@ -74,7 +75,7 @@ class Numbers(Config):
         """Whether only whole numbers are in it."""
         return all(isinstance(each, int) for each in (self.low, self.high, self.step or 0))
 
-    def ends(self) -> tuple[JsonValue, ...]:
+    def ends(self) -> tuple[Any, ...]:
         """Return values that show whether the key takes such values."""
         return self.low, self.high
 
@@ -88,7 +89,7 @@ class Space:
 
     values: Mapping[str, Values]
 
-    def as_json(self) -> dict[str, JsonValue]:
+    def as_json(self) -> JsonObject:
         """Return what determines the values that are drawn."""
         return {key: each.model_dump(mode="json") for key, each in self.values.items()}
 
@@ -118,7 +119,7 @@ def read_space(name: str) -> Space:
     return Space({str(key): _values(path, str(key), value) for key, value in content.items()})
 
 
-def variant_of(params: Mapping[str, JsonValue]) -> Variant:
+def variant_of(params: JsonObject) -> Variant:
     """Return the values of keys as the variant of an ablation.
 
     Raises `InputError` if a key is not of a head or a training, or two say the same.

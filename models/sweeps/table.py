@@ -3,12 +3,11 @@
 import csv
 import io
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Literal
 
-from pydantic import JsonValue
-
+from features.canonical_json import JsonObject
 from models.ablation.table import TableRow, number, span
 from models.metrics.intervals import LEVEL
 
@@ -22,7 +21,7 @@ class SweepRow:
 
     name: str
     state: Literal["complete", "pruned", "failed"]
-    params: Mapping[str, JsonValue]
+    params: JsonObject
     """The settings that it changes, by key; none in the default."""
     scores: TableRow
     """On val, compared with the first trial that is named; empty if the trial did not complete."""
