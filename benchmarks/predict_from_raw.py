@@ -19,9 +19,9 @@ from jaxtyping import Float64
 from benchmarks.framing import landmarks_in_crops
 from features.encoders.clip import ClipConfig
 from features.encoders.faces import FacesConfig
-from features.faces.alignment import AlignmentConfig
 from features.faces.framing import framing_of
 from features.manifest.manifest import read_manifest
+from features.media.alignment import AlignmentConfig
 from models.metrics.intervals import paired_difference, score_intervals
 from models.metrics.scores import sums_by_subject
 from models.prediction.encoders import encoders_of

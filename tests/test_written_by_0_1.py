@@ -83,3 +83,14 @@ def test_a_run_s_own_config_trains_nothing_again(old, name, stage, capsys):
     given = [f"manifest={old}/trained/manifest.jsonl", f"store={old}/trained/features.zarr"]
     assert main(["run", stage, "-c", f"{run}/config.yaml", f"run={run}", *given]) == 0
     assert "nothing to train" in "".join(capsys.readouterr())
+
+
+def test_runs_are_listed_with_what_they_recorded(old, capsys):
+    assert main(["runs", str(old / "trained"), "--json"]) == 0
+    runs = {each["name"]: each for each in json.loads(capsys.readouterr().out)["runs"]}
+    assert runs.keys() == {"run", "released", "ensemble", "ensemble/fold-1", "ensemble/fold-2"}
+    scores = json.loads((old / "trained" / "run" / "scores.json").read_text())["val"]
+    assert runs["run"]["ccc_mean_low"] == scores["ccc_mean_low"]
+    assert runs["run"]["changed"]["train.loss.sigma"] == 0.4  # was head.sigma
+    assert {each["state"] for each in runs.values()} == {"finished"}
+    assert {each["is_same_code"] for each in runs.values()} == {None}

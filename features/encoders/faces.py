@@ -18,11 +18,11 @@ from features.config import Config
 from features.encoders.base import Precision, tracks_of
 from features.errors import MediaError
 from features.faces import AnyDetectorConfig, YuNetConfig
-from features.faces.alignment import AlignmentConfig
 from features.faces.cuts import CutConfig, CutDetector
 from features.faces.people import LOOK_WIDTH, PeopleConfig, TrackSummary, appearance, people_of
 from features.faces.record import N_COLUMNS, TRACK, face_columns, person_faces
 from features.faces.tracker import Tracker, TrackerConfig
+from features.media.alignment import AlignmentConfig
 from features.media.decoder import Decoder
 from features.media.display import Image
 from features.media.sampling import EVERY_FRAME, Sampling
@@ -155,7 +155,8 @@ def aligned_crops(
 ) -> Generator[tuple[list[int], list[Image]] | FrameTimes, None, None]:
     """Yield rows and crops of the clip's person, some at a time; the last item has all times.
 
-    A sampled frame that does not show the face has no crop. Raises `MediaError` if the clip has no
+    The crops are valid until the next item. A sampled frame that does not show the face has no
+    crop. Raises `MediaError` if the clip has no
     record of faces, or one of another decoding of the video.
     """
     assert source.video is not None
@@ -164,10 +165,19 @@ def aligned_crops(
     face = person_faces(source.read_faces(config.spec().name), source.person or 1)
     sampled = sampling.select(enumerate(face.time_s.tolist()))
     rows = [row for row in sampled if face.is_decoded[row]]
+    landmarks_px = np.where(face.is_seen[:, None, None], face.landmarks_px, np.float32(np.nan))
+    seen = [row for row in rows if face.is_seen[row]]
     n_read = 0
-    frames = decoder.frames(source.video, source.fps, sampling, tracks_of(source))
-    with closing(frames):
-        for item in frames:
+    crops = decoder.face_crops(
+        source.video,
+        source.fps,
+        sampling,
+        tracks_of(source),
+        config.alignment,
+        landmarks_px[rows],
+    )
+    with closing(crops):
+        for item in crops:
             if isinstance(item, FrameTimes):
                 if item.rows.tolist() != rows:
                     raise MediaError(
@@ -177,14 +187,8 @@ def aligned_crops(
                     )
                 yield item
                 continue
-            seen = [
-                (row, config.alignment.crop(image, face.landmarks_px[row]))
-                for image, row in zip(item, rows[n_read : n_read + len(item)], strict=False)
-                if face.is_seen[row]
-            ]
+            yield seen[n_read : n_read + len(item)], item
             n_read += len(item)
-            if seen:
-                yield [row for row, _ in seen], [crop for _, crop in seen]
 
 
 class FaceFinder:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float64
 
-from features.faces.alignment import TEMPLATE_PX, TEMPLATE_SIDE_PX
+from features.media.alignment import TEMPLATE_PX, TEMPLATE_SIDE_PX
 
 CENTRE = 0.5  # of a crop, in its sides
 

@@ -10,7 +10,7 @@ from PIL import Image
 from pydantic import Field
 
 from features.config import Config
-from features.faces.alignment import AlignmentConfig
+from features.media.alignment import AlignmentConfig
 
 THUMBNAIL_PX = 8
 LOOK_WIDTH = 3 * THUMBNAIL_PX**2  # numbers of an appearance

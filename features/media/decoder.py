@@ -10,7 +10,10 @@ from contextlib import closing
 from pathlib import Path
 
 import numpy as np
+from jaxtyping import Float32
 
+from features.canonical_json import JsonObject
+from features.media.alignment import AlignmentConfig
 from features.media.audio import AudioBuffer, AudioEnd
 from features.media.display import Image
 from features.media.limits import DecodeLimits
@@ -56,12 +59,41 @@ class Decoder:
         `fps` is the declared rate, used if timestamps are missing. Without a sampling, only the
         times are yielded.
         """
+        settings = None if sampling is None else sampling.model_dump(mode="json")
+        yield from self._decode(video, fps, settings, tracks, None)
+
+    def face_crops(
+        self,
+        video: Path,
+        fps: float | None,
+        sampling: Sampling,
+        tracks: TrackNumbers,
+        alignment: AlignmentConfig,
+        landmarks_px: Float32[np.ndarray, "N 5 2"],
+    ) -> Generator[list[Image] | FrameTimes, None, None]:
+        """Yield the faces with these landmarks, some at a time; the last item is as of `frames`.
+
+        The landmarks are those of the sampled frames that decode, in order; NaN where a frame has
+        no face, and then it has no crop. The faces are cut out in the decoding process.
+        """
+        settings = sampling.model_dump(mode="json")
+        cut = alignment.model_dump(mode="json")
+        yield from self._decode(video, fps, settings, tracks, cut, landmarks_px=landmarks_px)
+
+    def _decode(
+        self,
+        video: Path,
+        fps: float | None,
+        sampling: JsonObject | None,
+        tracks: TrackNumbers,
+        alignment: JsonObject | None,
+        **arrays: np.ndarray,
+    ) -> Generator[list[Image] | FrameTimes, None, None]:
         self._delete_audio()
         rate_hz = self._audio_rate_hz
         audio = self._audio = AudioBuffer(video, rate_hz, tracks) if rate_hz else None
-        settings = None if sampling is None else sampling.model_dump(mode="json")
-        arguments = video, fps, settings, rate_hz, tracks, self._n_threads
-        with closing(self.client.request("decode_video", *arguments)) as items:
+        arguments = video, fps, sampling, rate_hz, tracks, self._n_threads, alignment
+        with closing(self.client.request("decode_video", *arguments, **arrays)) as items:
             for item in items:
                 if isinstance(item, FrameTimes) or (
                     isinstance(item, list) and item[0].dtype == np.uint8

@@ -9,11 +9,13 @@ from typing import Any, NoReturn
 
 from features.errors import VaflowError
 from features.printable import printable
+from flows.command.compare import add_compare_command
 from flows.command.import_features import add_import_features_command
 from flows.command.index import add_index_command
 from flows.command.plugins import add_plugin_commands
 from flows.command.predict import add_predict_command
 from flows.command.run import add_log_format, add_run_commands, non_negative
+from flows.command.runs import add_runs_command
 from flows.command.store import add_store_commands
 from flows.logs import print_message, set_up
 from flows.terminal import BROKEN_PIPE, INTERRUPTED, print_lines
@@ -140,6 +142,9 @@ def parser() -> argparse.ArgumentParser:
         "--max-length-mismatch", type=non_negative, metavar="N", help="default: as in the training"
     )
     report.set_defaults(command=_report)
+
+    add_runs_command(commands)
+    add_compare_command(commands)
 
     check = commands.add_parser("check-submission", help="compare a submission with its sample")
     check.add_argument("file", type=Path, metavar="FILE")

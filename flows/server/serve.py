@@ -1,6 +1,8 @@
 """The command `vaflow serve`: Prefect's server, a work pool, a worker and all deployments."""
 
+import json
 import os
+import shlex
 import socket
 import subprocess
 import sys
@@ -14,25 +16,28 @@ from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.actions import WorkPoolCreate
 from prefect.client.schemas.objects import WorkerStatus
 from prefect.exceptions import ObjectAlreadyExists
-from prefect.settings import PREFECT_API_URL, temporary_settings
+from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_URL, temporary_settings
 from rich.console import Console
 
 from features.errors import InputError, VaflowError
 from features.system.files import write_atomic
 from features.system.locks import HeldLock, try_lock
 from flows.console import plain_console
+from flows.server.access import access_settings, auth_string
 from flows.server.child_process import tied_command
+from flows.server.deploy import DEPLOYMENTS, deploy_all
 from flows.server.shutdown import adopt_orphans, end_all, end_left, end_runs, shut_down
 
 HOME = Path("data/prefect")  # prefect.toml looks for the profile there
 PROFILE = HOME / "profiles.toml"
-DEPLOYMENTS = Path("prefect.yaml")
+AUTH_STRING = HOME / "auth_string"
 PROFILE_TEXT = """\
 # Written by `vaflow serve` and removed when it ends. Put your own settings in the environment.
 active = "vaflow"
 
 [profiles.vaflow]
 PREFECT_API_URL = "{url}/api"
+PREFECT_API_AUTH_STRING = {auth}
 """  # by which every command in this folder finds the server
 HOST, POOL, WORKER = "127.0.0.1", "local", "vaflow-serve"
 POLL_S = 0.5
@@ -58,8 +63,10 @@ def serve(port: int, timeout_s: float) -> int:
             _refuse_if_taken(port)
             adopt_orphans()
             ending.callback(end_all)
-            processes = _start(console, ending, url, timeout_s)
-            write_atomic(PROFILE, PROFILE_TEXT.format(url=url).encode())
+            HOME.chmod(0o700)  # the password, and a database that has it
+            auth = auth_string(AUTH_STRING)
+            processes = _start(console, ending, url, auth, timeout_s)
+            write_atomic(PROFILE, PROFILE_TEXT.format(url=url, auth=json.dumps(auth)).encode())
             ending.callback(PROFILE.unlink, missing_ok=True)
             _tell(console, url)
             while True:
@@ -95,15 +102,17 @@ def _refuse_if_taken(port: int) -> None:
 
 
 def _start(
-    console: Console, ending: ExitStack, url: str, timeout_s: float
+    console: Console, ending: ExitStack, url: str, auth: str, timeout_s: float
 ) -> dict[str, subprocess.Popen[bytes]]:
     """Start server and worker, and create all deployments; `ending` ends the processes."""
-    env = _environment(url)
+    env = _environment(url, auth)
     console.print(f"serve: starting; logs are in {HOME}")
     words = ["server", "start", "--host", HOST, "--port", url.rsplit(":")[-1]]
     server = tied_command(words, env, HOME / "server.log")
     ending.callback(shut_down, server, SERVER_S)
-    ending.enter_context(temporary_settings({PREFECT_API_URL: f"{url}/api"}))
+    ending.enter_context(
+        temporary_settings({PREFECT_API_URL: f"{url}/api", PREFECT_API_AUTH_STRING: auth})
+    )
     client = ending.enter_context(get_client(sync_client=True))
     processes = {"server": server}
     _wait(lambda: client.api_healthcheck() is None, processes, timeout_s)
@@ -116,14 +125,14 @@ def _start(
     ending.callback(shut_down, worker, WORKER_S)
     ending.callback(end_runs, client, worker.pid, console.print)
     processes["worker"] = worker
-    _deploy(env)
+    deploy_all(client, env)
     _wait(
         lambda: any(heartbeat > began for heartbeat in online(client, POOL)), processes, timeout_s
     )
     return processes
 
 
-def _environment(url: str) -> dict[str, str]:
+def _environment(url: str, auth: str) -> dict[str, str]:
     """The environment of server and worker; prefect.toml has their other settings."""
     home = HOME.resolve()
     inherited = {name: value for name, value in os.environ.items() if name != "PREFECT_PROFILE"}
@@ -133,6 +142,7 @@ def _environment(url: str) -> dict[str, str]:
         "PREFECT_SERVER_DATABASE_CONNECTION_URL": f"sqlite+aiosqlite:///{home / 'prefect.db'}",
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "DO_NOT_TRACK": "1",
+        **access_settings(url, auth),
     }
 
 
@@ -173,17 +183,6 @@ def _last_lines(name: str) -> list[str]:
     return [f"  {line}" for line in lines]
 
 
-def _deploy(env: dict[str, str]) -> None:
-    """Create or update all deployments of prefect.yaml; raises `InputError` if it is wrong."""
-    words = [sys.executable, "-m", "prefect", "--no-prompt", "deploy", "--all"]
-    done = subprocess.run(
-        words, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    )
-    if done.returncode:
-        lines = done.stdout.rstrip().splitlines()
-        raise InputError(f"{DEPLOYMENTS} cannot be deployed:", *lines)
-
-
 def online(client: SyncPrefectClient, pool: str) -> list[datetime]:
     """The time of the last heartbeat of each online worker of a pool."""
     workers = client.read_workers_for_work_pool(pool)
@@ -199,12 +198,16 @@ def _tell(console: Console, url: str) -> None:
         shown = Path(sys.argv[0]).parent.relative_to(Path.cwd()) / "prefect"
     except ValueError:  # of another environment
         shown = Path("prefect")
-    console.print(f"serve: runs, logs and forms are at {url}")
+    console.print(
+        f"serve: runs, logs and forms are at {url}; the browser asks for the content of "
+        f"{AUTH_STRING}"
+    )
     console.print(
         "serve: in another shell, in this folder:\n"
         f"  {shown} deployment run extract-features/local --watch\n"
         f"  {shown.with_name('vaflow')} run extract-features -c configs/experiments/demo.yaml "
         "--via prefect\n"
-        f"serve: from another folder, first: export PREFECT_API_URL={url}/api\n"
+        f"serve: from another folder, first: export PREFECT_API_URL={url}/api "
+        f'PREFECT_API_AUTH_STRING="$(cat {shlex.quote(str(AUTH_STRING.resolve()))})"\n'
         "serve: Ctrl-C ends it: runs under way are cancelled, and what they have done is kept"
     )

@@ -91,7 +91,7 @@ def paired_difference(
     if len(a) != len(b):
         raise ValueError(f"{len(a)} subjects cannot be paired with {len(b)}; give the same ones")
     for place, (one, other) in enumerate(zip(a, b, strict=True)):
-        if _differ(one, other):
+        if labels_differ(one, other):
             raise ValueError(
                 f"the subjects at place {place} do not have the same labels; give the sums of the "
                 "same rows, in the same order of subjects"
@@ -119,13 +119,13 @@ def interval_over_seeds(values: Sequence[float]) -> Estimate | None:
 
     Student's t with the sample deviation; None for fewer than two seeds.
     """
-    from scipy.stats import t  # takes a second, which a scoring need not wait for
+    from scipy.special import stdtrit  # the quantile of t; scipy.stats takes a second to import
 
     n = len(values)
     if n < 2:
         return None
     mean = float(np.mean(values))
-    half = float(t.ppf((1 + LEVEL) / 2, n - 1) * np.std(values, ddof=1) / np.sqrt(n))
+    half = float(stdtrit(n - 1, (1 + LEVEL) / 2) * np.std(values, ddof=1) / np.sqrt(n))
     return Estimate(mean, mean - half, mean + half)
 
 
@@ -188,8 +188,8 @@ def _scores(
     return np.stack([valence, arousal, (valence + arousal) / 2])
 
 
-def _differ(one: VaConcordance, other: VaConcordance) -> bool:
-    """Whether the labels behind two sums cannot be the same."""
+def labels_differ(one: VaConcordance, other: VaConcordance) -> bool:
+    """Return whether the labels behind two sums cannot be the same."""
     pairs = ((one.valence, other.valence), (one.arousal, other.arousal))
     return any(
         x.n != y.n

@@ -53,6 +53,7 @@ from models.runs.folder import (
 from models.runs.inputs import digest_inputs
 from models.runs.texts_alone import TextsAlone
 from models.runs.threads import seeded
+from models.runs.training_folder import write_training
 from models.stages.pseudo_labels import pseudo_labelled
 from models.stages.text_prior import prior_start, texts_alone
 from models.training.config import EpochResult, TrainConfig, kept_epoch, preset_train
@@ -139,7 +140,7 @@ def train_head(
             return TrainResult("present", run, epochs, kept_epoch(epochs, train), notes + note)
     check_run(run)
     reason, key = reason_to_train(config, inputs), run_key(config, inputs, code)
-    write_live = partial(write_metrics, run / TRAINING)
+    write_live = partial(write_training, config)
     saved = SavedState(run / TRAINING / LAST, key, is_new=force, on_write=write_live)
     if not force and (old := key_of_0_1(config, given, inputs)) and read_finished(run, old):
         raise InputError(replaces_run_of_0_1(run))

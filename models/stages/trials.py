@@ -4,7 +4,6 @@ A stage that compares makes its trials, runs them, computes the rows of a table 
 predictions, and returns a `Comparison`.
 """
 
-import io
 from collections import Counter
 from collections.abc import Callable, Hashable, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -13,7 +12,6 @@ from functools import partial
 from pathlib import Path
 from typing import Annotated, ClassVar, Generic, Literal, TypeVar
 
-import numpy as np
 from pydantic import Field
 
 from features.errors import InputError, VaflowError
@@ -26,17 +24,10 @@ from models.baselines import AnyBaselineConfig
 from models.baselines.predict import predict_baseline
 from models.data.data_sets import Manifests, Stores
 from models.data.train_val import load_splits
-from models.runs.folder import (
-    CONFIG,
-    HEAD_FILE,
-    LAST,
-    PROVENANCE,
-    TRAINING,
-    VAL_PREDICTIONS,
-    RunConfig,
-)
-from models.runs.run_split import open_split, read_split
+from models.runs.folder import CONFIG, HEAD_FILE, LAST, PROVENANCE, TRAINING, RunConfig
+from models.runs.run_split import open_split
 from models.runs.threads import share_cores
+from models.runs.val_predictions import val_predictions
 from models.stages.train_head import train_head
 from models.training.config import EpochResult, judged
 
@@ -224,17 +215,4 @@ def write_table(run: Path, file: str, csv: str, markdown: str, html: str) -> Non
 
 
 def _predict_val(run: Path, scored_on: tuple[Manifests, Stores] | None) -> Va:
-    """Return the predictions of the val split, read from the run's folder if possible."""
-    source = open_split(run, *(scored_on or (None, None)), "val")
-    key, path = source.key(), run / VAL_PREDICTIONS
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            if str(file["key"]) == key:
-                return file["va"]
-    except (ValueError, KeyError, OSError, EOFError):
-        pass  # missing or damaged: predicted again
-    va = read_split(source).prediction.va
-    archive = io.BytesIO()
-    np.savez(archive, va=va, key=np.array(key))
-    write_atomic(path, archive.getvalue())
-    return va
+    return val_predictions(open_split(run, *(scored_on or (None, None)), "val"))

@@ -14,6 +14,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from pydantic import TypeAdapter
 
 from features.canonical_json import JsonObject
@@ -57,7 +58,9 @@ class DecoderClient:
         """The process's id; None if it is not running."""
         return self._process.pid if self._process else None
 
-    def request(self, name: str, *arguments: Any) -> Generator[Any, None, None]:
+    def request(
+        self, name: str, *arguments: Any, **arrays: np.ndarray
+    ) -> Generator[Any, None, None]:
         """Have the process serve a request of `features.media.worker.requests`.
 
         Yields what the request yields. Arrays are valid until the next item. The process is killed
@@ -70,7 +73,7 @@ class DecoderClient:
         is_over = False
         waited_s = 0.0
         try:
-            send(connection, {"request": name, "arguments": arguments})
+            send(connection, {"request": name, "arguments": arguments}, arrays)
             while not is_over:
                 began = time.monotonic()
                 message = self._receive(connection, about, waited_s)

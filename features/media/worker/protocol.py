@@ -3,10 +3,11 @@
 import json
 import mmap
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from math import prod
 from multiprocessing.connection import Connection
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 import numpy as np
@@ -15,6 +16,7 @@ from features.canonical_json import JsonObject
 
 N_SLOTS = 3  # one is written, one waits, one is read
 MAX_JSON_BYTES = 1 << 20
+NO_ARRAYS: Mapping[str, np.ndarray] = MappingProxyType({})
 DTYPES = ("uint8", "int64", "float32", "float64")  # accepted from the other side
 
 RecordT = TypeVar("RecordT")
@@ -54,9 +56,17 @@ class SharedBuffer:
         return arrays
 
 
-def send(connection: Connection, message: JsonObject) -> None:
-    """Send a message of JSON values and paths."""
+def send(
+    connection: Connection, message: JsonObject, arrays: Mapping[str, np.ndarray] = NO_ARRAYS
+) -> None:
+    """Send a message of JSON values and paths, and arrays that `receive_arrays` returns."""
+    contiguous = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+    if contiguous:
+        headers = {name: array_header(array) for name, array in contiguous.items()}
+        message = message | {"arrays": headers}
     connection.send_bytes(json.dumps(message, default=os.fspath).encode())
+    for array in contiguous.values():
+        connection.send_bytes(array.tobytes())
 
 
 def receive(connection: Connection) -> JsonObject:
@@ -73,28 +83,31 @@ def receive(connection: Connection) -> JsonObject:
 def send_record(connection: Connection, record: Any) -> None:
     """Send a dataclass of JSON values and arrays, as a message of kind "record"."""
     values = {field.name: getattr(record, field.name) for field in fields(record)}
-    arrays = {k: np.ascontiguousarray(v) for k, v in values.items() if isinstance(v, np.ndarray)}
-    plain = {k: v for k, v in values.items() if k not in arrays}
-    headers = {name: array_header(array) for name, array in arrays.items()}
-    name = type(record).__name__
-    send(connection, {"kind": "record", "type": name, "value": plain, "arrays": headers})
-    for array in arrays.values():
-        connection.send_bytes(array.tobytes())
+    arrays = {name: value for name, value in values.items() if isinstance(value, np.ndarray)}
+    plain = {name: value for name, value in values.items() if name not in arrays}
+    send(connection, {"kind": "record", "type": type(record).__name__, "value": plain}, arrays)
 
 
 def receive_record(
     connection: Connection, message: JsonObject, record: type[RecordT], max_bytes: int
 ) -> RecordT:
     """The dataclass that a message announces; `ValueError` if an array exceeds `max_bytes`."""
+    return record(**message["value"], **receive_arrays(connection, message, max_bytes))
+
+
+def receive_arrays(
+    connection: Connection, message: JsonObject, max_bytes: int | None = None
+) -> dict[str, np.ndarray]:
+    """The arrays that a message announces; `ValueError` if one exceeds `max_bytes`."""
     arrays: dict[str, np.ndarray] = {}
-    for name, header in message["arrays"].items():
+    for name, header in message.get("arrays", {}).items():
         dtype, shape, n_bytes = _checked(header)
-        if n_bytes > max_bytes:
+        if max_bytes is not None and n_bytes > max_bytes:
             raise ValueError(
                 f"the array {name!r} has {n_bytes} bytes; at most {max_bytes} are read"
             )
         arrays[name] = np.frombuffer(connection.recv_bytes(n_bytes), dtype).reshape(shape)
-    return record(**message["value"], **arrays)
+    return arrays
 
 
 def array_header(array: np.ndarray) -> JsonObject:

@@ -1,17 +1,21 @@
 """The requests that a decoding process serves.
 
-A request takes JSON values and the limits, and raises `MediaError`. It yields
+A request takes JSON values, arrays and the limits, and raises `MediaError`. It yields
 pieces (lists of arrays that fit a slot of shared memory) and records (dataclasses).
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
+from itertools import chain, repeat
 from pathlib import Path
 
 import av
 import numpy as np
+from jaxtyping import Float32
 
 from features.canonical_json import JsonObject
+from features.media.alignment import AlignmentConfig
 from features.media.audio import AudioEnd, AudioTap, decoded_audio
 from features.media.changes import DecodingChanges, audio_changes, crop_changes, video_changes
 from features.media.crops import read_image
@@ -34,6 +38,7 @@ PIECE_FRAMES = 64
 FIRST_FRAMES = 8  # of a clip's first piece; each next one has up to twice as many: a short wait
 PIECE_BYTES = 16 * 2**20  # 24 frames of 360p, 2 of 1080p: they stay in the processor's cache
 CHANNELS = 3
+NO_FACE = np.full((5, 2), np.nan, np.float32)
 DEFAULT_STEP_S = 0.04  # between frames without timestamps and without a declared rate: 25 fps
 
 Record = AudioEnd | DecodingChanges | FrameTimes | Probe
@@ -54,13 +59,17 @@ def decode_video(
     audio_rate_hz: int | None,
     tracks: Numbers = BY_FILE,
     n_threads: int = 0,
+    alignment: JsonObject | None = None,
     *,
     limits: DecodeLimits,
+    landmarks_px: Float32[np.ndarray, "N 5 2"] | None = None,
 ) -> Iterator[list[Image] | list[Block] | AudioEnd | FrameTimes]:
     """Yield the undamaged frames that are sampled, and at the end the times of all frames.
 
     Without a sampling no frame is yielded; all are decoded, to check the file. With
     `audio_rate_hz`, blocks of audio come in between, and an `AudioEnd` if the audio is complete.
+    With an `alignment`, the faces that have these landmarks are yielded in place of the frames;
+    the landmarks are NaN where a frame has no face.
     """
     file, decoded, indices = Path(path), DecodedVideo(), []
     found = find_tracks(file, limits, TrackNumbers(*tracks))
@@ -70,7 +79,16 @@ def decode_video(
         images: Iterator[list[Image]] = ([] for _ in timed)
     else:
         sampled = Sampling.model_validate(sampling).select(timed)
-        images = pieces(_undamaged_rgb(file, sampled, decoded, indices, limits))
+        undamaged = _undamaged(file, sampled, decoded, indices, limits)
+        if alignment is None or landmarks_px is None:
+            images = pieces(image() for image in undamaged)
+        else:
+            config = AlignmentConfig.model_validate(alignment)
+            known = chain(landmarks_px, repeat(NO_FACE))  # all frames are decoded in any case
+            images = pieces(
+                None if np.isnan(points).any() else config.crop(image(), points)
+                for image, points in zip(undamaged, known, strict=False)
+            )
     for piece in images:
         if piece:
             yield piece
@@ -152,14 +170,18 @@ RECORDS: Mapping[str, type[Record]] = {
 }
 
 
-def pieces(images: Iterable[Image]) -> Iterator[list[Image]]:
+def pieces(images: Iterable[Image | None]) -> Iterator[list[Image]]:
     """Group images into lists of at most `PIECE_FRAMES` and `PIECE_BYTES`, or of one larger image.
 
-    The first lists are shorter, so that the encoder starts early.
+    The first lists are shorter, so that the encoder starts early. For None an empty list comes at
+    once, so that audio does not wait for the next image.
     """
     piece: list[Image] = []
     n_bytes, max_frames = 0, FIRST_FRAMES
     for image in images:
+        if image is None:
+            yield []
+            continue
         if piece and (len(piece) == max_frames or n_bytes + image.nbytes > PIECE_BYTES):
             yield piece
             piece, n_bytes, max_frames = [], 0, min(2 * max_frames, PIECE_FRAMES)
@@ -185,17 +207,17 @@ def _with_times(
         yield (index, frame), time_s
 
 
-def _undamaged_rgb(
+def _undamaged(
     path: Path,
     frames: Iterable[Numbered],
     decoded: DecodedVideo,
     indices: list[int],
     limits: DecodeLimits,
-) -> Iterator[Image]:
-    """Yield the pixels of each undamaged frame; append its index to `indices`."""
+) -> Iterator[Callable[[], Image]]:
+    """Yield what converts each undamaged frame to RGB; append its index to `indices`."""
     converter = None
     for index, frame in frames:
         if not frame.is_corrupt:
             converter = converter or FrameConverter(path, decoded.pixel_aspect, limits)
             indices.append(index)
-            yield converter.image(frame)
+            yield partial(converter.image, frame)

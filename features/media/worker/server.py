@@ -14,7 +14,15 @@ import numpy as np
 from features.canonical_json import JsonObject
 from features.errors import MediaCode, MediaError
 from features.media.limits import DecodeLimits
-from features.media.worker.protocol import N_SLOTS, SharedBuffer, receive, send, send_record
+from features.media.worker.protocol import (
+    N_SLOTS,
+    NO_ARRAYS,
+    SharedBuffer,
+    receive,
+    receive_arrays,
+    send,
+    send_record,
+)
 from features.media.worker.requests import REQUESTS, Request, slot_bytes
 from features.media.worker.rlimits import apply_rlimits, die_with_parent, set_cpu_budget
 
@@ -44,9 +52,12 @@ class Server:
             if "slot" in message:
                 self.free_slots.append(message["slot"])
             else:
-                self.handle(message["request"], message["arguments"])
+                arrays = receive_arrays(self.connection, message)
+                self.handle(message["request"], message["arguments"], arrays)
 
-    def handle(self, name: str, arguments: list) -> None:
+    def handle(
+        self, name: str, arguments: list, arrays: Mapping[str, np.ndarray] = NO_ARRAYS
+    ) -> None:
         """Send the pieces and records of a request, then its end, or an error."""
         about = arguments[0] if isinstance(arguments[0], str) else arguments[0][0]
         request = self.requests.get(name)
@@ -57,7 +68,7 @@ class Server:
             return
         set_cpu_budget(self.limits)
         try:
-            for item in request(*arguments, limits=self.limits):
+            for item in request(*arguments, **arrays, limits=self.limits):
                 if isinstance(item, list):
                     self.send_piece(item)
                 else:

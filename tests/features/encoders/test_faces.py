@@ -14,12 +14,12 @@ from features.errors import InputError
 from features.extraction.extract import extract_features
 from features.extraction.options import ExtractionOptions
 from features.extraction.plan import resolve_frames
-from features.faces.alignment import AlignmentConfig
 from features.faces.people import PeopleConfig, TrackSummary
 from features.faces.record import N_COLUMNS, n_people, person_faces
 from features.maintenance.status import status
 from features.maintenance.verify import verify
 from features.manifest.manifest import read_manifest, write_manifest
+from features.media.alignment import AlignmentConfig
 from features.media.crops import crop_files, read_image
 from features.media.sampling import Sampling
 from features.store.feature_store import FeatureStore

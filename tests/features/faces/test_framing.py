@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from features.faces.alignment import AlignmentConfig
 from features.faces.framing import framing_of
+from features.media.alignment import AlignmentConfig
 
 
 @pytest.mark.parametrize("margin", [0.0, 0.12, 0.5])

@@ -13,13 +13,16 @@ import numpy as np
 import pytest
 
 from features.errors import MediaError, VaflowError
+from features.media.alignment import TEMPLATE_PX, AlignmentConfig
 from features.media.crops import read_image
 from features.media.decoder import Decoder
 from features.media.limits import DecodeLimits
+from features.media.sampling import EVERY_FRAME
+from features.media.tracks import BY_FILE
 from features.media.video import probe
 from features.media.worker.client import Stopped
 from features.media.worker.protocol import N_SLOTS
-from features.media.worker.requests import PIECE_BYTES, decode_audio, decode_video
+from features.media.worker.requests import PIECE_BYTES, decode_audio, decode_video, pieces
 from features.printable import printable
 from tests.helpers.hostile_server import HOSTILE_SERVER
 from tests.helpers.small_media import tone
@@ -118,6 +121,34 @@ def test_audio_decoded_with_a_video_is_returned_for_that_video_and_rate_only(mak
         audio, expected = collect_audio(decoder.audio(path, rate_hz)), read_audio(path, rate_hz)
         np.testing.assert_array_equal(audio.samples, expected.samples)
     decoder.also_decode_audio(None)
+
+
+def test_faces_are_cut_out_of_the_frames_that_have_one(make_video, decoder):
+    video, alignment = make_large(make_video, sound=tone(2.4)), AlignmentConfig()
+    frames, expected_times = collect_frames(decoder.frames(video, None))
+    landmarks = np.array(TEMPLATE_PX, np.float32) + np.arange(50, dtype=np.float32)[:, None, None]
+    landmarks[20:40] = np.nan  # the last ten of the sixty frames have none, either
+    decoder.also_decode_audio(16_000)
+
+    crops, times = collect_frames(
+        decoder.face_crops(video, None, EVERY_FRAME, BY_FILE, alignment, landmarks)
+    )
+
+    seen = [*range(20), *range(40, 50)]
+    expected = [alignment.crop(frames[row], landmarks[row]) for row in seen]
+    np.testing.assert_array_equal(crops, expected)
+    np.testing.assert_array_equal(times.time_s, expected_times.time_s)
+    audio, expected_audio = collect_audio(decoder.audio(video, 16_000)), read_audio(video, 16_000)
+    np.testing.assert_array_equal(audio.samples, expected_audio.samples)
+    decoder.also_decode_audio(None)
+
+
+def test_a_frame_without_a_face_lets_audio_through_at_once():
+    image = np.zeros((2, 2, 3), np.uint8)
+
+    found = [len(piece) for piece in pieces([image, None, image, None])]
+
+    assert found == [0, 0, 2]
 
 
 def test_long_audio_comes_in_blocks(make_video, decoder, monkeypatch):

@@ -17,12 +17,13 @@ from contextvars import copy_context
 from dataclasses import dataclass
 from pathlib import Path
 
+import httpx
 import psutil
 import pytest
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.actions import WorkPoolUpdate
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
-from prefect.settings import PREFECT_API_URL, temporary_settings
+from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_URL, temporary_settings
 from prefect.states import Cancelling
 
 from features.clip import Clip
@@ -32,6 +33,7 @@ from features.manifest.manifest import read_manifest, write_manifest
 from features.store.feature_store import FeatureStore
 from features.synthetic import render
 from flows.command.main import main
+from flows.server.deploy import deploy_all
 from flows.server.deployment_run import run_and_watch
 from flows.server.serve import online
 
@@ -75,6 +77,11 @@ class Served:
     @property
     def demo(self) -> Path:
         return self.folder / "data" / "demo"
+
+    @property
+    def auth(self) -> str:
+        """The user and the password of the server."""
+        return (self.folder / "data" / "prefect" / "auth_string").read_text().strip()
 
     def log(self, name: str) -> str:
         return (self.folder / "data" / "prefect" / f"{name}.log").read_text()
@@ -129,7 +136,9 @@ def stamps(folder: Path) -> dict[Path, int]:
 def in_served_folder(served, monkeypatch):
     """The working folder of this process is the served one, and its server is the served one."""
     monkeypatch.chdir(served.folder)
-    with temporary_settings({PREFECT_API_URL: f"{served.url}/api"}):
+    with temporary_settings(
+        {PREFECT_API_URL: f"{served.url}/api", PREFECT_API_AUTH_STRING: served.auth}
+    ):
         yield
 
 
@@ -233,6 +242,43 @@ def test_deployments_have_a_queue_and_the_nightly_schedule_is_off(in_served_fold
         nightly = client.read_deployment_by_name("pipeline/nightly")
     assert [schedule.active for schedule in nightly.schedules] == [False]
     assert "Rows per dense window. At least 1." in str(nightly.parameter_openapi_schema)
+
+
+def test_the_server_answers_only_those_who_know_the_password_and_its_own_pages(served):
+    api, user = f"{served.url}/api", tuple(served.auth.split(":"))
+    asked = {"method": "POST", "url": f"{api}/deployments/filter", "json": {}}
+
+    def allowed_origin(origin: str) -> str | None:
+        headers = {"Origin": origin, "Access-Control-Request-Method": "POST"}
+        answer = httpx.options(f"{api}/deployments/", headers=headers)
+        return answer.headers.get("access-control-allow-origin")
+
+    assert httpx.request(**asked).status_code == 401
+    assert httpx.request(**asked, auth=("vaflow", "guessed")).status_code == 401
+    assert httpx.request(**asked, auth=user).status_code == 200
+    assert httpx.get(served.url).status_code == 200  # the page that asks for the password
+    assert allowed_origin("http://another.example") is None
+    assert allowed_origin(served.url) == served.url
+    home = served.folder / "data" / "prefect"
+    assert home.stat().st_mode & 0o077 == 0
+    assert (home / "auth_string").stat().st_mode & 0o077 == 0
+    assert served.auth not in (served.folder / "said").read_text()
+
+
+def test_a_schedule_that_was_resumed_stays_active_when_all_is_deployed_again(in_served_folder):
+    with get_client(sync_client=True) as client:
+        nightly = client.read_deployment_by_name("pipeline/nightly")
+        client.update_deployment_schedule(nightly.id, nightly.schedules[0].id, active=True)
+        env = os.environ | {
+            "PREFECT_API_URL": PREFECT_API_URL.value(),
+            "PREFECT_API_AUTH_STRING": PREFECT_API_AUTH_STRING.value(),
+        }
+
+        deploy_all(client, env)
+
+        [schedule] = client.read_deployment_by_name("pipeline/nightly").schedules
+        assert schedule.active
+        client.update_deployment_schedule(nightly.id, schedule.id, active=False)
 
 
 def records(store: Path) -> list[Path]:

@@ -19,7 +19,7 @@ from features.encoders.ast import AstConfig
 from features.encoders.clip import ClipConfig
 from features.encoders.faces import FacesConfig
 from features.errors import InputError, SpecMismatch
-from features.faces.alignment import AlignmentConfig
+from features.media.alignment import AlignmentConfig
 from features.media.crops import crop_files
 from features.synthetic.drawing import Pose
 from features.synthetic.people import draw_people

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from features.faces.alignment import TEMPLATE_PX, AlignmentConfig, similarity
+from features.media.alignment import TEMPLATE_PX, AlignmentConfig, similarity
 
 RNG = np.random.default_rng(3)
 PICTURE = RNG.integers(0, 256, (112, 112, 3), np.uint8)
