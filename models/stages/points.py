@@ -33,6 +33,8 @@ class PointComparison(Comparison[SweepRow]):
 
     reference: ClassVar[str]
     """The first point, with which the others are compared, in the tables."""
+    is_in_order: ClassVar[bool]
+    """Whether the points learn from those before them, which the page then shows."""
 
     n_pruned: int = 0
     selection: str = ""
@@ -176,7 +178,8 @@ def compared(
     selection = selection_note(rows, is_inner=is_inner) if rows[0].state == "complete" else ""
     columns = score_note(kind.reference, points[0].name, is_inner=is_inner)
     notes = [note for note in (columns, selection) if note]
-    page = sweep_page(title, rows, [point.name for point in points], kind.reference, notes)
+    order = [point.name for point in points] if kind.is_in_order else []
+    page = sweep_page(title, rows, order, kind.reference, notes)
     write_table(run, kind.file, sweep_csv(rows), sweep_markdown(rows, kind.reference, notes), page)
     n_pruned = sum(row.state == "pruned" for row in rows)
     return kind(run, rows, n_trained, n_present, failed, splits.notes, n_pruned, selection)

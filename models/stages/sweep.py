@@ -45,6 +45,7 @@ class Sweep(PointComparison):
     stage = "sweep"
     file = "sweep"
     reference = "default"
+    is_in_order = True
 
 
 def sweep(

@@ -22,7 +22,7 @@ def sweep_page(
     reference: str,
     notes: Sequence[str],
 ) -> str:
-    """Return the table, and a figure of the scores in the `order` of the trials' names.
+    """Return the table, and a figure of the scores in the `order` of the trials' names, if any.
 
     `reference` is the trial with which the others are compared. Equal input gives an equal page.
     """
@@ -36,7 +36,7 @@ def sweep_page(
         value_text=value_text,
         reference=reference,
         notes=notes,
-        figure=_scores(in_order) if len(complete) > 1 else None,
+        figure=_scores(in_order) if order and len(complete) > 1 else None,
     )
 
 
