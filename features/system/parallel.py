@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from operator import add
 from typing import TypeVar
 
@@ -22,21 +23,19 @@ def n_cores() -> int:
     return len(os.sched_getaffinity(0))
 
 
-def map_in_processes(
-    function: Callable[[Item], Result], items: Sequence[Item], n_processes: int | None = None
-) -> Iterator[Result]:
-    """The result of the function for each item, in order; by default in a process per core.
+@contextmanager
+def process_pool(n_processes: int | None = None) -> Iterator[ProcessPoolExecutor]:
+    """Processes for several calls of `map_in_processes`, by default one per core.
 
-    SIGINT goes to the caller only, and ends the processes at once. Raises `VaflowError` if a
-    process is killed from outside.
+    An exception inside the context, such as that of SIGINT, ends them at once. They also end when
+    the caller is killed. Raises `VaflowError` if one of them is killed from outside.
     """
     spawn = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(n_processes or n_cores(), mp_context=spawn) as pool:
-        with handling((signal.SIGINT,), signal.SIG_IGN):  # which the processes inherit
-            jobs = [pool.submit(function, item) for item in items]
+    with ProcessPoolExecutor(
+        n_processes or n_cores(), mp_context=spawn, initializer=_end_with_parent
+    ) as pool:
         try:
-            for job in jobs:
-                yield job.result()
+            yield pool
         except BaseException as error:
             pool.shutdown(wait=False, cancel_futures=True)
             for child in multiprocessing.active_children():
@@ -47,6 +46,39 @@ def map_in_processes(
                     "run the same again: what is done is kept"
                 ) from None
             raise
+
+
+def map_in_processes(
+    function: Callable[[Item], Result],
+    items: Sequence[Item],
+    n_processes: int | None = None,
+    pool: ProcessPoolExecutor | None = None,
+) -> Iterator[Result]:
+    """The result of the function for each item, in order, in processes as of `process_pool`.
+
+    They are those of the `pool`, or new ones that end with the last result. SIGINT goes to the
+    caller only.
+    """
+    if pool is None:
+        with process_pool(n_processes) as pool:
+            yield from map_in_processes(function, items, pool=pool)
+        return
+    with handling((signal.SIGINT,), signal.SIG_IGN):  # which the processes inherit
+        jobs = [pool.submit(function, item) for item in items]
+    for job in jobs:
+        yield job.result()
+
+
+def _end_with_parent() -> None:
+    """End this process when its parent is gone, whatever it does: SIGKILL ends no children."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None  # this is a process of a pool
+
+    def watch() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def parallel_sum(

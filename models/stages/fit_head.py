@@ -54,10 +54,11 @@ def fit_head(
     saved: SavedState,
     on_epoch: Callable[[EpochResult], None] | None,
     on_step: Callable[[TrainingStep], None] | None,
+    on_next_epoch: Callable[[Sequence[EpochResult]], None] | None = None,
 ) -> FittedHead:
     """Load the rows of the clips and train a head on those that are not held out.
 
-    The epochs go to the trackers of the config. Raises `InputError` if rows, head and settings do
+    The epochs go to the trackers of the config; for `on_next_epoch` see `fit`. Raises `InputError` if rows, head and settings do
     not fit together.
     """
     head, train, mismatch = config.head, config.train, config.max_length_mismatch
@@ -114,6 +115,7 @@ def fit_head(
                 unlabelled=extra,
                 saved=saved,
                 on_step=on_step,
+                on_next_epoch=on_next_epoch,
             )
         network.load_state_dict(result.state)
         widths_s = SmoothingWindows()

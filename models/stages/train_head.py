@@ -10,11 +10,7 @@ import torch
 
 from features.errors import InputError
 from features.timeline import MAX_LENGTH_MISMATCH, LengthMismatch
-from models.data.data_sets import (
-    Manifests,
-    Stores,
-    absolute_manifests,
-)
+from models.data.data_sets import Manifests, Stores, absolute_manifests
 from models.data.joined_store import absolute_stores
 from models.data.splits import ClipGroups, constant_labels
 from models.data.stream_names import Streams
@@ -82,6 +78,7 @@ def train_head(
     force: bool = False,
     on_epoch: Callable[[EpochResult], None] | None = None,
     on_training_step: Callable[[TrainingStep], None] | None = None,
+    on_next_epoch: Callable[[Sequence[EpochResult]], None] | None = None,
 ) -> TrainResult:
     """Train a head on the features in a store, and write it to the folder `run`.
 
@@ -137,7 +134,16 @@ def train_head(
     if not force and (old := key_of_0_1(config, given, inputs)) and read_finished(run, old):
         raise InputError(replaces_run_of_0_1(run))
     with saved.explained():
-        fitted = fit_head(config, clips, held_out, unlabelled, saved, on_epoch, on_training_step)
+        fitted = fit_head(
+            config,
+            clips,
+            held_out,
+            unlabelled,
+            saved,
+            on_epoch,
+            on_training_step,
+            on_next_epoch,
+        )
         meta = CheckpointMeta(
             head=head,
             loss=train.loss,

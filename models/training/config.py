@@ -196,3 +196,8 @@ def selection_score(epoch: EpochResult, config: TrainConfig) -> float:
         return epoch.ccc_mean
     assert epoch.ccc_inner is not None  # `fit` computes it
     return epoch.ccc_inner
+
+
+def judged(epoch: EpochResult) -> float:
+    """The mean CCC that a training is compared by: of the people it held out, or else of val."""
+    return epoch.ccc_mean if epoch.ccc_inner is None else epoch.ccc_inner

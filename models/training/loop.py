@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any
@@ -55,6 +55,7 @@ def fit(
     unlabelled: PackedFeatures | None = None,
     saved: SavedState | None = None,
     on_step: Callable[[TrainingStep], None] | None = None,
+    on_next_epoch: Callable[[Sequence[EpochResult]], None] | None = None,
 ) -> Fit:
     """Trains the head in place, on the device of the features; call `check_head` first.
 
@@ -63,7 +64,8 @@ def fit(
     predictions (Lee, 2013). The state of the training is `saved` after every epoch and now and then
     within one, and a training that finds one goes on from there as if it had not ended. After
     SIGINT or SIGTERM the step that has begun is finished, and its state is saved; a second signal
-    ends at once. Raises `VaflowError` if the loss is not finite.
+    ends at once. Before each epoch but the first, `on_next_epoch` is called with those that have
+    ended; it ends the training by an exception. Raises `VaflowError` if the loss is not finite.
     """
     passes = Passes(train, training_windows(train, head_config, config), config, LABELLED)
     optimizer = adam_w(head, config)
@@ -125,6 +127,8 @@ def fit(
     for index in range(len(epochs), config.epochs):
         if kept and config.patience and index - 1 - kept.index >= config.patience:
             break
+        if on_next_epoch and epochs:
+            on_next_epoch(epochs)
         began_s = time.monotonic() - before_s
         pace.begin(index + 1, number)
         head.train()
