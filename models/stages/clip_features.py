@@ -121,4 +121,4 @@ def _label_times(
     frames = sets.clock
     rows = _on_frames(sets, frames, clip, frames).time_s if frames else time_s
     middles_s = time_s if labels.end_s is None else (time_s + labels.end_s) / 2
-    return middles_s - labels.lag_s + start_of(sets, rows)
+    return middles_s - labels.lag_s + start_of(sets, clip, rows)

@@ -58,8 +58,8 @@ def fit_head(
 ) -> FittedHead:
     """Load the rows of the clips and train a head on those that are not held out.
 
-    The epochs go to the trackers of the config; for `on_next_epoch` see `fit`. Raises `InputError` if rows, head and settings do
-    not fit together.
+    The epochs go to the trackers of the config; for `on_next_epoch` see `fit`. Raises `InputError`
+    if rows, head and settings do not fit together.
     """
     head, train, mismatch = config.head, config.train, config.max_length_mismatch
     grid = grid_of(head.prompts)
