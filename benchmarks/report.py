@@ -103,7 +103,14 @@ def content(n_clips: int, n_frames: int, members: int) -> Content:
         for (t, p), c in zip(known, curves, strict=True)
     ]
     epochs = tuple(EpochResult(k, 1 / (k + 1), 0.4, 0.5, 0.45) for k in range(15))
-    keys = ("loss", "loss_valence", "loss_arousal", "loss_regions", "grad_norm", "learning_rate")
+    keys = (
+        "loss",
+        "loss_valence",
+        "loss_arousal",
+        "loss_regions",
+        "gradient_norm",
+        "learning_rate",
+    )
     values = {key: tuple(1 / (k + 1) for k in range(15)) for key in (*keys, "ccc_mean")}
     return Content(
         run="affwild2",

@@ -59,7 +59,8 @@ def epoch_charts(
     grouped = {
         "loss": [key for key in values if key == "loss" or key.startswith("loss_")],
         "ccc": [key for key in _VAL if key in values],
-        "train": [key for key in values if key.startswith("train_ccc")],
+        "gradient": [key for key in values if key.startswith("gradient_norm")],
+        "train": [key for key in values if key.startswith("ccc_train_")],
     }
     used = {key for keys in grouped.values() for key in keys}
     charts = [
@@ -67,6 +68,14 @@ def epoch_charts(
         _chart("val-ccc", "CCC on the split val", "CCC on val", grouped["ccc"], values, kept_epoch),
         _chart(
             "train-ccc", "CCC in training", "CCC on train", grouped["train"], values, kept_epoch
+        ),
+        _chart(
+            "gradient-norm",
+            "Norm of the gradient",
+            "gradient norm",
+            grouped["gradient"],
+            values,
+            kept_epoch,
         ),
         *(
             _chart(f"epoch-{k}", _words(key), _words(key), [key], values, kept_epoch)
@@ -126,7 +135,7 @@ def _words(key: str, group: Sequence[str] = ()) -> str:
     """Return a key as words, without what all keys of a group begin with."""
     if group and key == "loss":
         return "whole loss"
-    for prefix in ("train_ccc_", "ccc_", "loss_") if group else ():
+    for prefix in ("ccc_train_", "ccc_", "loss_") if group else ():
         if key.startswith(prefix):
             return key.removeprefix(prefix).replace("_", " ")
     return key.replace("_", " ")

@@ -28,7 +28,7 @@ SECTIONS = (
     "making",
 )
 N_STILL = 3 + 3  # planes and arrows, regions
-N_CHARTS = 2 + 2 + 1 + 2  # epochs, errors, calibration, gate and attention
+N_CHARTS = 6 + 2 + 1 + 2  # epochs, errors, calibration, gate and attention
 pytestmark = [pytest.mark.slow, pytest.mark.browser]
 
 

@@ -108,20 +108,20 @@ def test_a_long_clip_keeps_the_extremes_of_every_curve_and_all_clips_share_the_r
 def test_every_number_of_the_epochs_is_drawn(tmp_path):
     assert read_epoch_values(tmp_path) == {}
     lines = [
-        {"index": k, "loss": 1.0, "loss_regions": 0.5, "ccc_mean": 0.1 * k, "grad_norm": None}
-        | {"learning_rate": 1e-3, "train_ccc_valence": 0.3, "note": "text", "done": True}
+        {"index": k, "loss": 1.0, "loss_regions": 0.5, "ccc_mean": 0.1 * k, "gradient_norm": None}
+        | {"learning_rate": 1e-3, "ccc_train_valence": 0.3, "note": "text", "done": True}
         for k in range(3)
     ]
-    lines[1]["grad_norm"] = 2.0
+    lines[1]["gradient_norm"] = 2.0
     (tmp_path / METRICS).write_text("".join(json.dumps(line) + "\n" for line in lines))
     values = read_epoch_values(tmp_path)
     assert set(values) == set(lines[0]) - {"index", "note", "done"}
-    assert values["grad_norm"] == (None, 2.0, None)
+    assert values["gradient_norm"] == (None, 2.0, None)
     charts = {c.name: c for c in epoch_charts(values, 3, (Reference("ridge", 0.2, 0.2, 0.2),))}
     assert [s.name for s in charts["loss"].series] == ["whole loss", "regions"]
     assert [s.name for s in charts["val-ccc"].series] == ["mean", "ridge, mean"]
     assert charts["val-ccc"].series[1].y == (0.2, 0.2)
-    assert {"train-ccc", "epoch-0", "epoch-1"} <= set(charts)
+    assert {"train-ccc", "gradient-norm", "epoch-0"} <= set(charts)
     for chart in charts.values():
         looks = [(s.marker, s.dash) for s in chart.series]
         assert len(set(looks)) == len(looks)  # told apart without colour

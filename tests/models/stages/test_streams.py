@@ -152,7 +152,7 @@ def test_faces_alone_of_an_encoder_without_texts_are_enough(sets, tmp_path):
 
 
 def test_three_streams_are_ablated_one_by_one(sets, tmp_path, monkeypatch):
-    monkeypatch.setattr(trials, "map_in_processes", lambda f, items, n: map(f, items))
+    monkeypatch.setattr(trials, "map_in_processes", lambda f, items, *_: map(f, items))
     plan = tmp_path / "plan.yaml"
     plan.write_text(
         "groups:\n  - name: streams\n    variants:\n      face: {head: {fusion: face}}\n"
