@@ -17,7 +17,7 @@ PARALLEL := --dist=loadfile --no-loadscope-reorder --numprocesses
 TEST_PROCESSES := $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
 # Commands that tests start keep nothing that they compile (tests/conftest.py), so that each would
 # compile all that it imports: a second each. This compiles it before they start.
-COMPILE := $(BIN)/python -m compileall -q features models flows
+COMPILE := $(BIN)/python -m compileall -q features models flows vaflow.py
 
 .PHONY: help venv demo controls $(CONTROLS) serve check quick test operations torture real lint docs encoders clean
 

@@ -39,8 +39,8 @@ from models.data.windows import N_VISUAL
 from models.heads.base import Head, HeadInputs
 from models.heads.dspl import DsplConfig, ReleasedConfig
 from models.nn.cpu_gru import bidirectional_gru
-from models.regions.text_tower import TextTower
 from models.regions.texts_file import read_texts
+from models.regions.whole_tower import open_tower
 from models.training.config import TrainConfig
 from models.training.loop import adam_w, step, training_windows
 
@@ -127,7 +127,7 @@ def built(
     device: torch.device,
 ) -> Head:
     """The head in training, its prompts on the real text tower."""
-    tower = TextTower(clip, open_clip.get_tokenizer(CLIP_NAME))
+    tower = open_tower(clip, open_clip.get_tokenizer(CLIP_NAME))
     inputs = HeadInputs(
         {name: statistics(each.values, each.valid) for name, each in bank.streams.items()},
         ("visual",),

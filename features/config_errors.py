@@ -47,6 +47,8 @@ def describe(error: ValidationError, model: type[BaseModel]) -> str:
             "or '-', beginning with a letter or digit"
         )
     messages = [first["msg"].removeprefix("Value error, ")]
+    if not first["loc"]:  # of the model as a whole
+        return messages[0]
     if str(first["loc"][-1]).startswith("literal["):  # one of the types that a key may have
         parent = first["loc"][:-1]
         field = ".".join(_path(model, parent))

@@ -24,7 +24,7 @@ class FeatureSpec(BaseModel):
     model: JsonObject
     """Architecture: name, sizes, activation."""
     weights_sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
-    """sha256 of the file of weights; of the imported files, if it is `imported`."""
+    """sha256 of the file of weights; of what made the features, if they are `imported`."""
     preprocessing: JsonObject
     """How decoded frames or audio are turned into the encoder's input."""
     sampling: JsonObject

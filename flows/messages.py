@@ -14,12 +14,16 @@ from models.baselines.text import TextConfig
 from models.metrics.scores import SplitScore
 from models.stages.ablate import Ablation
 from models.stages.baselines import BaselineScores
+from models.stages.grid import Grid
 from models.stages.learning_curve import LearningCurve
+from models.stages.points import PointComparison
 from models.stages.predict import PredictResult
 from models.stages.score_head import ScoreResult
+from models.stages.sweep import BEST, Sweep
 from models.stages.train_ensemble import EnsembleResult
 from models.stages.train_head import TrainResult
 from models.stages.zero_shot import ZeroShotResult
+from models.sweeps.table import value_text
 
 
 def describe(result: object) -> Iterator[str | Table]:
@@ -66,6 +70,18 @@ def describe(result: object) -> Iterator[str | Table]:
                 f"{result.n_present} already there; {result.file}.html, {result.file}.md and "
                 f"{result.file}.csv are in {result.run}"
             )
+        case PointComparison():
+            yield from _notes(
+                (*result.notes, result.selection) if result.selection else result.notes
+            )
+            yield _point_table(result)
+            yield (
+                f"{result.stage}: {len(result.rows)} rows, {result.n_pruned} of them pruned; "
+                f"{result.n_trained} heads trained, {result.n_present} already there; "
+                f"{result.file}.html, {result.file}.md and {result.file}.csv are in {result.run}"
+            )
+            if isinstance(result, Sweep) and result.selection:
+                yield f"sweep: the keys of {result.rows[0].name} are in {result.run / BEST}"
         case _:
             raise TypeError(f"{type(result).__name__} is the result of no stage: add a case")
 
@@ -103,6 +119,18 @@ def _curve_table(result: LearningCurve) -> Table:
     ]
     names = ["people", "label noise", "mean", "to default", "95 %, paired"]
     return make_table("val mean CCC, mean over the draws", ["row"], names, rows)
+
+
+def _point_table(result: PointComparison) -> Table:
+    rows, names = [], ["run"] if isinstance(result, Grid) else ["trial", "changes"]
+    for row in result.rows:
+        changes = "\n".join(f"{key}={value_text(row, key)}" for key in row.params)
+        score = number(row.score) if row.state == "complete" else row.state
+        texts = (row.name, changes)[: len(names)]  # a run of a grid is named by its changes
+        rows.append((*texts, score, *_difference(row.scores), number(row.scores.p_holm)))
+    title = f"{result.stage}: mean CCC, the best first"
+    columns = ["score", f"to {result.reference}", "95 %, paired", "p (Holm)"]
+    return make_table(title, names, columns, rows)
 
 
 def _difference(row: TableRow | CurveRow) -> tuple[str, str]:

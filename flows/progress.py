@@ -25,8 +25,10 @@ if TYPE_CHECKING:  # these load torch, which a misspelt key need not wait for (t
     from models.stages.predict import VideoResult
     from models.stages.train_head import TrainResult
     from models.training.config import EpochResult
+    from models.training.pace import TrainingStep
 
 LOG_CLIPS_EVERY_S = 10.0
+LOG_STEPS_EVERY_S = 30.0
 
 Hooks = dict[str, Callable[..., None]]
 
@@ -59,6 +61,14 @@ def step_hooks(on_step: Callable[[Step], None]) -> Hooks:
         fields = {"epoch": number, "loss": epoch.loss, "ccc_mean": epoch.ccc_mean}
         on_step(Step("epoch", number, detail, fields=fields))
 
+    def on_training_step(step: TrainingStep) -> None:
+        left = _clock(step.left_s)
+        detail = (
+            f"epoch {step.epoch} of {step.n_epochs}, {step.steps_per_s:.3g} steps/s, {left} left"
+        )
+        fields = {"epoch": step.epoch, "done": step.step, "total": step.n_steps}
+        on_step(Step("step", step.step, detail, step.n_steps, fields))
+
     def on_baseline(baseline: AnyBaselineConfig, total: int) -> None:
         from flows.messages import baseline_name
 
@@ -84,7 +94,16 @@ def step_hooks(on_step: Callable[[Step], None]) -> Hooks:
         fields = {"video": video.name, "done": video.n_frames, "total": video.total}
         on_step(Step("frame", video.n_frames, detail, video.total, fields))
 
-    hooks = (on_epoch, on_baseline, on_outcome, on_member, on_case, on_video, on_progress)
+    hooks = (
+        on_epoch,
+        on_training_step,
+        on_baseline,
+        on_outcome,
+        on_member,
+        on_case,
+        on_video,
+        on_progress,
+    )
     return {hook.__name__: hook for hook in hooks}
 
 
@@ -94,8 +113,21 @@ def _clock(seconds: float) -> str:
 
 
 @contextmanager
-def terminal_hooks(console: Console) -> Iterator[Hooks]:
-    """Hooks that show a bar for each kind of step; nothing if the console is no terminal."""
+def terminal_hooks(console: Console, steps_every_s: float = LOG_STEPS_EVERY_S) -> Iterator[Hooks]:
+    """Hooks that show a bar for each kind of step.
+
+    If the console is no terminal, they print a step of a training every `steps_every_s` instead,
+    and nothing else.
+    """
+    if not console.is_terminal:
+        is_due = _Due({"step": steps_every_s})
+
+        def print_step(step: Step) -> None:
+            if step.what == "step" and is_due(step.what):
+                console.print(printable(_line(step), layout=""))
+
+        yield step_hooks(print_step)
+        return
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -103,8 +135,7 @@ def terminal_hooks(console: Console) -> Iterator[Hooks]:
         TimeRemainingColumn(),
         TextColumn("{task.fields[detail]}", markup=False),
     )
-    hidden = not console.is_terminal
-    with Progress(*columns, console=console, transient=True, disable=hidden) as bars:
+    with Progress(*columns, console=console, transient=True) as bars:
         tasks: dict[str, Any] = {}
 
         def show(step: Step) -> None:
@@ -117,27 +148,52 @@ def terminal_hooks(console: Console) -> Iterator[Hooks]:
         yield step_hooks(show)
 
 
-def log_hooks(log: Logger | LoggerAdapter[Any], clips_every_s: float = LOG_CLIPS_EVERY_S) -> Hooks:
-    """Hooks that log each step, but clips and frames only every `clips_every_s`, and the last clip.
+def log_hooks(
+    log: Logger | LoggerAdapter[Any],
+    clips_every_s: float = LOG_CLIPS_EVERY_S,
+    steps_every_s: float = LOG_STEPS_EVERY_S,
+) -> Hooks:
+    """Hooks that log each step, but some kinds only now and then.
 
-    The extraction itself logs how each clip ended.
+    Clips and frames are logged every `clips_every_s`, steps of a training every `steps_every_s`,
+    and the last clip. The extraction itself logs how each clip ended.
     """
-    next_s = dict.fromkeys(("outcome", "frame"), time.monotonic() + clips_every_s)
+    is_due = _Due({"outcome": clips_every_s, "frame": clips_every_s, "step": steps_every_s})
 
     def write(step: Step) -> None:
-        if step.what in next_s:
-            is_last = step.what == "outcome" and step.number == step.total
-            if not is_last and time.monotonic() < next_s[step.what]:
-                return
-            next_s[step.what] = time.monotonic() + clips_every_s
+        is_last = step.what == "outcome" and step.number == step.total
+        if not is_due(step.what) and not is_last:
+            return
+        words = _line(step)
         if step.what == "outcome":
             words = f"{step.number} of {step.total} outcomes (clips x feature sets)"
-        else:
-            of_total = "" if step.total is None else f" of {step.total}"
-            words = f"{step.what} {step.number}{of_total}: {step.detail}"
         log.info(words, extra=step.fields)
 
     return step_hooks(write)
+
+
+def _line(step: Step) -> str:
+    """A step as one line of a log."""
+    of_total = "" if step.total is None else f" of {step.total}"
+    return f"{step.what} {step.number}{of_total}: {step.detail}"
+
+
+class _Due:
+    """Whether it is time to log a kind of step: every so many seconds, or always."""
+
+    def __init__(self, every_s: dict[str, float]) -> None:
+        self._every_s = every_s
+        now_s = time.monotonic()
+        self._next_s = {what: now_s + each for what, each in every_s.items()}
+
+    def __call__(self, what: str) -> bool:
+        if what not in self._next_s:
+            return True
+        now_s = time.monotonic()
+        if now_s < self._next_s[what]:
+            return False
+        self._next_s[what] = now_s + self._every_s[what]
+        return True
 
 
 @contextmanager

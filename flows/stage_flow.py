@@ -23,6 +23,7 @@ from models.stages.baselines import BaselineScores
 from models.stages.learning_curve import LearningCurve
 from models.stages.predict import PredictResult
 from models.stages.score_head import ScoreResult
+from models.stages.sweep import Sweep
 from models.stages.train_ensemble import EnsembleResult
 from models.stages.train_head import TrainResult
 from models.stages.trials import Comparison
@@ -114,6 +115,14 @@ def learning_curve(
 ) -> list[dict[str, str | float | None]]:
     """Train variants on few people and on noisy labels; returns the table. Fails as `ablate`."""
     return _table(result, "people", "noise", "group", "row", "ccc_mean")
+
+
+@stage_flow("sweep", "sweep")
+def sweep(result: Sweep, keys: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Train heads with settings from a space; returns the table. Fails if a training failed."""
+    rows = ((row.name, row.state, row.score, row.difference, row.params) for row in result.rows)
+    names = ("trial", "state", "score", "to_default", "params")
+    return [dict(zip(names, row, strict=True)) for row in rows]
 
 
 def _table(result: Comparison[Any], *columns: str) -> list[dict[str, str | float | None]]:

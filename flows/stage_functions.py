@@ -22,6 +22,7 @@ STAGES = {
     "zero-shot": "predict clips from the region texts alone, without labels or training",
     "ablate": "train variants of a head over several seeds and compare them",
     "learning-curve": "train variants on few people and on noisy labels and compare them",
+    "sweep": "search settings of a head in a space of values, and keep the best",
 }
 """The help of each stage."""
 
@@ -35,6 +36,7 @@ def stage_function(name: str) -> Callable[..., Any]:
         from models.stages.learning_curve import learning_curve
         from models.stages.predict import predict
         from models.stages.score_head import score_head
+        from models.stages.sweep import sweep
         from models.stages.train_ensemble import train_ensemble
         from models.stages.train_head import train_head
         from models.stages.zero_shot import zero_shot
@@ -50,6 +52,7 @@ def stage_function(name: str) -> Callable[..., Any]:
         "zero-shot": zero_shot,
         "ablate": ablate,
         "learning-curve": learning_curve,
+        "sweep": sweep,
     }
     return functions[name]
 

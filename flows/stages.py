@@ -27,6 +27,7 @@ from models.stages.score_head import ScoreResult, score_head
 from models.stages.train_head import TrainResult, train_head
 from models.stages.trials import Comparison
 from models.training.config import EpochResult
+from models.training.pace import TrainingStep
 
 Encoders = Annotated[tuple[AnyEncoderConfig, ...], Field(min_length=1)]
 
@@ -139,6 +140,7 @@ def pipeline(
     *,
     on_outcome: Callable[[Outcome, int], None] | None = None,
     on_epoch: Callable[[EpochResult], None] | None = None,
+    on_training_step: Callable[[TrainingStep], None] | None = None,
     **keys: Any,
 ) -> PipelineResult:
     """Extract, train and score; raises `Incomplete` before training if a clip fails.
@@ -149,6 +151,11 @@ def pipeline(
     assert isinstance(extraction, ExtractionResult)  # no dry run was asked for
     require_complete(extraction)
     streams = feature_sets_of(keys["manifest"], keys["encoders"], keys["frames"])
-    training = train_head(**keys_for(train_head, keys), streams=streams, on_epoch=on_epoch)
+    training = train_head(
+        **keys_for(train_head, keys),
+        streams=streams,
+        on_epoch=on_epoch,
+        on_training_step=on_training_step,
+    )
     score = score_head(**keys_for(score_head, keys))
     return PipelineResult(extraction, training, score)

@@ -6,7 +6,7 @@ Computing 65, 2017.
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -17,8 +17,10 @@ from pydantic import Field
 from features.clip import Split
 from features.datasets.base import DatasetIndex
 from features.datasets.entries import NO_SPLIT, DrawnSplitsConfig, Entry, index_entries
+from features.datasets.images import N_LANDMARKS, FaceCrops, Landmarks, five_of_68
 from features.errors import InputError, one_line
 from features.manifest.labels import VA, Labels
+from features.media.alignment import AlignmentConfig
 
 LABELS = re.compile(r"\d{3}\.json")
 IMAGE = re.compile(r"(\d{5})\.(?:png|jpg)", re.IGNORECASE)
@@ -33,6 +35,8 @@ class AfewVaConfig(DrawnSplitsConfig):
     kind: Literal["afew-va"] = "afew-va"
     fps: Annotated[float, Field(gt=0, le=1000)] = 25.0
     """The rate of the frames. It is assumed, because images have no times."""
+    alignment: AlignmentConfig | None = AlignmentConfig()
+    """How faces are cut out of the images, by the landmarks of the labels; null: whole images."""
 
     def index(self, base: Path) -> DatasetIndex:
         """Return the clips that have labels and images."""
@@ -47,6 +51,9 @@ class AfewVaConfig(DrawnSplitsConfig):
         notes = [
             f"{len(files)} of the {N_CLIPS} clips of the whole data set have labels",
             f"frames have no times and are taken at {self.fps:g} a second",
+            "faces are cut out by the landmarks of the labels"
+            if self.alignment
+            else "images are encoded whole: alignment is null",
         ]
         splits = self.draw([*subjects.values()]) if self.has_shares else {}
         if not splits:
@@ -73,7 +80,21 @@ class AfewVaConfig(DrawnSplitsConfig):
             raise InputError(
                 f"{path.parent} holds no image such as 00000.png; the images lie beside {path.name}"
             )
-        return Entry(images, _labels(path, clip, max(images)), split, subject, self.fps)
+        labels = _labels(path, clip, max(images))
+        if self.alignment is None:
+            return Entry(images, labels, split, subject, self.fps)
+        landmarks_px = {k: points for k, points in _landmarks(path, clip) if k in images}
+        if not landmarks_px:
+            raise InputError(
+                f"{path} has no landmarks of a frame with an image, by which faces are cut out; "
+                "give alignment=null to encode whole images"
+            )
+        last = max(landmarks_px)  # frames behind it have no crop to end with
+        n_rows = len(labels.va) - (max(images) - last)
+        labels = Labels(labels.va[:n_rows], labels.valid[:n_rows])
+        images = {k: image for k, image in images.items() if k <= last}
+        crops = FaceCrops(self.alignment, landmarks_px)
+        return Entry(images, labels, split, subject, self.fps, crops)
 
 
 def _find_labels(root: Path) -> dict[str, Path]:
@@ -125,6 +146,24 @@ def _labels(path: Path, clip: Mapping[str, Any], n_images: int) -> Labels:
     va, valid = np.zeros((n_rows, 2)), np.zeros(n_rows, dtype=bool)
     va[list(rows)], valid[list(rows)] = list(rows.values()), True
     return Labels(va / LARGEST, valid)
+
+
+def _landmarks(path: Path, clip: Mapping[str, Any]) -> Iterator[tuple[int, Landmarks]]:
+    """Yield the landmarks of each frame that has them, by its number from 1."""
+    for name, frame in clip["frames"].items():
+        if not (given := frame.get("landmarks")):
+            continue
+        try:
+            points = np.asarray(given, dtype=np.float32)
+        except (TypeError, ValueError):
+            points = np.zeros(0, np.float32)
+        if points.shape != (N_LANDMARKS, 2):
+            raise InputError(
+                f"{path}, frame {name}: landmarks are not {N_LANDMARKS} points (x, y); is it "
+                "another edition? alignment=null encodes whole images"
+            )
+        if (found := five_of_68(points)) is not None:
+            yield int(name) + 1, found
 
 
 def _value(path: Path, name: str, frame: Any, dimension: str) -> float:

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from features.canonical_json import JsonObject
 from features.clip import MAX_LAG_S, Clip
+from features.datasets.images import FaceCrops, write_images
 from features.errors import InputError
 from features.manifest.labels import Labels, write_labels
 from features.manifest.manifest import is_below, write_manifest
@@ -99,6 +100,8 @@ class DatasetIndex:
     """Labels by clip, for data sets whose own files are not label files of a manifest."""
     images: dict[str, Mapping[int, Path]] = field(default_factory=dict)
     """Images by clip and number of the frame, from 1, for data sets without videos."""
+    crops: dict[str, FaceCrops] = field(default_factory=dict)
+    """How the images of a clip are cut to their faces; those of others are used as they are."""
 
     def as_json(self) -> JsonObject:
         """Return the report as `index --json` prints it."""
@@ -146,7 +149,7 @@ def allowed_folders(folders: Sequence[Path]) -> tuple[str, ...]:
 
 
 def write_index(output: Path, indexed: DatasetIndex, config: DatasetConfig) -> None:
-    """Write the manifest, and beside it folders of the labels and of links to the images."""
+    """Write the manifest, and beside it folders of labels and of images or their faces."""
     folder = output.with_name(f"{output.stem}.labels")
     if indexed.labels:
         folder.mkdir(parents=True, exist_ok=True)
@@ -158,29 +161,12 @@ def write_index(output: Path, indexed: DatasetIndex, config: DatasetConfig) -> N
             clip = clip.model_copy(update={"labels": f"{folder.name}/{path.name}"})
         if clip.id in indexed.images:
             frames = output.with_name(f"{output.stem}.frames") / clip.id
-            _link_images(frames, indexed.images[clip.id])
+            write_images(frames, indexed.images[clip.id], indexed.crops.get(clip.id))
             clip = clip.model_copy(update={"frames": f"{frames.parent.name}/{clip.id}"})
         if clip.labels:
             clip = clip.model_copy(update={"label_lag_s": config.label_lag_s})
         clips.append(clip)
     write_manifest(output, clips, allowed_folders(config.allow_outside))
-
-
-def _link_images(folder: Path, images: Mapping[int, Path]) -> None:
-    """Link images into a folder by the names that crops have; links of before are replaced."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        for path in folder.iterdir():
-            if path.is_symlink():
-                path.unlink()
-        for number, image in images.items():
-            target = os.path.relpath(image.resolve(), folder.resolve())
-            (folder / f"{number:05d}.jpg").symlink_to(target)
-    except OSError as error:
-        raise InputError(
-            f"images cannot be linked into {folder} ({error.strerror}); remove what is in the way, "
-            "or write the manifest to a file system that has links"
-        ) from None
 
 
 def render_index(indexed: DatasetIndex) -> Sequence[str]:

@@ -2,7 +2,7 @@
 
 import re
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +15,7 @@ from pydantic import BeforeValidator, Field, ValidationError
 from features.clip import Clip, Split
 from features.config_errors import describe
 from features.datasets.base import ClipReport, DatasetConfig, DatasetIndex, LabelClock
+from features.datasets.images import FaceCrops
 from features.errors import InputError, MediaError, list_names
 from features.manifest.labels import NOT_NEGATIVE, ROUNDING_S, Labels, is_constant
 from features.media.decoder import Decoder
@@ -59,6 +60,14 @@ class Entry:
     subject: str | None = None
     fps: float = 0.0
     """The frame rate, which only images need."""
+    crops: FaceCrops | None = None
+    """How images are cut to their faces; None: they are used as they are."""
+
+    @property
+    def numbers(self) -> Set[int]:
+        """The numbers of the frames of which there is an image, and a face if it is cut out."""
+        images = set() if isinstance(self.media, Path) else {*self.media}
+        return images & {*self.crops.landmarks_px} if self.crops else images
 
 
 class DrawnSplitsConfig(DatasetConfig):
@@ -94,6 +103,7 @@ def index_entries(
     reports: list[ClipReport] = []
     labels: dict[str, Labels] = {}
     images: dict[str, Mapping[int, Path]] = {}
+    crops: dict[str, FaceCrops] = {}
     left_out: dict[str, str] = {}
     found = list(notes)
     with closing(Decoder(DEFAULT_LIMITS)) as decoder:  # containers are not trusted
@@ -113,13 +123,15 @@ def index_entries(
                 reports.append(report)
                 if not isinstance(entry.media, Path):
                     images[name] = entry.media
+                if entry.crops:
+                    crops[name] = entry.crops
                 if item is not None:
                     labels[name] = item
                     if is_constant(item):
                         found.append(f"{name}: every row has the same label; is it a placeholder?")
     expected = dict(expected_clips or {})
     return DatasetIndex(
-        tuple(clips), tuple(reports), left_out, tuple(found), expected, labels, images
+        tuple(clips), tuple(reports), left_out, tuple(found), expected, labels, images, crops
     )
 
 
@@ -248,7 +260,7 @@ def _report(name: str, entry: Entry, labels: Labels | None, probe: Probe) -> Cli
         kind = "ratings" if labels.end_s is None else "spans"
         if labels.time_s[0] < -ROUNDING_S:
             raise InputError(f"its first time is {labels.time_s[0]:g} s, negative; {NOT_NEGATIVE}")
-    images = {} if isinstance(entry.media, Path) else entry.media
+    images = entry.numbers
     annotated = np.flatnonzero(labels.valid) + 1 if images and labels else ()
     report = ClipReport(
         clip=name,

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from features.config import Config
 from features.encoders.clip_model import ResolvedClip, load, resolve_clip, settings_of
 from features.encoders.visual import Normalise, VisualConfig, VisualEncoder, resize
+from features.errors import WeightsError
 from features.media.display import Image
 from features.spec import FeatureSpec
 
@@ -99,7 +100,16 @@ def _tokenizer(model: str) -> Callable[[list[str]], Tensor]:
     """open_clip's tokenizer of a model, which takes a fifth of a second to read its vocabulary."""
     import open_clip
 
-    return open_clip.get_tokenizer(model)
+    try:
+        return open_clip.get_tokenizer(model)
+    except Exception as error:  # the hub's client raises many types
+        text = (open_clip.get_model_config(model) or {}).get("text_cfg", {})
+        source = text.get("hf_tokenizer_name", "open_clip")
+        raise WeightsError(
+            f"the tokenizer of {model!r} ({source}) is not on this machine and cannot be fetched "
+            f"({' '.join(str(error).split())[:200]}), which region prompts need; fetch it once "
+            "with a network and HF_HUB_OFFLINE unset, or train with head.prompts=null"
+        ) from error
 
 
 class ClipEncoder(VisualEncoder):

@@ -15,6 +15,9 @@ from features.spec import FeatureSpec
 from features.store.commit import RecordHeader
 from features.store.feature_store import FeatureStore
 
+IMPORTED_ROWS = "imported_rows"
+"""The key of the digest of what was imported, among those of a record's media."""
+
 State = Literal["complete", "missing", "stale", "corrupt", "quarantined"]
 
 
@@ -90,6 +93,11 @@ def compare_media(
         source = digests.of(media, modality)
     except MediaError as error:
         source = error
+    if spec.imported and isinstance(source, dict):
+        # the files of an import are not at hand: only another import compares them
+        commit = store.header(spec.name, clip_id).commit
+        if commit and IMPORTED_ROWS in commit.source:
+            source |= {IMPORTED_ROWS: commit.source[IMPORTED_ROWS]}
     changes = None if spec.imported else partial(digests.changes, media, modality)
     return clip_state(store, spec.name, clip_id, source, decoder, quarantined, changes), source
 

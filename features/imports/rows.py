@@ -1,5 +1,6 @@
 """The rows of one clip in a file of features, and the rules that they must keep."""
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -21,6 +22,8 @@ class ClipRows:
     """Should be (T, D)."""
     time_s: np.ndarray
     """Should be (T,)."""
+    valid: np.ndarray | None = None
+    """Should be (T,), of 1 and 0; None: all rows are valid."""
     numbers: Sequence[int] | None = None
     """The number of each row in the file; None: counted from 0."""
     unit: str = "row"
@@ -29,15 +32,36 @@ class ClipRows:
     """The names of the columns, if the file has them."""
 
     def track(self) -> Track:
-        """The rows as a track, in float16; `InputError` names the value that breaks a rule."""
+        """The rows as a track, in float16; `InputError` names the value that breaks a rule.
+
+        Rows that are not valid are 0, and their values need not be finite.
+        """
         self._check_shapes()
         self._check_times()
+        valid = self._check_valid()
         values = np.empty(self.values.shape, np.float16)
         with np.errstate(over="ignore"):  # what is beyond float16 is found below
             for start in range(0, len(values), BLOCK):
-                values[start : start + BLOCK] = self.values[start : start + BLOCK]
-                self._check_finite(values[start : start + BLOCK], start)
-        return Track(values, np.asarray(self.time_s, np.float64), np.ones(len(values), bool))
+                rows = slice(start, start + BLOCK)
+                values[rows] = np.where(valid[rows, None], self.values[rows], 0)
+                self._check_finite(values[rows], start)
+        return Track(values, np.asarray(self.time_s, np.float64), valid)
+
+    def _check_valid(self) -> np.ndarray:
+        """The rows that are valid, as booleans (T,)."""
+        if self.valid is None:
+            return np.ones(len(self.values), bool)
+        if self.valid.shape != self.values.shape[:1] or self.valid.dtype.kind not in "fiub":
+            raise InputError(
+                f"{self.where}: {len(self.values)} rows, and what says which are valid has the "
+                f"shape {self.valid.shape} and type {self.valid.dtype}; it must be 1 or 0 per row"
+            )
+        for row in np.flatnonzero((self.valid != 0) & (self.valid != 1))[:1].tolist():
+            raise InputError(
+                f"{self._row(row)}: {self.valid[row]} does not say whether the row is valid; it "
+                "must be 1 or 0"
+            )
+        return self.valid.astype(bool)
 
     def _check_shapes(self) -> None:
         for what, array in (("features", self.values), ("times", self.time_s)):
@@ -91,3 +115,12 @@ class ClipRows:
 
     def _row(self, row: int) -> str:
         return f"{self.where}, {self.unit} {self.numbers[row] if self.numbers else row}"
+
+
+def rows_digest(track: Track) -> str:
+    """Return the sha256 of the numbers of a track, whatever file they came from."""
+    values = track.values.astype("<f2", copy=False)
+    digest = hashlib.sha256(repr(values.shape).encode())
+    for array in (values, track.time_s.astype("<f8"), track.valid):
+        digest.update(np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()

@@ -105,10 +105,12 @@ def read_labels(path: Path, lag_s: float = 0.0) -> Labels:
         )
     while lines and not lines[-1].strip():
         lines.pop()  # at the end only: elsewhere, dropping it would shift the later rows
-    rows = [_row(path, number, line, columns) for number, line in enumerate(lines[1:], 2)]
-    if not rows:
+    if len(lines) < 2:
         raise InputError(f"{path} has a header but no row; expected one row per frame or rating")
-    table = np.array(rows, dtype=np.float64)  # (L, clock + 2)
+    table = _faultless_table(lines[1:], columns)  # (L, clock + 2)
+    if table is None:
+        rows = [_row(path, number, line, columns) for number, line in enumerate(lines[1:], 2)]
+        table = np.array(rows, dtype=np.float64)
     va = table[:, len(clock) :].copy()
     valid = va[:, 0] != UNANNOTATED
     va[~valid] = 0
@@ -135,6 +137,27 @@ def write_labels(path: Path, labels: Labels, decimals: int | None = DECIMALS) ->
     rows = [",".join(cells) for cells in zip(*clock, values, strict=True)]
     header = ",".join([*CLOCKS[len(clock)], *VA])
     path.write_text("\n".join([header, *rows]) + "\n", encoding="utf-8")
+
+
+def _faultless_table(
+    lines: Sequence[str], columns: Sequence[str]
+) -> Float64[np.ndarray, "L C"] | None:
+    """Return the numbers of all lines, several times faster than `_row`.
+
+    None if there is a column `valid`, or `_row` has something to say of a line.
+    """
+    if columns[-1] == "valid":
+        return None
+    try:
+        table = np.loadtxt(lines, np.float64, comments=None, delimiter=",", ndmin=2)
+    except ValueError:
+        return None
+    if table.shape != (len(lines), len(columns)):  # an empty line is left out
+        return None
+    va = table[:, -2:]
+    n_marks = (va == UNANNOTATED).sum(axis=1)
+    in_range = (np.abs(va) <= 1).all(axis=1)
+    return table if ((n_marks == 2) | (n_marks == 0) & in_range).all() else None
 
 
 def _row(path: Path, number: int, line: str, columns: Sequence[str]) -> tuple[float, ...]:

@@ -7,12 +7,11 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from importlib import import_module
+from contextlib import contextmanager
 from operator import add
 from typing import TypeVar
 
 from features.errors import VaflowError
-from features.system.imports import without_collections
 from features.system.signals import handling
 
 Item = TypeVar("Item")
@@ -24,22 +23,19 @@ def n_cores() -> int:
     return len(os.sched_getaffinity(0))
 
 
-def map_in_processes(
-    function: Callable[[Item], Result], items: Sequence[Item], n_processes: int | None = None
-) -> Iterator[Result]:
-    """The result of the function for each item, in order; by default in a process per core.
+@contextmanager
+def process_pool(n_processes: int | None = None) -> Iterator[ProcessPoolExecutor]:
+    """Processes for several calls of `map_in_processes`, by default one per core.
 
-    SIGINT goes to the caller only, and ends the processes at once. Raises `VaflowError` if a
-    process is killed from outside.
+    An exception inside the context, such as that of SIGINT, ends them at once. They also end when
+    the caller is killed. Raises `VaflowError` if one of them is killed from outside.
     """
     spawn = multiprocessing.get_context("spawn")
-    module = getattr(function, "func", function).__module__  # of a partial, that of its function
-    with ProcessPoolExecutor(n_processes or n_cores(), spawn, _import, (module,)) as pool:
-        with handling((signal.SIGINT,), signal.SIG_IGN):  # which the processes inherit
-            jobs = [pool.submit(function, item) for item in items]
+    with ProcessPoolExecutor(
+        n_processes or n_cores(), mp_context=spawn, initializer=_end_with_parent
+    ) as pool:
         try:
-            for job in jobs:
-                yield job.result()
+            yield pool
         except BaseException as error:
             pool.shutdown(wait=False, cancel_futures=True)
             for child in multiprocessing.active_children():
@@ -52,9 +48,37 @@ def map_in_processes(
             raise
 
 
-def _import(module: str) -> None:
-    with without_collections():
-        import_module(module)
+def map_in_processes(
+    function: Callable[[Item], Result],
+    items: Sequence[Item],
+    n_processes: int | None = None,
+    pool: ProcessPoolExecutor | None = None,
+) -> Iterator[Result]:
+    """The result of the function for each item, in order, in processes as of `process_pool`.
+
+    They are those of the `pool`, or new ones that end with the last result. SIGINT goes to the
+    caller only.
+    """
+    if pool is None:
+        with process_pool(n_processes) as pool:
+            yield from map_in_processes(function, items, pool=pool)
+        return
+    with handling((signal.SIGINT,), signal.SIG_IGN):  # which the processes inherit
+        jobs = [pool.submit(function, item) for item in items]
+    for job in jobs:
+        yield job.result()
+
+
+def _end_with_parent() -> None:
+    """End this process when its parent is gone, whatever it does: SIGKILL ends no children."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None  # this is a process of a pool
+
+    def watch() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def parallel_sum(

@@ -36,3 +36,28 @@ def deferring_signals() -> Iterator[None]:
     finally:
         if arrived:
             signal.raise_signal(arrived[0])
+
+
+@contextmanager
+def waiting_signals() -> Iterator[Callable[[], bool]]:
+    """Context manager that delivers SIGINT and SIGTERM at its end, and a second one at once.
+
+    Yields a function that returns whether one has arrived. A signal that is ignored stays ignored;
+    otherwise as `handling`.
+    """
+    before = {int(each): signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)}
+    taken = [number for number, each in before.items() if each not in (signal.SIG_IGN, None)]
+    arrived: list[int] = []
+
+    def on_signal(number: int, _: FrameType | None) -> None:
+        arrived.append(number)
+        if len(arrived) > 1:
+            signal.signal(number, before[number])
+            signal.raise_signal(number)
+
+    try:
+        with handling(taken, on_signal):
+            yield lambda: bool(arrived)
+    finally:
+        if len(arrived) == 1:
+            signal.raise_signal(arrived[0])

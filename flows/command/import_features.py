@@ -10,7 +10,8 @@ from flows.terminal import print_lines
 
 DESCRIPTION = """\
 Bring features that were made elsewhere into a store, as a feature set that heads read like any
-other. Several files make one feature set; options go ahead of the files or after STORE.
+other. Files of the same kind and version are one feature set, to which later imports add clips; a
+clip that changed is replaced. Options go ahead of the files or after STORE.
 """
 EPILOG = """\
 files:
@@ -22,8 +23,9 @@ files:
                      column of clips is of the clip of the file's name or of --clip
   .h5 .hdf5          a group per clip, with features (rows, width) and time_s (rows,)
 
-Times are seconds on the clock of the video, increasing within a clip. Values must be finite and
-are stored in float16.
+Times are on the clock of the video, in seconds or as --time-unit or --frame-column say, increasing
+within a clip. Values must be finite unless --valid-column marks the row with 0, and are stored in
+float16. In an .npz, the marks of a clip are CLIP.NAME, in an .h5 CLIP/NAME.
 """
 
 
@@ -47,12 +49,35 @@ def add_import_features_command(commands: Any) -> None:
     command.add_argument(
         "--modality", choices=("visual", "audio"), required=True, help="what they are made of"
     )
+    command.add_argument(
+        "--version",
+        metavar="TEXT",
+        help="the version of what made them; another one makes a feature set of its own",
+    )
     command.add_argument("--clip", metavar="CLIP", help="the clip of a file that names none")
     command.add_argument(
         "--clip-column", metavar="NAME", help="the column or array of clips (clip)"
     )
     command.add_argument(
-        "--time-column", metavar="NAME", help="the column or array of times in seconds (time)"
+        "--time-column", metavar="NAME", help="the column or array of times (time)"
+    )
+    command.add_argument("--time-unit", choices=("s", "ms"), help="the unit of times (s)")
+    command.add_argument(
+        "--frame-column",
+        metavar="NAME",
+        help="a column of numbers of frames, which are times at --fps frames a second",
+    )
+    command.add_argument(
+        "--first-frame",
+        type=int,
+        default=0,
+        metavar="N",
+        help="the number of the video's first frame in --frame-column (0)",
+    )
+    command.add_argument(
+        "--valid-column",
+        metavar="NAME",
+        help="a column of 1 and 0; rows with 0 are not valid and may hold anything",
     )
     command.add_argument(
         "--drop",
@@ -77,8 +102,8 @@ def add_import_features_command(commands: Any) -> None:
 
 
 def _import_features(arguments: argparse.Namespace) -> int:
-    from features.imports.files import ReadOptions
-    from features.imports.import_features import ImportOptions, import_features, render_import
+    from features.imports.import_features import import_features, render_import
+    from features.imports.options import ImportOptions, ReadOptions
     from flows.progress import progress_bar
 
     reading = ReadOptions(
@@ -87,6 +112,10 @@ def _import_features(arguments: argparse.Namespace) -> int:
         times=arguments.times,
         clip_column=arguments.clip_column,
         time_column=arguments.time_column,
+        time_unit=arguments.time_unit,
+        frame_column=arguments.frame_column,
+        first_frame=arguments.first_frame,
+        valid_column=arguments.valid_column,
         drop=tuple(arguments.drop),
     )
     options = ImportOptions(
@@ -95,6 +124,7 @@ def _import_features(arguments: argparse.Namespace) -> int:
         arguments.modality,
         reading,
         has_frame_rows=arguments.frame_rows,
+        version=arguments.version,
     )
     with progress_bar("import-features") as on_progress:
         result = import_features(options, arguments.store, arguments.manifest, on_progress)
@@ -103,7 +133,8 @@ def _import_features(arguments: argparse.Namespace) -> int:
     else:
         print_lines(
             *render_import(result),
-            f"import-features: {result.feature_set}: {len(result.written)} clips written, "
+            f"import-features: {result.feature_set}: {len(result.written)} clips written"
+            f"{f' ({len(result.replaced)} of them replaced)' if result.replaced else ''}, "
             f"{len(result.present)} already there; {result.n_rows} rows of {result.width} numbers, "
             f"in {arguments.store}",
         )

@@ -10,6 +10,7 @@ from typing import Any, NoReturn
 from features.errors import VaflowError
 from features.printable import printable
 from flows.command.compare import add_compare_command
+from flows.command.export_head import add_export_head_command
 from flows.command.import_features import add_import_features_command
 from flows.command.index import add_index_command
 from flows.command.plugins import add_plugin_commands
@@ -61,7 +62,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             parser().print_help()
             return 2
         return arguments.command(arguments)
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as stop:
+        if stop.args:  # a training says what it has saved
+            print_message(f"vaflow: {stop}")
         return INTERRUPTED
     except BrokenPipeError:  # the reader of the output, such as `head`, has closed it
         return BROKEN_PIPE
@@ -141,6 +144,19 @@ def parser() -> argparse.ArgumentParser:
     report.add_argument(
         "--max-length-mismatch", type=non_negative, metavar="N", help="default: as in the training"
     )
+    report.add_argument(
+        "--thumbnails",
+        choices=("crops", "all", "none"),
+        default="crops",
+        help="pictures of the frames of clips that have face crops, of all clips, whose videos are "
+        "decoded for it, or of none; default: crops",
+    )
+    report.add_argument(
+        "--baselines",
+        type=Path,
+        metavar="FILE",
+        help="scores that `run baselines output=FILE` wrote; default: RUN/baselines.json, if any",
+    )
     report.set_defaults(command=_report)
 
     add_runs_command(commands)
@@ -153,6 +169,7 @@ def parser() -> argparse.ArgumentParser:
     )
     check.set_defaults(command=_check_submission)
 
+    add_export_head_command(commands)
     add_store_commands(commands)
     add_plugin_commands(commands)
     return command_line
@@ -193,6 +210,8 @@ def _report(arguments: argparse.Namespace) -> int:
         manifest=arguments.manifest,
         store=arguments.store,
         max_length_mismatch=arguments.max_length_mismatch,
+        thumbnails=arguments.thumbnails,
+        baselines=arguments.baselines,
     )
     print_lines(f"report: {path} shows the split {arguments.split}")
     return 0

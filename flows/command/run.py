@@ -10,6 +10,7 @@ from textwrap import wrap
 from typing import Any
 
 from features.errors import InputError
+from flows.command.multirun import check_single, multirun
 from flows.logs import is_json, set_up
 from flows.stage_functions import STAGES, stage_function, stage_name
 from flows.terminal import print_lines
@@ -89,6 +90,18 @@ def add_run_commands(commands: Any) -> None:
     run.add_argument(
         "--force", action="store_true", help="run again even if the result exists (force=true)"
     )
+    run.add_argument(
+        "-m",
+        "--multirun",
+        action="store_true",
+        help="train-head: a run with every combination of values, such as train.seed=0,1,2",
+    )
+    run.add_argument(
+        "--workers",
+        type=_positive,
+        metavar="N",
+        help="with --multirun: trainings at once (default: one per core)",
+    )
     add_log_format(run)
     run.add_argument(
         "--metrics",
@@ -121,6 +134,12 @@ def add_run_commands(commands: Any) -> None:
     serve.set_defaults(command=_serve)
 
 
+def _positive(text: str) -> int:
+    if (number := int(text)) < 1:
+        raise ValueError(text)
+    return number
+
+
 def non_negative(text: str) -> int:
     """The number; raises `ValueError` if it is below 0."""
     if (number := int(text)) < 0:
@@ -147,6 +166,11 @@ def _run(arguments: argparse.Namespace) -> int:
     overrides = _overrides(arguments)
     stage = stage_name(arguments.stage.partition("/")[0] if arguments.via else arguments.stage)
     check_key_names(overrides)
+    if arguments.multirun:
+        return _run_grid(stage, arguments, overrides)
+    if arguments.workers:
+        raise InputError("--workers is for --multirun; of a stage it is a key: workers=N")
+    check_single(overrides)
     if arguments.via:
         from flows.server.deployment_run import run_and_watch
 
@@ -160,9 +184,23 @@ def _run(arguments: argparse.Namespace) -> int:
     return run_stage(stage, keys, arguments.metrics)
 
 
+def _run_grid(stage: str, arguments: argparse.Namespace, overrides: list[str]) -> int:
+    if stage != "train-head" or arguments.via or arguments.metrics:
+        raise InputError(
+            "--multirun is for train-head in this process: it goes with no other stage, and "
+            "neither with --via nor with --metrics"
+        )
+    return _run_function(stage, multirun(arguments.config, overrides, arguments.workers), {}, None)
+
+
 def run_stage(stage: str, keys: dict[str, Any], metrics_file: Path | None) -> int:
     """Run a stage with its progress, and print its result."""
-    function = stage_function(stage)
+    return _run_function(stage, stage_function(stage), keys, metrics_file)
+
+
+def _run_function(
+    stage: str, function: Callable[..., Any], keys: dict[str, Any], metrics_file: Path | None
+) -> int:
     from flows.console import plain_console
     from flows.keys.signature import hooks_of
     from flows.messages import describe

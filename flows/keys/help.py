@@ -12,7 +12,12 @@ from pydantic import TypeAdapter
 from features.config import with_range
 from flows.keys.signature import FunctionT
 
-SEVERAL_SETS = ("train_head", "score_baselines", "ablate")  # stages that take several data sets
+SEVERAL_SETS = (
+    "train_head",
+    "score_baselines",
+    "ablate",
+    "sweep",
+)  # stages that take several data sets
 HELP = {
     "manifest": "JSON lines, one per annotated person; `vaflow index` writes it.",
     "store": "The feature store: a folder, or s3://bucket/prefix.",
@@ -55,6 +60,15 @@ HELP = {
         "Plan of variants: a name in configs/ablations, a YAML file, or leave-one-set-out."
     ),
     "seeds": "Number of trainings of each variant.",
+    "space": (
+        "Keys of head and train with the values of each: a name in configs/sweeps, or a YAML file."
+    ),
+    "trials": "Number of trials; more than before continue a sweep.",
+    "sweep.seeds": "Trainings of each trial, whose mean is its score.",
+    "generation": "Trials that are drawn from the same results, so that they can run at once.",
+    "prune_after": (
+        "Epochs from which on a trial below the median of earlier ones is pruned; null: none is."
+    ),
     "people": "Numbers of people with labels; all of them are always a condition, too.",
     "noise": "Standard deviations of the error that is added to the training labels of all people.",
     "draws": "Draws of people and of label noise, and seeds of the trainings.",
@@ -82,6 +96,7 @@ HELP = {
     "zero_shot.output": "Folder for predictions.csv and zero_shot.json.",
     "ablate.workers": "Trainings at once; null: one per core.",
     "learning_curve.workers": "Trainings at once; null: one per core.",
+    "sweep.workers": "Trainings at once; null: one per core.",
     "score_head.manifest": "JSON lines, one per annotated person; null: that of the training.",
     "score_head.store": "The feature store; null: that of the training.",
     "score_head.max_length_mismatch": (

@@ -16,6 +16,7 @@ from features.errors import InputError
 from features.media.limits import DecodeLimits
 from flows.keys.help import known_keys
 from flows.keys.signature import keys_model
+from flows.keys.strict_yaml import parse_yaml
 from models.heads import AnyHeadConfig
 from models.training.config import TrainConfig
 from models.training.old_keys import OLD_KEYS as OLD_CONFIG_KEYS
@@ -92,7 +93,7 @@ def checked_keys(
 
 def _read_mapping(path: Path) -> dict[str, Any]:
     try:
-        keys = yaml.safe_load(path.read_text(encoding="utf-8"))
+        keys = parse_yaml(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
         why = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
         raise InputError(
@@ -177,7 +178,7 @@ def _set(given: dict[str, Any], key: str, text: str, model: type[BaseModel]) -> 
 
 def _parse_yaml(key: str, text: str) -> Any:
     try:
-        return yaml.safe_load(text)
+        return parse_yaml(text)
     except yaml.YAMLError as error:
         raise InputError(
             f"the value of '{key}={text}' is not YAML: {describe_yaml(error)}"

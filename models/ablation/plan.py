@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic import AliasChoices, Field, JsonValue, TypeAdapter, ValidationError, model_validator
+from pydantic import AliasChoices, Field, JsonValue, ValidationError, model_validator
 
 from features.config import Config
 from features.config_errors import describe, describe_yaml, keys_at
@@ -21,7 +21,6 @@ from models.training.loss_config import head_for_streams
 from models.training.old_keys import move_old_keys
 
 FOLDER = Path(__file__).parents[2] / "configs" / "ablations"  # installed editable, from a checkout
-HEAD: TypeAdapter[AnyHeadConfig] = TypeAdapter(AnyHeadConfig)
 DEFAULT = "default"
 OWN_TRAINER = ", own trainer"
 """Ends the name of a variant that is trained by its preset's keys of `train`."""
@@ -135,9 +134,13 @@ def ablation_cases(
         for name, variant in group.variants.items():
             if variant.reads_missing(streams):
                 continue
-            model = variant.baseline or _changed(
-                group.name, name, variant, head, train, streams, with_texts
-            )
+            try:
+                model = variant.baseline or changed_model(variant, head, train, streams, with_texts)
+            except InputError as error:
+                raise InputError(
+                    f"ablation {group.name!r}, variant {name!r}: {error}; correct it, or the head "
+                    "that it changes"
+                ) from None
             if model not in seen:
                 seen.append(model)
                 own = isinstance(model, tuple) and model[0].kind != head.kind and model[0].trainer
@@ -170,36 +173,41 @@ def selection_note(cases: Sequence[AblationCase]) -> str:
     )
 
 
-def _changed(
-    group: str,
-    name: str,
+def changed_model(
     variant: Variant,
     head: AnyHeadConfig,
     train: TrainConfig,
     streams: Sequence[str],
     with_texts: Sequence[str],
 ) -> tuple[AnyHeadConfig, TrainConfig]:
+    """Return the head and the training with the changes of a variant.
+
+    The head reads `streams`, as in `ablation_cases`. Raises `InputError` if they are not valid.
+    """
     head_fields = head.model_dump(mode="json")
     train_fields = train.model_dump(mode="json", exclude_unset=True)
     is_other = variant.head.get("kind", head.kind) != head.kind  # another preset, as published
     try:
-        changed_head = HEAD.validate_python(_merged({} if is_other else head_fields, variant.head))
+        fields = _merged({} if is_other else head_fields, variant.head)
+        changed_head = _OfHead.model_validate({"head": fields}).head
         if is_other:  # with its own loss, and its own trainer if it has one
             kept = OF_THE_MACHINE if changed_head.trainer else train_fields.keys() - {"loss"}
             train_fields = {key: train_fields[key] for key in train_fields.keys() & kept}
-        changed_train = TrainConfig.model_validate(_merged(train_fields, variant.train))
-        changed_train = preset_train(changed_head, changed_train)
+        fields = _merged(train_fields, variant.train)
+        changed_train = preset_train(changed_head, _OfTrain.model_validate({"train": fields}).train)
         changed_head = head_for_streams(changed_head, changed_train.loss, streams, with_texts)
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        why = f"{'.'.join(str(part) for part in first['loc'])}: {first['msg']}"
-    except InputError as error:
-        why = str(error)
-    else:
-        return changed_head, changed_train
-    raise InputError(
-        f"ablation {group!r}, variant {name!r}: {why}; correct it, or the head that it changes"
-    )
+        model = _OfHead if error.title == _OfHead.__name__ else _OfTrain
+        raise InputError(describe(error, model)) from None
+    return changed_head, changed_train
+
+
+class _OfHead(Config):
+    head: AnyHeadConfig
+
+
+class _OfTrain(Config):
+    train: TrainConfig
 
 
 def _merged(kept: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:

@@ -109,9 +109,9 @@ def n_label_rows(labels: Labels | None, n_frames: int) -> int:
     return len(labels.va) if labels and labels.time_s is None else n_frames
 
 
-def start_of(sets: FeatureSets, time_s: Float64[np.ndarray, "N"]) -> float:
+def start_of(sets: FeatureSets, clip_id: str, time_s: Float64[np.ndarray, "N"]) -> float:
     """Return the time that the labels of a clip count from: of its first frame, if it has any."""
-    return float(time_s[0]) if sets.clock else 0.0
+    return float(time_s[0]) if sets.clock_of(clip_id) else 0.0
 
 
 def align_clips(
@@ -119,15 +119,15 @@ def align_clips(
 ) -> Iterator[AlignedClip]:
     """Yield the clips in `labels`, in its order, read from the store one by one.
 
-    The rows are the frames of the visual set `sets.clock`, or the rows of the first stream if the
-    store has no visual set. Labels with times are brought to them by `labels_at_rows`. A stream
+    The rows are the frames of the visual set `sets.clock`, or those of the clip's first stream if
+    its store has no visual set. Labels with times are brought to them by `labels_at_rows`. A stream
     with one row per frame is read row by row, any other one is interpolated in time. Raises
     `InputError` if label rows and frames of a clip differ by more than `max_length_mismatch`, or if
     it has a label for each frame and no frames, and `StoreError` if a record cannot be read.
     """
     widths: list[int] | None = None
-    clock = sets.clock
     for clip_id, item in labels.items():
+        clock = sets.clock_of(clip_id)
         frames = _clock_track(sets, clock, clip_id, item)
         n_frames = len(frames.values)
         n_rows = n_label_rows(item, n_frames)
@@ -154,7 +154,7 @@ def align_clips(
             )
         known = Labels(np.zeros((n_rows, 2)), np.zeros(n_rows, dtype=bool))
         if item:
-            known = labels_at_rows(item, rows.time_s, start_of(sets, rows.time_s))
+            known = labels_at_rows(item, rows.time_s, start_of(sets, clip_id, rows.time_s))
         arrays |= {"va": known.va, "va_valid": known.valid}
         yield AlignedClip(clip_id, n_rows, n_frames, arrays)
 
@@ -175,7 +175,7 @@ def _clock_track(
             "holds no visual features, which know the times of the frames; run extract-features "
             "with a visual encoder, too, or give the labels times of their own"
         )
-    return _read_track(sets, next(iter(sets.specs.values())), clip_id)
+    return _read_track(sets, next(s for s in sets.specs.values() if sets.has(s, clip_id)), clip_id)
 
 
 def _read_track(sets: FeatureSets, spec: FeatureSpec, clip_id: str) -> Track:

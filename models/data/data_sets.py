@@ -10,14 +10,27 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from features.config import Config
 from features.errors import InputError, list_names
 
 SEPARATOR = "/"
+
+
+def _refuse_several(manifest: object) -> object:
+    if isinstance(manifest, list | tuple):
+        raise ValueError(
+            "this stage takes one data set; train-head, score-head, baselines and ablate take "
+            "several: name one manifest and its store"
+        )
+    return manifest
+
+
 Manifests = Path | Annotated[tuple[Path, ...], Field(min_length=1)]
 """One manifest, or that of each of several data sets."""
+OneManifest = Annotated[Path, BeforeValidator(_refuse_several)]
+"""The manifest of a stage that takes one data set."""
 Stores = str | Annotated[tuple[str, ...], Field(min_length=1)]
 """One feature store for all data sets, or one for each, in their order."""
 Affine = tuple[Annotated[float, Field(gt=0)], float]

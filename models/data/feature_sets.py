@@ -12,7 +12,6 @@ from features.errors import InputError, SpecMismatch, StoreError, list_names
 from features.spec import FeatureSpec
 from features.store.feature_store import FeatureStore
 from models.data.batch import Modality
-from models.data.data_sets import DataSet
 from models.data.joined_store import JoinedStore
 
 MODALITIES: tuple[Modality, ...] = get_args(Modality)
@@ -27,6 +26,8 @@ class FeatureSets:
     store: FeatureStore | JoinedStore
     specs: Mapping[str, FeatureSpec]
     """By the name of the stream, visual ones first unless the user gave another order."""
+    notes: tuple[str, ...] = ()
+    """On data sets that lack a stream."""
 
     @property
     def location(self) -> str:
@@ -49,14 +50,28 @@ class FeatureSets:
         """The visual set whose frames are the rows; one of the store if no stream is visual."""
         return _first_visual(self.specs) or _first_visual(self.store.feature_sets())
 
+    def has(self, spec: FeatureSpec, clip_id: str) -> bool:
+        """Whether the store of a clip has these features; of several data sets one may not."""
+        return not isinstance(self.store, JoinedStore) or self.store.has(spec.name, clip_id)
+
+    def clock_of(self, clip_id: str) -> FeatureSpec | None:
+        """The clock if the store of the clip has it."""
+        return self.clock if self.clock and self.has(self.clock, clip_id) else None
+
     @property
     def with_texts(self) -> tuple[str, ...]:
         """The streams whose encoder has a text tower."""
         return tuple(name for name, spec in self.specs.items() if spec.kind in WITH_TEXTS)
 
     def encoder_config(self, spec: FeatureSpec, clip_id: str) -> JsonObject | None:
-        """Return the config of the encoder of a clip's record; None if the record lacks it."""
-        commit = self.store.commit(spec.name, clip_id)
+        """Return the config of the encoder of a clip's record; None if the record lacks it.
+
+        If the data set of the clip has no such features, it is that of a clip of another one.
+        """
+        if isinstance(self.store, JoinedStore) and not self.has(spec, clip_id):
+            commit = self.store.any_commit(spec.name)
+        else:
+            commit = self.store.commit(spec.name, clip_id)
         return commit.provenance.get("encoder") if commit else None
 
 
@@ -69,10 +84,16 @@ def open_sets(store: str, streams: Mapping[str, str | None] | None = None) -> Fe
     """
     if streams is None:
         return sets_of_store(store)
-    opened, specs = _open(store)
+    opened, specs = open_store(store)
     if not streams:
         raise InputError("streams names no feature set; leave it out, or name one")
-    chosen = {stream: _choose(store, specs, stream, name) for stream, name in streams.items()}
+    chosen = {stream: choose(store, specs, stream, name) for stream, name in streams.items()}
+    check_distinct(chosen)
+    return FeatureSets(opened, chosen)
+
+
+def check_distinct(chosen: Mapping[str, FeatureSpec]) -> None:
+    """Raise `InputError` if two streams are of one feature set."""
     of_set: dict[str, str] = {}
     for stream, spec in chosen.items():
         if (other := of_set.setdefault(spec.name, stream)) != stream:
@@ -80,41 +101,16 @@ def open_sets(store: str, streams: Mapping[str, str | None] | None = None) -> Fe
                 f"the streams {other!r} and {stream!r} are both of the features {spec.name}; give "
                 "each feature set once"
             )
-    return FeatureSets(opened, chosen)
 
 
 def sets_of_store(store: str, names: Sequence[str] | None = None) -> FeatureSets:
     """Return the sets of a store, or those with these names; their streams have default names."""
-    opened, specs = _open(store)
+    opened, specs = open_store(store)
     chosen = specs if names is None else {name: specs[name] for name in names}
     return FeatureSets(opened, name_streams(chosen.values()))
 
 
-def open_sets_of(
-    data_sets: Sequence[DataSet], streams: Mapping[str, str | None] | None = None
-) -> FeatureSets:
-    """Return the feature sets of data sets, which must be the same in all their stores.
-
-    Raises `InputError` as `open_sets` does, or if a store lacks a stream.
-    """
-    first, *others = (open_sets(each.store, streams) for each in data_sets)
-    if not data_sets[0].name:
-        return first
-    for data_set, other in zip(data_sets[1:], others, strict=True):
-        if other.specs == first.specs:
-            continue
-        ours, theirs = (", ".join(each.names.values()) for each in (first, other))
-        raise InputError(
-            f"the data sets {data_sets[0].name!r} and {data_set.name!r} have other features: "
-            f"{data_sets[0].store} has {ours}, {data_set.store} has {theirs}; a head reads the "
-            "same streams of all: extract both with the same encoders, or name those that both "
-            "have with streams={visual: ..., audio: ...}"
-        )
-    stores = {each.name: FeatureStore.open(each.store) for each in data_sets}
-    return FeatureSets(JoinedStore(stores), first.specs)
-
-
-def _open(store: str) -> tuple[FeatureStore, dict[str, FeatureSpec]]:
+def open_store(store: str) -> tuple[FeatureStore, dict[str, FeatureSpec]]:
     """Open a store, and return its sets by name; raises `InputError` if it has none."""
     opened = FeatureStore.open(store)
     specs = {
@@ -175,7 +171,7 @@ def name_streams(specs: Iterable[FeatureSpec]) -> dict[str, FeatureSpec]:
     return named
 
 
-def _choose(
+def choose(
     store: str, specs: Mapping[str, FeatureSpec], stream: str, name: str | None
 ) -> FeatureSpec:
     """Return the spec of this name; without one, the only one of the modality of this name."""
@@ -214,14 +210,19 @@ def _choose(
 def record_files(
     sets: FeatureSets, clip_ids: Sequence[str], spec: FeatureSpec
 ) -> dict[str, dict[str, JsonValue]]:
-    """Return the file digests of each clip's record; raises `StoreError` if one is missing."""
-    commits = {clip_id: sets.store.commit(spec.name, clip_id) for clip_id in clip_ids}
+    """Return the file digests of each clip's record; raises `StoreError` if one is missing.
+
+    A clip of a data set without such features has none.
+    """
+    having = [clip_id for clip_id in clip_ids if sets.has(spec, clip_id)]
+    commits = {clip_id: sets.store.commit(spec.name, clip_id) for clip_id in having}
     if missing := [clip_id for clip_id, commit in commits.items() if commit is None]:
         raise StoreError(
             f"{sets.location} lacks features {spec.name} of {len(missing)} of "
             f"{len(clip_ids)} clips ({list_names(missing)}); run extract-features"
         )
-    return {clip_id: dict(commit.files) for clip_id, commit in commits.items() if commit}
+    files = {clip_id: commit.files for clip_id, commit in commits.items() if commit}
+    return {clip_id: dict(files.get(clip_id, {})) for clip_id in clip_ids}
 
 
 def records_digest(sets: FeatureSets, clip_ids: Sequence[str], spec: FeatureSpec) -> str:

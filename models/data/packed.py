@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 from functools import reduce
 from itertools import pairwise
 from operator import or_
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -36,6 +37,15 @@ class PackedStream:
     valid: Bool[Tensor, "N"]
 
 
+@dataclass(frozen=True, slots=True)
+class Bank:
+    """The folder on disk that packed features are in."""
+
+    folder: Path
+    sources: Mapping[str, str]
+    """The digest of what determines the rows of a clip, by its id."""
+
+
 Times = Float64[np.ndarray, "T"]
 Va = Float64[np.ndarray, "_ 2"]
 AtLabels = Callable[[Times, Va], tuple[Va, Va]]
@@ -62,6 +72,8 @@ class PackedFeatures:
     """None if all rows are on the device that windows are gathered on."""
     at_labels: Mapping[str, AtLabels] = field(default_factory=dict)
     """Of the clips, by id, whose labels have times of their own; there predictions are scored."""
+    bank: Bank | None = None
+    """None for rows that were packed in memory, or copied."""
 
     def __getitem__(self, stream: str) -> PackedStream:
         """Return one stream."""

@@ -87,7 +87,7 @@ def _with_labels(
 ) -> PackedFeatures:
     """Return the features with the labels that have times of their own."""
     own = {
-        clip_id: partial(_at_labels, item, start_of(sets, packed.time_s[span]))
+        clip_id: partial(_at_labels, item, start_of(sets, clip_id, packed.time_s[span]))
         for clip_id, span in packed.spans()
         if (item := labels[clip_id]) and not item.is_per_frame
     }

@@ -2,15 +2,16 @@
 
     <key>/             in <store>.work/banks/; models/data/packed_cache.py computes the key
         bank.json      the clips with their numbers of rows and frames and the digests of their
-                       sources; the streams, unless they are visual and audio; size and time of
-                       each file; its own digest
+                       sources; the streams, unless they are visual and audio; size, time and
+                       checksum of each file; its own digest
         <stream>.npy   (N, D) float16, and <stream>_valid.npy; the other arrays have the names in
                        `PackedFeatures`
 
 A folder is written in staging, synced and renamed into place. Opening it checks the digest of
 `bank.json` and the format, size and modification time of each file, which detects truncated and
-modified files. The arrays are not read, so a flipped bit on the disk is not detected; the store's
-checksums were verified when the file was packed.
+modified files. The arrays are read only if a time differs, as in a copy: if their checksums are
+right, the new times are written to `bank.json`. So a flipped bit on the disk is not detected; the
+store's checksums were verified when the file was packed.
 """
 
 import json
@@ -19,8 +20,10 @@ import mmap
 import os
 import shutil
 import uuid
+import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack, suppress
+from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import BinaryIO
@@ -29,10 +32,10 @@ import numpy as np
 import torch
 
 from features.canonical_json import JsonObject, canonical, canonical_sha256
-from features.system.files import errors_name, sync_folder, sync_tree
+from features.system.files import errors_name, sync_folder, sync_tree, write_atomic
 from models.data.alignment import AlignedClip
 from models.data.batch import Modality
-from models.data.packed import PackedFeatures, PackedStream
+from models.data.packed import Bank, PackedFeatures, PackedStream
 
 HEADER = "bank.json"
 VERSION = 2  # raise it when the rows for the same input or the format of the files change
@@ -77,13 +80,18 @@ def pack(
     with errors_name(folder):
         staged.mkdir(parents=True)
     try:
-        lengths = _write_arrays(staged, folder, clips, dtypes(streams))
+        lengths, checksums = _write_arrays(staged, folder, clips, dtypes(streams))
         with errors_name(folder):
-            (staged / HEADER).write_bytes(_header(staged, sources, lengths, streams))
+            header = _header(staged, sources, lengths, checksums, streams)
+            (staged / HEADER).write_bytes(header)
             sync_tree(staged)
             folder.parent.mkdir(parents=True, exist_ok=True)
             if folder.exists():  # a folder cannot be renamed over one that is not empty
-                log.warning("the packed features %s were damaged; they are packed again", folder)
+                log.warning(
+                    "the packed features %s are damaged, or a copy of what an earlier version "
+                    "packed without checksums; they are packed again",
+                    folder,
+                )
                 folder.rename(replaced)
             staged.rename(folder)  # the commit
             sync_folder(folder.parent)
@@ -94,9 +102,13 @@ def pack(
 
 def _write_arrays(
     staged: Path, folder: Path, clips: Iterable[AlignedClip], types: Mapping[str, str]
-) -> dict[str, tuple[int, int]]:
-    """Write the arrays; returns the number of rows and of frames of each clip."""
+) -> tuple[dict[str, tuple[int, int]], dict[str, int]]:
+    """Write the arrays.
+
+    Returns the number of rows and of frames of each clip, and the CRC-32 of each array's rows.
+    """
     lengths: dict[str, tuple[int, int]] = {}
+    checksums = dict.fromkeys(types, 0)
     shapes: dict[str, tuple[int, ...]] = {}  # of a row
     with errors_name(folder), ExitStack() as stack:
         files = {
@@ -108,13 +120,15 @@ def _write_arrays(
                 if name not in shapes:
                     shapes[name] = part.shape[1:]
                     _write_npy_header(files[name], types[name], (0, *shapes[name]))
-                files[name].write(np.ascontiguousarray(part, types[name]).data)
+                rows = np.ascontiguousarray(part, types[name])
+                files[name].write(rows.data)
+                checksums[name] = zlib.crc32(rows.data, checksums[name])
             lengths[clip.clip_id] = clip.n_rows, clip.n_frames
         n_rows = sum(n for n, _ in lengths.values())
         for name, file in files.items():  # the header has room for any number of rows
             file.seek(0)
             _write_npy_header(file, types[name], (n_rows, *shapes[name]))
-    return lengths
+    return lengths, checksums
 
 
 def _write_npy_header(file: BinaryIO, dtype: str, shape: tuple[int, ...]) -> None:
@@ -126,6 +140,7 @@ def _header(
     staged: Path,
     sources: Mapping[str, str],
     lengths: Mapping[str, tuple[int, int]],
+    checksums: Mapping[str, int],
     streams: Modalities,
 ) -> bytes:
     fields: JsonObject = {
@@ -135,9 +150,14 @@ def _header(
         "n_rows": [n_rows for n_rows, _ in lengths.values()],
         "n_frames": [n_frames for _, n_frames in lengths.values()],
         "files": {name: _stamp(staged / f"{name}.npy") for name in dtypes(streams)},
+        "crc32": dict(checksums),
     }
     if list(streams.items()) != list(WITHOUT_STREAMS.items()):
         fields["streams"] = [[name, modality] for name, modality in streams.items()]
+    return _with_digest(fields)
+
+
+def _with_digest(fields: JsonObject) -> bytes:
     return canonical(fields | {"digest": canonical_sha256(fields)})
 
 
@@ -151,8 +171,8 @@ def open_packed(folder: Path, sources: Mapping[str, str], streams: Modalities) -
     """Return the packed features in a folder.
 
     Returns None if there are none, if they are damaged, if they are of other streams, or if they
-    lack a clip of `sources` with this digest. Only `bank.json` is read; the arrays
-    are memory maps, which processes share.
+    lack a clip of `sources` with this digest. Only `bank.json` is read unless the folder is a copy;
+    the arrays are memory maps, which processes share.
     """
     try:
         raw = (folder / HEADER).read_bytes()
@@ -178,14 +198,22 @@ def open_packed(folder: Path, sources: Mapping[str, str], streams: Modalities) -
 def _open_arrays(folder: Path, fields: JsonObject, streams: Modalities) -> PackedFile:
     """Open the arrays as memory maps; raises `ValueError` if a file has changed."""
     arrays, types = dict[str, np.ndarray](), dtypes(streams)
+    stamps = {name: _stamp(folder / f"{name}.npy") for name in fields["files"]}
     for name, stamp in fields["files"].items():
         path = folder / f"{name}.npy"
-        if _stamp(path) != stamp:
-            raise ValueError(f"{path.name} was changed")
+        if stamps[name][0] != stamp[0]:
+            raise ValueError(f"{path.name} has another size")
         arrays[name] = map_npy(path)
         if arrays[name].dtype != types[name] or len(arrays[name]) != sum(fields["n_rows"]):
             raise ValueError(f"{path.name} has another format")
-    features = _packed_from(fields["clips"], fields["n_rows"], arrays, streams)
+        if stamps[name] != stamp and zlib.crc32(arrays[name].data) != fields["crc32"][name]:
+            raise ValueError(f"{path.name} was changed")
+    if stamps != fields["files"]:
+        log.info("the packed features %s were copied, and their checksums are right", folder)
+        with suppress(OSError):  # a disk that is read-only: they are read again the next time
+            write_atomic(folder / HEADER, _with_digest(fields | {"files": stamps}))
+    bank = Bank(folder, dict(zip(fields["clips"], fields["sources"], strict=True)))
+    features = replace(_packed_from(fields["clips"], fields["n_rows"], arrays, streams), bank=bank)
     return features, dict(zip(fields["clips"], fields["n_frames"], strict=True))
 
 

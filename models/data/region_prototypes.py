@@ -10,6 +10,7 @@ from models.regions.prompts import AnyPrompts
 from models.regions.prototypes import Prototypes
 from models.regions.text_tower import TextTower
 from models.regions.texts_file import read_texts
+from models.regions.whole_tower import open_tower
 from models.regions.zero_shot import RegionPrototypes
 
 
@@ -72,4 +73,4 @@ def load_text_tower(
             f"{loaded.weights_sha256[:12]}, the features {spec.name} were made with "
             f"{spec.weights_sha256[:12]}; put the old weights back, or extract and train again"
         )
-    return TextTower(loaded.model.to(device), loaded.tokenizer)
+    return open_tower(loaded.model.to(device), loaded.tokenizer)

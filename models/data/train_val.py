@@ -7,7 +7,8 @@ from functools import partial
 from features.errors import InputError
 from features.timeline import MAX_LENGTH_MISMATCH
 from models.data.data_sets import LabelMaps, Manifests, Stores, data_sets
-from models.data.feature_sets import FeatureSets, open_sets_of
+from models.data.feature_sets import FeatureSets
+from models.data.joined_sets import open_sets_of
 from models.data.packed import PackedFeatures
 from models.data.region_prototypes import read_regions
 from models.data.splits import (
@@ -75,5 +76,5 @@ def load_splits(
         subject_by_clip=subject_by_clip(groups.all_clips),
         sets=groups.sets,
         read_regions=partial(read_regions, groups.sets, groups.ids("train")[0]),
-        notes=constant_labels(groups.labels),
+        notes=constant_labels(groups.labels) + groups.sets.notes,
     )

@@ -37,6 +37,8 @@ class Prediction:
     """Rows without a valid visual stream, whose values come from the clip's neighbouring rows."""
     regions: RegionPosterior | None = None
     """None if they were not asked for, or the head has no region branch."""
+    band: Float64[np.ndarray, "2 N 2"] | None = None
+    """Lowest and highest V and A of the members of an ensemble; None if not asked for."""
 
 
 def predict(
@@ -90,20 +92,23 @@ def _merged(
             probabilities.append(output.regions.logits.double().softmax(dim=-1).flatten(0, 1))
             valid.append((rows.real & output.regions.valid.cpu().numpy()).ravel())
     n_rows = len(packed.time_s)
-    total, count = _summed(predicted, index, real, n_rows)
+    total, count = sum_by_row(predicted, index, real, n_rows)
     if not probabilities:
         return total / count, None
-    shares, n_valid = _summed(probabilities, index, valid, n_rows)
+    shares, n_valid = sum_by_row(probabilities, index, valid, n_rows)
     return total / count, RegionPosterior(shares / np.maximum(n_valid, 1), n_valid[:, 0] > 0)
 
 
-def _summed(
+def sum_by_row(
     values: Sequence[Float[Tensor, "_ K"]],
     index: Sequence[Int64[np.ndarray, "_"]],
     real: Sequence[Bool[np.ndarray, "_"]],
     n_rows: int,
 ) -> tuple[Float64[np.ndarray, "N K"], Float64[np.ndarray, "N 1"]]:
-    """Sum and count by row of the real rows of all batches, in their order."""
+    """Return the sum and the number of values of each row, over the real rows of all batches.
+
+    `values` has a tensor for each batch; `index` names the row of each value.
+    """
     kept = np.concatenate(real)
     rows = np.concatenate(index)[kept]
     columns = torch.cat(list(values)).double().cpu().numpy()[kept].T  # (K, M)

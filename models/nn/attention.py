@@ -47,6 +47,19 @@ def attend(
     return attended.transpose(1, 2).flatten(2).masked_fill(empty[:, None, None], 0)
 
 
+def attention_weights(
+    query: Float[Tensor, "B H T E"], key: Float[Tensor, "B H S E"], valid: Bool[Tensor, "B S"]
+) -> Float[Tensor, "B H T S"]:
+    """The weights with which `attend` sums the values; all 0 in a window without a valid row.
+
+    `attend` does not compute them one by one, so that asking for them costs a training nothing.
+    """
+    logits = query @ key.transpose(-1, -2) / math.sqrt(query.shape[-1])
+    closed = ~valid[:, None, None, :]
+    empty = closed.all(dim=-1, keepdim=True)
+    return logits.masked_fill(closed & ~empty, -math.inf).softmax(dim=-1).masked_fill(empty, 0)
+
+
 def feed_forward(width: int, dropout: float = 0.0) -> nn.Sequential:
     """Linear W -> 4W, ReLU, dropout, Linear 4W -> W (Vaswani et al., 2017, sec. 3.3)."""
     inner = FFN_RATIO * width

@@ -4,6 +4,7 @@ A temporal branch adds context to each row: x (B, T, D), valid (B, T) -> (B, T, 
 width of a stream. Values of rows that are not valid do not matter.
 """
 
+import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
@@ -41,5 +42,7 @@ class BiGru(nn.Module):
         """The state of each row."""
         rows = project_valid(self.projection, x, valid)
         # cuDNN is faster on a GPU, this project's GRU on a CPU (benchmarks/train.py).
-        states = bidirectional_gru(self.gru, rows) if rows.is_cpu else self.gru(rows)[0]
+        # An exported program has torch's, which is one operation for any number of rows.
+        is_own = rows.is_cpu and not torch.compiler.is_exporting()
+        states = bidirectional_gru(self.gru, rows) if is_own else self.gru(rows)[0]
         return self.merge(states)

@@ -7,7 +7,15 @@ import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
-from models.nn.attention import attend, check_heads, feed_forward, relu, split_heads, xavier_
+from models.nn.attention import (
+    attend,
+    attention_weights,
+    check_heads,
+    feed_forward,
+    relu,
+    split_heads,
+    xavier_,
+)
 from models.nn.cpu_dropout import Dropout
 from models.nn.kinds import AttentionInit, FusionKind, GatePartner
 from models.nn.old_tensors import load_old_names
@@ -62,6 +70,22 @@ class CrossModalAttention(nn.Module):
         x = self.norm_attended(query + self.out(attended))
         return self.norm_out(x + self.feed_forward(x))
 
+    def weights(
+        self,
+        query: Float[Tensor, "B T W"],
+        context: Float[Tensor, "B S W"],
+        context_valid: Bool[Tensor, "B S"],
+    ) -> Float[Tensor, "B T S"]:
+        """How much each row attends to each row of the context: the mean over the heads.
+
+        It sums to 1 over the context, or is 0 in a window without a valid row there.
+        """
+        return attention_weights(
+            split_heads(self.query(query), self.n_heads),
+            split_heads(self.key(context), self.n_heads),
+            context_valid,
+        ).mean(dim=1)
+
 
 class GatedFusion(nn.Module):
     """A gated sum of streams, with a weight per row, stream and feature.
@@ -99,6 +123,17 @@ class GatedFusion(nn.Module):
             gate = self.gate_of_two(x, y, *valid)
             return self.out(gate * x + (1 - gate) * y)
         return self.out((self.gates(projected, valid) * torch.stack(projected)).sum(dim=0))
+
+    def weights(
+        self, streams: Sequence[Float[Tensor, "B T W"]], valid: Sequence[Bool[Tensor, "B T"]]
+    ) -> Float[Tensor, "K B T"]:
+        """The weight of each stream in each row: the mean over the features; they sum to 1."""
+        projected = [linear(x) for linear, x in zip(self.projections, streams, strict=True)]
+        if len(projected) == 2:
+            x, y = projected
+            gate = self.gate_of_two(x, y, *valid).mean(dim=-1)
+            return torch.stack([gate, 1 - gate])
+        return self.gates(projected, valid).mean(dim=-1)
 
     def gate_of_two(
         self,

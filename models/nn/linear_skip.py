@@ -76,5 +76,5 @@ def moving_means(
 def _cumulative(values: Float[Tensor, "B T K"], reach: int) -> Float[Tensor, "B P K"]:
     """At index `reach` + t the sum of the rows before t, padded by `reach` at both ends."""
     total = values.cumsum(dim=1)
-    before = values.new_zeros(1).expand(len(values), reach + 1, values.shape[2])
+    before = values.new_zeros(1).expand(values.shape[0], reach + 1, values.shape[2])
     return torch.cat([before, total, total[:, -1:].expand(-1, reach, -1)], dim=1)

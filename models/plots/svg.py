@@ -19,6 +19,7 @@ TRUTH = "#000000"
 PREDICTED = "#0072B2"
 VALENCE = "#0072B2"
 AROUSAL = "#D55E00"
+BAND = "#BFDBEC"  # a quarter of the colour of predictions, on white
 NO_FACE = "#F0E442"
 NO_SOUND = "#CC79A7"
 UNLABELLED = "#999999"
@@ -57,6 +58,8 @@ STYLE: dict[Any, Any] = {
 
 _FRACTION = re.compile(r"-?\d+\.\d{3,}")
 _REFERENCE = re.compile(r"(^#|url\(#)([\w-]+)")
+_POINT = r"(?: -?[\d.]+){2}"
+_LINES = re.compile(rf"[ML]{_POINT}(?: L{_POINT})+")
 _GEOMETRY = ("d", "x", "y", "width", "height")
 
 
@@ -127,7 +130,9 @@ def _attribute(key: str, value: str, name: str) -> str:
     if key == "id":
         return f"{name}-{value}"
     if key in _GEOMETRY:
-        return " ".join(_FRACTION.sub(lambda match: f"{float(match[0]):.2f}", value).split())
+        short = " ".join(_FRACTION.sub(lambda match: f"{float(match[0]):.2f}", value).split())
+        # a line goes on without its letter; a report has hundreds of thousands of points
+        return _LINES.sub(lambda match: match[0].replace(" L", ""), short) if key == "d" else short
     if key == "style":
         value = value.replace(f"'{DRAWN_FONT}'", PAGE_FONT)
     return _REFERENCE.sub(rf"\g<1>{name}-\g<2>", value)

@@ -7,8 +7,9 @@ from features.encoders import AnyEncoderConfig
 from models.metrics.scores import SplitScore
 from models.prediction.encoders import REMEDY, folders_of
 from models.prediction.record import shown_path
+from models.runs.exported import AnyModel, ExportedHead
 from models.runs.folder import PROVENANCE, SCORES, read_json
-from models.runs.predictor import TrainedEnsemble, TrainedModel
+from models.runs.predictor import TrainedEnsemble
 
 DRAWN = "vaflow-"
 """The beginning of the names of the encoders that come with vaflow, trained on drawn faces."""
@@ -54,7 +55,7 @@ LICENCE = (
 
 
 def card(
-    model: TrainedModel | None,
+    model: AnyModel | None,
     encoders: Sequence[AnyEncoderConfig],
     *,
     whole_frames: bool,
@@ -75,9 +76,7 @@ def card(
     return tuple(text for applies, text in chosen if applies)
 
 
-def facts_of(
-    model: TrainedModel | None, encoders: Sequence[AnyEncoderConfig]
-) -> dict[str, str | None]:
+def facts_of(model: AnyModel | None, encoders: Sequence[AnyEncoderConfig]) -> dict[str, str | None]:
     """Return the names and values of what made the predictions; None for what is not known."""
     facts: dict[str, str | None] = {"model": "region texts alone (zero-shot)"}
     if model is not None:
@@ -94,13 +93,19 @@ def facts_of(
     return facts
 
 
-def _kind(model: TrainedModel) -> str:
+def _kind(model: AnyModel) -> str:
     if isinstance(model, TrainedEnsemble):
         return f"ensemble of {len(model.members)} heads of kind {model.meta.head.kind}"
+    if isinstance(model, ExportedHead):
+        return f"exported head of kind {model.meta.kind}"
     return f"head of kind {model.meta.head.kind}"
 
 
-def _trained_on(model: TrainedModel) -> str | None:
+def _trained_on(model: AnyModel) -> str | None:
+    if isinstance(model, ExportedHead):
+        facts = model.meta.trained_on
+        manifest = ", ".join(facts.manifests)
+        return f"{facts.n_clips} clips of {manifest}" if facts.n_clips else manifest
     given = model.config.manifest
     manifests = (given,) if isinstance(given, Path) else given
     manifest = ", ".join(shown_path(path) for path in manifests)
@@ -108,20 +113,27 @@ def _trained_on(model: TrainedModel) -> str | None:
     return f"{clips} clips of {manifest}" if clips else manifest
 
 
-def _clips(run: Path) -> int:
-    """The number of clips that a run was trained on; 0 if its provenance does not tell."""
+def clips_by_split(run: Path) -> dict[str, list[str]]:
+    """The ids of the clips of a training; empty if its provenance does not tell."""
     inputs = read_json(run / PROVENANCE, REMEDY).get("inputs")
     clips = inputs.get("clips") if isinstance(inputs, dict) else None
-    if not isinstance(clips, dict):
-        return 0
+    return clips if isinstance(clips, dict) else {}
+
+
+def _clips(run: Path) -> int:
+    """The number of clips that a run was trained on; 0 if its provenance does not tell."""
+    clips = clips_by_split(run)
     held_out = () if any(name.startswith("fold") for name in clips) else ("val", "test")
     return sum(len(ids) for split, ids in clips.items() if split not in held_out)
 
 
-def _score(model: TrainedModel) -> str | None:
+def _score(model: AnyModel) -> str | None:
     if isinstance(model, TrainedEnsemble):
         score = model.record.out_of_fold_smoothed
         return f"mean CCC {score.ccc_mean:.3f}, out of fold and smoothed"
+    if isinstance(model, ExportedHead):
+        score = model.meta.scores.get("val")
+        return score and f"mean CCC {score.ccc_mean:.3f} on the split val"
     for folder in folders_of(model):
         entry = read_json(folder / SCORES, REMEDY).get("val")
         if isinstance(entry, dict):

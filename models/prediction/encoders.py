@@ -6,20 +6,22 @@ from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
 
+from features.canonical_json import JsonObject
 from features.encoders import AnyEncoderConfig
 from features.encoders.visual import VisualConfig
 from features.errors import InputError, SpecMismatch, VaflowError, WeightsError
 from features.spec import FeatureSpec
 from models.data.feature_sets import encoder_of_any_record
+from models.runs.exported import AnyModel, ExportedHead
 from models.runs.folder import PROVENANCE, read_json
-from models.runs.predictor import TrainedEnsemble, TrainedModel
+from models.runs.predictor import TrainedEnsemble
 
 REMEDY = "delete it, and give encoders=[...], or -c with a YAML file that has them"
 CONFIG: TypeAdapter[AnyEncoderConfig] = TypeAdapter(AnyEncoderConfig)
 
 
 def encoders_of(
-    model: TrainedModel, given: Sequence[AnyEncoderConfig] | None
+    model: AnyModel, given: Sequence[AnyEncoderConfig] | None
 ) -> tuple[AnyEncoderConfig, ...]:
     """Return the configs of the encoders of a model, one for each feature set that it reads.
 
@@ -70,8 +72,15 @@ def name_in(needed: Iterable[str], config: AnyEncoderConfig) -> str:
     return name
 
 
-def _candidates(model: TrainedModel, needed: Iterable[str]) -> Iterator[AnyEncoderConfig]:
-    """Yield the configs that the run's provenance names, then those of the training's store."""
+def _candidates(model: AnyModel, needed: Iterable[str]) -> Iterator[AnyEncoderConfig]:
+    """Yield the configs that the run's provenance names, then those of the training's store.
+
+    An exported head names its own.
+    """
+    if isinstance(model, ExportedHead):
+        for stream in model.meta.streams.values():
+            yield from _parsed(stream.encoder)
+        return
     for folder in folders_of(model):
         named = read_json(folder / PROVENANCE, REMEDY).get("encoders")
         for config in named.values() if isinstance(named, dict) else ():
@@ -85,24 +94,34 @@ def _candidates(model: TrainedModel, needed: Iterable[str]) -> Iterator[AnyEncod
                 continue
 
 
-def folders_of(model: TrainedModel) -> tuple[Path, ...]:
+def folders_of(model: AnyModel) -> tuple[Path, ...]:
     """Return the folder of a run, and those of an ensemble's members."""
     members = model.members if isinstance(model, TrainedEnsemble) else ()
     return (model.run, *(member.run for member in members))
 
 
-def _is_imported(model: TrainedModel, name: str) -> bool:
-    """Whether features were made elsewhere, according to the specs in the run's provenance."""
+def _is_imported(model: AnyModel, name: str) -> bool:
+    """Whether features were made elsewhere, according to the specs that are known."""
+    for spec in _specs(model):
+        try:
+            parsed = FeatureSpec.model_validate(spec)
+        except ValidationError:  # of a version with other fields
+            continue
+        if parsed.name == name and parsed.imported:
+            return True
+    return False
+
+
+def _specs(model: AnyModel) -> Iterator[JsonObject]:
+    """Yield the specs in the run's provenance, or those of an exported head."""
+    if isinstance(model, ExportedHead):
+        yield from (each.spec for each in model.meta.streams.values() if each.spec)
+        return
     for folder in folders_of(model):
         specs = read_json(folder / PROVENANCE, REMEDY).get("specs")
         for spec in specs.values() if isinstance(specs, dict) else ():
-            try:
-                parsed = FeatureSpec.model_validate(spec)
-            except ValidationError:  # of a version with other fields
-                continue
-            if parsed.name == name and parsed.imported:
-                return True
-    return False
+            if isinstance(spec, dict):
+                yield spec
 
 
 def _parsed(config: object) -> Iterator[AnyEncoderConfig]:
@@ -116,19 +135,13 @@ def _shown(config: AnyEncoderConfig) -> str:
     return json.dumps(config.model_dump(mode="json", exclude_defaults=True) | {"kind": config.kind})
 
 
-def _difference(model: TrainedModel, config: AnyEncoderConfig) -> str:
+def _difference(model: AnyModel, config: AnyEncoderConfig) -> str:
     """Say in which fields the spec of a config differs from the one of the training."""
     spec = config.spec()
-    for folder in folders_of(model):
-        specs = read_json(folder / PROVENANCE, REMEDY).get("specs")
-        of_kind = (
-            each
-            for each in (specs.values() if isinstance(specs, dict) else ())
-            if isinstance(each, dict) and each.get("kind") == spec.kind
-        )
-        if wanted := next(of_kind, None):
-            made = spec.model_dump(mode="json")
-            fields = [name for name in FeatureSpec.model_fields if made[name] != wanted.get(name)]
-            shown = (f"{name} is {made[name]}, not {wanted.get(name)}" for name in fields)
-            return "; ".join(shown)[:400]
+    of_kind = (each for each in _specs(model) if each.get("kind") == spec.kind)
+    if wanted := next(of_kind, None):
+        made = spec.model_dump(mode="json")
+        fields = [name for name in FeatureSpec.model_fields if made[name] != wanted.get(name)]
+        shown = (f"{name} is {made[name]}, not {wanted.get(name)}" for name in fields)
+        return "; ".join(shown)[:400]
     return f"its weights have the sha256 {spec.weights_sha256}"

@@ -14,7 +14,8 @@ from models.metrics.smoothing import smooth
 from models.metrics.zero_shot import predict_zero_shot, region_cosines
 from models.regions.grid import Grid
 from models.regions.zero_shot import RegionPrototypes, ZeroShotSettings
-from models.runs.predictor import TrainedEnsemble, TrainedModel
+from models.runs.exported import AnyModel, ExportedHead
+from models.runs.predictor import TrainedEnsemble
 from models.runs.threads import limit_threads
 
 
@@ -32,9 +33,9 @@ class Estimate:
 
 @dataclass(frozen=True, slots=True)
 class ModelEstimator:
-    """Predicts with the head or the ensemble of a run."""
+    """Predicts with the head or the ensemble of a run, or with an exported head."""
 
-    model: TrainedModel
+    model: AnyModel
 
     @property
     def grid(self) -> Grid:
@@ -47,7 +48,9 @@ class ModelEstimator:
 
     def estimate(self, packed: PackedFeatures) -> Estimate:
         """Predict with the threads of the training; values are those of `score-head`."""
-        with limit_threads(self.model.config.train.threads):
+        model = self.model
+        is_exported = isinstance(model, ExportedHead)
+        with limit_threads(model.meta.threads if is_exported else model.config.train.threads):
             if not isinstance(self.model, TrainedEnsemble):
                 single = self.model.predict(packed, regions=True)
                 return Estimate(single.va, single.regions)

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from models.regions.text_tower import TextTower
 from models.regions.texts import RegionTexts
-from models.regions.token_layout import SeparateSequences, SharedSequence
+from models.regions.token_layout import lay_out
 
 
 class FixedPrototypes(nn.Module):
@@ -45,25 +45,16 @@ class CoopPrototypes(nn.Module):
         sharing: Literal["shared", "per region"],
     ) -> None:
         super().__init__()
-        tokens, ends = tower.tokenise([text for region in texts.by_region for text in region])
-        length = tower.length_for(ends + n_context)
-        if length > tower.n_tokens_max:
-            raise ValueError(
-                f"{n_context} context words and the longest description take {length} tokens, "
-                f"the text tower has room for {tower.n_tokens_max}; lower n_context, or shorten "
-                "the description"
-            )
-        with torch.no_grad():
-            vectors = tower.token_vectors(tokens[:, : length - n_context])  # (N, L - n, W)
-        weights = membership([len(region) for region in texts.by_region]).to(vectors)
+        descriptions = [text for region in texts.by_region for text in region]
+        weights = membership([len(region) for region in texts.by_region])
+        weights = weights.to(tower.embedding.weight)
         self.register_buffer("membership", weights, persistent=False)
         region_of_text = weights.argmax(dim=0)  # (N,)
         context_of_text = region_of_text * 0 if sharing == "shared" else region_of_text
         n_contexts = 1 if sharing == "shared" else len(texts.by_region)
+        self.features = lay_out(tower, descriptions, context_of_text, n_context)
         self.context = nn.Parameter(torch.empty(n_contexts, n_context, tower.width))
         nn.init.normal_(self.context, std=init_std)
-        layout = SharedSequence if tower.is_causal else SeparateSequences
-        self.features = layout(tower, vectors, ends, context_of_text, n_context)
         self._tower = tower
 
     def forward(self) -> Float[Tensor, "R D"]:

@@ -1,38 +1,38 @@
 """The content of a report: the numbers and curves of a split, before anything is drawn."""
 
-import json
-import shlex
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 import torch
 from jaxtyping import Bool, Float64
 
-from features.canonical_json import JsonObject
 from features.errors import InputError
-from models.data.data_sets import Manifests, Stores
 from models.metrics.ccc import Agreement
 from models.metrics.predict import at_labels, concordance
 from models.metrics.scores import ClipScore, SplitScore, scores_by_set
 from models.metrics.zero_shot import predict_zero_shot
 from models.regions.grid import Grid
 from models.regions.nearest_words import PromptWords, read_prompt_words
-from models.report.region_report import RegionReading, regions_of
-from models.runs.folder import (
-    CONFIG,
-    HEAD_FILE,
-    METRICS,
-    PROMPTS,
-    PROVENANCE,
-    read_json,
-    read_metrics,
+from models.report.epochs import EpochValues, read_epoch_values
+from models.report.errors import (
+    Arrow,
+    GroupError,
+    arrows_of,
+    errors_by_region,
+    errors_by_subject,
 )
+from models.report.fusion_weights import NO_FUSION, FusionWeights, fusion_weights_of
+from models.report.making import commands_of, read_provenance
+from models.report.references import Reference, read_references
+from models.report.region_report import RegionReading, regions_of
+from models.report.thumbnails import Thumbnails, ThumbnailsOf, thumbnails_of
+from models.runs.folder import CONFIG, METRICS, PROMPTS, read_metrics
 from models.runs.predictor import TrainedEnsemble
 from models.runs.run_split import PredictedSplit, RunSplit
 from models.runs.texts_alone import read_texts_alone
 from models.training.config import EpochResult, kept_epoch
-from models.training.old_keys import OLD_STREAMS
 
 LOST_EPOCHS = "The run's folder has lost the file with its epochs, so there is no curve to show."
 ENSEMBLE_EPOCHS = "Each member of an ensemble has curves of its own, in the member's own report."
@@ -40,13 +40,6 @@ KEPT_WHY = {
     "last": "the last",
     "val": "the best on the split val",
     "inner": "the best on the training subjects that were held out",
-}
-PROVENANCE_FIELDS = {
-    "seed": "seed",
-    "device": "device",
-    "git commit": "git_commit",
-    "trained at": "made_at",
-    f"key of {HEAD_FILE}": "key",
 }
 
 
@@ -62,6 +55,12 @@ class ClipCurves:
     seen: Bool[np.ndarray, "T"]
     """False without a face."""
     has_sound: Bool[np.ndarray, "T"]
+    band: Float64[np.ndarray, "2 T 2"] | None = None
+    """Lowest and highest prediction of the members of an ensemble; None of a single head."""
+    weights: FusionWeights | None = None
+    """None if there are none to show."""
+    thumbnails: Thumbnails | None = None
+    """None if the media cannot be read, or are not to be."""
 
     @property
     def annotated(self) -> Bool[np.ndarray, "T"]:
@@ -119,12 +118,33 @@ class Content:
     caution: tuple[str, ...] = ()
     by_set: Mapping[str, SplitScore] = field(default_factory=dict)
     """Of several data sets, the score of each."""
+    epoch_values: EpochValues = field(default_factory=dict)
+    """Everything that was measured in each epoch."""
+    by_subject: tuple[GroupError, ...] = ()
+    """Largest error first."""
+    by_region: tuple[GroupError, ...] = ()
+    arrows: tuple[Arrow, ...] = ()
+    weights: FusionWeights | str = NO_FUSION
+    """Of all rows; a text says why there is nothing to show."""
+    thumbnails_note: str = ""
+    references: tuple[Reference, ...] = ()
+    """Best first."""
+    references_note: str = ""
+    """Why there are none."""
 
 
 def content_of(
-    split: PredictedSplit, score: SplitScore | None, clips: Sequence[ClipScore]
+    split: PredictedSplit,
+    score: SplitScore | None,
+    clips: Sequence[ClipScore],
+    *,
+    thumbnails: ThumbnailsOf = "crops",
+    baselines: Path | None = None,
 ) -> Content:
-    """The content for a split with its scores; raises `InputError` if `score` is None."""
+    """The content for a split with its scores; raises `InputError` if `score` is None.
+
+    `baselines` is a file that `vaflow run baselines output=FILE` wrote; see `read_references`.
+    """
     source, packed, prediction = split.source, split.packed, split.prediction
     meta = source.predictor.meta
     if score is None:
@@ -134,20 +154,16 @@ def content_of(
         )
     sums = concordance(prediction, packed)
     alone = read_texts_alone(source.run, meta.grid)
-    annotated, labels = packed.va_valid.cpu().numpy(), packed.va.cpu().numpy()
-    truth = np.where(annotated[:, None], labels, np.nan)
+    annotated, va = packed.va_valid.cpu().numpy(), packed.va.cpu().numpy()
+    truth = np.where(annotated[:, None], va, np.nan)
     has_sound = packed.valid_in("audio")
     if has_sound is None:  # without a set of sound there is no gap to show
         has_sound = torch.ones_like(packed.seen)
     valid = packed.seen.cpu().numpy(), has_sound.cpu().numpy()
-    provenance = read_json(source.run / PROVENANCE, "delete it to do without, or train again")
-    try:
-        facts = tuple((k, str(fact)) for k, fact in _facts_of(provenance) if fact is not None)
-    except (AttributeError, TypeError) as error:
-        raise InputError(
-            f"the {PROVENANCE} of the run is damaged ({error}); delete it to do without, or train "
-            "again"
-        ) from None
+    started_as, facts = read_provenance(source.run)
+    references, references_note = read_references(source.run, source.name, score, baselines)
+    weights, band = fusion_weights_of(split), prediction.band
+    pictures, thumbnails_note = thumbnails_of(split, thumbnails)
     curves = [
         ClipCurves(
             score_of_clip,
@@ -155,93 +171,58 @@ def content_of(
             truth[rows],
             prediction.va[rows],
             *(each[rows] for each in valid),
+            band=None if band is None else band[:, rows],
+            weights=weights.take(rows) if isinstance(weights, FusionWeights) else None,
+            thumbnails=pictures.get(clip),
         )
-        for score_of_clip, (_, rows) in zip(clips, packed.spans(), strict=True)
+        for score_of_clip, (clip, rows) in zip(clips, packed.spans(), strict=True)
     ]
-    epochs, train = _read_epochs(source), source.predictor.config.train
+    epochs, epoch_values = _read_epochs(source)
+    train = source.predictor.config.train
+    labels, predicted = at_labels(prediction, packed)
+    valence, arousal = sums.valence.agreement(), sums.arousal.agreement()
+    mean_truth = valence.mean_truth, arousal.mean_truth
     return Content(
         run=source.run.resolve().name,
         split=source.name,
         score=score,
         by_set=scores_by_set(prediction, packed, source.subject_by_clip),
-        valence=sums.valence.agreement(),
-        arousal=sums.arousal.agreement(),
+        valence=valence,
+        arousal=arousal,
         epochs=epochs,
+        epoch_values=epoch_values,
         kept=kept_epoch(epochs, train) if epochs else None,
         kept_why=KEPT_WHY[train.select],
         no_epochs=ENSEMBLE_EPOCHS if isinstance(source.predictor, TrainedEnsemble) else LOST_EPOCHS,
         caution=source.caution,
         texts_alone=alone
         and concordance(predict_zero_shot(packed, alone.regions, alone.settings), packed).ccc(),
-        truth=at_labels(prediction, packed)[0],
-        predicted=at_labels(prediction, packed)[1],
+        truth=labels,
+        predicted=predicted,
+        by_subject=errors_by_subject(prediction, packed, source.subject_by_clip, mean_truth),
+        by_region=errors_by_region(labels, predicted, mean_truth, meta.grid),
+        arrows=arrows_of(labels, predicted),
+        weights=weights,
+        thumbnails_note=thumbnails_note,
+        references=references,
+        references_note=references_note,
         grid=meta.grid,
         prompts=read_prompt_words(source.run / PROMPTS) if meta.loss.region_weight else None,
         regions=regions_of(split),
         curves=tuple(sorted(curves, key=lambda each: each.sort_key)),
         config=(source.run / CONFIG).read_text(encoding="utf-8"),
-        commands=_commands_of(source),
-        started_as=provenance.get("started_as"),
+        commands=commands_of(source),
+        started_as=started_as,
         facts=facts,
     )
 
 
-def _read_epochs(source: RunSplit) -> tuple[EpochResult, ...]:
+def _read_epochs(source: RunSplit) -> tuple[tuple[EpochResult, ...], EpochValues]:
     try:
-        return read_metrics(source.run)
+        return read_metrics(source.run), read_epoch_values(source.run)
     except FileNotFoundError:
-        return ()
+        return (), {}
     except (ValueError, TypeError) as error:
         raise InputError(
             f"{source.run / METRICS} is damaged ({error}); delete it to do without, or train again"
         ) from None
-
-
-def _commands_of(source: RunSplit) -> tuple[tuple[str, str], ...]:
-    run, config = source.run.resolve(), source.predictor.config
-    used, trained = (
-        {
-            "manifest": _listed(each.manifest),
-            "store": _listed(each.store),
-            "max_length_mismatch": str(each.max_length_mismatch),
-        }
-        for each in (source, config)
-    )
-    changed = {key: value for key, value in used.items() if value != trained[key]}
-    keys = [f"{key}={value}" for key, value in changed.items()]
-    options = [
-        word for key, value in changed.items() for word in (f"--{key.replace('_', '-')}", value)
-    ]
-    is_ensemble = isinstance(source.predictor, TrainedEnsemble)
-    stage, what = ("train-ensemble", "ensemble") if is_ensemble else ("train-head", "head")
-    train = ["run", stage, "-c", str(run / CONFIG), f"run={run}-again"]
-    score = ["run", "score-head", f"run={run}", f"split={source.name}", *keys]
-    report = ["report", str(run), "--split", source.name, *options]
-    return (
-        (f"Train the same {what} again, beside this one", shlex.join(["vaflow", *train])),
-        ("Score this one", shlex.join(["vaflow", *score])),
-        ("Make this report again", shlex.join(["vaflow", *report])),
-    )
-
-
-def _listed(paths: Manifests | Stores) -> str:
-    """Return the value of a key that has one path, or a list of them."""
-    return f"[{','.join(map(str, paths))}]" if isinstance(paths, tuple) else str(paths)
-
-
-def _facts_of(record: JsonObject) -> Iterator[tuple[str, object]]:
-    """Yield the facts of a well-formed record; None for a missing one."""
-    inputs, versions = record.get("inputs") or {}, record.get("versions") or {}
-    streams = inputs.get("streams") or {stream: inputs.get(stream) for stream in OLD_STREAMS}
-    for stream, used in streams.items():
-        yield f"{stream} features", (used or {}).get("name")
-        yield f"sha256 of the {stream} records", (used or {}).get("records_sha256")
-    yield "sha256 of the labels", inputs.get("labels_sha256")
-    yield "sha256 of the region texts", inputs.get("texts_sha256")
-    for split, clips in (inputs.get("clips") or {}).items():
-        yield f"clips of the split {split}", len(clips)
-    for kind, encoder in (record.get("encoders") or {}).items():
-        yield f"encoder {kind}", json.dumps(encoder, sort_keys=True, ensure_ascii=False)
-    for name, key in PROVENANCE_FIELDS.items():
-        yield name, record.get(key)
-    yield "versions", ", ".join(f"{name} {number}" for name, number in versions.items()) or None

@@ -1,6 +1,4 @@
-"""The figures of a split: learning curves, the V/A plane and the regions."""
-
-from collections.abc import Sequence
+"""The figures of a split: the V/A plane and the regions."""
 
 import numpy as np
 from jaxtyping import Float64, Int64
@@ -10,16 +8,14 @@ from matplotlib.axes import Axes
 from matplotlib.collections import PolyCollection
 from matplotlib.colors import ListedColormap, LogNorm, Normalize
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator, NullLocator
+from matplotlib.ticker import NullLocator
 
-from models.plots.svg import AROUSAL, FAINT, INK, SHADES, VALENCE, single_axes, svg
+from models.plots.svg import FAINT, INK, SHADES, single_axes, svg
 from models.regions.grid import Grid
 from models.regions.soft_labels import region_centres
 from models.report.content import Content
 from models.report.region_report import RegionReading, region_names
-from models.training.config import EpochResult
 
-CURVES_PX = (380, 260)
 PLANE_PX = (380, 316)
 GRID_PX = (380, 330)
 CONFUSION_PX = (400, 400)
@@ -28,57 +24,6 @@ N_SHADES = 40  # above 50, matplotlib draws the colour bar as a bitmap
 FAINTEST = 0.22  # of the scale of shades, for a cell of one frame, to be visible on white
 LIGHT_BELOW = 0.68  # share of the scale below which the text of a cell is dark
 LEAST_SHOWN = 0.005  # smaller shares round to 0 % and are not written
-
-
-def learning_curves(epochs: Sequence[EpochResult], kept: EpochResult) -> tuple[Markup, Markup]:
-    """Training loss and val scores by epoch, with a mark at the epoch that is kept."""
-    over = f"over {len(epochs)} epochs"
-    value = f"{kept.ccc_mean:.3f} at epoch {kept.index + 1}, which is kept"
-    return (
-        svg("loss", f"Training loss {over}", *CURVES_PX, _loss, epochs, kept),
-        svg("val-ccc", f"CCC on the split val {over}; {value}", *CURVES_PX, _val_ccc, epochs, kept),
-    )
-
-
-def _loss(figure: Figure, epochs: Sequence[EpochResult], kept: EpochResult) -> None:
-    axes = _by_epoch(figure, epochs, kept, "training loss")
-    axes.plot([e.index + 1 for e in epochs], [e.loss for e in epochs], "o-", color=INK, ms=3.5)
-    axes.set_ylim(bottom=min(0.0, *(e.loss for e in epochs)))
-
-
-def _val_ccc(figure: Figure, epochs: Sequence[EpochResult], kept: EpochResult) -> None:
-    axes = _by_epoch(figure, epochs, kept, "CCC on val")
-    at = [e.index + 1 for e in epochs]
-    axes.plot(at, [e.ccc_valence for e in epochs], "s--", color=VALENCE, ms=3.5, label="valence")
-    axes.plot(at, [e.ccc_arousal for e in epochs], "^--", color=AROUSAL, ms=3.5, label="arousal")
-    axes.plot(at, [e.ccc_mean for e in epochs], "o-", color=INK, ms=3.5, lw=2, label="mean")
-    low = min(min(e.ccc_valence, e.ccc_arousal) for e in epochs)
-    axes.set_ylim(min(0.0, np.floor(10 * low) / 10), 1)
-    axes.legend(
-        loc="lower left", bbox_to_anchor=(0, 1), ncols=3, columnspacing=1.2, borderaxespad=0.2
-    )
-
-
-def _by_epoch(
-    figure: Figure, epochs: Sequence[EpochResult], kept: EpochResult, ylabel: str
-) -> Axes:
-    axes = single_axes(figure)
-    axes.set(xlabel="epoch", ylabel=ylabel, xlim=(0.5, max(len(epochs), 2) + 0.5))
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8))
-    axes.grid(axis="y", color=FAINT, lw=0.6)
-    axes.set_axisbelow(True)
-    at, (first, last) = kept.index + 1, axes.get_xlim()
-    axes.axvline(at, color=INK, lw=1, ls=":")
-    left = at - first > last - at  # the side with more room
-    axes.annotate(
-        "kept",
-        (at, 0.03),
-        xycoords=("data", "axes fraction"),
-        xytext=(-4 if left else 4, 0),
-        textcoords="offset points",
-        ha="right" if left else "left",
-    )
-    return axes
 
 
 def planes(content: Content) -> tuple[Markup, Markup]:
@@ -110,6 +55,16 @@ def _plane(figure: Figure, counts: Float64[np.ndarray, "V A"], most: float, grid
         linewidths=0,
     )
     axes.add_collection(cells, autolim=False)
+    draw_regions(axes, grid)
+    bar = figure.colorbar(cells, ax=axes, shrink=0.85, pad=0.03, label="frames per cell")
+    decades = 10 ** np.arange(np.floor(np.log10(most)) + 1)
+    bar.set_ticks(decades.tolist(), labels=[f"{n:g}" for n in decades])
+    bar.ax.yaxis.set_minor_locator(NullLocator())
+    bar.outline.set_visible(False)
+
+
+def draw_regions(axes: Axes, grid: Grid) -> None:
+    """Draw the V/A plane, with the cuts between regions as dashed lines and their centres."""
     for cut in grid.cuts:
         axes.axvline(cut, color=INK, lw=0.8, ls="--")
         axes.axhline(cut, color=INK, lw=0.8, ls="--")
@@ -118,11 +73,6 @@ def _plane(figure: Figure, counts: Float64[np.ndarray, "V A"], most: float, grid
     ticks, labels = [-1, -0.5, 0, 0.5, 1], ["−1", "−0.5", "0", "0.5", "1"]  # noqa: RUF001
     axes.set_xticks(ticks, labels)
     axes.set_yticks(ticks, labels)
-    bar = figure.colorbar(cells, ax=axes, shrink=0.85, pad=0.03, label="frames per cell")
-    decades = 10 ** np.arange(np.floor(np.log10(most)) + 1)
-    bar.set_ticks(decades.tolist(), labels=[f"{n:g}" for n in decades])
-    bar.ax.yaxis.set_minor_locator(NullLocator())
-    bar.outline.set_visible(False)
 
 
 def region_grids(regions: RegionReading) -> tuple[Markup, Markup]:

@@ -1,5 +1,6 @@
 """The posteriors of the region branch on a split, against the soft labels."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,6 +16,7 @@ from models.runs.run_split import PredictedSplit
 
 MINUS = "\N{MINUS SIGN}"
 SMALLEST = 1e-300  # keeps the logarithm finite if a share underflows
+N_BINS = 10  # of the calibration
 KL_FLOOR = 1e-9  # nats; rounding makes less than 1e-15 of equal soft labels
 
 
@@ -23,6 +25,22 @@ def region_names(grid: Grid) -> tuple[str, ...]:
     signs = [MINUS if centre < 0 else "+" if centre > 0 else "0" for centre in grid.centres]
     names = signs if len(set(signs)) == len(signs) else grid.levels
     return tuple(f"V{valence} A{arousal}" for valence in names for arousal in names)
+
+
+@dataclass(frozen=True, slots=True)
+class CalibrationBin:
+    """The probabilities that the branch gave, over all frames and regions, in one tenth of [0, 1].
+
+    A calibrated branch has equal means. It is trained towards soft labels, so that these are what
+    its probabilities should match; a frame lies in one region only, whose share is beside them.
+    """
+
+    n: int
+    mean_probability: float
+    mean_label: float
+    """Mean soft label."""
+    share: float
+    """Share of the pairs of a frame and a region in which the frame's label lies in the region."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +56,15 @@ class RegionReading:
     """Mean KL divergence of the posterior from the soft label, in nats."""
     kl_constant: float
     """The same for the best constant, which is the mean soft label of these frames."""
+    calibration: tuple[CalibrationBin, ...] = ()
+    """Of the bins that have a probability."""
+
+    @property
+    def calibration_error(self) -> float | None:
+        """Mean distance of probability and soft label of the bins, weighted by their size."""
+        n = sum(each.n for each in self.calibration)
+        apart = (each.n * abs(each.mean_probability - each.mean_label) for each in self.calibration)
+        return sum(apart) / n if n else None
 
     @property
     def relative_kl(self) -> float | None:
@@ -89,7 +116,8 @@ def read_regions(
     labels = soft_labels(truth, sigma, grid).numpy()
     mean_label = labels.mean(axis=0)
     confusion = np.zeros((grid.n_regions, grid.n_regions), dtype=np.int64)
-    np.add.at(confusion, (region_index(truth, grid).numpy(), posterior.argmax(axis=1)), 1)
+    index = region_index(truth, grid).numpy()
+    np.add.at(confusion, (index, posterior.argmax(axis=1)), 1)
     return RegionReading(
         grid=grid,
         mean_label=mean_label,
@@ -97,7 +125,22 @@ def read_regions(
         confusion=confusion,
         kl=_mean_kl(labels, posterior),
         kl_constant=_mean_kl(labels, np.broadcast_to(mean_label, labels.shape)),
+        calibration=tuple(_calibration(labels, posterior, index)),
     )
+
+
+def _calibration(
+    labels: Float64[np.ndarray, "N R"],
+    posterior: Float64[np.ndarray, "N R"],
+    index: Int64[np.ndarray, "N"],
+) -> Iterator[CalibrationBin]:
+    in_region = index[:, None] == np.arange(posterior.shape[1])
+    place = np.minimum((posterior * N_BINS).astype(np.int64), N_BINS - 1)
+    for k in range(N_BINS):
+        own = place == k
+        if n := int(own.sum()):
+            means = (float(each[own].mean()) for each in (posterior, labels, in_region))
+            yield CalibrationBin(n, *means)
 
 
 def _mean_kl(labels: Float64[np.ndarray, "N R"], shares: Float64[np.ndarray, "N R"]) -> float:

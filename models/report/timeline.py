@@ -10,10 +10,10 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from features.timeline import extend_times
-from models.plots.svg import FAINT, NO_FACE, NO_SOUND, PREDICTED, TRUTH, UNLABELLED, svg
+from models.plots.svg import BAND, FAINT, NO_FACE, NO_SOUND, PREDICTED, TRUTH, UNLABELLED, svg
 from models.report.content import ClipCurves
 
-BUCKETS = 300  # of a curve: about one per pixel, with two or three points each
+BUCKETS = 240  # of a curve: about one per pixel of paper, with two or three points each
 WIDTH_PX = 380
 WIDE_PX = 1000
 WIDE_FROM_S = 60.0  # the figure of a longer clip takes the width of the page
@@ -58,6 +58,10 @@ def _draw(figure: Figure, curves: ClipCurves, width: int) -> None:
         axes = axes_at(bottom, curve_px)
         _shade(axes, ~curves.seen, curves, (-REACH, 2 * REACH), NO_FACE)
         axes.axhline(0, color=FAINT, lw=0.8)
+        if curves.band is not None:
+            rows = kept_rows(curves.predicted[:, k])
+            low, high = curves.band[:, rows, k]
+            axes.fill_between(curves.time_s[rows], low, high, color=BAND, linewidth=0)
         _curve(axes, curves.time_s, curves.truth[:, k], TRUTH, TRUTH_WIDTH)
         _curve(axes, curves.time_s, curves.predicted[:, k], PREDICTED, PREDICTED_WIDTH)
         axes.set(xlim=(first_s, first_s + reach_s), ylim=(-REACH, REACH), ylabel=title)

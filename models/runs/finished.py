@@ -25,7 +25,12 @@ WITHOUT_CODE = (
     "train it again with force=true"
 )
 """The note on a finished run whose code is not known."""
-PATHS = {"manifest", "store", "run"}  # whose contents are compared, by digest
+NOT_DECISIVE = {  # of manifest and store, the digests of what they hold decide
+    "manifest": True,
+    "store": True,
+    "run": True,
+    "train": {"log_to"},
+}
 
 
 def read_finished(run: Path, key: str) -> tuple[EpochResult, ...]:
@@ -57,7 +62,7 @@ def reason_to_train(config: RunConfig, inputs: Inputs) -> str:
         recorded = made_by.get("code")
         changed = list(_changed(recorded, code_of(config.head)))
         return f"the code that makes the numbers changed{_listed(changed)}"
-    old, new = (each.model_dump(mode="json", exclude=PATHS) for each in (before, config))
+    old, new = (each.model_dump(mode="json", exclude=NOT_DECISIVE) for each in (before, config))
     settings = [f"{each.field} {each.old} -> {each.new}" for each in differences("", old, new)]
     if settings:
         return f"the settings changed{_listed(settings)}"

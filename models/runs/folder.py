@@ -25,7 +25,7 @@ from models.runs.code import code_of
 from models.training.config import EpochResult, TrainConfig, train_of_0_1
 from models.training.old_keys import OLD_STREAMS, move_old_keys, with_old_keys
 
-SafeLoader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # that in C is six times faster
+FAST_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # that in C is six times faster
 CONFIG = "config.yaml"
 HEAD_FILE = "head.safetensors"
 METRICS = "metrics.jsonl"
@@ -43,9 +43,13 @@ CLIPS = "clips.json"
 PREDICTIONS = "predictions.csv"
 SUBMISSION = "submission.txt"
 REPORT = "report.html"
+BASELINES = "baselines.json"
+"""Where a report looks for the scores of baselines; `run baselines output=...` writes them."""
 VAL_PREDICTIONS = "val.npz"
 """The val predictions of a run of an ablation, and the key of their inputs."""
 ENSEMBLE = "ensemble.json"
+EXPORTED = "head.json"
+"""In the folder of an exported head, which is no run, its description."""
 INPUTS = "inputs"
 """In an ensemble's folder, a link to the folder of the manifest; it is created first."""
 OUTPUT_FILES = (
@@ -117,7 +121,8 @@ def run_key(config: RunConfig, inputs: Inputs, code: str | None = None) -> str:
 
     `code` is the digest of the code; None gives the key of a run that recorded none.
     """
-    not_decisive = {"device", "threads", "unlabelled", "transductive"}  # inputs names the clips
+    not_decisive = {"device", "threads", "log_to"}
+    not_decisive |= {"unlabelled", "transductive"}  # inputs names the clips
     if config.train.unlabelled is None:
         not_decisive |= {"pseudo_labels", "pseudo_weight"}
     if config.train.bank_mib is None:  # a limit may change the order of windows
@@ -167,11 +172,19 @@ def write_config(config: RunConfig, folder: Path | None = None) -> None:
     write_if_changed((folder or config.run) / CONFIG, text)
 
 
+def _load_yaml(text: str) -> Any:
+    """Return the content; the loader in C reads no escapes of names that are not UTF-8."""
+    try:
+        return yaml.load(text, FAST_LOADER)
+    except yaml.YAMLError:
+        return yaml.safe_load(text)
+
+
 def read_config(run: Path, kind: type[RunConfig] = RunConfig) -> RunConfig:
     """Return the config of a run; raises `InputError` if it is missing or cannot be read."""
     path = run / CONFIG
     try:
-        return kind.model_validate(yaml.load(path.read_text(encoding="utf-8"), SafeLoader))
+        return kind.model_validate(_load_yaml(path.read_text(encoding="utf-8")))
     except OSError:
         raise InputError(
             f"{run} is not the folder of a run (no {CONFIG}); run train-head first"
@@ -253,7 +266,7 @@ def start_run(config: RunConfig, inputs: Inputs, facts: JsonObject) -> None:
 
 
 def write_metrics(run: Path, epochs: Sequence[EpochResult]) -> None:
-    """Write one JSON object per epoch, without times: equal runs give equal files."""
+    """Write one JSON object per epoch; but for the seconds, equal runs give equal files."""
     written = (asdict(epoch) for epoch in epochs)
     lines = "".join(
         json.dumps({key: value for key, value in each.items() if value is not None}) + "\n"

@@ -17,7 +17,7 @@ from models.heads.config import HeadConfig
 from models.regions.grid import NINE
 from models.regions.prototypes import FixedPrototypes
 from models.runs.checkpoint import CheckpointMeta, StreamMeta, load_head, save_head
-from models.training.loop import check_gradient_paths
+from models.training.gradient_paths import check_gradient_paths
 
 WIDTHS = {"visual": 24, "audio": 16}
 TEXTS = "visual"  # the stream with a text tower

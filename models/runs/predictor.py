@@ -1,9 +1,12 @@
 """A trained model on disk: one head, or an ensemble of them."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
+
+from features.errors import InputError
 from features.system.files import sha256_of
 from models.data.packed import PackedFeatures
 from models.heads.windows import head_windows
@@ -11,7 +14,14 @@ from models.metrics.predict import Prediction, mean_prediction, predict
 from models.metrics.smoothing import smooth
 from models.runs.checkpoint import CheckpointMeta, load_head, read_meta
 from models.runs.ensemble_record import EnsembleConfig, EnsembleRecord, read_record
-from models.runs.folder import ENSEMBLE, HEAD_FILE, RunConfig, holds_ensemble, read_config
+from models.runs.folder import (
+    ENSEMBLE,
+    EXPORTED,
+    HEAD_FILE,
+    RunConfig,
+    holds_ensemble,
+    read_config,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,9 +67,16 @@ class TrainedEnsemble:
         return sha256_of(self.run / ENSEMBLE)
 
     def predict(self, packed: PackedFeatures, *, regions: bool = False) -> Prediction:
-        """Return valence and arousal of every row; region posteriors are not averaged."""
-        mean = mean_prediction([member.predict(packed) for member in self.members])
-        return smooth(mean, packed, self.record.widths_s)
+        """Return valence and arousal of every row; region posteriors are not averaged.
+
+        With `regions`, also the band of the members, each smoothed as their mean is.
+        """
+        members = [member.predict(packed) for member in self.members]
+        mean = smooth(mean_prediction(members), packed, self.record.widths_s)
+        if not regions:
+            return mean
+        alike = [smooth(member, packed, self.record.widths_s).va for member in members]
+        return replace(mean, band=np.stack([np.min(alike, axis=0), np.max(alike, axis=0)]))
 
     def caution(self, clip_ids: Iterable[str]) -> tuple[str, ...]:
         """Return a note if some of these clips were trained on."""
@@ -77,8 +94,18 @@ class TrainedEnsemble:
 TrainedModel = TrainedHead | TrainedEnsemble
 
 
+def holds_exported(folder: Path) -> bool:
+    """Return whether the folder is that of an exported head."""
+    return (folder / EXPORTED).is_file()
+
+
 def open_model(run: Path) -> TrainedModel:
     """Return the model in a folder; raises `InputError` if there is none."""
+    if holds_exported(run):
+        raise InputError(
+            f"{run} holds an exported head, with which only files are predicted: `vaflow predict "
+            f"{run} VIDEO... -o OUT`; give the run that it was exported from"
+        )
     if not holds_ensemble(run):
         return TrainedHead(run, read_meta(run / HEAD_FILE), read_config(run))
     record, config = read_record(run), read_config(run, EnsembleConfig)

@@ -14,7 +14,8 @@ from models.data.data_sets import (
     absolute_manifests,
     data_sets,
 )
-from models.data.feature_sets import open_sets_of, open_sets_of_head, records_digest
+from models.data.feature_sets import open_sets_of_head, records_digest
+from models.data.joined_sets import open_sets_of
 from models.data.joined_store import absolute_stores
 from models.data.packed import PackedFeatures
 from models.data.placement import place_on_device
@@ -117,8 +118,8 @@ def open_split(
     if max_length_mismatch is None:
         max_length_mismatch = config.max_length_mismatch
     found = data_sets(manifest, store)
-    for each in found:
-        open_sets_of_head(each.store, meta.feature_sets)  # or say what the head was trained on
+    if not found[0].name:
+        open_sets_of_head(found[0].store, meta.feature_sets)  # or say what the head was trained on
     sets = open_sets_of(found, meta.feature_sets)
     groups = group_sets(found, sets, [split], labelled=False)
     if (maps := config.train.label_maps) and maps != "match":  # a training writes them as numbers
@@ -139,7 +140,7 @@ class PredictedSplit:
 def read_split(source: RunSplit, *, regions: bool = False) -> PredictedSplit:
     """Predict every row, on the device and with the threads of the training.
 
-    With `regions`, also compute the region posteriors of a single head.
+    With `regions`, also compute the region posteriors of a single head, or the band of an ensemble.
     """
     train = source.predictor.config.train
     try:

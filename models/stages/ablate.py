@@ -10,7 +10,7 @@ from features.timeline import MAX_LENGTH_MISMATCH, LengthMismatch
 from models.ablation.plan import ablation_cases, read_plan, selection_note
 from models.ablation.table import Predictions, TableRow, ablation_markdown, as_csv, table_rows
 from models.data.data_sets import Manifests, Stores, data_sets
-from models.data.feature_sets import open_sets_of
+from models.data.joined_sets import open_sets_of
 from models.data.stream_names import Streams
 from models.data.train_val import Splits, load_splits
 from models.heads import AnyHeadConfig

@@ -13,6 +13,7 @@ from features.timeline import MAX_LENGTH_MISMATCH, LengthMismatch
 from models.ablation.conditions import Condition, write_training_set
 from models.ablation.plan import AblationCase, ablation_cases, read_plan, selection_note
 from models.ablation.table import CurveRow, Predictions, as_csv, curve_markdown, curve_rows
+from models.data.data_sets import OneManifest
 from models.data.feature_sets import open_sets
 from models.data.packed_cache import load_packed
 from models.data.splits import clips_of_split, subject_by_clip
@@ -50,7 +51,7 @@ class LearningCurve(Comparison[CurveRow]):
 
 def learning_curve(
     *,
-    manifest: Path,
+    manifest: OneManifest,
     store: str,
     run: Path,
     variants: str = "learning_curve",

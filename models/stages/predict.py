@@ -42,7 +42,7 @@ from models.prediction.tables import TableFormat, check_table_format
 from models.prediction.videos import find_videos, name_outputs, video_id
 from models.prediction.zero_shot import ZeroShotModel
 from models.regions.prompts import FixedPrompts
-from models.runs.predictor import TrainedModel, open_model
+from models.runs.exported import AnyModel, open_any_model
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,7 +196,7 @@ def predict(
     return PredictResult(output, tuple(results), found.left_out, extractor.result, output / PAGE)
 
 
-def _model_of(run: Path | None, zero_shot: bool, affine: Path | None) -> TrainedModel | None:
+def _model_of(run: Path | None, zero_shot: bool, affine: Path | None) -> AnyModel | None:
     """Return the model; None for a zero-shot prediction."""
     if affine and not zero_shot:
         raise InputError(
@@ -209,11 +209,11 @@ def _model_of(run: Path | None, zero_shot: bool, affine: Path | None) -> Trained
             else "run is missing: give the folder of a trained head or ensemble, or zero_shot=true "
             "to predict from the region texts alone"
         )
-    return open_model(run) if run else None
+    return open_any_model(run) if run else None
 
 
 def _sets_of(
-    store: str, model: TrainedModel | None, encoders: Sequence[AnyEncoderConfig]
+    store: str, model: AnyModel | None, encoders: Sequence[AnyEncoderConfig]
 ) -> FeatureSets:
     """Return the feature sets of the encoders, by the names of the streams that the model reads."""
     names = [config.spec().name for config in encoders]

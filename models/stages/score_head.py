@@ -70,7 +70,8 @@ def score_head(
     has a row per frame, and a note says so.
     """
     source = open_split(run, manifest, store, split, max_length_mismatch)
-    key, notes = source.key(), constant_labels(source.clips.labels)
+    key = source.key()
+    notes = constant_labels(source.clips.labels) + source.clips.sets.notes
     rows = read_sample(sample) if sample and split == "test" else None
     if sample and not rows:
         notes += (f"sample = {sample} is left aside: a submission is of the split 'test'",)

@@ -16,6 +16,7 @@ from features.system.devices import torch_device
 from features.system.files import sha256_of
 from features.system.parallel import map_in_processes, n_cores
 from features.timeline import MAX_LENGTH_MISMATCH, LengthMismatch
+from models.data.data_sets import OneManifest
 from models.data.feature_sets import open_sets
 from models.data.packed import PackedFeatures
 from models.data.placement import place_on_device
@@ -84,7 +85,7 @@ class EnsembleResult:
 
 def train_ensemble(
     *,
-    manifest: Path,
+    manifest: OneManifest,
     store: str,
     run: Path,
     head: AnyHeadConfig = DsplConfig(),

@@ -3,36 +3,21 @@
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Literal
 
 import torch
 
 from features.errors import InputError
-from features.system.devices import torch_device
-from features.system.memory import keep_freed_memory
 from features.timeline import MAX_LENGTH_MISMATCH, LengthMismatch
-from models.data.data_sets import (
-    Manifests,
-    Stores,
-    absolute_manifests,
-)
+from models.data.data_sets import Manifests, Stores, absolute_manifests
 from models.data.joined_store import absolute_stores
-from models.data.packed import PackedFeatures
-from models.data.placement import place_on_device, streaming_note
-from models.data.region_prototypes import build_prototypes
-from models.data.splits import ClipGroups, check_streams, constant_labels, subject_by_clip
-from models.data.statistics import statistics
+from models.data.splits import ClipGroups, constant_labels
 from models.data.stream_names import Streams
 from models.data.train_val import TRAIN_VAL, train_val_clips
-from models.data.unlabelled import UNLABELLED, unlabelled_clips
+from models.data.unlabelled import unlabelled_clips
 from models.heads import AnyHeadConfig
-from models.heads.base import Head, HeadInputs
 from models.heads.dspl import DsplConfig
-from models.heads.windows import head_windows
-from models.metrics.predict import predict
-from models.metrics.smoothing import SmoothingWindows, choose_windows, sums_by_window
 from models.regions.nearest_words import prompt_words
 from models.regions.texts_file import grid_of
 from models.runs.checkpoint import CheckpointMeta, StreamMeta, save_head
@@ -55,16 +40,14 @@ from models.runs.folder import (
     write_metrics,
 )
 from models.runs.inputs import digest_inputs
-from models.runs.texts_alone import TextsAlone
-from models.runs.threads import seeded
-from models.runs.training_folder import write_training
-from models.stages.pseudo_labels import pseudo_labelled
-from models.stages.text_prior import prior_start, texts_alone
+from models.runs.trackers import TENSORBOARD, check_installed
+from models.stages.fit_head import FittedHead, fit_head
+from models.stages.text_prior import texts_alone
 from models.training.config import EpochResult, TrainConfig, kept_epoch, preset_train
 from models.training.data_sets import on_one_scale
 from models.training.last_state import SavedState
-from models.training.loop import Fit, check_head, fit
 from models.training.loss_config import head_for_streams
+from models.training.pace import TrainingStep
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,23 +77,27 @@ def train_head(
     max_length_mismatch: LengthMismatch = MAX_LENGTH_MISMATCH,
     force: bool = False,
     on_epoch: Callable[[EpochResult], None] | None = None,
+    on_training_step: Callable[[TrainingStep], None] | None = None,
+    on_next_epoch: Callable[[Sequence[EpochResult]], None] | None = None,
 ) -> TrainResult:
     """Train a head on the features in a store, and write it to the folder `run`.
 
     No video is read, and the only encoder that runs is CLIP's text encoder. `streams` names the
     feature sets; without it the head reads all sets of the store. A preset's own keys of
     `train` hold unless they are given (`preset_train`). A run with the same config, inputs and code
-    is kept, unless `force`; another one is replaced. Label rows and frames of a clip may differ by
+    is kept, unless `force`; another one is replaced. If it is interrupted, the `KeyboardInterrupt`
+    says what is saved. Label rows and frames of a clip may differ by
     `max_length_mismatch`. Raises `InputError`, `StoreError` or a subclass if the
     inputs do not fit together, before anything is written.
     """
     given, train = train, preset_train(head, train)
+    check_installed(train.log_to)
     clips, train = on_one_scale(train_val_clips(manifest, store, streams), train)
     sets = clips.sets
     head = head_for_streams(head, train.loss, tuple(sets.specs), sets.with_texts)
     for split in TRAIN_VAL:
         clips.check_annotated(split)
-    held_out, notes = (), constant_labels(clips.labels)
+    held_out, notes = (), constant_labels(clips.labels) + sets.notes
     if train.select == "inner":
         held_out = clips.hold_out("train", train.inner_share, train.seed)
     unlabelled = None
@@ -143,84 +130,44 @@ def train_head(
             return TrainResult("present", run, epochs, kept_epoch(epochs, train), notes + note)
     check_run(run)
     reason, key = reason_to_train(config, inputs), run_key(config, inputs, code)
-    write_live = partial(write_training, config)
-    saved = SavedState(run / TRAINING / LAST, key, is_new=force, on_write=write_live)
+    saved = SavedState(run / TRAINING / LAST, key, is_new=force)
     if not force and (old := key_of_0_1(config, given, inputs)) and read_finished(run, old):
         raise InputError(replaces_run_of_0_1(run))
-    device = torch_device(train.device)
-    packed = clips.load(max_length_mismatch)
-    train_ids, val_ids = (clips.ids(split) for split in TRAIN_VAL)
-    train_rows = packed.select([clip_id for clip_id in train_ids if clip_id not in held_out])
-    check_streams(sets, train_rows)
-    inner_rows = packed.select(held_out) if held_out else None
-    val_rows = packed.select(val_ids)
-    keep_freed_memory()
-    with seeded(train.seed, train.threads):
-        try:
-            network = build_head(head, clips, train_rows, device)
-            placed = place_on_device(train_rows, device, train.bank_mib)
-            check_head(network, head, placed, train)
-        except ValueError as error:  # a config that is valid key by key, but not together
-            raise InputError(f"head: {error}") from error
-        val_rows = place_on_device(val_rows, device, train.bank_mib, placed)
-        if inner_rows is not None:
-            inner_rows = place_on_device(inner_rows, device, train.bank_mib, placed, val_rows)
-        extra = None
-        if unlabelled:
-            extra = unlabelled.load(max_length_mismatch)
-            extra = place_on_device(extra, device, train.bank_mib, placed, val_rows)
-
-            def train_teacher(seed: int) -> Head:
-                with seeded(seed, train.threads):
-                    teacher = build_head(head, clips, train_rows, device)
-                    settings = train.model_copy(update={"seed": seed})
-                    first = fit(teacher, head, placed, val_rows, settings, grid, inner=inner_rows)
-                teacher.load_state_dict(first.state)
-                return teacher
-
-            extra = pseudo_labelled(extra, train_rows, clips, head, train, train_teacher)
-            notes += streaming_note(extra, UNLABELLED)
-        result = fit(
-            network,
-            head,
-            placed,
-            val_rows,
-            train,
-            grid,
+    with saved.explained():
+        fitted = fit_head(
+            config,
+            clips,
+            held_out,
+            unlabelled,
+            saved,
             on_epoch,
-            inner=inner_rows,
-            unlabelled=extra,
-            saved=saved,
+            on_training_step,
+            on_next_epoch,
         )
-        network.load_state_dict(result.state)
-        widths_s = SmoothingWindows()
-        if train.smooth and inner_rows is not None:
-            widths_s = _smoothing(network, head, inner_rows, train)
-    meta = CheckpointMeta(
-        head=head,
-        loss=train.loss,
-        streams={
-            name: StreamMeta(
-                feature_set=sets.specs[name].name,
-                modality=stream.modality,
-                width=stream.values.shape[1],
-            )
-            for name, stream in packed.streams.items()
-        },
-        window=train.window,
-        stride=train.stride,
-        key=key,
-        code=code,
-        grid=grid,
-        widths_s=widths_s,
-    )
-    _write(
-        config, meta, inputs, clips, network, result, held_out, texts_alone(clips, head, train_rows)
-    )
-    notes += streaming_note(placed)
+        meta = CheckpointMeta(
+            head=head,
+            loss=train.loss,
+            streams={
+                name: StreamMeta(
+                    feature_set=sets.specs[name].name,
+                    modality=stream.modality,
+                    width=stream.values.shape[1],
+                )
+                for name, stream in fitted.rows.streams.items()
+            },
+            window=train.window,
+            stride=train.stride,
+            key=key,
+            code=code,
+            grid=grid,
+            widths_s=fitted.widths_s,
+        )
+        _write(config, meta, inputs, clips, fitted, held_out)
+    notes += fitted.notes
     if saved.found:
         n = len(saved.found.epochs)
         notes += (f"went on after {n} epochs of a training that had not ended",)
+    result = fitted.result
     return TrainResult("trained", run, result.epochs, result.kept, notes, reason)
 
 
@@ -229,57 +176,18 @@ def train_config(config: RunConfig, *, force: bool = False) -> TrainResult:
     return train_head(**dict(config), force=force)
 
 
-def build_head(
-    config: AnyHeadConfig, clips: ClipGroups, train: PackedFeatures, device: torch.device
-) -> Head:
-    """Return the head on the device, with inputs standardised by the training rows.
-
-    Its prompts run on the text encoder of the CLIP whose embeddings they are compared with. A text
-    prior is fitted to the training rows.
-    """
-    sets, grid = clips.sets, grid_of(config.prompts)
-    config = config.for_streams(tuple(sets.specs), sets.with_texts)
-    text_stream = config.text_stream or ""  # read only by a head with prompts
-    inputs = HeadInputs(
-        {
-            name: statistics(each.values, each.valid, train.index)
-            for name, each in train.streams.items()
-        },
-        sets.with_texts,
-        lambda prompts: build_prototypes(sets, text_stream, train.clip_ids[0], prompts, device),
-        grid,
-        lambda prototypes: prior_start(
-            train,
-            subject_by_clip(clips.all_clips),
-            prototypes,
-            grid,
-            text_stream,
-            is_causal=config.windows == "causal",
-        ),
-    )
-    return config.build(inputs).to(device)
-
-
-def _smoothing(
-    network: Head, head: AnyHeadConfig, held_out: PackedFeatures, train: TrainConfig
-) -> SmoothingWindows:
-    """The widths with which predictions of held-out training rows are best."""
-    windows = head_windows(held_out, head, size=train.window, stride=train.stride)
-    return choose_windows(sums_by_window(predict(network, held_out, windows), held_out))
-
-
 def _write(
     config: RunConfig,
     meta: CheckpointMeta,
     inputs: Inputs,
     clips: ClipGroups,
-    head: Head,
-    result: Fit,
+    fitted: FittedHead,
     held_out: Sequence[str],
-    alone: TextsAlone | None,
 ) -> None:
     """Write the run's folder; the head is written last, and commits it."""
     run, sets, clip_id = config.run, clips.sets, clips.ids("train")[0]
+    result = fitted.result
+    alone = texts_alone(clips, config.head, fitted.rows)
     facts = {
         "key": meta.key,
         "encoders": {name: sets.encoder_config(spec, clip_id) for name, spec in sets.specs.items()},
@@ -289,12 +197,14 @@ def _write(
     if held_out:
         facts["held_out"] = list(held_out)
     start_run(config, inputs, facts)
+    if TENSORBOARD not in config.train.log_to:  # what is there is another training's
+        shutil.rmtree(run / TENSORBOARD, ignore_errors=True)
     write_metrics(run, result.epochs)
-    if words := prompt_words(head, meta.grid):
+    if words := prompt_words(fitted.network, meta.grid):
         write_json(run / PROMPTS, words.model_dump(mode="json"))
     if alone:
         alone.write(run)
     with torch.no_grad():
-        prototypes = head.prototypes()
+        prototypes = fitted.network.prototypes()
     save_head(run / HEAD_FILE, result.state, prototypes, meta)
     shutil.rmtree(run / TRAINING, ignore_errors=True)

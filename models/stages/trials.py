@@ -6,6 +6,7 @@ predictions, and returns a `Comparison`.
 
 from collections import Counter
 from collections.abc import Callable, Hashable, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -23,11 +24,12 @@ from models.baselines import AnyBaselineConfig
 from models.baselines.predict import predict_baseline
 from models.data.data_sets import Manifests, Stores
 from models.data.train_val import load_splits
-from models.runs.folder import CONFIG, HEAD_FILE, PROVENANCE, RunConfig
+from models.runs.folder import CONFIG, HEAD_FILE, LAST, PROVENANCE, TRAINING, RunConfig
 from models.runs.run_split import open_split
 from models.runs.threads import share_cores
 from models.runs.val_predictions import val_predictions
-from models.stages.train_head import train_config
+from models.stages.train_head import train_head
+from models.training.config import EpochResult, judged
 
 Workers = Annotated[int, Field(ge=1)]
 KeyT = TypeVar("KeyT", bound=Hashable)
@@ -48,6 +50,8 @@ class Trial(Generic[KeyT]):
     """Fitted instead of a head."""
     scored_on: tuple[Manifests, Stores] | None = None
     """The data sets whose val split a head predicts; None: those that it is trained on."""
+    floors: tuple[float | None, ...] = ()
+    """For 1, 2, ... epochs that have ended, the score below which the trial is pruned."""
 
     @classmethod
     def of(
@@ -68,11 +72,19 @@ class Trial(Generic[KeyT]):
 class TrialResult:
     """The result of one trial."""
 
-    state: Literal["trained", "present", "fitted", "failed"]
-    """`present`: the head was finished before; `fitted`: a baseline."""
+    state: Literal["trained", "present", "fitted", "pruned", "failed"]
+    """`present`: the head was finished before; `fitted`: a baseline; `pruned`: ended early."""
     va: Va | None = None
-    """Predictions of every row of the val split; None if the trial failed."""
+    """Predictions of every row of the val split; None if the trial was pruned or failed."""
     failure: str = ""
+    epochs: tuple[EpochResult, ...] = ()
+    """Of a head; those that ended before it was pruned."""
+    kept: EpochResult | None = None
+    """The epoch whose weights were kept."""
+
+
+class Pruned(Exception):
+    """Ends a training that is worse than others were."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,18 +117,22 @@ def check_trials_folder(run: Path, what: str) -> None:
 
 
 def run_trials(
-    trials: Sequence[Trial], workers: int | None, on_trial: Callable[[str, int], None] | None = None
+    trials: Sequence[Trial],
+    workers: int | None,
+    on_trial: Callable[[str, int], None] | None = None,
+    pool: ProcessPoolExecutor | None = None,
 ) -> list[TrialResult]:
     """Run the trials in `workers` processes, by default one per core; return their results.
 
-    Each has its share of the cores. A head that is finished is not trained again. A trial that
-    fails is a result with the failure, and the others go on. `on_trial` is called with the name of
-    each that has ended, and the number of all.
+    The processes are those of the `pool`, or new ones. Each has its share of the cores. A head that
+    is finished is not trained again. A trial that fails is a result with the failure, and the
+    others go on. `on_trial` is called with the name of each that has ended, and the number of all.
     """
     n_workers = workers or n_cores()
     run_one = partial(run_trial, n_at_once=n_workers)
     results: list[TrialResult] = []
-    for trial, result in zip(trials, map_in_processes(run_one, trials, n_workers), strict=True):
+    ended = map_in_processes(run_one, trials, n_workers, pool)
+    for trial, result in zip(trials, ended, strict=True):
         results.append(result)
         if on_trial:
             on_trial(trial.name, len(trials))
@@ -129,6 +145,14 @@ def run_trial(trial: Trial, n_at_once: int = 1) -> TrialResult:
     It has its share of the cores if `n_at_once` run. An error is returned, not raised, so that
     other trials continue.
     """
+    ended: list[EpochResult] = []
+
+    def prune(epochs: Sequence[EpochResult]) -> None:
+        ended[:] = epochs
+        floor = trial.floors[len(epochs) - 1] if len(epochs) <= len(trial.floors) else None
+        if floor is not None and max(map(judged, epochs)) < floor:
+            raise Pruned
+
     train = share_cores(trial.config.train, n_at_once)
     config = trial.config.model_copy(update={"train": train})
     try:
@@ -148,8 +172,12 @@ def run_trial(trial: Trial, n_at_once: int = 1) -> TrialResult:
                 splits.read_regions,
             )
             return TrialResult("fitted", found.va)
-        result = train_config(config)
-        return TrialResult(result.state, _predict_val(config.run, trial.scored_on))
+        result = train_head(**dict(config), on_next_epoch=prune)
+        va = _predict_val(config.run, trial.scored_on)
+        return TrialResult(result.state, va, epochs=result.epochs, kept=result.kept)
+    except Pruned:
+        (config.run / TRAINING / LAST).unlink(missing_ok=True)  # nothing goes on from it
+        return TrialResult("pruned", epochs=tuple(ended))
     except (VaflowError, OSError, RuntimeError) as error:  # torch raises RuntimeError out of memory
         return TrialResult("failed", failure=str(error))
 

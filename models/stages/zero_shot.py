@@ -12,6 +12,7 @@ from features.manifest.manifest import read_manifest
 from features.system.files import check_writable
 from features.timeline import MAX_LENGTH_MISMATCH, LengthMismatch
 from models.baselines.text import fit_text
+from models.data.data_sets import OneManifest
 from models.data.feature_sets import open_sets
 from models.data.packed import PackedFeatures
 from models.data.region_prototypes import read_regions
@@ -53,7 +54,7 @@ class ZeroShotResult:
 
 def zero_shot(
     *,
-    manifest: Path,
+    manifest: OneManifest,
     store: str,
     output: Path,
     prompts: FixedPrompts = FixedPrompts(),

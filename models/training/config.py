@@ -1,7 +1,7 @@
 """The configuration of a training, and the result of an epoch."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -13,6 +13,8 @@ from models.data.data_sets import LabelMaps
 from models.heads.config import HeadConfig
 from models.training.loss_config import LossConfig
 from models.training.old_keys import NEW_TRAIN_KEYS, complete_train
+
+TrackerName = Literal["tensorboard", "mlflow", "wandb"]
 
 
 class TrainConfig(Config):
@@ -90,6 +92,8 @@ class TrainConfig(Config):
 
     None: half of the free memory of a GPU; on a CPU the rows are a memory map and take none.
     """
+    log_to: tuple[TrackerName, ...] = ()
+    """Experiment trackers that also get the numbers of each epoch; each is an extra to install."""
 
     @model_validator(mode="before")
     @classmethod
@@ -155,6 +159,24 @@ class EpochResult:
     ccc_mean: float
     ccc_inner: float | None = None
     """Mean CCC of the training subjects that are held out; None unless `select` is inner."""
+    loss_valence: float | None = None
+    """The parts of the loss, which add up to it. All that follows is None in older runs."""
+    loss_arousal: float | None = None
+    loss_regions: float | None = None
+    """0 without a region loss."""
+    loss_unlabelled: float | None = None
+    """Of unlabelled clips, all parts together; None if there are none."""
+    gradient_norm: float | None = None
+    """Mean over the steps of the norm of the gradient of all weights, before it is clipped."""
+    gradient_norm_max: float | None = None
+    learning_rate: float | None = None
+    """Of the last step."""
+    ccc_train_valence: float | None = None
+    """CCC of the predictions of all steps with their labels, as the head was then: in training
+    mode, and with mixed windows if `mixup` mixes them."""
+    ccc_train_arousal: float | None = None
+    seconds: float | None = field(default=None, compare=False)
+    """How long the epoch and its scoring took."""
 
 
 def kept_epoch(epochs: Sequence[EpochResult], config: TrainConfig) -> EpochResult:
@@ -174,3 +196,8 @@ def selection_score(epoch: EpochResult, config: TrainConfig) -> float:
         return epoch.ccc_mean
     assert epoch.ccc_inner is not None  # `fit` computes it
     return epoch.ccc_inner
+
+
+def judged(epoch: EpochResult) -> float:
+    """The mean CCC that a training is compared by: of the people it held out, or else of val."""
+    return epoch.ccc_mean if epoch.ccc_inner is None else epoch.ccc_inner

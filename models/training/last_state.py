@@ -5,7 +5,8 @@ import logging
 import pickle
 import time
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -35,8 +36,14 @@ class LastState:
     """The positions in the passes over the windows."""
     epochs: Sequence[EpochResult]
     """Those that have ended."""
-    total: float
-    """The sum of the losses of the epoch that has begun."""
+    step: int
+    """Steps of the epoch that has begun."""
+    n_steps: int
+    """Steps of an epoch."""
+    seconds: float
+    """How long that epoch has taken."""
+    sums: dict[str, Tensor]
+    """Those of its steps, see `EpochSums`."""
 
 
 @dataclass
@@ -54,6 +61,8 @@ class SavedState:
     """Called with the epochs that have ended, whenever a state is written."""
     found: LastState | None = None
     """The state that the training went on from."""
+    written: LastState | None = None
+    """The state that was written last."""
     _written_at: float = field(default_factory=time.monotonic)
 
     def is_due(self) -> bool:
@@ -68,6 +77,7 @@ class SavedState:
         torch.save({"key": self.key, **fields}, content)
         self.path.parent.mkdir(parents=True, exist_ok=True)
         write_atomic(self.path, content.getvalue())
+        self.written = state
         self._written_at = time.monotonic()
         if self.on_write:
             self.on_write(state.epochs)
@@ -88,6 +98,28 @@ class SavedState:
         except DAMAGED as e:
             log.warning("%s cannot be read (%s): the training begins anew", self.path, e)
         return self.found
+
+    def kept(self) -> str:
+        """Return in words what a training that is interrupted now leaves behind."""
+        last = self.written or self.found or self.read()
+        if last is None:
+            return "no epoch has ended and no state is saved: the same command begins anew"
+        n = len(last.epochs)
+        ended = "1 epoch has ended" if n == 1 else f"{n} epochs have ended"
+        after = (
+            f"step {last.step} of {last.n_steps} of epoch {n + 1}" if last.step else f"epoch {n}"
+        )
+        again = "begins anew" if self.is_new else "goes on from there"
+        what = "the same command, with force=true," if self.is_new else "the same command"
+        return f"{ended}; the state after {after} is saved in {self.path}: {what} {again}"
+
+    @contextmanager
+    def explained(self) -> Iterator[None]:
+        """Context manager in which a `KeyboardInterrupt` is given the words of `kept`."""
+        try:
+            yield
+        except KeyboardInterrupt:
+            raise KeyboardInterrupt(self.kept()) from None
 
 
 def random_states(device: torch.device) -> dict[str, Tensor]:

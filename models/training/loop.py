@@ -1,9 +1,11 @@
 """The training loop, from packed features on a device to the best weights."""
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
 from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,6 +13,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from features.errors import InputError, VaflowError
+from features.system.signals import waiting_signals
 from models.data.batch import Batch, Targets
 from models.data.batches import Example
 from models.data.packed import PackedFeatures
@@ -21,8 +24,11 @@ from models.metrics.predict import predict
 from models.metrics.scores import mean_ccc_of_sets
 from models.regions.grid import NINE, Grid
 from models.training.config import EpochResult, TrainConfig, kept_epoch
+from models.training.epoch_sums import EpochSums
+from models.training.gradient_paths import check_gradient_paths
 from models.training.last_state import LastState, SavedState, random_states, restore_random
-from models.training.losses import head_loss
+from models.training.losses import head_loss, loss_with_parts
+from models.training.pace import Pace, TrainingStep
 from models.training.passes import LABELLED, UNLABELLED, Passes, n_windows, training_windows
 
 
@@ -48,27 +54,29 @@ def fit(
     inner: PackedFeatures | None = None,
     unlabelled: PackedFeatures | None = None,
     saved: SavedState | None = None,
+    on_step: Callable[[TrainingStep], None] | None = None,
+    on_next_epoch: Callable[[Sequence[EpochResult]], None] | None = None,
 ) -> Fit:
     """Trains the head in place, on the device of the features; call `check_head` first.
 
     `inner` are the held-out training rows, which `select: inner` needs. Val is scored after every
     epoch, whatever selects. Each step also draws a batch of `unlabelled`, whose labels are
     predictions (Lee, 2013). The state of the training is `saved` after every epoch and now and then
-    within one, and a training that finds one goes on from there as if it had not ended. Raises
-    `VaflowError` if the loss is not finite.
+    within one, and a training that finds one goes on from there as if it had not ended. After
+    SIGINT or SIGTERM the step that has begun is finished, and its state is saved; a second signal
+    ends at once. Before each epoch but the first, `on_next_epoch` is called with those that have
+    ended; it ends the training by an exception. Raises `VaflowError` if the loss is not finite.
     """
     passes = Passes(train, training_windows(train, head_config, config), config, LABELLED)
     optimizer = adam_w(head, config)
     n_steps = steps_per_epoch(passes.n_windows, config)
-    schedule = torch.optim.lr_scheduler.LambdaLR(
-        optimizer,
-        partial(
-            rate,
-            n_steps=n_steps * config.epochs,
-            warmup=config.warmup,
-            decays=config.schedule == "cosine",
-        ),
+    share = partial(
+        rate,
+        n_steps=n_steps * config.epochs,
+        warmup=config.warmup,
+        decays=config.schedule == "cosine",
     )
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, share)
     pseudo = unlabelled and _pseudo_passes(unlabelled, head_config, config)
     extras = pseudo and pseudo.without_end()
 
@@ -91,13 +99,17 @@ def fit(
             kept=trained(state),
             random=random_states(train.device),
             passes=[each.state() for each in (passes, pseudo) if each],
-            epochs=epochs,
-            total=total.item(),
+            epochs=tuple(epochs),
+            step=number,
+            n_steps=n_steps,
+            seconds=time.monotonic() - began_s if number else 0.0,
+            sums=sums.state(),
         )
 
     epochs: list[EpochResult] = []
     kept, state = None, dict[str, Tensor]()
-    total = torch.zeros((), device=train.device)
+    sums, number, before_s = EpochSums.zero(train.device), 0, 0.0
+    ended: LastState | None = None
     if saved and (last := saved.read()):
         head.load_state_dict(head.state_dict() | last.learned["head"])
         optimizer.load_state_dict(last.learned["optimizer"])
@@ -105,32 +117,67 @@ def fit(
         for each, of_pass in zip(filter(None, (passes, pseudo)), last.passes, strict=True):
             each.restore(of_pass)
         restore_random(last.random, train.device)
-        epochs, total = list(last.epochs), total + last.total
+        epochs, ended = list(last.epochs), last
+        sums, number = EpochSums.restored(last.sums, train.device), last.step
+        before_s = last.seconds
         if last.kept:
             state = {name: each.clone() for name, each in head.state_dict().items()} | last.kept
         kept = kept_epoch(epochs, config) if epochs else None
+    pace = Pace(config.epochs, n_steps, on_step)
     for index in range(len(epochs), config.epochs):
         if kept and config.patience and index - 1 - kept.index >= config.patience:
             break
+        if on_next_epoch and epochs:
+            on_next_epoch(epochs)
+        began_s = time.monotonic() - before_s
+        pace.begin(index + 1, number)
         head.train()
-        for batch, targets in passes.one_pass():
-            extra = next(extras) if extras else None
-            total += step(head, optimizer, batch, targets, config, grid, extra)
-            schedule.step()
-            if saved and saved.is_due():
-                saved.write(snapshot())
-        loss = total.item() / n_steps
-        if not math.isfinite(loss):
+        with waiting_signals() as is_stopped:
+            for batch, targets in passes.one_pass():
+                extra = next(extras) if extras else None
+                step(head, optimizer, batch, targets, config, grid, extra, sums)
+                schedule.step()
+                number += 1
+                if number == n_steps:
+                    ended = snapshot()
+                if saved and (saved.is_due() or is_stopped()):
+                    saved.write(snapshot())
+                if is_stopped():
+                    break
+                pace.ended_step(number)
+        if is_stopped():
+            raise KeyboardInterrupt
+        means = sums.means(n_steps)
+        if not math.isfinite(means.loss):
             raise VaflowError(
-                f"the training loss is {loss} in epoch {index + 1}: the training diverged; lower "
-                f"train.learning_rate (it is {config.learning_rate:g})"
+                f"the training loss is {means.loss} in epoch {index + 1}: the training diverged; "
+                f"lower train.learning_rate (it is {config.learning_rate:g})"
             )
-        held_out = score(inner)[2] if inner else None
-        epochs.append(EpochResult(index, loss, *score(val), held_out))
+        scoring_s = time.monotonic()
+        try:
+            held_out = score(inner)[2] if inner else None
+            of_val = score(val)
+        except KeyboardInterrupt:
+            if saved and ended:
+                saved.write(ended)
+            raise
+        pace.scored(time.monotonic() - scoring_s)
+        shown: dict[str, Any] = asdict(means) | ({} if pseudo else {"loss_unlabelled": None})
+        epochs.append(
+            EpochResult(
+                index,
+                shown.pop("loss"),
+                *of_val,
+                held_out,
+                **shown,
+                learning_rate=config.learning_rate * share(n_steps * (index + 1) - 1),
+                seconds=time.monotonic() - began_s,
+            )
+        )
         kept = kept_epoch(epochs, config)
         if kept is epochs[-1]:
             state = {name: tensor.clone() for name, tensor in head.state_dict().items()}
-        total = torch.zeros((), device=train.device)
+        sums, number, before_s = EpochSums.zero(train.device), 0, 0.0
         if saved:
             saved.write(snapshot())
         if on_epoch:
@@ -173,26 +220,35 @@ def step(
     config: TrainConfig,
     grid: Grid = NINE,
     pseudo: Example | None = None,
+    sums: EpochSums | None = None,
 ) -> Float[Tensor, ""]:
     """One training step; returns the loss as a tensor on the device, as reading it would wait.
 
     The loss of windows with pseudo-labels is added with the weight `train.pseudo_weight`.
     The text tower runs once, whatever the number of windows, and not at all with fixed prompts.
+    The step is added to `sums`.
     """
     lower = config.precision == "bfloat16"
     with torch.autocast(batch.device.type, torch.bfloat16, enabled=lower):
         prototypes = head.prototypes() if config.loss.region_weight else None
         output = head(batch, prototypes)
         extra = head(pseudo[0], prototypes) if pseudo else None
-    loss = head_loss(output.in_float32(), targets, config.loss, grid)
+    output, added = output.in_float32(), None
+    labelled = loss_with_parts(output, targets, config.loss, grid)
+    loss = labelled.total
     if pseudo and extra:
-        added = head_loss(extra.in_float32(), pseudo[1], config.loss, grid)
-        loss = loss + config.pseudo_weight * added
+        added = config.pseudo_weight * head_loss(extra.in_float32(), pseudo[1], config.loss, grid)
+        loss = loss + added
     optimizer.zero_grad()
     loss.backward()
     if config.clip_grad_norm is not None:
-        nn.utils.clip_grad_norm_(head.parameters(), config.clip_grad_norm)
+        norm = nn.utils.clip_grad_norm_(head.parameters(), config.clip_grad_norm)
+    else:
+        gradients = (each.grad for each in head.parameters())
+        norm = nn.utils.get_total_norm([each for each in gradients if each is not None])
     optimizer.step()
+    if sums:
+        sums.add(loss, labelled.parts, added, norm, output.va, targets)
     return loss.detach()
 
 
@@ -222,45 +278,6 @@ def check_head(
     else:
         with torch.no_grad(), torch.random.fork_rng():
             head(train.gather(windows, chosen[:1])[0])
-
-
-def check_gradient_paths(head: Head, batch: Batch) -> None:
-    """Raises `ValueError` unless a region loss has a gradient in a parameter that V and A use.
-
-    Any loss on the region logits will do for that. A head without a region branch passes.
-    """
-    with torch.random.fork_rng():  # so that a training draws the same numbers without this check
-        output = head(batch, head.prototypes())
-    if output.regions is None:
-        return
-    logits = output.regions.logits[output.regions.valid]  # (N, R)
-    if not len(logits):
-        raise ValueError(
-            "the region loss cannot be checked: no row of the batch has a face; "
-            "give a batch with at least one row that is valid in the stream with texts"
-        )
-    va = _gradients(head, output.va.square().sum())  # may be zero at the start: a text prior's are
-    regions = _gradients(head, logits.log_softmax(dim=-1)[:, 0].sum())
-    shared = any(bool(gradient.any()) for name, gradient in regions.items() if name in va)
-    if not shared:
-        raise ValueError(
-            "the region loss reaches no parameter of the V/A output: the region logits are read "
-            "from an embedding that shares no trained weights with V and A, so the loss does not "
-            "change them; read the logits from the adapted embedding (head.region_on=adapted), or "
-            "leave the loss out (train.loss.region_weight=0)"
-        )
-
-
-def _gradients(head: Head, loss: Float[Tensor, ""]) -> dict[str, Tensor]:
-    if not loss.requires_grad:
-        return {}
-    names, parameters = zip(*head.named_parameters(), strict=True)
-    gradients = torch.autograd.grad(loss, parameters, retain_graph=True, allow_unused=True)
-    return {
-        name: gradient
-        for name, gradient in zip(names, gradients, strict=True)
-        if gradient is not None
-    }
 
 
 def rate(step: int, *, n_steps: int, warmup: float, decays: bool = True) -> float:

@@ -1,5 +1,6 @@
 """The losses of a head. Each is a mean over the valid rows of a batch."""
 
+from dataclasses import dataclass
 from typing import assert_never
 
 import torch
@@ -15,6 +16,15 @@ from models.training.loss_config import LossConfig
 VARIANCE_EPS = 1e-8  # keeps the CCC of a batch of one row finite
 
 
+@dataclass(frozen=True, slots=True)
+class Loss:
+    """The loss of a batch, and what it is made of."""
+
+    total: Float[Tensor, ""]
+    parts: Float[Tensor, "3"]
+    """Without a gradient: of valence, of arousal and of the regions, weighted as in the total."""
+
+
 def head_loss(
     output: HeadOutput, targets: Targets, config: LossConfig, grid: Grid
 ) -> Float[Tensor, ""]:
@@ -23,6 +33,11 @@ def head_loss(
     The config weighs V and A, chooses the CCC of the batch or of each window, and may add a mean
     squared error. The region loss counts the annotated rows that have region logits.
     """
+    return loss_with_parts(output, targets, config, grid).total
+
+
+def loss_with_parts(output: HeadOutput, targets: Targets, config: LossConfig, grid: Grid) -> Loss:
+    """Return the same loss with its parts; the part of the regions is 0 without a region loss."""
     match config.ccc:
         case "batch":
             agreement = ccc(output.va, targets)
@@ -30,25 +45,32 @@ def head_loss(
             agreement = ccc_per_window(output.va, targets)
         case _:
             assert_never(config.ccc)
-    loss = _weighted(1 - agreement, config)
+    valence, arousal = _weighted(1 - agreement, config)
+    total, regions = valence + arousal, torch.zeros_like(valence)
     if config.mse_weight:
-        loss = loss + config.mse_weight * _weighted(mse(output.va, targets), config)
-    if output.regions is None or not config.region_weight:
-        return loss
-    valid = targets.valid & output.regions.valid
-    match config.region_labels:
-        case "soft":
-            labels = soft_labels(targets.va, config.sigma, grid)
-        case "hard":
-            labels = hard_labels(targets.va, grid)
-        case _:
-            assert_never(config.region_labels)
-    return loss + config.region_weight * region_kl(output.regions.logits, labels, valid)
+        of_valence, of_arousal = _weighted(mse(output.va, targets), config)
+        total = total + config.mse_weight * (of_valence + of_arousal)
+        valence = valence + config.mse_weight * of_valence
+        arousal = arousal + config.mse_weight * of_arousal
+    if output.regions is not None and config.region_weight:
+        valid = targets.valid & output.regions.valid
+        match config.region_labels:
+            case "soft":
+                labels = soft_labels(targets.va, config.sigma, grid)
+            case "hard":
+                labels = hard_labels(targets.va, grid)
+            case _:
+                assert_never(config.region_labels)
+        regions = config.region_weight * region_kl(output.regions.logits, labels, valid)
+        total = total + regions
+    return Loss(total, torch.stack([valence, arousal, regions]).detach())
 
 
-def _weighted(terms: Float[Tensor, "2"], config: LossConfig) -> Float[Tensor, ""]:
-    """Weighted sum over V and A; Python numbers as weights, as a GPU would wait for a tensor."""
-    return config.valence_weight * terms[0] + config.arousal_weight * terms[1]
+def _weighted(
+    terms: Float[Tensor, "2"], config: LossConfig
+) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
+    """Weighted V and A; Python numbers as weights, as a GPU would wait for a tensor."""
+    return config.valence_weight * terms[0], config.arousal_weight * terms[1]
 
 
 def ccc(predicted: Float[Tensor, "B P 2"], targets: Targets) -> Float[Tensor, "2"]:

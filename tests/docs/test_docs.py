@@ -7,7 +7,6 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
 from itertools import cycle
 from pathlib import Path
 
@@ -18,6 +17,7 @@ from features.media.limits import DecodeLimits
 from flows.command.main import main
 from models.heads.dspl import DsplConfig
 from models.training.loss_config import LossConfig
+from tests.helpers.doc_blocks import blocks
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -26,9 +26,6 @@ PAGES = [
     *sorted(DOCS.rglob("*.md")),
     *(ROOT / folder / "README.md" for folder in ("configs", "flows", "data", "benchmarks")),
 ]
-MARKED = re.compile(
-    r"<!-- (run|edit|output|file: (?P<file>\S+)) -->\n```(?P<language>\w+)\n(?P<text>.*?)```", re.S
-)
 COMMAND = ".venv/bin/vaflow"
 RUN_ALL = """
 import json, sys
@@ -37,23 +34,6 @@ for words in json.loads(sys.argv[1]):
     if status := main(words):
         sys.exit(f"{words} ended with {status}")
 """
-
-
-@dataclass(frozen=True)
-class Block:
-    """A marked block of a page."""
-
-    language: str
-    text: str
-    file: Path | None
-    """Where the block is to be written."""
-
-
-def blocks(page: Path) -> Iterator[Block]:
-    """The marked blocks of a page, in order."""
-    for match in MARKED.finditer(page.read_text()):
-        file = match["file"]
-        yield Block(match["language"], match["text"], Path(file) if file else None)
 
 
 def commands(script: str) -> Iterator[list[str]]:

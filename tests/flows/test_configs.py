@@ -21,7 +21,7 @@ def files(folder: str) -> list[Path]:
 
 
 def test_every_folder_of_configs_is_loaded_by_a_test():
-    tested = {"ablations", "datasets", "encoders", "experiments", "heads", "prompts"}
+    tested = {"ablations", "datasets", "encoders", "experiments", "heads", "prompts", "sweeps"}
     assert {path.parent.name for path in CONFIGS.rglob("*.yaml")} == tested
 
 
@@ -70,6 +70,7 @@ def test_the_demo_and_the_deployments_are_one_experiment():
             "flows.stage_flow.train_ensemble": "ensemble",
             "flows.stage_flow.ablate": "ablation",
             "flows.stage_flow.learning_curve": "learning-curve",
+            "flows.stage_flow.sweep": "sweep",
         }
         if folder := own.get(deployment["entrypoint"]):
             expected["run"] = f"data/demo/{folder}"  # a head's own takes no other heads

@@ -91,6 +91,10 @@ OTHER_VALUES = {  # none is the default of its key
     "people": (3,),
     "noise": (0.5,),
     "draws": 2,
+    "space": "mine.yaml",
+    "trials": 3,
+    "generation": 2,
+    "prune_after": 5,
     "workers": 4,
     "device": "cpu",
     "batch_size": 3,
@@ -139,6 +143,7 @@ ONE_TASK = {
     "zero-shot": "models.stages.zero_shot.zero_shot",
     "ablate": "models.stages.ablate.ablate",
     "learning-curve": "models.stages.learning_curve.learning_curve",
+    "sweep": "models.stages.sweep.sweep",
 }
 
 

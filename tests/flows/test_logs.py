@@ -34,6 +34,7 @@ from models.baselines.ridge import RidgeConfig
 from models.prediction.progress import VideoProgress
 from models.stages.train_head import TrainResult
 from models.training.config import EpochResult
+from models.training.pace import TrainingStep
 from tests.helpers.small_media import TINY_CLIP, tone
 
 pytestmark = pytest.mark.slow
@@ -265,6 +266,35 @@ def test_bars_are_drawn_on_a_terminal_alone():
             hooks["on_epoch"](EpochResult(6, 1.5, 0.1, 0.3, 0.2))
         shown = screen.file.getvalue()
         assert ("epoch" in shown and "val mean CCC 0.200" in shown) == is_terminal
+
+
+STEPS = [TrainingStep(2, 10, step, 40, steps_per_s=12.34, left_s=61.0) for step in (5, 6)]
+STEP_LINE = "step 6 of 40: epoch 2 of 10, 12.3 steps/s, 0:01:01 left"
+
+
+def test_steps_of_a_training_are_logged_every_so_often(caplog):
+    log = logging.getLogger("flows.test")
+    caplog.set_level(logging.INFO, log.name)
+    for every_s in (1000, 0):
+        hooks = log_hooks(log, steps_every_s=every_s)
+        hooks["on_training_step"](STEPS[1])
+    assert caplog.messages == [STEP_LINE]
+    last = caplog.records[-1]
+    assert (last.epoch, last.done, last.total) == (2, 6, 40)
+
+
+def test_steps_of_a_training_are_lines_where_there_is_no_terminal():
+    for is_terminal, every_s in ((True, 0.0), (False, 0.0), (False, 1000.0)):
+        screen = Console(file=io.StringIO(), force_terminal=is_terminal, width=100)
+        with terminal_hooks(screen, every_s) as hooks:
+            for step in STEPS:
+                hooks["on_training_step"](step)
+        shown = screen.file.getvalue()
+        if is_terminal:
+            assert "6/40" in shown
+            assert "epoch 2 of 10" in shown
+        else:
+            assert shown == ("" if every_s else f"{STEP_LINE.replace('6', '5', 1)}\n{STEP_LINE}\n")
 
 
 def test_merged_hooks_call_all_of_their_name():

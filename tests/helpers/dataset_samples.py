@@ -69,6 +69,15 @@ def write_recola(root: Path, video: bytes) -> Path:
     return root
 
 
+def landmarks_68(x: float, y: float) -> list[list[float]]:
+    """The 68 landmarks of iBUG, of which only eyes, nose and mouth are drawn: eyes 16 px apart."""
+    points = np.full((68, 2), -99.0)
+    points[36:42] = [[x - dx, y + dy] for dx in (1, 0, -1) for dy in (-1, 1)]
+    points[42:48] = [[x + 16 + dx, y + dy] for dx in (1, 0, -1) for dy in (-1, 1)]
+    points[30], points[48], points[54] = (x + 8, y + 9), (x + 1.5, y + 18), (x + 14.5, y + 18)
+    return points.tolist()
+
+
 def write_afew_va(root: Path, names: tuple[str, ...] = ("001", "002", "051")) -> Path:
     """AFEW-VA: folders of fifty clips, each with images from 00000.png on and a file of JSON."""
     for number, name in enumerate(names):
@@ -78,7 +87,7 @@ def write_afew_va(root: Path, names: tuple[str, ...] = ("001", "002", "051")) ->
         for k, picture in enumerate(draw_frames(N_FRAMES, seed=number)):
             Image.fromarray(picture).save(folder / f"{k:05d}.png")
             values = {"valence": float((k + number) % 21 - 10), "arousal": float(k % 7)}
-            frames[f"{k:05d}"] = {"landmarks": [[20.0, 20.0]] * 68, **values}
+            frames[f"{k:05d}"] = {"landmarks": landmarks_68(24 + k % 5, 28), **values}
         clip = {"video_id": name, "actor": f"Actor {number}", "frames": frames}
         (folder / f"{name}.json").write_text(json.dumps(clip))
     return root

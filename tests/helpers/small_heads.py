@@ -1,5 +1,8 @@
 """What heads of a tiny width are built from and fed with."""
 
+import json
+from pathlib import Path
+
 import open_clip
 import torch
 
@@ -7,8 +10,9 @@ from models.data.batch import Batch
 from models.data.statistics import Statistics
 from models.heads.base import HeadInputs
 from models.heads.dspl import DsplConfig
-from models.regions.text_tower import TextTower
 from models.regions.texts_file import read_texts
+from models.regions.whole_tower import open_tower
+from models.runs.folder import METRICS
 from models.training.config import TrainConfig
 from models.training.loss_config import LossConfig
 from tests.helpers.synthetic import WIDTH_AUDIO, WIDTH_VISUAL, tiny_model
@@ -21,13 +25,19 @@ FULL = TrainConfig(
 BRIEF = FULL.model_copy(update={"epochs": 2, "stride": 40})
 
 
+def without_seconds(run: Path) -> list[dict[str, float]]:
+    """The lines of a run's metrics but for how long the epochs took."""
+    lines = [json.loads(line) for line in (run / METRICS).read_text().splitlines()]
+    return [{name: each for name, each in line.items() if name != "seconds"} for line in lines]
+
+
 def without_region_loss(train: TrainConfig) -> TrainConfig:
     return train.model_copy(update={"loss": LossConfig(region_weight=0)})
 
 
 def head_inputs() -> HeadInputs:
     """Statistics drawn once, and prompts on the tiny text tower."""
-    tower = TextTower(tiny_model(), open_clip.SimpleTokenizer())
+    tower = open_tower(tiny_model(), open_clip.SimpleTokenizer())
     texts = read_texts("nine_regions")
     rng = torch.Generator().manual_seed(1)
 

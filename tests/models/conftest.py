@@ -10,5 +10,5 @@ def without_figures(monkeypatch) -> None:
 
     `tests/models/report` draws them.
     """
-    for module in ("figures", "timeline"):
+    for module in ("figures", "timeline", "charts", "error_charts"):
         monkeypatch.setattr(f"models.report.{module}.svg", lambda *_: Markup("<svg></svg>"))

@@ -43,7 +43,7 @@ def test_a_clip_has_images_labels_and_an_actor(root, tmp_path):
     assert clip.subject == "Actor 1"
     crops = crop_files(manifest.path(clip.frames or ""))
     assert [*crops] == list(range(1, N_FRAMES + 1))  # 00000.png shows frame 1
-    np.testing.assert_array_equal(read_image(crops[1]), read_image(root / "01/002/00000.png"))
+    assert read_image(crops[1]).shape == (112, 112, 3)
     labels = read_labels(manifest.path(clip.labels or ""))
     np.testing.assert_allclose(labels.va[:3], [[-0.9, 0], [-0.8, 0.1], [-0.7, 0.2]])  # a tenth
     assert labels.valid.all()
@@ -54,8 +54,80 @@ def test_a_clip_has_images_labels_and_an_actor(root, tmp_path):
     assert "note: the data set has no split, which training needs; give val_share=0.2" in lines
 
 
-def test_links_move_with_the_data_and_old_ones_go(root, tmp_path):
+def index(root: Path, manifest: Path, **keys) -> dict[str, Path]:
+    """Write the index, and return the folder of images of each clip."""
+    config = dataset("afew-va", root, **keys)
+    write_index(manifest, config.index(manifest.parent), config)
+    read = read_manifest(manifest)
+    return {clip.id: read.path(clip.frames or "") for clip in read.clips}
+
+
+def test_faces_are_cut_out_where_the_landmarks_say(root, tmp_path):
+    folder = index(root, tmp_path / "m.jsonl", alignment={"side_px": 64, "margin": 0.2})["002"]
+    eyes = 64 * (np.array([[38.29, 51.7], [73.53, 51.5]]) / 112 + 0.2) / 1.4  # of the template
+    for k in (0, 3):
+        image = read_image(root / f"01/002/{k:05d}.png").astype(float)
+        crop = read_image(folder / f"{k + 1:05d}.jpg").astype(float)
+        for x, y, (crop_x, crop_y) in ((24 + k, 28, eyes[0]), (40 + k, 28, eyes[1])):
+            around = image[y - 1 : y + 2, x - 1 : x + 2].mean(axis=(0, 1))
+            row, column = round(crop_y), round(crop_x)
+            found = crop[row - 1 : row + 2, column - 1 : column + 2].mean(axis=(0, 1))
+            np.testing.assert_allclose(found, around, atol=25)
+
+
+def test_crops_are_kept_replaced_and_exchanged_for_links(root, tmp_path):
+    manifest = tmp_path / "m.jsonl"
+    first = index(root, manifest)["001"] / "00001.jpg"
+    written = first.stat().st_mtime_ns
+    index(root, manifest)
+    assert first.stat().st_mtime_ns == written
+    index(root, manifest, alignment={"side_px": 80})
+    assert read_image(first).shape == (80, 80, 3)
+    index(root, manifest, alignment=None)
+    assert first.is_symlink()
+    np.testing.assert_array_equal(read_image(first), read_image(root / "01/001/00000.png"))
+    index(root, manifest)
+    assert not first.is_symlink()
+    assert {path.name for path in (tmp_path / "m.frames").iterdir()} == {"001", "002", "051"}
+    (first.parent / ".vaflow").unlink()
+    with pytest.raises(InputError, match="m.frames/001 holds files that are not from vaflow"):
+        index(root, manifest)
+
+
+def test_frames_without_landmarks_have_no_crop(root, tmp_path):
+    path = root / "01" / "001" / "001.json"
+    clip = json.loads(path.read_text())
+    del clip["frames"]["00003"]["landmarks"]
+    clip["frames"]["00004"]["landmarks"] = [[20.0, 20.0]] * 68  # the eyes coincide
+    for k in range(20, N_FRAMES):
+        clip["frames"][f"{k:05d}"]["landmarks"] = []
+    path.write_text(json.dumps(clip))
     config = dataset("afew-va", root)
+    indexed = config.index(tmp_path)
+    report = indexed.reports[0]
+    assert (report.n_rows, report.n_frames, report.n_crops) == (20, 20, 18)
+    assert report.n_annotated_without_crop == 2
+    write_index(tmp_path / "m.jsonl", indexed, config)
+    assert [*crop_files(tmp_path / "m.frames" / "001")] == [1, 2, 3, *range(6, 21)]
+    for frame in clip["frames"].values():
+        frame.pop("landmarks", None)
+    path.write_text(json.dumps(clip))
+    assert "give alignment=null" in dataset("afew-va", root).index(tmp_path).left_out["001"]
+    assert not dataset("afew-va", root, alignment=None).index(tmp_path).left_out
+    clip["frames"]["00000"]["landmarks"] = [[1, 2]]
+    path.write_text(json.dumps(clip))
+    (why,) = dataset("afew-va", root).index(tmp_path).left_out.values()
+    assert "001.json, frame 00000: landmarks are not 68 points (x, y)" in why
+
+
+def test_a_damaged_image_is_named(root, tmp_path):
+    (root / "01" / "001" / "00002.png").write_bytes(b"no image")
+    with pytest.raises(InputError, match=r"001/00002.png is not a complete image .*; replace or"):
+        index(root, tmp_path / "m.jsonl")
+
+
+def test_links_move_with_the_data_and_old_ones_go(root, tmp_path):
+    config = dataset("afew-va", root, alignment=None)
     write_index(tmp_path / "m.jsonl", config.index(tmp_path), config)
     (root / "01" / "001" / "00029.png").unlink()
     write_index(tmp_path / "m.jsonl", config.index(tmp_path), config)
@@ -67,7 +139,7 @@ def test_links_move_with_the_data_and_old_ones_go(root, tmp_path):
 
 
 def test_a_folder_of_images_in_the_way_is_named(root, tmp_path):
-    config = dataset("afew-va", root)
+    config = dataset("afew-va", root, alignment=None)
     (tmp_path / "m.frames" / "001").mkdir(parents=True)
     (tmp_path / "m.frames" / "001" / "00001.jpg").write_text("mine")
     with pytest.raises(InputError, match="cannot be linked into .*m.frames/001 .*remove what is"):
@@ -90,7 +162,7 @@ def test_frames_without_image_or_label_are_counted(root, tmp_path):
     clip = json.loads(path.read_text())
     del clip["frames"]["00005"]
     path.write_text(json.dumps(clip))
-    indexed = dataset("afew-va", root).index(tmp_path)
+    indexed = dataset("afew-va", root, alignment=None).index(tmp_path)
     report = indexed.reports[0]
     assert (report.n_rows, report.n_annotated, report.n_crops) == (30, 29, 29)
     assert report.n_annotated_without_crop == 1

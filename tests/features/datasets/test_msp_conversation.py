@@ -1,5 +1,6 @@
 """MSP-Conversation, on a small sample in its layout."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -62,7 +63,9 @@ def test_the_mean_is_over_raters_that_are_rating_and_needs_more_than_half():
 
 
 def test_conversations_are_drawn(root, tmp_path):
-    assert "give val_share=0.2" in dataset(KIND, root).index(tmp_path).notes[0]
+    (note, *_) = dataset(KIND, root).index(tmp_path).notes
+    assert note.startswith("there is no partitions.txt")
+    assert note.endswith("give val_share=0.2")
     drawn = dataset(KIND, root, val_share=0.5).index(tmp_path)
     assert sorted(str(clip.split) for clip in drawn.clips) == ["train", "val"]
 
@@ -110,6 +113,114 @@ def test_what_cannot_be_brought_to_one_clock_is_left_out(root, tmp_path):
         path.unlink()
     left_out = dataset(KIND, root).index(tmp_path).left_out
     assert f"{TWO}_1 has no file of arousal in" in left_out[TWO]
+
+
+def write_times(root: Path, **files: str) -> None:
+    for name, text in files.items():
+        (root / "Time Labels" / f"{name}.txt").write_text(text)
+
+
+def test_the_split_is_that_of_the_partition_unless_one_is_drawn(root, tmp_path):
+    (root / "partitions.txt").write_text("MSP-Conversation_0001;Train\n\nother;Test\n")
+    indexed = dataset(KIND, root).index(tmp_path)
+    assert [clip.split for clip in indexed.clips] == ["train", None]
+    assert f"{TWO} is not in partitions.txt" in indexed.notes
+    (root / "partitions.txt").write_text(f"MSP-Conversation_0001;Train\n{TWO};Validation\n")
+    indexed = dataset(KIND, root).index(tmp_path)
+    assert [clip.split for clip in indexed.clips] == ["train", "val"]
+    drawn = dataset(KIND, root, test_share=0.5).index(tmp_path)
+    assert "test" in [clip.split for clip in drawn.clips]
+    (root / "partitions.txt").write_text("MSP-Conversation_0001;Maybe\n")
+    with pytest.raises(InputError, match="partitions.txt, line 1: 'Maybe' is no split; expected T"):
+        dataset(KIND, root).index(tmp_path)
+
+
+def test_ratings_of_parts_are_moved_to_where_the_part_begins(root, tmp_path):
+    for path in (root / "Annotations").rglob(f"{TWO}_2_*.csv"):  # from 0, as part 1
+        path.write_text((path.parent / path.name.replace("_2_", "_1_")).read_text())
+    parts = f"{TWO}_1;100.5;101\n{TWO}_2;101.5;102\n{ONE};7;7.5\n"
+    write_times(root, conversation_parts=parts, conversations=f"{TWO};100;103\n")
+    indexed = dataset(KIND, root, step_s=0.05).index(tmp_path)
+    assert indexed.left_out == {}
+    found = indexed.labels[TWO]
+    assert found.time_s is not None
+    expected = 0.05 * np.array([*range(10, 19), *range(30, 39)])
+    np.testing.assert_allclose(found.time_s, expected, atol=1e-9)
+    np.testing.assert_allclose(found.va[9:], found.va[:9], atol=1e-9)
+    assert indexed.labels[ONE].time_s[0] == 0  # its sound is that of the part
+    (root / "Time Labels" / "conversations.txt").unlink()  # it begins with its first part
+    moved = dataset(KIND, root, step_s=0.05).index(tmp_path).labels[TWO]
+    np.testing.assert_allclose(moved.time_s, expected - 0.5, atol=1e-9)
+
+
+def test_ratings_that_count_from_the_conversation_are_moved_for_the_sound_of_a_part(root, tmp_path):
+    write_times(root, conversation_parts=f"{ONE};0;0.4\n{TWO}_1;0;0.4\n{TWO}_2;0.5;0.9\n")
+    keys = {"step_s": 0.05, "times": "conversation"}
+    both = dataset(KIND, root, **keys).index(tmp_path).labels[TWO]
+    for part in (1, 2):
+        (root / "Audio" / f"{TWO}_{part}.wav").write_bytes(b"sound")
+    second = dataset(KIND, root, **keys).index(tmp_path).labels[f"{TWO}_2"]
+    np.testing.assert_allclose(second.time_s, 0.05 * np.arange(9), atol=1e-9)
+    np.testing.assert_allclose(second.va, both.va[9:], atol=1e-9)
+    write_times(root, conversation_parts=f"{ONE};0;0.4\n{TWO}_1;0;0.4\n")
+    left_out = dataset(KIND, root, **keys).index(tmp_path).left_out
+    assert "_2 is not in conversation_parts.txt, which says when it beg" in left_out[f"{TWO}_2"]
+
+
+def test_each_dimension_has_its_lag(root, tmp_path):
+    plain = dataset(KIND, root, step_s=0.05).index(tmp_path).labels[ONE]
+    keys = {"label_lag_s": 0.1, "valence_lag_s": 0.1, "arousal_lag_s": 0.2}
+    lagged = dataset(KIND, root, step_s=0.05, **keys).index(tmp_path).labels[ONE]
+    assert np.flatnonzero(lagged.valid).tolist() == [*range(7)]  # the last .1 s has no arousal
+    np.testing.assert_allclose(lagged.va[:7, 0], plain.va[:7, 0], atol=1e-9)
+    np.testing.assert_allclose(lagged.va[:7, 1], plain.va[2:, 1], atol=1e-3)
+
+
+def test_times_between_the_turns_of_the_speakers_may_be_left_out(root, tmp_path):
+    turns = {
+        "1": {"Conversation_Part": ONE, "Start_Time": 0.04, "End_Time": 0.16},
+        "2": {"Conversation_Part": ONE, "Start_Time": 0.12, "End_Time": 0.22},
+    }
+    path = root / "Time Labels" / "segments.json"
+    path.write_text(json.dumps(turns))
+    keys = {"step_s": 0.05, "turns_only": True}
+    labels = dataset(KIND, root, **keys).index(tmp_path).labels
+    assert np.flatnonzero(labels[ONE].valid).tolist() == [1, 2, 3, 4]
+    assert not labels[TWO].valid.any()
+    late = dataset(KIND, root, label_lag_s=0.1, **keys).index(tmp_path).labels
+    assert np.flatnonzero(late[ONE].valid).tolist() == [3, 4, 5, 6]  # what was rated is in a turn
+    path.write_text(json.dumps({"1": {"Conversation_Part": ONE}}))
+    with pytest.raises(InputError, match="segments.json: the segment '1' has no Conversation_Part"):
+        dataset(KIND, root).index(tmp_path)
+    path.write_text("[]")
+    with pytest.raises(InputError, match="segments.json cannot be read"):
+        dataset(KIND, root).index(tmp_path)
+    path.unlink()
+    with pytest.raises(InputError, match="turns_only: .* has no segments.json; leave turns_only"):
+        dataset(KIND, root, turns_only=True).index(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("a;0", "conversation_parts.txt, line 1: 'a;0' is not NAME;START;END; correct it"),
+        ("a;0;x", "line 1: from '0' to 'x' is no span of seconds"),
+        ("a;3;2", "line 1: from '3' to '2' is no span of seconds"),
+    ],
+)
+def test_wrong_times_of_parts_are_named(root, tmp_path, line, message):
+    write_times(root, conversation_parts=line)
+    with pytest.raises(InputError, match=message):
+        dataset(KIND, root).index(tmp_path)
+
+
+def test_ratings_longer_than_their_part_are_of_another_clock(root, tmp_path):
+    write_times(root, conversation_parts=f"{ONE};0;0.4\n{TWO}_1;0;0.4\n{TWO}_2;0.5;0.9\n")
+    for path in (root / "Annotations").rglob(f"{ONE}_*.csv"):
+        path.write_text("0.1,1\n5,1\n")
+    left_out = dataset(KIND, root).index(tmp_path).left_out
+    assert "_1 lasts 0.4 s by conversation_parts.txt and is rated until 5 s" in left_out[ONE]
+    assert left_out[ONE].endswith("then give times=conversation")
 
 
 def test_a_part_shorter_than_a_step_is_left_out(root, tmp_path):

@@ -1,7 +1,6 @@
 """Models of open_clip of other classes, such as a SigLIP, go through the kind `clip`, too."""
 
-import json
-from pathlib import Path
+import shutil
 
 import numpy as np
 import open_clip
@@ -10,66 +9,21 @@ import torch
 from open_clip.model import CustomTextCLIP
 from PIL import Image
 from safetensors.torch import save_file
-from tokenizers import Tokenizer, models, pre_tokenizers
-from transformers import PreTrainedTokenizerFast
 
 from features.clip import Source
 from features.encoders import clip_model
-from features.encoders.clip import ClipConfig, ClipPreprocessing, load_clip
+from features.encoders.clip import ClipConfig, load_clip
+from features.errors import WeightsError
+from tests.helpers.small_siglip import SIGLIP, small_siglip
 
 pytestmark = pytest.mark.slow
 
 CPU = torch.device("cpu")
-SIGLIP = {"mean": (0.5, 0.5, 0.5), "std": (0.5, 0.5, 0.5), "resize_mode": "squash"}
-
-
-def small_siglip(folder: Path) -> dict[str, str]:
-    """A SigLIP of few layers: a timm tower with an attention pool, a text without causal mask."""
-    words = ["<pad>", "</s>", "<unk>", "a", "happy", "sad", "face"]
-    vocabulary = {word: number for number, word in enumerate(words)}
-    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
-    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
-    PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, pad_token="<pad>", eos_token="</s>", unk_token="<unk>"
-    ).save_pretrained(folder / "tokenizer")
-    config = {
-        "embed_dim": 64,
-        "init_logit_bias": -10,
-        "custom_text": True,
-        "vision_cfg": {
-            "image_size": 160,
-            "timm_model_name": "test_vit",
-            "timm_model_pretrained": False,
-            "timm_pool": "map",
-            "timm_proj": "none",
-        },
-        "text_cfg": {
-            "context_length": 8,
-            "vocab_size": len(words),
-            "hf_tokenizer_name": str(folder / "tokenizer"),
-            "width": 32,
-            "heads": 2,
-            "layers": 2,
-            "no_causal_mask": True,
-            "proj_bias": True,
-            "pool_type": "last",
-            "norm_kwargs": {"eps": 1e-6},
-        },
-    }
-    (folder / "small-siglip.json").write_text(json.dumps(config))
-    torch.manual_seed(0)
-    keys = {key: value for key, value in config.items() if key != "custom_text"}
-    save_file(CustomTextCLIP(**keys).state_dict(), folder / "siglip.safetensors")
-    return {
-        "model": str(folder / "small-siglip.json"),
-        "pretrained": str(folder / "siglip.safetensors"),
-    }
 
 
 @pytest.fixture(scope="module")
 def siglip(tmp_path_factory) -> ClipConfig:
-    files = small_siglip(tmp_path_factory.mktemp("siglip"))
-    return ClipConfig(**files, preprocessing=ClipPreprocessing(**SIGLIP))
+    return small_siglip(tmp_path_factory.mktemp("siglip"))
 
 
 def test_rows_of_a_siglip_equal_those_of_open_clip(siglip, make_crops, decoder):
@@ -96,11 +50,18 @@ def test_rows_of_a_siglip_equal_those_of_open_clip(siglip, make_crops, decoder):
 def test_the_text_tower_of_a_siglip_has_its_own_tokenizer(siglip):
     loaded = load_clip(siglip)
     tokens = loaded.tokenizer(["a happy face"])
-    assert tokens.shape == (1, 8)
+    assert tokens.shape == (1, 64)
     assert tokens[0, :3].tolist() == [3, 4, 6]
     with torch.inference_mode():
         features = loaded.model.encode_text(loaded.tokenizer(["a happy face", "a sad face"]))
     assert features.shape == (2, 64)
+
+
+def test_a_tokenizer_that_is_not_there_is_named_with_what_to_do(tmp_path):
+    config = small_siglip(tmp_path)
+    shutil.rmtree(tmp_path / "tokenizer")
+    with pytest.raises(WeightsError, match=r"the tokenizer of 'siglip-.*which region prompts need"):
+        load_clip(config)
 
 
 def test_the_preprocessing_is_in_the_spec(siglip):

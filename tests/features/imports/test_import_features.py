@@ -10,13 +10,16 @@ import h5py
 import numpy as np
 import pytest
 
-from features.errors import InputError, WeightsError
-from features.imports.files import ReadOptions
-from features.imports.import_features import ImportOptions, import_features, render_import
+from features.clip import Track
+from features.errors import InputError
+from features.freshness.media_digests import SourceDigests
+from features.imports.import_features import import_features, render_import
+from features.imports.options import ImportOptions, ReadOptions
 from features.maintenance.listing import listing
 from features.maintenance.status import status
 from features.maintenance.verify import verify
 from features.maintenance.why import why
+from features.manifest.manifest import read_manifest
 from features.media import decoder_version
 from features.spec import FeatureSpec
 from features.store.feature_store import FeatureStore
@@ -39,11 +42,10 @@ def folder(tmp_path) -> Path:
 
 def bring(folder: Path, *names: str, modality="visual", on_progress=None, **keys):
     """Import files into s.zarr."""
-    frames = keys.pop("has_frame_rows", False)
+    made = {k: keys.pop(k) for k in ("has_frame_rows", "version") if k in keys}
     files = tuple(folder / name for name in names)
-    options = ImportOptions(
-        files, keys.pop("kind", "openface"), modality, ReadOptions(**keys), has_frame_rows=frames
-    )
+    kind = keys.pop("kind", "openface")
+    options = ImportOptions(files, kind, modality, ReadOptions(**keys), **made)
     return import_features(options, str(folder / "s.zarr"), folder / "m.jsonl", on_progress)
 
 
@@ -114,11 +116,9 @@ def test_a_npy_is_of_the_clip_of_its_name_and_has_the_times_of_a_rate_or_a_file(
     by_rate = bring(folder, "a.npy", fps=4.0)
     assert store.read(by_rate.feature_set, "a").time_s.tolist() == [0, 0.25, 0.5]
     by_file = bring(folder, "other.npy", clip="b", times=folder / "times.npy")
+    assert by_file.feature_set == by_rate.feature_set
     assert store.read(by_file.feature_set, "b").time_s.tolist() == FIRST[1].tolist()
-    assert (
-        len({by_rate.feature_set, by_file.feature_set, bring(folder, "a.npy", fps=5.0).feature_set})
-        == 3
-    )
+    assert bring(folder, "a.npy", fps=5.0).replaced == {"a": "source changed: imported_rows"}
 
 
 def test_several_files_are_one_feature_set_in_any_order_and_wherever_they_are(folder):
@@ -133,17 +133,130 @@ def test_several_files_are_one_feature_set_in_any_order_and_wherever_they_are(fo
     assert (again.feature_set, again.present) == (first.feature_set, ["b", "a"])
 
 
-def test_the_same_file_again_is_present_and_a_changed_one_is_a_set_of_its_own(folder):
+def test_a_set_grows_by_other_files_and_replaces_only_the_clips_that_changed(folder):
     first = bring(folder, write_csv(folder))
     before = content(folder / "s.zarr")
     again = bring(folder, "f.csv", time_column="time")  # as it is by default
     assert (again.written, again.present) == ([], ["a", "b"])
     assert content(folder / "s.zarr") == before
-    write_csv(folder, rows=["a,0.1,1,2.5"])
+    more = bring(folder, write_csv(folder, "g.csv", ["c,0,7,8"]))
+    assert (more.feature_set, more.written, more.without) == (first.feature_set, ["c"], ())
+    write_csv(folder, rows=["a,0.1,1,2.5", "b,0,-1,0.5"])
     changed = bring(folder, "f.csv")
-    assert changed.feature_set != first.feature_set
-    assert (changed.written, changed.earlier) == (["a"], (first.feature_set,))
-    assert any("the store has other features of this kind" in s for s in render_import(changed))
+    assert changed.feature_set == first.feature_set
+    assert (changed.written, changed.present, changed.without) == (["a"], ["b"], ())
+    assert [*render_import(changed)] == ["  replaced: a: source changed: imported_rows"]
+    store = FeatureStore.open(folder / "s.zarr")
+    assert store.clip_ids(first.feature_set) == ["a", "b", "c"]
+    assert store.read(first.feature_set, "a").values.tolist() == [[1, 2.5]]
+    assert not verify(folder / "s.zarr").problems
+
+
+def test_another_version_width_or_header_is_a_set_of_its_own_and_says_how_it_differs(folder):
+    first = bring(folder, write_csv(folder))
+    newer = bring(folder, "f.csv", version="2.2")
+    assert newer.others == {first.feature_set: 'model.version is null, here "2.2"'}
+    write_csv(folder, "w.csv", ["a,0,1"], "clip,time,x")
+    wider = bring(folder, "w.csv", version="2.2")
+    assert wider.others[newer.feature_set].endswith("model.width is 2, here 1")
+    lines = [*render_import(wider)]
+    assert any("other features of this kind, too: openface-" in line for line in lines)
+
+
+def test_a_set_of_an_earlier_vaflow_is_kept_and_named(folder):
+    old = FeatureSpec(
+        kind="openface",
+        model={"name": "openface", "imported": "visual", "width": 2, "columns": ["x", "y"]},
+        weights_sha256="1" * 64,
+        preprocessing={},
+        sampling={"clock": "own", "fps": None, "clip_column": "clip", "time_column": "time"},
+        precision="float32",
+    )
+    track = Track(FIRST[0].astype(np.float16), FIRST[1], np.ones(3, bool))
+    store = FeatureStore.open(folder / "s.zarr")
+    digests = SourceDigests().of(
+        read_manifest(folder / "m.jsonl").source(read_manifest(folder / "m.jsonl").clips[0]),
+        "visual",
+    )
+    store.write(old, "a", track, source=digests, provenance={})
+    result = bring(folder, write_csv(folder))
+    assert result.others[old.name].startswith("made by an earlier vaflow, in which each import")
+    found = status(str(folder / "s.zarr"), folder / "m.jsonl")
+    states = {(c.clip, c.spec): c.state for c in found.clips}
+    assert states["a", old.name] == states["a", result.feature_set] == "complete"
+    assert store.read(old.name, "a").values.tolist() == FIRST[0].tolist()
+
+
+def write_marked_csv(folder: Path) -> str:
+    rows = ["a,0,1,2,1", "a,0.1,,x,0", "a,0.2,nan,9e9,false", "a,0.3,7,8,1.0"]
+    return write_csv(folder, rows=rows, header="clip,time,x,y,success")
+
+
+MARKED = np.array([[1.0, 2.0], [np.nan, 0], [np.nan, 9e9], [7.0, 8.0]])
+MARKS = np.array([1, 0, 0, 1])
+
+
+def write_marked_npz(folder: Path) -> str:
+    times = np.arange(4) / 10
+    np.savez(folder / "f.npz", **{"a": MARKED, "a.time_s": times, "a.success": MARKS})
+    return "f.npz"
+
+
+def write_marked_npz_table(folder: Path) -> str:
+    clip, times = np.array(["a"] * 4), np.arange(4) / 10
+    np.savez(folder / "f.npz", features=MARKED, clip=clip, time=times, success=MARKS)
+    return "f.npz"
+
+
+def write_marked_h5(folder: Path) -> str:
+    with h5py.File(folder / "f.h5", "w") as file:
+        file["a/features"], file["a/time_s"] = MARKED, np.arange(4) / 10
+        file["a/success"] = MARKS.astype(bool)
+    return "f.h5"
+
+
+@pytest.mark.parametrize(
+    "write", [write_marked_csv, write_marked_npz, write_marked_npz_table, write_marked_h5]
+)
+def test_rows_that_are_not_valid_are_masked_and_may_hold_anything(folder, write):
+    result = bring(folder, write(folder), valid_column="success")
+    track = FeatureStore.open(folder / "s.zarr").read(result.feature_set, "a")
+    assert track.valid.tolist() == [True, False, False, True]
+    assert track.values.tolist() == [[1, 2], [0, 0], [0, 0], [7, 8]]
+    assert track.time_s.tolist() == pytest.approx([0, 0.1, 0.2, 0.3])
+
+
+def test_marks_that_are_missing_or_are_no_marks_are_named(folder):
+    name = write_csv(folder, rows=["a,0,1,2"])
+    with pytest.raises(InputError, match="has no column 'success'; it has clip, time, x, y"):
+        bring(folder, name, valid_column="success")
+    with pytest.raises(InputError, match=r"line 2, column 'x': '1.5' does not say whether the row"):
+        bring(folder, write_csv(folder, rows=["a,0,1.5,2"]), valid_column="x")
+    for write, what in ((write_npz, "array 'a.success'"), (write_h5, "data set a/success")):
+        with pytest.raises(InputError, match=f"clip 'a': there is no {what}; add it, or leave out"):
+            bring(folder, write(folder), valid_column="success")
+    np.savez(folder / "f.npz", **{"a": FIRST[0], "a.ok": np.array([1, 2, 0])})
+    with pytest.raises(InputError, match="clip 'a', row 1: 2 does not say whether the row is val"):
+        bring(folder, "f.npz", valid_column="ok", fps=1.0)
+    np.savez(folder / "f.npz", **{"a": FIRST[0], "a.ok": np.array([1])})
+    with pytest.raises(InputError, match=r"3 rows, and what says which are valid has the shape"):
+        bring(folder, "f.npz", valid_column="ok", fps=1.0)
+
+
+def test_times_in_ms_and_numbers_of_frames_are_brought_to_seconds(folder):
+    store = FeatureStore.open(folder / "s.zarr")
+
+    def times(rows, header, **keys):
+        result = bring(folder, write_csv(folder, rows=rows, header=header), **keys)
+        return store.read(result.feature_set, "a").time_s.tolist()
+
+    rows = ["a,40,1", "a,1500,2"]
+    assert times(rows, "clip,ms,x", time_column="ms", time_unit="ms") == [0.04, 1.5]
+    rows = ["a,1,1", "a,4,2"]  # as OpenFace counts
+    assert times(rows, "clip,frame,x", frame_column="frame", first_frame=1, fps=25.0) == [0, 0.12]
+    np.savez(folder / "f.npz", **{"a": ONE, "a.time_s": np.array([0, 500])})
+    result = bring(folder, "f.npz", time_unit="ms", version="npz")
+    assert store.read(result.feature_set, "a").time_s.tolist() == [0, 0.5]
 
 
 def test_a_set_that_was_imported_is_listed_verified_and_compared_with_its_media(folder):
@@ -197,7 +310,8 @@ def test_an_import_that_is_killed_leaves_a_valid_store_and_is_completed(folder):
     write_csv(folder)
     code = (
         "import os, signal\nfrom pathlib import Path\n"
-        "from features.imports.import_features import ImportOptions, import_features\n"
+        "from features.imports.import_features import import_features\n"
+        "from features.imports.options import ImportOptions\n"
         "options = ImportOptions((Path('f.csv'),), 'openface', 'visual')\n"
         "kill = lambda done, total: os.kill(os.getpid(), signal.SIGKILL)\n"
         "import_features(options, 's.zarr', Path('m.jsonl'), kill)"
@@ -232,14 +346,15 @@ def test_a_clip_without_its_media_is_named_and_the_others_are_written(folder):
     assert [line for line in result.failed if line.startswith("a: ") and "a.mp4" in line]
 
 
-def test_a_file_that_changes_while_it_is_read_is_refused(folder):
-    write_csv(folder)
+def test_a_file_that_changes_while_it_is_imported_is_refused(folder):
+    for clip in "ab":
+        write_csv(folder, f"{clip}.csv", ["0,1,2"], "time,x,y")
 
     def change(done: int, total: int) -> None:
-        (folder / "f.csv").write_text((folder / "f.csv").read_text() + "b,9,9,9\n")
+        write_csv(folder, "b.csv", ["0,1,3"], "time,x,y")
 
-    with pytest.raises(WeightsError, match="f.csv changed while it was loaded"):
-        bring(folder, "f.csv", on_progress=change)
+    with pytest.raises(InputError, match="b.csv changed while it was imported; run the same again"):
+        bring(folder, "a.csv", "b.csv", on_progress=change)
 
 
 BAD_ROWS = {
@@ -296,7 +411,7 @@ def test_arrays_without_times_or_with_too_few_of_them_are_named(folder):
     with pytest.raises(InputError, match="there are no times; give an array 'a.time_s', or rows a"):
         bring(folder, "f.npz")
     np.savez(folder / "f.npz", features=ONE, clip=np.array(["a", "a"]), time=np.zeros(3))
-    with pytest.raises(InputError, match=r"'time' has the shape \(3,\), 'clip' \(2,\)"):
+    with pytest.raises(InputError, match=r"'time' has the shape \(3,\), the clips \(2,\)"):
         bring(folder, "f.npz")
 
 
@@ -373,6 +488,9 @@ OPTIONS = {
     "--fps 0: give rows a second, above 0": {"fps": 0.0},
     "--fps and --time-column both say": {"fps": 1.0, "time_column": "t"},
     "--times: .*f.csv has times of its own": {"times": Path("t.npy")},
+    "--fps and --time-unit both say": {"fps": 1.0, "time_unit": "ms"},
+    "--frame-column needs the frames a second; give them with --fps": {"frame_column": "f"},
+    "--first-frame is about --frame-column": {"first_frame": 1, "fps": 1.0},
 }
 
 
@@ -388,6 +506,13 @@ def test_options_of_one_clip_are_refused_for_files_of_several(folder):
         bring(folder, "a.npy", "b.npy", clip="a", fps=1.0)
     with pytest.raises(InputError, match="--clip: .*f.npz names its clips itself"):
         bring(folder, write_npz(folder), clip="a")
+    with pytest.raises(InputError, match="--frame-column: .*f.npz is no table; give its times"):
+        bring(folder, "f.npz", frame_column="f", fps=1.0)
+    with pytest.raises(InputError, match="--valid-column: .*a.npy holds one array; write an .npz"):
+        bring(folder, "a.npy", valid_column="ok", fps=1.0)
+    np.save(folder / "a.npy", ONE)
+    with pytest.raises(InputError, match="--times: there is no file .*none.npy"):
+        bring(folder, "a.npy", times=folder / "none.npy")
     (folder / "f.txt").write_text("x")
     with pytest.raises(InputError, match="ends in '.txt'; features are read from .npy, .npz, .h5"):
         bring(folder, "f.txt")

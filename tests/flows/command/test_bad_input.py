@@ -16,11 +16,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 from open_clip.model import CLIP
 from safetensors.torch import save_file
 from torch import nn
 
+from flows.__main__ import ENDED
 from flows.command.main import main
 from tests.helpers.bad_input import (
     Before,
@@ -1238,13 +1240,24 @@ def test_ctrl_c_in_an_extraction_is_exit_130_and_the_rest_resumes(folder, capsys
     assert main(["status", "new.zarr", "m.jsonl"]) == 0
 
 
-def test_ctrl_c_in_a_training_is_exit_130_and_a_line_of_json(folder):
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_training_that_is_interrupted_says_what_is_saved_in_lines_of_json(folder, number):
     endless = "train.epochs=100000 train.patience=100000 head.prompts=null --log-format json"
     with started(folder, f"{TRAIN} run=new {endless}", "handler set") as child:
         assert child.stderr is not None
         while "epoch 1: val mean CCC" not in (logged := child.stderr.readline()):
             assert logged
-        *_, last = interrupt(child, os.kill).splitlines()  # as `kill -INT`
+        child.send_signal(number)  # as `kill`
+        _, error = child.communicate(timeout=120)
+    *_, kept, last = (json.loads(line)["message"] for line in error.splitlines())
+    assert child.returncode == 128 + number
+    assert last == f"{ENDED[number]}; what is done is kept, the rest resumes"
 
-    assert json.loads(last)["message"] == SAID
+    state = torch.load(folder / "new/training/last.pt", weights_only=True)
+    n, step = len(state["epochs"]), state["step"]
+    after = f"step {step} of {state['n_steps']} of epoch {n + 1}" if step else f"epoch {n}"
+    ended = "1 epoch has" if n == 1 else f"{n} epochs have"
+    where = "new/training/last.pt: the same command goes on from there"
+    assert kept == f"{ended} ended; the state after {after} is saved in {where}"
+    assert len((folder / "new/training/metrics.jsonl").read_text().splitlines()) == n
     assert main(shlex.split(f"{TRAIN} run=new")) == 0

@@ -238,7 +238,7 @@ def test_a_run_that_is_not_scored_has_the_ccc_of_the_epoch_that_was_kept(spoilt,
     (run / CONFIG).write_text(yaml.safe_dump(config))
     epochs = [json.loads(line) for line in (run / METRICS).read_text().splitlines()]
     epochs[0] |= {"ccc_mean": 0.9, "seconds": 1.5, "new": [1]}  # as a later version may write
-    epochs[1] |= {"ccc_mean": 0.4, "seconds": 2}
+    epochs[1] |= {"ccc_mean": 0.4, "seconds": 2.0}
     (run / METRICS).write_text("".join(json.dumps(epoch) + "\n" for epoch in epochs))
     found = listed(said, spoilt)["again"]
     assert (found["ccc_mean"], found["seconds"]) == (0.9, 3.5)

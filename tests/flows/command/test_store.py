@@ -225,7 +225,8 @@ def test_import_features_reports_what_it_wrote_and_what_it_left_out(folder, said
     assert name.startswith("mine-")
     assert (status, out) == (
         0,
-        "  1 clips of the manifest are not in the files: c\n"
+        "  1 clips of the manifest have no such features yet: c; import their file, too, with the "
+        "same options\n"
         f"import-features: {name}: 2 clips written, 0 already there; 3 rows of 1 numbers, "
         "in s.zarr\n",
     )

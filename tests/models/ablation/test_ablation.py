@@ -63,7 +63,7 @@ def run(planted, plan, folder, **changes):
 def in_turn(monkeypatch):
     """Trainings one after the other in this process: `done` shows them in processes."""
 
-    def mapped(function, items, n_processes):
+    def mapped(function, items, n_processes, pool):
         return map(function, items)
 
     monkeypatch.setattr(trials, "map_in_processes", mapped)
@@ -337,7 +337,10 @@ def test_variants_change_the_given_head_and_keep_the_rest():
         ("groups: [", "is not YAML"),
         ("just words", "it holds no groups"),
         ("groups: []", "groups"),
-        (PLAN.replace("fusion: visual", "fusoin: visual"), "variant 'visual': dspl.fusoin: Extra"),
+        (
+            PLAN.replace("fusion: visual", "fusoin: visual"),
+            "'visual': unknown key 'head.fusoin'.*'fusion'",
+        ),
         (
             PLAN.replace("fusion: visual", "fusion: audio"),
             "variant 'visual'.*set train.loss.region_weight to 0",

@@ -150,7 +150,7 @@ def test_noise_is_added_to_the_training_labels_only(tmp_path):
 def in_turn():
     """Trials one after the other in this process: test_ablation.py runs them in processes."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(trials, "map_in_processes", lambda function, items, n: map(function, items))
+        patch.setattr(trials, "map_in_processes", lambda function, items, *_: map(function, items))
         yield
 
 

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import torch
 
+from features.canonical_json import canonical, canonical_sha256
 from features.clip import Track
 from features.errors import InputError, StoreError
 from features.manifest.manifest import read_manifest
@@ -190,9 +191,38 @@ def say_otherwise(path: Path) -> None:
     path.write_text(json.dumps(said | {"n_rows": said["n_rows"][::-1]}))
 
 
+def test_a_copy_is_known_by_its_checksums_and_read_once(
+    planted, tmp_path, unread, caplog, monkeypatch
+):
+    whole = {name: array.copy() for name, array in arrays_of(load(planted)).items()}
+    (folder,) = folders(planted.store)
+    shutil.copytree(folder, tmp_path / "copy", copy_function=shutil.copy)  # with other times
+    shutil.rmtree(folder)
+    (tmp_path / "copy").rename(folder)
+    unread()
+    with caplog.at_level(logging.INFO):
+        for _ in range(2):
+            found = arrays_of(load(planted))
+            for name, wanted in whole.items():
+                np.testing.assert_array_equal(found[name], wanted)
+            monkeypatch.setattr(packed_file, "zlib", None)  # the second time, none is computed
+    assert caplog.text.count("were copied, and their checksums are right") == 1
+    assert "damaged" not in caplog.text
+
+
+def without_checksums(path: Path) -> None:
+    """Make the header that of an earlier version, and the times those of a copy."""
+    said = json.loads(path.read_bytes())
+    del said["digest"], said["crc32"]
+    path.write_bytes(canonical(said | {"digest": canonical_sha256(said)}))
+    for file in path.parent.glob("*.npy"):
+        os.utime(file)
+
+
 @pytest.mark.parametrize(
     ("name", "spoil"),
     [
+        (HEADER, without_checksums),
         ("visual.npy", cut),
         ("va.npy", cut),
         ("audio.npy", write_to),
@@ -212,7 +242,7 @@ def test_a_damaged_folder_is_packed_again(planted, name, spoil, caplog, unread):
     found = arrays_of(again)
     for name, wanted in whole.items():
         np.testing.assert_array_equal(found[name], wanted)
-    assert "were damaged; they are packed again" in caplog.text
+    assert "are damaged, or a copy" in caplog.text
     assert not list(Path(planted.store + ".work").glob("staging/*"))
     unread()
     load(planted)

@@ -15,7 +15,7 @@ from models.nn.text_prior import PriorStart
 from models.regions.grid import Grid
 from models.regions.prompts import CoopCscPrompts, FixedPrompts
 from models.regions.zero_shot import Moments, ZeroShotSettings
-from models.training.loop import check_gradient_paths
+from models.training.gradient_paths import check_gradient_paths
 from tests.helpers.small_heads import make_batch
 from tests.helpers.two_streams import changed, two_stream_batch
 

@@ -12,7 +12,7 @@ from models.heads import AnyHeadConfig
 from models.heads.dspl import DsplConfig, ReleasedConfig
 from models.nn.adapter import ResidualAdapter, Standardise
 from models.regions.prompts import FixedPrompts
-from models.training.loop import check_gradient_paths
+from models.training.gradient_paths import check_gradient_paths
 from tests.helpers.small_heads import make_batch
 from tests.helpers.synthetic import WIDTH_VISUAL
 from tests.helpers.two_streams import changed, two_stream_batch

@@ -11,6 +11,7 @@ from models.regions.prompts import AnyPrompts, CoopCscPrompts, CoopPrompts, Fixe
 from models.regions.prototypes import FixedPrototypes
 from models.regions.text_tower import TextTower
 from models.regions.texts_file import read_texts
+from models.regions.whole_tower import open_tower
 from tests.helpers.synthetic import WIDTH_VISUAL, tiny_model
 
 KINDS = (FixedPrompts, CoopPrompts, CoopCscPrompts)
@@ -20,7 +21,7 @@ ORDER = (1, 4, 8, 7, 0, 3, 5, 6, 2)
 
 @pytest.fixture(scope="module")
 def tower() -> TextTower:
-    return TextTower(tiny_model(), open_clip.SimpleTokenizer())
+    return open_tower(tiny_model(), open_clip.SimpleTokenizer())
 
 
 def build(kind, tower, **fields) -> torch.Tensor:

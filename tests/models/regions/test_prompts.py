@@ -18,6 +18,7 @@ from models.regions.prototypes import mean_by_region, membership
 from models.regions.text_tower import TextTower
 from models.regions.texts import RegionTexts
 from models.regions.texts_file import FOLDER, read_texts
+from models.regions.whole_tower import open_tower
 from models.runs.folder import write_json
 from tests.helpers.synthetic import TINY_CLIP, tiny_model
 
@@ -33,7 +34,7 @@ def model() -> open_clip.CLIP:
 
 @pytest.fixture(scope="module")
 def tower(model) -> TextTower:
-    return TextTower(model, open_clip.SimpleTokenizer())
+    return open_tower(model, open_clip.SimpleTokenizer())
 
 
 @pytest.fixture(scope="module")
@@ -77,28 +78,21 @@ def test_one_token_less_would_not_do(tower):
 def test_a_tower_without_a_causal_mask_is_not_cut():
     text = {**TINY_CLIP["text_cfg"], "no_causal_mask": True}
     two_way = open_clip.CLIP(**{**TINY_CLIP, "text_cfg": text}).eval().requires_grad_(False)
-    tower = TextTower(two_way, open_clip.SimpleTokenizer())
+    tower = open_tower(two_way, open_clip.SimpleTokenizer())
     expected = two_way.encode_text(open_clip.SimpleTokenizer()(SENTENCES))
     torch.testing.assert_close(tower.encode_texts(SENTENCES), expected, rtol=0, atol=1e-5)
 
 
 def test_a_custom_text_clip_has_a_tower_too():
     custom = open_clip.CustomTextCLIP(**TINY_CLIP).eval().requires_grad_(False)
-    tower = TextTower(custom, open_clip.SimpleTokenizer())
+    tower = open_tower(custom, open_clip.SimpleTokenizer())
     expected = custom.encode_text(open_clip.SimpleTokenizer()(SENTENCES))
     torch.testing.assert_close(tower.encode_texts(SENTENCES), expected, rtol=0, atol=1e-5)
 
 
 def test_a_model_without_text_is_refused():
-    with pytest.raises(ValueError, match="Linear has no text transformer of open_clip's own kind"):
-        TextTower(nn.Linear(2, 2), open_clip.SimpleTokenizer())
-
-
-def test_a_tower_that_pools_elsewhere_is_refused():
-    text = {**TINY_CLIP["text_cfg"], "pool_type": "last"}
-    last = open_clip.CLIP(**{**TINY_CLIP, "text_cfg": text})
-    with pytest.raises(ValueError, match="pools its text by 'last'; prompts need a tower that"):
-        TextTower(last, open_clip.SimpleTokenizer())
+    with pytest.raises(ValueError, match="Linear has no text side that embeds tokens .* to null"):
+        open_tower(nn.Linear(2, 2), open_clip.SimpleTokenizer())
 
 
 def test_a_prompt_that_may_have_been_cut_off_is_refused(tower):
@@ -165,7 +159,7 @@ def test_where_tokens_see_what_follows_each_prompt_stands_alone(texts, config):
     torch.manual_seed(0)
     text = {**TINY_CLIP["text_cfg"], "no_causal_mask": True}
     two_way = open_clip.CLIP(**{**TINY_CLIP, "text_cfg": text}).eval().requires_grad_(False)
-    bank = config.build(TextTower(two_way, open_clip.SimpleTokenizer()), texts)
+    bank = config.build(open_tower(two_way, open_clip.SimpleTokenizer()), texts)
     tokens = open_clip.SimpleTokenizer()([t for region in texts.by_region for t in region])
     embedded = two_way.token_embedding(tokens)
     region = [k for k, descriptions in enumerate(texts.by_region) for _ in descriptions]

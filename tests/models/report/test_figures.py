@@ -11,11 +11,12 @@ from models.metrics.ccc import Agreement
 from models.metrics.scores import ClipScore, SplitScore
 from models.plots.svg import INK, NO_FACE, NO_SOUND, PREDICTED, TRUTH, UNLABELLED
 from models.regions.grid import NINE
+from models.report.charts import still
 from models.report.content import ClipCurves, Content
-from models.report.figures import confusion, learning_curves, planes, region_grids
+from models.report.epochs import epoch_charts
+from models.report.figures import confusion, planes, region_grids
 from models.report.region_report import RegionReading
 from models.report.timeline import WIDE_PX, timeline
-from models.training.config import EpochResult
 
 NONE = Agreement(0.0, 0.0, 0.0, 0.0, 0.0)
 SCORE = SplitScore(0.1, 0.1, 0.1, 4, 1, 0, 1, None, None, None, None, None, None)
@@ -183,8 +184,10 @@ def test_a_long_clip_gets_the_width_of_the_page_and_a_clip_of_one_frame_is_drawn
 
 
 def test_the_kept_epoch_is_marked():
-    epochs = [EpochResult(k, 1.0, ccc, ccc, ccc) for k, ccc in enumerate((0.1, 0.3, 0.2))]
-    for figure in learning_curves(epochs, epochs[1]):
+    names = ("loss", "ccc_valence", "ccc_arousal", "ccc_mean")
+    charts = epoch_charts(dict.fromkeys(names, (0.1, 0.3, 0.2)), kept_epoch=2)
+    assert [chart.name for chart in charts] == ["loss", "val-ccc"]
+    for figure in map(still, charts):
         at = texts(figure)
         assert abs(at["kept"][0] - at["2"][0]) < 12  # px; epochs are counted from 1
         upright = [line for line in shapes(figure, INK) if np.ptp(line[:, 0]) == 0]
@@ -192,4 +195,4 @@ def test_the_kept_epoch_is_marked():
         others = [line for line in upright if np.ptp(line[:, 1]) > 0.9 * np.ptp(tallest[:, 1])]
         marks = [line[0, 0] for line in others]
         assert any(mark == pytest.approx(at["2"][0], abs=1) for mark in marks)
-    assert "0.300 at epoch 2, which is kept" in learning_curves(epochs, epochs[1])[1]
+    assert "0.300 at epoch 2, which is kept" in still(charts[1])

@@ -1,3 +1,5 @@
+import base64
+import hashlib
 import json
 import re
 import shlex
@@ -20,7 +22,9 @@ from models.metrics.scores import clip_scores, split_score
 from models.plots.svg import svg
 from models.regions.soft_labels import soft_labels
 from models.report.content import Content, content_of
+from models.report.fusion_weights import FusionWeights
 from models.report.html import MINUS, number, page
+from models.report.references import Reference
 from models.report.region_report import RegionReading, read_regions
 from models.runs.folder import CONFIG, METRICS, PROVENANCE, REPORT, TEXTS_ALONE
 from models.runs.run_split import RunSplit, open_split, read_split
@@ -182,26 +186,40 @@ def test_who_a_clip_shows_is_part_of_the_score(planted, run, tmp_path):
 
 def test_every_section_is_there(shown):
     found = Outline(shown)
-    assert {"scores", "learning", "plane", "regions", "clips", "making"} <= set(found.ids())
+    assert {"scores", "learning", "plane", "errors", "regions"} <= set(found.ids())
+    assert {"fusion", "clips", "making"} <= set(found.ids())
     assert {"clip-1", "clip-2"} <= set(found.ids())
 
 
+def without_scripts(text: str) -> str:
+    """The page without the data and the scripts at its end."""
+    return re.sub(r"<script.*?</script>", "", text, flags=re.DOTALL)
+
+
 def test_the_page_asks_for_nothing(shown):
-    text = shown
+    text = without_scripts(shown)
+    assert len(text) < len(shown) / 2
     assert "http:" not in text
     assert "https:" not in text
     assert "src=" not in text
     assert "@import" not in text
     assert not re.search(r"url\((?!#)", text)
-    found = Outline(text)
-    assert {"script", "iframe", "object", "embed", "image", "img"}.isdisjoint(
-        tag for tag, _ in found.tags
-    )
-    for _, attrs in found.tags:
+    found = Outline(shown)
+    assert {"iframe", "object", "embed", "image", "img"}.isdisjoint(tag for tag, _ in found.tags)
+    for tag, attrs in found.tags:
         assert not [name for name in attrs if name.startswith("on")]
         assert (attrs.get("href") or "#").startswith(("#", "data:,"))
+        assert tag != "script" or "src" not in attrs
     policy = next(a for t, a in found.tags if t == "meta" and "http-equiv" in a)
     assert policy["content"].startswith("default-src 'none'")
+
+
+def test_the_policy_allows_the_scripts_of_the_page_by_their_digests(shown):
+    scripts = re.findall(r"<script>(.*?)</script>", shown, flags=re.DOTALL)
+    assert len(scripts) == 2
+    digests = [base64.b64encode(hashlib.sha256(s.encode()).digest()).decode() for s in scripts]
+    policy = re.search(r'Policy" content="([^"]*)"', shown)[1]
+    assert re.search(r"script-src (.*)", policy)[1].split() == [f"'sha256-{d}'" for d in digests]
 
 
 HOSTILE = "<script>alert(1)</script>\"'&<img src=x onerror=alert(1)>"
@@ -219,9 +237,15 @@ def test_text_from_outside_is_escaped(content):
         commands=((HOSTILE, HOSTILE),),
         facts=((HOSTILE, HOSTILE),),
         curves=(replace(course, score=replace(course.score, clip=HOSTILE)),),
+        by_subject=(replace(content.by_subject[0], name=HOSTILE),),
+        references=(Reference(HOSTILE, 0.1, 0.2, 0.15),),
+        references_note=f"`{HOSTILE}`",
+        thumbnails_note=HOSTILE,
     )
-    text = page(hostile, KEY)
-    assert "<script" not in text
+    whole = page(hostile, KEY)
+    assert whole.count("<script") == whole.count("</script>") == 3
+    text = without_scripts(whole)
+    assert "alert(1)" in text
     assert "<img" not in text
     found = Outline(text)
     assert not [attrs for _, attrs in found.tags if "onerror" in attrs]
@@ -234,7 +258,7 @@ def test_ids_are_unique_and_every_reference_has_its_target(shown):
     text = shown
     ids = Outline(text).ids()
     assert len(ids) == len(set(ids))
-    references = re.findall(r'(?:href="|url\()#([^")]+)', text)
+    references = re.findall(r'(?:href="|url\()#([^")]+)', without_scripts(text))
     assert len(references) > 20
     assert set(references) <= set(ids)
 
@@ -289,6 +313,26 @@ def test_the_texts_alone_are_scored_beside_the_head(planted, run, shown, tmp_pat
         report(run)
     (run / TEXTS_ALONE).unlink()  # as in a run of before
     assert "texts alone" not in report(run).read_text()
+
+
+def test_gate_and_attention_are_weights_of_every_row(content):
+    weights = content.weights
+    assert isinstance(weights, FusionWeights)
+    assert list(weights.gate) == ["visual", "audio"]
+    assert list(weights.attention) == ["visual to audio"]
+    np.testing.assert_allclose(sum(weights.gate.values()), 1, atol=1e-6)
+    by_lag = weights.attention["visual to audio"]
+    np.testing.assert_allclose(by_lag.sum(axis=1), 1, atol=1e-5)
+    # windows of 40 rows, 0.04 s apart: up to 39 rows later, and never before the clip begins
+    assert weights.lags_s[0] == pytest.approx(-weights.lags_s[-1])
+    assert weights.lags_s[-1] == pytest.approx(1.6 * 20 / 21)
+    course = next(c for c in content.curves if c.score.clip == "val-2")
+    first = course.weights.attention["visual to audio"][0]
+    assert not first[weights.lags_s < -0.1].any()
+    assert first[weights.lags_s > 0.1].sum() > 0.5
+    # planted: rows 40 to 45 have no face, so that only the sound is taken
+    assert not course.weights.gate["visual"][40:46].any()
+    assert course.weights.gate["visual"][:40].all()
 
 
 def test_the_score_is_made_of_what_the_table_says(content):
@@ -463,7 +507,8 @@ def test_damaged_files_of_a_run_are_named(run):
 
 def test_learning_curves_of_one_epoch(content):
     only = EpochResult(0, 1.5, -0.2, 0.1, -0.05)
-    text = page(replace(content, epochs=(only,), kept=only), KEY)
+    values = {"loss": (1.5,), "ccc_valence": (-0.2,), "ccc_arousal": (0.1,), "ccc_mean": (-0.05,)}
+    text = page(replace(content, epochs=(only,), epoch_values=values, kept=only), KEY)
     assert "1 epoch; the weights of\nepoch 1 are kept" in text
     assert f"{MINUS}0.050" in text
 

@@ -9,8 +9,8 @@ from models.data.statistics import Statistics
 from models.heads.base import Head, HeadInputs
 from models.heads.dspl import DsplConfig
 from models.regions.prototypes import CoopPrototypes
-from models.regions.text_tower import TextTower
 from models.regions.texts_file import read_texts
+from models.regions.whole_tower import open_tower
 from models.runs.checkpoint import (
     FORMAT,
     META_KEY,
@@ -49,7 +49,7 @@ def words(texts: list[str]) -> torch.Tensor:
 
 @pytest.fixture(scope="module")
 def head() -> Head:
-    tower, texts = TextTower(tiny_model(), words), read_texts("nine_regions")
+    tower, texts = open_tower(tiny_model(), words), read_texts("nine_regions")
     with torch.random.fork_rng():
         torch.manual_seed(0)
         inputs = HeadInputs(

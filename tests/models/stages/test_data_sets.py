@@ -14,6 +14,7 @@ from features.errors import InputError
 from features.manifest.labels import Labels, read_labels
 from features.manifest.manifest import read_manifest, write_manifest
 from features.store.feature_store import FeatureStore
+from flows.command.main import main
 from models.baselines.ridge import RidgeConfig
 from models.data.data_sets import LabelMap, data_sets
 from models.data.label_maps import mapped, matching_maps
@@ -216,6 +217,75 @@ def test_leaving_one_set_out_scores_it_with_heads_that_have_not_seen_it(sets, tm
     assert found["on first", "trained without first"] == pytest.approx(expected)
 
 
+@pytest.fixture(scope="module")
+def silent(sets, tmp_path_factory) -> dict[str, tuple[Path, str]]:
+    """Both sets, the second one without features of sound."""
+    (first, (second, store)), folder = sets.values(), tmp_path_factory.mktemp("silent")
+    shutil.copytree(store, folder / "s.zarr", ignore=shutil.ignore_patterns(AST_SPEC.name))
+    return {"first": first, "second": (second, str(folder / "s.zarr"))}
+
+
+def test_a_set_without_sound_is_joined_with_one_that_has_it(sets, silent, tmp_path):
+    result = train(silent, tmp_path / "run")
+    note = "the data set 'second' has no audio features: the stream 'audio' is masked in its rows"
+    assert note in result.notes
+    packed = load_splits(**both(silent)).val
+    whole = load_splits(**both(sets)).val
+    for clip_id, rows in packed.spans():
+        heard, seen = (packed[stream].valid[rows] for stream in ("audio", "visual"))
+        assert seen.any()
+        assert heard.any() == clip_id.startswith("first/")
+        if clip_id.startswith("first/"):
+            part, expected = packed.select([clip_id]), whole.select([clip_id])
+            np.testing.assert_array_equal(
+                part.embeddings("audio").numpy(), expected.embeddings("audio").numpy()
+            )
+    scored = score_head(run=result.run)
+    assert note in scored.notes
+    assert scored.by_set["first"].ccc_arousal > 0.5  # arousal is in the voice
+    assert scored.by_set["second"].ccc_valence > 0.5  # and valence in the face
+    assert scored.by_set["second"].ccc_arousal < 0.5
+    named = {"face": None, "audio": AST_SPEC.name}
+    with pytest.raises(InputError, match="'face' has no feature set; give one of ast-"):
+        load_splits(**both(silent), streams=named)
+    named = {"visual": None, "voice": AST_SPEC.name}
+    assert (
+        load_splits(**both(silent), streams=named)
+        .notes[-1]
+        .endswith("'voice' is masked in its rows")
+    )
+
+
+def test_a_set_of_sound_alone_is_joined_on_the_rows_of_its_sound(sets, tmp_path):
+    (first, store), (second, other) = sets.values()
+    copy = tmp_path / "s.zarr"
+    shutil.copytree(other, copy, ignore=shutil.ignore_patterns("clip-*"))
+    for file in second.parent.glob("*.txt"):
+        _, *rows = file.read_text().splitlines()
+        timed = [f"{k * 0.04:.2f},{row}" for k, row in enumerate(rows)]
+        (tmp_path / file.name).write_text("\n".join(["time_s,valence,arousal", *timed]) + "\n")
+    heard = tmp_path / "heard.jsonl"
+    write_manifest(heard, read_manifest(second).clips)
+    inputs = {"manifest": (first, heard), "store": (store, str(copy))}
+    packed = load_splits(**inputs).val
+    n_rows = {clip_id: rows.stop - rows.start for clip_id, rows in packed.spans()}
+    sound = FeatureStore.open(copy).read(AST_SPEC.name, "val-4")
+    assert n_rows["heard/val-4"] == len(sound.time_s)
+    assert not packed["visual"].valid[-n_rows["heard/val-5"] :].any()
+    result = train_head(run=tmp_path / "run", head=HEAD, train=BRIEF, **inputs)
+    assert score_head(run=result.run).by_set["heard"].ccc_arousal > 0.5
+    first_alone = {"manifest": (heard, first), "store": (str(copy), store)}
+    train_head(run=tmp_path / "other", head=HEAD, train=BRIEF, **first_alone)  # prompts are found
+    with pytest.raises(InputError, match="'heard' .* has none of the streams visual; extract its"):
+        load_splits(**inputs, streams={"visual": None})
+
+
+def test_a_head_that_has_not_seen_the_set_without_sound_is_scored_on_it(silent, tmp_path):
+    alone = dict(zip(("manifest", "store"), zip(silent["first"], strict=True), strict=True))
+    result = train_head(run=tmp_path / "run", head=HEAD, train=BRIEF, **alone)
+    assert [*score_head(run=result.run, **both(silent)).by_set] == ["first", "second"]
+
+
 def test_baselines_are_fitted_to_all_sets(sets):
     ((_, score),) = score_baselines(**both(sets), baselines=(RidgeConfig(),)).scores
     assert score.n_clips == 4
@@ -275,3 +345,12 @@ def test_a_set_without_a_split_labels_or_a_stream_is_named(sets, tmp_path):
         InputError, match=r"have other features: .* with the same encoders, or name"
     ):
         load_splits((first, second), (store, str(other.path)))
+
+
+@pytest.mark.parametrize("stage", ["train-ensemble", "learning-curve", "zero-shot"])
+def test_a_stage_that_takes_one_data_set_says_which_take_several(sets, stage, tmp_path, capsys):
+    manifests = ",".join(str(manifest) for manifest, _ in sets.values())
+    result = "output" if stage == "zero-shot" else "run"
+    words = [f"manifest=[{manifests}]", "store=s.zarr", f"{result}={tmp_path / 'r'}"]
+    assert main(["run", stage, *words]) == 2
+    assert "takes one data set; train-head, score-head, baselines" in capsys.readouterr().err

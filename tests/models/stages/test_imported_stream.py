@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from features.errors import InputError
-from features.imports.files import ReadOptions
-from features.imports.import_features import ImportOptions, ImportResult, import_features
+from features.imports.import_features import ImportResult, import_features
+from features.imports.options import ImportOptions, ReadOptions
 from features.store.feature_store import FeatureStore
 from models.data.feature_sets import open_sets
 from models.prediction.encoders import encoders_of

@@ -15,10 +15,11 @@ import yaml
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
+import vaflow
 from features.encoders.ast import AstConfig
 from features.encoders.clip import ClipConfig
 from features.encoders.faces import FacesConfig
-from features.errors import InputError, SpecMismatch
+from features.errors import Incomplete, InputError, SpecMismatch
 from features.media.alignment import AlignmentConfig
 from features.media.crops import crop_files
 from features.synthetic.drawing import Pose
@@ -40,6 +41,7 @@ from models.runs.checkpoint import read_meta, save_head
 from models.runs.ensemble_record import EnsembleRecord
 from models.runs.folder import CONFIG, HEAD_FILE, PREDICTIONS, PROVENANCE
 from models.runs.predictor import TrainedEnsemble, TrainedHead, open_model
+from models.stages.export_head import export_head
 from models.stages.predict import PredictResult, predict
 from models.stages.score_head import score_head
 from models.stages.zero_shot import ZERO_SHOT, zero_shot
@@ -105,6 +107,23 @@ def test_values_are_those_of_score_head(predicted, good):
         np.testing.assert_allclose(found, wanted, atol=1e-4)
 
 
+def test_an_exported_head_and_the_python_api_predict_the_same(predicted, good):
+    export_head(good / "r", good / "exported")
+    predict_in(good, "by-exported", run=good / "exported")
+    keys = {"frames": "whole", "device": "cpu", "store": good / "features.zarr"}
+    table = vaflow.predict(good / "exported", good / "videos", output=good / "by-python", **keys)
+    assert tuple(table.columns) == vaflow.COLUMNS
+    for name in ("first", "uneven"):
+        wanted = rows_of(predicted.output / f"{name}.csv")
+        rows, frames = rows_of(good / "by-exported" / f"{name}.csv"), table[table["clip"] == name]
+        assert [row["region"] for row in rows] == [row["region"] for row in wanted]
+        assert frames["frame"].tolist() == [int(row["frame"]) for row in wanted]
+        for column in ("time_s", "valence", "arousal"):
+            numbers = [float(row[column]) for row in wanted]
+            np.testing.assert_allclose([float(row[column]) for row in rows], numbers, atol=2e-5)
+            np.testing.assert_allclose(frames[column], numbers, atol=2e-5)
+
+
 def test_the_result_tells_what_was_done_and_left_out(predicted):
     first, *others = describe(predicted)
     assert first.startswith("predict: 2 videos predicted (38 frames), 0 up to date; ")
@@ -166,6 +185,14 @@ def test_each_person_has_rows_and_frames_without_the_face_are_not_valid(faces):
             ("0", True) if frame in AWAY else ("1", False)
         )
     assert 20 < float(rows[0]["face_x"]) < 70 < 150 < float(rows[20]["face_x"])
+
+
+def test_in_python_each_person_is_a_clip_and_a_failure_is_raised(faces, good):
+    keys = {"output": faces.output, "store": good / "features.zarr", "device": "cpu"}
+    table = vaflow.predict(good / "r", good / "two.mp4", **keys)
+    assert table["clip"].tolist() == ["two"] * 20 + ["two.p2"] * 20
+    with pytest.raises(Incomplete, match="nobody: no face was found in its 4 frames"):
+        vaflow.predict(good / "r", good / "two.mp4", good / "nobody.mp4", **keys)
 
 
 def test_the_sound_of_a_video_is_encoded_once_for_all_people(faces):

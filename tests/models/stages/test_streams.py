@@ -20,6 +20,8 @@ from models.metrics.predict import concordance
 from models.runs.checkpoint import load_head
 from models.runs.folder import HEAD_FILE
 from models.runs.run_split import open_split, read_split
+from models.stages import trials
+from models.stages.ablate import ablate
 from models.stages.baselines import score_baselines
 from models.stages.score_head import score_head
 from models.stages.train_head import TrainResult, train_head
@@ -50,7 +52,7 @@ class ThreeSets:
     def train(self, run, **changes) -> TrainResult:
         keys = {"head": HEAD, "train": FULL, "streams": self.streams}
         inputs = {"manifest": self.planted.manifest, "store": self.planted.store}
-        return train_head(run=run, **inputs, **(keys | changes))
+        return train_head(run=run, **(inputs | keys | changes))
 
 
 @pytest.fixture(scope="module")
@@ -133,6 +135,48 @@ def test_a_head_without_prompts_reads_every_set_of_a_store(sets, tmp_path):
     assert set(names) == {"visual", "audio", "ast"}
 
 
+def test_faces_alone_of_an_encoder_without_texts_are_enough(sets, tmp_path):
+    source = FeatureStore.open(sets.planted.store)
+    spec = sets.planted.visual.model_copy(update={"kind": "timm", "model": {"name": "planted"}})
+    store = FeatureStore.open(tmp_path / "s.zarr", create=True)
+    for clip_id in source.clip_ids(sets.planted.visual.name):
+        track = source.read(sets.planted.visual.name, clip_id)
+        store.write(spec, clip_id, track, source={}, provenance={})
+    inputs = {"store": str(store.path), "streams": None}
+    with pytest.raises(InputError, match="none is: set prompts to null"):
+        sets.train(tmp_path / "refused", train=BRIEF, **inputs)
+    head = HEAD.model_copy(update={"prompts": None})
+    result = sets.train(tmp_path / "run", head=head, **inputs)
+    assert result.kept.ccc_valence > 0.9  # in the face
+    assert score_head(run=result.run).score.ccc_mean == pytest.approx(result.kept.ccc_mean)
+
+
+def test_three_streams_are_ablated_one_by_one(sets, tmp_path, monkeypatch):
+    monkeypatch.setattr(trials, "map_in_processes", lambda f, items, *_: map(f, items))
+    plan = tmp_path / "plan.yaml"
+    plan.write_text(
+        "groups:\n  - name: streams\n    variants:\n      face: {head: {fusion: face}}\n"
+        "      voice: {head: {fusion: voice}, train: {loss: {region_weight: 0}}}\n"
+        "      noise: {head: {fusion: noise}, train: {loss: {region_weight: 0}}}\n"
+    )
+    result = ablate(
+        manifest=sets.planted.manifest,
+        store=sets.planted.store,
+        run=tmp_path / "out",
+        variants=str(plan),
+        seeds=1,
+        head=HEAD,
+        train=BRIEF,
+        streams=sets.streams,
+        workers=1,
+    )
+    assert result.failed == ()
+    found = {row.row: row for row in result.rows}
+    assert {*sets.streams} < {*found}
+    assert found["face"].ccc_valence > found["noise"].ccc_valence + 0.3
+    assert found["voice"].ccc_arousal > found["noise"].ccc_arousal + 0.3
+
+
 def test_a_stream_that_no_annotated_row_has_is_named_with_its_remedy(sets, tmp_path):
     silent = AST_SPEC.model_copy(update={"model": {"name": "silent"}})
     store = FeatureStore.open(sets.planted.store)
@@ -169,6 +213,7 @@ def test_labels_at_other_times_than_the_rows_are_refused(sets, tmp_path):
             "streams.Face = 'Face': 'Face' cannot be the name of a stream, which has",
         ),
         ("{all: clip-1}", "streams.all = 'all': a stream cannot be called 'all', which means"),
+        ("{a: clip-1, a: ast-1}", "the key 'a' comes twice; remove or rename one"),
         ("{face: faces-1}", "'face' is of faces-1, which says where faces are and is no input of"),
     ],
 )

@@ -39,9 +39,10 @@ from models.runs.folder import (
     SUBMISSION,
     read_config,
 )
-from models.runs.predictor import TrainedHead
+from models.runs.predictor import TrainedHead, open_model
 from models.runs.run_split import open_split, read_split
 from models.stages import train_ensemble as ensemble
+from models.stages.export_head import export_head
 from models.stages.score_head import score_head
 from models.stages.train_ensemble import EnsembleResult, train_ensemble
 from models.stages.train_head import train_head
@@ -512,7 +513,7 @@ def test_the_prediction_is_the_smoothed_mean_of_the_members(run, trained):
     fields = json.loads((run / ENSEMBLE).read_text())
     fields["widths_s"] = {"valence": 0.4, "arousal": 0.0}
     (run / ENSEMBLE).write_text(json.dumps(fields))
-    reading = read_split(open_split(run, None, None, "val"))
+    reading = read_split(open_split(run, None, None, "val"), regions=True)
     members = [
         read_split(open_split(run / name, reading.source.manifest, None, "val")).prediction
         for name in FOLDS
@@ -524,6 +525,9 @@ def test_the_prediction_is_the_smoothed_mean_of_the_members(run, trained):
         rows = mean[span, 0]
         by_hand = [rows[max(0, k - 5) : k + 6].mean() for k in range(len(rows))]
         np.testing.assert_allclose(reading.prediction.va[span, 0], by_hand, atol=1e-9)
+    lowest, highest = reading.prediction.band
+    np.testing.assert_allclose((lowest + highest) / 2, reading.prediction.va, atol=1e-9)  # of two
+    np.testing.assert_allclose(highest[:, 1], np.maximum(members[0].va, members[1].va)[:, 1])
     assert (reading.prediction.interpolated == members[0].interpolated).all()
     assert not np.array_equal(members[0].va, members[1].va)
 
@@ -641,3 +645,10 @@ def test_a_gpu_that_is_not_there_is_refused_before_anything_is_written(planted, 
         train(planted, tmp_path / "run", train=TRAIN.model_copy(update={"device": "cuda"}))
     assert not (tmp_path / "run").exists()
     assert torch_device("cpu").type == "cpu"
+
+
+def test_an_ensemble_is_exported_by_its_members(run, tmp_path):
+    with pytest.raises(InputError, match="ensemble of 2 heads; export each.*fold-1, .*fold-2"):
+        export_head(run, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+    assert isinstance(open_model(run / "fold-1"), TrainedHead)  # what the message names

@@ -17,9 +17,10 @@ from models.heads.dspl import DsplConfig, ReleasedConfig
 from models.heads.windows import head_windows
 from models.metrics.predict import concordance, predict
 from models.regions.prompts import CoopCscPrompts, FixedPrompts
-from models.regions.text_tower import TextTower
 from models.regions.texts_file import read_texts
+from models.regions.whole_tower import open_tower
 from models.training.config import TrainConfig
+from models.training.epoch_sums import EpochSums
 from models.training.loop import adam_w, check_head, fit, step, training_windows
 from models.training.loss_config import LossConfig
 from tests.helpers.synthetic import WIDTH_AUDIO, WIDTH_VISUAL, tiny_model
@@ -87,7 +88,7 @@ def bank() -> PackedFeatures:
 def watched(inputs):
     """What heads are built from, and the sequences that their text tower ran on, run by run."""
     model = tiny_model()
-    tower, runs = TextTower(model, open_clip.SimpleTokenizer()), []
+    tower, runs = open_tower(model, open_clip.SimpleTokenizer()), []
     model.transformer.register_forward_pre_hook(lambda _, given: runs.append(len(given[0])))
     own = replace(inputs, prompts=lambda prompts: prompts.build(tower, read_texts(prompts.texts)))
     return own, runs
@@ -150,8 +151,9 @@ def test_no_step_waits_for_a_value(inputs, bank, config, loss):
     head = config.build(inputs)
     optimizer, windows = adam_w(head, TRAIN), training_windows(bank, config, TRAIN)
     batch, targets = bank.gather(windows, np.arange(4))
+    sums, train = EpochSums.zero(bank.device), TRAIN.model_copy(update={"loss": loss})
     with Waits() as waits:
-        found = step(head, optimizer, batch, targets, TRAIN.model_copy(update={"loss": loss}))
+        found = step(head, optimizer, batch, targets, train, sums=sums)
     assert not waits.seen
     with Waits() as waits:
         found.item()

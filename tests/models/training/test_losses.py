@@ -13,7 +13,14 @@ from models.metrics.ccc import Concordance
 from models.regions.grid import NINE
 from models.regions.soft_labels import hard_labels, soft_labels
 from models.training.loss_config import LossConfig, check_loss
-from models.training.losses import ccc, ccc_per_window, head_loss, mse, region_kl
+from models.training.losses import (
+    ccc,
+    ccc_per_window,
+    head_loss,
+    loss_with_parts,
+    mse,
+    region_kl,
+)
 from tests.helpers.small_heads import make_batch
 
 
@@ -149,3 +156,24 @@ def test_each_part_of_the_loss_has_its_weight(inputs):
     hard = loss(region_labels="hard") - (loss() - regions)
     assert hard == pytest.approx(0.2 * entropy.item(), abs=1e-5)
     assert math.isfinite(hard)
+
+
+def test_the_parts_of_a_loss_have_their_weights_and_add_up_to_it():
+    rng = torch.Generator().manual_seed(3)
+    va, truth = (torch.rand(2, 6, 2, generator=rng) * 2 - 1 for _ in range(2))
+    valid = torch.ones(2, 6, dtype=torch.bool)
+    output = HeadOutput(va, RegionOutput(torch.randn(2, 6, 9, generator=rng), valid))
+    targets = Targets(truth, valid)
+    config = LossConfig(valence_weight=0.5, arousal_weight=2, mse_weight=0.3, region_weight=0.7)
+    agreement, squares = ccc(va, targets), mse(va, targets)
+    labels = soft_labels(truth, config.sigma, NINE)
+    expected = [
+        0.5 * (1 - agreement[0] + 0.3 * squares[0]),
+        2 * (1 - agreement[1] + 0.3 * squares[1]),
+        0.7 * region_kl(output.regions.logits, labels, valid),
+    ]
+    found = loss_with_parts(output, targets, config, NINE)
+    torch.testing.assert_close(found.parts, torch.stack(expected))
+    torch.testing.assert_close(found.total, found.parts.sum())
+    without = loss_with_parts(HeadOutput(va, None), targets, config, NINE)
+    assert without.parts[2] == 0
