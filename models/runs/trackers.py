@@ -91,7 +91,7 @@ class TensorBoard(Tracker):
         self._writer = SummaryWriter(str(folder))
 
     def _read(self, folder: Path) -> None:
-        from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+        from tensorboard.backend.event_processing.event_accumulator import EventAccumulator  # pyright: ignore[reportMissingImports]
 
         events = EventAccumulator(str(folder), size_guidance={"scalars": 0}).Reload()
         for name in events.Tags()["scalars"]:
